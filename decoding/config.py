@@ -1,0 +1,109 @@
+"""What a run is: plain, torch-free data shared by the form that edits it and the engine that obeys it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from decoding.errors import UsageError
+from decoding.tree import TreeShape, parse_shape
+
+EMBEDDED_TARGET = "embedded"
+"""`target` (or `draft`) value that names the model which comes with spectui."""
+
+RECYCLING = "recycling"
+"""`draft` value of the Token Recycling drafter; any other value is a model id or a folder."""
+
+DEFAULT_TREES = {RECYCLING: "recycling:8"}
+"""The tree of each named drafter when the run names none; see `DEFAULT_MODEL_TREE` for models."""
+
+DEFAULT_MODEL_TREE = "full:3x2"
+"""The tree of a draft *model* when the run names none: the study's."""
+
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes. Raises `UsageError` when a field makes no sense."""
+
+    target: str = EMBEDDED_TARGET
+    """Model id, local folder, or `EMBEDDED_TARGET`."""
+    draft: str = RECYCLING
+    """`recycling`, or a draft model (id, folder, `embedded`) that shares the target's vocabulary."""
+    tree: str = ""
+    """Tree shape as `decoding.tree.parse_shape` reads it; empty for the drafter's own default."""
+    max_new_tokens: int = 256
+    """Most tokens generated for one prompt."""
+    temperature: float = 0.0
+    """0 decodes greedily; anything above samples, losslessly."""
+    top_p: float = 1.0
+    """Nucleus kept when sampling."""
+    seed: int = 0
+    """Seed of the sampling; the prompt's position is mixed in, so that prompts are independent."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    dtype: str = "auto"
+    """`auto` is float32 on a CPU and the checkpoint's own type elsewhere."""
+    speculate: bool = True
+    """False decodes one token a round with an empty tree: the baseline of `spectui bench`."""
+
+    def __post_init__(self) -> None:
+        for name, kind in (("target", "target"), ("draft", "draft")):
+            if not getattr(self, name).strip():
+                raise UsageError(f"--{kind} is empty: give a model id, a folder, or '{EMBEDDED_TARGET}'")
+        if self.max_new_tokens < 1:
+            raise UsageError(f"--max-new-tokens is {self.max_new_tokens}; it must be at least 1")
+        if not 0.0 <= self.temperature <= 10.0:
+            raise UsageError(f"--temperature is {self.temperature}; it must be between 0 (greedy) and 10")
+        if not 0.0 < self.top_p <= 1.0:
+            raise UsageError(f"--top-p is {self.top_p}; it must be above 0 and at most 1")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"--seed is {self.seed}; it must be between 0 and 2^32-1")
+        if self.device not in DEVICES and not self.device.removeprefix("cuda:").isdigit():
+            raise UsageError(f"--device is '{self.device}'; use auto, cpu, cuda or cuda:N")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"--dtype is '{self.dtype}'; use one of {', '.join(DTYPES)}")
+        if self.speculate:
+            self.shape()
+
+    @property
+    def greedy(self) -> bool:
+        """Whether tokens are the target's argmax rather than drawn."""
+        return self.temperature == 0.0
+
+    @property
+    def tree_spec(self) -> str:
+        """The tree in force: the one asked for, or the drafter's default."""
+        return self.tree or DEFAULT_TREES.get(self.draft, DEFAULT_MODEL_TREE)
+
+    def shape(self) -> TreeShape:
+        """The tree in force, parsed. Raises `UsageError` when it cannot be."""
+        return parse_shape(self.tree_spec)
+
+    def to_json(self) -> str:
+        """One JSON object, keys as the fields."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> RunConfig:
+        """The inverse of `to_json`; unknown keys raise `UsageError`, missing ones take their default."""
+        try:
+            data: Any = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UsageError(f"the configuration is not JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise UsageError("the configuration is not a JSON object")
+        unknown = sorted(set(data) - {f.name for f in fields(cls)})
+        if unknown:
+            raise UsageError(f"unknown configuration key '{unknown[0]}'; a newer spectui may have written it")
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise UsageError(f"the configuration has a value of the wrong type: {error}") from error
+
+    def changed(self, **changes: Any) -> RunConfig:
+        """A copy with some fields replaced, validated again."""
+        return replace(self, **changes)

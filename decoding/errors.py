@@ -1,0 +1,9 @@
+"""The one exception that `decoding` raises for things its user can put right."""
+
+
+class DecodingError(Exception):
+    """What is wrong and what to do about it, in one line that is fit to be shown as it is."""
+
+
+class UsageError(DecodingError):
+    """A `DecodingError` in what was asked for (exit code 2), rather than in the doing of it (1)."""
