@@ -104,6 +104,14 @@ class TreeShape:
             parents.append(index[path[:-1]])
         return cls.from_parents(name, parents)
 
+    def trimmed(self, max_depth: int) -> TreeShape:
+        """The part of the tree that is at most `max_depth` deep; the tree itself when that is all of it."""
+        if max_depth >= self.max_depth:
+            return self
+        kept = np.flatnonzero(self.depth <= max_depth)
+        index = {ROOT: ROOT} | {int(old): new for new, old in enumerate(kept)}
+        return TreeShape.from_parents(self.name, [index[int(p)] for p in self.parent[kept]])
+
     def paths(self) -> list[list[int]]:
         """Rank path of every node, the inverse of `from_paths`."""
         out: list[list[int]] = []

@@ -1,0 +1,106 @@
+"""A key/value cache that can hold a speculative tree and then keep only the accepted path.
+
+One adapter over transformers' own models: they call `update` as on any cache and get back the filled
+part of a preallocated buffer. Slots are written in the order tokens are fed, so a tree's nodes land
+behind the committed prefix; `TreeCache.keep` moves the accepted ones together and forgets the rest.
+After that slot equals position again, so the rotated keys need no second rotation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+_GROWTH = 256
+"""Slots added beyond what is asked for when the buffer is full."""
+
+
+class TreeLayer(CacheLayerMixin):  # type: ignore[misc]
+    """One layer's keys and values, each ``[1, heads, slots, head_dim]`` with `length` slots in use."""
+
+    is_sliding = False
+
+    def __init__(self, **_: object) -> None:
+        super().__init__()
+        self.length = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Take type, device and head sizes from the first keys and values."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys = key_states.new_empty(*key_states.shape[:2], 0, key_states.shape[-1])
+        self.values = value_states.new_empty(*value_states.shape[:2], 0, value_states.shape[-1])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append the slots of `key_states` and return views of all slots in use."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        end = self.length + key_states.shape[-2]
+        self.reserve(end)
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def reserve(self, slots: int) -> None:
+        """Grow the buffers so that `slots` fit."""
+        if slots <= self.keys.shape[-2]:
+            return
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            new = old.new_empty(*old.shape[:2], slots + _GROWTH, old.shape[-1])
+            new[:, :, : self.length] = old[:, :, : self.length]
+            setattr(self, name, new)
+
+    def keep(self, start: int, slots: torch.Tensor) -> None:
+        """Move `slots` (ascending, all >= `start`) to ``start, start + 1, ...`` and end there."""
+        self.length = start + len(slots)
+        if self.is_initialized and len(slots):
+            self.keys[:, :, start : self.length] = self.keys[:, :, slots]
+            self.values[:, :, start : self.length] = self.values[:, :, slots]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Key/value length the mask must cover, and its offset."""
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Slots in use."""
+        return self.length
+
+    def get_max_length(self) -> int:
+        """-1: the buffer grows."""
+        return -1
+
+    def reset(self) -> None:
+        """Forget every slot; the buffers stay."""
+        self.length = 0
+
+
+class TreeCache(Cache):  # type: ignore[misc]
+    """`TreeLayer` for every layer, and the two moves a round makes: append (by the model) and keep."""
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=TreeLayer)
+
+    @property
+    def length(self) -> int:
+        """Slots in use, committed or not."""
+        return self.layers[0].length if self.layers else 0
+
+    def keep(self, start: int, slots: Sequence[int]) -> None:
+        """Keep the first `start` slots and, behind them, `slots`; drop all others.
+
+        Raises `ValueError` unless `slots` ascends and lies within ``start .. length``.
+        """
+        if list(slots) != sorted(set(slots)) or (slots and not (start <= slots[0] and slots[-1] < self.length)):
+            raise ValueError(f"slots {list(slots)} do not ascend within {start}..{self.length - 1}")
+        contiguous = list(slots) == list(range(start, start + len(slots)))
+        for layer in self.layers:
+            if contiguous:
+                layer.length = start + len(slots)
+            else:
+                layer.keep(start, torch.as_tensor(slots, device=layer.keys.device))

@@ -1,0 +1,54 @@
+"""What the engine asks of a drafter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from decoding.tree import TokenTree
+
+
+class Drafter(Protocol):
+    """Proposes a tree a round and learns what became of it.
+
+    The engine calls `begin` once per prompt, then `propose` and `observe` in turn.
+    """
+
+    name: str
+    wants_prompt_logits: bool
+    """Whether `begin` can use the target's logits of the prompt (they cost the LM head on every token)."""
+
+    def begin(self, prompt: Sequence[int], prompt_logits: torch.Tensor | None) -> None:
+        """A new sequence. `prompt_logits` is ``[len(prompt) - 1, V]``: after each token but the last."""
+
+    def propose(self, root: int, max_depth: int) -> TokenTree:
+        """A tree under `root`, the last committed token, at most `max_depth` deep (it may be empty)."""
+
+    def observe(self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None) -> None:
+        """The target's logits ``[N + 1, V]`` on the tree, and what was committed."""
+
+    def seconds_in_models(self) -> float:
+        """Time spent inside model forwards since the drafter was made."""
+
+
+class NoDrafter:
+    """Drafts nothing: every round decodes one token. The plain loop that speculation is compared with."""
+
+    name = "none"
+    wants_prompt_logits = False
+
+    def begin(self, prompt: Sequence[int], prompt_logits: torch.Tensor | None) -> None:
+        """Nothing to prepare."""
+
+    def propose(self, root: int, max_depth: int) -> TokenTree:
+        """The empty tree."""
+        return TokenTree.empty()
+
+    def observe(self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None) -> None:
+        """Nothing to learn."""
+
+    def seconds_in_models(self) -> float:
+        """No model, no time."""
+        return 0.0

@@ -1,0 +1,68 @@
+"""Token Recycling (arXiv 2408.08696): draft from the target's own discarded candidates, no training.
+
+For every token the k most likely successors the target last saw behind it are kept. A static tree
+names, for each node, the rank of the successor it takes. There are no probabilities: only an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from decoding.distributions import top_tokens
+from decoding.tree import RECYCLING_WIDTH, ROOT, IntArray, TokenTree, TreeShape
+
+
+class RecyclingDrafter:
+    """Keeps ``successors[V, k]`` over all prompts of a run; what earlier prompts taught is worth having."""
+
+    name = "recycling"
+    wants_prompt_logits = True
+
+    def __init__(self, shape: TreeShape, vocab_size: int) -> None:
+        self._shape = shape
+        self._width = max(shape.width, RECYCLING_WIDTH)
+        # Rows of tokens never seen hold the most frequent predictions, so that every round's tree is whole
+        # and siblings always differ; `_known` tells them apart.
+        self._successors: IntArray = np.tile(np.arange(self._width, dtype=np.int64), (vocab_size, 1))
+        self._known = np.zeros(vocab_size, dtype=np.bool_)
+        self._predicted = np.zeros(vocab_size, dtype=np.int64)
+
+    def begin(self, prompt: Sequence[int], prompt_logits: torch.Tensor | None) -> None:
+        """Learn the successors of the prompt's own tokens; refresh the rows of unknown ones."""
+        if prompt_logits is not None:
+            self._learn(np.asarray(prompt[:-1], dtype=np.int64), prompt_logits)
+        frequent = np.argpartition(self._predicted, -self._width)[-self._width :]
+        self._successors[~self._known] = frequent[np.argsort(-self._predicted[frequent], kind="stable")]
+
+    def propose(self, root: int, max_depth: int) -> TokenTree:
+        """One gather per level: the token of a node is its rank's successor of its parent's token."""
+        shape = self._shape.trimmed(max_depth)
+        token = np.empty(shape.size, dtype=np.int64)
+        for level in shape.levels:
+            parent = shape.parent[level]
+            above = np.where(parent == ROOT, root, token[parent])
+            token[level] = self._successors[above, shape.rank[level]]
+        return TokenTree.from_shape(shape, token)
+
+    def observe(self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None) -> None:
+        """Renew the row of every token of the tree, rejected ones too.
+
+        Where a token stands on the tree twice, the accepted occurrence, then the shallower one, wins.
+        """
+        tokens = np.concatenate([[root], tree.token])
+        order = np.concatenate([np.arange(tree.size, 0, -1), [0], [i + 1 for i in path]]).astype(np.int64)
+        self._learn(tokens[order], logits[torch.from_numpy(order)])
+
+    def seconds_in_models(self) -> float:
+        """No model, no time."""
+        return 0.0
+
+    def _learn(self, tokens: IntArray, logits: torch.Tensor) -> None:
+        """Later rows win over earlier ones for the same token."""
+        best = top_tokens(logits, self._width).cpu().numpy()
+        self._successors[tokens] = best
+        self._known[tokens] = True
+        np.add.at(self._predicted, best[:, 0], 1)

@@ -1,0 +1,187 @@
+"""Speculative decoding of one prompt: draft a tree, verify it in one forward pass, keep the accepted path.
+
+    for round in SpeculativeDecoder(RunConfig()).generate("Why is the sky blue?"):
+        print(round.tokens)
+
+Knows nothing of databases or screens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from decoding.acceptance import Verdict, accept_greedy, accept_sampling
+from decoding.config import RunConfig
+from decoding.distributions import distribution, entropy
+from decoding.drafters.base import Drafter, NoDrafter
+from decoding.errors import DecodingError
+from decoding.language_model import LanguageModel
+from decoding.models import LoadedModels, Progress, load_models, make_drafter
+from decoding.tree import BoolArray, FloatArray, TokenTree, ancestor_mask
+
+Finish = Literal["eos", "length", "context"]
+"""Why an output ended: an end token, `max_new_tokens`, or the model's context."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One verification step. Arrays are per node, ``[N]``; times in milliseconds."""
+
+    number: int
+    """From 1 within the prompt."""
+    prefix_length: int
+    """Tokens committed before the round, the root included."""
+    tree: TokenTree
+    path: tuple[int, ...]
+    """Committed nodes from the root downwards."""
+    bonus: int | None
+    """The target's own token behind the path; None when the output ended within the path."""
+    cut: Literal["eos", "length"] | None
+    """Set when the output ended at the path's last node, so that nothing below it had its chance."""
+    finish: Finish | None
+    """Set on the last round."""
+    target_p: FloatArray
+    """Target probability of the node, given the prefix that leads to it."""
+    target_entropy: FloatArray
+    """Entropy (nats) of the target's distribution at the node's parent."""
+    match: BoolArray
+    """Whether the node is the target's argmax at its parent."""
+    draft_ms: float
+    verify_ms: float
+    other_ms: float
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """What the round adds to the output: accepted nodes, then the bonus."""
+        accepted = tuple(int(self.tree.token[i]) for i in self.path)
+        return accepted if self.bonus is None else (*accepted, self.bonus)
+
+    @property
+    def accepted(self) -> BoolArray:
+        """Whether each node is on the committed path."""
+        on_path = np.zeros(self.tree.size, dtype=np.bool_)
+        on_path[list(self.path)] = True
+        return on_path
+
+
+class SpeculativeDecoder:
+    """Target, drafter and acceptance rule of a `RunConfig`, ready to decode prompt after prompt.
+
+    Loads the models unless `models` brings them (raises `DecodingError` when that fails); `progress`
+    is told what is being loaded. One prompt at a time: caches are reused.
+    """
+
+    def __init__(
+        self, config: RunConfig, *, models: LoadedModels | None = None, progress: Progress | None = None
+    ) -> None:
+        self.config = config
+        self.models = models or load_models(config, progress)
+        self.target = LanguageModel(self.models.target)
+        self.drafter: Drafter = make_drafter(config, self.models) if config.speculate else NoDrafter()
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of `prompt` as a user's turn of the chat template, or as plain text without one."""
+        return self.models.tokenizer.encode_prompt(prompt)
+
+    def generate(self, prompt: str | Sequence[int], *, position: int = 0) -> Iterator[Round]:
+        """Rounds until an end token, `max_new_tokens`, or the end of the context.
+
+        `prompt` is text (see `encode`) or token ids. `position` is mixed into the seed, so that a
+        prompt's samples do not depend on those before it. Raises `DecodingError` when nothing fits.
+        """
+        ids = self.encode(prompt) if isinstance(prompt, str) else [int(t) for t in prompt]
+        if not ids:
+            raise DecodingError("the prompt has no tokens; give at least one")
+        if len(ids) >= self.target.context:
+            raise DecodingError(
+                f"the prompt has {len(ids)} tokens, but the model's context holds {self.target.context}; shorten it"
+            )
+        rng = np.random.default_rng([self.config.seed, position])
+        self.target.reset()
+        logits = self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits)
+        self.drafter.begin(ids, logits)
+        root, produced, number = ids[-1], 0, 0
+        while True:
+            number += 1
+            round_ = self._round(number, root, produced, rng)
+            yield round_
+            if round_.finish:
+                return
+            produced += len(round_.tokens)
+            root = round_.tokens[-1]
+
+    @torch.inference_mode()
+    def _round(self, number: int, root: int, produced: int, rng: np.random.Generator) -> Round:
+        start = time.perf_counter()
+        prefix = self.target.length + 1
+        tree = self.drafter.propose(root, max_depth=self.target.context - prefix)
+        tree.check()
+        drafted = time.perf_counter()
+
+        ids = np.concatenate([[root], tree.token])
+        depth = np.concatenate([[0], tree.depth])
+        logits = self.target.append(ids, depth, ancestor_mask(tree.parent))
+        verified = time.perf_counter()
+
+        rows = np.unique(tree.parent) + 1 if self.config.greedy else np.arange(tree.size + 1)
+        p = distribution(logits[torch.from_numpy(rows)], self.config.temperature, self.config.top_p)
+        argmax = logits.argmax(-1).cpu().numpy()
+        if self.config.greedy:
+            verdict = accept_greedy(tree, argmax)
+        else:
+            verdict = accept_sampling(tree, p.cpu().numpy(), rng)
+        path, bonus, cut, finish = self._commit(tree, verdict, produced)
+        self.drafter.observe(root, tree, logits, path, bonus)
+
+        row_of_parent = np.searchsorted(rows, tree.parent + 1)
+        target_p = p[torch.from_numpy(row_of_parent), torch.from_numpy(tree.token)]
+        round_ = Round(
+            number=number,
+            prefix_length=prefix,
+            tree=tree,
+            path=path,
+            bonus=bonus,
+            cut=cut,
+            finish=finish,
+            target_p=target_p.cpu().numpy().astype(np.float64),
+            target_entropy=entropy(p).cpu().numpy().astype(np.float64)[row_of_parent],
+            match=tree.token == argmax[tree.parent + 1],
+            draft_ms=1e3 * (drafted - start),
+            verify_ms=1e3 * (verified - drafted),
+            other_ms=0.0,
+        )
+        object.__setattr__(round_, "other_ms", 1e3 * (time.perf_counter() - verified))
+        return round_
+
+    def _commit(
+        self, tree: TokenTree, verdict: Verdict, produced: int
+    ) -> tuple[tuple[int, ...], int | None, Literal["eos", "length"] | None, Finish | None]:
+        """Cut the verdict where the output ends, and keep the root and what is left in the cache."""
+        path: list[int] = []
+        bonus: int | None = None
+        cut: Literal["eos", "length"] | None = None
+        finish: Finish | None = None
+        for node in verdict.path:
+            path.append(node)
+            if int(tree.token[node]) in self.models.tokenizer.end_ids:
+                cut = finish = "eos"
+            elif produced + len(path) == self.config.max_new_tokens:
+                cut = finish = "length"
+            if finish:
+                break
+        else:
+            bonus = verdict.bonus
+            if bonus in self.models.tokenizer.end_ids:
+                finish = "eos"
+            elif produced + len(path) + 1 == self.config.max_new_tokens:
+                finish = "length"
+        self.target.keep([0, *(node + 1 for node in path)])
+        if finish is None and self.target.length + 1 >= self.target.context:
+            finish = "context"
+        return tuple(path), bonus, cut, finish

@@ -1,0 +1,132 @@
+"""A causal language model with a tree cache: what the target and an `lm` drafter are both made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from decoding.cache import TreeCache
+from decoding.errors import DecodingError
+from decoding.tree import BoolArray, IntArray
+
+PREFILL_CHUNK = 512
+"""Prompt tokens fed at once; bounds the memory of a long prompt's attention."""
+
+_ATTENTION = {"full_attention", "sliding_attention"}
+
+
+class LanguageModel:
+    """One sequence in a model: a committed prefix, and tree nodes behind it until `keep` decides.
+
+    `length` counts committed tokens. `forward_seconds` adds up the time spent inside the model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.device: torch.device = model.device
+        self.vocab_size: int = model.config.get_text_config().vocab_size
+        self.length = 0
+        self.forward_seconds = 0.0
+        self._cache = TreeCache()
+        config = model.config.get_text_config()
+        self.context: int = int(getattr(config, "max_position_embeddings", 0) or 2**31)
+        """Positions the model has; prompt and output together must fit."""
+        self._window: int | None = getattr(config, "sliding_window", None)
+        self._layer_types: set[str] = set(getattr(config, "layer_types", None) or ())
+        unknown = self._layer_types - _ATTENTION
+        if unknown:
+            raise DecodingError(
+                f"model type '{config.model_type}' has {unknown.pop()} layers, whose state cannot be rolled "
+                "back; speculative decoding needs plain attention layers"
+            )
+        self._additive = config._attn_implementation != "sdpa"
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self._cache.reset()
+        self.length = 0
+
+    @torch.inference_mode()
+    def prefill(self, tokens: Sequence[int], *, all_logits: bool = False) -> torch.Tensor | None:
+        """Commit `tokens` behind the prefix, causally.
+
+        Returns float32 logits ``[len(tokens), V]`` when `all_logits`, else None: the token after the
+        prompt is decided by the first round, whose root is the prompt's last token.
+        """
+        rows = []
+        for at in range(0, len(tokens), PREFILL_CHUNK):
+            chunk = torch.tensor([list(tokens[at : at + PREFILL_CHUNK])], device=self.device)
+            positions = torch.arange(self.length, self.length + chunk.shape[1], device=self.device)[None]
+            logits = self._run(chunk, positions, None, keep=0 if all_logits else 1)
+            self.length += chunk.shape[1]
+            if all_logits:
+                rows.append(logits)
+        return torch.cat(rows) if rows else None
+
+    @torch.inference_mode()
+    def append(self, tokens: IntArray, depth: IntArray, mask: BoolArray) -> torch.Tensor:
+        """Score uncommitted tokens, which land behind the cache's slots.
+
+        `tokens` and `depth` are ``[n]``, depth 0 being the position right behind the prefix; `mask` is
+        ``[n, m]`` over all m uncommitted slots, the n new ones last. Returns float32 logits ``[n, V]``.
+        """
+        ids = torch.from_numpy(np.ascontiguousarray(tokens))[None].to(self.device)
+        positions = torch.from_numpy(depth + self.length)[None].to(self.device)
+        attend = None if mask.shape == (1, 1) else self._mask(depth, mask)
+        return self._run(ids, positions, attend, keep=0)
+
+    def keep(self, slots: Sequence[int]) -> None:
+        """Commit the uncommitted `slots` (numbered from 0, ascending) and drop the others."""
+        self._cache.keep(self.length, [self.length + s for s in slots])
+        self.length += len(slots)
+
+    def _run(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, *, keep: int) -> torch.Tensor:
+        start = time.perf_counter()
+        logits: torch.Tensor = self.model(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        ).logits[0]
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.forward_seconds += time.perf_counter() - start
+        return logits.float()
+
+    def _mask(self, depth: IntArray, mask: BoolArray) -> Any:
+        """The 4D mask of an `append`: all of the prefix, and `mask` over the uncommitted slots.
+
+        transformers hands a 4D mask to the layers untouched: sdpa wants booleans, eager attention adds
+        what it is given (a boolean would silently mask nothing). Models that mix full and sliding
+        layers take one mask per kind.
+        """
+        full = np.concatenate([np.ones((len(depth), self.length), np.bool_), mask], axis=1)
+        if not self._layer_types:
+            return self._tensor(self._slide(full, depth) if self._window else full)
+        kinds = {
+            kind: self._tensor(self._slide(full, depth) if kind == "sliding_attention" else full)
+            for kind in self._layer_types
+        }
+        # Only models with several kinds of layer look masks up by kind.
+        return kinds if len(kinds) > 1 else next(iter(kinds.values()))
+
+    def _slide(self, full: BoolArray, depth: IntArray) -> BoolArray:
+        """Restrict to the last `window` positions; in-tree slots are never that far away."""
+        assert self._window is not None
+        prefix = np.arange(full.shape[1]) < self.length
+        near = np.arange(full.shape[1])[None] > (self.length + depth)[:, None] - self._window
+        allowed: BoolArray = full & (near | ~prefix[None])
+        return allowed
+
+    def _tensor(self, allowed: BoolArray) -> torch.Tensor:
+        mask = torch.from_numpy(allowed)[None, None].to(self.device)
+        if not self._additive:
+            return mask
+        dtype = self.model.dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=self.device).masked_fill(~mask, torch.finfo(dtype).min)

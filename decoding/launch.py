@@ -1,0 +1,49 @@
+"""Starting a worker: its own process and its own process session, so that a lost terminal never stops it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from platformdirs import user_log_path
+
+from decoding.errors import DecodingError
+
+
+def log_path(database: Path, session_id: int) -> Path:
+    """Where the worker of a session writes what does not fit into a row: warnings and tracebacks.
+
+    ``SPECTUI_LOGS`` names another folder than the user's log directory.
+    """
+    folder = Path(os.environ.get("SPECTUI_LOGS") or user_log_path("spectui"))
+    return folder / f"{database.stem}-{session_id}.log"
+
+
+def launch_worker(database: Path, session_id: int) -> int:
+    """Start the worker of a session that `store.sessions.create_session` made; returns its pid.
+
+    Raises `DecodingError` when its log cannot be opened or the process cannot be started.
+    """
+    database = database.resolve()
+    log = log_path(database, session_id)
+    command = [sys.executable, "-m", "decoding.worker", "--db", str(database)]
+    command += ["--session", str(session_id), "--log", str(log)]
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise DecodingError(f"the worker's log {log} cannot be written: {error.strerror}; set SPECTUI_LOGS") from error
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor, start_new_session=True
+        )
+    except OSError as error:
+        raise DecodingError(f"the worker cannot be started: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    # Collected when it ends: an uncollected child would look alive to whoever asks for its pid.
+    threading.Thread(target=process.wait, name="collect-worker", daemon=True).start()
+    return process.pid

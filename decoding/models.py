@@ -1,0 +1,168 @@
+"""Loading: the embedded model, hub ids and local folders; what a pair must have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from decoding import embedded
+from decoding.config import EMBEDDED_TARGET, RECYCLING, RunConfig
+from decoding.errors import DecodingError, UsageError
+from decoding.language_model import LanguageModel
+from decoding.packed import pack_linears
+from decoding.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from decoding.drafters.base import Drafter
+
+Progress = Callable[[str, float | None, float | None, str], None]
+"""Called as ``progress(stage, done, total, unit)``; None where an extent is not known."""
+
+
+@dataclass(frozen=True)
+class LoadedModels:
+    """Models on their device, ready for inference; `draft` is None for drafters without a model."""
+
+    target: Any
+    draft: Any | None
+    tokenizer: Vocabulary
+
+
+def load_models(config: RunConfig, progress: Progress | None = None) -> LoadedModels:
+    """Load what `config` names. Raises `DecodingError` in one line when something is missing or unfit."""
+    tell = progress or (lambda *_: None)
+    device = resolve_device(config.device)
+    target_folder = locate(config.target, tell)
+    tell("loading target", None, None, "")
+    target = _load(target_folder, device, config.dtype)
+    tokenizer = _load_tokenizer(target_folder, target)
+    draft = None
+    if config.speculate and config.draft != RECYCLING:
+        draft_folder = locate(config.draft, tell)
+        tell("loading draft", None, None, "")
+        if draft_folder == target_folder:
+            draft = target
+        else:
+            check_same_vocabulary(tokenizer, _load_tokenizer(draft_folder, None), config.target, config.draft)
+            draft = _load(draft_folder, device, config.dtype)
+    if device.type == "cpu":
+        tell("packing weights", None, None, "")
+        pack_linears(target)
+        if draft is not None and draft is not target:
+            pack_linears(draft)
+    return LoadedModels(target, draft, tokenizer)
+
+
+def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
+    """The drafter of `config` on loaded models."""
+    from decoding.drafters.lm import LMDrafter
+    from decoding.drafters.recycling import RecyclingDrafter
+
+    vocab = int(models.target.config.get_text_config().vocab_size)
+    if models.draft is None:
+        return RecyclingDrafter(config.shape(), vocab)
+    draft = LanguageModel(models.draft)
+    return LMDrafter(
+        draft,
+        config.shape(),
+        min(vocab, draft.vocab_size),
+        name=Path(config.draft).name,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        seed=config.seed,
+    )
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU. Raises `UsageError` for a GPU this machine does not have."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UsageError(f"--device {name}: this machine has {count} usable GPUs; use --device cpu or auto")
+    return device
+
+
+def locate(name: str, progress: Progress) -> str:
+    """A folder for the embedded model (fetched and converted when needed), else `name` as it is."""
+    if name == EMBEDDED_TARGET:
+        return str(embedded.ensure(progress))
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise DecodingError(f"model folder {name} has no config.json; give a folder saved by save_pretrained")
+        return str(path)
+    if looks_local:
+        raise DecodingError(f"model folder {name} does not exist; give a folder, a hub id, or '{EMBEDDED_TARGET}'")
+    return name
+
+
+def check_same_vocabulary(target: Vocabulary, draft: Vocabulary, target_name: str, draft_name: str) -> None:
+    """Raise `DecodingError` with the first differing entry unless both map the same tokens to the same ids."""
+    ours, theirs = target.tokens, draft.tokens
+    if ours == theirs:
+        return
+    by_id_ours = {i: t for t, i in ours.items()}
+    by_id_theirs = {i: t for t, i in theirs.items()}
+    first = min(i for i in by_id_ours.keys() | by_id_theirs.keys() if by_id_ours.get(i) != by_id_theirs.get(i))
+    raise DecodingError(
+        f"draft '{draft_name}' and target '{target_name}' have different vocabularies: token {first} is "
+        f"{by_id_theirs.get(first)!r} in the draft and {by_id_ours.get(first)!r} in the target; "
+        "choose a draft of the target's family"
+    )
+
+
+def _load(folder: str, device: torch.device, dtype: str) -> Any:
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    kind: Any = getattr(torch, dtype) if dtype != "auto" else (torch.float32 if device.type == "cpu" else "auto")
+    try:
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, attn_implementation="sdpa")
+        except ValueError as error:
+            if "scaled_dot_product_attention" not in str(error):
+                raise
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, attn_implementation="eager")
+        return model.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise DecodingError(f"model '{folder}' does not fit on {device}; use a smaller model or --dtype") from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise DecodingError(_why_not_loaded(folder, error)) from error
+
+
+def _load_tokenizer(folder: str, model: Any | None) -> Vocabulary:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise DecodingError(f"tokenizer of {_why_not_loaded(folder, error)}") from error
+    eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends = [eos] if isinstance(eos, int) else list(eos or [])
+    return Vocabulary(tokenizer, ends)
+
+
+def _why_not_loaded(name: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    if Path(name).is_dir():
+        return f"model '{name}' cannot be loaded: {reason[:300]}"
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return f"model '{name}' is not in the local cache and HF_HUB_OFFLINE is set; unset it or give a folder"
+    lowered = reason.lower()
+    if "connect" in lowered or "resolve" in lowered or "timed out" in lowered:
+        return f"model '{name}' is neither a folder nor cached here, and the model hub can't be reached; give a folder"
+    if "gated" in lowered or "401" in lowered:
+        return f"model '{name}' is gated or private: accept its terms on the hub and log in (hf auth login)"
+    if "not a local folder" in lowered or "404" in lowered or "not found" in lowered:
+        return f"model '{name}' is not known: give a hub id, a local folder, or '{EMBEDDED_TARGET}'"
+    return f"model '{name}' cannot be loaded: {reason[:300]}"

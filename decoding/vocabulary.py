@@ -1,0 +1,81 @@
+"""The target's tokenizer as spectui needs it: prompts in, ids and bytes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+_BYTE_TOKEN = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
+
+
+class Vocabulary:
+    """Wraps a Hugging Face tokenizer. `end_ids` holds every token that ends an output."""
+
+    def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
+        self.tokenizer = tokenizer
+        self.end_ids = frozenset(end_ids) | ({tokenizer.eos_token_id} - {None})
+
+    @cached_property
+    def tokens(self) -> dict[str, int]:
+        """Every token's text as the tokenizer stores it, and its id."""
+        return dict(self.tokenizer.get_vocab())
+
+    @cached_property
+    def identity(self) -> str:
+        """Names the vocabulary: equal for equal token tables, so that sessions share their bytes."""
+        canonical = json.dumps(sorted(self.tokens.items(), key=lambda item: item[1]))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of `text` as one user turn of the chat template, or as plain text where there is none."""
+        if getattr(self.tokenizer, "chat_template", None):
+            turn = [{"role": "user", "content": text}]
+            rendered = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+            return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer(text)["input_ids"])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids` without special tokens, bytes that are no UTF-8 replaced."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes a token stands for, so that views can join tokens that split a character.
+
+        Special tokens give their own text. Ids beyond the table (padded embeddings) give ``b""``.
+        """
+        token = self.tokenizer.convert_ids_to_tokens(token_id)
+        if token is None:
+            return b""
+        if token_id in self._added:
+            return str(token).encode()
+        if self._byte_level and all(c in _BYTE_OF for c in token):
+            return bytes(_BYTE_OF[c] for c in token)
+        if match := _BYTE_TOKEN.match(token):
+            return bytes([int(match[1], 16)])
+        return str(token).replace("\u2581", " ").encode(errors="surrogatepass")
+
+    @cached_property
+    def _added(self) -> set[int]:
+        return set(self.tokenizer.get_added_vocab().values()) | set(self.tokenizer.all_special_ids)
+
+    @cached_property
+    def _byte_level(self) -> bool:
+        """Whether tokens are spelled in GPT-2's printable stand-ins for bytes."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        return backend is not None and '"ByteLevel"' in json.dumps(json.loads(backend.to_str()).get("decoder"))
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's table: printable Latin-1 stands for itself, the other bytes for code points from 256 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {chr(b): b for b in printable}
+    for offset, b in enumerate(b for b in range(256) if b not in set(printable)):
+        table[chr(256 + offset)] = b
+    return table
+
+
+_BYTE_OF = _byte_alphabet()
