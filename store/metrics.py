@@ -1,0 +1,95 @@
+"""The one place where every metric is defined: pure functions of counts, used by all that shows a number.
+
+Terms: a node is *at risk* when its parent was accepted (the root always is) and the path was not cut
+at that parent; a round is at risk at depth d when it has a node at risk there, and it *reached* d when
+its accepted path is at least d long. None stands for "no data", never for zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import mul
+
+RATIOS: dict[str, tuple[str, str]] = {
+    "match_rate": ("match_count", "node_count"),
+    "at_risk_alpha": ("accepted_count", "at_risk_count"),
+    "mean_overlap": ("overlap_sum", "overlap_count"),
+    "mean_accepted_length": ("accepted_count", "round_count"),
+    "tokens_per_round": ("token_count", "round_count"),
+}
+"""Ratios of two sums over prompts: name -> (numerator, denominator) columns of `generation`."""
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """`part / whole`, None when there is no data."""
+    return part / whole if whole else None
+
+
+def overlap(target_p: float, draft_p: float | None) -> float | None:
+    """``min(1, p / q)``: the chance that speculative sampling accepts a token; None without a draft_p."""
+    if draft_p is None or math.isnan(draft_p):
+        return None
+    return 1.0 if draft_p <= target_p else target_p / draft_p
+
+
+def match_rate(match_count: int, node_count: int) -> float | None:
+    """Share of nodes that are the target's argmax at their parent."""
+    return ratio(match_count, node_count)
+
+
+def mean_overlap(overlap_sum: float, overlap_count: int) -> float | None:
+    """Mean of `overlap` over the nodes whose drafter has probabilities."""
+    return ratio(overlap_sum, overlap_count)
+
+
+def at_risk_alpha(accepted_count: int, at_risk_count: int) -> float | None:
+    """Share of the nodes at risk that were accepted."""
+    return ratio(accepted_count, at_risk_count)
+
+
+def mean_accepted_length(accepted_count: int, round_count: int) -> float | None:
+    """Accepted draft tokens per round, measured."""
+    return ratio(accepted_count, round_count)
+
+
+def tokens_per_round(token_count: int, round_count: int) -> float | None:
+    """Tau: emitted tokens per round, bonus tokens included."""
+    return ratio(token_count, round_count)
+
+
+def hazard(rounds_reached: int, rounds_at_risk: int) -> float | None:
+    """h_d: among rounds at risk at depth d, the share whose path goes on to d."""
+    return ratio(rounds_reached, rounds_at_risk)
+
+
+def survival(hazards: Iterable[float | None]) -> list[float]:
+    """S_d, the product of the hazards up to d, for d = 1, 2, ...; ends at the first depth without data."""
+    known: list[float] = []
+    for value in hazards:
+        if value is None:
+            break
+        known.append(value)
+    return list(accumulate(known, mul))
+
+
+def expected_length(survivals: Sequence[float]) -> float:
+    """Expected accepted length from the survival curve; equals the measured mean for trees of one shape."""
+    return math.fsum(survivals)
+
+
+def chain_expected_length(alpha: float, depth: int) -> float:
+    """``alpha + alpha^2 + ... + alpha^depth``: the chain formula of the study (arXiv 2604.14682)."""
+    return math.fsum(alpha**d for d in range(1, depth + 1))
+
+
+def tokens_per_second(token_count: int, total_ms: float) -> float | None:
+    """Emitted tokens per second of decoding time (draft + verify + other)."""
+    return ratio(token_count * 1000.0, total_ms)
+
+
+def speedup(token_count: int, total_ms: float, baseline_ms: float | None) -> float | None:
+    """Speed over one-at-a-time decoding, whose cost is `baseline_ms` a token; None without either."""
+    rate = tokens_per_second(token_count, total_ms)
+    return None if rate is None or baseline_ms is None else rate * baseline_ms / 1000.0

@@ -1,0 +1,306 @@
+"""What the reader hands out: frozen rows and figures. Times are UTC ISO 8601, durations milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from store import metrics
+from store.records import NodeRecord
+
+NodeRow = NodeRecord
+"""A node reads back as it was written."""
+
+LIVE_STATUSES = ("starting", "running", "paused")
+"""Statuses of a session that a worker is at work on."""
+
+SESSION_STATUSES = (*LIVE_STATUSES, "finished", "stopped", "interrupted", "failed")
+GENERATION_STATUSES = ("pending", "running", "finished", "skipped", "failed")
+FINISH_REASONS = ("eos", "length", "context", "skipped", "stopped")
+COMMANDS = ("pause", "resume", "skip", "stop")
+
+
+@dataclass(frozen=True)
+class SessionSummary:
+    """A session, its columns first, then what its rollups say."""
+
+    id: int
+    name: str
+    status: str
+    """Effective: a live status whose worker is gone reads "interrupted"."""
+    recorded_status: str
+    """As the worker last wrote it."""
+    stage: str
+    """What the worker is doing, such as "loading the target"; "" before it says."""
+    stage_done: float | None
+    stage_total: float | None
+    stage_unit: str
+    pid: int | None
+    pid_created: float | None
+    """`psutil.Process(pid).create_time()`: tells the worker from a later process of the same pid."""
+    host: str
+    heartbeat_at: str | None
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    config: dict[str, Any]
+    target: str
+    drafter: str
+    tree: str
+    device: str
+    tokenizer_id: str
+    versions: dict[str, Any]
+    notes: str
+    error: str | None
+    prompt_count: int
+    baseline_ms: float | None
+    """Per token of one-at-a-time decoding, measured by the worker; None before it has."""
+    cpu_percent: float | None
+    rss_bytes: int | None
+    gpu: dict[str, Any] | None
+    log_path: str
+    prompts_done: int
+    """Generations that are finished, skipped or failed."""
+    tokens: int
+    rounds: int
+    nodes: int
+    draft_ms: float
+    verify_ms: float
+    other_ms: float
+    tasks: dict[str, int]
+    """Prompts of each task, in the order in which the tasks first appear."""
+    match_rate: float | None
+    at_risk_alpha: float | None
+    mean_accepted_length: float | None
+    tokens_per_round: float | None
+
+    @property
+    def live(self) -> bool:
+        """Whether a worker is at work on it."""
+        return self.status in LIVE_STATUSES
+
+    @property
+    def total_ms(self) -> float:
+        """Decoding time of all rounds."""
+        return self.draft_ms + self.verify_ms + self.other_ms
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Emitted tokens per second of decoding time."""
+        return metrics.tokens_per_second(self.tokens, self.total_ms)
+
+    @property
+    def speedup(self) -> float | None:
+        """Speed over the one-at-a-time baseline."""
+        return metrics.speedup(self.tokens, self.total_ms, self.baseline_ms)
+
+
+@dataclass(frozen=True)
+class GenerationRow:
+    """One prompt in a session, with the sums over its rounds."""
+
+    id: int
+    session_id: int
+    position: int
+    """From 0, the order in which prompts are run."""
+    prompt_id: str
+    task: str
+    prompt_text: str
+    status: str
+    output: str
+    """Text without the prompt and special tokens; "" until the generation ends."""
+    error: str | None
+    finish_reason: str | None
+    prompt_tokens: int | None
+    token_count: int
+    round_count: int
+    node_count: int
+    match_count: int
+    accepted_count: int
+    at_risk_count: int
+    overlap_sum: float
+    overlap_count: int
+    draft_ms: float
+    verify_ms: float
+    other_ms: float
+    started_at: str | None
+    ended_at: str | None
+
+    @property
+    def total_ms(self) -> float:
+        """Decoding time of all rounds."""
+        return self.draft_ms + self.verify_ms + self.other_ms
+
+    @property
+    def match_rate(self) -> float | None:
+        """Share of nodes that are the target's argmax."""
+        return metrics.match_rate(self.match_count, self.node_count)
+
+    @property
+    def at_risk_alpha(self) -> float | None:
+        """Share of the nodes at risk that were accepted."""
+        return metrics.at_risk_alpha(self.accepted_count, self.at_risk_count)
+
+    @property
+    def mean_accepted_length(self) -> float | None:
+        """Accepted draft tokens per round."""
+        return metrics.mean_accepted_length(self.accepted_count, self.round_count)
+
+    @property
+    def tokens_per_round(self) -> float | None:
+        """Emitted tokens per round."""
+        return metrics.tokens_per_round(self.token_count, self.round_count)
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """One verification step with its whole tree."""
+
+    id: int
+    generation_id: int
+    number: int
+    prefix_length: int
+    accepted_length: int
+    bonus_token_id: int | None
+    cut: str | None
+    node_count: int
+    draft_ms: float
+    verify_ms: float
+    other_ms: float
+    nodes: tuple[NodeRow, ...]
+
+    @property
+    def accepted_path(self) -> tuple[NodeRow, ...]:
+        """The accepted nodes in depth order."""
+        return tuple(sorted((n for n in self.nodes if n.accepted), key=lambda n: n.depth))
+
+    @property
+    def emitted(self) -> tuple[int, ...]:
+        """Token ids the round added to the output: the accepted path, then the bonus if there is one."""
+        path = tuple(n.token_id for n in self.accepted_path)
+        return path if self.bonus_token_id is None else (*path, self.bonus_token_id)
+
+    @property
+    def total_ms(self) -> float:
+        """Duration of the round."""
+        return self.draft_ms + self.verify_ms + self.other_ms
+
+
+@dataclass(frozen=True)
+class DepthFigures:
+    """What happened at one depth of the trees of a task."""
+
+    depth: int
+    nodes: int
+    match_count: int
+    at_risk_count: int
+    accepted_count: int
+    overlap_sum: float
+    overlap_count: int
+    rounds_at_risk: int
+    rounds_reached: int
+
+    @property
+    def hazard(self) -> float | None:
+        """h_d: share of the rounds at risk here whose path goes on to this depth."""
+        return metrics.hazard(self.rounds_reached, self.rounds_at_risk)
+
+    @property
+    def match_rate(self) -> float | None:
+        """Share of nodes that are the target's argmax."""
+        return metrics.match_rate(self.match_count, self.nodes)
+
+    @property
+    def at_risk_alpha(self) -> float | None:
+        """Share of the nodes at risk that were accepted."""
+        return metrics.at_risk_alpha(self.accepted_count, self.at_risk_count)
+
+    @property
+    def mean_overlap(self) -> float | None:
+        """Mean overlap, None when the drafter has no probabilities."""
+        return metrics.mean_overlap(self.overlap_sum, self.overlap_count)
+
+
+@dataclass(frozen=True)
+class TaskFigures:
+    """The live figures of one task, from the rollups alone."""
+
+    task: str
+    prompts: int
+    """Generations started, whatever became of them."""
+    rounds: int
+    nodes: int
+    tokens: int
+    match_count: int
+    at_risk_count: int
+    accepted_count: int
+    overlap_sum: float
+    overlap_count: int
+    draft_ms: float
+    verify_ms: float
+    other_ms: float
+    lengths: dict[int, int]
+    """Accepted length -> rounds, ascending."""
+    depths: dict[int, DepthFigures]
+    """Depth -> figures, ascending from 1."""
+
+    @property
+    def match_rate(self) -> float | None:
+        """Share of nodes that are the target's argmax."""
+        return metrics.match_rate(self.match_count, self.nodes)
+
+    @property
+    def at_risk_alpha(self) -> float | None:
+        """Share of the nodes at risk that were accepted."""
+        return metrics.at_risk_alpha(self.accepted_count, self.at_risk_count)
+
+    @property
+    def mean_overlap(self) -> float | None:
+        """Mean overlap, None when the drafter has no probabilities."""
+        return metrics.mean_overlap(self.overlap_sum, self.overlap_count)
+
+    @property
+    def mean_accepted_length(self) -> float | None:
+        """Accepted draft tokens per round, measured."""
+        return metrics.mean_accepted_length(self.accepted_count, self.rounds)
+
+    @property
+    def tokens_per_round(self) -> float | None:
+        """Emitted tokens per round."""
+        return metrics.tokens_per_round(self.tokens, self.rounds)
+
+    @property
+    def total_ms(self) -> float:
+        """Decoding time of all rounds."""
+        return self.draft_ms + self.verify_ms + self.other_ms
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Emitted tokens per second of decoding time."""
+        return metrics.tokens_per_second(self.tokens, self.total_ms)
+
+    @property
+    def survival(self) -> list[float]:
+        """S_1, S_2, ...: the product of hazards, up to the last depth with data."""
+        return metrics.survival(self.depths[d].hazard for d in sorted(self.depths))
+
+    @property
+    def expected_length(self) -> float:
+        """Expected accepted length from the survival curve."""
+        return metrics.expected_length(self.survival)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A ratio of sums with its 95 % interval from resampling prompts."""
+
+    value: float
+    low: float
+    high: float
+    prompts: int
+    """Prompts that were resampled, at least 2."""
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's width, for "1.42 +- 0.08"."""
+        return (self.high - self.low) / 2
