@@ -14,6 +14,18 @@ from decoding.errors import DecodingError
 MB = 1e6
 POLL_S = 0.1
 
+RUN_PIP = """
+import os, runpy, sys, threading
+def follow_parent():
+    os.read(0, 1)
+    os._exit(1)
+threading.Thread(target=follow_parent, daemon=True).start()
+sys.argv[0] = "pip"
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+"""pip, ending when the other end of its standard input closes: one that outlives a killed spectui would
+go on writing where the next one clears up."""
+
 UNREACHABLE = (
     "NewConnectionError",
     "NameResolutionError",
@@ -44,7 +56,15 @@ def download(
     log = folder / "pip.log"
     name = requirement.partition("==")[0]
     stage = f"downloading {name}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command = [
+        sys.executable,
+        "-c",
+        RUN_PIP,
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+    ]
     command += [
         "--disable-pip-version-check",
         "--no-input",
@@ -53,22 +73,22 @@ def download(
         "--retries=2",
     ]
     command += [f"--dest={folder}", requirement]
-    with log.open("wb") as output:
-        pip = subprocess.Popen(
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "TMPDIR": str(temporary)},
-        )
+        ) as pip,
+    ):
         try:
             while pip.poll() is None:
                 progress(stage, min(_bytes_below(folder), size) / MB, size / MB, "MB")
                 time.sleep(POLL_S)
         finally:
-            if pip.poll() is None:
-                pip.kill()
-                pip.wait()
+            pip.kill()
     wheels = list(folder.glob("*.whl"))
     if pip.returncode or len(wheels) != 1:
         raise DecodingError(_reason(requirement, log.read_text(encoding="utf-8", errors="replace")))
