@@ -24,7 +24,8 @@ def distribution(logits: torch.Tensor, temperature: float, top_p: float) -> torc
     before = values.cumsum(-1) - values
     kept = torch.where(before < top_p, values, 0.0)
     nucleus = torch.zeros_like(p).scatter_(-1, index, kept)
-    return nucleus / nucleus.sum(-1, keepdim=True)
+    normalised: torch.Tensor = nucleus / nucleus.sum(-1, keepdim=True)
+    return normalised
 
 
 def entropy(p: torch.Tensor) -> torch.Tensor:
@@ -44,7 +45,7 @@ def top_tokens(logits: torch.Tensor, k: int) -> torch.Tensor:
     if blocks <= k:
         return logits.topk(k, dim=-1).indices
     tail = torch.arange(blocks * _BLOCK, vocab, device=logits.device).expand(rows, -1)
-    best = logits[:, : blocks * _BLOCK].unflatten(1, (blocks, _BLOCK)).amax(-1).topk(k, dim=-1).indices
+    best = logits[:, : blocks * _BLOCK].reshape(rows, blocks, _BLOCK).amax(-1).topk(k, dim=-1).indices
     inside = (best[..., None] * _BLOCK + torch.arange(_BLOCK, device=logits.device)).flatten(1)
     candidates = torch.cat([inside, tail], dim=1)
     return candidates.gather(1, logits.gather(1, candidates).topk(k, dim=-1).indices)

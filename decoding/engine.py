@@ -120,7 +120,7 @@ class SpeculativeDecoder:
     def _round(self, number: int, root: int, produced: int, rng: np.random.Generator) -> Round:
         start = time.perf_counter()
         prefix = self.target.length + 1
-        tree = self.drafter.propose(root, max_depth=self.target.context - prefix)
+        tree = self.drafter.propose(root, max_depth=self.target.context - prefix - 1)
         tree.check()
         drafted = time.perf_counter()
 

@@ -79,6 +79,7 @@ class LanguageModel:
         attend = None if mask.shape == (1, 1) else self._mask(depth, mask)
         return self._run(ids, positions, attend, keep=0)
 
+    @torch.inference_mode()
     def keep(self, slots: Sequence[int]) -> None:
         """Commit the uncommitted `slots` (numbered from 0, ascending) and drop the others."""
         self._cache.keep(self.length, [self.length + s for s in slots])

@@ -30,7 +30,8 @@ class PackedLinear(nn.Module):
 
 def can_pack() -> bool:
     """Whether this build of PyTorch has the oneDNN operators that packing needs."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
 def pack_linears(model: nn.Module) -> int:
@@ -44,7 +45,11 @@ def pack_linears(model: nn.Module) -> int:
     count = 0
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is nn.Linear and child.weight.device.type == "cpu" and child.weight.dtype == torch.float32:
+            if (
+                type(child) is nn.Linear
+                and child.weight.device.type == "cpu"
+                and child.weight.dtype == torch.float32
+            ):
                 setattr(module, name, PackedLinear(child))
                 count += 1
     return count

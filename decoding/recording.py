@@ -19,8 +19,8 @@ def to_record(round_: Round, *, extra_ms: float = 0.0) -> RoundRecord:
     """
     tree = round_.tree
     nodes = [
-        NodeRecord(idx, None if parent == ROOT else parent, *rest, match=match, accepted=accepted)
-        for idx, (parent, *rest, match, accepted) in enumerate(
+        NodeRecord(idx, None if parent == ROOT else parent, *rest)
+        for idx, (parent, *rest) in enumerate(
             zip(
                 tree.parent.tolist(),
                 tree.depth.tolist(),

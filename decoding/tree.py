@@ -92,7 +92,7 @@ class TreeShape:
         if len(ordered) != len(paths):
             raise UsageError(f"tree '{name}': a path is given twice")
         index: dict[tuple[int, ...], int] = {(): ROOT}
-        parents = []
+        parents: list[int] = []
         for path in ordered:
             if not path or any(r < 0 for r in path):
                 raise UsageError(f"tree '{name}': {list(path)} is no path; give ranks from 0")
@@ -129,7 +129,9 @@ def full_shape(depth: int, branching: int) -> TreeShape:
     frontier = [ROOT]
     for _ in range(depth):
         if len(parents) + len(frontier) * branching > MAX_NODES:
-            raise UsageError(f"tree '{name}' has more than {MAX_NODES} nodes; lower the depth or the branching")
+            raise UsageError(
+                f"tree '{name}' has more than {MAX_NODES} nodes; lower the depth or the branching"
+            )
         start = len(parents)
         parents += [p for p in frontier for _ in range(branching)]
         frontier = list(range(start, len(parents)))
@@ -224,7 +226,9 @@ def _check_range(name: str, what: str, value: int, most: int) -> None:
 
 
 def _unreadable(spec: str) -> str:
-    return f"tree '{spec}' is not understood; use full:3x2, chain:5, recycling:8 or a .json file of rank paths"
+    return (
+        f"tree '{spec}' is not understood; use full:3x2, chain:5, recycling:8 or a .json file of rank paths"
+    )
 
 
 Draw = Literal["deterministic", "without_replacement"]
@@ -276,7 +280,13 @@ class TokenTree:
         seen: set[tuple[int, int]] = set()
         ranks: dict[int, int] = {}
         for i, (t, p, d, r) in enumerate(
-            zip(self.token.tolist(), self.parent.tolist(), self.depth.tolist(), self.rank.tolist(), strict=True)
+            zip(
+                self.token.tolist(),
+                self.parent.tolist(),
+                self.depth.tolist(),
+                self.rank.tolist(),
+                strict=True,
+            )
         ):
             if not ROOT <= p < i or d != (1 if p == ROOT else int(self.depth[p]) + 1):
                 raise ValueError(f"node {i}: parent {p} or depth {d} is wrong")

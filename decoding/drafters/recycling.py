@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from decoding.distributions import top_tokens
+from decoding.errors import UsageError
 from decoding.tree import RECYCLING_WIDTH, ROOT, IntArray, TokenTree, TreeShape
 
 
@@ -23,7 +24,9 @@ class RecyclingDrafter:
 
     def __init__(self, shape: TreeShape, vocab_size: int) -> None:
         self._shape = shape
-        self._width = max(shape.width, RECYCLING_WIDTH)
+        if shape.width > vocab_size:
+            raise UsageError(f"tree '{shape.name}' has {shape.width} siblings; the vocabulary has {vocab_size} tokens")
+        self._width = min(max(shape.width, RECYCLING_WIDTH), vocab_size)
         # Rows of tokens never seen hold the most frequent predictions, so that every round's tree is whole
         # and siblings always differ; `_known` tells them apart.
         self._successors: IntArray = np.tile(np.arange(self._width, dtype=np.int64), (vocab_size, 1))

@@ -1,0 +1,114 @@
+"""Sampling through the whole engine keeps the target's distribution, for both kinds of tree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from decoding.config import RunConfig
+from decoding.distributions import distribution, entropy, top_tokens
+from decoding.engine import SpeculativeDecoder
+from decoding.models import LoadedModels
+from decoding.vocabulary import Vocabulary
+from tests.models import tiny_llama, tiny_tokenizer
+
+VOCAB = 6
+TRIALS = 1500
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models this small only lose time to a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.4, 0.8)])
+@pytest.mark.parametrize(("drafter", "tree"), [("recycling", "recycling:7"), ("lm", "full:2x2"), ("lm", "chain:3")])
+def test_outputs_follow_the_targets_own_distribution(drafter: str, tree: str, temperature: float, top_p: float) -> None:
+    """Chi-square over all three-token outputs; the draft model is another model, wrong everywhere."""
+    target = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=3)
+    draft = None if drafter == "recycling" else tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=4)
+    config = RunConfig(
+        draft=drafter, tree=tree, temperature=temperature, top_p=top_p, max_new_tokens=3, seed=11
+    )
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = None
+    decoder = SpeculativeDecoder(config, models=LoadedModels(target, draft, Vocabulary(tokenizer, [])))
+    prompt = [1, 4, 2, 5]
+    counts: Counter[tuple[int, ...]] = Counter()
+    for trial in range(TRIALS):
+        counts[tuple(t for r in decoder.generate(prompt, position=trial) for t in r.tokens)] += 1
+
+    law: dict[tuple[int, ...], float] = {}
+    with torch.inference_mode():
+        triples = list(product(range(VOCAB), repeat=3))
+        p = distribution(
+            target(torch.tensor([[*prompt, *t] for t in triples])).logits.float().flatten(0, 1), temperature, top_p
+        ).view(len(triples), -1, VOCAB)
+    for row, triple in enumerate(triples):
+        law[triple] = float(np.prod([float(p[row, len(prompt) - 1 + k, triple[k]]) for k in range(3)]))
+    expected = np.asarray([law[t] for t in triples])
+    expected *= TRIALS / expected.sum()
+    observed = np.asarray([counts[t] for t in triples])
+    assert observed[expected == 0.0].sum() == 0, "a token outside the nucleus was emitted"
+    # Cells too small for the chi-square approximation are pooled.
+    small = expected < 5.0
+    observed = np.append(observed[~small], observed[small].sum())
+    expected = np.append(expected[~small], expected[small].sum())
+    keep = expected > 0
+    assert keep.sum() > 20
+    assert chisquare(observed[keep], expected[keep]).pvalue > 1e-3
+
+
+def test_a_seed_and_a_position_fix_the_sample() -> None:
+    target = tiny_llama(layers=1)
+    models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]))
+    config = RunConfig(temperature=1.0, max_new_tokens=16, seed=1)
+
+    def sample(position: int) -> list[int]:
+        decoder = SpeculativeDecoder(config, models=models)
+        return [t for r in decoder.generate("Tom is a cat", position=position) for t in r.tokens]
+
+    assert sample(0) == sample(0)
+    assert sample(0) != sample(1)
+
+
+def test_a_temperature_near_zero_is_greedy() -> None:
+    target = tiny_llama(layers=1)
+    models = LoadedModels(target, target, Vocabulary(tiny_tokenizer(), [2]))
+
+    def output(temperature: float) -> list[int]:
+        config = RunConfig(draft="itself", tree="full:2x2", temperature=temperature, max_new_tokens=16)
+        decoder = SpeculativeDecoder(config, models=models)
+        return [t for r in decoder.generate("Tom is a cat") for t in r.tokens]
+
+    assert output(1e-4) == output(0.0)
+
+
+def test_top_p_keeps_the_smallest_set_that_reaches_the_mass() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    assert torch.allclose(distribution(logits, 1.0, 0.7), torch.tensor([[0.625, 0.375, 0.0, 0.0]]))
+    assert torch.allclose(distribution(logits, 1.0, 0.81), torch.tensor([[0.5, 0.3, 0.15, 0.0]]) / 0.95)
+    flat = torch.zeros(1, 5000)
+    assert int((distribution(flat, 1.0, 0.9) > 0).sum()) in (4500, 4501)
+
+
+def test_entropy_is_in_nats_and_defined_for_zeros() -> None:
+    assert entropy(torch.tensor([[0.5, 0.5, 0.0]])).item() == pytest.approx(np.log(2))
+    assert entropy(torch.tensor([[1.0, 0.0]])).item() == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("vocab", [10, 300, 5001])
+def test_top_tokens_equal_a_full_sort(vocab: int) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(7, vocab)
+    assert torch.equal(top_tokens(logits, 8), logits.topk(8, dim=-1).indices)
