@@ -29,7 +29,9 @@ def accept_greedy(tree: TokenTree, argmax: IntArray) -> Verdict:
     `argmax` is ``[N + 1]``. The bonus is the argmax after the last accepted node, so the output is
     exactly that of greedy decoding whatever was drafted.
     """
-    children = {(p, t): i for i, (p, t) in enumerate(zip(tree.parent.tolist(), tree.token.tolist(), strict=True))}
+    children = {
+        (p, t): i for i, (p, t) in enumerate(zip(tree.parent.tolist(), tree.token.tolist(), strict=True))
+    }
     path: list[int] = []
     node = ROOT
     while (child := children.get((node, int(argmax[node + 1])))) is not None:

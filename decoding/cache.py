@@ -96,7 +96,9 @@ class TreeCache(Cache):  # type: ignore[misc]
 
         Raises `ValueError` unless `slots` ascends and lies within ``start .. length``.
         """
-        if list(slots) != sorted(set(slots)) or (slots and not (start <= slots[0] and slots[-1] < self.length)):
+        if list(slots) != sorted(set(slots)) or (
+            slots and not (start <= slots[0] and slots[-1] < self.length)
+        ):
             raise ValueError(f"slots {list(slots)} do not ascend within {start}..{self.length - 1}")
         contiguous = list(slots) == list(range(start, start + len(slots)))
         for layer in self.layers:

@@ -96,6 +96,11 @@ class RunConfig:
             raise UsageError(f"the configuration is not JSON: {error}") from error
         if not isinstance(data, dict):
             raise UsageError("the configuration is not a JSON object")
+        return cls.from_dict(data)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RunConfig:
+        """As `from_json`, of the object itself."""
         unknown = sorted(set(data) - {f.name for f in fields(cls)})
         if unknown:
             raise UsageError(f"unknown configuration key '{unknown[0]}'; a newer spectui may have written it")

@@ -31,7 +31,8 @@ def distribution(logits: torch.Tensor, temperature: float, top_p: float) -> torc
 def entropy(p: torch.Tensor) -> torch.Tensor:
     """Entropy in nats of each row of `p` ``[n, V]``; zero probabilities contribute nothing."""
     # A dot product with the logarithm is ten times faster on a CPU than torch.special.entr.
-    return -torch.linalg.vecdot(p, p.clamp_min(torch.finfo(p.dtype).tiny).log())
+    nats: torch.Tensor = -torch.linalg.vecdot(p, p.clamp_min(torch.finfo(p.dtype).tiny).log())
+    return nats
 
 
 def top_tokens(logits: torch.Tensor, k: int) -> torch.Tensor:

@@ -130,4 +130,6 @@ class LanguageModel:
         if not self._additive:
             return mask
         dtype = self.model.dtype
-        return torch.zeros(mask.shape, dtype=dtype, device=self.device).masked_fill(~mask, torch.finfo(dtype).min)
+        return torch.zeros(mask.shape, dtype=dtype, device=self.device).masked_fill(
+            ~mask, torch.finfo(dtype).min
+        )

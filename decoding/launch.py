@@ -35,7 +35,9 @@ def launch_worker(database: Path, session_id: int) -> int:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
-        raise DecodingError(f"the worker's log {log} cannot be written: {error.strerror}; set SPECTUI_LOGS") from error
+        raise DecodingError(
+            f"the worker's log {log} cannot be written: {error.strerror}; set SPECTUI_LOGS"
+        ) from error
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor, start_new_session=True

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from decoding import embedded
 from decoding.config import EMBEDDED_TARGET, RECYCLING, RunConfig
@@ -33,8 +34,11 @@ class LoadedModels:
     tokenizer: Vocabulary
 
 
-def load_models(config: RunConfig, progress: Progress | None = None) -> LoadedModels:
-    """Load what `config` names. Raises `DecodingError` in one line when something is missing or unfit."""
+def load_models(config: RunConfig, progress: Progress | None = None, *, pack: bool = True) -> LoadedModels:
+    """Load what `config` names; on a CPU with packed weights unless `pack` is false.
+
+    Raises `DecodingError` in one line when something is missing or unfit.
+    """
     tell = progress or (lambda *_: None)
     device = resolve_device(config.device)
     target_folder = locate(config.target, tell)
@@ -50,7 +54,7 @@ def load_models(config: RunConfig, progress: Progress | None = None) -> LoadedMo
         else:
             check_same_vocabulary(tokenizer, _load_tokenizer(draft_folder, None), config.target, config.draft)
             draft = _load(draft_folder, device, config.dtype)
-    if device.type == "cpu":
+    if pack and device.type == "cpu":
         tell("packing weights", None, None, "")
         pack_linears(target)
         if draft is not None and draft is not target:
@@ -86,7 +90,9 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise UsageError(f"--device {name}: this machine has {count} usable GPUs; use --device cpu or auto")
+            raise UsageError(
+                f"--device {name}: this machine has {count} usable GPUs; use --device cpu or auto"
+            )
     return device
 
 
@@ -98,10 +104,14 @@ def locate(name: str, progress: Progress) -> str:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise DecodingError(f"model folder {name} has no config.json; give a folder saved by save_pretrained")
+            raise DecodingError(
+                f"model folder {name} has no config.json; give a folder saved by save_pretrained"
+            )
         return str(path)
     if looks_local:
-        raise DecodingError(f"model folder {name} does not exist; give a folder, a hub id, or '{EMBEDDED_TARGET}'")
+        raise DecodingError(
+            f"model folder {name} does not exist; give a folder, a hub id, or '{EMBEDDED_TARGET}'"
+        )
     return name
 
 
@@ -112,7 +122,9 @@ def check_same_vocabulary(target: Vocabulary, draft: Vocabulary, target_name: st
         return
     by_id_ours = {i: t for t, i in ours.items()}
     by_id_theirs = {i: t for t, i in theirs.items()}
-    first = min(i for i in by_id_ours.keys() | by_id_theirs.keys() if by_id_ours.get(i) != by_id_theirs.get(i))
+    first = min(
+        i for i in by_id_ours.keys() | by_id_theirs.keys() if by_id_ours.get(i) != by_id_theirs.get(i)
+    )
     raise DecodingError(
         f"draft '{draft_name}' and target '{target_name}' have different vocabularies: token {first} is "
         f"{by_id_theirs.get(first)!r} in the draft and {by_id_ours.get(first)!r} in the target; "
@@ -125,7 +137,9 @@ def _load(folder: str, device: torch.device, dtype: str) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    kind: Any = getattr(torch, dtype) if dtype != "auto" else (torch.float32 if device.type == "cpu" else "auto")
+    kind: Any = (
+        getattr(torch, dtype) if dtype != "auto" else (torch.float32 if device.type == "cpu" else "auto")
+    )
     try:
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, attn_implementation="sdpa")
@@ -135,8 +149,10 @@ def _load(folder: str, device: torch.device, dtype: str) -> Any:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, attn_implementation="eager")
         return model.to(device).eval()
     except torch.OutOfMemoryError as error:
-        raise DecodingError(f"model '{folder}' does not fit on {device}; use a smaller model or --dtype") from error
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise DecodingError(
+            f"model '{folder}' does not fit on {device}; use a smaller model or --dtype"
+        ) from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise DecodingError(_why_not_loaded(folder, error)) from error
 
 
@@ -157,7 +173,9 @@ def _why_not_loaded(name: str, error: Exception) -> str:
     if Path(name).is_dir():
         return f"model '{name}' cannot be loaded: {reason[:300]}"
     if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return f"model '{name}' is not in the local cache and HF_HUB_OFFLINE is set; unset it or give a folder"
+        return (
+            f"model '{name}' is not in the local cache and HF_HUB_OFFLINE is set; unset it or give a folder"
+        )
     lowered = reason.lower()
     if "connect" in lowered or "resolve" in lowered or "timed out" in lowered:
         return f"model '{name}' is neither a folder nor cached here, and the model hub can't be reached; give a folder"

@@ -66,7 +66,9 @@ class Vocabulary:
     def _byte_level(self) -> bool:
         """Whether tokens are spelled in GPT-2's printable stand-ins for bytes."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        return backend is not None and '"ByteLevel"' in json.dumps(json.loads(backend.to_str()).get("decoder"))
+        return backend is not None and '"ByteLevel"' in json.dumps(
+            json.loads(backend.to_str()).get("decoder")
+        )
 
 
 def _byte_alphabet() -> dict[str, int]:

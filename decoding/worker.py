@@ -24,6 +24,7 @@ from decoding.config import RunConfig
 from decoding.errors import DecodingError
 from store.database import open_database
 from store.errors import StoreError
+from store.reader import Reader
 from store.writer import SessionWriter
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ BASELINE_TOKENS = 12
 log = logging.getLogger("spectui.worker")
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """A stop command or a signal asked the run to end."""
 
 
-class Skipped(Exception):
+class Skipped(Exception):  # noqa: N818
     """A skip command asked for the next prompt."""
 
 
@@ -164,7 +165,8 @@ def run(database: Path, session_id: int, log_file: str = "") -> int:
     control = Control(writer)
     with heartbeat(database, session_id):
         try:
-            _decode_all(writer, control)
+            config = RunConfig.from_dict(Reader(database).session(session_id).config)
+            _decode_all(writer, control, config)
             writer.set_status("finished")
         except Stopped:
             writer.set_status("stopped")
@@ -185,8 +187,7 @@ def run(database: Path, session_id: int, log_file: str = "") -> int:
     return 0
 
 
-def _decode_all(writer: SessionWriter, control: Control) -> None:
-    config = RunConfig.from_json(writer.config_json())
+def _decode_all(writer: SessionWriter, control: Control, config: RunConfig) -> None:
     pending = writer.pending_generations()
     progress = StageReporter(writer)
     progress("starting Python", None, None, "")
@@ -212,7 +213,9 @@ def _decode_all(writer: SessionWriter, control: Control) -> None:
         except Skipped:
             writer.finish_generation(generation.id, "skipped", finish_reason="skipped")
             continue
-        _decode_one(writer, control, recorder, decoder, generation.id, generation.prompt_text, generation.position)
+        _decode_one(
+            writer, control, recorder, decoder, generation.id, generation.prompt_text, generation.position
+        )
 
 
 def _decode_one(
@@ -247,7 +250,9 @@ def _decode_one(
         raise
     except Exception as error:
         log.exception("prompt %s failed", generation_id)
-        said = str(error) if isinstance(error, DecodingError) else f"{type(error).__name__}: {_one_line(error)}"
+        said = (
+            str(error) if isinstance(error, DecodingError) else f"{type(error).__name__}: {_one_line(error)}"
+        )
         writer.finish_generation(generation_id, "failed", output=text(tokens), error=said)
 
 

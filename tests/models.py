@@ -34,7 +34,9 @@ def tiny_tokenizer(*, chat: bool = True, vocab_size: int = 384, extra: str = "")
         show_progress=False,
     )
     tokenizer.train_from_iterator([*_CORPUS, extra], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", bos_token="<|endoftext|>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", bos_token="<|endoftext|>"
+    )
     if chat:
         fast.chat_template = _CHAT
     return fast
@@ -85,7 +87,9 @@ def cut_down(model: Any, folder: Path, layers: int, tokenizer: Any) -> None:
         for name, value in model.state_dict().items()
         if not name.startswith("model.layers.") or int(name.split(".")[2]) < layers
     }
-    config = type(model.config).from_dict({**model.config.to_dict(), "num_hidden_layers": layers, "layer_types": None})
+    config = type(model.config).from_dict(
+        {**model.config.to_dict(), "num_hidden_layers": layers, "layer_types": None}
+    )
     small = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     small.load_state_dict(state, strict=False)
     small.tie_weights()

@@ -26,7 +26,9 @@ class Drafter(Protocol):
     def propose(self, root: int, max_depth: int) -> TokenTree:
         """A tree under `root`, the last committed token, at most `max_depth` deep (it may be empty)."""
 
-    def observe(self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None) -> None:
+    def observe(
+        self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None
+    ) -> None:
         """The target's logits ``[N + 1, V]`` on the tree, and what was committed."""
 
     def seconds_in_models(self) -> float:
@@ -46,7 +48,9 @@ class NoDrafter:
         """The empty tree."""
         return TokenTree.empty()
 
-    def observe(self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None) -> None:
+    def observe(
+        self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None
+    ) -> None:
         """Nothing to learn."""
 
     def seconds_in_models(self) -> float:

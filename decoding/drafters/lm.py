@@ -65,7 +65,9 @@ class LMDrafter:
         self._model.keep(range(count))
         return self._expand(shape, logits)
 
-    def observe(self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None) -> None:
+    def observe(
+        self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None
+    ) -> None:
         """Keep the accepted nodes the draft has scored; the rest of the path waits for the next proposal."""
         scored = [node for node in path if node in self._slot]
         self._model.keep([self._slot[node] for node in scored])
@@ -90,7 +92,9 @@ class LMDrafter:
             if self._temperature > 0.0:
                 rows += zip((parents + 1).tolist(), q, strict=True)
             self._fill(shape, level, parents, q, token, logprob, parent_entropy)
-            inner = np.asarray([i for i in level if token[i] >= 0 and (shape.parent == i).any()], dtype=np.int64)
+            inner = np.asarray(
+                [i for i in level if token[i] >= 0 and (shape.parent == i).any()], dtype=np.int64
+            )
             if not len(inner):
                 break
             logits = self._score(shape, inner, token)

@@ -25,7 +25,9 @@ class RecyclingDrafter:
     def __init__(self, shape: TreeShape, vocab_size: int) -> None:
         self._shape = shape
         if shape.width > vocab_size:
-            raise UsageError(f"tree '{shape.name}' has {shape.width} siblings; the vocabulary has {vocab_size} tokens")
+            raise UsageError(
+                f"tree '{shape.name}' has {shape.width} siblings; the vocabulary has {vocab_size} tokens"
+            )
         self._width = min(max(shape.width, RECYCLING_WIDTH), vocab_size)
         # Rows of tokens never seen hold the most frequent predictions, so that every round's tree is whole
         # and siblings always differ; `_known` tells them apart.
@@ -50,7 +52,9 @@ class RecyclingDrafter:
             token[level] = self._successors[above, shape.rank[level]]
         return TokenTree.from_shape(shape, token)
 
-    def observe(self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None) -> None:
+    def observe(
+        self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None
+    ) -> None:
         """Renew the row of every token of the tree, rejected ones too.
 
         Where a token stands on the tree twice, the accepted occurrence, then the shallower one, wins.

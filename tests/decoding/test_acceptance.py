@@ -17,7 +17,9 @@ from decoding.tree import ROOT, Draw, TokenTree, TreeShape, parse_shape
 from tests.decoding.test_tree import parents
 
 
-def _tree(shape: TreeShape, token: list[int], draw: Draw = "deterministic", rows: NDArray[np.float32] | None = None) -> TokenTree:
+def _tree(
+    shape: TreeShape, token: list[int], draw: Draw = "deterministic", rows: NDArray[np.float32] | None = None
+) -> TokenTree:
     missing = np.full(shape.size, np.nan)
     return TokenTree(
         np.asarray(token, dtype=np.int64), shape.parent, shape.depth, shape.rank, missing, missing, draw, rows
@@ -48,7 +50,9 @@ def test_greedy_takes_the_longest_root_path_that_is_all_argmax(parent: list[int]
     assert verdict.bonus == argmax[(best[-1] if best else ROOT) + 1]
 
 
-def _emitted(tree: TokenTree, rows: NDArray[np.float32], rng: np.random.Generator, count: int) -> tuple[int, ...]:
+def _emitted(
+    tree: TokenTree, rows: NDArray[np.float32], rng: np.random.Generator, count: int
+) -> tuple[int, ...]:
     """The first `count` tokens of a round's output, continued by plain draws once the round is over.
 
     The target here is a table: what follows depends on the previous token only, which is how the

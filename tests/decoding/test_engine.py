@@ -74,7 +74,8 @@ def test_every_figure_of_a_node_is_what_its_definition_says(target: Any, half_dr
         assert round_.prefix_length == len(prefix)
         tree = round_.tree
         for i in range(tree.size):
-            path, at = [], int(tree.parent[i])
+            path: list[int] = []
+            at = int(tree.parent[i])
             while at != ROOT:
                 path.insert(0, int(tree.token[at]))
                 at = int(tree.parent[at])

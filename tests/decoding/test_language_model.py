@@ -73,8 +73,10 @@ def test_keeping_a_path_leaves_the_cache_of_that_path(make: Any) -> None:
     lm.prefill(prefix)
     shape = parse_shape("full:3x2")
     token = np.arange(20, 20 + shape.size)
-    lm.append(np.concatenate([[root], token]), np.concatenate([[0], shape.depth]), ancestor_mask(shape.parent))
-    second = int(np.flatnonzero((shape.parent == 1))[1])
+    lm.append(
+        np.concatenate([[root], token]), np.concatenate([[0], shape.depth]), ancestor_mask(shape.parent)
+    )
+    second = int(np.flatnonzero(shape.parent == 1)[1])
     lm.keep([0, 2, second + 1])
     after = lm.append(np.asarray([40]), np.zeros(1, dtype=np.int64), np.ones((1, 1), dtype=np.bool_))
     with torch.inference_mode():
@@ -105,7 +107,9 @@ def test_packed_weights_compute_the_same_product() -> None:
 def test_positions_that_are_learned_work_too() -> None:
     """GPT-2 has no rotary embedding and no grouped heads: nothing here may assume a Llama."""
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64, initializer_range=0.3)
+    config = GPT2Config(
+        vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64, initializer_range=0.3
+    )
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     lm = LanguageModel(model)
     lm.prefill([3, 4])

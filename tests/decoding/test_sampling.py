@@ -32,8 +32,12 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.4, 0.8)])
-@pytest.mark.parametrize(("drafter", "tree"), [("recycling", "recycling:7"), ("lm", "full:2x2"), ("lm", "chain:3")])
-def test_outputs_follow_the_targets_own_distribution(drafter: str, tree: str, temperature: float, top_p: float) -> None:
+@pytest.mark.parametrize(
+    ("drafter", "tree"), [("recycling", "recycling:7"), ("lm", "full:2x2"), ("lm", "chain:3")]
+)
+def test_outputs_follow_the_targets_own_distribution(
+    drafter: str, tree: str, temperature: float, top_p: float
+) -> None:
     """Chi-square over all three-token outputs; the draft model is another model, wrong everywhere."""
     target = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=3)
     draft = None if drafter == "recycling" else tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=4)
@@ -52,7 +56,9 @@ def test_outputs_follow_the_targets_own_distribution(drafter: str, tree: str, te
     with torch.inference_mode():
         triples = list(product(range(VOCAB), repeat=3))
         p = distribution(
-            target(torch.tensor([[*prompt, *t] for t in triples])).logits.float().flatten(0, 1), temperature, top_p
+            target(torch.tensor([[*prompt, *t] for t in triples])).logits.float().flatten(0, 1),
+            temperature,
+            top_p,
         ).view(len(triples), -1, VOCAB)
     for row, triple in enumerate(triples):
         law[triple] = float(np.prod([float(p[row, len(prompt) - 1 + k, triple[k]]) for k in range(3)]))

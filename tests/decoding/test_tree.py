@@ -67,8 +67,21 @@ def test_shape_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["", "full", "full:0x2", "full:3", "full:3x0", "full:40x1", "full:9x9", "chain:-1", "chain:x", "recycling:0"]
-    + ["wide:3", "full:3x2x1", "missing.json"],
+    [
+        "",
+        "full",
+        "full:0x2",
+        "full:3",
+        "full:3x0",
+        "full:40x1",
+        "full:9x9",
+        "chain:-1",
+        "chain:x",
+        "recycling:0",
+        "wide:3",
+        "full:3x2x1",
+        "missing.json",
+    ],
 )
 def test_bad_shapes_are_one_line(spec: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -79,7 +92,19 @@ def test_bad_shapes_are_one_line(spec: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["nonsense", "{}", "[]", "[[0], [0]]", "[[0, 0]]", "[[1]]", "[[-1]]", '[["a"]]', '{"parents": [0]}', "[[]]", "[[true]]"],
+    [
+        "nonsense",
+        "{}",
+        "[]",
+        "[[0], [0]]",
+        "[[0, 0]]",
+        "[[1]]",
+        "[[-1]]",
+        '[["a"]]',
+        '{"parents": [0]}',
+        "[[]]",
+        "[[true]]",
+    ],
 )
 def test_bad_shape_files_are_one_line(tmp_path: Path, content: str) -> None:
     file = tmp_path / "tree.json"

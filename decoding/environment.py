@@ -1,0 +1,81 @@
+"""What this machine offers to decoding, for `spectui doctor`: ``python -m decoding.environment``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import psutil
+import torch
+
+from decoding.packed import can_pack
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processors, GPUs and the kernels that will be used; JSON-ready."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": _version("transformers"),
+        "cpu": {
+            "name": _cpu_name(),
+            "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "packed_linears": can_pack(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "memory_available_bytes": psutil.virtual_memory().available,
+        },
+        "gpus": _gpus(),
+        "gptq": _gptq(),
+    }
+
+
+def _gpus() -> list[dict[str, Any]]:
+    if not torch.cuda.is_available():
+        return []
+    out = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        out.append({"name": name, "memory_bytes": total, "memory_available_bytes": free})
+    return out
+
+
+def _gptq() -> dict[str, Any]:
+    """Whether GPTQ checkpoints load: gptqmodel and optimum are both needed (auto-gptq is discontinued)."""
+    missing = [name for name in ("gptqmodel", "optimum") if find_spec(name) is None]
+    return {"ready": not missing, "missing": missing}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - not a file of ours
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main() -> int:
+    """Print the environment as one JSON object."""
+    parser = argparse.ArgumentParser(prog="spectui doctor", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="kept for symmetry: the output is always JSON")
+    parser.parse_args()
+    sys.stdout.write(json.dumps(environment()) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
