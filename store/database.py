@@ -1,10 +1,18 @@
-"""Opening database files."""
+"""Opening database files: what is ours is brought up to date, what is not is refused and left as it is."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
+import tempfile
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
+
+from store.errors import StoreError
+from store.schema import APPLICATION_ID, KNOWN_NAMES, MIGRATION_SET, MIGRATIONS_TABLE
+from store.sqlite_errors import explained
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -12,16 +20,197 @@ if TYPE_CHECKING:
 Connection: TypeAlias = Union["Database", sqlite3.Connection]
 """What the functions of `store` take as a database: either kind of opened file."""
 
-
-def connect(
-    path: Path | str, *, create: bool = True, read_only: bool = False, timeout: float = 10.0
-) -> sqlite3.Connection:
-    """`open_database` without importing sqlite-utils (0.2 s) unless a schema has to be written."""
-    raise NotImplementedError
+_MAGIC = b"SQLite format 3\0"
+_APPLICATION_ID_AT = 68
+_HEADER_BYTES = 100
+_WAL_PAGES = 2000
+"""Pages in the write-ahead log before they go to the file: 8 MB, a few hundred rounds."""
 
 
 def open_database(
     path: Path | str, *, create: bool = True, read_only: bool = False, timeout: float = 10.0
 ) -> Database:
-    """Open a database file, creating or upgrading it where needed."""
-    raise NotImplementedError
+    """Open a database file as a sqlite-utils `Database`; see `connect`."""
+    from sqlite_utils import Database
+
+    connection = connect(path, create=create, read_only=read_only, timeout=timeout)
+    return Database(connection, recursive_triggers=False, execute_plugins=False)
+
+
+def connect(
+    path: Path | str, *, create: bool = True, read_only: bool = False, timeout: float = 10.0
+) -> sqlite3.Connection:
+    """Open a database file; created (0600, in a 0700 folder) or upgraded first where that is needed.
+
+    Does not import sqlite-utils (0.2 s) unless a schema has to be written. `timeout` is how many
+    seconds to wait for another process's write. The connection commits each statement unless a
+    transaction is begun, and may go from thread to thread.
+
+    Raises `StoreError` when the file is missing (and not to be created), of a newer spectui, of
+    another program, no database, unreadable, or, unless `read_only`, unwritable; it is then untouched.
+    """
+    path = Path(path).expanduser().resolve()
+    with explained(path):
+        size = _inspect(path)
+        if size is None:
+            if read_only or not create:
+                raise StoreError(
+                    f"there is no database at {path}; 'spectui run' makes one, --db names another"
+                )
+            _create(path, timeout)
+        elif not read_only and not os.access(path, os.W_OK):
+            raise StoreError(
+                f"database {path} cannot be written; check its permissions, or give another --db"
+            )
+        if size == 0 or _has_pending(path):
+            if read_only:
+                raise StoreError(
+                    f"database {path} is of an older spectui; open it once with 'spectui --db {path}'"
+                )
+            _upgrade(path, timeout)
+        return _open_for_reading(path, timeout) if read_only else _open(path, timeout)
+
+
+def raw(db: Connection) -> sqlite3.Connection:
+    """The SQLite connection of either kind of opened file."""
+    return db if isinstance(db, sqlite3.Connection) else db.conn
+
+
+def _inspect(path: Path) -> int | None:
+    """Size of the file, None when there is none; refuses what the first bytes show not to be ours.
+
+    The bytes are read without SQLite, which would leave its own files beside a foreign database.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"{path} is not a file; give the path of a database file")
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"database {path} cannot be read: {error.strerror}; give another --db") from error
+    if header and not header.startswith(_MAGIC):
+        raise StoreError(f"{path} is not a database; give another --db")
+    identity = int.from_bytes(header[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4], "big")
+    if header and identity != APPLICATION_ID:
+        raise StoreError(f"{path} is a database of another program; give another --db")
+    return status.st_size
+
+
+def _has_pending(path: Path) -> bool:
+    """Whether the file lacks migrations of ours; refuses one that has some we do not know."""
+    # Without a log there is nobody at work: `immutable` then reads without leaving files behind.
+    how = "mode=ro" if _has_log(path) else "mode=ro&immutable=1"
+    with closing(_connect(path, how, 10.0)) as connection:
+        try:
+            rows = connection.execute(
+                f"SELECT name FROM {MIGRATIONS_TABLE} WHERE migration_set = ?", [MIGRATION_SET]
+            ).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            raise StoreError(f"{path} is a database of another program; give another --db") from error
+    applied = {name for (name,) in rows}
+    unknown = sorted(applied - KNOWN_NAMES)
+    if unknown:
+        raise StoreError(
+            f"database {path} is of a newer spectui (it has {unknown[-1]}); upgrade spectui or give another --db"
+        )
+    return applied != KNOWN_NAMES
+
+
+def _create(path: Path, timeout: float) -> None:
+    """Make the file in one step: built under another name, then linked, unless someone else was faster."""
+    try:
+        # The mode of mkdir(parents=True) is not that of the parents, so make them one by one.
+        for folder in reversed([p for p in path.parents if not p.exists()]):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise StoreError(f"database {path} cannot be created: {error.strerror}; give another --db") from error
+    draft = Path(name)
+    try:
+        _upgrade(draft, timeout)
+        with suppress(FileExistsError):
+            _link(draft, path)
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+
+
+def _link(draft: Path, path: Path) -> None:
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links, where two creators at once cannot be told apart.
+        if not path.exists():
+            draft.replace(path)
+
+
+def _upgrade(path: Path, timeout: float) -> None:
+    from store.migrations import migrate
+
+    if path.stat().st_size == 0:
+        path.chmod(0o600)
+    with closing(_connect(path, "mode=rw", timeout)) as connection:
+        migrate(connection)
+
+
+def _open(path: Path, timeout: float) -> sqlite3.Connection:
+    connection = _connect(path, "mode=rw", timeout)
+    try:
+        # The first of these reads the file, so that what is wrong with it shows here. NORMAL can lose
+        # the last rounds when the power goes, never when a process dies, and never tears a round.
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+            f"wal_autocheckpoint = {_WAL_PAGES}",
+            "journal_size_limit = 67108864",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_for_reading(path: Path, timeout: float) -> sqlite3.Connection:
+    """A connection that cannot write rows, also from places where nothing can be written at all."""
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        # Opened for writing, so that the last to close can tidy up the log, but not allowed to.
+        attempts = ["mode=rw"]
+    elif path.with_name(path.name + "-wal").exists():
+        attempts = ["mode=ro"] if _has_log(path) else ["mode=ro", "mode=ro&immutable=1"]
+    else:
+        attempts = ["mode=ro&immutable=1"]
+    for last, how in enumerate(attempts, 1 - len(attempts)):
+        connection = _connect(path, how, timeout)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA schema_version").fetchall()
+            return connection
+        except BaseException as error:
+            connection.close()
+            if last < 0 and isinstance(error, sqlite3.OperationalError):
+                continue
+            raise
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _has_log(path: Path) -> bool:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _connect(path: Path, how: str, timeout: float) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?{how}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+    )

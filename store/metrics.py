@@ -27,11 +27,29 @@ def ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
+OVERLAP_SQL = """
+    CASE WHEN node.draft_p IS NULL THEN NULL
+         WHEN node.draft_p <= node.target_p THEN 1.0
+         ELSE node.target_p / node.draft_p END
+"""
+"""`overlap` of a row of `node`."""
+
+AT_RISK_SQL = """
+    ((node.parent IS NULL OR parent.accepted) AND node.depth <= round.accepted_length + (round.cut IS NULL))
+"""
+"""`at_risk` of a row of `node` joined to its `parent` and its `round`."""
+
+
 def overlap(target_p: float, draft_p: float | None) -> float | None:
     """``min(1, p / q)``: the chance that speculative sampling accepts a token; None without a draft_p."""
     if draft_p is None or math.isnan(draft_p):
         return None
     return 1.0 if draft_p <= target_p else target_p / draft_p
+
+
+def at_risk(parent_accepted: bool, depth: int, accepted_length: int, cut: str | None) -> bool:
+    """Whether a node had its chance: its parent was accepted and the path was not cut at that parent."""
+    return parent_accepted and (cut is None or depth <= accepted_length)
 
 
 def match_rate(match_count: int, node_count: int) -> float | None:

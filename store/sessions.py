@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 
-from store.database import Connection
+from store.clock import now
+from store.database import Connection, raw
+from store.errors import StoreError
+from store.liveness import effective_status
+from store.names import check_name, fresh_name
 from store.records import PromptRecord
+from store.rows import COMMANDS, LIVE_STATUSES
+from store.sqlite_errors import transaction
 
 
 def create_session(
@@ -19,20 +26,84 @@ def create_session(
     prompts: Sequence[PromptRecord],
     notes: str = "",
 ) -> int:
-    """Insert a session ("starting") with its prompts pending in the order given; returns its id."""
-    raise NotImplementedError
+    """Insert a session ("starting") with its prompts pending in the order given; returns its id.
+
+    Without a name it gets a memorable one. Raises `StoreError` when the name is taken or unfit, or
+    when there are no prompts.
+    """
+    if not prompts:
+        raise StoreError("a session needs at least one prompt")
+    connection = raw(db)
+    with transaction(connection):
+        name = fresh_name(_names(connection)) if name is None else _free_name(connection, name)
+        session_id = connection.execute(
+            "INSERT INTO session (name, status, created_at, config, target, drafter, tree, notes, prompt_count)"
+            " VALUES (?, 'starting', ?, ?, ?, ?, ?, ?, ?)",
+            (name, now(), config_json, target, drafter, tree, notes, len(prompts)),
+        ).lastrowid
+        connection.executemany(
+            "INSERT INTO generation (session_id, position, prompt_id, task, prompt_text) VALUES (?, ?, ?, ?, ?)",
+            [(session_id, i, p.prompt_id, p.task, p.text) for i, p in enumerate(prompts)],
+        )
+    assert session_id is not None
+    return session_id
 
 
 def send_command(db: Connection, session_id: int, kind: str) -> None:
     """Leave a "pause", "resume", "skip" or "stop" for the worker; `StoreError` when none is at work."""
-    raise NotImplementedError
+    if kind not in COMMANDS:
+        raise StoreError(f"'{kind}' is no command; use one of {', '.join(COMMANDS)}")
+    connection = raw(db)
+    with transaction(connection):
+        name, status = _state(connection, session_id)
+        if status not in LIVE_STATUSES:
+            raise StoreError(f"session '{name}' is {status}: there is no worker to {kind} it")
+        connection.execute(
+            "INSERT INTO command (session_id, kind, created_at) VALUES (?, ?, ?)", (session_id, kind, now())
+        )
 
 
 def rename_session(db: Connection, session_id: int, name: str) -> None:
-    """Give a session another name."""
-    raise NotImplementedError
+    """Give a session another name. Raises `StoreError` when it is taken or unfit."""
+    connection = raw(db)
+    with transaction(connection):
+        old, _ = _state(connection, session_id)
+        if name.strip() != old:
+            name = _free_name(connection, name)
+            connection.execute("UPDATE session SET name = ? WHERE id = ?", (name, session_id))
 
 
 def delete_session(db: Connection, session_id: int) -> None:
     """Delete a session and all it recorded; `StoreError` while a worker is at work on it."""
-    raise NotImplementedError
+    connection = raw(db)
+    with transaction(connection):
+        name, status = _state(connection, session_id)
+        if status in LIVE_STATUSES:
+            raise StoreError(f"session '{name}' is {status}; stop it before deleting it")
+        connection.execute("DELETE FROM session WHERE id = ?", (session_id,))
+
+
+def _state(connection: sqlite3.Connection, session_id: int) -> tuple[str, str]:
+    """Name and effective status."""
+    row = connection.execute(
+        "SELECT name, status, pid, pid_created, host, heartbeat_at, created_at FROM session WHERE id = ?",
+        (session_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no session {session_id}; 'spectui sessions ls' lists them")
+    name, status, pid, pid_created, host, heartbeat_at, created_at = row
+    effective = effective_status(
+        status, pid=pid, pid_created=pid_created, host=host, heartbeat_at=heartbeat_at, created_at=created_at
+    )
+    return name, effective
+
+
+def _names(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM session")}
+
+
+def _free_name(connection: sqlite3.Connection, name: str) -> str:
+    name = check_name(name)
+    if connection.execute("SELECT 1 FROM session WHERE name = ?", (name,)).fetchone():
+        raise StoreError(f"there is a session named '{name}' already; choose another name")
+    return name

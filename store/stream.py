@@ -40,8 +40,7 @@ def _favourites(nodes: tuple[NodeRow, ...], start: int | None) -> list[NodeRow]:
         if held is None or node.rank < held.rank:
             best[node.parent] = node
     chain: list[NodeRow] = []
-    node = best.get(start)
-    while node is not None:
-        chain.append(node)
-        node = best.get(node.idx)
+    while start in best:
+        chain.append(best[start])
+        start = chain[-1].idx
     return chain

@@ -1,0 +1,43 @@
+"""Brings a file's schema up to date, through sqlite-utils' migrations. Import only when there is need."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from sqlite_utils import Database, Migrations
+
+from store.schema import APPLICATION_ID, MIGRATION_SET, STEPS
+
+
+def migrations() -> Migrations:
+    """Our migration set with every step of `schema.STEPS`."""
+    found = Migrations(MIGRATION_SET)
+    for name, statements in STEPS:
+        found(name=name)(_step(name, statements))
+    return found
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Apply what is pending, all of it or nothing, one process at a time. Leaves the file in WAL mode."""
+    db = Database(connection, recursive_triggers=False, execute_plugins=False)
+    # sqlite-utils would begin with a read lock and find out too late that another process is at it.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        migrations().apply(db)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    db.enable_wal()
+
+
+def _step(name: str, statements: tuple[str, ...]) -> Callable[[Database], None]:
+    def apply(db: Database) -> None:
+        for statement in statements:
+            db.execute(statement)
+
+    apply.__name__ = name
+    return apply

@@ -1,0 +1,181 @@
+"""The schema as plain data: every step from an empty file to today's, in order.
+
+`store.migrations` hands the steps to sqlite-utils; kept apart so that a process which only reads
+does not import it. A step, once released, never changes: add another.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x73706374
+"""`PRAGMA application_id` of our files ("spct"), by which `file` and we know them."""
+
+MIGRATION_SET = "spectui"
+MIGRATIONS_TABLE = "_sqlite_migrations"
+
+_INITIAL = (
+    """
+    CREATE TABLE session (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        status TEXT NOT NULL,
+        stage TEXT NOT NULL DEFAULT '',
+        stage_done REAL,
+        stage_total REAL,
+        stage_unit TEXT NOT NULL DEFAULT '',
+        pid INTEGER,
+        pid_created REAL,
+        host TEXT NOT NULL DEFAULT '',
+        heartbeat_at TEXT,
+        created_at TEXT NOT NULL,
+        started_at TEXT,
+        ended_at TEXT,
+        config TEXT NOT NULL,
+        target TEXT NOT NULL,
+        drafter TEXT NOT NULL,
+        tree TEXT NOT NULL,
+        device TEXT NOT NULL DEFAULT '',
+        tokenizer_id TEXT NOT NULL DEFAULT '',
+        versions TEXT NOT NULL DEFAULT '{}',
+        notes TEXT NOT NULL DEFAULT '',
+        error TEXT,
+        prompt_count INTEGER NOT NULL,
+        baseline_ms REAL,
+        cpu_percent REAL,
+        rss_bytes INTEGER,
+        gpu TEXT,
+        log_path TEXT NOT NULL DEFAULT ''
+    )
+    """,
+    """
+    CREATE TABLE generation (
+        id INTEGER PRIMARY KEY,
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        prompt_id TEXT NOT NULL,
+        task TEXT NOT NULL,
+        status TEXT NOT NULL DEFAULT 'pending',
+        finish_reason TEXT,
+        prompt_tokens INTEGER,
+        token_count INTEGER NOT NULL DEFAULT 0,
+        round_count INTEGER NOT NULL DEFAULT 0,
+        node_count INTEGER NOT NULL DEFAULT 0,
+        match_count INTEGER NOT NULL DEFAULT 0,
+        accepted_count INTEGER NOT NULL DEFAULT 0,
+        at_risk_count INTEGER NOT NULL DEFAULT 0,
+        overlap_sum REAL NOT NULL DEFAULT 0,
+        overlap_count INTEGER NOT NULL DEFAULT 0,
+        draft_ms REAL NOT NULL DEFAULT 0,
+        verify_ms REAL NOT NULL DEFAULT 0,
+        other_ms REAL NOT NULL DEFAULT 0,
+        started_at TEXT,
+        ended_at TEXT,
+        error TEXT,
+        -- The long texts come last: SQLite reads a row from its start and stops at the last column asked for.
+        prompt_text TEXT NOT NULL,
+        output TEXT NOT NULL DEFAULT '',
+        UNIQUE (session_id, position)
+    )
+    """,
+    # Covers the counts per session in the list of sessions, which must not touch the texts.
+    "CREATE INDEX generation_progress ON generation (session_id, task, position, status)",
+    """
+    CREATE TABLE round (
+        id INTEGER PRIMARY KEY,
+        generation_id INTEGER NOT NULL REFERENCES generation(id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        prefix_length INTEGER NOT NULL,
+        accepted_length INTEGER NOT NULL,
+        bonus_token_id INTEGER,
+        cut TEXT,
+        node_count INTEGER NOT NULL,
+        draft_ms REAL NOT NULL,
+        verify_ms REAL NOT NULL,
+        other_ms REAL NOT NULL,
+        UNIQUE (generation_id, number)
+    )
+    """,
+    """
+    CREATE TABLE node (
+        round_id INTEGER NOT NULL REFERENCES round(id) ON DELETE CASCADE,
+        idx INTEGER NOT NULL,
+        parent INTEGER,
+        depth INTEGER NOT NULL,
+        rank INTEGER NOT NULL,
+        token_id INTEGER NOT NULL,
+        draft_p REAL,
+        target_p REAL NOT NULL,
+        draft_entropy REAL,
+        target_entropy REAL NOT NULL,
+        "match" INTEGER NOT NULL,
+        accepted INTEGER NOT NULL,
+        PRIMARY KEY (round_id, idx)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE token (
+        tokenizer_id TEXT NOT NULL,
+        token_id INTEGER NOT NULL,
+        bytes BLOB NOT NULL,
+        PRIMARY KEY (tokenizer_id, token_id)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE rollup_task (
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        task TEXT NOT NULL,
+        prompts INTEGER NOT NULL DEFAULT 0,
+        rounds INTEGER NOT NULL DEFAULT 0,
+        nodes INTEGER NOT NULL DEFAULT 0,
+        tokens INTEGER NOT NULL DEFAULT 0,
+        match_count INTEGER NOT NULL DEFAULT 0,
+        at_risk_count INTEGER NOT NULL DEFAULT 0,
+        accepted_count INTEGER NOT NULL DEFAULT 0,
+        overlap_sum REAL NOT NULL DEFAULT 0,
+        overlap_count INTEGER NOT NULL DEFAULT 0,
+        draft_ms REAL NOT NULL DEFAULT 0,
+        verify_ms REAL NOT NULL DEFAULT 0,
+        other_ms REAL NOT NULL DEFAULT 0,
+        PRIMARY KEY (session_id, task)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE rollup_length (
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        task TEXT NOT NULL,
+        accepted_length INTEGER NOT NULL,
+        rounds INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (session_id, task, accepted_length)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE rollup_depth (
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        task TEXT NOT NULL,
+        depth INTEGER NOT NULL,
+        nodes INTEGER NOT NULL DEFAULT 0,
+        match_count INTEGER NOT NULL DEFAULT 0,
+        at_risk_count INTEGER NOT NULL DEFAULT 0,
+        accepted_count INTEGER NOT NULL DEFAULT 0,
+        overlap_sum REAL NOT NULL DEFAULT 0,
+        overlap_count INTEGER NOT NULL DEFAULT 0,
+        rounds_at_risk INTEGER NOT NULL DEFAULT 0,
+        rounds_reached INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (session_id, task, depth)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE command (
+        id INTEGER PRIMARY KEY,
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        taken_at TEXT
+    )
+    """,
+    "CREATE INDEX command_session ON command (session_id, taken_at)",
+)
+
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (("0001_initial", _INITIAL),)
+"""Migration name -> its statements."""
+
+KNOWN_NAMES = frozenset(name for name, _ in STEPS)

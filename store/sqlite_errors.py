@@ -1,0 +1,74 @@
+"""SQLite's errors in words: what is wrong with the file, and what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from store.errors import StoreError
+
+_ACCESS = "check the permissions of the file and its folder, or give another --db"
+
+_ADVICE = {
+    "SQLITE_BUSY": "is locked by another program; close it and try again",
+    "SQLITE_LOCKED": "is locked by another program; close it and try again",
+    "SQLITE_FULL": "cannot grow: the disk is full; make room and try again",
+    "SQLITE_READONLY": f"cannot be written; {_ACCESS}",
+    "SQLITE_PERM": f"cannot be written; {_ACCESS}",
+    "SQLITE_CANTOPEN": f"cannot be opened; {_ACCESS}",
+    "SQLITE_NOTADB": "is not a spectui database; give another --db",
+    "SQLITE_CORRUPT": "is damaged; restore a copy of it, or give another --db",
+    "SQLITE_IOERR": "could not be read or written: the disk reports an error or is full",
+}
+
+
+def describe(error: sqlite3.Error, path: Path | str) -> str:
+    """One line about `error` on the database at `path`."""
+    code = getattr(error, "sqlite_errorname", "")
+    for prefix, advice in _ADVICE.items():
+        # Extended codes, such as SQLITE_IOERR_WRITE, start with their family's.
+        if code == prefix or code.startswith(prefix + "_"):
+            return f"database {path} {advice}"
+    return f"database {path}: {' '.join(str(error).split())}"
+
+
+def path_of(connection: sqlite3.Connection) -> str:
+    """The file behind a connection, for messages."""
+    try:
+        row = connection.execute("PRAGMA database_list").fetchone()
+    except sqlite3.Error:
+        return ""
+    return str(row[2]) or "(in memory)"
+
+
+@contextmanager
+def explained(path: Path | str | None, connection: sqlite3.Connection | None = None) -> Iterator[None]:
+    """Turn SQLite's errors into a `StoreError`; the path is asked of `connection` when not given."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        where = path if path is not None else path_of(connection) if connection is not None else ""
+        raise StoreError(describe(error, where)) from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Everything in the block, or nothing of it. Raises `StoreError` when SQLite refuses.
+
+    The write lock is taken at once: a transaction that starts as a reader can fail half-way when another
+    process writes in between, and waiting does not help it.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            # A full disk may have rolled it back already.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    except sqlite3.Error as error:
+        raise StoreError(describe(error, path_of(connection))) from error
