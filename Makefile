@@ -1,0 +1,50 @@
+# Every verb does its own set-up. PYTHON=... chooses the interpreter that the environment is made with.
+
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+SPECTUI := $(VENV)/bin/spectui
+
+# The first of these that runs, is new enough and can make virtual environments.
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
+	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then echo $$name; break; fi; done)
+
+.PHONY: help install run test check bench
+
+help:
+	@echo "make install   virtual environment in $(VENV) with everything for development"
+	@echo "make run       three prompts a task, live in the terminal (or as lines in a pipe)"
+	@echo "make test      all tests"
+	@echo "make check     ruff, mypy, import-linter"
+	@echo "make bench     speed against plain and assisted decoding"
+
+install: $(INSTALLED)
+
+# torch first and alone: the rest must not pull in another one.
+$(INSTALLED): pyproject.toml constraints.txt
+	@python='$(PYTHON)'; \
+	if [ -z "$$python" ]; then \
+		echo "spectui needs Python 3.11 or newer with the venv module; install it (Debian: apt install" >&2; \
+		echo "python3-venv) or name one: make PYTHON=/path/to/python3.12 install" >&2; \
+		exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$python: torch and the rest, a few minutes the first time."; \
+	"$$python" -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt torch
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: $(INSTALLED)
+	@$(SPECTUI) run --per-task 3 --max-new-tokens 96
+
+test: $(INSTALLED)
+	@$(VENV)/bin/python -m pytest
+
+check: $(INSTALLED)
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+bench: $(INSTALLED)
+	@$(SPECTUI) bench

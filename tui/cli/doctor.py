@@ -1,0 +1,142 @@
+"""`spectui doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tui.cli.options import State, json_option, shared_options
+from tui.cli.output import json_line, line
+
+ENVIRONMENT_TIMEOUT_S = 180
+
+
+@click.command()
+@json_option
+@shared_options
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> int:
+    """Look over the machine, the terminal and the database.
+
+    Exits with 1 when something is wrong. Every round in the database is recounted.
+    """
+    state = context.ensure_object(State)
+    problems: list[str] = []
+    found = {
+        "spectui": version("spectui"),
+        "python": platform.python_version(),
+        "decoding": _decoding(problems),
+        "terminal": _terminal(),
+        "model": _model(),
+        "database": _database(state, problems),
+        "problems": problems,
+    }
+    if as_json:
+        json_line(found)
+    else:
+        for section, facts in found.items():
+            if section != "problems":
+                _print(section, facts)
+    for problem in problems:
+        line(f"spectui: {problem}", err=True)
+    return 1 if problems else 0
+
+
+def _decoding(problems: list[str]) -> dict[str, Any]:
+    """What the child that may import torch says about versions, processors and kernels."""
+    command = [sys.executable, "-m", "decoding.environment", "--json"]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=ENVIRONMENT_TIMEOUT_S,
+            check=False,
+        )
+        found: Any = json.loads(done.stdout) if done.returncode == 0 else None
+    except (subprocess.TimeoutExpired, ValueError):
+        found = None
+        done = None
+    if isinstance(found, dict):
+        return found
+    last = done.stderr.strip().splitlines()[-1:] if done else []
+    problems.append(
+        f"torch and transformers cannot be asked: {last[0] if last else 'no answer'}; try: make install"
+    )
+    return {}
+
+
+def _terminal() -> dict[str, Any]:
+    size = shutil.get_terminal_size()
+    return {
+        "term": os.environ.get("TERM", ""),
+        "colorterm": os.environ.get("COLORTERM", ""),
+        "no_color": bool(os.environ.get("NO_COLOR")),
+        "size": f"{size.columns}x{size.lines}",
+        "terminal": sys.stdout.isatty(),
+        "encoding": sys.stdout.encoding,
+        "tmux": bool(os.environ.get("TMUX")),
+        "ssh": bool(os.environ.get("SSH_CONNECTION")),
+    }
+
+
+def _model() -> dict[str, Any]:
+    from decoding.embedded import EMBEDDED, folder, is_ready
+
+    return {"embedded": EMBEDDED.name, "ready": is_ready(), "folder": str(folder())}
+
+
+def _database(state: State, problems: list[str]) -> dict[str, Any]:
+    """Facts about the database; what `store.check` finds goes to `problems`."""
+    path: Path = state.database
+    facts: dict[str, Any] = {"path": str(path), "exists": path.exists()}
+    if state.chosen is None and not path.exists():
+        return facts  # it begins with the first run
+    from store.check import check
+    from store.database import connect
+    from store.errors import StoreError
+    from store.reader import Reader
+
+    try:
+        db = connect(path, create=False, read_only=True)
+    except StoreError as error:
+        problems.append(str(error))
+        return facts
+    reader = Reader(db)
+    try:
+        facts["bytes"] = path.stat().st_size
+        facts["schema"] = db.execute("PRAGMA user_version").fetchone()[0]
+        facts["sessions"] = len(reader.sessions())
+        problems += [f"{path}: {problem}" for problem in check(db)]
+    finally:
+        db.close()
+    return facts
+
+
+def _print(section: str, facts: Any, indent: str = "") -> None:
+    if not isinstance(facts, dict):
+        line(f"{indent}{section}: {_plain(facts)}")
+        return
+    line(f"{indent}{section}:")
+    for key, value in facts.items():
+        _print(key, value, indent + "  ")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return "; ".join(_plain(item) for item in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    return str(value) if value not in (None, "") else "–"

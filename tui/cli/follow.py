@@ -1,0 +1,147 @@
+"""A run in lines of text: its stages, a line per prompt, a sign of life; for pipes and logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tui.cli.output import amount, count, duration, number
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+    from store.rows import GenerationRow, SessionSummary
+
+POLL_S = 0.2
+LOOK_S = 1.0
+"""A worker that died commits nothing: look at the session this often although nothing changed."""
+STAGE_S = 2.0
+"""Progress within a stage of loading is told this often."""
+SIGN_OF_LIFE_S = 10.0
+STOP_S = 5.0
+"""How long a stopped worker may take to end its round before one stops waiting."""
+
+Say = Callable[[str], None]
+
+
+class Follower:
+    """Tells what happens to one session until it ends."""
+
+    def __init__(self, reader: Reader, session: int, say: Say) -> None:
+        self._reader = reader
+        self._session = session
+        self._say = say
+        self._told: set[int] = set()
+        self._stage = ""
+        self._spoke = time.monotonic()
+
+    def until_end(self, deadline: float | None = None) -> SessionSummary:
+        """Follow until the session has ended, or until `deadline` (`time.monotonic`); returns it."""
+        looked = -LOOK_S
+        while True:
+            now = time.monotonic()
+            if self._reader.changed() or now - looked >= LOOK_S:
+                looked = now
+                summary = self._reader.session(self._session)
+                self._tell(summary)
+                if not summary.live or (deadline is not None and now >= deadline):
+                    return summary
+            time.sleep(POLL_S)
+
+    def _tell(self, summary: SessionSummary) -> None:
+        ended = [g for g in self._generations(summary) if g.status in ("finished", "skipped", "failed")]
+        for generation in ended:
+            if generation.id not in self._told:
+                self._told.add(generation.id)
+                self._speak(_prompt_line(generation, len(self._told), summary))
+        silent = time.monotonic() - self._spoke
+        if not summary.live:
+            return
+        if summary.stage != self._stage:
+            self._stage = summary.stage
+            self._speak(_stage_line(summary))
+        elif summary.status == "starting" and summary.stage_done and silent >= STAGE_S:
+            self._speak(_stage_line(summary))
+        elif silent >= SIGN_OF_LIFE_S:
+            self._speak(self._sign_of_life(summary))
+
+    def _generations(self, summary: SessionSummary) -> list[GenerationRow]:
+        if summary.prompts_done <= len(self._told):
+            return []
+        return self._reader.generations(self._session, texts=False)
+
+    def _sign_of_life(self, summary: SessionSummary) -> str:
+        if not summary.rounds:
+            return _stage_line(summary)
+        from tui.progress import eta_seconds
+
+        eta = eta_seconds(self._reader.generations(self._session, texts=False))
+        return (
+            f"{summary.status}: {summary.prompts_done}/{summary.prompt_count} prompts, "
+            f"{count(summary.tokens)} tokens, {number(summary.tokens_per_second, 1)} tok/s, "
+            f"{number(summary.tokens_per_round)} tok/round, ETA {duration(eta)}"
+        )
+
+    def _speak(self, text: str) -> None:
+        if text:
+            self._spoke = time.monotonic()
+            self._say(text)
+
+
+def follow(
+    reader: Reader, database: Path, session: int, say: Say, *, stop_on_interrupt: bool
+) -> SessionSummary:
+    """Follow a session to its end. Ctrl-C asks the worker to stop, a second one leaves it running.
+
+    With `stop_on_interrupt` False the first Ctrl-C leaves it. Whoever leaves is told how to come back.
+    """
+    follower = Follower(reader, session, say)
+    try:
+        return follower.until_end()
+    except KeyboardInterrupt:
+        if not stop_on_interrupt:
+            return _leave(reader, session, say)
+    try:
+        from store.errors import StoreError
+        from tui.commands import tell
+
+        try:
+            tell(database, session, "stop")
+            say("stopping after this round; Ctrl-C again leaves the run going")
+        except StoreError as error:  # it ended by itself just now
+            say(str(error))
+        summary = follower.until_end(time.monotonic() + STOP_S)
+        if summary.live:
+            say(f"still stopping; it ends by itself. Look again with: spectui attach {session}")
+        return summary
+    except KeyboardInterrupt:
+        return _leave(reader, session, say)
+
+
+def _leave(reader: Reader, session: int, say: Say) -> SessionSummary:
+    summary = reader.session(session)
+    if summary.live:
+        say(f"the run goes on; watch it again with: spectui attach {session}")
+    return summary
+
+
+def _stage_line(summary: SessionSummary) -> str:
+    if not summary.stage:
+        return ""
+    how_much = amount(summary.stage_done, summary.stage_total, summary.stage_unit)
+    return f"{summary.stage}: {how_much}" if how_much else summary.stage
+
+
+def _prompt_line(generation: GenerationRow, done: int, summary: SessionSummary) -> str:
+    start = f"{done}/{summary.prompt_count} {generation.prompt_id}:"
+    if generation.status == "failed":
+        return f"{start} failed: {generation.error or 'no reason was recorded'}"
+    from store.metrics import tokens_per_second
+
+    rate = tokens_per_second(generation.token_count, generation.total_ms)
+    how = "" if generation.status == "finished" else f" ({generation.finish_reason or generation.status})"
+    return (
+        f"{start} {count(generation.token_count)} tokens in {count(generation.round_count)} rounds, "
+        f"{number(generation.tokens_per_round)} tok/round, {number(rate, 1)} tok/s{how}"
+    )

@@ -1,0 +1,99 @@
+"""Whatever goes wrong becomes one line on stderr and an exit code; `--debug` adds the traceback."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from tui.cli.options import State
+from tui.textsafe import sanitize_line
+
+FAILED, MISUSED = 1, 2
+
+
+class GuardedGroup(click.Group):
+    """The top command: runs the others and reports their errors."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click's, but with errors in one line and command results as exit codes."""
+        state = State()
+        try:
+            code = super().main(args, "spectui", complete_var, standalone_mode=False, obj=state, **extra)
+        except (click.ClickException, click.Abort) as error:
+            code = report(error, state)
+        code = code if isinstance(code, int) else 0
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            code = report(error, state) or code
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; its errors end here, except those of click's own parsing, which `main` gets."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            raise click.exceptions.Exit(report(error, ctx.ensure_object(State))) from error
+
+
+def report(error: BaseException, state: State) -> int:
+    """Print the line for `error` and return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        _close_stdout()  # the reader, such as `head`, has had enough: no failure
+        return 0
+    message, code = _explain(error, state)
+    if state.debug:
+        traceback.print_exception(error)
+    click.echo(f"spectui: {sanitize_line(message)}", err=True)
+    return code
+
+
+def _explain(error: BaseException, state: State) -> tuple[str, int]:
+    from decoding.errors import DecodingError, UsageError
+    from prompts.errors import PromptError
+    from store.errors import StoreError
+
+    match error:
+        case KeyboardInterrupt() | click.Abort():
+            return "interrupted", FAILED
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx else "spectui"
+            return f"{error.format_message()} (see: {command} --help)", MISUSED
+        case click.ClickException():
+            return error.format_message(), error.exit_code
+        case UsageError() | PromptError() | StoreError():
+            return str(error), MISUSED
+        case DecodingError():
+            return str(error), FAILED
+        case sqlite3.Error():
+            return f"database {state.database}: {error}", FAILED
+        case OSError():
+            what = error.strerror or str(error)
+            return f"{error.filename}: {what}" if error.filename else what, FAILED
+        case _:
+            hint = "" if state.debug else "; --debug shows where"
+            return f"{type(error).__name__}: {error}{hint}", FAILED
+
+
+def _close_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush cannot fail."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)

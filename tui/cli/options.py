@@ -1,0 +1,61 @@
+"""Options that every command takes, and where their values are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass
+class State:
+    """What `--db` and `--debug` said, wherever on the line they stood."""
+
+    chosen: Path | None = None
+    debug: bool = False
+
+    @property
+    def database(self) -> Path:
+        """The database asked for, or the default one."""
+        if self.chosen is not None:
+            return self.chosen
+        from store.paths import default_database
+
+        return default_database()
+
+
+def shared_options(function: Function) -> Function:
+    """Add `--db` and `--debug` to a command; their values go to `State`, not to the function."""
+
+    def keep_database(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            context.ensure_object(State).chosen = value
+
+    def keep_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            context.ensure_object(State).debug = True
+
+    for option in (
+        click.option(
+            "--debug", is_flag=True, callback=keep_debug, expose_value=False, help="Show tracebacks."
+        ),
+        click.option(
+            "--db",
+            type=click.Path(path_type=Path, dir_okay=False),
+            callback=keep_database,
+            expose_value=False,
+            metavar="FILE",
+            help="Database (default: $SPECTUI_DB, or spectui.db in the user's data directory).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""`--json`, as `as_json`, for commands that read."""

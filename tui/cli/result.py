@@ -1,0 +1,91 @@
+"""What a session found: the table at the end of a run, and the same as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tui.cli.output import count, duration, line, number, table
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+    from store.rows import Interval, SessionSummary, TaskFigures
+
+HEAD = ("task", "prompts", "rounds", "nodes", "tokens", "match", "accepted length", "95 %", "tok/round")
+
+
+def as_json(reader: Reader, summary: SessionSummary) -> dict[str, Any]:
+    """The figures of a session; None where there is nothing to divide by. `seconds` is decoding time."""
+    figures = reader.figures(summary.id)
+    return {
+        "session": summary.id,
+        "name": summary.name,
+        "status": summary.status,
+        "error": summary.error,
+        "prompts": sum(task.prompts for task in figures.values()),
+        "rounds": summary.rounds,
+        "nodes": summary.nodes,
+        "tokens": summary.tokens,
+        "tokens_per_round": summary.tokens_per_round,
+        "tokens_per_second": summary.tokens_per_second,
+        "seconds": summary.total_ms / 1000,
+        "tasks": {
+            name: {
+                "prompts": task.prompts,
+                "rounds": task.rounds,
+                "nodes": task.nodes,
+                "match_rate": task.match_rate,
+                "mean_accepted_length": task.mean_accepted_length,
+            }
+            for name, task in figures.items()
+        },
+    }
+
+
+def print_figures(reader: Reader, summary: SessionSummary) -> None:
+    """The table per task and the totals under it."""
+    figures = reader.figures(summary.id)
+    intervals = reader.intervals(summary.id)
+    if figures:
+        table(HEAD, [_row(task, intervals.get(name)) for name, task in figures.items()])
+    line(
+        f"{count(summary.tokens)} tokens in {count(summary.rounds)} rounds and "
+        f"{duration(summary.total_ms / 1000)} of decoding: {number(summary.tokens_per_second, 1)} tok/s, "
+        f"{number(summary.tokens_per_round)} tok/round{_speedup(summary)}"
+    )
+
+
+def failure(reader: Reader, summary: SessionSummary) -> str | None:
+    """Why the run is no success, with its log; None when it is one."""
+    log = f" (log: {summary.log_path})" if summary.log_path else ""
+    if summary.status == "failed":
+        return (summary.error or "the run failed") + log
+    if summary.status == "interrupted":
+        return f"session {summary.id} was interrupted: its worker is gone{log}"
+    if summary.status != "finished":
+        return f"session {summary.id} is {summary.status}"
+    generations = reader.generations(summary.id, texts=False)
+    failed = [generation for generation in generations if generation.status == "failed"]
+    if failed and len(failed) == len(generations):
+        return f"every prompt failed, the first with: {failed[0].error}{log}"
+    return None
+
+
+def _speedup(summary: SessionSummary) -> str:
+    if summary.speedup is None:
+        return ""
+    return f", {summary.speedup:.2f}x one token at a time (measured when the run began)"
+
+
+def _row(task: TaskFigures, interval: Interval | None) -> tuple[str, ...]:
+    spread = f"{interval.low:.2f} to {interval.high:.2f}" if interval else ""
+    return (
+        task.task,
+        count(task.prompts),
+        count(task.rounds),
+        count(task.nodes),
+        count(task.tokens),
+        number(task.match_rate),
+        number(task.mean_accepted_length),
+        spread,
+        number(task.tokens_per_round),
+    )

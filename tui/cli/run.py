@@ -1,0 +1,144 @@
+"""`spectui run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tui.cli.options import State, shared_options
+from tui.cli.output import json_line, line
+from tui.cli.terminal import has_terminal
+
+if TYPE_CHECKING:
+    from decoding.config import RunConfig
+    from prompts.loader import Prompt
+
+
+@click.command()
+@click.option("--tasks", metavar="A,B,...", help="Only these tasks (default: all).")
+@click.option("--per-task", type=int, metavar="N", help="Only the first N prompts of each task.")
+@click.option(
+    "--prompts",
+    "prompt_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Your own prompts: JSON Lines of {"task": ..., "prompt": ...} (default: the bundled ones).',
+)
+@click.option("--max-new-tokens", type=int, metavar="T", help="Most tokens per prompt (default: 256).")
+@click.option("--target", metavar="M", help="Model id, folder, or 'embedded' (default: embedded).")
+@click.option(
+    "--draft",
+    metavar="D",
+    help="'recycling', or a draft model's id or folder that shares the target's vocabulary (default: recycling).",
+)
+@click.option("--tree", metavar="SHAPE", help="full:3x2, chain:5, recycling:8 or a .json file of rank paths.")
+@click.option(
+    "--depth", type=int, metavar="D", help="Depth of a full tree; with --branching, as --tree full:DxB."
+)
+@click.option("--branching", type=int, metavar="B", help="Branching of a full tree.")
+@click.option("--temperature", type=float, metavar="X", help="0 decodes greedily (default: 0).")
+@click.option("--top-p", type=float, metavar="P", help="Nucleus kept when sampling (default: 1).")
+@click.option("--seed", type=int, metavar="S", help="Seed of the sampling (default: 0).")
+@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: auto).")
+@click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16 (default: auto).")
+@click.option("--name", metavar="NAME", help="What to call the session (default: a made-up name).")
+@click.option("--detach", is_flag=True, help="Start the run and return at once.")
+@click.option("--headless", is_flag=True, help="Print progress lines even in a terminal.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Headless; print one JSON object last, progress to stderr."
+)
+@shared_options
+@click.pass_context
+def run(
+    context: click.Context,
+    /,
+    *,
+    tasks: str | None,
+    per_task: int | None,
+    prompt_file: Path | None,
+    name: str | None,
+    detach: bool,
+    headless: bool,
+    as_json: bool,
+    depth: int | None,
+    branching: int | None,
+    **fields: Any,
+) -> int:
+    """Run prompts and record every node.
+
+    Opens the dashboard in a terminal; in a pipe, prints progress lines and a final table. The run is a
+    process of its own: it survives the terminal, and `spectui attach` finds it again.
+    """
+    from tui.start import start_run
+
+    config = _config(fields, depth, branching)
+    chosen = _prompts(tasks, per_task, prompt_file)
+    database = context.ensure_object(State).database
+    session = start_run(database, config, chosen, name)
+    if detach:
+        return _say_detached(database, session, as_json)
+    if has_terminal() and not headless and not as_json:
+        return _dashboard(database, session)
+    from tui.cli.attach import watch
+
+    return watch(database, session, as_json=as_json, stop_on_interrupt=True)
+
+
+def _config(fields: dict[str, Any], depth: int | None, branching: int | None) -> RunConfig:
+    from decoding.config import RunConfig
+
+    if depth is not None or branching is not None:
+        if fields["tree"] is not None:
+            raise click.UsageError("give either --tree, or --depth and --branching")
+        fields["tree"] = f"full:{3 if depth is None else depth}x{2 if branching is None else branching}"
+    return RunConfig(**{key: value for key, value in fields.items() if value is not None})
+
+
+def _prompts(tasks: str | None, per_task: int | None, file: Path | None) -> list[Prompt]:
+    from prompts.errors import PromptError
+    from prompts.loader import bundled, first_of_each_task, load
+
+    wanted = None if tasks is None else [task.strip() for task in tasks.split(",") if task.strip()]
+    if wanted == []:
+        raise click.UsageError("--tasks names no task")
+    if file is None:
+        return bundled(wanted, per_task)
+    found = load(file)
+    present = list(dict.fromkeys(prompt.task for prompt in found))
+    for task in wanted or []:
+        if task not in present:
+            raise PromptError(f"{file} has no task '{task}'; it has {', '.join(present)}")
+    kept = [prompt for prompt in found if wanted is None or prompt.task in wanted]
+    return first_of_each_task(kept, per_task)
+
+
+def _say_detached(database: Path, session: int, as_json: bool) -> int:
+    from store.reader import Reader
+
+    reader = Reader(database)
+    try:
+        name = reader.session(session).name
+    finally:
+        reader.close()
+    if as_json:
+        json_line({"session": session, "name": name})
+    else:
+        line(f"session {session} '{name}' runs in the background; watch it with: spectui attach {session}")
+    return 0
+
+
+def _dashboard(database: Path, session: int) -> int:
+    """The dashboard on a run just started; says afterwards how to come back where the run goes on."""
+    from store.reader import Reader
+    from tui.app import run_dashboard
+
+    code = run_dashboard(database, session)
+    reader = Reader(database)
+    try:
+        if reader.session(session).live:
+            line(f"the run goes on; watch it again with: spectui attach {session}")
+    finally:
+        reader.close()
+    return code

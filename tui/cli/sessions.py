@@ -1,0 +1,148 @@
+"""`spectui sessions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tui.cli.options import State, json_option, shared_options
+from tui.cli.output import NOTHING, count, json_line, line, number, table
+from tui.cli.result import as_json as figures_json
+from tui.cli.result import print_figures
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+    from store.rows import SessionSummary
+
+
+@click.group(invoke_without_command=True)
+@shared_options
+@click.pass_context
+def sessions(context: click.Context) -> None:
+    """Past and present runs (without a command: ls)."""
+    if context.invoked_subcommand is None:
+        context.invoke(ls, as_json=False)
+
+
+@sessions.command("ls")
+@json_option
+@shared_options
+@click.pass_context
+def ls(context: click.Context, as_json: bool) -> None:
+    """List all sessions, the newest first."""
+    database = context.ensure_object(State).database
+    if context.ensure_object(State).chosen is None and not database.exists():
+        found: list[SessionSummary] = []  # the default database begins with the first run
+    else:
+        with _reader(database) as reader:
+            found = reader.sessions()
+    if as_json:
+        json_line([asdict(summary) for summary in found])
+    elif not found:
+        line("no sessions yet; start one with: spectui run")
+    else:
+        from tui.progress import ago
+
+        head = (
+            "id",
+            "name",
+            "status",
+            "models",
+            "tasks",
+            "prompts",
+            "tokens",
+            "alpha",
+            "tok/round",
+            "started",
+        )
+        rows = [
+            (
+                str(s.id),
+                s.name,
+                s.status,
+                f"{s.target} <- {s.drafter}",
+                ",".join(s.tasks),
+                f"{s.prompts_done}/{s.prompt_count}",
+                count(s.tokens),
+                number(s.at_risk_alpha),
+                number(s.tokens_per_round),
+                ago(s.started_at or s.created_at),
+            )
+            for s in found
+        ]
+        table(head, rows, left=5)
+
+
+@sessions.command()
+@click.argument("session", default="last")
+@json_option
+@shared_options
+@click.pass_context
+def show(context: click.Context, session: str, as_json: bool) -> None:
+    """Show one session: SESSION is an id, a name, or 'last'."""
+    with _reader(context.ensure_object(State).database) as reader:
+        summary = reader.session(session)
+        if as_json:
+            json_line({**asdict(summary), "figures": figures_json(reader, summary)})
+            return
+        for label, value in _facts(summary):
+            line(f"{label:<10}{value}")
+        line()
+        print_figures(reader, summary)
+
+
+@sessions.command()
+@click.argument("session")
+@click.argument("name")
+@shared_options
+@click.pass_context
+def rename(context: click.Context, session: str, name: str) -> None:
+    """Give SESSION another NAME."""
+    from store.database import connect
+    from store.sessions import rename_session
+
+    database = context.ensure_object(State).database
+    with _reader(database) as reader:
+        summary = reader.session(session)
+    db = connect(database, create=False)
+    try:
+        rename_session(db, summary.id, name)
+    finally:
+        db.close()
+    line(f"session {summary.id} '{summary.name}' is now '{name}'")
+
+
+def _facts(summary: SessionSummary) -> Iterator[tuple[str, Any]]:
+    yield "session", f"{summary.id} '{summary.name}'"
+    yield "status", f"{summary.status}: {summary.error}" if summary.error else summary.status
+    yield "target", summary.target
+    yield "drafter", f"{summary.drafter}, tree {summary.tree}"
+    yield "device", summary.device or NOTHING
+    tasks = ", ".join(f"{task} {prompts}" for task, prompts in summary.tasks.items())
+    yield "prompts", f"{summary.prompts_done} of {summary.prompt_count} done: {tasks}"
+    config = {k: v for k, v in summary.config.items() if k not in ("target", "draft", "tree")}
+    yield "settings", ", ".join(f"{key} {value}" for key, value in config.items())
+    yield "started", summary.started_at or NOTHING
+    yield "ended", summary.ended_at or NOTHING
+    if summary.versions:
+        yield "versions", ", ".join(f"{key} {value}" for key, value in summary.versions.items())
+    if summary.log_path:
+        yield "log", summary.log_path
+    if summary.notes:
+        yield "notes", summary.notes
+
+
+@contextmanager
+def _reader(database: Path) -> Iterator[Reader]:
+    from store.reader import Reader
+
+    reader = Reader(database)
+    try:
+        yield reader
+    finally:
+        reader.close()

@@ -1,0 +1,95 @@
+"""Starting a run: one way, for the command line and for the dashboard's form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prompts.errors import PromptError
+from prompts.loader import Prompt, interleave
+
+if TYPE_CHECKING:
+    from decoding.config import RunConfig
+
+
+def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name: str | None = None) -> int:
+    """Record a session with `prompts`, tasks taking turns, start its worker, return the session's id.
+
+    Everything that can be checked without loading a model is, before anything is written: raises
+    `UsageError` for a model folder that is none, `PromptError` without prompts, `StoreError` for the
+    database. A worker that cannot be started is a failed session and raises `DecodingError`.
+    """
+    from decoding.errors import DecodingError
+    from decoding.launch import launch_worker
+    from store.database import connect
+    from store.records import PromptRecord
+    from store.sessions import create_session
+    from store.writer import SessionWriter
+
+    if not prompts:
+        raise PromptError("there are no prompts to run; choose other --tasks or another --prompts file")
+    config = anchored(config)
+    records = [PromptRecord(prompt.id, prompt.task, prompt.text) for prompt in interleave(prompts)]
+    db = connect(database)
+    try:
+        session = create_session(
+            db,
+            name=name,
+            config_json=config.to_json(),
+            target=model_name(config.target),
+            drafter=model_name(config.draft),
+            tree=config.tree_spec,
+            prompts=records,
+        )
+        try:
+            launch_worker(database, session)
+        except DecodingError as error:
+            SessionWriter(db, session).set_status("failed", error=str(error))
+            raise
+    finally:
+        db.close()
+    return session
+
+
+def anchored(config: RunConfig) -> RunConfig:
+    """`config` with its files as absolute paths: the worker may run, or be resumed, from elsewhere.
+
+    Raises `UsageError` when a model given as a path is no model folder.
+    """
+    changes = {}
+    for option in ("target", "draft"):
+        folder = _model_folder(option, getattr(config, option))
+        if folder is not None:
+            changes[option] = str(folder)
+    if config.tree.endswith(".json"):
+        changes["tree"] = str(Path(config.tree).absolute())
+    return config.changed(**changes) if changes else config
+
+
+def model_name(model: str) -> str:
+    """What to call a `target` or `draft` value on screen."""
+    from decoding.config import EMBEDDED_TARGET
+
+    if model == EMBEDDED_TARGET:
+        from decoding.embedded import EMBEDDED
+
+        return EMBEDDED.name
+    return Path(model).name if Path(model).is_absolute() else model
+
+
+def _model_folder(option: str, value: str) -> Path | None:
+    """The folder that `value` names; None for the id of a model or the name of a drafter."""
+    from decoding.config import EMBEDDED_TARGET, RECYCLING
+    from decoding.errors import UsageError
+
+    if value in (EMBEDDED_TARGET, RECYCLING):
+        return None
+    path = Path(value).expanduser()
+    if not path.is_dir():
+        if value.startswith(("/", "./", "../", "~")):
+            raise UsageError(f"--{option}: there is no folder {value}")
+        return None
+    if not (path / "config.json").is_file():
+        raise UsageError(f"--{option}: {value} is no model folder, it has no config.json")
+    return path.absolute()
