@@ -1,0 +1,164 @@
+# ruff: noqa: E402
+"""The dashboard: which screens there are and how one gets from one to the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+# Textual reads these once, when it is first imported. Few frames keep a slow line answering; moving
+# by whole rows and without animation sends each pane once.
+for _name, _value in {
+    "TEXTUAL_FPS": "12",
+    "TEXTUAL_SMOOTH_SCROLL": "0",
+    "TEXTUAL_ANIMATIONS": "none",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.theme import Theme
+
+from store.database import connect
+from store.errors import StoreError
+from store.reader import Reader
+from store.rows import SessionSummary
+from tui.commands import tell
+from tui.screens.help import HelpScreen
+from tui.screens.leave import Choice, LeaveScreen
+from tui.screens.live import LiveScreen
+from tui.screens.sessions import SessionsScreen
+from tui.textsafe import sanitize
+from tui.theme import THEME_NAMES, default_theme, themes
+
+
+class SpectuiApp(App[None]):
+    """Opens the list of sessions, or one session when its id is given."""
+
+    TITLE = "spectui"
+    BINDINGS = [  # noqa: RUF012
+        Binding("question_mark,f1", "help", "Help"),
+        Binding("t", "next_theme", "Next theme"),
+        Binding("ctrl+q,ctrl+c", "leave", "Leave", priority=True, show=False),
+    ]
+
+    def __init__(self, database: Path, session: int | None = None) -> None:
+        super().__init__()
+        self.database = database
+        self._session = session
+        self._answered = False
+        for theme in themes():
+            self.register_theme(theme)
+        self.theme = default_theme(self.console.color_system, no_color=self.no_color)
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        """Ours alone: others would lack the roles that widgets ask for."""
+        ours = {name: theme for name, theme in super().available_themes.items() if name in THEME_NAMES}
+        return ours or super().available_themes
+
+    def on_mount(self) -> None:
+        """Show the first screen."""
+        if self._session is None:
+            self.push_screen(SessionsScreen(self.database))
+        else:
+            self.push_screen(LiveScreen(self.database, self._session))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every key that works here, by name."""
+        yield SystemCommand("Help", "Keys and words", self.action_help)
+        for name in THEME_NAMES:
+            yield SystemCommand(f"Theme: {name}", "Change the colours", partial(self.set_theme, name))
+        for _, binding, _, _ in screen.active_bindings.values():
+            if binding.description and binding.action and not binding.action.startswith("app."):
+                yield SystemCommand(
+                    binding.description,
+                    f"Key {self.get_key_display(binding)}",
+                    partial(self.call_later, screen.run_action, binding.action),
+                )
+
+    def set_theme(self, name: str) -> None:
+        """Use the theme of that name."""
+        self.theme = name
+
+    def action_next_theme(self) -> None:
+        """Use the theme after this one."""
+        here = THEME_NAMES.index(self.theme) if self.theme in THEME_NAMES else -1
+        self.set_theme(THEME_NAMES[(here + 1) % len(THEME_NAMES)])
+        self.notify(f"Theme: {self.theme}", timeout=2, markup=False)
+
+    def action_help(self) -> None:
+        """Show keys and words."""
+        self.push_screen(HelpScreen())
+
+    def open_session(self, session_id: int) -> None:
+        """Show one session over what is there."""
+        self.push_screen(LiveScreen(self.database, session_id))
+
+    def show_sessions(self) -> None:
+        """Go to the list: back to it, or to a new one when a session was opened first."""
+        if any(isinstance(screen, SessionsScreen) for screen in self.screen_stack[:-1]):
+            self.pop_screen()
+        else:
+            self.switch_screen(SessionsScreen(self.database))
+
+    def new_run(self) -> None:
+        """Open the form; the session it starts is shown."""
+        from tui.screens.new_run import NewRunScreen  # brings in what a run's configuration needs
+
+        def started(session_id: int | None) -> None:
+            if session_id is not None:
+                self._answered = False
+                self.open_session(session_id)
+
+        self.push_screen(NewRunScreen(self.database), started)
+
+    def action_leave(self) -> None:
+        """Leave from wherever we are."""
+        screen = self.screen
+        if isinstance(screen, LiveScreen | SessionsScreen):
+            screen.action_leave()
+        else:
+            self.exit()
+
+    def leave(self, live: Sequence[SessionSummary]) -> None:
+        """Leave; while runs are at work, ask once whether they go on."""
+        if not live or self._answered:
+            self.exit()
+            return
+
+        def answered(choice: Choice | None) -> None:
+            if choice is None:
+                return
+            self._answered = True
+            if choice == "stop":
+                try:
+                    for summary in live:
+                        tell(self.database, summary.id, "stop")
+                except StoreError as error:
+                    self.notify(sanitize(str(error)), severity="error", markup=False)
+                    return
+            self.exit()
+
+        self.push_screen(LeaveScreen([summary.name for summary in live]), answered)
+
+
+def run_dashboard(database: Path, session: int | None = None) -> int:
+    """Run the dashboard until it is left; returns the exit code.
+
+    Raises `StoreError` before anything is drawn when the database cannot be used or has no such
+    session. A terminal that goes away kills this process, as it should: the worker is another.
+    """
+    connect(database).close()
+    if session is not None:
+        reader = Reader(database)
+        try:
+            reader.session(session)
+        finally:
+            reader.close()
+    app = SpectuiApp(database, session)
+    app.run()
+    return app.return_code or 0

@@ -1,0 +1,149 @@
+"""A thread that reads the database for a screen, so that drawing never waits for a disk.
+
+It owns its reader (SQLite connections stay in their thread), asks the cheap question "anything new?"
+several times a second, and posts what it read as frozen values. One post is in flight at a time: a
+screen that is slow to draw makes the next one larger, never the queue longer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from store.errors import StoreError
+from store.reader import Reader
+from store.rows import SessionSummary
+
+LIVE_SECONDS = 0.1
+"""Between two looks while a worker is writing."""
+IDLE_SECONDS = 1.0
+"""Between two looks when nobody is."""
+CHART_SECONDS = 0.5
+"""Least time between two readings of figures; charts gain nothing from more."""
+PRESENCE_SECONDS = 2.0
+"""How often to look whether a silent worker is still there: its death writes nothing."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The database could not be read; the next look may succeed."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Every session, newest first."""
+
+    rows: tuple[SessionSummary, ...]
+
+
+class Feed:
+    """The thread. Subclasses say what to read in `poll`."""
+
+    def __init__(self, database: Path, post: Callable[[object], None]) -> None:
+        self.database = database
+        self._post = post
+        self._wake = threading.Condition()
+        self._stopped = False
+        self._paused = False
+        self._asked = False
+        self._in_flight = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin reading. The thread is a daemon: it never keeps the process alive."""
+        self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End for good, soon."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify()
+
+    def pause(self, paused: bool) -> None:
+        """Rest while the screen is out of sight."""
+        with self._wake:
+            self._paused = paused
+            self._asked = True
+            self._wake.notify()
+
+    def taken(self) -> None:
+        """The screen has dealt with the last post."""
+        with self._wake:
+            self._in_flight = False
+            self._wake.notify()
+
+    def ask(self) -> None:
+        """Look now: something was requested."""
+        with self._wake:
+            self._asked = True
+            self._wake.notify()
+
+    def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
+        """Read what is new. `changed` is False when nothing was written since the last call."""
+        raise NotImplementedError
+
+    def period(self) -> float:
+        """Seconds until the next look."""
+        return IDLE_SECONDS
+
+    def _run(self) -> None:
+        reader: Reader | None = None
+        while self._wait():
+            try:
+                if reader is None:
+                    reader = Reader(self.database)
+                payload = tuple(self.poll(reader, changed=reader.changed()))
+            except (StoreError, sqlite3.Error, OSError) as error:
+                payload = (Trouble(str(error)),)
+            if payload:
+                with self._wake:
+                    self._in_flight = True
+                self._post(payload)
+        if reader is not None:
+            reader.close()
+
+    def _wait(self) -> bool:
+        """Sleep until the next look is due; False when the feed has been stopped."""
+        deadline = monotonic() + self.period()
+        with self._wake:
+            while not self._stopped:
+                left = deadline - monotonic()
+                ready = not self._in_flight and not self._paused
+                if ready and (self._asked or left <= 0):
+                    self._asked = False
+                    return True
+                self._wake.wait(left if ready else None)
+            return False
+
+
+class SessionsFeed(Feed):
+    """What the home screen shows."""
+
+    def __init__(self, database: Path, post: Callable[[object], None]) -> None:
+        super().__init__(database, post)
+        self._rows: tuple[SessionSummary, ...] | None = None
+        self._read_at = 0.0
+
+    def period(self) -> float:
+        """Twice a second while a session runs."""
+        if self._rows is None:
+            return 0.0
+        return CHART_SECONDS if any(row.live for row in self._rows) else IDLE_SECONDS
+
+    def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
+        """The list, when it differs from the one posted last."""
+        silent = monotonic() - self._read_at > PRESENCE_SECONDS and any(r.live for r in self._rows or ())
+        if not changed and not silent and self._rows is not None:
+            return
+        self._read_at = monotonic()
+        rows = tuple(sorted(reader.sessions(), key=lambda row: -row.id))
+        if rows != self._rows:
+            self._rows = rows
+            yield Sessions(rows)

@@ -1,0 +1,86 @@
+"""How fast a run goes and when it will be done: pure functions of what the store says."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from store.metrics import tokens_per_second
+from store.rows import GenerationRow, SessionSummary
+
+WINDOW_MS = 10_000.0
+"""Decoding time over which the present speed is taken."""
+
+DONE = ("finished", "skipped", "failed")
+
+
+class Pace:
+    """Tokens per second of decoding over the last seconds of decoding; pauses do not count."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[int, float]] = deque()
+
+    def add(self, tokens: int, milliseconds: float) -> float | None:
+        """Take the session's totals as they are now; returns tokens/s, None before any."""
+        samples = self._samples
+        if samples and milliseconds < samples[-1][1]:
+            samples.clear()
+        if not samples or milliseconds > samples[-1][1]:
+            samples.append((tokens, milliseconds))
+        while len(samples) > 2 and milliseconds - samples[1][1] >= WINDOW_MS:
+            samples.popleft()
+        first = samples[0]
+        recent = tokens_per_second(tokens - first[0], milliseconds - first[1])
+        return recent if recent is not None else tokens_per_second(tokens, milliseconds)
+
+
+def eta_seconds(generations: Sequence[GenerationRow]) -> float | None:
+    """Decoding time still to come if the prompts left cost what finished ones did; None before the first."""
+    done = [g for g in generations if g.status == "finished" and g.total_ms]
+    left = [g for g in generations if g.status not in DONE]
+    if not done or not left:
+        return None
+    each = sum(g.total_ms for g in done) / len(done)
+    return sum(max(each - g.total_ms, 0.0) for g in left) / 1000
+
+
+def now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)
+
+
+def elapsed_seconds(summary: SessionSummary) -> float | None:
+    """Wall time from the start of the session to its end, to its last sign of life, or to now."""
+    start = _time(summary.started_at)
+    if start is None:
+        return None
+    ended = _time(summary.ended_at) or _time(summary.heartbeat_at) or start
+    end = now() if summary.live else ended
+    return max((end - start).total_seconds(), 0.0)
+
+
+def ago(text: str | None) -> str:
+    """A time as people say it: ``just now``, ``4 min ago``, ``Mar 01 14:05``."""
+    then = _time(text)
+    if then is None:
+        return ""
+    seconds = (now() - then).total_seconds()
+    if seconds < 60:
+        return "just now"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min ago"
+    if seconds < 24 * 3600:
+        return f"{int(seconds // 3600)} h ago"
+    local = then.astimezone()
+    return local.strftime("%b %d %H:%M" if seconds < 300 * 24 * 3600 else "%Y-%m-%d")
+
+
+def _time(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return then if then.tzinfo else then.replace(tzinfo=UTC)

@@ -1,0 +1,85 @@
+"""Keys and words, on one page that scrolls."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.screen import ModalScreen
+
+from tui.widgets.rows import Row, Rows
+
+KEYS = (
+    (
+        "Reading",
+        (
+            ("p", "follow the prompt being decoded, or stay here"),
+            ("↑ ↓ pgup pgdn", "scroll; leaving the end stops following"),
+            ("g  G", "top and end of the text"),
+            ("[  ]", "previous and next prompt of the run"),
+            ("←  →", "previous and next round: its tree and its text"),
+            ("x", "show or hide rejected drafts"),
+            ("v", "show the whole prompt"),
+            ("h", "switch the chart"),
+            ("1 2 3 4", "text, tree, charts, prompts; alone or all together"),
+        ),
+    ),
+    (
+        "The run",
+        (
+            ("space", "pause, or go on"),
+            ("s", "skip the prompt being decoded"),
+            ("r", "start a new run (in the list of sessions)"),
+            ("q", "leave; asks whether the run goes on"),
+        ),
+    ),
+    (
+        "Everywhere",
+        (
+            ("esc", "back"),
+            ("tab", "next pane"),
+            ("t", "next theme: dark, light, colour-blind-safe, ansi"),
+            ("ctrl+p", "all commands"),
+        ),
+    ),
+)
+
+WORDS = (
+    ("round", "one forward pass of the target over a tree of drafts"),
+    ("accepted", "draft tokens the target agreed with"),
+    ("target's own", "the token the target adds after them in every round"),
+    ("rejected", "what the draft would have said next"),
+    ("n", "rounds"),
+    ("α", "match rate: share of nodes that are the target's first choice"),
+    ("E", "accepted draft tokens per round, measured; ± 95 % over prompts"),
+    ("τ", "tokens per round: accepted ones and the target's own"),
+    ("h, S", "share of paths that go on to a depth; that get there at all"),
+    ("q, p", "probability by the draft; by the target"),
+    ("plain", "one token at a time, as the worker measured it at its start"),
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    """Closed by the key that opened it, or escape."""
+
+    CSS_PATH = "help.tcss"
+    BINDINGS = [Binding("escape,question_mark,q,enter", "dismiss", "Close", show=False)]  # noqa: RUF012
+
+    def compose(self) -> ComposeResult:
+        """One scrolling box."""
+        yield Rows(id="help-box")
+
+    def on_mount(self) -> None:
+        """Write the page."""
+        box = self.query_one("#help-box", Rows)
+        box.can_focus = True
+        box.border_title = "help"
+        box.border_subtitle = "esc closes"
+        rows: list[Row] = []
+        for title, keys in KEYS:
+            rows.append(((title, "strong"),))
+            rows += [((f"  {key:<16}", "key"), (words, "text")) for key, words in keys]
+            rows.append(())
+        rows.append((("Words", "strong"),))
+        rows += [((f"  {word:<16}", "accent"), (words, "text")) for word, words in WORDS]
+        box.set_rows(rows)
+        box.focus()

@@ -1,0 +1,462 @@
+"""One session, live or of any age: its text, its trees, its figures and its prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from store.errors import StoreError
+from store.rows import GenerationRow
+from tui.commands import tell
+from tui.feed import Trouble
+from tui.screens.live_titles import head_row, notice_rows, prompt_columns, text_title, tree_title
+from tui.session_feed import Charts, Ended, Opened, RunState, SessionFeed, Stream, Tree
+from tui.textsafe import sanitize
+from tui.widgets.histogram import NOTES, TITLES, Histogram
+from tui.widgets.key_bar import Hint, KeyBar
+from tui.widgets.legend import Legend
+from tui.widgets.prompt_head import PromptHead
+from tui.widgets.rows import Line
+from tui.widgets.status import Status
+from tui.widgets.table import Table
+from tui.widgets.token_stream import TokenStream
+from tui.widgets.tree_view import NOTE, TreeView
+
+if TYPE_CHECKING:
+    from tui.app import SpectuiApp
+
+HINTS: tuple[Hint, ...] = (
+    ("q", "leave", "leave"),
+    ("?", "help", "app.help"),
+    ("p", "follow", "toggle_follow"),
+    ("space", "pause", "toggle_run"),
+    ("[ ]", "prompt", "step_prompt(1)"),
+    ("← →", "round", "step_round(-1)"),
+    ("x", "rejected", "toggle_rejected"),
+    ("h", "chart", "toggle_chart"),
+    ("s", "skip", "skip_prompt"),
+    ("1-4", "pane", "next_pane"),
+    ("esc", "sessions", "back"),
+    ("t", "theme", "app.next_theme"),
+)
+
+WIDE, NARROW, LOW = 170, 100, 28
+"""Columns from which three columns fit; columns and rows below which one pane is shown at a time."""
+
+WAITING = "This prompt waits for its turn."
+
+
+class Fed(Message):
+    """The feed has read something."""
+
+    def __init__(self, payload: tuple[object, ...]) -> None:
+        super().__init__()
+        self.payload = payload
+
+
+class LiveScreen(Screen[None]):
+    """Watch or browse one session."""
+
+    app: SpectuiApp
+    CSS_PATH = "live.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("p", "toggle_follow", "Follow the text, or stop"),
+        Binding("space", "toggle_run", "Pause or resume the run"),
+        Binding("s", "skip_prompt", "Skip this prompt"),
+        Binding("x", "toggle_rejected", "Show or hide rejected drafts"),
+        Binding("h", "toggle_chart", "Switch the chart"),
+        Binding("left_square_bracket", "step_prompt(-1)", "Previous prompt"),
+        Binding("right_square_bracket", "step_prompt(1)", "Next prompt"),
+        Binding("left", "step_round(-1)", "Previous round", priority=True),
+        Binding("right", "step_round(1)", "Next round", priority=True),
+        Binding("1", "pane(1)", "Text", show=False),
+        Binding("2", "pane(2)", "Tree", show=False),
+        Binding("3", "pane(3)", "Charts", show=False),
+        Binding("4", "pane(4)", "Prompts", show=False),
+        Binding("g,home", "top", "Top of the text", show=False),
+        Binding("G,end", "end", "End of the text", show=False),
+        Binding("v", "whole_prompt", "Show the whole prompt", show=False),
+        Binding("q", "leave", "Leave"),
+        Binding("escape", "back", "All sessions"),
+    ]
+
+    def __init__(self, database: Path, session_id: int) -> None:
+        super().__init__()
+        self.database = database
+        self.session_id = session_id
+        self.state: RunState | None = None
+        self.shown: GenerationRow | None = None
+        self.follow = True
+        self._feed = SessionFeed(database, session_id, lambda payload: self.post_message(Fed(payload)))  # type: ignore[arg-type]
+        self._round: int | None = None
+        self._last_round = 0
+        self._pane = 1
+        self._zoomed = False
+        self._chart = 0
+        self._placeholder = False
+        self._tree_rows = 11
+        self._trouble = ""
+
+    def compose(self) -> ComposeResult:
+        """Header, panes, notice, status, keys."""
+        yield Line(id="head")
+        with Horizontal(id="body"):
+            with Vertical(id="left"):
+                with Vertical(id="text", classes="pane"):
+                    yield PromptHead(id="prompt")
+                    yield TokenStream(id="stream")
+                    yield Legend(id="legend")
+                yield TreeView(id="tree")
+            with Vertical(id="right"):
+                with Vertical(id="charts"):
+                    yield Histogram("length", id="lengths")
+                    yield Histogram("depth", id="depths")
+                yield Table(prompt_columns(self), lambda g: g.id, id="prompts")
+        yield Line(id="notice")
+        yield Status(id="status")
+        yield KeyBar(HINTS, id="keys")
+
+    def on_mount(self) -> None:
+        """Start reading."""
+        self.stream = self.query_one(TokenStream)
+        self.legend = self.query_one(Legend)
+        self.tree_view = self.query_one(TreeView)
+        self.table: Table[GenerationRow] = self.query_one("#prompts", Table)
+        for chart, note in (("lengths", "length"), ("depths", "depth")):
+            self.query_one(f"#{chart}").border_title = TITLES[note]  # type: ignore[index]
+            self.query_one(f"#{chart}").border_subtitle = NOTES[note]  # type: ignore[index]
+        self.table.border_title = "prompts"
+        self.tree_view.border_title = "tree"
+        self.stream.focus()
+        self._feed.start()
+
+    def on_unmount(self) -> None:
+        """Stop reading."""
+        self._feed.stop()
+
+    def on_screen_suspend(self) -> None:
+        """Another screen covers this one."""
+        self._feed.pause(True)
+
+    def on_screen_resume(self) -> None:
+        """In sight again."""
+        self._feed.pause(False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Choose the layout for the terminal's size."""
+        width, height = event.size
+        self.set_class(width >= WIDE and height >= LOW, "-wide")
+        self.set_class(width < NARROW or height < LOW, "-small")
+        self._arrange()
+        self.call_after_refresh(self._draw_lines)
+
+    # What the feed has read.
+
+    def on_fed(self, message: Fed) -> None:
+        """Show it, then let the feed go on."""
+        try:
+            trouble = ""
+            for item in message.payload:
+                if isinstance(item, RunState):
+                    self._take_state(item)
+                elif isinstance(item, Opened):
+                    self._take_opened(item.generation)
+                elif isinstance(item, Stream):
+                    self._take_stream(item)
+                elif isinstance(item, Ended):
+                    self._take_end(item.generation)
+                elif isinstance(item, Tree):
+                    self._take_tree(item)
+                elif isinstance(item, Charts):
+                    self._take_charts(item)
+                elif isinstance(item, Trouble):
+                    trouble = item.message
+            self._trouble = trouble
+            self._draw_lines()
+        finally:
+            self._feed.taken()
+
+    def _take_state(self, state: RunState) -> None:
+        self.state = state
+        if self.shown is not None:
+            self.shown = next((g for g in state.generations if g.id == self.shown.id), self.shown)
+        self.stream.set_growing(state.summary.live)
+        self.table.show(state.generations)
+        self.query_one(Status).show(state.summary, state.generations, state.pending)
+
+    def _take_opened(self, generation: GenerationRow) -> None:
+        self.shown = generation
+        self._round = None
+        self._last_round = 0
+        self.stream.set_mark(0)
+        self.stream.set_follow(self.follow or generation.status == "running")
+        self._placeholder = generation.status == "pending"
+        self.stream.clear(WAITING if self._placeholder else "")
+        self.tree_view.clear()
+        self.tree_view.border_title = "tree"
+        self.tree_view.border_subtitle = None
+        prompts = self.state.prompts if self.state else {}
+        self.query_one(PromptHead).show(prompts.get(generation.id, ""))
+        if not self.table.has_focus:
+            self.table.select(generation.id)
+
+    def _take_stream(self, item: Stream) -> None:
+        if self._placeholder:
+            self._placeholder = False
+            self.stream.clear()
+        self.stream.append(item.pieces)
+
+    def _take_end(self, generation: GenerationRow) -> None:
+        if self._placeholder:
+            self._placeholder = False
+            self.stream.clear()
+        if generation.status == "failed":
+            reason = sanitize(generation.error or "no reason was recorded")
+            self.stream.append_note(f"✗ This prompt failed: {reason}", "error")
+        elif generation.status == "skipped":
+            self.stream.append_note("» Skipped.")
+        elif generation.finish_reason in ("length", "context", "stopped"):
+            words = {
+                "length": "the limit of new tokens",
+                "context": "the end of the model's context",
+                "stopped": "the end of the run",
+            }
+            self.stream.append_note(f"■ Cut at {words[generation.finish_reason]}.")
+
+    def _take_tree(self, item: Tree) -> None:
+        self._last_round = item.last
+        self.tree_view.show(item.row, item.texts)
+        self._fit_tree()
+        self.tree_view.border_title = tree_title(item.row, item.last, pinned=self._round is not None)
+        self.tree_view.border_subtitle = NOTE
+
+    def _take_charts(self, item: Charts) -> None:
+        tasks = tuple(self.state.summary.tasks) if self.state else tuple(item.figures)
+        for histogram in self.query(Histogram):
+            histogram.show(item.figures, item.intervals, tasks)
+
+    def _draw_lines(self) -> None:
+        """The one-line parts: header, titles, legend, notice."""
+        live = self.state is not None and self.state.summary.live
+        self.legend.show(
+            rejected=self.stream.show_rejected,
+            follow=self.follow,
+            new_below=self.stream.new_below,
+            live=live,
+        )
+        if self.state is None:
+            rows = notice_rows(None, self._trouble, self.size.width)
+        else:
+            rows = notice_rows(self.state.summary, self._trouble, self.size.width)
+            single = self._pane if self._single else 0
+            head = head_row(self.state.summary, self.size.width, pane=single)
+            self.query_one("#head", Line).set_rows([head])
+            title = text_title(self.shown, self.state)
+            pane = self.query_one("#text")
+            if pane._border_title != title:
+                pane.border_title = title
+        notice = self.query_one("#notice", Line)
+        if tuple(rows) != notice.rows:
+            notice.styles.height = len(rows)
+            notice.set_rows(rows)
+            self.set_class(bool(rows), "-notice")
+
+    # Layout.
+
+    @property
+    def _single(self) -> bool:
+        return self.has_class("-small") or self._zoomed
+
+    def _arrange(self) -> None:
+        self.set_class(self._single, "-single")
+        for pane in (1, 2, 3, 4):
+            self.set_class(pane == self._pane, f"-pane-{pane}")
+        modes = ("", "-lengths", "-depths") if self.has_class("-wide") else ("", "-depths")
+        chosen = modes[self._chart % len(modes)]
+        for name in ("-lengths", "-depths"):
+            self.set_class(name == chosen, name)
+        self.call_after_refresh(self._fit_tree)
+
+    def _fit_tree(self) -> None:
+        """Give the tree the rows that the largest so far has needed: it never shrinks, so nothing jumps."""
+        self._tree_rows = max(self._tree_rows, len(self.tree_view.rows) + 2)
+        most = self.query_one("#body").size.height * 2 // 5
+        rows = max(min(self._tree_rows, most), 6)
+        self.tree_view.styles.height = "1fr" if self._single else rows
+
+    def action_pane(self, pane: int) -> None:
+        """Go to a pane; where all are in sight, its number blows it up and puts it back."""
+        if not self.has_class("-small"):
+            self._zoomed = not (self._zoomed and pane == self._pane)
+        self._pane = pane
+        self._arrange()
+        charts = "#depths" if self.has_class("-depths") else "#lengths"
+        self.query_one({1: "#stream", 2: "#tree", 3: charts, 4: "#prompts"}[pane]).focus()
+        self.call_after_refresh(self._draw_lines)
+
+    def action_next_pane(self) -> None:
+        """Go to the pane after this one."""
+        self.action_pane(self._pane % 4 + 1)
+
+    def action_toggle_chart(self) -> None:
+        """Show the other chart."""
+        self._chart += 1
+        self._arrange()
+
+    # Reading.
+
+    def action_toggle_follow(self) -> None:
+        """Follow the prompt that is being decoded, or stay where we are."""
+        if self.follow:
+            self._pin()
+        else:
+            self._resume()
+        self._draw_lines()
+
+    def _pin(self) -> None:
+        self.follow = False
+        self.stream.set_follow(False)
+        if self.shown is not None:
+            self._feed.look_at(self.shown.id, keep_round=True)
+
+    def _resume(self) -> None:
+        self.follow = True
+        self._set_round(None)
+        self.stream.set_follow(True)
+        self._feed.look_at(None)
+
+    @on(TokenStream.FollowChanged)
+    def _reader_scrolled(self, message: TokenStream.FollowChanged) -> None:
+        if not message.follow:
+            self._pin()
+        elif self._shown_is_live():
+            self._resume()
+        else:
+            self.stream.set_follow(True)
+        self._draw_lines()
+
+    def _shown_is_live(self) -> bool:
+        return self.shown is not None and self.shown.status == "running"
+
+    def action_top(self) -> None:
+        """Go to the beginning of the text."""
+        self._pin()
+        self.stream.scroll_to(y=0, animate=False)
+        self._draw_lines()
+
+    def action_end(self) -> None:
+        """Go to the end of the text, and stay there."""
+        if self._shown_is_live():
+            self._resume()
+        else:
+            self.stream.set_follow(True)
+        self._draw_lines()
+
+    def action_toggle_rejected(self) -> None:
+        """Show or hide rejected spans."""
+        self.stream.set_show_rejected(not self.stream.show_rejected)
+        self._draw_lines()
+
+    def action_whole_prompt(self) -> None:
+        """Show all of the prompt, or its beginning."""
+        self.query_one(PromptHead).toggle()
+
+    def action_step_prompt(self, step: int) -> None:
+        """Open the prompt before or after the one that is shown."""
+        if self.state is None or self.shown is None:
+            return
+        generations = self.state.generations
+        index = next((i for i, g in enumerate(generations) if g.id == self.shown.id), 0) + step
+        if 0 <= index < len(generations):
+            self.open_prompt(generations[index].id)
+
+    def open_prompt(self, generation_id: int) -> None:
+        """Show this prompt and stay with it."""
+        self.follow = False
+        self._round = None
+        self._feed.look_at(generation_id)
+
+    @on(Table.Chosen)
+    def _prompt_chosen(self, message: Table.Chosen) -> None:
+        self.open_prompt(message.key)
+        if self._single:
+            self.action_pane(1)
+
+    def action_step_round(self, step: int) -> None:
+        """Draw the tree of the round before or after; stepping past the newest follows again."""
+        if not self._last_round:
+            return
+        number = (self._round or self._last_round) + step
+        if number > self._last_round:
+            if self._shown_is_live():
+                self._resume()
+            else:
+                self._set_round(None)
+        else:
+            if self.follow:
+                self._pin()
+            self._set_round(max(number, 1))
+        self._draw_lines()
+
+    def _set_round(self, number: int | None) -> None:
+        self._round = number
+        self.stream.set_mark(number or 0)
+        self._feed.look_at_round(number)
+
+    # The run.
+
+    def action_toggle_run(self) -> None:
+        """Pause the run, or let it go on."""
+        if self.state is None:
+            return
+        pending = [kind for kind in self.state.pending if kind in ("pause", "resume")]
+        paused = pending[-1] == "pause" if pending else self.state.summary.status == "paused"
+        self._tell("resume" if paused else "pause")
+
+    def action_skip_prompt(self) -> None:
+        """Leave the prompt that is being decoded."""
+        self._tell("skip")
+
+    def _tell(self, kind: str) -> None:
+        if self.state is None or not self.state.summary.live:
+            status = self.state.summary.status if self.state else "not read yet"
+            self.notify(f"This session is {status}: there is no run to {kind}.", markup=False)
+            return
+        self.run_worker(
+            lambda: tell(self.database, self.session_id, kind),
+            name=f"tell {kind}",
+            group="tell",
+            thread=True,
+            exit_on_error=False,
+        )
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A command was written, or could not be."""
+        if event.worker.group != "tell":
+            return
+        if event.state == WorkerState.ERROR:
+            error = event.worker.error
+            words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+            self.notify(sanitize(words), severity="error", markup=False)
+        elif event.state == WorkerState.SUCCESS:
+            self._feed.hurry()
+
+    def action_leave(self) -> None:
+        """Leave the dashboard."""
+        live = [self.state.summary] if self.state is not None and self.state.summary.live else []
+        self.app.leave(live)
+
+    def action_back(self) -> None:
+        """Put a blown-up pane back, else go to the list of sessions."""
+        if self._zoomed:
+            self.action_pane(self._pane)
+        else:
+            self.app.show_sessions()

@@ -1,0 +1,121 @@
+"""The words around the live screen's panes: header, titles, notices, the columns of the prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from store.rows import GenerationRow, RoundRow, SessionSummary
+from tui.cells import count, fit, number, share
+from tui.session_feed import RunState
+from tui.textsafe import sanitize_line
+from tui.theme import task_slots
+from tui.transcript import Transcript
+from tui.widgets.rows import Cell, Row, row_width
+from tui.widgets.status import SYMBOLS
+from tui.widgets.table import Column
+
+if TYPE_CHECKING:
+    from tui.screens.live import LiveScreen
+
+PANES = ("text", "tree", "charts", "prompts")
+
+
+def head_row(summary: SessionSummary, width: int, *, pane: int = 0) -> Row:
+    """``spectui  name`` on the left; on the right models and device, or the panes that are stacked."""
+    left: list[Cell] = [(" spectui  ", "accent"), (sanitize_line(summary.name), "strong")]
+    right = _pane_cells(pane) if pane else _model_cells(summary)
+    while right and row_width((*left, *right)) + 2 > width:
+        right = [] if pane else right[:-1]
+    if pane and not right:
+        left, right = [], _pane_cells(pane)
+    gap = width - row_width((*left, *right))
+    return (*left, (" " * max(gap, 0), "text"), *right)
+
+
+def _model_cells(summary: SessionSummary) -> list[Cell]:
+    extra = "  ".join(part for part in (sanitize_line(summary.tree), sanitize_line(summary.device)) if part)
+    models = f"{sanitize_line(summary.target)} ← {sanitize_line(summary.drafter)} "
+    return [(models, "text"), (f" {extra} ", "muted")]
+
+
+def _pane_cells(pane: int) -> list[Cell]:
+    cells: list[Cell] = []
+    for index, name in enumerate(PANES, start=1):
+        here = index == pane
+        cells += [(f" {index} ", "key"), (name, "strong marked" if here else "muted")]
+    return [*cells, (" ", "text")]
+
+
+def text_title(shown: GenerationRow | None, state: RunState) -> Content:
+    """``code · prompt 12 of 40 · running``."""
+    if shown is None:
+        return Content("no prompts")
+    place = f"{shown.position + 1} of {len(state.generations)}"
+    return Content(f"{sanitize_line(shown.task)} · prompt {place} · {shown.status}")
+
+
+def tree_title(row: RoundRow, last: int, *, pinned: bool) -> Content:
+    """``round 85 of 88 · 2 of 14 accepted``."""
+    where = f"round {row.number} of {last}" + (" (held)" if pinned else "")
+    took = f"{row.total_ms:.0f} ms"
+    return Content(f"{where} · {row.accepted_length} of {row.node_count} accepted · {took}")
+
+
+def notice_rows(summary: SessionSummary | None, trouble: str, width: int) -> list[Row]:
+    """What went wrong, in words, on at most three lines; nothing when nothing did."""
+    if trouble:
+        return _wrapped(f"! {sanitize_line(trouble)} (trying again)", "warning", width)
+    if summary is None:
+        return []
+    log = f" Log: {summary.log_path}" if summary.log_path else ""
+    if summary.status == "failed":
+        words = f"✗ The run failed: {summary.error or 'no reason was recorded'}.{log}"
+        return _wrapped(sanitize_line(words), "bad", width)
+    if summary.status == "interrupted":
+        words = f"! The worker is gone; what it had decoded is kept.{log}"
+        return _wrapped(sanitize_line(words), "warning", width)
+    return []
+
+
+def prompt_columns(screen: LiveScreen) -> list[Column[GenerationRow]]:
+    """Columns of the prompts pane."""
+
+    def slots() -> dict[str, int]:
+        return task_slots(screen.state.summary.tasks) if screen.state else {}
+
+    def task(row: GenerationRow) -> Cell:
+        return sanitize_line(row.task), f"task-{slots().get(row.task, 0)}"
+
+    def sign(row: GenerationRow) -> Cell:
+        return SYMBOLS.get(row.status, ("?", "muted"))
+
+    def prompt(row: GenerationRow) -> Cell:
+        text = screen.state.prompts.get(row.id, "") if screen.state else ""
+        return sanitize_line(text[:200]), "muted" if row.status == "pending" else "text"
+
+    return [
+        Column("", sign, 1),
+        Column("#", lambda g: (str(g.position + 1), "muted"), 3, "right"),
+        Column("task", task, 6),
+        Column("tokens", _figure(lambda g: count(g.token_count)), 6, "right", keep=2),
+        Column("τ", _figure(lambda g: number(g.tokens_per_round)), 4, "right", keep=1),
+        Column("α", _figure(lambda g: share(g.match_rate)), 3, "right", keep=3),
+        Column("prompt", prompt, 10, keep=4, grows=True),
+    ]
+
+
+def _figure(text: Callable[[GenerationRow], str]) -> Callable[[GenerationRow], Cell]:
+    """A cell that stays empty until the prompt has a round."""
+    return lambda row: (text(row) if row.round_count else "", "text")
+
+
+def _wrapped(text: str, role: str, width: int) -> list[Row]:
+    lines = Transcript(max(width - 2, 10))
+    lines.append("note", text, 0)
+    out = ["".join(part for _, part, _ in lines.line(y)) for y in range(lines.line_count)]
+    if len(out) > 3:
+        out = [*out[:2], fit(out[2] + "…", max(width - 2, 10))]
+    return [((" " + line, role),) for line in out]

@@ -1,0 +1,189 @@
+"""The form for a new run: the fields of `RunConfig`, checked by `RunConfig` itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label
+from textual.worker import Worker, WorkerState
+
+from decoding.config import DEVICES, DTYPES, EMBEDDED_TARGET, RunConfig
+from decoding.errors import DecodingError, UsageError
+from prompts import BUNDLED_TASKS, Prompt, PromptError, bundled, interleave, load
+from store.errors import StoreError
+from tui.start import start_run
+from tui.textsafe import sanitize_line
+from tui.transcript import Transcript
+from tui.widgets.rows import Line, Row
+
+
+@dataclass(frozen=True)
+class Field:
+    """One line of the form."""
+
+    name: str
+    label: str
+    hint: str
+    value: str = ""
+    kind: type = str
+
+
+DEFAULTS = RunConfig()
+
+FIELDS = (
+    Field("target", "target", f"{EMBEDDED_TARGET}, a hub id or a folder", DEFAULTS.target),
+    Field("draft", "draft", "recycling, or a draft model", DEFAULTS.draft),
+    Field("tree", "tree", "full:3x2, chain:5, recycling:8", DEFAULTS.tree),
+    Field("tasks", "tasks", "bundled prompts, by task", ",".join(BUNDLED_TASKS)),
+    Field("per_task", "per task", "how many of each; empty: all", "3"),
+    Field("prompts", "prompts file", "JSON Lines, not the bundled"),
+    Field("max_new_tokens", "new tokens", "most for one prompt", "96", int),
+    Field("temperature", "temperature", "0 decodes greedily", f"{DEFAULTS.temperature:g}", float),
+    Field("top_p", "top p", "nucleus kept when sampling", f"{DEFAULTS.top_p:g}", float),
+    Field("seed", "seed", "of the sampling", str(DEFAULTS.seed), int),
+    Field("device", "device", ", ".join(DEVICES) + ", cuda:N", DEFAULTS.device),
+    Field("dtype", "dtype", f"or {', '.join(DTYPES[1:])}", DEFAULTS.dtype),
+    Field("name", "name", "empty: a memorable one"),
+)
+
+
+class NewRunScreen(ModalScreen[int | None]):
+    """Dismissed with the id of the session it started, or None."""
+
+    CSS_PATH = "new_run.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "cancel", "Cancel", show=False),
+        Binding("up", "app.focus_previous", show=False),
+        Binding("down", "app.focus_next", show=False),
+        Binding("ctrl+s", "start", "Start", show=False),
+    ]
+
+    def __init__(self, database: Path) -> None:
+        super().__init__()
+        self.database = database
+        self._starting = False
+
+    def compose(self) -> ComposeResult:
+        """A line for each field, what is wrong, two buttons."""
+        with VerticalScroll(id="form"):
+            for field in FIELDS:
+                with Horizontal(classes="field"):
+                    yield Label(field.label, classes="name", markup=False)
+                    yield Input(field.value, id=field.name, compact=True)
+                    yield Label(field.hint, classes="hint", markup=False)
+            yield Line(id="problem")
+            with Horizontal(id="form-buttons"):
+                yield Button("Start run", id="start", variant="primary", compact=True)
+                yield Button("Cancel", id="cancel", compact=True)
+
+    def on_mount(self) -> None:
+        """Begin with the first field."""
+        form = self.query_one("#form")
+        form.border_title = "new run"
+        form.border_subtitle = "enter starts  esc cancels"
+        self.query_one("#target").focus()
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.action_start()
+
+    @on(Button.Pressed, "#start")
+    def _pressed_start(self) -> None:
+        self.action_start()
+
+    @on(Button.Pressed, "#cancel")
+    def _pressed_cancel(self) -> None:
+        self.action_cancel()
+
+    def action_cancel(self) -> None:
+        """Close without starting anything."""
+        self.dismiss(None)
+
+    def action_start(self) -> None:
+        """Check everything, then create the session and its worker."""
+        if self._starting:
+            return
+        values = {field.name: self.query_one(f"#{field.name}", Input).value.strip() for field in FIELDS}
+        try:
+            config = read_config(values)
+            chosen = read_prompts(values)
+        except (DecodingError, PromptError) as error:
+            self._complain(str(error))
+            return
+        self._starting = True
+        self._say("starting the worker…", "muted")
+        self.run_worker(
+            lambda: start_run(self.database, config, chosen, values["name"] or None),
+            name="start run",
+            group="start",
+            thread=True,
+            exit_on_error=False,
+        )
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """The session was created, or could not be."""
+        if event.worker.group != "start":
+            return
+        if event.state == WorkerState.SUCCESS:
+            self.dismiss(event.worker.result)
+        elif event.state == WorkerState.ERROR:
+            self._starting = False
+            error = event.worker.error
+            known = isinstance(error, StoreError | DecodingError | PromptError)
+            self._complain(str(error) if known else f"{type(error).__name__}: {error}")
+
+    def _complain(self, message: str) -> None:
+        """Show what is wrong, and go to the field it is about."""
+        self._say(f"✗ {sanitize_line(message)}", "bad")
+        named = re.match(r"--([a-z-]+)", message)
+        field = named.group(1).replace("-", "_") if named else "tree" if message.startswith("tree") else ""
+        if field in {f.name for f in FIELDS}:
+            self.query_one(f"#{field}").focus()
+
+    def _say(self, message: str, role: str) -> None:
+        problem = self.query_one("#problem", Line)
+        lines = Transcript(problem.size.width or 70)
+        lines.append("note", message, 0)
+        rows: list[Row] = [
+            (("".join(text for _, text, _ in lines.line(y)), role),) for y in range(lines.line_count)
+        ]
+        problem.styles.height = max(len(rows), 1)
+        problem.set_rows(rows)
+
+
+def read_config(values: Mapping[str, str]) -> RunConfig:
+    """The configuration that the form's texts mean. Raises `UsageError` with the flag it is about."""
+    found: dict[str, Any] = {}
+    for field in FIELDS:
+        if field.name not in RunConfig.__dataclass_fields__:
+            continue
+        convert: Callable[[str], Any] = field.kind
+        try:
+            found[field.name] = convert(values[field.name])
+        except ValueError:
+            kind = "a whole number" if field.kind is int else "a number"
+            flag = field.name.replace("_", "-")
+            raise UsageError(f"--{flag} is '{values[field.name]}'; it must be {kind}") from None
+    return RunConfig(**found)
+
+
+def read_prompts(values: Mapping[str, str]) -> list[Prompt]:
+    """The prompts that the form's texts mean, tasks interleaved. Raises `PromptError` or `UsageError`."""
+    if values["prompts"]:
+        return interleave(load(Path(values["prompts"]).expanduser()))
+    per_task: int | None = None
+    if values["per_task"]:
+        if not values["per_task"].isdigit() or int(values["per_task"]) < 1:
+            raise UsageError(f"--per-task is '{values['per_task']}'; it must be at least 1, or empty")
+        per_task = int(values["per_task"])
+    tasks = [task.strip() for task in values["tasks"].split(",") if task.strip()]
+    return interleave(bundled(tasks or None, per_task))

@@ -1,0 +1,248 @@
+"""What the live screen reads: one session, the prompt that is looked at, its newest rounds, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from store.reader import Reader
+from store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
+from tui.feed import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
+from tui.pieces import Piece, StreamDecoder, token_text
+
+CHUNK = 256
+"""Rounds read at a time: a long generation arrives in steps that keep the screen answering."""
+INTERVAL_SECONDS = 5.0
+"""Between two resamplings of the prompts."""
+TREE_SECONDS = 0.4
+"""Least time between two trees while they come by themselves: more could not be read."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The session and its prompts."""
+
+    summary: SessionSummary
+    generations: tuple[GenerationRow, ...]
+    """In the order they are run, without their texts."""
+    prompts: Mapping[int, str]
+    """Generation id -> what was asked."""
+    pending: tuple[str, ...]
+    """Commands that the worker has not taken yet."""
+
+
+@dataclass(frozen=True)
+class Charts:
+    """The figures of each task, in the session's order, and the intervals of mean accepted length."""
+
+    figures: Mapping[str, TaskFigures]
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Another prompt is looked at: forget what was shown."""
+
+    generation: GenerationRow
+
+
+@dataclass(frozen=True)
+class Stream:
+    """New text of the prompt that is looked at."""
+
+    generation_id: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """All text of the prompt has been posted, and no more will come."""
+
+    generation: GenerationRow
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One round to be drawn as a tree."""
+
+    row: RoundRow
+    texts: Mapping[int, str]
+    """Token id -> text on one line, of every token of the round."""
+    last: int
+    """The newest round of the generation."""
+
+
+class SessionFeed(Feed):
+    """Reads one session for the live screen."""
+
+    def __init__(self, database: Path, session_id: int, post: Callable[[object], None]) -> None:
+        super().__init__(database, post)
+        self.session_id = session_id
+        self._wanted: int | None = None
+        self._wanted_round: int | None = None
+        self._generation: GenerationRow | None = None
+        self._decoder = StreamDecoder()
+        self._seen = 0
+        self._more = False
+        self._shown_round: tuple[int, int, int] | None = None
+        self._state: RunState | None = None
+        self._charts: Charts | None = None
+        self._intervals: Mapping[str, Interval] = {}
+        self._state_at = self._charts_at = self._intervals_at = self._tree_at = float("-inf")
+        self._state_stale = self._charts_stale = True
+        self._closed = False
+        self._tokens: dict[int, bytes] = {}
+        self._prompts: dict[int, str] = {}
+
+    def look_at(self, generation_id: int | None, *, keep_round: bool = False) -> None:
+        """Show this prompt, or None: whichever is being decoded."""
+        self._wanted = generation_id
+        if not keep_round:
+            self._wanted_round = None
+        self.ask()
+
+    def hurry(self) -> None:
+        """Read the session at the next look, which is now: a command was just sent."""
+        self._state_at = float("-inf")
+        self._state_stale = True
+        self.ask()
+
+    def look_at_round(self, number: int | None) -> None:
+        """Show the tree of this round, or None: the newest."""
+        self._wanted_round = number
+        self.ask()
+
+    def period(self) -> float:
+        """Ten times a second while a worker is at work, at once while there is a backlog."""
+        if self._state is None or self._more:
+            return 0.0
+        return LIVE_SECONDS if self._state.summary.live else IDLE_SECONDS
+
+    def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
+        """What is new since the last call."""
+        self._state_stale = self._state_stale or changed
+        self._charts_stale = self._charts_stale or changed
+        now = monotonic()
+        yield from self._read_state(reader, now)
+        yield from self._read_generation()
+        yield from self._read_rounds(reader, now)
+        yield from self._read_charts(reader, now)
+
+    def _read_state(self, reader: Reader, now: float) -> Iterator[RunState]:
+        live = self._state is None or self._state.summary.live
+        due = self._state_stale and now - self._state_at >= CHART_SECONDS
+        if not due and not (live and now - self._state_at >= PRESENCE_SECONDS):
+            return
+        self._state_at = now
+        self._state_stale = False
+        self._state_fresh = True
+        state = RunState(
+            reader.session(self.session_id),
+            self._generations(reader),
+            self._prompts,
+            tuple(reader.pending_commands(self.session_id)),
+        )
+        if state != self._state:
+            self._state = state
+            yield state
+
+    def _generations(self, reader: Reader) -> tuple[GenerationRow, ...]:
+        """The prompts; their texts never change and are read once."""
+        rows = reader.generations(self.session_id, texts=False)
+        if len(rows) != len(self._prompts):
+            self._prompts = {g.id: g.prompt_text for g in reader.generations(self.session_id)}
+        return tuple(rows)
+
+    def _read_generation(self) -> Iterator[Opened]:
+        state = self._state
+        if state is None or not state.generations:
+            return
+        by_id = {g.id: g for g in state.generations}
+        wanted = by_id.get(self._wanted) if self._wanted is not None else _newest(state.generations)
+        if wanted is None:
+            return
+        # A run that is taken up again begins its unfinished prompt anew.
+        begun_anew = self._state_fresh and wanted.round_count < self._seen
+        self._state_fresh = False
+        if self._generation is None or wanted.id != self._generation.id or begun_anew:
+            self._decoder = StreamDecoder()
+            self._seen = 0
+            self._closed = False
+            self._shown_round = None
+            self._generation = wanted
+            yield Opened(wanted)
+        self._generation = wanted
+
+    def _read_rounds(self, reader: Reader, now: float) -> Iterator[Stream | Tree | Ended]:
+        generation = self._generation
+        if generation is None:
+            return
+        rounds = reader.rounds(generation.id, after=self._seen, limit=CHUNK)
+        self._more = len(rounds) == CHUNK
+        if rounds:
+            ids = {node.token_id for row in rounds for node in row.nodes}
+            ids.update(row.bonus_token_id for row in rounds if row.bonus_token_id is not None)
+            self._learn(reader, ids)
+            pieces = [piece for row in rounds for piece in self._decoder.feed(row, self._tokens)]
+            self._seen = rounds[-1].number
+            yield Stream(generation.id, tuple(pieces))
+        elif generation.status not in ("pending", "running") and not self._closed:
+            self._closed = True
+            if rest := self._decoder.close():
+                yield Stream(generation.id, (Piece("accepted", rest, self._seen, 0),))
+            yield Ended(generation)
+        following = self._wanted_round is None and generation.status == "running"
+        if not following or now - self._tree_at >= TREE_SECONDS:
+            self._tree_at = now
+            yield from self._read_tree(reader, generation.id, rounds[-1] if rounds else None)
+
+    def _read_tree(self, reader: Reader, generation_id: int, newest: RoundRow | None) -> Iterator[Tree]:
+        number = self._wanted_round or self._seen
+        key = (generation_id, number, self._seen)
+        if not number or key == self._shown_round:
+            return
+        row = newest
+        if row is None or row.number != number:
+            found = reader.rounds(generation_id, after=number - 1, limit=1)
+            if not found:
+                return
+            row = found[0]
+        self._shown_round = key
+        ids = {node.token_id for node in row.nodes}
+        if row.bonus_token_id is not None:
+            ids.add(row.bonus_token_id)
+        self._learn(reader, ids)
+        yield Tree(row, {i: token_text(i, self._tokens) for i in ids}, self._seen)
+
+    def _read_charts(self, reader: Reader, now: float) -> Iterator[Charts]:
+        if not self._charts_stale or now - self._charts_at < CHART_SECONDS:
+            return
+        self._charts_stale = False
+        self._charts_at = now
+        if now - self._intervals_at >= INTERVAL_SECONDS or not self._live():
+            self._intervals_at = now
+            self._intervals = reader.intervals(self.session_id)
+        charts = Charts(reader.figures(self.session_id), self._intervals)
+        if charts != self._charts:
+            self._charts = charts
+            yield charts
+
+    def _live(self) -> bool:
+        return self._state is not None and self._state.summary.live
+
+    def _learn(self, reader: Reader, ids: set[int]) -> None:
+        """Fetch the bytes of tokens not met before."""
+        missing = ids - self._tokens.keys()
+        if missing and self._state is not None:
+            self._tokens.update(reader.tokens(self._state.summary.tokenizer_id, sorted(missing)))
+
+
+def _newest(generations: tuple[GenerationRow, ...]) -> GenerationRow:
+    """The prompt being decoded, else the one that was decoded last, else the first."""
+    running = [g for g in generations if g.status == "running"]
+    if running:
+        return running[-1]
+    started = [g for g in generations if g.started_at]
+    return max(started, key=lambda g: (g.started_at or "", g.position)) if started else generations[0]

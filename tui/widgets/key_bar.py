@@ -1,0 +1,50 @@
+"""The keys that work here, on one line; those that do not fit are left to the help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from textual import events
+
+from tui.widgets.rows import Cell, Line
+
+Hint = tuple[str, str, str]
+"""Key as shown, what it does, and the action that a click runs."""
+
+
+class KeyBar(Line):
+    """Key hints, most important first; a click does what the key does."""
+
+    def __init__(self, hints: Sequence[Hint], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._hints = tuple(hints)
+        self._spans: list[tuple[int, int, str]] = []
+
+    def set_hints(self, hints: Sequence[Hint]) -> None:
+        """Show other keys."""
+        self._hints = tuple(hints)
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Fit as many as there is room for."""
+        self._draw()
+
+    async def on_click(self, event: events.Click) -> None:
+        """Do what the hint under the pointer says."""
+        for start, end, action in self._spans:
+            if start <= event.x < end:
+                await self.screen.run_action(action)
+
+    def _draw(self) -> None:
+        cells: list[Cell] = [(" ", "text")]
+        self._spans = []
+        at = 1
+        for key, words, action in self._hints:
+            width = cell_len(key) + 1 + cell_len(words)
+            if at + width > self.size.width:
+                break
+            cells += [(key, "key"), (f" {words}   ", "muted")]
+            self._spans.append((at, at + width, action))
+            at += width + 3
+        self.set_rows([tuple(cells)])

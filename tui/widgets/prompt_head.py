@@ -1,0 +1,59 @@
+"""What the model was asked, above what it answers."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+
+from tui.textsafe import sanitize
+from tui.transcript import Transcript
+from tui.widgets.rows import Line, Row
+
+LINES = 2
+
+
+class PromptHead(Line):
+    """The first lines of the prompt; `toggle` shows all of it, as far as half the pane goes."""
+
+    DEFAULT_CSS = "PromptHead { height: auto; max-height: 50%; margin-bottom: 1; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._text = ""
+        self._whole = False
+
+    def show(self, prompt: str) -> None:
+        """Show this prompt, its beginning first."""
+        self._text = sanitize(prompt).strip()
+        self._whole = False
+        self._draw()
+
+    def toggle(self) -> None:
+        """Show all of the prompt, or its beginning again."""
+        self._whole = not self._whole
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Wrap to the new width."""
+        self._draw()
+
+    def on_click(self) -> None:
+        """A click shows all of it."""
+        self.toggle()
+
+    def _draw(self) -> None:
+        width = self.size.width
+        if not width:
+            return
+        wrapped = Transcript(width)
+        wrapped.append("note", self._text, 0)
+        lines = ["".join(text for _, text, _ in wrapped.line(y)) for y in range(wrapped.line_count)]
+        if not self._whole and len(lines) > LINES:
+            more = " … v shows all"
+            last = lines[LINES - 1].rstrip()
+            room = width - len(more)
+            last = set_cell_size(last, room).rstrip() + more if cell_len(last) > room else last + more
+            lines = [*lines[: LINES - 1], last]
+        lines += [""] * (LINES - len(lines))
+        rows: list[Row] = [((line, "note"),) for line in lines]
+        self.styles.height = len(rows)
+        self.set_rows(rows)

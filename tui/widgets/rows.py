@@ -1,0 +1,114 @@
+"""Rows of styled cells that repaint only what changed: the base of every chart, table and line.
+
+Textual repaints dirty regions whole and keeps no diff of its own, so the diff is made here: a row
+that reads as before is never sent to the terminal again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.theme import styles
+
+Cell = tuple[str, str]
+"""Text that is safe to draw, and the role it is drawn in (see `tui.theme.styles`)."""
+
+Row = tuple[Cell, ...]
+
+
+def row_width(row: Row) -> int:
+    """Terminal cells that a row takes."""
+    return sum(cell_len(text) for text, _ in row)
+
+
+class Rows(ScrollView):
+    """A scrollable list of rows. Set them with `set_rows`; each is cropped to the width.
+
+    A role of ``"a b"`` is style a under style b.
+    """
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    Rows {
+        height: 1fr;
+        overflow-x: hidden;
+        overflow-y: auto;
+        scrollbar-size: 1 1;
+    }
+    """
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._rows: tuple[Row, ...] = ()
+        self._strips: dict[Row, Strip] = {}
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What is shown."""
+        return self._rows
+
+    @property
+    def text(self) -> str:
+        """What is shown, as plain text."""
+        return "\n".join("".join(text for text, _ in row) for row in self._rows)
+
+    def set_rows(self, rows: Sequence[Row], width: int = 0) -> None:
+        """Show these rows, repainting those that differ from what stood there."""
+        old, self._rows = self._rows, tuple(rows)
+        size = Size(width, len(self._rows))
+        if size != self.virtual_size:
+            self.virtual_size = size
+            self.refresh()
+            return
+        top = self.scroll_offset.y
+        for y, (before, after) in enumerate(zip(old, self._rows, strict=True)):
+            if before != after:
+                self.refresh(Region(0, y - top, self.size.width, 1))
+
+    def style_of(self, role: str) -> Style:
+        """The style of a role in the theme in force."""
+        known = styles(self.app.theme)
+        style = Style.null()
+        for part in role.split():
+            style += known[part]
+        return style
+
+    def notify_style_update(self) -> None:
+        """Forget drawn rows: the theme may have changed."""
+        self._strips.clear()
+        super().notify_style_update()
+
+    def render_line(self, y: int) -> Strip:
+        """Line `y` of the visible part."""
+        x, top = self.scroll_offset
+        index = y + top
+        width = self.size.width
+        if index >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        return self._strip(self._rows[index]).crop_extend(x, x + width, self.rich_style)
+
+    def _strip(self, row: Row) -> Strip:
+        strip = self._strips.get(row)
+        if strip is None:
+            if len(self._strips) > 512:
+                self._strips.clear()
+            base = self.rich_style
+            segments = [Segment(text, base + self.style_of(role)) for text, role in row if text]
+            strip = self._strips[row] = Strip(Segment.simplify(segments)) if segments else Strip([])
+        return strip
+
+
+class Line(Rows):
+    """Rows of a fixed height that never scroll and take no focus."""
+
+    can_focus = False
+    DEFAULT_CSS = """
+    Line { height: 1; overflow: hidden hidden; }
+    """

@@ -1,0 +1,188 @@
+"""Where a run is, how fast it goes, and what it uses: three lines at most, every number in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from store.rows import GenerationRow, SessionSummary
+from tui.cells import NOTHING, duration, fit, number, percent, size
+from tui.progress import Pace, elapsed_seconds, eta_seconds
+from tui.textsafe import sanitize_line
+from tui.widgets.rows import Cell, Line, Row, row_width
+
+SYMBOLS = {
+    "starting": ("◌", "accent"),
+    "running": ("●", "good"),
+    "paused": ("‖", "warning"),
+    "finished": ("✓", "good"),
+    "stopped": ("■", "muted"),
+    "interrupted": ("!", "warning"),
+    "failed": ("✗", "bad"),
+    "pending": ("·", "faint"),
+    "skipped": ("»", "muted"),
+}
+"""Status -> sign and role; the word always stands beside the sign."""
+
+ONE_ROW = 116
+"""Columns that take all figures on one row; below, a terminal of `TALL` rows gives them two."""
+TALL = 20
+
+COMMAND_WORDS = {"pause": "pausing", "resume": "resuming", "skip": "skipping", "stop": "stopping"}
+
+
+def status_cells(status: str, pending: Sequence[str] = ()) -> list[Cell]:
+    """A status with its sign; a command that the worker has not taken yet is shown as under way."""
+    sign, role = SYMBOLS.get(status, ("?", "muted"))
+    cells: list[Cell] = [(f"{sign} ", role), (status, role)]
+    if pending:
+        cells.append((f" {COMMAND_WORDS.get(pending[-1], pending[-1])}…", "warning"))
+    return cells
+
+
+class Status(Line):
+    """The run at a glance. Ticks once a second while a clock is worth watching."""
+
+    DEFAULT_CSS = "Status { height: 2; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._pace = Pace()
+        self._rate: float | None = None
+        self._summary: SessionSummary | None = None
+        self._generations: Sequence[GenerationRow] = ()
+        self._pending: Sequence[str] = ()
+
+    def on_mount(self) -> None:
+        """Start the clock."""
+        self.set_interval(1.0, self._tick)
+
+    def show(
+        self, summary: SessionSummary, generations: Sequence[GenerationRow], pending: Sequence[str]
+    ) -> None:
+        """Draw this state of the run."""
+        self._rate = self._pace.add(summary.tokens, summary.total_ms)
+        if not summary.live:
+            self._rate = summary.tokens_per_second
+        self._summary, self._generations, self._pending = summary, generations, pending
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Draw for the new width."""
+        self._draw()
+
+    def _tick(self) -> None:
+        if self._summary is not None and self._summary.status in ("starting", "running"):
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._summary is None or not self.size.width:
+            return
+        rows = [self._progress_row(self._summary), *self._speed_rows(self._summary)]
+        height = 3 if self.size.width < ONE_ROW and self.screen.size.height >= TALL else 2
+        self.styles.height = height
+        self.set_rows([*rows, ()][:height])
+
+    def _progress_row(self, summary: SessionSummary) -> Row:
+        width = self.size.width
+        status = status_cells(summary.status, self._pending)
+        head: list[Cell] = [(" ", "text"), *status]
+        head.append((" " * max(12 - row_width(tuple(status)), 1), "text"))
+        if summary.status == "starting":
+            return tuple(head + _stage_cells(summary, width - row_width(tuple(head))))
+        left = eta_seconds(self._generations) if summary.live else None
+        tail: list[Cell] = [
+            (f"  {summary.prompts_done}/{summary.prompt_count}", "strong"),
+            (" prompts", "muted"),
+            ("  ", "muted"),
+            (fit(duration(elapsed_seconds(summary)), 7, "right"), "text"),
+        ]
+        if summary.live:
+            tail += [("  ETA ", "muted"), (fit(duration(left), 7, "right"), "text")]
+        if width >= 100 and summary.baseline_ms:
+            tail.append((f"   plain {1000 / summary.baseline_ms:.1f} tok/s, measured", "muted"))
+        room = width - row_width(tuple(head)) - row_width(tuple(tail)) - 1
+        part = summary.prompts_done / summary.prompt_count if summary.prompt_count else 0.0
+        return (*head, *_meter(part, min(room, 60)), *tail)
+
+    def _speed_rows(self, summary: SessionSummary) -> list[Row]:
+        total = summary.total_ms
+        parts: list[list[Cell]] = [
+            [(fit(number(self._rate, 1), 7, "right"), "strong"), (" tok/s", "muted")],
+            [(fit(number(summary.tokens_per_round), 4, "right"), "strong"), (" tok/round", "muted")],
+            _plain_cells(summary),
+            [
+                cell
+                for name, value in (
+                    ("draft", summary.draft_ms),
+                    ("verify", summary.verify_ms),
+                    ("other", summary.other_ms),
+                )
+                for cell in (
+                    (f"{name} ", "muted"),
+                    (fit(percent(value / total if total else None), 5, "right") + " ", "text"),
+                )
+            ],
+            _machine_cells(summary),
+        ]
+        rows: list[Row] = []
+        row: list[Cell] = []
+        for part in filter(None, parts):
+            lead: list[Cell] = [("  │ ", "faint")] if row else [(" ", "text")]
+            if row and row_width((*row, *lead, *part)) > self.size.width:
+                rows.append(tuple(row))
+                row, lead = [], [(" ", "text")]
+            row += [*lead, *part]
+        return [*rows, tuple(row)]
+
+
+def _stage_cells(summary: SessionSummary, width: int) -> list[Cell]:
+    stage = sanitize_line(summary.stage) or "starting the worker"
+    done, total = summary.stage_done, summary.stage_total
+    if done is None or not total:
+        return [(fit(stage + "…", width), "text")]
+    amount = f"  {_amount(done, summary.stage_unit)} of {_amount(total, summary.stage_unit)}"
+    clock = "  " + fit(duration(elapsed_seconds(summary)), 7, "right") if summary.started_at else ""
+    room = width - len(stage) - len(amount) - len(clock) - 3
+    if room < 6:
+        return [(fit(stage + amount, width), "text")]
+    return [(stage + "  ", "text"), *_meter(done / total, min(room, 40)), (amount, "text"), (clock, "muted")]
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit in ("bytes", "B"):
+        return size(value)
+    text = f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+    return f"{text} {sanitize_line(unit)}".rstrip()
+
+
+def _meter(part: float, width: int) -> list[Cell]:
+    if width < 4:
+        return []
+    full = round(min(max(part, 0.0), 1.0) * width)
+    return [("━" * full, "accent"), ("─" * (width - full), "faint")]
+
+
+def _plain_cells(summary: SessionSummary) -> list[Cell]:
+    ratio = summary.speedup
+    if summary.baseline_ms is None:
+        return [(fit(NOTHING, 5, "right"), "muted"), (" plain", "muted")]
+    return [
+        (fit(f"{number(ratio)}×" if ratio else NOTHING, 5, "right"), "strong"),
+        (" plain", "muted"),
+    ]
+
+
+def _machine_cells(summary: SessionSummary) -> list[Cell]:
+    cells: list[Cell] = []
+    if not summary.live:
+        return cells
+    gpu = summary.gpu or {}
+    if isinstance(gpu.get("percent"), int | float):
+        cells += [("gpu ", "muted"), (fit(f"{gpu['percent']:.0f} %", 5, "right"), "text"), (" ", "text")]
+    if isinstance(gpu.get("used_bytes"), int | float):
+        cells += [(fit(size(gpu["used_bytes"]), 7, "right"), "text"), ("  ", "text")]
+    if summary.cpu_percent is not None:
+        cells += [("cpu ", "muted"), (fit(f"{summary.cpu_percent:.0f} %", 5, "right"), "text"), (" ", "text")]
+    if summary.rss_bytes is not None:
+        cells.append((fit(size(summary.rss_bytes), 7, "right"), "text"))
+    return cells
