@@ -2,61 +2,288 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from store.database import Connection
-from store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
+from store import metrics
+from store.database import Connection, connect, raw
+from store.errors import StoreError
+from store.liveness import effective_status
+from store.rows import (
+    DepthFigures,
+    GenerationRow,
+    Interval,
+    NodeRow,
+    RoundRow,
+    SessionSummary,
+    TaskFigures,
+)
+from store.sqlite_errors import explained
+
+_SESSION_COLUMNS = (
+    "id, name, status, stage, stage_done, stage_total, stage_unit, pid, pid_created, host, heartbeat_at, created_at,"
+    " started_at, ended_at, config, target, drafter, tree, device, tokenizer_id, versions, notes, error,"
+    " prompt_count, baseline_ms, cpu_percent, rss_bytes, gpu, log_path"
+)
+_SESSION_SUMS = (
+    "tokens, rounds, nodes, draft_ms, verify_ms, other_ms, match_count, at_risk_count, accepted_count"
+)
+_GENERATION_COLUMNS = ", ".join(field.name for field in fields(GenerationRow))
+_ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow)[:-1])
+_NODE_COLUMNS = ", ".join(f'node."{name}"' for name in NodeRow._fields)
+_DEPTH_COLUMNS = ", ".join(field.name for field in fields(DepthFigures))
+_TASK_COLUMNS = ", ".join(field.name for field in fields(TaskFigures)[:-2])
 
 
 class Reader:
-    """Reads a database that others may be writing. A path is opened read-only and closed by `close()`."""
+    """Reads a database that others may be writing. A path is opened read-only and closed by `close()`.
+
+    May be called from any thread; calls take turns. Every method raises `StoreError` when the file
+    cannot be read.
+    """
 
     def __init__(self, source: Path | str | Connection) -> None:
-        raise NotImplementedError
+        self._owned = isinstance(source, Path | str)
+        self._connection = connect(source, read_only=True) if isinstance(source, Path | str) else raw(source)
+        self._lock = threading.RLock()
+        self._version: int | None = None
 
     def close(self) -> None:
         """Close what was opened here."""
+        if self._owned:
+            self._connection.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def changed(self) -> bool:
-        """Whether anything was committed since last asked (True the first time); costs microseconds.
+        """Whether another connection committed since last asked (True the first time); microseconds.
 
         A worker that dies commits nothing: look at `session()` now and then even when this is False.
         """
-        raise NotImplementedError
+        version: int = self._all("PRAGMA data_version")[0][0]
+        before, self._version = self._version, version
+        return version != before
 
     def sessions(self) -> list[SessionSummary]:
         """All sessions, the newest first."""
-        raise NotImplementedError
+        return self._summaries("")
 
     def session(self, ref: int | str) -> SessionSummary:
         """By id, name or "last"; `StoreError` names the closest when there is none."""
-        raise NotImplementedError
+        if isinstance(ref, str) and ref.strip().isdecimal():
+            ref = int(ref)
+        if isinstance(ref, int):
+            found = self._summaries("WHERE id = ?", ref)
+        elif ref == "last":
+            found = self._summaries("WHERE id = (SELECT max(id) FROM session)")
+        else:
+            found = self._summaries("WHERE name = ?", ref.strip())
+        if found:
+            return found[0]
+        raise StoreError(self._unknown(ref))
 
     def generations(self, session_id: int, *, texts: bool = True) -> list[GenerationRow]:
         """All prompts of a session in order; with `texts` False, prompt_text and output are ""."""
-        raise NotImplementedError
+        columns = _GENERATION_COLUMNS
+        if not texts:
+            columns = columns.replace("prompt_text", "''").replace("output", "''")
+        rows = self._all(
+            f"SELECT {columns} FROM generation WHERE session_id = ? ORDER BY position", session_id
+        )
+        return [GenerationRow(*row) for row in rows]
 
     def generation(self, generation_id: int) -> GenerationRow:
-        """One prompt, with its texts."""
-        raise NotImplementedError
+        """One prompt, with its texts. Raises `StoreError` when there is none."""
+        rows = self._all(f"SELECT {_GENERATION_COLUMNS} FROM generation WHERE id = ?", generation_id)
+        if not rows:
+            raise StoreError(f"there is no prompt {generation_id} in the database")
+        return GenerationRow(*rows[0])
 
     def rounds(self, generation_id: int, after: int = 0, limit: int | None = None) -> list[RoundRow]:
-        """Rounds numbered above `after`, ascending, with their nodes."""
-        raise NotImplementedError
+        """Rounds numbered above `after`, ascending, with their nodes; the first `limit` of them."""
+        with self._snapshot():
+            rounds = self._all(
+                f"SELECT {_ROUND_COLUMNS} FROM round WHERE generation_id = ? AND number > ? ORDER BY number LIMIT ?",
+                generation_id,
+                after,
+                -1 if limit is None else limit,
+            )
+            if not rounds:
+                return []
+            # Rounds of a generation are numbered without gaps, so the last number bounds the nodes.
+            nodes = self._all(
+                f"SELECT node.round_id, {_NODE_COLUMNS} FROM round JOIN node ON node.round_id = round.id"
+                " WHERE generation_id = ? AND number BETWEEN ? AND ? ORDER BY number, idx",
+                generation_id,
+                rounds[0][2],
+                rounds[-1][2],
+            )
+        trees = {
+            round_id: tuple(NodeRow._make((*row[1:-2], bool(row[-2]), bool(row[-1]))) for row in rows)
+            for round_id, rows in groupby(nodes, key=lambda row: row[0])
+        }
+        return [RoundRow(*(*row, trees.get(row[0], ()))) for row in rounds]
 
     def tokens(self, tokenizer_id: str, ids: Iterable[int]) -> dict[int, bytes]:
         """Bytes of those tokens that are known."""
-        raise NotImplementedError
+        rows = self._all(
+            "SELECT token_id, bytes FROM token"
+            " WHERE tokenizer_id = ? AND token_id IN (SELECT value FROM json_each(?))",
+            tokenizer_id,
+            json.dumps(sorted(set(ids))),
+        )
+        return dict(rows)
 
     def figures(self, session_id: int) -> dict[str, TaskFigures]:
-        """Figures per task from the rollups alone, tasks in the order in which they first appear."""
-        raise NotImplementedError
+        """Figures per task from the rollups alone, tasks in the order in which they first appear.
+
+        Tasks none of whose prompts has started are left out.
+        """
+        with self._snapshot():
+            order = self._tasks(session_id).get(session_id, {})
+            tasks = self._all(f"SELECT {_TASK_COLUMNS} FROM rollup_task WHERE session_id = ?", session_id)
+            lengths = self._all(
+                "SELECT task, accepted_length, rounds FROM rollup_length WHERE session_id = ?"
+                " ORDER BY accepted_length",
+                session_id,
+            )
+            depths = self._all(
+                f"SELECT task, {_DEPTH_COLUMNS} FROM rollup_depth WHERE session_id = ? ORDER BY depth",
+                session_id,
+            )
+        by_task = {row[0]: TaskFigures(*(*row, {}, {})) for row in tasks}
+        for task, length, rounds in lengths:
+            by_task[task].lengths[length] = rounds
+        for task, *row in depths:
+            by_task[task].depths[row[0]] = DepthFigures(*row)
+        places = {task: place for place, task in enumerate(order)}
+        return dict(sorted(by_task.items(), key=lambda item: places.get(item[0], len(places))))
 
     def intervals(self, session_id: int, metric: str = "mean_accepted_length") -> dict[str, Interval]:
         """95 % per task of a `metrics.RATIOS` metric; tasks with fewer than two prompts are left out."""
-        raise NotImplementedError
+        from store.intervals import ratio_interval
+
+        numerator, denominator = metrics.RATIOS[metric]
+        rows = self._all(
+            f"SELECT task, {numerator}, {denominator} FROM generation WHERE session_id = ? AND round_count > 0"
+            " ORDER BY position",
+            session_id,
+        )
+        by_task: dict[str, list[tuple[float, float]]] = {}
+        for task, top, bottom in rows:
+            by_task.setdefault(task, []).append((top, bottom))
+        found = {task: ratio_interval(*zip(*pairs, strict=True)) for task, pairs in by_task.items()}
+        return {task: interval for task, interval in found.items() if interval is not None}
 
     def pending_commands(self, session_id: int) -> list[str]:
         """Commands the worker has not taken yet, oldest first."""
-        raise NotImplementedError
+        rows = self._all(
+            "SELECT kind FROM command WHERE session_id = ? AND taken_at IS NULL ORDER BY id", session_id
+        )
+        return [kind for (kind,) in rows]
+
+    def _summaries(self, where: str, *parameters: int | str) -> list[SessionSummary]:
+        with self._snapshot():
+            sessions = self._all(
+                f"SELECT {_SESSION_COLUMNS} FROM session {where} ORDER BY id DESC", *parameters
+            )
+            only = sessions[0][0] if len(sessions) == 1 else None
+            tasks = self._tasks(only)
+            where, ids = _only(only)
+            done = dict(
+                self._all(
+                    f"SELECT session_id, sum(status IN ('finished', 'skipped', 'failed')) FROM generation {where}"
+                    " GROUP BY session_id",
+                    *ids,
+                )
+            )
+            totals = ", ".join(f"sum({name})" for name in _SESSION_SUMS.split(", "))
+            rows = self._all(
+                f"SELECT session_id, {totals} FROM rollup_task {where} GROUP BY session_id", *ids
+            )
+            sums = {row[0]: row[1:] for row in rows}
+        none = (0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0)
+        return [
+            _summary(row, done.get(row[0], 0), tasks.get(row[0], {}), sums.get(row[0], none))
+            for row in sessions
+        ]
+
+    def _tasks(self, session_id: int | None) -> dict[int, dict[str, int]]:
+        """Session -> task -> prompts, tasks in the order in which they first appear."""
+        where, ids = _only(session_id)
+        found: dict[int, dict[str, int]] = {}
+        for owner, task, prompts, _ in self._all(
+            f"SELECT session_id, task, count(*), min(position) AS first FROM generation {where}"
+            " GROUP BY session_id, task ORDER BY session_id, first",
+            *ids,
+        ):
+            found.setdefault(owner, {})[task] = prompts
+        return found
+
+    def _unknown(self, ref: int | str) -> str:
+        names = [name for (name,) in self._all("SELECT name FROM session ORDER BY id DESC")]
+        if not names:
+            return "there are no sessions yet; 'spectui run' makes one"
+        close = difflib.get_close_matches(str(ref), names, n=3, cutoff=0.5) or names[:3]
+        return f"there is no session '{ref}'; did you mean {' or '.join(close)}?"
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Several reads of one state, so that what a writer commits between them does not tear a view."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
+            self._all("BEGIN")
+            try:
+                yield
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+
+    def _all(self, sql: str, *parameters: int | str | None) -> list[tuple[Any, ...]]:
+        with self._lock, explained(None, self._connection):
+            return self._connection.execute(sql, parameters).fetchall()
+
+
+def _only(session_id: int | None) -> tuple[str, tuple[int, ...]]:
+    """A WHERE clause for one session or, for None, for all of them, and its parameters."""
+    return ("", ()) if session_id is None else ("WHERE session_id = ?", (session_id,))
+
+
+def _summary(row: tuple[Any, ...], done: int, tasks: dict[str, int], sums: tuple[Any, ...]) -> SessionSummary:
+    columns = dict(zip(_SESSION_COLUMNS.split(", "), row, strict=True))
+    totals = dict(zip(_SESSION_SUMS.split(", "), sums, strict=True))
+    recorded = columns.pop("status")
+    where = {name: columns[name] for name in ("pid", "pid_created", "host", "heartbeat_at", "created_at")}
+    matches, at_risk, accepted = (
+        totals.pop(name) for name in ("match_count", "at_risk_count", "accepted_count")
+    )
+    return SessionSummary(
+        **columns
+        | {
+            "config": json.loads(columns["config"]),
+            "versions": json.loads(columns["versions"]),
+            "gpu": None if columns["gpu"] is None else json.loads(columns["gpu"]),
+        },
+        **totals,
+        status=effective_status(recorded, **where),
+        recorded_status=recorded,
+        prompts_done=done,
+        tasks=tasks,
+        match_rate=metrics.match_rate(matches, totals["nodes"]),
+        at_risk_alpha=metrics.at_risk_alpha(accepted, at_risk),
+        mean_accepted_length=metrics.mean_accepted_length(accepted, totals["rounds"]),
+        tokens_per_round=metrics.tokens_per_round(totals["tokens"], totals["rounds"]),
+    )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from store.metrics import AT_RISK_SQL, OVERLAP_SQL
 
+Key = tuple[int | str, ...]
 Sums = dict[str, float]
 
 NODE_SUMS = ("match_count", "at_risk_count", "accepted_count", "overlap_sum", "overlap_count")
@@ -58,10 +59,10 @@ _GENERATIONS = """
 class Recount:
     """Column -> value, by the key of the row it belongs to."""
 
-    generations: dict[tuple[int], Sums] = field(default_factory=dict)
-    tasks: dict[tuple[int, str], Sums] = field(default_factory=dict)
-    lengths: dict[tuple[int, str, int], Sums] = field(default_factory=dict)
-    depths: dict[tuple[int, str, int], Sums] = field(default_factory=dict)
+    generations: dict[Key, Sums] = field(default_factory=dict)
+    tasks: dict[Key, Sums] = field(default_factory=dict)
+    lengths: dict[Key, Sums] = field(default_factory=dict)
+    depths: dict[Key, Sums] = field(default_factory=dict)
 
 
 def recount(connection: sqlite3.Connection, session_id: int | None = None) -> Recount:
@@ -112,12 +113,12 @@ def rebuild(connection: sqlite3.Connection, session_id: int) -> None:
             )
 
 
-def tables(found: Recount) -> list[tuple[str, tuple[str, ...], dict[tuple[int | str, ...], Sums]]]:
+def tables(found: Recount) -> list[tuple[str, tuple[str, ...], dict[Key, Sums]]]:
     """Rollup table, its key columns, and its rows."""
     return [
-        ("rollup_task", ("session_id", "task"), {**found.tasks}),
-        ("rollup_length", ("session_id", "task", "accepted_length"), {**found.lengths}),
-        ("rollup_depth", ("session_id", "task", "depth"), {**found.depths}),
+        ("rollup_task", ("session_id", "task"), found.tasks),
+        ("rollup_length", ("session_id", "task", "accepted_length"), found.lengths),
+        ("rollup_depth", ("session_id", "task", "depth"), found.depths),
     ]
 
 

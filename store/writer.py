@@ -2,11 +2,69 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from store.database import Connection
+from store.clock import now
+from store.database import Connection, raw
+from store.errors import StoreError
+from store.liveness import effective_status
 from store.records import RoundRecord
+from store.recount import rebuild
+from store.rows import FINISH_REASONS, GENERATION_STATUSES, LIVE_STATUSES, SESSION_STATUSES
+from store.sqlite_errors import explained, transaction
+from store.tally import tally
+
+_ADD_ROUND = """
+    INSERT INTO round (generation_id, number, prefix_length, accepted_length, bonus_token_id, cut, node_count,
+                       draft_ms, verify_ms, other_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_ADD_NODE = """
+    INSERT INTO node (round_id, idx, parent, depth, rank, token_id, draft_p, target_p, draft_entropy,
+                      target_entropy, "match", accepted)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_ADD_TO_GENERATION = """
+    UPDATE generation SET
+        token_count = token_count + ?, round_count = round_count + 1, node_count = node_count + ?,
+        match_count = match_count + ?, at_risk_count = at_risk_count + ?, accepted_count = accepted_count + ?,
+        overlap_sum = overlap_sum + ?, overlap_count = overlap_count + ?,
+        draft_ms = draft_ms + ?, verify_ms = verify_ms + ?, other_ms = other_ms + ?
+    WHERE id = ? AND status = 'running' AND round_count = ?
+"""
+_ADD_TO_TASK = """
+    UPDATE rollup_task SET
+        rounds = rounds + 1, tokens = tokens + ?, nodes = nodes + ?,
+        match_count = match_count + ?, at_risk_count = at_risk_count + ?, accepted_count = accepted_count + ?,
+        overlap_sum = overlap_sum + ?, overlap_count = overlap_count + ?,
+        draft_ms = draft_ms + ?, verify_ms = verify_ms + ?, other_ms = other_ms + ?
+    WHERE session_id = ? AND task = ?
+"""
+_ADD_TO_LENGTH = """
+    INSERT INTO rollup_length (session_id, task, accepted_length, rounds) VALUES (?, ?, ?, 1)
+    ON CONFLICT DO UPDATE SET rounds = rounds + 1
+"""
+_ADD_TO_DEPTH = """
+    INSERT INTO rollup_depth (session_id, task, depth, nodes, match_count, at_risk_count, accepted_count,
+                              overlap_sum, overlap_count, rounds_at_risk, rounds_reached)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET
+        nodes = nodes + excluded.nodes, match_count = match_count + excluded.match_count,
+        at_risk_count = at_risk_count + excluded.at_risk_count,
+        accepted_count = accepted_count + excluded.accepted_count,
+        overlap_sum = overlap_sum + excluded.overlap_sum, overlap_count = overlap_count + excluded.overlap_count,
+        rounds_at_risk = rounds_at_risk + excluded.rounds_at_risk,
+        rounds_reached = rounds_reached + excluded.rounds_reached
+"""
+_ADD_PROMPT = """
+    INSERT INTO rollup_task (session_id, task, prompts) VALUES (?, ?, 1)
+    ON CONFLICT DO UPDATE SET prompts = prompts + 1
+"""
 
 
 class PendingGeneration(NamedTuple):
@@ -20,41 +78,195 @@ class PendingGeneration(NamedTuple):
 
 
 class SessionWriter:
-    """Records one session. May be used from several threads of the worker."""
+    """Records one session. May be used from several threads of the worker.
+
+    Every method is a transaction of its own and raises `StoreError`, with nothing written, when the
+    database is locked for too long, full, read-only or gone.
+    """
 
     def __init__(self, db: Connection, session_id: int) -> None:
-        raise NotImplementedError
+        self._connection = raw(db)
+        self._session_id = session_id
+        self._lock = threading.RLock()
+        self._tasks: dict[int, str] = {}
+        self._read("SELECT id FROM session WHERE id = ?", session_id)
 
     def claim(
         self, pid: int | None = None, host: str | None = None, pid_created: float | None = None
     ) -> None:
-        """Make this process (the default) the session's worker; `StoreError` if another live one is."""
+        """Make a process (this one unless given) the session's worker.
+
+        A prompt that an earlier worker left in the middle becomes pending again and loses its rounds;
+        commands meant for that worker are dropped. Raises `StoreError` if another live worker has it.
+        """
+        pid = os.getpid() if pid is None else pid
+        host = socket.gethostname() if host is None else host
+        pid_created = _creation_time(pid) if pid_created is None else pid_created
+        with self._lock, transaction(self._connection):
+            name, status, owner, owner_created, owner_host, heartbeat_at, created_at = self._read(
+                "SELECT name, status, pid, pid_created, host, heartbeat_at, created_at FROM session WHERE id = ?",
+                self._session_id,
+            )
+            if owner is not None and (owner, owner_host) != (pid, host):
+                status = effective_status(
+                    status,
+                    pid=owner,
+                    pid_created=owner_created,
+                    host=owner_host,
+                    heartbeat_at=heartbeat_at,
+                    created_at=created_at,
+                )
+                if status in LIVE_STATUSES:
+                    raise StoreError(
+                        f"session '{name}' is {status}: process {owner} on {owner_host} is at work on it"
+                    )
+            if owner is not None:
+                self._connection.execute(
+                    "UPDATE command SET taken_at = ? WHERE session_id = ? AND taken_at IS NULL",
+                    (now(), self._session_id),
+                )
+            self._reset_unfinished()
+            self._connection.execute(
+                "UPDATE session SET status = 'starting', pid = ?, pid_created = ?, host = ?, heartbeat_at = ?,"
+                " started_at = coalesce(started_at, ?), ended_at = NULL, error = NULL WHERE id = ?",
+                (pid, pid_created, host, now(), now(), self._session_id),
+            )
+
+    def config_json(self) -> str:
+        """The run's configuration as `create_session` was given it."""
+        return str(self._read("SELECT config FROM session WHERE id = ?", self._session_id)[0])
 
     def set_status(self, status: str, *, error: str | None = None) -> None:
-        """Write the session's status; a final one sets `ended_at`."""
+        """Write the session's status; one that is not live sets `ended_at`."""
+        if status not in SESSION_STATUSES:
+            raise ValueError(f"{status!r} is no status of a session")
+        ended_at = None if status in LIVE_STATUSES else now()
+        self._update(status=status, error=error, ended_at=ended_at)
 
     def set_stage(
         self, stage: str, done: float | None = None, total: float | None = None, unit: str = ""
     ) -> None:
         """Say what the worker is doing and how far it is."""
+        self._update(stage=stage, stage_done=done, stage_total=total, stage_unit=unit)
 
     def heartbeat(
         self, cpu_percent: float | None, rss_bytes: int | None, gpu: Mapping[str, Any] | None = None
     ) -> None:
         """Say that the worker lives, and what it uses."""
+        usage = None if gpu is None else json.dumps(dict(gpu))
+        self._update(heartbeat_at=now(), cpu_percent=cpu_percent, rss_bytes=rss_bytes, gpu=usage)
 
-    def describe(self, **columns: Any) -> None:
-        """Set any of device, tokenizer_id, versions, baseline_ms, target, drafter, tree, log_path, notes."""
+    def describe(
+        self,
+        *,
+        target: str | None = None,
+        drafter: str | None = None,
+        tree: str | None = None,
+        device: str | None = None,
+        tokenizer_id: str | None = None,
+        versions: Mapping[str, str] | None = None,
+        baseline_ms: float | None = None,
+        log_path: str | None = None,
+        notes: str | None = None,
+    ) -> None:
+        """Write what has become known about the run; what is None stays as it was."""
+        columns = {
+            "target": target,
+            "drafter": drafter,
+            "tree": tree,
+            "device": device,
+            "tokenizer_id": tokenizer_id,
+            "versions": None if versions is None else json.dumps(dict(versions)),
+            "baseline_ms": baseline_ms,
+            "log_path": log_path,
+            "notes": notes,
+        }
+        self._update(**{name: value for name, value in columns.items() if value is not None})
 
     def pending_generations(self) -> list[PendingGeneration]:
         """The prompts still to be run, in order."""
-        raise NotImplementedError
+        with self._lock, explained(None, self._connection):
+            rows = self._connection.execute(
+                "SELECT id, task, prompt_text, position, prompt_id FROM generation"
+                " WHERE session_id = ? AND status = 'pending' ORDER BY position",
+                (self._session_id,),
+            ).fetchall()
+        return [PendingGeneration(*row) for row in rows]
 
     def start_generation(self, generation_id: int, prompt_tokens: int | None = None) -> None:
-        """Mark a prompt as running."""
+        """Mark a pending prompt as running. `StoreError` if it is not pending."""
+        task = self._task(generation_id)
+        with self._lock, transaction(self._connection):
+            started = self._connection.execute(
+                "UPDATE generation SET status = 'running', prompt_tokens = ?, started_at = ?"
+                " WHERE id = ? AND status = 'pending'",
+                (prompt_tokens, now(), generation_id),
+            ).rowcount
+            if not started:
+                raise StoreError(f"prompt {generation_id} was started before")
+            self._connection.execute(_ADD_PROMPT, (self._session_id, task))
 
     def record_round(self, generation_id: int, record: RoundRecord) -> None:
-        """Write a round, its nodes, the generation's sums and the rollups in one transaction."""
+        """Write a round, its nodes, the generation's sums and the rollups in one transaction.
+
+        The generation must be running and the numbers of its rounds follow each other from 1. Raises
+        `StoreError`, with nothing written, otherwise and when the nodes are no tree.
+        """
+        counts = tally(record)
+        session_id, task = self._session_id, self._task(generation_id)
+        times = (record.draft_ms, record.verify_ms, record.other_ms)
+        sums = (
+            counts.tokens,
+            counts.nodes,
+            counts.match_count,
+            counts.at_risk_count,
+            counts.accepted_count,
+            counts.overlap_sum,
+            counts.overlap_count,
+            *times,
+        )
+        with self._lock, transaction(self._connection):
+            execute = self._connection.execute
+            if not execute(_ADD_TO_GENERATION, (*sums, generation_id, record.number - 1)).rowcount:
+                raise StoreError(
+                    f"round {record.number} cannot be recorded: prompt {generation_id} is not running, or it is not"
+                    " the next"
+                )
+            round_id = execute(
+                _ADD_ROUND,
+                (
+                    generation_id,
+                    record.number,
+                    record.prefix_length,
+                    record.accepted_length,
+                    record.bonus_token_id,
+                    record.cut,
+                    counts.nodes,
+                    *times,
+                ),
+            ).lastrowid
+            self._connection.executemany(_ADD_NODE, [(round_id, *node) for node in record.nodes])
+            execute(_ADD_TO_TASK, (*sums, session_id, task))
+            execute(_ADD_TO_LENGTH, (session_id, task, record.accepted_length))
+            self._connection.executemany(
+                _ADD_TO_DEPTH,
+                [
+                    (
+                        session_id,
+                        task,
+                        depth,
+                        at.nodes,
+                        at.match_count,
+                        at.at_risk_count,
+                        at.accepted_count,
+                        at.overlap_sum,
+                        at.overlap_count,
+                        at.at_risk_count > 0,
+                        at.accepted_count > 0,
+                    )
+                    for depth, at in counts.depths.items()
+                ],
+            )
 
     def finish_generation(
         self,
@@ -66,10 +278,88 @@ class SessionWriter:
         finish_reason: str | None = None,
     ) -> None:
         """Mark a prompt as finished, skipped or failed (started or not)."""
+        if status not in GENERATION_STATUSES[2:]:
+            raise ValueError(f"{status!r} is no status of a generation that ended")
+        if finish_reason is not None and finish_reason not in FINISH_REASONS:
+            raise ValueError(f"{finish_reason!r} is no reason to finish")
+        task = self._task(generation_id)
+        with self._lock, transaction(self._connection):
+            (before,) = self._read("SELECT status FROM generation WHERE id = ?", generation_id)
+            if before == "pending":
+                self._connection.execute(_ADD_PROMPT, (self._session_id, task))
+            self._connection.execute(
+                "UPDATE generation SET status = ?, output = ?, error = ?, finish_reason = ?, ended_at = ?"
+                " WHERE id = ?",
+                (status, output, error, finish_reason, now(), generation_id),
+            )
 
     def add_tokens(self, tokenizer_id: str, tokens: Mapping[int, bytes]) -> None:
         """Keep the bytes of tokens; those known already are left as they are. Call before `record_round`."""
+        with self._lock, transaction(self._connection):
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO token (tokenizer_id, token_id, bytes) VALUES (?, ?, ?)",
+                [(tokenizer_id, token_id, value) for token_id, value in sorted(tokens.items())],
+            )
 
     def take_commands(self) -> list[str]:
-        """Commands not yet taken, oldest first; cheap when there are none."""
-        raise NotImplementedError
+        """Commands not yet taken, oldest first; without any it only reads, a few microseconds."""
+        with self._lock, explained(None, self._connection):
+            rows = self._connection.execute(
+                "SELECT id, kind FROM command WHERE session_id = ? AND taken_at IS NULL ORDER BY id",
+                (self._session_id,),
+            ).fetchall()
+            if rows:
+                with transaction(self._connection):
+                    self._connection.executemany(
+                        "UPDATE command SET taken_at = ? WHERE id = ?", [(now(), row[0]) for row in rows]
+                    )
+        return [kind for _, kind in rows]
+
+    def _reset_unfinished(self) -> None:
+        unfinished = self._connection.execute(
+            "SELECT id FROM generation WHERE session_id = ? AND status = 'running'", (self._session_id,)
+        ).fetchall()
+        if not unfinished:
+            return
+        self._connection.executemany("DELETE FROM round WHERE generation_id = ?", unfinished)
+        self._connection.executemany(
+            "UPDATE generation SET status = 'pending', prompt_tokens = NULL, started_at = NULL WHERE id = ?",
+            unfinished,
+        )
+        rebuild(self._connection, self._session_id)
+
+    def _task(self, generation_id: int) -> str:
+        task = self._tasks.get(generation_id)
+        if task is None:
+            (task,) = self._read(
+                "SELECT task FROM generation WHERE id = ? AND session_id = ?", generation_id, self._session_id
+            )
+            self._tasks[generation_id] = task
+        return task
+
+    def _read(self, sql: str, *parameters: int) -> tuple[Any, ...]:
+        with self._lock, explained(None, self._connection):
+            row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
+        if row is None:
+            raise StoreError(f"session {self._session_id} or its prompt is gone from the database")
+        return row
+
+    def _update(self, **columns: object) -> None:
+        if not columns:
+            return
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        with self._lock, transaction(self._connection):
+            changed = self._connection.execute(
+                f"UPDATE session SET {assignments} WHERE id = ?", (*columns.values(), self._session_id)
+            ).rowcount
+            if not changed:
+                raise StoreError(f"session {self._session_id} is gone from the database")
+
+
+def _creation_time(pid: int) -> float | None:
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None

@@ -1,0 +1,37 @@
+"""Confidence intervals of ratios, from resampling prompts.
+
+Nodes and rounds of one prompt are not independent; prompts are. So whole prompts are drawn with
+replacement, and the ratio of sums is worked out anew for each draw (the cluster bootstrap).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from store.rows import Interval
+
+RESAMPLES = 2000
+LEVEL = 0.95
+_SEED = 20260414
+"""Fixed, so that an interval on a screen moves only when the data does."""
+
+
+def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> Interval | None:
+    """Interval of ``sum(numerators) / sum(denominators)``, both of shape ``[prompts]``.
+
+    Prompts whose denominator is 0 say nothing and are left out; None when fewer than two are left.
+    """
+    import numpy as np  # 0.1 s, which the first screen cannot spare
+
+    top = np.asarray(numerators, dtype=np.float64)
+    bottom = np.asarray(denominators, dtype=np.float64)
+    top, bottom = top[bottom > 0], bottom[bottom > 0]
+    prompts = len(bottom)
+    if prompts < 2:
+        return None
+    rng = np.random.default_rng(_SEED)
+    # How often each prompt is drawn, [RESAMPLES, prompts].
+    drawn = rng.multinomial(prompts, np.full(prompts, 1.0 / prompts), size=RESAMPLES)
+    ratios = (drawn @ top) / (drawn @ bottom)
+    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(top.sum() / bottom.sum()), float(low), float(high), prompts)
