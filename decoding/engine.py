@@ -132,10 +132,7 @@ class SpeculativeDecoder:
         rows = np.unique(tree.parent) + 1 if self.config.greedy else np.arange(tree.size + 1)
         p = distribution(logits[torch.from_numpy(rows)], self.config.temperature, self.config.top_p)
         argmax = logits.argmax(-1).cpu().numpy()
-        if self.config.greedy:
-            verdict = accept_greedy(tree, argmax)
-        else:
-            verdict = accept_sampling(tree, p.cpu().numpy(), rng)
+        verdict = accept_greedy(tree, argmax) if self.config.greedy else accept_sampling(tree, p.cpu().numpy(), rng)
         path, bonus, cut, finish = self._commit(tree, verdict, produced)
         self.drafter.observe(root, tree, logits, path, bonus)
 

@@ -147,26 +147,27 @@ def chain_shape(length: int) -> TreeShape:
 def recycling_shape(nodes: int) -> TreeShape:
     """The static tree of Token Recycling cut to `nodes` nodes.
 
-    A node of rank path r_1..r_d is worth the product of c_d(r): how often the rank-r successor is
-    the accepted one. c is modelled as ``0.40 * (r + 1)^-1.3`` at every depth (measured on the
-    bundled prompts it falls like that, `tests/bench/rank_profile.py`), and the best `nodes` paths are
-    kept, which is optimal for independent acceptances (Sequoia, arXiv 2402.12374, section 3).
+    A node of rank path r_1..r_d is worth the product of c(r): how often the rank-r successor is the
+    accepted one. On the bundled prompts that share falls like ``0.40 * (r + 1)^-2`` at every depth
+    (`tests/bench/rank_profile.py` prints it), and the best `nodes` paths are kept, which is optimal
+    for independent acceptances (Sequoia, arXiv 2402.12374, section 3).
     """
     name = f"recycling:{nodes}"
     _check_range(name, "number of nodes", nodes, MAX_NODES)
     worth: dict[tuple[int, ...], float] = {(): 1.0}
     chosen: list[tuple[int, ...]] = []
-    frontier: list[tuple[float, int, tuple[int, ...]]] = [(-0.40, 1, (0,))]
+    share = [0.40 / (rank + 1) ** 2 for rank in range(RECYCLING_WIDTH)]
+    frontier: list[tuple[float, int, tuple[int, ...]]] = [(-share[0], 1, (0,))]
     while len(chosen) < nodes:
         frontier.sort()
         score, depth, path = frontier.pop(0)
         chosen.append(path)
         worth[path] = -score
         if depth < MAX_DEPTH:
-            frontier.append((score * 0.40, depth + 1, (*path, 0)))
+            frontier.append((score * share[0], depth + 1, (*path, 0)))
         sibling = (*path[:-1], path[-1] + 1)
         if sibling[-1] < RECYCLING_WIDTH:
-            frontier.append((-worth[path[:-1]] * 0.40 * (sibling[-1] + 1) ** -1.3, depth, sibling))
+            frontier.append((-worth[path[:-1]] * share[sibling[-1]], depth, sibling))
     return TreeShape.from_paths(name, chosen)
 
 

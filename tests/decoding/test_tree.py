@@ -50,7 +50,7 @@ def test_trimming_keeps_exactly_the_shallow_nodes(parent: list[int], depth: int)
 
 @pytest.mark.parametrize(
     ("spec", "nodes", "depth", "width"),
-    [("full:3x2", 14, 3, 2), ("full:1x4", 4, 1, 4), ("chain:5", 5, 5, 1), ("recycling:8", 8, 3, 4)],
+    [("full:3x2", 14, 3, 2), ("full:1x4", 4, 1, 4), ("chain:5", 5, 5, 1), ("recycling:8", 8, 4, 3)],
 )
 def test_named_shapes(spec: str, nodes: int, depth: int, width: int) -> None:
     shape = parse_shape(spec)

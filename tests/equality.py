@@ -1,0 +1,39 @@
+"""Is speculative greedy output that of transformers' `generate`, and if not, was it a near-tie?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from decoding.engine import SpeculativeDecoder
+
+NEAR_TIE = 1e-3
+"""Top-two logit margin below which float32 kernels of different shapes may rank either token first."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first token that differs, and how sure the reference was of its own."""
+
+    position: int
+    margin: float
+
+    @property
+    def near_tie(self) -> bool:
+        """Whether rounding explains it."""
+        return self.margin < NEAR_TIE
+
+
+def divergence(decoder: SpeculativeDecoder, reference: Any, ids: list[int], expected: list[int]) -> Divergence | None:
+    """None where the output equals `expected`, the reference model's own greedy tokens."""
+    output = [t for round_ in decoder.generate(ids) for t in round_.tokens]
+    if output == expected:
+        return None
+    pairs = enumerate(zip(output, expected, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), min(len(output), len(expected)))
+    with torch.inference_mode():
+        logits = reference(torch.tensor([[*ids, *expected[:at]]])).logits[0, -1]
+    first, second = logits.topk(2).values.tolist()
+    return Divergence(at, first - second)
