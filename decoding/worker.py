@@ -22,7 +22,7 @@ import psutil
 
 from decoding.config import RunConfig
 from decoding.errors import DecodingError
-from store.database import open_database
+from store.database import connect
 from store.errors import StoreError
 from store.reader import Reader
 from store.writer import SessionWriter
@@ -96,7 +96,7 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
     def beat() -> None:
         process = psutil.Process()
         process.cpu_percent()
-        db = open_database(database, create=False)
+        db = connect(database, create=False)
         writer = SessionWriter(db, session_id)
         while not done.wait(HEARTBEAT_SECONDS):
             try:
@@ -157,7 +157,7 @@ class Recorder:
 
 def run(database: Path, session_id: int, log_file: str = "") -> int:
     """Run the session to its end; returns the exit code. Raises `StoreError` when it cannot be claimed."""
-    db = open_database(database, create=False)
+    db = connect(database, create=False)
     writer = SessionWriter(db, session_id)
     writer.claim()
     if log_file:
