@@ -1,0 +1,100 @@
+"""Protects: the way from an empty or older file to today's schema, alone and in company."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from store import database, migrations, schema
+from store.check import check
+from store.database import connect
+from store.errors import StoreError
+from store.reader import Reader
+from tests.store.processes import child, hear, say
+from tests.store.samples import record_all, snapshot
+
+NEXT_STEP = ("0002_tags", ("ALTER TABLE session ADD COLUMN tags TEXT NOT NULL DEFAULT ''",))
+BROKEN_STEP = ("0003_broken", ("CREATE TABLE half (x)", "CREATE TABLE half (x)"))
+
+
+def add_steps(monkeypatch: pytest.MonkeyPatch, *steps: tuple[str, tuple[str, ...]]) -> None:
+    monkeypatch.setattr(migrations, "STEPS", (*schema.STEPS, *steps))
+    monkeypatch.setattr(database, "KNOWN_NAMES", schema.KNOWN_NAMES | {name for name, _ in steps})
+
+
+def applied(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    names = [name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
+    connection.close()
+    return names
+
+
+def test_an_older_file_is_upgraded_with_what_it_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = connect(path)
+    session_id = record_all(connection, ["code", "math"], 5)
+    connection.close()
+    add_steps(monkeypatch, NEXT_STEP)
+    connection = connect(path)
+    assert connection.execute("SELECT tags FROM session").fetchall() == [("",)]
+    assert Reader(connection).session(session_id).rounds == 10
+    assert check(connection) == []
+    connection.close()
+    assert applied(path) == ["0001_initial", "0002_tags"]
+
+
+def test_a_step_that_fails_leaves_the_older_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = connect(path)
+    record_all(connection, ["code"], 5)
+    connection.close()
+    before = snapshot(path.parent)
+    add_steps(monkeypatch, NEXT_STEP, BROKEN_STEP)
+    with pytest.raises(StoreError, match="already exists"):
+        connect(path)
+    assert snapshot(path.parent) == before
+
+
+def test_a_creation_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_steps(monkeypatch, BROKEN_STEP)
+    with pytest.raises(StoreError, match="already exists"):
+        connect(path)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_older_file_is_not_upgraded_by_a_reader(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(path).close()
+    before = snapshot(path.parent)
+    add_steps(monkeypatch, NEXT_STEP)
+    with pytest.raises(StoreError, match="older spectui"):
+        Reader(path)
+    assert snapshot(path.parent) == before
+
+
+@pytest.mark.parametrize("empty_file_first", [False, True])
+def test_processes_that_create_one_file_at_once(path: Path, empty_file_first: bool) -> None:
+    path.parent.mkdir()
+    if empty_file_first:
+        path.touch()
+    with ExitStack() as stack:
+        children = [stack.enter_context(child("create", path)) for _ in range(3)]
+        for process in children:
+            hear(process, "ready")
+        for process in children:
+            say(process)
+        for process in children:
+            hear(process, "created")
+            assert process.wait() == 0
+    assert applied(path) == ["0001_initial"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_creation_works_where_files_cannot_be_linked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_links)
+    connect(path).close()
+    assert list(path.parent.iterdir()) == [path]
+    assert applied(path) == ["0001_initial"]
