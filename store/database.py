@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import tempfile
+import threading
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
@@ -23,6 +24,12 @@ Connection: TypeAlias = Union["Database", sqlite3.Connection]
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = 68
 _HEADER_BYTES = 100
+_inspected: set[tuple[Path, int, int]] = set()
+"""Path, device and inode of files that this process has looked at: closing a file drops all POSIX locks of the
+process on it, so a second look would take away those of its open connections, and the next process to
+close the database would then delete the log under them."""
+_inspecting = threading.Lock()
+
 _WAL_PAGES = 2000
 """Pages in the write-ahead log before they go to the file: 8 MB, a few hundred rounds."""
 
@@ -58,6 +65,7 @@ def connect(
                     f"there is no database at {path}; 'spectui run' makes one, --db names another"
                 )
             _create(path, timeout)
+            _inspected.add(_identity(path, path.stat()))
         elif not read_only and not os.access(path, os.W_OK):
             raise StoreError(
                 f"database {path} cannot be written; check its permissions, or give another --db"
@@ -79,24 +87,37 @@ def raw(db: Connection) -> sqlite3.Connection:
 def _inspect(path: Path) -> int | None:
     """Size of the file, None when there is none; refuses what the first bytes show not to be ours.
 
-    The bytes are read without SQLite, which would leave its own files beside a foreign database.
+    The bytes are read without SQLite, which would leave its own files beside a foreign database; once
+    per file and process, see `_inspected`.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{path} is not a file; give the path of a database file")
-        with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
+        with _inspecting:
+            if _identity(path, status) in _inspected:
+                return status.st_size
+            with path.open("rb") as file:
+                header = file.read(_HEADER_BYTES)
+            _refuse_foreign(path, header)
+            _inspected.add(_identity(path, status))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StoreError(f"database {path} cannot be read: {error.strerror}; give another --db") from error
+    return status.st_size
+
+
+def _identity(path: Path, status: os.stat_result) -> tuple[Path, int, int]:
+    return path, status.st_dev, status.st_ino
+
+
+def _refuse_foreign(path: Path, header: bytes) -> None:
     if header and not header.startswith(_MAGIC):
         raise StoreError(f"{path} is not a database; give another --db")
     identity = int.from_bytes(header[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4], "big")
     if header and identity != APPLICATION_ID:
         raise StoreError(f"{path} is a database of another program; give another --db")
-    return status.st_size
 
 
 def _has_pending(path: Path) -> bool:
