@@ -87,7 +87,7 @@ def _model_folder(option: str, value: str) -> Path | None:
         return None
     path = Path(value).expanduser()
     if not path.is_dir():
-        if value.startswith(("/", "./", "../", "~")):
+        if value.startswith((".", "/", "~")) or value.count("/") > 1:  # no such model id
             raise UsageError(f"--{option}: there is no folder {value}")
         return None
     if not (path / "config.json").is_file():

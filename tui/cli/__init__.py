@@ -1,42 +1,5 @@
-"""The command line. Commands import what they need when they run: `spectui --help` stays instant."""
+"""The command line; `main` is the entry point `spectui`."""
 
-from __future__ import annotations
+from tui.cli.group import main
 
-from importlib.metadata import version
-
-import click
-
-from tui.cli.attach import attach
-from tui.cli.bench import bench
-from tui.cli.doctor import doctor
-from tui.cli.guard import GuardedGroup
-from tui.cli.models import models
-from tui.cli.options import State, shared_options
-from tui.cli.prompts import prompts
-from tui.cli.run import run
-from tui.cli.sessions import sessions
-from tui.cli.terminal import has_terminal
-
-
-@click.group(cls=GuardedGroup, invoke_without_command=True)
-@shared_options
-@click.version_option(version("spectui"), message="%(prog)s %(version)s")
-@click.pass_context
-def main(context: click.Context) -> int:
-    """Watch speculative decoding: run it, see every accepted and rejected token, browse past sessions.
-
-    Without a command, opens the dashboard.
-    """
-    if context.invoked_subcommand is not None:
-        return 0
-    if not has_terminal():
-        from decoding.errors import UsageError
-
-        raise UsageError("the dashboard needs a terminal; here, try: spectui sessions ls")
-    from tui.app import run_dashboard
-
-    return run_dashboard(context.ensure_object(State).database)
-
-
-for command in (run, attach, sessions, models, prompts, bench, doctor):
-    main.add_command(command)
+__all__ = ["main"]

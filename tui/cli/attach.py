@@ -60,7 +60,7 @@ def watch(database: Path, session: int, *, as_json: bool, stop_on_interrupt: boo
         )
         say(f"{summary.prompt_count} prompts: {tasks}")
         summary = follow(reader, database, session, say, stop_on_interrupt=stop_on_interrupt)
-        problem = failure(reader, summary)
+        problem = failure(reader, summary, database)
         if as_json:
             json_line(figures_json(reader, summary), indent=None)
         elif not summary.live:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui.cli.output import count, duration, line, number, table
@@ -54,9 +55,12 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
     )
 
 
-def failure(reader: Reader, summary: SessionSummary) -> str | None:
+def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | None:
     """Why the run is no success, with its log; None when it is one."""
-    log = f" (log: {summary.log_path})" if summary.log_path else ""
+    from decoding.launch import log_path
+
+    # A worker that died before it could say anything still has a log.
+    log = f" (log: {summary.log_path or log_path(database, summary.id)})"
     if summary.status == "failed":
         return (summary.error or "the run failed") + log
     if summary.status == "interrupted":

@@ -1,0 +1,56 @@
+"""Protects `doctor`: it says what is there, and finds a database whose figures do not add up."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import Invoke, Popen
+from tests.cli.test_run import TIMEOUT_S
+
+
+def test_it_describes_the_machine_without_a_database(invoke: Invoke, database: Path) -> None:
+    result = invoke("doctor", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["decoding"]["torch"] == torch.__version__
+    assert found["database"] == {"path": str(database), "exists": False}
+    assert found["problems"] == []
+    assert not database.parent.exists()
+
+
+def test_a_named_database_has_to_be_there(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})  # seconds, and not looked at here
+    result = invoke("doctor", "--db", tmp_path / "none.db")
+    assert result.exit_code == 1
+    assert "none.db" in result.stderr
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_recount_that_differs_is_found(
+    spectui: Popen,
+    invoke: Invoke,
+    database: Path,
+    model: Path,
+    prompt_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    run = spectui("run", "--target", model, "--prompts", prompt_file, "--max-new-tokens", 6)
+    run.communicate(timeout=TIMEOUT_S)
+    result = invoke("doctor", "--db", database)
+    assert result.exit_code == 0, result.stderr
+    assert "sessions: 1" in result.stdout
+    with sqlite3.connect(database) as db:
+        db.execute("UPDATE rollup_task SET nodes = nodes + 1 WHERE task = 'rag'")
+    db.close()
+    result = invoke("doctor", "--db", database)
+    assert result.exit_code == 1
+    assert "rag" in result.stderr
+    assert result.stderr.startswith("spectui: ")

@@ -1,0 +1,163 @@
+"""Protects the promise that whatever goes wrong is one line on stderr, an exit code, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from decoding.errors import DecodingError, UsageError
+from prompts import PromptError
+from store.errors import StoreError
+from tests.cli.conftest import SPECTUI, Invoke
+from tui.cli import main
+
+
+def one_line(result: Result, code: int) -> str:
+    """The error line, after checking that there is just that."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("spectui: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bogus"], "No such command 'bogus'"),
+        (["run", "--bogus"], "--bogus"),
+        (["run", "--depth", "x"], "'x' is not a valid integer"),
+        (["run", "--depth", "0"], "depth must be between 1 and"),
+        (["run", "--branching", "99"], "branching must be between 1 and"),
+        (["run", "--depth", "9", "--branching", "9"], "more than 512 nodes"),
+        (["run", "--tree", "bush:4"], "tree 'bush:4' is not understood"),
+        (["run", "--tree", "none.json"], "none.json"),
+        (["run", "--tree", "chain:2", "--depth", "3"], "either --tree, or --depth"),
+        (["run", "--temperature", "-1"], "--temperature"),
+        (["run", "--temperature", "nan"], "--temperature"),
+        (["run", "--top-p", "0"], "--top-p"),
+        (["run", "--seed", "-3"], "--seed"),
+        (["run", "--max-new-tokens", "0"], "--max-new-tokens"),
+        (["run", "--device", "tpu"], "--device"),
+        (["run", "--dtype", "int4"], "--dtype"),
+        (["run", "--target", ""], "--target"),
+        (["run", "--target", "./nowhere"], "--target: there is no folder ./nowhere"),
+        (["run", "--draft", "/"], "--draft: / is no model folder"),
+        (["run", "--tasks", "poetry"], "no bundled task 'poetry'"),
+        (["run", "--tasks", " ,"], "--tasks names no task"),
+        (["run", "--per-task", "0"], "--per-task is 0"),
+        (["run", "--prompts", "/nowhere.jsonl"], "/nowhere.jsonl: no such file"),
+        (["prompts", "ls", "poetry"], "no bundled task 'poetry'"),
+        (["attach"], "database"),
+        (["attach", "friday"], "database"),
+        (["sessions", "show"], "database"),
+        (["sessions", "ls", "--db", "/nowhere/x.db"], "/nowhere/x.db"),
+        ([], "needs a terminal"),
+    ],
+)
+def test_bad_usage_and_input_leave_one_line_exit_2_and_no_database(
+    invoke: Invoke, database: Path, arguments: list[str], said: str
+) -> None:
+    assert said in one_line(invoke(*arguments), 2)
+    assert not database.parent.exists()
+
+
+def test_a_bad_prompt_file_is_refused_before_anything_is_created(
+    invoke: Invoke, database: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"task": "a", "prompt": "x"}\n{"task": "a"}\n')
+    assert one_line(invoke("run", "--prompts", path), 2) == f"spectui: {path}:2: 'prompt' is missing\n"
+    assert not database.parent.exists()
+
+
+def test_a_task_the_file_does_not_have_is_refused(invoke: Invoke, prompt_file: Path) -> None:
+    line = one_line(invoke("run", "--prompts", prompt_file, "--tasks", "rag,code"), 2)
+    assert "no task 'code'; it has rag, translation" in line
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all, but long enough to look at" * 10])
+def test_a_file_that_is_not_ours_is_refused_and_left_alone(
+    invoke: Invoke, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "theirs.db"
+    if content:
+        path.write_bytes(content)
+    else:
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE theirs (x)")
+        db.close()
+    before = path.read_bytes()
+    for arguments in (["sessions", "ls"], ["run"], ["attach"], ["sessions", "rename", "1", "x"]):
+        one_line(invoke(*arguments, "--db", path), 2)
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["theirs.db"]
+
+
+def test_the_debug_option_adds_the_traceback_wherever_it_stands(invoke: Invoke) -> None:
+    for arguments in (["--debug", "prompts", "ls", "x"], ["prompts", "ls", "x", "--debug"]):
+        result = invoke(*arguments)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Traceback")
+        assert result.stderr.splitlines()[-1].startswith("spectui: there is no bundled task")
+
+
+@pytest.fixture
+def raising() -> Iterator[list[BaseException]]:
+    """What the command `fail` raises; it exists only meanwhile."""
+    errors: list[BaseException] = []
+
+    @click.command()
+    def fail() -> None:
+        raise errors[0]
+
+    main.add_command(fail)
+    yield errors
+    del main.commands["fail"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UsageError("asked wrongly"), 2, "asked wrongly"),
+        (DecodingError("went wrong"), 1, "went wrong"),
+        (PromptError("bad line"), 2, "bad line"),
+        (StoreError("not ours"), 2, "not ours"),
+        (sqlite3.OperationalError("database or disk is full"), 1, "database {}: database or disk is full"),
+        (OSError(28, "No space left on device", "/x"), 1, "/x: No space left on device"),
+        (OSError("odd"), 1, "odd"),
+        (ValueError("two\nlines \x1b[31m"), 1, "ValueError: two↵lines ␛[31m; --debug shows where"),
+        (KeyboardInterrupt(), 1, "interrupted"),
+    ],
+)
+def test_every_kind_of_error_has_its_line_and_code(
+    raising: list[BaseException], database: Path, error: BaseException, code: int, said: str
+) -> None:
+    raising.append(error)
+    assert one_line(CliRunner().invoke(main, ["fail"]), code) == f"spectui: {said.format(database)}\n"
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    # As in `spectui prompts ls --json | head -1`; the pipe holds less than the output.
+    command = f"set -o pipefail; {SPECTUI} prompts ls --json | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout == "[\n"
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [SPECTUI, "prompts", "ls"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == f"spectui: {os.strerror(28)}\n"

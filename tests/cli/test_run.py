@@ -1,0 +1,300 @@
+"""Protects `run` and `attach` without a dashboard, from the installed entry point to the database."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from decoding.config import RunConfig
+from prompts import Prompt
+from store.check import check
+from store.database import open_database
+from store.reader import Reader
+from store.records import PromptRecord
+from store.sessions import create_session
+from store.writer import SessionWriter
+from tests.cli.conftest import Invoke, Popen
+from tests.waiting import until
+
+TIMEOUT_S = 120
+KEYS = {
+    "session", "prompts", "rounds", "nodes", "tokens", "tokens_per_round", "tokens_per_second", "seconds", "tasks",
+}  # fmt: skip
+TASK_KEYS = {"prompts", "rounds", "nodes", "match_rate", "mean_accepted_length"}
+
+ENDLESS = ("--max-new-tokens", "4000")
+"""A run that is still at work whatever a test does to it."""
+
+
+def read_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
+    """Lines of stdout up to the first that has `wanted` in it."""
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if wanted in line:
+            return lines
+    raise AssertionError(f"never said {wanted!r}: {lines} {process.stderr and process.stderr.read()}")
+
+
+def test_a_headless_run_ends_in_one_json_object_that_matches_the_database(
+    spectui: Popen, database: Path, model: Path, prompt_file: Path
+) -> None:
+    process = spectui(
+        "run",
+        "--json",
+        "--target",
+        model,
+        "--prompts",
+        prompt_file,
+        "--max-new-tokens",
+        12,
+        "--name",
+        "friday",
+    )
+    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, stderr
+    assert stdout.count("\n") == 1
+    found = json.loads(stdout)
+    assert found.keys() >= KEYS
+    assert "3/3 " in stderr
+    assert "'friday': tiny <- recycling" in stderr
+    reader = Reader(database)
+    try:
+        summary = reader.session("friday")
+        rounds = [r for g in reader.generations(summary.id) for r in reader.rounds(g.id)]
+        assert [g.task for g in reader.generations(summary.id)] == [
+            "rag",
+            "translation",
+            "rag",
+        ]  # taking turns
+    finally:
+        reader.close()
+    assert found["session"] == summary.id
+    assert found["prompts"] == 3
+    assert found["rounds"] == len(rounds)
+    assert found["nodes"] == sum(len(r.nodes) for r in rounds)
+    assert found["tokens"] == sum(len(r.emitted) for r in rounds)
+    assert found["tokens_per_round"] == pytest.approx(found["tokens"] / len(rounds))
+    assert found["tokens_per_second"] == pytest.approx(found["tokens"] / found["seconds"])
+    assert {task: figures["prompts"] for task, figures in found["tasks"].items()} == {
+        "rag": 2,
+        "translation": 1,
+    }
+    for figures in found["tasks"].values():
+        assert figures.keys() == TASK_KEYS
+        assert 0 <= figures["match_rate"] <= 1
+        assert figures["mean_accepted_length"] >= 0
+    assert sum(figures["nodes"] for figures in found["tasks"].values()) == found["nodes"]
+
+
+def test_a_run_in_a_pipe_tells_its_progress_and_ends_in_a_table(
+    spectui: Popen, invoke: Invoke, model: Path, prompt_file: Path
+) -> None:
+    process = spectui(
+        "run", "--target", model, "--draft", model, "--depth", 2, "--branching", 2,
+        "--prompts", prompt_file, "--tasks", "rag", "--per-task", 1, "--max-new-tokens", 8,
+    )  # fmt: skip
+    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, stderr
+    assert stderr == ""
+    lines = stdout.splitlines()
+    assert "tiny <- tiny, tree full:2x2" in lines[0]
+    assert lines[1] == "1 prompts: rag 1"
+    assert any(line.startswith("loading") or line.startswith("starting") for line in lines)
+    assert any(line.startswith("1/1 rag-001: 8 tokens in ") for line in lines)
+    header = next(i for i, line in enumerate(lines) if line.startswith("task "))
+    assert lines[header].split()[:5] == ["task", "prompts", "rounds", "nodes", "tokens"]
+    assert lines[header + 1].split()[:2] == ["rag", "1"]
+    assert "tok/s" in lines[-1]
+    # What was just run can be looked at by the other commands.
+    assert invoke("attach").stdout.splitlines()[-1] == lines[-1]
+    shown = json.loads(invoke("sessions", "show", "--json").stdout)
+    assert shown["status"] == "finished"
+    assert shown["config"]["tree"] == "full:2x2"
+    assert shown["figures"]["tokens"] == 8
+
+
+def test_a_detached_run_returns_at_once_and_attach_follows_it_to_its_end(
+    spectui: Popen, model: Path, prompt_file: Path
+) -> None:
+    start = spectui(
+        "run", "--detach", "--json", "--target", model, "--prompts", prompt_file, "--max-new-tokens", 8
+    )
+    stdout, stderr = start.communicate(timeout=TIMEOUT_S)
+    assert start.returncode == 0, stderr
+    session = json.loads(stdout)["session"]
+    attach = spectui("attach", session)
+    stdout, stderr = attach.communicate(timeout=TIMEOUT_S)
+    assert attach.returncode == 0, stderr
+    assert "3/3 " in stdout
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_run_in_one_line_with_its_log(
+    spectui: Popen, database: Path, tmp_path: Path, prompt_file: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    process = spectui("run", "--target", broken, "--prompts", prompt_file)
+    _, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1
+    assert stderr.startswith("spectui: ")
+    assert stderr.count("\n") == 1
+    log = stderr.rsplit("(log: ", 1)[1].rstrip(")\n")
+    assert Path(log).is_file()
+
+
+def test_interrupting_a_headless_run_stops_it_and_keeps_what_it_found(
+    spectui: Popen, database: Path, model: Path, prompt_file: Path
+) -> None:
+    process = spectui("run", "--target", model, "--prompts", prompt_file, *ENDLESS)
+    read_until(process, "decoding")
+    reader = Reader(database)
+    until(lambda: reader.session("last").rounds > 3)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert "stopping after this round" in stdout
+    assert process.returncode == 1
+    assert stderr == "spectui: session 1 is stopped\n"
+    assert reader.session("last").status == "stopped"
+    reader.close()
+    db = open_database(database)
+    assert check(db) == []
+    db.close()
+
+
+def test_the_follower_of_a_run_can_be_killed_and_the_run_goes_on(
+    spectui: Popen, database: Path, model: Path, prompt_file: Path
+) -> None:
+    process = spectui("run", "--target", model, "--prompts", prompt_file, *ENDLESS)
+    read_until(process, "decoding")
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == -signal.SIGHUP
+    reader = Reader(database)
+    rounds = reader.session("last").rounds
+    until(lambda: reader.session("last").rounds > rounds + 3)
+    assert reader.session("last").status == "running"
+    reader.close()
+
+
+def test_a_worker_that_is_killed_ends_the_run_as_interrupted(
+    spectui: Popen, database: Path, model: Path, prompt_file: Path
+) -> None:
+    process = spectui("run", "--target", model, "--prompts", prompt_file, *ENDLESS)
+    read_until(process, "decoding")
+    reader = Reader(database)
+    pid = reader.session("last").pid
+    reader.close()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1
+    assert stderr.startswith("spectui: session 1 was interrupted: its worker is gone (log: ")
+
+
+@pytest.fixture
+def unmoved(database: Path) -> int:
+    """A running session whose worker (this process) never does anything."""
+    db = open_database(database)
+    config = RunConfig()
+    session = create_session(
+        db,
+        name="unmoved",
+        config_json=config.to_json(),
+        target="tiny",
+        drafter="recycling",
+        tree=config.tree_spec,
+        prompts=[PromptRecord("a-1", "a", "x")],
+    )
+    writer = SessionWriter(db, session)
+    writer.claim()
+    writer.set_stage("decoding", None, None, "")
+    writer.set_status("running")
+    db.close()
+    return session
+
+
+def test_a_second_interruption_leaves_the_run_going_and_says_how_to_come_back(
+    database: Path, unmoved: int, reader: Reader
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tui.cli.attach import watch;"
+        "sys.exit(watch(Path(sys.argv[1]), int(sys.argv[2]), as_json=False, stop_on_interrupt=True))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code, database, str(unmoved)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        read_until(process, "decoding")
+        process.send_signal(signal.SIGINT)
+        read_until(process, "stopping after this round")
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+    assert f"spectui attach {unmoved}" in said
+    assert process.returncode == 0
+    assert reader.session(unmoved).status == "running"
+    assert reader.pending_commands(unmoved) == ["stop"]
+
+
+def test_leaving_attach_never_stops_the_run(spectui: Popen, unmoved: int, reader: Reader) -> None:
+    process = spectui("attach", "unmoved")
+    read_until(process, "decoding")
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0
+    assert f"spectui attach {unmoved}" in stdout
+    assert reader.pending_commands(unmoved) == []
+
+
+def test_a_worker_that_cannot_be_started_is_a_failed_session(
+    invoke: Invoke, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SPECTUI_LOGS", str(tmp_path / "file" / "logs"))
+    result = invoke("run", "--target", model)
+    assert result.exit_code == 1
+    assert "SPECTUI_LOGS" in result.stderr
+    assert result.stderr.count("\n") == 1
+    shown = json.loads(invoke("sessions", "show", "--json").stdout)
+    assert shown["status"] == "failed"
+    assert "SPECTUI_LOGS" in shown["error"]
+
+
+def test_files_of_a_run_are_kept_as_absolute_paths(
+    database: Path,
+    tmp_path: Path,
+    model: Path,
+    reader_of: Callable[[Path], Reader],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The worker, or a resumed run, may look from another directory.
+    from tui.start import start_run
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tree.json").write_text("[[0], [0, 0]]")
+    (tmp_path / "linked").symlink_to(model)
+    config = RunConfig(target="linked", tree="tree.json", max_new_tokens=1)
+    session = start_run(database, config, [Prompt("a", "a", "x")], "paths")
+    reader = reader_of(database)
+    until(lambda: not reader.session(session).live)
+    summary = reader.session(session)
+    assert summary.status == "finished", summary.error
+    assert summary.config["target"] == str(tmp_path / "linked")
+    assert summary.config["tree"] == str(tmp_path / "tree.json")
+
+
+@pytest.fixture
+def reader_of() -> Callable[[Path], Reader]:
+    """Opens a database that is there only later."""
+    return Reader
