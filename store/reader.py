@@ -241,7 +241,7 @@ class Reader:
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
         """Several reads of one state, so that what a writer commits between them does not tear a view."""
-        with self._lock:
+        with self._lock, explained(None, self._connection):
             if self._connection.in_transaction:
                 yield
                 return

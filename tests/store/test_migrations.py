@@ -78,7 +78,7 @@ def test_processes_that_create_one_file_at_once(path: Path, empty_file_first: bo
     if empty_file_first:
         path.touch()
     with ExitStack() as stack:
-        children = [stack.enter_context(child("create", path)) for _ in range(3)]
+        children = [stack.enter_context(child("create", path)) for _ in range(2)]
         for process in children:
             hear(process, "ready")
         for process in children:

@@ -1,0 +1,121 @@
+"""Protects: every metric's definition, in Python and in SQL, and the intervals around them."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+
+import numpy as np
+import pytest
+from sqlite_utils import Database
+
+from store import metrics
+from store.intervals import ratio_interval
+from store.reader import Reader
+from tests.store.samples import record_all
+
+
+def test_no_data_is_none_and_never_zero() -> None:
+    for metric in (
+        metrics.match_rate,
+        metrics.mean_overlap,
+        metrics.at_risk_alpha,
+        metrics.mean_accepted_length,
+        metrics.tokens_per_round,
+        metrics.hazard,
+    ):
+        assert metric(0, 0) is None
+        assert metric(0, 4) == 0.0
+        assert metric(1, 4) == 0.25
+    assert metrics.tokens_per_second(5, 0.0) is None
+    assert metrics.speedup(10, 100.0, None) is None
+
+
+def test_speed_is_in_seconds_and_against_the_baseline() -> None:
+    assert metrics.tokens_per_second(10, 500.0) == 20.0
+    # 20 tokens/s where one at a time takes 100 ms, 10 tokens/s.
+    assert metrics.speedup(10, 500.0, 100.0) == pytest.approx(2.0)
+
+
+def test_survival_multiplies_hazards_until_there_is_no_data() -> None:
+    assert metrics.survival([0.5, 0.5, 0.2]) == pytest.approx([0.5, 0.25, 0.05])
+    assert metrics.survival([0.5, None, 0.2]) == [0.5]
+    assert metrics.survival([]) == []
+    assert metrics.expected_length([0.5, 0.25, 0.05]) == pytest.approx(0.8)
+
+
+def test_the_studys_chain_formula_gives_the_studys_numbers() -> None:
+    assert metrics.chain_expected_length(0.565, 3) == pytest.approx(1.065, abs=0.001)
+    assert metrics.chain_expected_length(0.518, 3) == pytest.approx(0.925, abs=0.001)
+
+
+def test_overlap_and_at_risk_mean_the_same_in_sql() -> None:
+    connection = sqlite3.connect(":memory:")
+    for p, q in itertools.product([0.0, 1e-30, 0.3, 0.7, 1.0], [None, 0.0, 1e-300, 0.3, 1.0]):
+        (value,) = connection.execute(
+            f"SELECT {metrics.OVERLAP_SQL} FROM (SELECT ? AS draft_p, ? AS target_p) AS node", (q, p)
+        ).fetchone()
+        assert value == metrics.overlap(p, q)
+    for parent, depth, length, cut in itertools.product([None, 0, 1], [1, 2, 3], [0, 1, 2], [None, "eos"]):
+        (value,) = connection.execute(
+            f"SELECT {metrics.AT_RISK_SQL} FROM (SELECT ? AS parent, ? AS depth) AS node,"
+            " (SELECT ? AS accepted) AS parent, (SELECT ? AS accepted_length, ? AS cut) AS round",
+            (None if parent is None else 0, depth, parent, length, cut),
+        ).fetchone()
+        parent_accepted = parent is None or bool(parent)
+        # A node below an accepted one is at most one deeper than the path.
+        if not parent_accepted or depth <= length + 1:
+            assert bool(value) == metrics.at_risk(parent_accepted, depth, length, cut)
+
+
+def test_an_interval_is_that_of_the_normal_approximation_when_there_are_many_prompts() -> None:
+    rng = np.random.default_rng(1)
+    rounds = rng.integers(20, 60, size=400).astype(float)
+    accepted = rng.poisson(1.4 * rounds).astype(float)
+    interval = ratio_interval(accepted.tolist(), rounds.tolist())
+    assert interval is not None
+    value = accepted.sum() / rounds.sum()
+    error = np.sqrt(np.sum((accepted - value * rounds) ** 2)) / rounds.sum()
+    assert interval.value == pytest.approx(value)
+    assert interval.half_width == pytest.approx(1.96 * error, rel=0.1)
+    assert interval.low < value < interval.high
+    assert interval.prompts == 400
+
+
+def test_more_rounds_of_the_same_prompts_make_no_interval_narrower() -> None:
+    accepted, rounds = [10, 14, 9, 22, 17], [10, 10, 10, 10, 10]
+    small = ratio_interval(accepted, rounds)
+    large = ratio_interval([100 * a for a in accepted], [100 * r for r in rounds])
+    assert small is not None
+    assert large is not None
+    assert large.half_width == pytest.approx(small.half_width)
+    assert small.half_width > 0.1
+
+
+def test_prompts_that_agree_leave_no_doubt_and_one_prompt_no_interval() -> None:
+    interval = ratio_interval([10, 20, 30], [5, 10, 15])
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((2.0, 2.0))
+    assert ratio_interval([3], [2]) is None
+    assert ratio_interval([3, 0], [2, 0]) is None
+    assert ratio_interval([], []) is None
+
+
+def test_intervals_of_a_session_stand_still_while_the_data_does(db: Database) -> None:
+    session_id = record_all(db, ["code"] * 6 + ["math"] * 6 + ["chat"], 10)
+    reader = Reader(db)
+    intervals = reader.intervals(session_id)
+    assert list(intervals) == ["code", "math"]
+    figures = reader.figures(session_id)
+    for task, interval in intervals.items():
+        assert interval.value == pytest.approx(figures[task].mean_accepted_length)
+        assert interval.prompts == 6
+    assert reader.intervals(session_id) == intervals
+
+
+@pytest.mark.parametrize("metric", metrics.RATIOS)
+def test_every_ratio_has_an_interval_around_the_figure_of_its_name(db: Database, metric: str) -> None:
+    session_id = record_all(db, ["code"] * 4, 10)
+    reader = Reader(db)
+    interval = reader.intervals(session_id, metric)["code"]
+    assert interval.value == pytest.approx(getattr(reader.figures(session_id)["code"], metric))
