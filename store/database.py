@@ -56,7 +56,10 @@ def connect(
     Raises `StoreError` when the file is missing (and not to be created), of a newer spectui, of
     another program, no database, unreadable, or, unless `read_only`, unwritable; it is then untouched.
     """
-    path = Path(path).expanduser().resolve()
+    try:
+        path = Path(path).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"{path} is no path of a database ({error}); give another --db") from error
     with explained(path):
         size = _inspect(path)
         if size is None:

@@ -35,7 +35,7 @@ OVERLAP_SQL = """
 """`overlap` of a row of `node`."""
 
 AT_RISK_SQL = """
-    ((node.parent IS NULL OR parent.accepted) AND node.depth <= round.accepted_length + (round.cut IS NULL))
+    ((node.parent IS NULL OR parent.accepted) AND (round.cut IS NULL OR node.depth <= round.accepted_length))
 """
 """`at_risk` of a row of `node` joined to its `parent` and its `round`."""
 

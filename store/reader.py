@@ -45,8 +45,9 @@ _TASK_COLUMNS = ", ".join(field.name for field in fields(TaskFigures)[:-2])
 class Reader:
     """Reads a database that others may be writing. A path is opened read-only and closed by `close()`.
 
-    May be called from any thread; calls take turns. Every method raises `StoreError` when the file
-    cannot be read.
+    May be called from any thread; calls take turns. Give it a path, or a connection that no other
+    thread writes with: it would see that one's half-done transactions. Every method raises
+    `StoreError` when the file cannot be read.
     """
 
     def __init__(self, source: Path | str | Connection) -> None:

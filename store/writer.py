@@ -47,13 +47,13 @@ _ADD_TO_TASK = """
 """
 _ADD_TO_LENGTH = """
     INSERT INTO rollup_length (session_id, task, accepted_length, rounds) VALUES (?, ?, ?, 1)
-    ON CONFLICT DO UPDATE SET rounds = rounds + 1
+    ON CONFLICT (session_id, task, accepted_length) DO UPDATE SET rounds = rounds + 1
 """
 _ADD_TO_DEPTH = """
     INSERT INTO rollup_depth (session_id, task, depth, nodes, match_count, at_risk_count, accepted_count,
                               overlap_sum, overlap_count, rounds_at_risk, rounds_reached)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET
+    ON CONFLICT (session_id, task, depth) DO UPDATE SET
         nodes = nodes + excluded.nodes, match_count = match_count + excluded.match_count,
         at_risk_count = at_risk_count + excluded.at_risk_count,
         accepted_count = accepted_count + excluded.accepted_count,
@@ -63,7 +63,7 @@ _ADD_TO_DEPTH = """
 """
 _ADD_PROMPT = """
     INSERT INTO rollup_task (session_id, task, prompts) VALUES (?, ?, 1)
-    ON CONFLICT DO UPDATE SET prompts = prompts + 1
+    ON CONFLICT (session_id, task) DO UPDATE SET prompts = prompts + 1
 """
 
 

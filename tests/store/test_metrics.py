@@ -62,10 +62,7 @@ def test_overlap_and_at_risk_mean_the_same_in_sql() -> None:
             " (SELECT ? AS accepted) AS parent, (SELECT ? AS accepted_length, ? AS cut) AS round",
             (None if parent is None else 0, depth, parent, length, cut),
         ).fetchone()
-        parent_accepted = parent is None or bool(parent)
-        # A node below an accepted one is at most one deeper than the path.
-        if not parent_accepted or depth <= length + 1:
-            assert bool(value) == metrics.at_risk(parent_accepted, depth, length, cut)
+        assert bool(value) == metrics.at_risk(parent is None or bool(parent), depth, length, cut)
 
 
 def test_an_interval_is_that_of_the_normal_approximation_when_there_are_many_prompts() -> None:

@@ -127,6 +127,15 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    for path in (tmp_path / "one", "~nobody-of-this-name/x.db", tmp_path / ("x" * 300)):
+        with pytest.raises(StoreError, match="give another --db") as refusal:
+            connect(path)
+        assert len(str(refusal.value).splitlines()) == 1
+
+
 def test_a_foreign_database_in_use_gets_no_company(tmp_path: Path) -> None:
     path = tmp_path / "busy.db"
     other = sqlite3.connect(path)
