@@ -12,6 +12,13 @@ from platformdirs import user_log_path
 
 from decoding.errors import DecodingError
 
+QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Set for processes that run models, before they start: OpenMP reads it once.
+
+By default a thread that waits for the others spins. As soon as anything else wants a core (the
+dashboard, a colleague), the one it waits for is not running, and a forward takes several times as long.
+"""
+
 
 def log_path(database: Path, session_id: int) -> Path:
     """Where the worker of a session writes what does not fit into a row: warnings and tracebacks.
@@ -40,7 +47,12 @@ def launch_worker(database: Path, session_id: int) -> int:
         ) from error
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            env={**QUIET_THREADS, **os.environ},
+            start_new_session=True,
         )
     except OSError as error:
         raise DecodingError(f"the worker cannot be started: {error.strerror}") from error

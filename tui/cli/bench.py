@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -14,7 +15,10 @@ import click
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(arguments: tuple[str, ...]) -> int:
     """Measure speed against plain and assisted decoding."""
-    with subprocess.Popen([sys.executable, "-m", "decoding.bench", *arguments]) as child:
+    from decoding.launch import QUIET_THREADS
+
+    command = [sys.executable, "-m", "decoding.bench", *arguments]
+    with subprocess.Popen(command, env={**QUIET_THREADS, **os.environ}) as child:
         while True:
             try:
                 code = child.wait()

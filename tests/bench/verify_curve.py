@@ -1,0 +1,60 @@
+"""What verifying a tree costs: milliseconds of one forward against its rows, weights packed and not.
+
+    python -m tests.bench.verify_curve [--rows 1,4,8,9,16,24,32] [--prefix 150] [--repeat 15]
+
+Packed and plain take turns; the medians' ratio is printed beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from statistics import median
+
+import numpy as np
+import torch
+
+from decoding.config import RunConfig
+from decoding.language_model import LanguageModel
+from decoding.models import load_models
+from decoding.tree import ancestor_mask, recycling_shape
+
+
+def _once(model: LanguageModel, rows: int) -> float:
+    shape = recycling_shape(rows - 1) if rows > 1 else None
+    depth = np.concatenate([[0], shape.depth]) if shape else np.zeros(1, dtype=np.int64)
+    mask = ancestor_mask(shape.parent) if shape else np.ones((1, 1), dtype=np.bool_)
+    start = time.perf_counter()
+    model.append(np.arange(500, 500 + rows), depth, mask)
+    taken = time.perf_counter() - start
+    model.keep([])
+    return 1e3 * taken
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", default=RunConfig().target)
+    parser.add_argument("--rows", default="1,2,4,6,8,9,12,16,24,32")
+    parser.add_argument("--prefix", type=int, default=150)
+    parser.add_argument("--repeat", type=int, default=15)
+    arguments = parser.parse_args()
+    config = RunConfig(target=arguments.target, speculate=False)
+    kinds = {name: LanguageModel(load_models(config, pack=name == "packed").target) for name in ("packed", "plain")}
+    for model in kinds.values():
+        model.prefill(list(range(100, 100 + arguments.prefix)))
+    print(f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    print(f"{'rows':>4} {'packed ms':>10} {'plain ms':>10} {'plain/packed':>13} {'packed/1 row':>13}")
+    single = 0.0
+    for rows in map(int, arguments.rows.split(",")):
+        times: dict[str, list[float]] = {name: [] for name in kinds}
+        for _ in range(arguments.repeat):
+            for name, model in kinds.items():
+                times[name].append(_once(model, rows))
+        packed, plain = median(times["packed"]), median(times["plain"])
+        single = single or packed
+        print(f"{rows:4} {packed:10.1f} {plain:10.1f} {plain / packed:13.2f} {packed / single:13.2f}")
+
+
+if __name__ == "__main__":
+    main()
