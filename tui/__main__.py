@@ -1,0 +1,5 @@
+"""``python -m tui`` is `spectui`."""
+
+from tui.cli import main
+
+main()
