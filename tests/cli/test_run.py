@@ -257,6 +257,37 @@ def test_leaving_attach_never_stops_the_run(spectui: Popen, unmoved: int, reader
     assert reader.pending_commands(unmoved) == []
 
 
+@pytest.mark.parametrize(("failing", "code"), [(1, 0), (2, 1)])
+def test_one_failed_prompt_is_told_and_only_all_of_them_fail_the_run(
+    invoke: Invoke, database: Path, failing: int, code: int
+) -> None:
+    db = open_database(database)
+    config = RunConfig()
+    session = create_session(
+        db,
+        config_json=config.to_json(),
+        target="tiny",
+        drafter="recycling",
+        tree=config.tree_spec,
+        prompts=[PromptRecord("a-1", "a", "x"), PromptRecord("a-2", "a", "y")],
+    )
+    writer = SessionWriter(db, session)
+    writer.claim()
+    writer.set_status("running")
+    for i, generation in enumerate(writer.pending_generations()):
+        if i < failing:
+            writer.finish_generation(generation.id, "failed", error="the prompt is too long")
+        else:
+            writer.start_generation(generation.id, 3)
+            writer.finish_generation(generation.id, "finished", output="", finish_reason="eos")
+    writer.set_status("finished")
+    db.close()
+    result = invoke("attach")
+    assert "1/2 a-1: failed: the prompt is too long" in result.stdout
+    assert result.exit_code == code, result.output
+    assert ("every prompt failed, the first with: the prompt is too long" in result.stderr) == (code == 1)
+
+
 def test_a_worker_that_cannot_be_started_is_a_failed_session(
     invoke: Invoke, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

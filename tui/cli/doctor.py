@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from tui.cli.options import State, json_option, shared_options
-from tui.cli.output import json_line, line
+from tui.cli.output import json_line, line, size
 
 ENVIRONMENT_TIMEOUT_S = 180
 
@@ -77,12 +77,12 @@ def _decoding(problems: list[str]) -> dict[str, Any]:
 
 
 def _terminal() -> dict[str, Any]:
-    size = shutil.get_terminal_size()
+    window = shutil.get_terminal_size()
     return {
         "term": os.environ.get("TERM", ""),
         "colorterm": os.environ.get("COLORTERM", ""),
         "no_color": bool(os.environ.get("NO_COLOR")),
-        "size": f"{size.columns}x{size.lines}",
+        "size": f"{window.columns}x{window.lines}",
         "terminal": sys.stdout.isatty(),
         "encoding": sys.stdout.encoding,
         "tmux": bool(os.environ.get("TMUX")),
@@ -103,7 +103,6 @@ def _database(state: State, problems: list[str]) -> dict[str, Any]:
     if state.chosen is None and not path.exists():
         return facts  # it begins with the first run
     from store.check import check
-
     from store.database import connect
     from store.errors import StoreError
     from store.reader import Reader
@@ -127,6 +126,8 @@ def _database(state: State, problems: list[str]) -> dict[str, Any]:
 
 def _print(section: str, facts: Any, indent: str = "") -> None:
     if not isinstance(facts, dict):
+        if section.endswith("bytes") and isinstance(facts, int):
+            section, facts = section.removesuffix("_bytes").replace("bytes", "size"), size(facts)
         line(f"{indent}{section}: {_plain(facts)}")
         return
     line(f"{indent}{section}:")
@@ -140,5 +141,8 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(_plain(item) for item in value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+        return ", ".join(
+            f"{key.removesuffix('_bytes')} {size(item) if key.endswith('_bytes') else _plain(item)}"
+            for key, item in value.items()
+        )
     return str(value) if value not in (None, "") else "–"

@@ -48,6 +48,13 @@ def number(value: float | None, digits: int = 2) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
+def size(value: int) -> str:
+    """``332 kB``, ``93 MB``, ``1.3 GB``."""
+    if value >= 1e9:
+        return f"{value / 1e9:,.1f} GB"
+    return f"{value / 1e6:,.0f} MB" if value >= 1e6 else f"{value / 1e3:,.0f} kB"
+
+
 def duration(seconds: float | None) -> str:
     """``0:03:12``."""
     if seconds is None:
