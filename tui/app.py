@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-# Textual reads these once, when it is first imported. Few frames keep a slow line answering; moving
-# by whole rows and without animation sends each pane once.
+# Textual reads these once, when it is first imported. A frame every 25 ms answers a key within 50; the
+# feed decides how often there is something new, so that more frames would bring nothing but bytes over
+# a slow line. Moving by whole rows and without animation sends each pane once.
 for _name, _value in {
-    "TEXTUAL_FPS": "12",
+    "TEXTUAL_FPS": "40",
     "TEXTUAL_SMOOTH_SCROLL": "0",
     "TEXTUAL_ANIMATIONS": "none",
 }.items():

@@ -177,7 +177,9 @@ def styles(theme: str) -> Mapping[str, Style]:
         "error": Style(color=palette.bad),
         # The terminal's own background cannot be tinted, so the ansi theme marks by attribute alone.
         "marked": Style(underline=True, bgcolor=None if ansi else palette.mark),
-        "cursor": Style(reverse=True) if ansi else Style(bgcolor=palette.mark, bold=True),
+        "cursor": Style(color="default", bgcolor="default", reverse=True)
+        if ansi
+        else Style(bgcolor=palette.mark, bold=True),
     }
     for slot, colour in enumerate(palette.tasks):
         out[f"task-{slot}"] = Style(color=colour)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -36,12 +37,11 @@ ACCEPTANCE = {"code": 0.72, "math": 0.58, "logic": 0.5, "chat": 0.42}
 def pieces_of(text: str) -> list[bytes]:
     """A text cut into tokens: words with the space before them, and characters cut inside their bytes."""
     out: list[bytes] = []
-    for start, word in enumerate(text.replace("\n", " \n ").split(" ")):
-        data = word.replace("\n", "\n").encode()
-        data = data if not start or word.startswith("\n") else b" " + data
+    for word in re.findall(r"\n+|[ ]*[^\s]+|[ ]+", text):
+        data = word.encode()
         half = len(data) // 2
-        out += [data] if len(data) < 7 else [data[:half], data[half:]]
-    return [piece for piece in out if piece]
+        out += [data] if len(data) < 9 else [data[:half], data[half:]]
+    return out
 
 
 @dataclass
@@ -65,22 +65,20 @@ def rounds(
     seed: int = 0,
     tree: str = "full:3x2",
     acceptance: float = 0.6,
-    tokens: int = 96,
     draft_probabilities: bool = True,
     prefix: int = 40,
 ) -> Iterator[RoundRecord]:
-    """The rounds that write `text` over and over until there are `tokens` tokens."""
+    """The rounds that write `text` over and over, without end."""
     generator = random.Random(seed)
     shape = parse_shape(tree)
     stream = [vocabulary[piece] for piece in pieces_of(text)]
     everything = sorted(set(stream))
     done = number = 0
-    while done < tokens:
+    while True:
         ahead = [stream[(done + i) % len(stream)] for i in range(shape.max_depth + 1)]
         length = 0
         while length < shape.max_depth and generator.random() < acceptance:
             length += 1
-        length = min(length, tokens - done - 1)
         number += 1
         nodes = list(_nodes(shape, ahead, length, everything, generator, draft_probabilities))
         yield RoundRecord(

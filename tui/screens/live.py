@@ -20,7 +20,7 @@ from tui.feed import Trouble
 from tui.screens.live_titles import head_row, notice_rows, prompt_columns, text_title, tree_title
 from tui.session_feed import Charts, Ended, Opened, RunState, SessionFeed, Stream, Tree
 from tui.textsafe import sanitize
-from tui.widgets.histogram import NOTES, TITLES, Histogram
+from tui.widgets.histogram import NOTES, TITLES, Chart, Histogram
 from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.legend import Legend
 from tui.widgets.prompt_head import PromptHead
@@ -50,6 +50,9 @@ HINTS: tuple[Hint, ...] = (
 
 WIDE, NARROW, LOW = 170, 100, 28
 """Columns from which three columns fit; columns and rows below which one pane is shown at a time."""
+
+CHARTS: dict[str, Chart] = {"lengths": "length", "depths": "depth"}
+"""Pane -> what it shows."""
 
 WAITING = "This prompt waits for its turn."
 
@@ -102,7 +105,8 @@ class LiveScreen(Screen[None]):
         self._zoomed = False
         self._chart = 0
         self._placeholder = False
-        self._tree_rows = 11
+        self._tree_rows = 12
+        self._tree_height = -1
         self._trouble = ""
 
     def compose(self) -> ComposeResult:
@@ -114,12 +118,15 @@ class LiveScreen(Screen[None]):
                     yield PromptHead(id="prompt")
                     yield TokenStream(id="stream")
                     yield Legend(id="legend")
-                yield TreeView(id="tree")
+                with Vertical(id="tree", classes="pane"):
+                    yield TreeView(id="tree-view")
             with Vertical(id="right"):
                 with Vertical(id="charts"):
-                    yield Histogram("length", id="lengths")
-                    yield Histogram("depth", id="depths")
-                yield Table(prompt_columns(self), lambda g: g.id, id="prompts")
+                    for name, chart in CHARTS.items():
+                        with Vertical(id=name, classes="pane"):
+                            yield Histogram(chart, id=f"{name}-view")
+                with Vertical(id="prompts", classes="pane"):
+                    yield Table(prompt_columns(self), lambda g: g.id, id="prompts-view")
         yield Line(id="notice")
         yield Status(id="status")
         yield KeyBar(HINTS, id="keys")
@@ -129,12 +136,14 @@ class LiveScreen(Screen[None]):
         self.stream = self.query_one(TokenStream)
         self.legend = self.query_one(Legend)
         self.tree_view = self.query_one(TreeView)
-        self.table: Table[GenerationRow] = self.query_one("#prompts", Table)
-        for chart, note in (("lengths", "length"), ("depths", "depth")):
-            self.query_one(f"#{chart}").border_title = TITLES[note]  # type: ignore[index]
-            self.query_one(f"#{chart}").border_subtitle = NOTES[note]  # type: ignore[index]
-        self.table.border_title = "prompts"
-        self.tree_view.border_title = "tree"
+        self.table: Table[GenerationRow] = self.query_one("#prompts-view", Table)
+        for name, chart in CHARTS.items():
+            self.query_one(f"#{name}").border_title = TITLES[chart]
+            self.query_one(f"#{name}").border_subtitle = NOTES[chart]
+        self.query_one("#prompts").border_title = "prompts"
+        self.tree_pane = self.query_one("#tree")
+        self.tree_pane.border_title = "tree"
+        self.tree_pane.border_subtitle = NOTE
         self.stream.focus()
         self._feed.start()
 
@@ -201,8 +210,6 @@ class LiveScreen(Screen[None]):
         self._placeholder = generation.status == "pending"
         self.stream.clear(WAITING if self._placeholder else "")
         self.tree_view.clear()
-        self.tree_view.border_title = "tree"
-        self.tree_view.border_subtitle = None
         prompts = self.state.prompts if self.state else {}
         self.query_one(PromptHead).show(prompts.get(generation.id, ""))
         if not self.table.has_focus:
@@ -233,10 +240,9 @@ class LiveScreen(Screen[None]):
 
     def _take_tree(self, item: Tree) -> None:
         self._last_round = item.last
-        self.tree_view.show(item.row, item.texts)
+        title = tree_title(item.row, item.last, pinned=self._round is not None)
+        self.tree_view.show(item.row, item.texts, title)
         self._fit_tree()
-        self.tree_view.border_title = tree_title(item.row, item.last, pinned=self._round is not None)
-        self.tree_view.border_subtitle = NOTE
 
     def _take_charts(self, item: Charts) -> None:
         tasks = tuple(self.state.summary.tasks) if self.state else tuple(item.figures)
@@ -289,8 +295,10 @@ class LiveScreen(Screen[None]):
         """Give the tree the rows that the largest so far has needed: it never shrinks, so nothing jumps."""
         self._tree_rows = max(self._tree_rows, len(self.tree_view.rows) + 2)
         most = self.query_one("#body").size.height * 2 // 5
-        rows = max(min(self._tree_rows, most), 6)
-        self.tree_view.styles.height = "1fr" if self._single else rows
+        rows = 0 if self._single else max(min(self._tree_rows, most), 6)
+        if rows != self._tree_height:  # assigning a height costs a layout even when it is the same
+            self._tree_height = rows
+            self.tree_pane.styles.height = rows or "1fr"
 
     def action_pane(self, pane: int) -> None:
         """Go to a pane; where all are in sight, its number blows it up and puts it back."""
@@ -298,8 +306,8 @@ class LiveScreen(Screen[None]):
             self._zoomed = not (self._zoomed and pane == self._pane)
         self._pane = pane
         self._arrange()
-        charts = "#depths" if self.has_class("-depths") else "#lengths"
-        self.query_one({1: "#stream", 2: "#tree", 3: charts, 4: "#prompts"}[pane]).focus()
+        charts = "#depths-view" if self.has_class("-depths") else "#lengths-view"
+        self.query_one({1: "#stream", 2: "#tree-view", 3: charts, 4: "#prompts-view"}[pane]).focus()
         self.call_after_refresh(self._draw_lines)
 
     def action_next_pane(self) -> None:

@@ -57,11 +57,11 @@ def text_title(shown: GenerationRow | None, state: RunState) -> Content:
     return Content(f"{sanitize_line(shown.task)} · prompt {place} · {shown.status}")
 
 
-def tree_title(row: RoundRow, last: int, *, pinned: bool) -> Content:
+def tree_title(row: RoundRow, last: int, *, pinned: bool) -> str:
     """``round 85 of 88 · 2 of 14 accepted``."""
     where = f"round {row.number} of {last}" + (" (held)" if pinned else "")
     took = f"{row.total_ms:.0f} ms"
-    return Content(f"{where} · {row.accepted_length} of {row.node_count} accepted · {took}")
+    return f"{where} · {row.accepted_length} of {row.node_count} accepted · {took}"
 
 
 def notice_rows(summary: SessionSummary | None, trouble: str, width: int) -> list[Row]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import Screen
 
@@ -73,18 +74,19 @@ class SessionsScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Header, list or what to do without one, notice, keys."""
         yield Line(id="head")
-        yield Table(_columns(), lambda row: row.id, id="list")
+        with Vertical(id="list"):
+            yield Table(_columns(), lambda row: row.id, id="list-view")
         yield Rows(id="empty")
         yield Line(id="notice")
         yield KeyBar(HINTS, id="keys")
 
     def on_mount(self) -> None:
         """Start reading."""
-        self.table: Table[SessionSummary] = self.query_one("#list", Table)
-        self.table.border_title = "sessions"
-        self.table.border_subtitle = "α match rate  τ tokens per round"
+        self.table: Table[SessionSummary] = self.query_one("#list-view", Table)
+        self.query_one("#list").border_title = "sessions"
+        self.query_one("#list").border_subtitle = "α match rate  τ tokens per round"
         self.query_one("#empty", Rows).set_rows(EMPTY)
-        place = sanitize_line(str(self.database))
+        place = sanitize_line(str(self.database).replace(str(Path.home()), "~", 1))
         self.query_one("#head", Line).set_rows([((" spectui  ", "accent"), (place, "muted"))])
         self.table.focus()
         self._feed.start()

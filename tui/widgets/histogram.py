@@ -26,7 +26,7 @@ class Histogram(Rows, can_focus=True):
     DEFAULT_CSS = "Histogram { scrollbar-gutter: stable; }"
 
     def __init__(self, chart: Chart, *, id: str | None = None) -> None:
-        super().__init__(id=id, classes="pane")
+        super().__init__(id=id)
         self.chart: Chart = chart
         self._figures: Mapping[str, TaskFigures] = {}
         self._intervals: Mapping[str, Interval] = {}

@@ -18,12 +18,12 @@ class PromptHead(Line):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._text = ""
+        self._prompt = ""
         self._whole = False
 
     def show(self, prompt: str) -> None:
         """Show this prompt, its beginning first."""
-        self._text = sanitize(prompt).strip()
+        self._prompt = sanitize(prompt).strip()
         self._whole = False
         self._draw()
 
@@ -45,7 +45,7 @@ class PromptHead(Line):
         if not width:
             return
         wrapped = Transcript(width)
-        wrapped.append("note", self._text, 0)
+        wrapped.append("note", self._prompt, 0)
         lines = ["".join(text for _, text, _ in wrapped.line(y)) for y in range(wrapped.line_count)]
         if not self._whole and len(lines) > LINES:
             more = " … v shows all"

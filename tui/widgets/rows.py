@@ -7,6 +7,7 @@ that reads as before is never sent to the terminal again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -26,6 +27,25 @@ Row = tuple[Cell, ...]
 def row_width(row: Row) -> int:
     """Terminal cells that a row takes."""
     return sum(cell_len(text) for text, _ in row)
+
+
+def set_scroll_size(view: ScrollView, size: Size) -> None:
+    """Tell a view how much there is to scroll, without the layout that assigning `virtual_size` costs.
+
+    A layout repaints the scrollbar of every view on the screen; only a scrollbar that comes or goes needs one.
+    """
+    if size == view.virtual_size:
+        return
+    inner = view.scrollable_content_region.size
+    comes = size.height > inner.height and not view.show_vertical_scrollbar
+    goes = size.height <= inner.height and view.show_vertical_scrollbar
+    if size.width != view.virtual_size.width or (view.styles.overflow_y == "auto" and (comes or goes)):
+        view.virtual_size = size
+        return
+    view.set_reactive(ScrollView.virtual_size, size)
+    if view.show_vertical_scrollbar:
+        view.vertical_scrollbar.window_virtual_size = size.height
+        view.vertical_scrollbar.window_size = inner.height
 
 
 class Rows(ScrollView):
@@ -62,13 +82,9 @@ class Rows(ScrollView):
     def set_rows(self, rows: Sequence[Row], width: int = 0) -> None:
         """Show these rows, repainting those that differ from what stood there."""
         old, self._rows = self._rows, tuple(rows)
-        size = Size(width, len(self._rows))
-        if size != self.virtual_size:
-            self.virtual_size = size
-            self.refresh()
-            return
+        set_scroll_size(self, Size(width, len(self._rows)))
         top = self.scroll_offset.y
-        for y, (before, after) in enumerate(zip(old, self._rows, strict=True)):
+        for y, (before, after) in enumerate(zip_longest(old, self._rows)):
             if before != after:
                 self.refresh(Region(0, y - top, self.size.width, 1))
 

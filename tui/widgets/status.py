@@ -47,6 +47,8 @@ class Status(Line):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._pace = Pace()
+        self._height = 2
+        self._drawn: tuple[object, ...] = ()
         self._rate: float | None = None
         self._summary: SessionSummary | None = None
         self._generations: Sequence[GenerationRow] = ()
@@ -64,7 +66,11 @@ class Status(Line):
         if not summary.live:
             self._rate = summary.tokens_per_second
         self._summary, self._generations, self._pending = summary, generations, pending
-        self._draw()
+        # Figures change with every round; the clock's tick is often enough for them.
+        urgent = (summary.status, summary.stage, summary.stage_done, summary.prompts_done, *pending)
+        if urgent != self._drawn:
+            self._drawn = urgent
+            self._draw()
 
     def on_resize(self) -> None:
         """Draw for the new width."""
@@ -79,7 +85,9 @@ class Status(Line):
             return
         rows = [self._progress_row(self._summary), *self._speed_rows(self._summary)]
         height = 3 if self.size.width < ONE_ROW and self.screen.size.height >= TALL else 2
-        self.styles.height = height
+        if height != self._height:  # assigning a height costs a layout even when it is the same
+            self._height = height
+            self.styles.height = height
         self.set_rows([*rows, ()][:height])
 
     def _progress_row(self, summary: SessionSummary) -> Row:

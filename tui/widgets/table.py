@@ -57,7 +57,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
     def __init__(
         self, columns: Sequence[Column[Item]], key: Callable[[Item], int], *, id: str | None = None
     ) -> None:
-        super().__init__(id=id, classes="pane")
+        super().__init__(id=id)
         self._columns = tuple(columns)
         self._key = key
         self._items: tuple[Item, ...] = ()

@@ -16,6 +16,7 @@ from textual.strip import Strip
 from tui.pieces import Piece
 from tui.theme import styles
 from tui.transcript import Transcript
+from tui.widgets.rows import set_scroll_size
 
 JUMP = 8
 """Rows the view moves at a time while following. Terminals are sent whole panes when one scrolls, so
@@ -217,7 +218,7 @@ class TokenStream(ScrollView, can_focus=True, inherit_bindings=False):
             # Down first, then shorter: what Textual clamps by itself would look like the reader's doing.
             if y < self.scroll_y:
                 self.scroll_to(y=y, animate=False)
-            self.virtual_size = Size(0, height + extra if extra else lines)
+            set_scroll_size(self, Size(0, height + extra if extra else lines))
             if y != self.scroll_y:
                 self.scroll_to(y=y, animate=False)
         finally:

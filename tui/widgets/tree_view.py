@@ -16,6 +16,9 @@ ROOT = -1
 BONUS = -2
 """Stands for the target's own token, which is no node of the tree."""
 
+BONUS_CELLS = 10
+"""Kept free on the right for a target's own token that follows the deepest node."""
+
 NOTE = "q draft  p target  ✓ target's choice"
 
 
@@ -25,13 +28,22 @@ class TreeView(Rows, can_focus=True):
     DEFAULT_CSS = "TreeView { overflow-x: auto; }"
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, classes="pane")
+        super().__init__(id=id)
         self._round: RoundRow | None = None
         self._texts: Mapping[int, str] = {}
+        self._title = ""
 
-    def show(self, row: RoundRow, texts: Mapping[int, str]) -> None:
-        """Draw the tree of this round; `texts` has every token of it, safe to draw and on one line."""
-        self._round, self._texts = row, texts
+    @property
+    def number(self) -> int:
+        """The round that is shown; 0 for none."""
+        return self._round.number if self._round else 0
+
+    def show(self, row: RoundRow, texts: Mapping[int, str], title: str) -> None:
+        """Draw the tree of this round; `texts` has every token of it, safe to draw and on one line.
+
+        The title is a row of its own, since a border's title cannot change without the pane being sent anew.
+        """
+        self._round, self._texts, self._title = row, texts, title
         self._draw()
 
     def clear(self) -> None:
@@ -46,6 +58,7 @@ class TreeView(Rows, can_focus=True):
     def _draw(self) -> None:
         if self._round is not None and self.size.width:
             rows, width = draw_tree(self._round, self._texts, self.size.width)
+            rows.insert(0, ((self._title, "text"),))
             self.set_rows(rows, width if width > self.size.width else 0)
 
 
@@ -66,12 +79,11 @@ class _Drawing:
         tip = self.tip.idx if self.tip else ROOT
         if row.bonus_token_id is not None:
             self.children.setdefault(tip, []).append(BONUS)
-        bonus_depth = (self.tip.depth if self.tip else 0) + (row.bonus_token_id is not None)
-        self.depth = max([n.depth for n in row.nodes] + [bonus_depth, 1])
+        self.depth = max((n.depth for n in row.nodes), default=1)
         self.has_q = any(n.draft_p is not None for n in row.nodes)
         longest = max((len(self.text_of(i)) for i in [*self.nodes, BONUS]), default=1)
         # Both probabilities where there is room, else the drafter's own, else the target's.
-        room = (width - 1) // self.depth
+        room = (width - 1 - BONUS_CELLS) // self.depth
         self.both = self.has_q and room >= self.fixed(both=True) + SHORTEST_TOKEN
         token = room - self.fixed(both=self.both)
         self.token_width = max(SHORTEST_TOKEN, min(token, LONGEST_TOKEN, longest))
@@ -88,8 +100,11 @@ class _Drawing:
 
     def rows(self) -> tuple[list[Row], int]:
         column = self.token_width + self.fixed(both=self.both)
-        self.visit(ROOT, [("●", "muted")], [(" ", "faint")])
-        return self.out, 1 + column * self.depth
+        self.visit(ROOT, [("●", "muted")], [(" ", "muted")])
+        return self.out, 1 + column * self.depth + (BONUS_CELLS if self.tip_is_deepest() else 0)
+
+    def tip_is_deepest(self) -> bool:
+        return self.tip is not None and self.tip.depth == self.depth
 
     def visit(self, index: int, line: list[Cell], rest: list[Cell]) -> None:
         """Draw the children of a node: the first on the node's own `line`, others behind `rest`."""
@@ -100,16 +115,15 @@ class _Drawing:
             first, last = position == 0, position == len(children) - 1
             on_path = child == BONUS or self.nodes[child].accepted
             joint = ("──" if last else "┬─") if first else ("└─" if last else "├─")
-            lead: Cell = (joint + " ", "accent" if on_path else "faint")
+            lead: Cell = (joint + " ", "accent" if on_path else "muted")
             pad = " " * (self.token_width + self.fixed(both=self.both) - 3)
-            below: list[Cell] = [*rest, ("   " if last else "│  ", "faint"), (pad, "faint")]
+            below: list[Cell] = [*rest, ("   " if last else "│  ", "muted"), (pad, "muted")]
             self.visit(child, [*(line if first else rest), lead, *self.cells(child)], below)
 
     def cells(self, index: int) -> list[Cell]:
-        token = fit(self.text_of(index), self.token_width)
         if index == BONUS:
-            label = "target's own"
-            return [("→ ", "target"), (token, "target"), (" " + label, "muted")]
+            return [("→ ", "target"), (self.text_of(index), "target"), ("  target's own", "muted")]
+        token = fit(self.text_of(index), self.token_width)
         node = self.nodes[index]
         role = "accepted-path" if node.accepted else "text"
         quiet = "text" if node.accepted else "muted"
@@ -117,7 +131,7 @@ class _Drawing:
             (f"{node.rank} " if node.rank < 10 else f"{node.rank}", quiet),
             (token, role),
             (self.probabilities(node), quiet),
-            (" ✓" if node.match else "  ", "good" if node.match else "faint"),
+            (" ✓", "good") if node.match else ("  ", "muted"),
         ]
 
     def probabilities(self, node: NodeRow) -> str:

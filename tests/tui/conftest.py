@@ -1,0 +1,112 @@
+"""Databases and apps for the dashboard's tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.tui.replay import Recording
+from tui import progress
+from tui.app import SpectuiApp
+from tui.screens.live import LiveScreen
+
+NOW = datetime(2026, 3, 1, 10, 3, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A path for a database; nothing is there yet."""
+    return tmp_path / "spectui.db"
+
+
+@pytest.fixture(autouse=True)
+def fixed_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It is always the same minute, in UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setattr(progress, "now", lambda: NOW)
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def at_fixed_times(recording: Recording) -> None:
+    """Give a session times that do not depend on when the test runs."""
+    with recording.db:
+        recording.db.execute(
+            "UPDATE session SET created_at = '2026-03-01T10:00:00+00:00', started_at = '2026-03-01T10:00:00+00:00',"
+            " ended_at = CASE WHEN ended_at IS NULL THEN NULL ELSE '2026-03-01T10:02:30+00:00' END WHERE id = ?",
+            (recording.id,),
+        )
+
+
+@pytest.fixture
+def finished(database: Path) -> Recording:
+    """A session that is over: eight prompts, one of them failed."""
+    recording = Recording(database)
+    recording.begin()
+    for index in range(8):
+        if index == 5:
+            recording.fail_prompt("the prompt is 9000 tokens long; the model reads 8192")
+        else:
+            recording.prompt(tokens=60)
+    recording.end()
+    at_fixed_times(recording)
+    return recording
+
+
+@pytest.fixture
+def running(database: Path) -> Recording:
+    """A session in the middle of its third prompt; the test decodes on."""
+    recording = Recording(database)
+    recording.begin()
+    recording.prompt(tokens=60)
+    recording.prompt(tokens=60)
+    recording.prompt(tokens=200, finish=None)
+    at_fixed_times(recording)
+    return recording
+
+
+def app_for(database: Path, session: int | None = None, theme: str = "dark") -> SpectuiApp:
+    """The dashboard in a fixed theme, whatever the terminal of the test run is."""
+    app = SpectuiApp(database, session)
+    app.theme = theme
+    return app
+
+
+async def wait_for(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Let the app go on until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the dashboard did not get there in time"
+        await pilot.pause(0.02)
+    await pilot.pause()
+
+
+def live_screen(pilot: Pilot[None]) -> LiveScreen:
+    """The live screen that is on top."""
+    screen = pilot.app.screen
+    assert isinstance(screen, LiveScreen)
+    return screen
+
+
+def shown(screen: LiveScreen, position: int) -> bool:
+    """Whether the prompt at `position` is on the screen, with its text."""
+    return (
+        screen.shown is not None
+        and screen.shown.position == position
+        and screen.stream.transcript.length > 0
+        and bool(screen.tree_view.number) == bool(screen.shown.round_count)
+    )
+
+
+def text_of(screen: LiveScreen) -> str:
+    """Everything in the text pane, wrapped as it is."""
+    transcript = screen.stream.transcript
+    lines = ("".join(text for _, text, _ in transcript.line(y)) for y in range(transcript.line_count))
+    return "\n".join(lines)

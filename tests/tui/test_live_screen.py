@@ -1,0 +1,345 @@
+"""The live screen: its keys, what it follows, and sessions of every kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from store.reader import Reader
+from tests.tui.conftest import app_for, live_screen, shown, text_of, wait_for
+from tests.tui.replay import Recording
+from tui.screens.leave import LeaveScreen
+from tui.screens.sessions import SessionsScreen
+from tui.widgets.histogram import Histogram
+from tui.widgets.prompt_head import PromptHead
+from tui.widgets.rows import Line
+from tui.widgets.status import Status
+
+
+def commands(recording: Recording) -> list[str]:
+    return [row[0] for row in recording.db.execute("SELECT kind FROM command ORDER BY id")]
+
+
+async def test_follows_the_run_from_prompt_to_prompt(database: Path, running: Recording) -> None:
+    async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 2))
+        assert screen.shown is not None
+        running.writer.finish_generation(screen.shown.id, "finished")
+        running.prompt(tokens=30, finish=None)
+        await wait_for(pilot, lambda: shown(screen, 3))
+        assert "plan for a" in text_of(screen).replace("\n", " ")
+        assert screen.query_one(PromptHead).text.startswith("Any ideas")
+
+
+async def test_scrolling_up_stops_following_and_counts_what_is_new(
+    database: Path, running: Recording
+) -> None:
+    async with app_for(database, running.id).run_test(size=(100, 30)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 2) and screen.stream.max_scroll_y > 0)
+        await pilot.press("up")
+        await wait_for(pilot, lambda: not screen.follow)
+        here = screen.stream.scroll_y
+        generation = screen.shown
+        assert generation is not None
+        running.writer.finish_generation(generation.id, "finished")
+        running.prompt(tokens=30, finish=None)
+        await wait_for(pilot, lambda: screen.state and screen.state.generations[3].status == "running")
+        assert screen.shown is not None
+        assert screen.shown.id == generation.id
+        assert screen.stream.scroll_y == here
+        await pilot.press("p")
+        await wait_for(pilot, lambda: shown(screen, 3))
+        assert screen.follow
+
+
+async def test_says_how_much_is_new_below(database: Path) -> None:
+    recording = Recording(database)
+    recording.begin()
+    generation = recording.queue[0]
+    recording.prompt(tokens=150, finish=None)
+    async with app_for(database, recording.id).run_test(size=(100, 30)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 0) and screen.stream.max_scroll_y > 0)
+        await pilot.press("g")
+        await wait_for(pilot, lambda: screen.stream.scroll_y == 0)
+        tokens = recording.go_on(generation.id, tokens=40)
+        await wait_for(pilot, lambda: screen.stream.new_below == tokens)
+        assert f"{tokens} new below" in screen.legend.text
+        await pilot.press("G")
+        await wait_for(pilot, lambda: screen.follow)
+        assert "new below" not in screen.legend.text
+        assert screen.stream.scroll_y == screen.stream.max_scroll_y
+
+
+async def test_walks_through_the_prompts(database: Path, finished: Recording) -> None:
+    async with app_for(database, finished.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 7))
+        await pilot.press("left_square_bracket")
+        await wait_for(pilot, lambda: shown(screen, 6))
+        await pilot.press("left_square_bracket")
+        await wait_for(
+            pilot, lambda: screen.shown and screen.shown.position == 5 and "failed" in text_of(screen)
+        )
+        assert "9000 tokens long" in text_of(screen).replace("\n", " ")
+        await pilot.press("right_square_bracket", "right_square_bracket", "right_square_bracket")
+        await wait_for(pilot, lambda: shown(screen, 7))
+
+
+async def test_a_pending_prompt_says_so_and_fills_when_its_turn_comes(
+    database: Path, running: Recording
+) -> None:
+    async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 2))
+        await pilot.press("right_square_bracket")
+        await wait_for(pilot, lambda: "waits for its turn" in text_of(screen))
+        running.writer.finish_generation(running.queue[0].id - 1, "finished")
+        running.prompt(tokens=30, finish=None)
+        await wait_for(pilot, lambda: "plan for a" in text_of(screen).replace("\n", " "))
+        assert "waits for its turn" not in text_of(screen)
+
+
+async def test_steps_through_rounds_while_the_run_goes_on(database: Path, running: Recording) -> None:
+    async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 2))
+        last = int(screen.tree_view.text.split()[1])
+        await pilot.press("left", "left")
+        await wait_for(pilot, lambda: screen.tree_view.text.startswith(f"round {last - 2} of {last} (held)"))
+        assert not screen.follow
+        generation = screen.shown
+        assert generation is not None
+        running.go_on(generation.id, tokens=20)
+        await wait_for(pilot, lambda: f"round {last - 2} of {last} " not in screen.tree_view.text)
+        assert screen.tree_view.text.startswith(f"round {last - 2} of ")
+        await pilot.press("p")
+        await wait_for(pilot, lambda: "(held)" not in screen.tree_view.text)
+
+
+async def test_x_hides_and_shows_rejected_spans(database: Path, finished: Recording) -> None:
+    async with app_for(database, finished.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 7))
+
+        def kinds() -> set[str]:
+            return {kind for y in range(500) for kind, _, _ in screen.stream.transcript.line(y)}
+
+        assert "rejected" in kinds()
+        await pilot.press("x")
+        assert "rejected" not in kinds()
+        assert "hidden" in screen.legend.text
+        await pilot.press("x")
+        assert "rejected" in kinds()
+
+
+async def test_h_switches_the_chart(database: Path, finished: Recording) -> None:
+    async with app_for(database, finished.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: "code" in screen.query_one("#lengths-view", Histogram).text)
+        assert screen.query_one("#lengths").display
+        assert not screen.query_one("#depths").display
+        await pilot.press("h")
+        await wait_for(pilot, lambda: "S " in screen.query_one("#depths-view", Histogram).text)
+        assert not screen.query_one("#lengths").display
+        await pilot.press("h")
+        assert screen.query_one("#lengths").display
+
+
+async def test_charts_say_what_the_store_says(database: Path, finished: Recording) -> None:
+    with Reader(database) as reader:
+        figures = reader.figures(finished.id)
+    async with app_for(database, finished.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        chart = screen.query_one("#lengths-view", Histogram)
+        await wait_for(pilot, lambda: "code" in chart.text)
+        for task, figure in figures.items():
+            heading = next(line for line in chart.text.splitlines() if line.startswith(task))
+            assert f"{figure.rounds}" in heading
+            assert f"{figure.mean_accepted_length:.2f}" in heading
+            assert f"{figure.match_rate:.2f}".removeprefix("0") in heading
+
+
+async def test_numbers_choose_panes_when_small_and_blow_them_up_when_not(
+    database: Path, finished: Recording
+) -> None:
+    async with app_for(database, finished.id).run_test(size=(80, 24)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 7))
+        for key, pane in (("2", "tree"), ("3", "charts"), ("4", "prompts"), ("1", "text")):
+            await pilot.press(key)
+            visible = [
+                p for p in ("text", "tree", "charts", "prompts") if screen.query_one(f"#{p}").size.width
+            ]
+            assert visible == [pane]
+        await pilot.resize_terminal(120, 40)
+        await wait_for(pilot, lambda: screen.query_one("#tree").size.width > 0)
+        await pilot.press("2")
+        assert screen.query_one("#text").size.width == 0
+        await pilot.press("escape")
+        assert screen.query_one("#text").size.width > 0
+
+
+async def test_space_pauses_and_resumes_by_commands(database: Path, running: Recording) -> None:
+    async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        status = screen.query_one(Status)
+        await wait_for(pilot, lambda: "running" in status.text)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: "pausing…" in status.text)
+        assert commands(running) == ["pause"]
+        assert running.writer.take_commands() == ["pause"]
+        running.writer.set_status("paused")
+        await wait_for(pilot, lambda: "paused" in status.text and "pausing" not in status.text)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: "resuming…" in status.text)
+        await pilot.press("s")
+        await wait_for(pilot, lambda: "skipping…" in status.text)
+        assert commands(running) == ["pause", "resume", "skip"]
+
+
+async def test_a_finished_session_takes_no_commands(database: Path, finished: Recording) -> None:
+    async with app_for(database, finished.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 7))
+        await pilot.press("space", "s")
+        await pilot.pause()
+        assert commands(finished) == []
+        assert "following" not in screen.legend.text
+        assert "cpu" not in screen.query_one(Status).text
+
+
+async def test_a_failed_run_shows_its_error(database: Path) -> None:
+    recording = Recording(database)
+    recording.begin()
+    recording.end("failed", error="the model needs 31 GB, 8 GB are free; choose a smaller --target")
+    async with app_for(database, recording.id).run_test(size=(80, 24)) as pilot:
+        notice = live_screen(pilot).query_one("#notice", Line)
+        await wait_for(pilot, lambda: "31 GB" in notice.text)
+        assert notice.size.height > 0
+
+
+async def test_a_worker_that_died_is_noticed_without_a_write(database: Path, running: Recording) -> None:
+    async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 2))
+        with running.db:
+            running.db.execute("UPDATE session SET pid_created = 1.0")
+        await wait_for(pilot, lambda: "interrupted" in screen.query_one(Status).text)
+        assert "worker is gone" in screen.query_one("#notice", Line).text
+
+
+async def test_a_session_without_rounds(database: Path) -> None:
+    recording = Recording(database)
+    async with app_for(database, recording.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: "waits for its turn" in text_of(screen))
+        assert "starting" in screen.query_one(Status).text
+        await pilot.press("left", "right", "x", "h", "g", "G", "p", "p")
+        recording.writer.claim()
+        recording.writer.set_stage("loading the target", 61e6, 93e6, "bytes")
+        await wait_for(pilot, lambda: "61 MB of 93 MB" in screen.query_one(Status).text)
+
+
+async def test_tasks_of_users_get_their_place(database: Path) -> None:
+    recording = Recording(database, tasks=("rag", "code", "translation"), prompts=3)
+    recording.begin()
+    for _ in range(3):
+        recording.prompt(tokens=20)
+    recording.end()
+    async with app_for(database, recording.id).run_test(size=(120, 40)) as pilot:
+        chart = live_screen(pilot).query_one("#lengths-view", Histogram)
+        await wait_for(pilot, lambda: "rag" in chart.text)
+        assert [line.split()[0] for line in chart.text.splitlines() if " n " in line] == [
+            "rag",
+            "code",
+            "translation",
+        ]
+
+
+async def test_a_run_that_is_taken_up_again_shows_the_new_text_alone(
+    database: Path, running: Recording
+) -> None:
+    async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 2))
+        await pilot.press("p")
+        running.writer.claim()  # what a new worker does first: unfinished prompts begin anew
+        running.queue = running.writer.pending_generations()
+        await wait_for(pilot, lambda: "waits for its turn" in text_of(screen) and not screen.tree_view.number)
+        running.writer.set_status("running")
+        running.prompt(tokens=9, finish=None)
+        await wait_for(pilot, lambda: shown(screen, 2) and screen.tree_view.number)
+        assert screen.tree_view.number < 9
+        assert "waits" not in text_of(screen)
+
+
+@pytest.mark.parametrize("size", [(40, 10), (20, 5), (10, 3)])
+async def test_tiny_terminals_do_not_crash(database: Path, running: Recording, size: tuple[int, int]) -> None:
+    async with app_for(database, running.id).run_test(size=size) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: screen.state is not None)
+        await pilot.press("1", "2", "3", "4", "h", "x", "left", "question_mark", "escape", "q", "escape")
+        await pilot.resize_terminal(200, 60)
+        await wait_for(pilot, lambda: shown(screen, 2))
+
+
+async def test_leaving_a_run_asks_once(database: Path, running: Recording) -> None:
+    app = app_for(database, running.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: screen.state is not None)
+        await pilot.press("q")
+        await wait_for(pilot, lambda: isinstance(app.screen, LeaveScreen))
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: app.screen is screen)
+        await pilot.press("q", "s")
+        await wait_for(pilot, lambda: app._exit)
+    assert commands(running) == ["stop"]
+
+
+async def test_leaving_keeps_the_run_unless_told_otherwise(database: Path, running: Recording) -> None:
+    app = app_for(database, running.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await wait_for(pilot, lambda: live_screen(pilot).state is not None)
+        await pilot.press("q", "enter")
+        await wait_for(pilot, lambda: app._exit)
+    assert commands(running) == []
+
+
+async def test_leaving_a_finished_session_asks_nothing(database: Path, finished: Recording) -> None:
+    app = app_for(database, finished.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await wait_for(pilot, lambda: live_screen(pilot).state is not None)
+        await pilot.press("q")
+        await wait_for(pilot, lambda: app._exit)
+
+
+async def test_escape_goes_to_the_list(database: Path, finished: Recording) -> None:
+    app = app_for(database, finished.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await wait_for(pilot, lambda: live_screen(pilot).state is not None)
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: isinstance(app.screen, SessionsScreen))
+
+
+async def test_the_mouse_scrolls_and_presses(database: Path, running: Recording) -> None:
+    async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 2) and screen.stream.max_scroll_y > 0)
+        screen.stream.action_scroll_by(-3)
+        await wait_for(pilot, lambda: not screen.follow)
+        await pilot.click("#keys", offset=(3, 0))
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, LeaveScreen))
+
+
+async def test_a_database_that_goes_away_is_said_in_words(database: Path, running: Recording) -> None:
+    async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 2))
+        with running.db:
+            running.db.execute("DELETE FROM session")
+        await wait_for(pilot, lambda: "trying again" in screen.query_one("#notice", Line).text)

@@ -1,0 +1,116 @@
+"""The form for a new run: every field checked by what will use it, and a real session at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input
+
+from decoding.config import RunConfig
+from decoding.errors import UsageError
+from prompts import Prompt, PromptError
+from store.database import connect
+from tests.tui.conftest import app_for, wait_for
+from tests.tui.replay import Recording
+from tui.app import SpectuiApp
+from tui.screens import new_run
+from tui.screens.live import LiveScreen
+from tui.screens.new_run import FIELDS, NewRunScreen, read_config, read_prompts
+from tui.widgets.rows import Line
+
+DEFAULTS = {field.name: field.value for field in FIELDS}
+
+
+def test_the_form_as_it_opens_is_a_run() -> None:
+    assert read_config(DEFAULTS) == RunConfig(max_new_tokens=96)
+    assert [p.task for p in read_prompts(DEFAULTS)] == ["code", "math", "logic", "chat"] * 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("max_new_tokens", "many", "--max-new-tokens is 'many'; it must be a whole number"),
+        ("max_new_tokens", "0", "--max-new-tokens is 0"),
+        ("temperature", "11", "--temperature is 11"),
+        ("top_p", "0", "--top-p is 0"),
+        ("tree", "full:99x99", "depth must be between"),
+        ("device", "tpu", "--device is 'tpu'"),
+        ("target", "", "--target is empty"),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_flag(field: str, value: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words.split(";")[0].replace("(", r"\(")):
+        read_config(DEFAULTS | {field: value})
+
+
+def test_prompts_come_from_a_file_or_the_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"task": "rag", "prompt": "What does the page say?"}\n')
+    assert [p.task for p in read_prompts(DEFAULTS | {"prompts": str(path)})] == ["rag"]
+    assert len(read_prompts(DEFAULTS | {"tasks": "math", "per_task": "2"})) == 2
+    with pytest.raises(PromptError, match="no bundled task 'poetry'"):
+        read_prompts(DEFAULTS | {"tasks": "poetry"})
+    with pytest.raises(UsageError, match="per-task"):
+        read_prompts(DEFAULTS | {"per_task": "none"})
+
+
+def form(app: SpectuiApp) -> NewRunScreen:
+    screen = app.screen
+    assert isinstance(screen, NewRunScreen)
+    return screen
+
+
+async def test_a_mistake_is_shown_and_its_field_focused(database: Path) -> None:
+    connect(database).close()
+    app = app_for(database)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        screen = form(app)
+        screen.query_one("#temperature", Input).value = "[red]hot[/red]"
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: "[red]hot[/red]" in screen.query_one("#problem", Line).text)
+        assert app.focused is screen.query_one("#temperature")
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: not isinstance(app.screen, NewRunScreen))
+
+
+async def test_starting_opens_the_session(
+    database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker itself is started by the tests of the command line; here, what the form hands over."""
+    handed: list[tuple[RunConfig, list[Prompt], str | None]] = []
+
+    def start(path: Path, config: RunConfig, prompts: list[Prompt], name: str | None) -> Any:
+        assert path == database
+        handed.append((config, prompts, name))
+        return finished.id
+
+    monkeypatch.setattr(new_run, "start_run", start)
+    app = app_for(database)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        form(app).query_one("#per_task", Input).value = "1"
+        form(app).query_one("#name", Input).value = "first"
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen))
+    assert [(c, len(p), n) for c, p, n in handed] == [(RunConfig(max_new_tokens=96), 4, "first")]
+
+
+async def test_a_worker_that_cannot_start_is_said_in_words(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: object) -> int:
+        raise UsageError("the target folder /nowhere is no model folder")
+
+    connect(database).close()
+    monkeypatch.setattr(new_run, "start_run", start)
+    app = app_for(database)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: "/nowhere" in form(app).query_one("#problem", Line).text)

@@ -1,0 +1,101 @@
+"""How it looks, on fixed data at three sizes. `pytest --snapshot-update` after looking at what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.tui.conftest import app_for, at_fixed_times, live_screen, shown, wait_for
+from tests.tui.replay import Recording
+from tui.screens.sessions import SessionsScreen
+from tui.widgets.histogram import Histogram
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+Compare = Callable[..., bool]
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A path that reads the same in every run: the list of sessions shows it."""
+    monkeypatch.chdir(tmp_path)
+    return Path("spectui.db")
+
+
+def size_name(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def prepared(position: int, *keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
+    async def run_before(pilot: Pilot[Any]) -> None:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, position) and screen.state)
+        await wait_for(pilot, lambda: screen.query(Histogram).first()._figures)
+        await pilot.press(*keys)
+        await wait_for(pilot, lambda: not pilot.app._animator.is_being_animated(screen, "scroll_y"))
+
+    return run_before
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_live(snap_compare: Compare, database: Path, running: Recording, size: tuple[int, int]) -> None:
+    app = app_for(database, running.id)
+    assert snap_compare(app, terminal_size=size, run_before=prepared(2))
+
+
+@pytest.mark.parametrize("theme", ["light", "colour-blind-safe", "ansi"])
+def test_live_in_other_themes(snap_compare: Compare, database: Path, running: Recording, theme: str) -> None:
+    app = app_for(database, running.id, theme)
+    assert snap_compare(app, terminal_size=(120, 40), run_before=prepared(2))
+
+
+@pytest.mark.parametrize("pane", ["2", "3", "4"])
+def test_panes_of_a_small_terminal(
+    snap_compare: Compare, database: Path, running: Recording, pane: str
+) -> None:
+    app = app_for(database, running.id)
+    assert snap_compare(app, terminal_size=(80, 24), run_before=prepared(2, pane))
+
+
+def test_finished_with_the_depth_chart(snap_compare: Compare, database: Path, finished: Recording) -> None:
+    app = app_for(database, finished.id)
+    assert snap_compare(app, terminal_size=(120, 40), run_before=prepared(7, "h"))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_sessions(snap_compare: Compare, database: Path, finished: Recording, size: tuple[int, int]) -> None:
+    for name, status, error in (
+        ("brave-otter", "stopped", None),
+        ("old-maple", "failed", "the model needs 31 GB, 8 GB are free"),
+        ("tall-wren", None, None),
+    ):
+        other = Recording(database, name=name, tasks=("code", "rag"), prompts=4)
+        other.begin()
+        other.prompt(tokens=30)
+        if status:
+            other.end(status, error=error)
+        at_fixed_times(other)
+
+    async def run_before(pilot: Pilot[Any]) -> None:
+        screen = pilot.app.screen
+        assert isinstance(screen, SessionsScreen)
+        await wait_for(pilot, lambda: "quiet-heron" in screen.table.text)
+
+    assert snap_compare(app_for(database), terminal_size=size, run_before=run_before)
+
+
+@pytest.mark.parametrize("keys", [("question_mark",), ("q",)], ids=["help", "leave"])
+def test_dialogues(snap_compare: Compare, database: Path, running: Recording, keys: tuple[str, ...]) -> None:
+    app = app_for(database, running.id)
+    assert snap_compare(app, terminal_size=(80, 24), run_before=prepared(2, *keys))
+
+
+def test_new_run(snap_compare: Compare, database: Path, finished: Recording) -> None:
+    async def run_before(pilot: Pilot[Any]) -> None:
+        await pilot.press("r")
+        await wait_for(pilot, lambda: type(pilot.app.screen).__name__ == "NewRunScreen")
+
+    assert snap_compare(app_for(database), terminal_size=(80, 24), run_before=run_before)
