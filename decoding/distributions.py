@@ -28,11 +28,19 @@ def distribution(logits: torch.Tensor, temperature: float, top_p: float) -> torc
     return normalised
 
 
-def entropy(p: torch.Tensor) -> torch.Tensor:
-    """Entropy in nats of each row of `p` ``[n, V]``; zero probabilities contribute nothing."""
-    # A dot product with the logarithm is ten times faster on a CPU than torch.special.entr.
-    nats: torch.Tensor = -torch.linalg.vecdot(p, p.clamp_min(torch.finfo(p.dtype).tiny).log())
-    return nats
+def entropy(p: torch.Tensor, logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Entropy in nats ``[n]`` of ``p = distribution(logits, temperature, ...)``, both ``[n, V]``.
+
+    Within the nucleus log p = logits / T - log Z, so H = log Z - sum(p * logits) / T, and log Z comes
+    from the most likely token: one dot product instead of a logarithm of the vocabulary.
+    """
+    scale = temperature or 1.0
+    log_z = logits.amax(-1) / scale - p.amax(-1).log()
+    nats: torch.Tensor = log_z - torch.linalg.vecdot(p, logits) / scale
+    if not bool(nats.isfinite().all()):
+        # Logits of minus infinity (masked tokens): 0 * inf; only then the logarithm is worth it.
+        nats = torch.special.entr(p).sum(-1)
+    return nats.clamp_min(0.0)
 
 
 def top_tokens(logits: torch.Tensor, k: int) -> torch.Tensor:

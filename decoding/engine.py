@@ -130,9 +130,13 @@ class SpeculativeDecoder:
         verified = time.perf_counter()
 
         rows = np.unique(tree.parent) + 1 if self.config.greedy else np.arange(tree.size + 1)
-        p = distribution(logits[torch.from_numpy(rows)], self.config.temperature, self.config.top_p)
+        of_rows = logits[torch.from_numpy(rows)]
+        p = distribution(of_rows, self.config.temperature, self.config.top_p)
+        nats = entropy(p, of_rows, self.config.temperature).cpu().numpy().astype(np.float64)
         argmax = logits.argmax(-1).cpu().numpy()
-        verdict = accept_greedy(tree, argmax) if self.config.greedy else accept_sampling(tree, p.cpu().numpy(), rng)
+        verdict = (
+            accept_greedy(tree, argmax) if self.config.greedy else accept_sampling(tree, p.cpu().numpy(), rng)
+        )
         path, bonus, cut, finish = self._commit(tree, verdict, produced)
         self.drafter.observe(root, tree, logits, path, bonus)
 
@@ -147,7 +151,7 @@ class SpeculativeDecoder:
             cut=cut,
             finish=finish,
             target_p=target_p.cpu().numpy().astype(np.float64),
-            target_entropy=entropy(p).cpu().numpy().astype(np.float64)[row_of_parent],
+            target_entropy=nats[row_of_parent],
             match=tree.token == argmax[tree.parent + 1],
             draft_ms=1e3 * (drafted - start),
             verify_ms=1e3 * (verified - drafted),

@@ -91,7 +91,8 @@ class LMDrafter:
             q = distribution(logits[:, : self._vocab], self._temperature, self._top_p)
             if self._temperature > 0.0:
                 rows += zip((parents + 1).tolist(), q, strict=True)
-            self._fill(shape, level, parents, q, token, logprob, parent_entropy)
+            nats = entropy(q, logits[:, : self._vocab], self._temperature)
+            self._fill(shape, level, parents, q, nats, token, logprob, parent_entropy)
             inner = np.asarray(
                 [i for i in level if token[i] >= 0 and (shape.parent == i).any()], dtype=np.int64
             )
@@ -102,7 +103,13 @@ class LMDrafter:
         return self._tree(shape, token, logprob, parent_entropy, rows)
 
     def _fill(
-        self, shape: TreeShape, level: IntArray, parents: IntArray, q: torch.Tensor, *out: np.ndarray
+        self,
+        shape: TreeShape,
+        level: IntArray,
+        parents: IntArray,
+        q: torch.Tensor,
+        nats: torch.Tensor,
+        *out: np.ndarray,
     ) -> None:  # out: token, logprob, parent entropy
         token, logprob, parent_entropy = out
         width = int(shape.rank[level].max()) + 1
@@ -113,7 +120,7 @@ class LMDrafter:
         else:
             chosen = q.topk(width, dim=-1).indices
         picked = q.gather(1, chosen).cpu().numpy().astype(np.float64)
-        ids, ent = chosen.cpu().numpy(), entropy(q).cpu().numpy()
+        ids, ent = chosen.cpu().numpy(), nats.cpu().numpy()
         row_of = {int(p): r for r, p in enumerate(parents)}
         for i in level.tolist():
             row = row_of.get(int(shape.parent[i]))

@@ -59,17 +59,17 @@ class RecyclingDrafter:
 
         Where a token stands on the tree twice, the accepted occurrence, then the shallower one, wins.
         """
-        tokens = np.concatenate([[root], tree.token])
-        order = np.concatenate([np.arange(tree.size, 0, -1), [0], [i + 1 for i in path]]).astype(np.int64)
-        self._learn(tokens[order], logits[torch.from_numpy(order)])
+        order = np.asarray([*range(tree.size, 0, -1), 0, *(i + 1 for i in path)])
+        self._learn(np.concatenate([[root], tree.token]), logits, order)
 
     def seconds_in_models(self) -> float:
         """No model, no time."""
         return 0.0
 
-    def _learn(self, tokens: IntArray, logits: torch.Tensor) -> None:
-        """Later rows win over earlier ones for the same token."""
+    def _learn(self, tokens: IntArray, logits: torch.Tensor, order: IntArray | None = None) -> None:
+        """Rows of `logits` belong to `tokens`; later ones (of `order`) win where a token stands twice."""
         best = top_tokens(logits, self._width).cpu().numpy()
-        self._successors[tokens] = best
+        order = np.arange(len(tokens)) if order is None else order
+        self._successors[tokens[order]] = best[order]
         self._known[tokens] = True
         np.add.at(self._predicted, best[:, 0], 1)

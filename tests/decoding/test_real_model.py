@@ -22,7 +22,11 @@ pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 TOKENS = 14
 """Per prompt here; `tests/bench/equality.py` does the same at any length."""
 
-SHAPES = {"recycling": ["recycling:8", "chain:4", "full:2x3"], "cut-down": ["full:3x2", "chain:3"], "itself": ["full:3x2"]}
+SHAPES = {
+    "recycling": ["recycling:8", "chain:4", "full:2x3"],
+    "cut-down": ["full:3x2", "chain:3"],
+    "itself": ["full:3x2"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +59,19 @@ def half_draft(reference: Any, models: LoadedModels, tmp_path_factory: pytest.Te
 
 @pytest.mark.parametrize("drafter", ["recycling", "cut-down", "itself"])
 def test_greedy_output_is_that_of_generate_on_the_bundled_prompts(
-    drafter: str, reference: Any, models: LoadedModels, half_draft: Any, expected: dict[str, tuple[list[int], list[int]]]
+    drafter: str,
+    reference: Any,
+    models: LoadedModels,
+    half_draft: Any,
+    expected: dict[str, tuple[list[int], list[int]]],
 ) -> None:
     """Each prompt with one of the shapes in turn; the slow draft, the target itself, on every sixth prompt."""
     draft = {"recycling": None, "cut-down": half_draft, "itself": models.target}[drafter]
     pair = LoadedModels(models.target, draft, models.tokenizer)
     decoders = [
         SpeculativeDecoder(
-            RunConfig(draft="recycling" if draft is None else drafter, tree=tree, max_new_tokens=TOKENS), models=pair
+            RunConfig(draft="recycling" if draft is None else drafter, tree=tree, max_new_tokens=TOKENS),
+            models=pair,
         )
         for tree in SHAPES[drafter]
     ]

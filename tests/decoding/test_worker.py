@@ -24,7 +24,12 @@ from store.sessions import create_session, send_command
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 from tests.waiting import until
 
-TEXTS = [("code", "Write a function."), ("logic", "Tom is a cat."), ("math", "9:40 plus 2 hours"), ("rag", "日本語")]
+TEXTS = [
+    ("code", "Write a function."),
+    ("logic", "Tom is a cat."),
+    ("math", "9:40 plus 2 hours"),
+    ("rag", "日本語"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +114,9 @@ def test_a_run_from_start_to_end_is_recorded_whole(start: Start, model: Path) ->
         assert ids == greedy_reference(reference, list(prompt), 20)
         assert len(ids) == generation.token_count
         assert generation.output == tokenizer.decode(ids, skip_special_tokens=True)
-        known = session.reader.tokens(done.tokenizer_id, {n.token_id for r in rounds for n in r.nodes} | set(ids))
+        known = session.reader.tokens(
+            done.tokenizer_id, {n.token_id for r in rounds for n in r.nodes} | set(ids)
+        )
         assert b"".join(known[i] for i in ids) == tokenizer.decode(ids).encode() or b"\xef\xbf\xbd" in (
             tokenizer.decode(ids).encode()
         )
@@ -200,7 +207,15 @@ def test_a_model_that_cannot_be_loaded_fails_the_session_in_one_line(start: Star
 def test_two_workers_on_one_session_are_refused(start: Start) -> None:
     session = start(max_new_tokens=3000, tree="chain:1")
     session.until_rounds(1)
-    command = [sys.executable, "-m", "decoding.worker", "--db", str(session.database), "--session", str(session.id)]
+    command = [
+        sys.executable,
+        "-m",
+        "decoding.worker",
+        "--db",
+        str(session.database),
+        "--session",
+        str(session.id),
+    ]
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 1
     assert "Traceback" not in second.stderr
