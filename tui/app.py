@@ -8,14 +8,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-# Textual reads these once, when it is first imported. A frame every 25 ms answers a key within 50; the
-# feed decides how often there is something new, so that more frames would bring nothing but bytes over
-# a slow line. Moving by whole rows and without animation sends each pane once.
-for _name, _value in {
-    "TEXTUAL_FPS": "40",
-    "TEXTUAL_SMOOTH_SCROLL": "0",
-    "TEXTUAL_ANIMATIONS": "none",
-}.items():
+# Textual reads these once, when it is first imported: moving by whole rows and without animation sends
+# a pane once. Its 60 frames a second stay, so that a key is answered within 50 ms; the feed, not the
+# frame rate, decides how often something new is drawn.
+for _name, _value in {"TEXTUAL_SMOOTH_SCROLL": "0", "TEXTUAL_ANIMATIONS": "none"}.items():
     os.environ.setdefault(_name, _value)
 
 from textual.app import App, SystemCommand
@@ -47,7 +43,8 @@ class SpectuiApp(App[None]):
     ]
 
     def __init__(self, database: Path, session: int | None = None) -> None:
-        super().__init__()
+        # Textual drops colours, rather than turning them grey, only where they are the terminal's own.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.database = database
         self._session = session
         self._answered = False

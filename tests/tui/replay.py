@@ -87,7 +87,8 @@ class Recording:
         )
         self.go_on(generation.id, tokens=tokens, rate=rate)
         if finish:
-            self.writer.finish_generation(generation.id, finish, output=text, finish_reason="length")
+            output = text.encode("utf-8", "replace").decode()
+            self.writer.finish_generation(generation.id, finish, output=output, finish_reason="length")
         return generation.id
 
     def go_on(self, generation_id: int, *, tokens: int, rate: float | None = None) -> int:

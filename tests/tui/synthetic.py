@@ -38,7 +38,7 @@ def pieces_of(text: str) -> list[bytes]:
     """A text cut into tokens: words with the space before them, and characters cut inside their bytes."""
     out: list[bytes] = []
     for word in re.findall(r"\n+|[ ]*[^\s]+|[ ]+", text):
-        data = word.encode()
+        data = word.encode("utf-8", "surrogatepass")
         half = len(data) // 2
         out += [data] if len(data) < 9 else [data[:half], data[half:]]
     return out

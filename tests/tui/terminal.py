@@ -32,7 +32,7 @@ class Terminal:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             environment = {
-                k: v for k, v in os.environ.items() if not k.startswith(("TEXTUAL", "COLORTERM", "NO_COLOR"))
+                k: v for k, v in os.environ.items() if not k.startswith(("TEXTUAL_THEME", "COLORTERM", "NO_COLOR"))
             }
             environment |= {"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""} | (env or {})
             for name in [n for n, v in environment.items() if v == ""]:
@@ -63,6 +63,11 @@ class Terminal:
         """Everything written since a time of `time.monotonic()`."""
         with self._lock:
             return b"".join(data for at, data in self._chunks if at >= since)
+
+    def last_write(self) -> float:
+        """When something was last written."""
+        with self._lock:
+            return self._chunks[-1][0] if self._chunks else self.started
 
     def time_of(self, text: str, *, since: float) -> float | None:
         """When `text` was first written after a time."""

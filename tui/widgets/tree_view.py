@@ -16,10 +16,10 @@ ROOT = -1
 BONUS = -2
 """Stands for the target's own token, which is no node of the tree."""
 
-BONUS_CELLS = 10
+BONUS_CELLS = 6
 """Kept free on the right for a target's own token that follows the deepest node."""
 
-NOTE = "q draft  p target  ✓ target's choice"
+NOTE = "draft/target probability  ✓ target's choice"
 
 
 class TreeView(Rows, can_focus=True):
@@ -91,7 +91,7 @@ class _Drawing:
 
     def fixed(self, *, both: bool) -> int:
         """Cells of a node beside its token: lead, rank, probabilities, mark."""
-        return 3 + 2 + (10 if both else 5) + 2
+        return 3 + 2 + (8 if both else 5) + 2
 
     def text_of(self, index: int) -> str:
         token_id = self.row.bonus_token_id if index == BONUS else self.nodes[index].token_id
@@ -135,8 +135,8 @@ class _Drawing:
         ]
 
     def probabilities(self, node: NodeRow) -> str:
-        q = f" q{share(node.draft_p):>3}" if node.draft_p is not None else ""
-        p = f" p{share(node.target_p):>3}"
+        """`` .31/.62`` where both are known and there is room, else the one there is, named."""
+        q, p = share(node.draft_p), share(node.target_p)
         if self.both:
-            return fit(q + p, 10)
-        return fit(q or p, 5)
+            return f" {q:>3}/{p:<3}"
+        return f" q{q:>3}" if node.draft_p is not None else f" p{p:>3}"

@@ -1,0 +1,70 @@
+"""What the dashboard writes to a real terminal: people run it over slow lines for hours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from store.reader import Reader
+from tests.tui.replay import Recording
+from tests.tui.terminal import dashboard
+from tests.waiting import until
+
+BUDGET = 20_000
+"""Bytes a second at `RATE` tokens a second, all panes live, 120x40, 256 colours."""
+RATE = 60
+TOKENS = 480
+
+
+@contextmanager
+def replay(database: Path) -> Iterator[int]:
+    """A run at `RATE`, written by another process; its session id."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.tui.replay",
+        "--db",
+        str(database),
+        "--rate",
+        str(RATE),
+        "--prompts",
+        "40",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline().split()[0])
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+def test_a_live_run_stays_within_the_budget(database: Path) -> None:
+    with replay(database) as session, dashboard(database, session) as terminal, Reader(database) as reader:
+        terminal.wait_for("accepted length")
+        terminal.wait_for("tok/s")
+        tokens = reader.session(session).tokens
+        begun = time.monotonic()
+        until(lambda: reader.session(session).tokens >= tokens + TOKENS)
+        spent = time.monotonic() - begun
+        written = len(terminal.output(begun))
+        arrived = reader.session(session).tokens - tokens
+    # By the token, so that a machine too slow to replay at the rate measures the same.
+    assert written / arrived * RATE <= BUDGET, f"{written / spent:.0f} bytes/s at {arrived / spent:.0f} tok/s"
+    assert written / arrived > 10, "the run was not drawn"
+
+
+def test_a_finished_session_writes_nothing_more(database: Path, finished: Recording) -> None:
+    with dashboard(database, finished.id) as terminal:
+        terminal.wait_for("finished")
+        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
+
+
+def test_the_list_of_sessions_writes_nothing_more(database: Path, finished: Recording) -> None:
+    with dashboard(database) as terminal:
+        terminal.wait_for("quiet-heron")
+        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
