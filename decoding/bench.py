@@ -49,14 +49,14 @@ def measure(
     """Run every arm on every prompt. Returns the outcomes and the divergences from `generate`."""
     tell("loading models")
     models = load_models(config, lambda stage, *_: tell(stage))
-    reference = load_models(config.changed(speculate=False), pack=False)
+    reference = load_models(config.changed(speculate=False), tuned=False)
     with tempfile.TemporaryDirectory(prefix="spectui-bench-") as folder:
         quiet = RecordedArm(Path(folder) / "quiet.db", config, models, chosen)
         watched = RecordedArm(Path(folder) / "watched.db", config, models, chosen)
         arms: dict[str, Arm] = {
             "greedy": GenerateArm(reference.target, config, assistant=None, lookup=False),
             "assisted": GenerateArm(
-                reference.target, config, assistant=models.draft and load_models(config, pack=False).draft,
+                reference.target, config, assistant=models.draft and load_models(config, tuned=False).draft,
                 lookup=config.draft == RECYCLING,
             ),
             "plain": EngineArm(SpeculativeDecoder(config.changed(speculate=False), models=models)),

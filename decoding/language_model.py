@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from decoding.attention import GROUPED
 from decoding.cache import TreeCache
 from decoding.errors import DecodingError
 from decoding.tree import BoolArray, IntArray
@@ -43,7 +44,7 @@ class LanguageModel:
                 f"model type '{config.model_type}' has {unknown.pop()} layers, whose state cannot be rolled "
                 "back; speculative decoding needs plain attention layers"
             )
-        self._additive = config._attn_implementation != "sdpa"
+        self._additive = config._attn_implementation not in ("sdpa", GROUPED)
 
     def reset(self) -> None:
         """Forget the sequence."""

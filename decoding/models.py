@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from decoding import embedded
+from decoding.attention import use_grouped_attention
 from decoding.config import EMBEDDED_TARGET, RECYCLING, RunConfig
 from decoding.errors import DecodingError, UsageError
 from decoding.language_model import LanguageModel
@@ -34,8 +35,11 @@ class LoadedModels:
     tokenizer: Vocabulary
 
 
-def load_models(config: RunConfig, progress: Progress | None = None, *, pack: bool = True) -> LoadedModels:
-    """Load what `config` names; on a CPU with packed weights unless `pack` is false.
+def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: bool = True) -> LoadedModels:
+    """Load what `config` names, tuned for tree verification unless `tuned` is false.
+
+    Tuned models compute the same products faster: attention without copies of the cache, and on a CPU
+    linear layers with weights packed once.
 
     Raises `DecodingError` in one line when something is missing or unfit.
     """
@@ -54,11 +58,11 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, pack: bo
         else:
             check_same_vocabulary(tokenizer, _load_tokenizer(draft_folder, None), config.target, config.draft)
             draft = _load(draft_folder, device, config.dtype)
-    if pack and device.type == "cpu":
-        tell("packing weights", None, None, "")
-        pack_linears(target)
-        if draft is not None and draft is not target:
-            pack_linears(draft)
+    if tuned:
+        tell("tuning", None, None, "")
+        for model in {id(m): m for m in (target, draft) if m is not None}.values():
+            use_grouped_attention(model)
+            pack_linears(model)
     return LoadedModels(target, draft, tokenizer)
 
 

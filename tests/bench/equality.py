@@ -61,7 +61,9 @@ def main() -> int:
                 continue
             far += not found.near_tie
             kind = "near-tie" if found.near_tie else "DIFFERENT"
-            print(f"{prompt.id} {key}: {kind} at token {found.position}, margin {found.margin:.1e}", flush=True)
+            print(
+                f"{prompt.id} {key}: {kind} at token {found.position}, margin {found.margin:.1e}", flush=True
+            )
     for (name, tree), count in same.items():
         print(f"{name:14} {tree:14} identical on {count} of {len(chosen)} prompts")
     return 1 if far else 0

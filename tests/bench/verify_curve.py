@@ -1,8 +1,8 @@
-"""What verifying a tree costs: milliseconds of one forward against its rows, weights packed and not.
+"""What verifying a tree costs: milliseconds of one forward against its rows, tuned and as loaded.
 
     python -m tests.bench.verify_curve [--rows 1,4,8,9,16,24,32] [--prefix 150] [--repeat 15]
 
-Packed and plain take turns; the medians' ratio is printed beside them.
+Tuned (weights packed, attention grouped) and plain take turns; the medians' ratio is printed beside them.
 """
 
 from __future__ import annotations
@@ -40,20 +40,22 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=15)
     arguments = parser.parse_args()
     config = RunConfig(target=arguments.target, speculate=False)
-    kinds = {name: LanguageModel(load_models(config, pack=name == "packed").target) for name in ("packed", "plain")}
+    kinds = {
+        name: LanguageModel(load_models(config, tuned=name == "tuned").target) for name in ("tuned", "plain")
+    }
     for model in kinds.values():
         model.prefill(list(range(100, 100 + arguments.prefix)))
     print(f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
-    print(f"{'rows':>4} {'packed ms':>10} {'plain ms':>10} {'plain/packed':>13} {'packed/1 row':>13}")
+    print(f"{'rows':>4} {'tuned ms':>10} {'plain ms':>10} {'plain/tuned':>13} {'tuned/1 row':>13}")
     single = 0.0
     for rows in map(int, arguments.rows.split(",")):
         times: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(arguments.repeat):
             for name, model in kinds.items():
                 times[name].append(_once(model, rows))
-        packed, plain = median(times["packed"]), median(times["plain"])
-        single = single or packed
-        print(f"{rows:4} {packed:10.1f} {plain:10.1f} {plain / packed:13.2f} {packed / single:13.2f}")
+        tuned, plain = median(times["tuned"]), median(times["plain"])
+        single = single or tuned
+        print(f"{rows:4} {tuned:10.1f} {plain:10.1f} {plain / tuned:13.2f} {tuned / single:13.2f}")
 
 
 if __name__ == "__main__":

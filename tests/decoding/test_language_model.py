@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, MambaConfig, MistralConfig
 
+from decoding.attention import GROUPED, use_grouped_attention
 from decoding.errors import DecodingError
 from decoding.language_model import PREFILL_CHUNK, LanguageModel
 from decoding.packed import pack_linears
@@ -35,12 +36,20 @@ def _gemma(attention: str) -> Any:
     return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
 
 
+def _grouped(attention: str) -> Any:
+    """A Llama as it is tuned for verification."""
+    model = tiny_llama(vocab_size=VOCAB, attention=attention)
+    use_grouped_attention(model)
+    assert (attention == "sdpa") == (model.config._attn_implementation == GROUPED)
+    return model
+
+
 def _llama(attention: str) -> Any:
     return tiny_llama(vocab_size=VOCAB, attention=attention)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("make", [_llama, _mistral, _gemma])
+@pytest.mark.parametrize("make", [_llama, _mistral, _gemma, _grouped])
 @pytest.mark.parametrize("spec", ["full:3x2", "chain:4", "recycling:11"])
 def test_tree_rows_equal_feeding_each_path_alone(make: Any, attention: str, spec: str) -> None:
     torch.manual_seed(1)
@@ -64,7 +73,7 @@ def test_tree_rows_equal_feeding_each_path_alone(make: Any, attention: str, spec
         assert torch.allclose(logits[node + 1], alone, atol=2e-5), f"node {node}"
 
 
-@pytest.mark.parametrize("make", [_llama, _mistral, _gemma])
+@pytest.mark.parametrize("make", [_llama, _mistral, _gemma, _grouped])
 def test_keeping_a_path_leaves_the_cache_of_that_path(make: Any) -> None:
     torch.manual_seed(1)
     model = make("sdpa")
@@ -87,6 +96,7 @@ def test_keeping_a_path_leaves_the_cache_of_that_path(make: Any) -> None:
 
 def test_a_long_prompt_in_chunks_equals_one_forward() -> None:
     model = tiny_llama(vocab_size=VOCAB, context=2048)
+    use_grouped_attention(model)
     prompt = [int(t) for t in np.random.default_rng(0).integers(0, VOCAB, PREFILL_CHUNK + 100)]
     lm = LanguageModel(model)
     rows = lm.prefill(prompt, all_logits=True)
