@@ -54,6 +54,8 @@ class Stream:
 
     generation_id: int
     pieces: tuple[Piece, ...]
+    new: bool
+    """False for what had been decoded before the prompt was opened."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class SessionFeed(Feed):
         self._state_stale = self._charts_stale = True
         self._closed = False
         self._tokens: dict[int, bytes] = {}
+        self._state_fresh = False
+        self._caught_up = False
         self._prompts: dict[int, str] = {}
 
     def look_at(self, generation_id: int | None, *, keep_round: bool = False) -> None:
@@ -169,7 +173,7 @@ class SessionFeed(Feed):
         if self._generation is None or wanted.id != self._generation.id or begun_anew:
             self._decoder = StreamDecoder()
             self._seen = 0
-            self._closed = False
+            self._closed = self._caught_up = False
             self._shown_round = None
             self._generation = wanted
             yield Opened(wanted)
@@ -187,12 +191,13 @@ class SessionFeed(Feed):
             self._learn(reader, ids)
             pieces = [piece for row in rounds for piece in self._decoder.feed(row, self._tokens)]
             self._seen = rounds[-1].number
-            yield Stream(generation.id, tuple(pieces))
+            yield Stream(generation.id, tuple(pieces), new=self._caught_up)
         elif generation.status not in ("pending", "running") and not self._closed:
             self._closed = True
             if rest := self._decoder.close():
-                yield Stream(generation.id, (Piece("accepted", rest, self._seen, 0),))
+                yield Stream(generation.id, (Piece("accepted", rest, self._seen, 0),), new=False)
             yield Ended(generation)
+        self._caught_up = self._caught_up or not self._more
         following = self._wanted_round is None and generation.status == "running"
         if not following or now - self._tree_at >= TREE_SECONDS:
             self._tree_at = now

@@ -63,7 +63,7 @@ def finished(database: Path) -> Recording:
 @pytest.fixture
 def running(database: Path) -> Recording:
     """A session in the middle of its third prompt; the test decodes on."""
-    recording = Recording(database)
+    recording = Recording(database, name="brave-otter")
     recording.begin()
     recording.prompt(tokens=60)
     recording.prompt(tokens=60)
@@ -101,7 +101,7 @@ def shown(screen: LiveScreen, position: int) -> bool:
         screen.shown is not None
         and screen.shown.position == position
         and screen.stream.transcript.length > 0
-        and bool(screen.tree_view.number) == bool(screen.shown.round_count)
+        and bool(screen.body.tree_view.number) == bool(screen.shown.round_count)
     )
 
 

@@ -76,11 +76,10 @@ def rounds(
     done = number = 0
     while True:
         ahead = [stream[(done + i) % len(stream)] for i in range(shape.max_depth + 1)]
-        length = 0
-        while length < shape.max_depth and generator.random() < acceptance:
-            length += 1
+        path = _walk(shape, ahead, generator, acceptance)
+        length = len(path)
         number += 1
-        nodes = list(_nodes(shape, ahead, length, everything, generator, draft_probabilities))
+        nodes = list(_nodes(shape, ahead, path, everything, generator, draft_probabilities))
         yield RoundRecord(
             number=number,
             prefix_length=prefix + done,
@@ -95,23 +94,30 @@ def rounds(
         done += length + 1
 
 
+def _walk(shape: TreeShape, ahead: Sequence[int], generator: random.Random, acceptance: float) -> list[int]:
+    """The accepted path: from the root down, mostly along the drafter's favourites."""
+    path: list[int] = []
+    while generator.random() < acceptance:
+        below = [i for i in range(shape.size) if int(shape.parent[i]) == (path[-1] if path else ROOT)]
+        if not below:
+            break
+        path.append(below[(ahead[len(path)] % 5 == 0) % len(below)])
+    return path
+
+
 def _nodes(
     shape: TreeShape,
     ahead: Sequence[int],
-    length: int,
+    path: Sequence[int],
     everything: Sequence[int],
     generator: random.Random,
     draft_probabilities: bool,
 ) -> Iterator[NodeRecord]:
-    """One tree whose accepted path is the first `length` of `ahead`."""
-    path = {0: ROOT}
+    """One tree whose accepted path carries the tokens of `ahead`."""
     for index in range(shape.size):
         parent, depth, rank = int(shape.parent[index]), int(shape.depth[index]), int(shape.rank[index])
-        siblings = [i for i in range(shape.size) if int(shape.parent[i]) == parent]
-        on_path = path.get(depth - 1) == parent
-        wins = on_path and depth <= length and rank == (number_of(ahead, depth) % len(siblings))
+        wins = index in path
         if wins:
-            path[depth] = index
             token = ahead[depth - 1]
         else:
             others = [t for t in everything if t != ahead[depth - 1]]
@@ -131,8 +137,3 @@ def _nodes(
             match=wins,
             accepted=wins,
         )
-
-
-def number_of(ahead: Sequence[int], depth: int) -> int:
-    """Which sibling wins at a depth: mostly the first, as drafters' favourites do."""
-    return 1 if ahead[depth - 1] % 5 == 0 else 0

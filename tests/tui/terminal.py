@@ -32,7 +32,9 @@ class Terminal:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             environment = {
-                k: v for k, v in os.environ.items() if not k.startswith(("TEXTUAL_THEME", "COLORTERM", "NO_COLOR"))
+                k: v
+                for k, v in os.environ.items()
+                if not k.startswith(("TEXTUAL_THEME", "COLORTERM", "NO_COLOR"))
             }
             environment |= {"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""} | (env or {})
             for name in [n for n, v in environment.items() if v == ""]:

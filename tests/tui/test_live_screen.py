@@ -67,10 +67,10 @@ async def test_says_how_much_is_new_below(database: Path) -> None:
         await wait_for(pilot, lambda: screen.stream.scroll_y == 0)
         tokens = recording.go_on(generation.id, tokens=40)
         await wait_for(pilot, lambda: screen.stream.new_below == tokens)
-        assert f"{tokens} new below" in screen.legend.text
+        assert f"{tokens} new below" in screen.body.legend.text
         await pilot.press("G")
         await wait_for(pilot, lambda: screen.follow)
-        assert "new below" not in screen.legend.text
+        assert "new below" not in screen.body.legend.text
         assert screen.stream.scroll_y == screen.stream.max_scroll_y
 
 
@@ -107,17 +107,19 @@ async def test_steps_through_rounds_while_the_run_goes_on(database: Path, runnin
     async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
         screen = live_screen(pilot)
         await wait_for(pilot, lambda: shown(screen, 2))
-        last = int(screen.tree_view.text.split()[1])
+        last = int(screen.body.tree_view.text.split()[1])
         await pilot.press("left", "left")
-        await wait_for(pilot, lambda: screen.tree_view.text.startswith(f"round {last - 2} of {last} (held)"))
+        await wait_for(
+            pilot, lambda: screen.body.tree_view.text.startswith(f"round {last - 2} of {last} (held)")
+        )
         assert not screen.follow
         generation = screen.shown
         assert generation is not None
         running.go_on(generation.id, tokens=20)
-        await wait_for(pilot, lambda: f"round {last - 2} of {last} " not in screen.tree_view.text)
-        assert screen.tree_view.text.startswith(f"round {last - 2} of ")
+        await wait_for(pilot, lambda: f"round {last - 2} of {last} " not in screen.body.tree_view.text)
+        assert screen.body.tree_view.text.startswith(f"round {last - 2} of ")
         await pilot.press("p")
-        await wait_for(pilot, lambda: "(held)" not in screen.tree_view.text)
+        await wait_for(pilot, lambda: "(held)" not in screen.body.tree_view.text)
 
 
 async def test_x_hides_and_shows_rejected_spans(database: Path, finished: Recording) -> None:
@@ -131,7 +133,7 @@ async def test_x_hides_and_shows_rejected_spans(database: Path, finished: Record
         assert "rejected" in kinds()
         await pilot.press("x")
         assert "rejected" not in kinds()
-        assert "hidden" in screen.legend.text
+        assert "hidden" in screen.body.legend.text
         await pilot.press("x")
         assert "rejected" in kinds()
 
@@ -208,7 +210,7 @@ async def test_a_finished_session_takes_no_commands(database: Path, finished: Re
         await pilot.press("space", "s")
         await pilot.pause()
         assert commands(finished) == []
-        assert "following" not in screen.legend.text
+        assert "following" not in screen.body.legend.text
         assert "cpu" not in screen.query_one(Status).text
 
 
@@ -269,11 +271,13 @@ async def test_a_run_that_is_taken_up_again_shows_the_new_text_alone(
         await pilot.press("p")
         running.writer.claim()  # what a new worker does first: unfinished prompts begin anew
         running.queue = running.writer.pending_generations()
-        await wait_for(pilot, lambda: "waits for its turn" in text_of(screen) and not screen.tree_view.number)
+        await wait_for(
+            pilot, lambda: "waits for its turn" in text_of(screen) and not screen.body.tree_view.number
+        )
         running.writer.set_status("running")
         running.prompt(tokens=9, finish=None)
-        await wait_for(pilot, lambda: shown(screen, 2) and screen.tree_view.number)
-        assert screen.tree_view.number < 9
+        await wait_for(pilot, lambda: shown(screen, 2) and screen.body.tree_view.number)
+        assert screen.body.tree_view.number < 9
         assert "waits" not in text_of(screen)
 
 

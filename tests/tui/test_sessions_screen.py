@@ -36,9 +36,9 @@ async def test_lists_and_updates_in_place(database: Path, finished: Recording) -
         screen = home(app)
         await wait_for(pilot, lambda: "quiet-heron" in screen.table.text)
         line = screen.table.text.splitlines()[1]
-        for part in ("✓ finished", "8/8", "SmolLM2-135M-Inst", "recycling", "code 2 m"):
+        for part in ("✓ finished", "8/8", "SmolLM2-135M-Ins", "recycling", "code 2 m"):
             assert part in line
-        other = Recording(database, name="brave-otter", prompts=4)
+        other = Recording(database, name="tall-wren", prompts=4)
         await wait_for(pilot, lambda: "◌ starting" in screen.table.text)
         assert screen.table.cursor_item is not None
         assert screen.table.cursor_item.name == "quiet-heron"  # the cursor stays on its session

@@ -82,7 +82,7 @@ def test_plain_terminals_start_in_the_ansi_theme() -> None:
 
 def test_nothing_but_the_themes_names_a_colour() -> None:
     folder = Path(tui.__file__).parent
-    named = re.compile(r"#[0-9a-fA-F]{6}\b|\b(?:ansi_|bright_)\w+|color\(|rgb\(")
+    named = re.compile(r"#[0-9a-fA-F]{6}\b|\b(?:ansi_(?!color\b)|bright_)\w+|color\(|rgb\(")
     offenders = [
         f"{path.name}: {found.group()}"
         for path in [*folder.rglob("*.py"), *folder.rglob("*.tcss")]

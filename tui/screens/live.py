@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
@@ -17,18 +16,15 @@ from store.errors import StoreError
 from store.rows import GenerationRow
 from tui.commands import tell
 from tui.feed import Trouble
-from tui.screens.live_titles import head_row, notice_rows, prompt_columns, text_title, tree_title
+from tui.screens.live_body import LiveBody
+from tui.screens.live_titles import head_row, notice_rows
 from tui.session_feed import Charts, Ended, Opened, RunState, SessionFeed, Stream, Tree
 from tui.textsafe import sanitize
-from tui.widgets.histogram import NOTES, TITLES, Chart, Histogram
 from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.legend import Legend
-from tui.widgets.prompt_head import PromptHead
 from tui.widgets.rows import Line
 from tui.widgets.status import Status
 from tui.widgets.table import Table
 from tui.widgets.token_stream import TokenStream
-from tui.widgets.tree_view import NOTE, TreeView
 
 if TYPE_CHECKING:
     from tui.app import SpectuiApp
@@ -47,14 +43,6 @@ HINTS: tuple[Hint, ...] = (
     ("esc", "sessions", "back"),
     ("t", "theme", "app.next_theme"),
 )
-
-WIDE, NARROW, LOW = 170, 100, 28
-"""Columns from which three columns fit; columns and rows below which one pane is shown at a time."""
-
-CHARTS: dict[str, Chart] = {"lengths": "length", "depths": "depth"}
-"""Pane -> what it shows."""
-
-WAITING = "This prompt waits for its turn."
 
 
 class Fed(Message):
@@ -99,52 +87,22 @@ class LiveScreen(Screen[None]):
         self.shown: GenerationRow | None = None
         self.follow = True
         self._feed = SessionFeed(database, session_id, lambda payload: self.post_message(Fed(payload)))  # type: ignore[arg-type]
+        self.body = LiveBody(id="body")
+        self.stream = self.body.stream
         self._round: int | None = None
         self._last_round = 0
-        self._pane = 1
-        self._zoomed = False
-        self._chart = 0
-        self._placeholder = False
-        self._tree_rows = 12
-        self._tree_height = -1
         self._trouble = ""
 
     def compose(self) -> ComposeResult:
         """Header, panes, notice, status, keys."""
         yield Line(id="head")
-        with Horizontal(id="body"):
-            with Vertical(id="left"):
-                with Vertical(id="text", classes="pane"):
-                    yield PromptHead(id="prompt")
-                    yield TokenStream(id="stream")
-                    yield Legend(id="legend")
-                with Vertical(id="tree", classes="pane"):
-                    yield TreeView(id="tree-view")
-            with Vertical(id="right"):
-                with Vertical(id="charts"):
-                    for name, chart in CHARTS.items():
-                        with Vertical(id=name, classes="pane"):
-                            yield Histogram(chart, id=f"{name}-view")
-                with Vertical(id="prompts", classes="pane"):
-                    yield Table(prompt_columns(self), lambda g: g.id, id="prompts-view")
+        yield self.body
         yield Line(id="notice")
         yield Status(id="status")
         yield KeyBar(HINTS, id="keys")
 
     def on_mount(self) -> None:
         """Start reading."""
-        self.stream = self.query_one(TokenStream)
-        self.legend = self.query_one(Legend)
-        self.tree_view = self.query_one(TreeView)
-        self.table: Table[GenerationRow] = self.query_one("#prompts-view", Table)
-        for name, chart in CHARTS.items():
-            self.query_one(f"#{name}").border_title = TITLES[chart]
-            self.query_one(f"#{name}").border_subtitle = NOTES[chart]
-        self.query_one("#prompts").border_title = "prompts"
-        self.tree_pane = self.query_one("#tree")
-        self.tree_pane.border_title = "tree"
-        self.tree_pane.border_subtitle = NOTE
-        self.stream.focus()
         self._feed.start()
 
     def on_unmount(self) -> None:
@@ -161,10 +119,7 @@ class LiveScreen(Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Choose the layout for the terminal's size."""
-        width, height = event.size
-        self.set_class(width >= WIDE and height >= LOW, "-wide")
-        self.set_class(width < NARROW or height < LOW, "-small")
-        self._arrange()
+        self.body.fit(event.size)
         self.call_after_refresh(self._draw_lines)
 
     # What the feed has read.
@@ -179,13 +134,14 @@ class LiveScreen(Screen[None]):
                 elif isinstance(item, Opened):
                     self._take_opened(item.generation)
                 elif isinstance(item, Stream):
-                    self._take_stream(item)
+                    self.body.add(item)
                 elif isinstance(item, Ended):
-                    self._take_end(item.generation)
+                    self.body.end(item.generation)
                 elif isinstance(item, Tree):
-                    self._take_tree(item)
+                    self._last_round = item.last
+                    self.body.show_tree(item, held=self._round is not None)
                 elif isinstance(item, Charts):
-                    self._take_charts(item)
+                    self.body.show_charts(item)
                 elif isinstance(item, Trouble):
                     trouble = item.message
             self._trouble = trouble
@@ -197,127 +153,41 @@ class LiveScreen(Screen[None]):
         self.state = state
         if self.shown is not None:
             self.shown = next((g for g in state.generations if g.id == self.shown.id), self.shown)
-        self.stream.set_growing(state.summary.live)
-        self.table.show(state.generations)
+        self.body.show_state(state)
         self.query_one(Status).show(state.summary, state.generations, state.pending)
 
     def _take_opened(self, generation: GenerationRow) -> None:
         self.shown = generation
         self._round = None
         self._last_round = 0
-        self.stream.set_mark(0)
-        self.stream.set_follow(self.follow or generation.status == "running")
-        self._placeholder = generation.status == "pending"
-        self.stream.clear(WAITING if self._placeholder else "")
-        self.tree_view.clear()
-        prompts = self.state.prompts if self.state else {}
-        self.query_one(PromptHead).show(prompts.get(generation.id, ""))
-        if not self.table.has_focus:
-            self.table.select(generation.id)
-
-    def _take_stream(self, item: Stream) -> None:
-        if self._placeholder:
-            self._placeholder = False
-            self.stream.clear()
-        self.stream.append(item.pieces)
-
-    def _take_end(self, generation: GenerationRow) -> None:
-        if self._placeholder:
-            self._placeholder = False
-            self.stream.clear()
-        if generation.status == "failed":
-            reason = sanitize(generation.error or "no reason was recorded")
-            self.stream.append_note(f"✗ This prompt failed: {reason}", "error")
-        elif generation.status == "skipped":
-            self.stream.append_note("» Skipped.")
-        elif generation.finish_reason in ("length", "context", "stopped"):
-            words = {
-                "length": "the limit of new tokens",
-                "context": "the end of the model's context",
-                "stopped": "the end of the run",
-            }
-            self.stream.append_note(f"■ Cut at {words[generation.finish_reason]}.")
-
-    def _take_tree(self, item: Tree) -> None:
-        self._last_round = item.last
-        title = tree_title(item.row, item.last, pinned=self._round is not None)
-        self.tree_view.show(item.row, item.texts, title)
-        self._fit_tree()
-
-    def _take_charts(self, item: Charts) -> None:
-        tasks = tuple(self.state.summary.tasks) if self.state else tuple(item.figures)
-        for histogram in self.query(Histogram):
-            histogram.show(item.figures, item.intervals, tasks)
+        self.body.open(generation, follow=self.follow or generation.status == "running")
 
     def _draw_lines(self) -> None:
         """The one-line parts: header, titles, legend, notice."""
-        live = self.state is not None and self.state.summary.live
-        self.legend.show(
-            rejected=self.stream.show_rejected,
-            follow=self.follow,
-            new_below=self.stream.new_below,
-            live=live,
-        )
-        if self.state is None:
-            rows = notice_rows(None, self._trouble, self.size.width)
-        else:
-            rows = notice_rows(self.state.summary, self._trouble, self.size.width)
-            single = self._pane if self._single else 0
-            head = head_row(self.state.summary, self.size.width, pane=single)
-            self.query_one("#head", Line).set_rows([head])
-            title = text_title(self.shown, self.state)
-            pane = self.query_one("#text")
-            if pane._border_title != title:
-                pane.border_title = title
+        self.body.draw_lines(self.shown, follow=self.follow)
+        summary = self.state.summary if self.state else None
+        rows = notice_rows(summary, self._trouble, self.size.width)
+        if summary is not None:
+            pane = self.body.pane if self.body.single else 0
+            self.query_one("#head", Line).set_rows([head_row(summary, self.size.width, pane=pane)])
         notice = self.query_one("#notice", Line)
         if tuple(rows) != notice.rows:
             notice.styles.height = len(rows)
             notice.set_rows(rows)
             self.set_class(bool(rows), "-notice")
 
-    # Layout.
-
-    @property
-    def _single(self) -> bool:
-        return self.has_class("-small") or self._zoomed
-
-    def _arrange(self) -> None:
-        self.set_class(self._single, "-single")
-        for pane in (1, 2, 3, 4):
-            self.set_class(pane == self._pane, f"-pane-{pane}")
-        modes = ("", "-lengths", "-depths") if self.has_class("-wide") else ("", "-depths")
-        chosen = modes[self._chart % len(modes)]
-        for name in ("-lengths", "-depths"):
-            self.set_class(name == chosen, name)
-        self.call_after_refresh(self._fit_tree)
-
-    def _fit_tree(self) -> None:
-        """Give the tree the rows that the largest so far has needed: it never shrinks, so nothing jumps."""
-        self._tree_rows = max(self._tree_rows, len(self.tree_view.rows) + 2)
-        most = self.query_one("#body").size.height * 2 // 5
-        rows = 0 if self._single else max(min(self._tree_rows, most), 6)
-        if rows != self._tree_height:  # assigning a height costs a layout even when it is the same
-            self._tree_height = rows
-            self.tree_pane.styles.height = rows or "1fr"
-
     def action_pane(self, pane: int) -> None:
         """Go to a pane; where all are in sight, its number blows it up and puts it back."""
-        if not self.has_class("-small"):
-            self._zoomed = not (self._zoomed and pane == self._pane)
-        self._pane = pane
-        self._arrange()
-        charts = "#depths-view" if self.has_class("-depths") else "#lengths-view"
-        self.query_one({1: "#stream", 2: "#tree-view", 3: charts, 4: "#prompts-view"}[pane]).focus()
+        self.body.choose(pane)
         self.call_after_refresh(self._draw_lines)
 
     def action_next_pane(self) -> None:
         """Go to the pane after this one."""
-        self.action_pane(self._pane % 4 + 1)
+        self.action_pane(self.body.pane % 4 + 1)
 
     def action_toggle_chart(self) -> None:
         """Show the other chart."""
-        self._chart += 1
-        self._arrange()
+        self.body.next_chart()
 
     # Reading.
 
@@ -375,7 +245,7 @@ class LiveScreen(Screen[None]):
 
     def action_whole_prompt(self) -> None:
         """Show all of the prompt, or its beginning."""
-        self.query_one(PromptHead).toggle()
+        self.body.prompt.toggle()
 
     def action_step_prompt(self, step: int) -> None:
         """Open the prompt before or after the one that is shown."""
@@ -395,7 +265,7 @@ class LiveScreen(Screen[None]):
     @on(Table.Chosen)
     def _prompt_chosen(self, message: Table.Chosen) -> None:
         self.open_prompt(message.key)
-        if self._single:
+        if self.body.single:
             self.action_pane(1)
 
     def action_step_round(self, step: int) -> None:
@@ -464,7 +334,7 @@ class LiveScreen(Screen[None]):
 
     def action_back(self) -> None:
         """Put a blown-up pane back, else go to the list of sessions."""
-        if self._zoomed:
-            self.action_pane(self._pane)
+        if self.body.put_back():
+            self.call_after_refresh(self._draw_lines)
         else:
             self.app.show_sessions()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from textual.content import Content
 
@@ -16,9 +15,6 @@ from tui.transcript import Transcript
 from tui.widgets.rows import Cell, Row, row_width
 from tui.widgets.status import SYMBOLS
 from tui.widgets.table import Column
-
-if TYPE_CHECKING:
-    from tui.screens.live import LiveScreen
 
 PANES = ("text", "tree", "charts", "prompts")
 
@@ -80,20 +76,20 @@ def notice_rows(summary: SessionSummary | None, trouble: str, width: int) -> lis
     return []
 
 
-def prompt_columns(screen: LiveScreen) -> list[Column[GenerationRow]]:
-    """Columns of the prompts pane."""
-
-    def slots() -> dict[str, int]:
-        return task_slots(screen.state.summary.tasks) if screen.state else {}
+def prompt_columns(state: Callable[[], RunState | None]) -> list[Column[GenerationRow]]:
+    """Columns of the prompts pane, for a session that is read again and again."""
 
     def task(row: GenerationRow) -> Cell:
-        return sanitize_line(row.task), f"task-{slots().get(row.task, 0)}"
+        now = state()
+        slots = task_slots(now.summary.tasks) if now else {}
+        return sanitize_line(row.task), f"task-{slots.get(row.task, 0)}"
 
     def sign(row: GenerationRow) -> Cell:
         return SYMBOLS.get(row.status, ("?", "muted"))
 
     def prompt(row: GenerationRow) -> Cell:
-        text = screen.state.prompts.get(row.id, "") if screen.state else ""
+        now = state()
+        text = now.prompts.get(row.id, "") if now else ""
         return sanitize_line(text[:200]), "muted" if row.status == "pending" else "text"
 
     return [

@@ -159,7 +159,7 @@ def _columns() -> list[Column[SessionSummary]]:
         Column("α", lambda row: (share(row.match_rate), "text"), 3, "right", keep=1),
         Column("τ", lambda row: (number(row.tokens_per_round), "text"), 4, "right", keep=1),
         Column("started", _started, 12, keep=2),
-        Column("target", lambda row: (sanitize_line(row.target), "text"), 18, keep=5),
+        Column("target", lambda row: (sanitize_line(row.target), "text"), 17, keep=5),
         Column("drafter", lambda row: (sanitize_line(row.drafter), "text"), 9, keep=7),
         Column("tasks", _tasks, 11, keep=8, grows=True),
     ]

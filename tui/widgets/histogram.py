@@ -14,6 +14,10 @@ from tui.widgets.rows import Cell, Row, Rows
 Chart = Literal["length", "depth"]
 
 TITLES: dict[Chart, str] = {"length": "accepted length", "depth": "acceptance by depth"}
+TWO_ABREAST = 66
+GAP = 3
+"""Cells from which two tasks fit side by side, and cells between them."""
+
 NOTES: dict[Chart, str] = {
     "length": "n rounds  α match rate  E mean",
     "depth": "h goes on to this depth  S gets there",
@@ -51,16 +55,22 @@ class Histogram(Rows, can_focus=True):
         self._draw()
 
     def _draw(self) -> None:
-        width = self.size.width
+        width = self.room
         if not width or not self._tasks:
             return
         slots = task_slots(self._tasks)
+        deep = self._bins + 1
+        # Two tasks abreast where one below the other would have to scroll.
+        abreast = 2 if deep * len(self._tasks) > self.size.height and width >= TWO_ABREAST else 1
+        each = (width - GAP * (abreast - 1)) // abreast
+        lines = -(-len(self._tasks) // abreast)
+        roomy = self.size.height >= lines * (deep + 1) - 1
         rows: list[Row] = []
-        roomy = self.size.height >= len(self._tasks) * (self._bins + 2) - 1
-        for task in self._tasks:
+        for start in range(0, len(self._tasks), abreast):
             if rows and roomy:
                 rows.append(())
-            rows += self._block(task, f"task-{slots[task]}", width)
+            blocks = [self._block(t, f"task-{slots[t]}", each) for t in self._tasks[start : start + abreast]]
+            rows += [_side_by_side(cells) for cells in zip(*blocks, strict=True)]
         self.set_rows(rows)
 
     @property
@@ -120,3 +130,11 @@ class Histogram(Rows, can_focus=True):
             (bar(part, room) + " ", role),
             (fit(value, width - room - 4, "right"), "text"),
         )
+
+
+def _side_by_side(rows: Sequence[Row]) -> Row:
+    """Rows of the same width as one, with a gap between them."""
+    joined: list[Cell] = []
+    for row in rows:
+        joined += [*([(" " * GAP, "text")] if joined else []), *row]
+    return tuple(joined)

@@ -75,6 +75,11 @@ class Rows(ScrollView):
         return self._rows
 
     @property
+    def room(self) -> int:
+        """Cells that a row may take, the scrollbar's left out."""
+        return self.scrollable_content_region.width
+
+    @property
     def text(self) -> str:
         """What is shown, as plain text."""
         return "\n".join("".join(text for text, _ in row) for row in self._rows)

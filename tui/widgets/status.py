@@ -24,8 +24,9 @@ SYMBOLS = {
 """Status -> sign and role; the word always stands beside the sign."""
 
 ONE_ROW = 116
-"""Columns that take all figures on one row; below, a terminal of `TALL` rows gives them two."""
-TALL = 20
+"""Columns that take all figures on one row; below, a terminal of `TALL` rows gives them two. One of less
+than `SHORT` rows shows how far the run is, and no figures."""
+TALL, SHORT = 20, 14
 
 COMMAND_WORDS = {"pause": "pausing", "resume": "resuming", "skip": "skipping", "stop": "stopping"}
 
@@ -84,7 +85,8 @@ class Status(Line):
         if self._summary is None or not self.size.width:
             return
         rows = [self._progress_row(self._summary), *self._speed_rows(self._summary)]
-        height = 3 if self.size.width < ONE_ROW and self.screen.size.height >= TALL else 2
+        tall = self.screen.size.height
+        height = (3 if self.size.width < ONE_ROW else 2) if tall >= TALL else 2 if tall >= SHORT else 1
         if height != self._height:  # assigning a height costs a layout even when it is the same
             self._height = height
             self.styles.height = height

@@ -148,7 +148,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
             self.scroll_to(y=self._cursor - visible + 1, animate=False)
 
     def _draw(self) -> None:
-        width = self.size.width
+        width = self.room
         if not width:
             return
         widths = self._layout(width)

@@ -101,15 +101,15 @@ class TokenStream(ScrollView, can_focus=True, inherit_bindings=False):
         self._resize_view()
         self.refresh()
 
-    def append(self, pieces: Iterable[Piece]) -> None:
-        """Add text at the end; only lines that change are drawn."""
+    def append(self, pieces: Iterable[Piece], *, new: bool = True) -> None:
+        """Add text at the end; only lines that change are drawn. `new` text is counted for the reader."""
         pieces = tuple(pieces)
         shown = self.transcript
         first = max(shown.line_count - 1, 0)
         before = self._plain(first)
         self._full.extend((p.kind, p.text, p.number) for p in pieces)
         self._committed.extend((p.kind, p.text, p.number) for p in pieces if p.kind != "rejected")
-        if not self._follow:
+        if new and not self._follow:
             self.new_below += sum(p.tokens for p in pieces)
         self._resize_view()
         self._refresh_from(first, before)
@@ -159,7 +159,8 @@ class TokenStream(ScrollView, can_focus=True, inherit_bindings=False):
     def on_resize(self, event: events.Resize) -> None:
         """Wrap to the new width, keeping the reader's place."""
         number = self.transcript.round_at(round(self.scroll_y))
-        resized = [t.resize(self.size.width) for t in (self._full, self._committed)]
+        width = self.scrollable_content_region.width
+        resized = [t.resize(width) for t in (self._full, self._committed)]
         self._resize_view()
         if any(resized):
             if not self._follow:

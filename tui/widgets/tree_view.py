@@ -19,7 +19,7 @@ BONUS = -2
 BONUS_CELLS = 6
 """Kept free on the right for a target's own token that follows the deepest node."""
 
-NOTE = "draft/target probability  ✓ target's choice"
+NOTE = "q/p draft/target  ✓ target's choice"
 
 
 class TreeView(Rows, can_focus=True):
@@ -56,10 +56,10 @@ class TreeView(Rows, can_focus=True):
         self._draw()
 
     def _draw(self) -> None:
-        if self._round is not None and self.size.width:
-            rows, width = draw_tree(self._round, self._texts, self.size.width)
+        if self._round is not None and self.room:
+            rows, width = draw_tree(self._round, self._texts, self.room)
             rows.insert(0, ((self._title, "text"),))
-            self.set_rows(rows, width if width > self.size.width else 0)
+            self.set_rows(rows, width if width > self.room else 0)
 
 
 def draw_tree(row: RoundRow, texts: Mapping[int, str], width: int) -> tuple[list[Row], int]:
