@@ -19,8 +19,8 @@ from tui.transcript import Transcript
 from tui.widgets.rows import set_scroll_size
 
 JUMP = 8
-"""Rows the view moves at a time while following. Terminals are sent whole panes when one scrolls, so
-that moving row by row would cost several times the bytes of the text itself."""
+"""Rows the view moves at a time while following, or half its height if that is more. Terminals are sent
+whole panes when one scrolls, so that moving row by row would cost several times the bytes of the text."""
 
 
 class TokenStream(ScrollView, can_focus=True, inherit_bindings=False):
@@ -212,7 +212,8 @@ class TokenStream(ScrollView, can_focus=True, inherit_bindings=False):
             return
         extra = max(lines - height, 0)
         if self._growing:
-            extra = -(-extra // JUMP) * JUMP
+            jump = max(JUMP, height // 2)
+            extra = -(-extra // jump) * jump
         y = extra if self._follow else min(round(self.scroll_y), extra)
         self._moving = True
         try:
