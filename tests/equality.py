@@ -26,7 +26,9 @@ class Divergence:
         return self.margin < NEAR_TIE
 
 
-def divergence(decoder: SpeculativeDecoder, reference: Any, ids: list[int], expected: list[int]) -> Divergence | None:
+def divergence(
+    decoder: SpeculativeDecoder, reference: Any, ids: list[int], expected: list[int]
+) -> Divergence | None:
     """None where the output equals `expected`, the reference model's own greedy tokens."""
     output = [t for round_ in decoder.generate(ids) for t in round_.tokens]
     if output == expected:

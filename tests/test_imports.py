@@ -25,5 +25,7 @@ APART = {
 @pytest.mark.parametrize("module", APART)
 def test_a_fresh_process_that_imports_it_has_loaded_nothing_it_must_not(module: str) -> None:
     code = f"import sys, {module}; print(*(m for m in {APART[module]!r} if m in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout.split() == []

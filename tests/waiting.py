@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 60.0, what: Callable[[], str] | None = None) -> None:
+def until(
+    condition: Callable[[], bool], *, seconds: float = 60.0, what: Callable[[], str] | None = None
+) -> None:
     """Return as soon as `condition` holds; fail with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
