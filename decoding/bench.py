@@ -26,7 +26,6 @@ from decoding.config import RECYCLING, RunConfig
 from decoding.engine import SpeculativeDecoder
 from decoding.errors import DecodingError
 from decoding.models import load_models
-from prompts.loader import first_of_each_task
 from store.errors import StoreError
 
 
@@ -209,15 +208,7 @@ def main() -> int:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args()
     try:
-        if arguments.per_task < 1:
-            raise prompts.PromptError(f"--per-task is {arguments.per_task}; it must be at least 1")
-        tasks = arguments.tasks.split(",") if arguments.tasks else None
-        if arguments.prompts:
-            chosen = [p for p in prompts.load(arguments.prompts) if tasks is None or p.task in tasks]
-            chosen = first_of_each_task(chosen, arguments.per_task)
-        else:
-            chosen = prompts.bundled(tasks, arguments.per_task)
-        chosen = prompts.interleave(chosen)
+        chosen = prompts.interleave(prompts.select(arguments.prompts, arguments.tasks, arguments.per_task))
         config = RunConfig(
             max_new_tokens=arguments.max_new_tokens,
             **{name: getattr(arguments, name) for name in ("target", "draft", "tree", "device", "dtype")},

@@ -1,6 +1,6 @@
 """What is asked of the models: the bundled prompts, the files of users, and the order they are run in."""
 
 from prompts.errors import PromptError
-from prompts.loader import BUNDLED_TASKS, Prompt, bundled, interleave, load, problems
+from prompts.loader import BUNDLED_TASKS, Prompt, bundled, interleave, load, problems, select
 
-__all__ = ["BUNDLED_TASKS", "Prompt", "PromptError", "bundled", "interleave", "load", "problems"]
+__all__ = ["BUNDLED_TASKS", "Prompt", "PromptError", "bundled", "interleave", "load", "problems", "select"]

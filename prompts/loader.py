@@ -74,6 +74,25 @@ def problems(path: str | Path) -> list[str]:
     return [str(item) for item in _items(data, str(path)) if isinstance(item, PromptError)]
 
 
+def select(file: str | Path | None, tasks: str | None, per_task: int | None) -> list[Prompt]:
+    """What a run is asked to do: the prompts of `file` (None for the bundled ones) of some `tasks`.
+
+    `tasks` is a list separated by commas, None for all; `per_task` keeps the first of each task.
+    Raises `PromptError` for a task that there is none of, for a list without any, and as `load` does.
+    """
+    wanted = None if tasks is None else [task.strip() for task in tasks.split(",") if task.strip()]
+    if wanted == []:
+        raise PromptError("--tasks names no task; leave it out for all of them")
+    if file is None:
+        return bundled(wanted, per_task)
+    found = load(file)
+    present = list(dict.fromkeys(prompt.task for prompt in found))
+    for task in wanted or []:
+        if task not in present:
+            raise PromptError(f"{file} has no task '{task}'; it has {', '.join(present)}")
+    return first_of_each_task([p for p in found if wanted is None or p.task in wanted], per_task)
+
+
 def first_of_each_task(prompts: Sequence[Prompt], per_task: int | None) -> list[Prompt]:
     """The first `per_task` prompts of every task, order kept; all of them for None.
 

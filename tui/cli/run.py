@@ -13,7 +13,6 @@ from tui.cli.terminal import has_terminal
 
 if TYPE_CHECKING:
     from decoding.config import RunConfig
-    from prompts.loader import Prompt
 
 
 @click.command()
@@ -71,10 +70,11 @@ def run(
     Opens the dashboard in a terminal; in a pipe, prints progress lines and a final table. The run is a
     process of its own: it survives the terminal, and `spectui attach` finds it again.
     """
+    from prompts.loader import select
     from tui.start import start_run
 
     config = _config(fields, depth, branching)
-    chosen = _prompts(tasks, per_task, prompt_file)
+    chosen = select(prompt_file, tasks, per_task)
     database = context.ensure_object(State).database
     session = start_run(database, config, chosen, name)
     if detach:
@@ -94,24 +94,6 @@ def _config(fields: dict[str, Any], depth: int | None, branching: int | None) ->
             raise click.UsageError("give either --tree, or --depth and --branching")
         fields["tree"] = f"full:{3 if depth is None else depth}x{2 if branching is None else branching}"
     return RunConfig(**{key: value for key, value in fields.items() if value is not None})
-
-
-def _prompts(tasks: str | None, per_task: int | None, file: Path | None) -> list[Prompt]:
-    from prompts.errors import PromptError
-    from prompts.loader import bundled, first_of_each_task, load
-
-    wanted = None if tasks is None else [task.strip() for task in tasks.split(",") if task.strip()]
-    if wanted == []:
-        raise click.UsageError("--tasks names no task")
-    if file is None:
-        return bundled(wanted, per_task)
-    found = load(file)
-    present = list(dict.fromkeys(prompt.task for prompt in found))
-    for task in wanted or []:
-        if task not in present:
-            raise PromptError(f"{file} has no task '{task}'; it has {', '.join(present)}")
-    kept = [prompt for prompt in found if wanted is None or prompt.task in wanted]
-    return first_of_each_task(kept, per_task)
 
 
 def _say_detached(database: Path, session: int, as_json: bool) -> int:

@@ -18,7 +18,7 @@ from textual.worker import Worker, WorkerState
 
 from decoding.config import DEVICES, DTYPES, EMBEDDED_TARGET, RunConfig
 from decoding.errors import DecodingError, UsageError
-from prompts import BUNDLED_TASKS, Prompt, PromptError, bundled, interleave, load
+from prompts import BUNDLED_TASKS, Prompt, PromptError, interleave, select
 from store.errors import StoreError
 from tui.start import start_run
 from tui.textsafe import sanitize_line
@@ -178,12 +178,10 @@ def read_config(values: Mapping[str, str]) -> RunConfig:
 
 def read_prompts(values: Mapping[str, str]) -> list[Prompt]:
     """The prompts that the form's texts mean, tasks interleaved. Raises `PromptError` or `UsageError`."""
-    if values["prompts"]:
-        return interleave(load(Path(values["prompts"]).expanduser()))
     per_task: int | None = None
     if values["per_task"]:
         if not values["per_task"].isdigit() or int(values["per_task"]) < 1:
             raise UsageError(f"--per-task is '{values['per_task']}'; it must be at least 1, or empty")
         per_task = int(values["per_task"])
-    tasks = [task.strip() for task in values["tasks"].split(",") if task.strip()]
-    return interleave(bundled(tasks or None, per_task))
+    file = Path(values["prompts"]).expanduser() if values["prompts"] else None
+    return interleave(select(file, values["tasks"].strip() or None, per_task))
