@@ -56,12 +56,13 @@ class TreeLayer(CacheLayerMixin):  # type: ignore[misc]
             new[:, :, : self.length] = old[:, :, : self.length]
             setattr(self, name, new)
 
-    def keep(self, start: int, slots: torch.Tensor) -> None:
-        """Move `slots` (ascending, all >= `start`) to ``start, start + 1, ...`` and end there."""
-        self.length = start + len(slots)
-        if self.is_initialized and len(slots):
-            self.keys[:, :, start : self.length] = self.keys[:, :, slots]
-            self.values[:, :, start : self.length] = self.values[:, :, slots]
+    def move(self, moves: Sequence[tuple[int, int]], length: int) -> None:
+        """Copy slots ``(from, to)`` in order, then end at `length`."""
+        self.length = length
+        if self.is_initialized:
+            for source, target in moves:
+                self.keys[:, :, target] = self.keys[:, :, source]
+                self.values[:, :, target] = self.values[:, :, source]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Key/value length the mask must cover, and its offset."""
@@ -100,9 +101,7 @@ class TreeCache(Cache):  # type: ignore[misc]
             slots and not (start <= slots[0] and slots[-1] < self.length)
         ):
             raise ValueError(f"slots {list(slots)} do not ascend within {start}..{self.length - 1}")
-        contiguous = list(slots) == list(range(start, start + len(slots)))
+        # Ascending slots never move onto one that is still to be read; most stay where they are.
+        moves = [(slot, target) for target, slot in enumerate(slots, start) if slot != target]
         for layer in self.layers:
-            if contiguous:
-                layer.length = start + len(slots)
-            else:
-                layer.keep(start, torch.as_tensor(slots, device=layer.keys.device))
+            layer.move(moves, start + len(slots))

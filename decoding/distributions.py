@@ -43,6 +43,20 @@ def entropy(p: torch.Tensor, logits: torch.Tensor, temperature: float) -> torch.
     return nats.clamp_min(0.0)
 
 
+def best_token(logits: torch.Tensor) -> torch.Tensor:
+    """``argmax`` of each row of `logits` ``[n, V]``, the first of equals as there: ``[n]``.
+
+    By way of block maxima, which a CPU finds several times faster than an index over a vocabulary.
+    """
+    blocks = logits.shape[1] // _BLOCK
+    if blocks == 0 or logits.shape[1] % _BLOCK:
+        return logits.argmax(-1)
+    parts = logits.reshape(len(logits), blocks, _BLOCK)
+    block = parts.amax(-1).argmax(-1)
+    inside = parts[torch.arange(len(logits), device=logits.device), block].argmax(-1)
+    return block * _BLOCK + inside
+
+
 def top_tokens(logits: torch.Tensor, k: int) -> torch.Tensor:
     """The `k` most likely tokens of each row of `logits` ``[n, V]``, best first: ``[n, k]``.
 

@@ -18,7 +18,7 @@ import torch
 
 from decoding.acceptance import Verdict, accept_greedy, accept_sampling
 from decoding.config import RunConfig
-from decoding.distributions import distribution, entropy
+from decoding.distributions import best_token, distribution, entropy
 from decoding.drafters.base import Drafter, NoDrafter
 from decoding.errors import DecodingError
 from decoding.language_model import LanguageModel
@@ -133,7 +133,7 @@ class SpeculativeDecoder:
         of_rows = logits[torch.from_numpy(rows)]
         p = distribution(of_rows, self.config.temperature, self.config.top_p)
         nats = entropy(p, of_rows, self.config.temperature).cpu().numpy().astype(np.float64)
-        argmax = logits.argmax(-1).cpu().numpy()
+        argmax = best_token(logits).cpu().numpy()
         verdict = (
             accept_greedy(tree, argmax) if self.config.greedy else accept_sampling(tree, p.cpu().numpy(), rng)
         )

@@ -49,10 +49,5 @@ def to_record(round_: Round, *, extra_ms: float = 0.0) -> RoundRecord:
     )
 
 
-def token_ids(round_: Round) -> set[int]:
-    """Every token a view of the round can show."""
-    return set(round_.tree.token.tolist()) | ({round_.bonus} if round_.bonus is not None else set())
-
-
 def _known(values: np.ndarray) -> list[float | None]:
     return [None if math.isnan(v) else v for v in values.tolist()]

@@ -58,6 +58,10 @@ class Vocabulary:
             return bytes([int(match[1], 16)])
         return str(token).replace("\u2581", " ").encode(errors="surrogatepass")
 
+    def table(self, size: int) -> dict[int, bytes]:
+        """`token_bytes` of the ids below `size`, the width of the model's logits."""
+        return {i: self.token_bytes(i) for i in range(size)}
+
     @cached_property
     def _added(self) -> set[int]:
         return set(self.tokenizer.get_added_vocab().values()) | set(self.tokenizer.all_special_ids)

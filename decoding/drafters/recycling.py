@@ -39,8 +39,8 @@ class RecyclingDrafter:
         """Learn the successors of the prompt's own tokens; refresh the rows of unknown ones."""
         if prompt_logits is not None:
             self._learn(np.asarray(prompt[:-1], dtype=np.int64), prompt_logits)
-        frequent = np.argpartition(self._predicted, -self._width)[-self._width :]
-        self._successors[~self._known] = frequent[np.argsort(-self._predicted[frequent], kind="stable")]
+        frequent = torch.from_numpy(self._predicted).topk(self._width).indices.numpy()
+        self._successors[~self._known] = frequent
 
     def propose(self, root: int, max_depth: int) -> TokenTree:
         """One gather per level: the token of a node is its rank's successor of its parent's token."""

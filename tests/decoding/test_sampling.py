@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chisquare
 
 from decoding.config import RunConfig
-from decoding.distributions import distribution, entropy, top_tokens
+from decoding.distributions import best_token, distribution, entropy, top_tokens
 from decoding.engine import SpeculativeDecoder
 from decoding.models import LoadedModels
 from decoding.vocabulary import Vocabulary
@@ -118,6 +118,15 @@ def test_entropy_is_in_nats_and_defined_for_zeros() -> None:
     assert entropy(masked.softmax(-1), masked, 0.0).item() == pytest.approx(np.log(2))
     sure = torch.tensor([[200.0, 0.0]])
     assert entropy(sure.softmax(-1), sure, 0.0).item() == 0.0
+
+
+@pytest.mark.parametrize("vocab", [10, 128, 300, 1280])
+def test_the_best_token_is_the_first_of_equals(vocab: int) -> None:
+    """generate's argmax takes the first of equal logits; so must we, or outputs part at exact ties."""
+    torch.manual_seed(0)
+    logits = torch.randint(0, 5, (50, vocab)).float()
+    assert torch.equal(best_token(logits), logits.argmax(-1))
+    assert int(best_token(logits)[0]) == logits[0].tolist().index(float(logits[0].max()))
 
 
 @pytest.mark.parametrize("vocab", [10, 300, 5001])

@@ -48,6 +48,9 @@ def test_bytes_of_sentencepiece_tokens_join_to_the_text(text: str) -> None:
 def test_special_tokens_show_their_name_and_padding_nothing() -> None:
     assert BYTE_LEVEL.token_bytes(2) == b"<|im_end|>"
     assert BYTE_LEVEL.token_bytes(10**6) == b""
+    table = BYTE_LEVEL.table(400)
+    assert table[2] == b"<|im_end|>"
+    assert (len(table), table[399]) == (400, b"")
 
 
 def test_every_end_token_counts() -> None:

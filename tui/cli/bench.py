@@ -15,10 +15,10 @@ import click
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(arguments: tuple[str, ...]) -> int:
     """Measure speed against plain and assisted decoding."""
-    from decoding.launch import QUIET_THREADS
+    from decoding.launch import PATIENT_THREADS
 
     command = [sys.executable, "-m", "decoding.bench", *arguments]
-    with subprocess.Popen(command, env={**QUIET_THREADS, **os.environ}) as child:
+    with subprocess.Popen(command, env={**PATIENT_THREADS, **os.environ}) as child:
         while True:
             try:
                 code = child.wait()
