@@ -198,7 +198,7 @@ def main() -> int:
     parser.add_argument("--per-task", type=int, default=3, metavar="N", help="prompts per task (default 3)")
     parser.add_argument("--tasks", help="tasks, separated by commas (default: all bundled)")
     parser.add_argument("--prompts", type=Path, help="a JSONL file instead of the bundled prompts")
-    parser.add_argument("--max-new-tokens", type=int, default=64, metavar="T")
+    parser.add_argument("--max-new-tokens", type=int, default=96, metavar="T")
     for name in ("target", "draft", "tree", "device", "dtype"):
         parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
     parser.add_argument(

@@ -155,6 +155,9 @@ class RecordedArm(EngineArm):
             self._recorder.record(self._generations[position].id, round_)
 
 
+CATCH_UP_SECONDS = 1.0
+
+
 class Screen:
     """A dashboard in a terminal of its own that is stopped (SIGSTOP) while other arms run."""
 
@@ -168,6 +171,8 @@ class Screen:
             yield
             return
         os.killpg(self._process.pid, signal.SIGCONT)
+        # What it slept through it catches up with at once; that is no part of watching.
+        time.sleep(CATCH_UP_SECONDS)
         try:
             yield
         finally:

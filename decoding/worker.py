@@ -22,6 +22,7 @@ import psutil
 
 from decoding.config import RunConfig
 from decoding.errors import DecodingError
+from decoding.gpu import gpu_use
 from store.database import connect
 from store.errors import StoreError
 from store.reader import Reader
@@ -100,7 +101,7 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
         writer = SessionWriter(db, session_id)
         while not done.wait(HEARTBEAT_SECONDS):
             try:
-                writer.heartbeat(process.cpu_percent(), process.memory_info().rss)
+                writer.heartbeat(process.cpu_percent(), process.memory_info().rss, gpu_use())
             except StoreError as error:
                 log.warning("heartbeat: %s", error)
         db.close()

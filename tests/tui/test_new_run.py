@@ -48,9 +48,9 @@ def test_what_cannot_be_is_said_with_its_flag(field: str, value: str, words: str
 def test_prompts_come_from_a_file_or_the_bundle(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text('{"task": "rag", "prompt": "What does the page say?"}\n')
-    assert [p.task for p in read_prompts(DEFAULTS | {"prompts": str(path), "tasks": ""})] == ["rag"]
+    assert [p.task for p in read_prompts(DEFAULTS | {"prompts": str(path)})] == ["rag"]
     with pytest.raises(PromptError, match="has no task 'code'"):
-        read_prompts(DEFAULTS | {"prompts": str(path)})
+        read_prompts(DEFAULTS | {"prompts": str(path), "tasks": "code"})
     assert len(read_prompts(DEFAULTS | {"tasks": "math", "per_task": "2"})) == 2
     with pytest.raises(PromptError, match="no bundled task 'poetry'"):
         read_prompts(DEFAULTS | {"tasks": "poetry"})

@@ -18,7 +18,7 @@ from textual.worker import Worker, WorkerState
 
 from decoding.config import DEVICES, DTYPES, EMBEDDED_TARGET, RunConfig
 from decoding.errors import DecodingError, UsageError
-from prompts import BUNDLED_TASKS, Prompt, PromptError, interleave, select
+from prompts import Prompt, PromptError, interleave, select
 from store.errors import StoreError
 from tui.start import start_run
 from tui.textsafe import sanitize_line
@@ -43,7 +43,7 @@ FIELDS = (
     Field("target", "target", f"{EMBEDDED_TARGET}, a hub id or a folder", DEFAULTS.target),
     Field("draft", "draft", "recycling, or a draft model", DEFAULTS.draft),
     Field("tree", "tree", "full:3x2, chain:5, recycling:8", DEFAULTS.tree),
-    Field("tasks", "tasks", "bundled prompts, by task", ",".join(BUNDLED_TASKS)),
+    Field("tasks", "tasks", "such as code,math; empty: all"),
     Field("per_task", "per task", "how many of each; empty: all", "3"),
     Field("prompts", "prompts file", "JSON Lines, not the bundled"),
     Field("max_new_tokens", "new tokens", "most for one prompt", "96", int),
