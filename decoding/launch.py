@@ -12,13 +12,13 @@ from platformdirs import user_log_path
 
 from decoding.errors import DecodingError
 
-PATIENT_THREADS = {"GOMP_SPINCOUNT": "5000"}
+PATIENT_THREADS = {"GOMP_SPINCOUNT": "100000"}
 """Set for processes that run models, before they start: OpenMP reads it once.
 
-A thread that waits for the others spins, for milliseconds by default. As soon as other programs want
-the cores, the thread that is waited for is not running, and spinning keeps it from running: on two busy
-cores a forward took 0.6 s instead of 0.1 s. Never spinning costs 1.4x on idle cores; this short a spin
-costs nothing measurable there.
+A thread that waits for the others spins, by default for milliseconds. When other programs want the
+cores, the thread that is waited for is not running, and spinning keeps it from running: with two busy
+programs on two cores a forward took 2.3 times as long as with this shorter spin, which costs nothing
+measurable on idle cores. Much shorter ones wake too late (1.4x on idle cores without any spin).
 """
 
 

@@ -47,20 +47,27 @@ class Vocabulary:
 
         Special tokens give their own text. Ids beyond the table (padded embeddings) give ``b""``.
         """
-        token = self.tokenizer.convert_ids_to_tokens(token_id)
+        token = self._by_id.get(token_id)
         if token is None:
             return b""
         if token_id in self._added:
-            return str(token).encode()
-        if self._byte_level and all(c in _BYTE_OF for c in token):
-            return bytes(_BYTE_OF[c] for c in token)
+            return token.encode()
+        if self._byte_level:
+            try:
+                return token.translate(_BYTE_OF).encode("latin-1")
+            except UnicodeEncodeError:
+                return token.encode(errors="surrogatepass")
         if match := _BYTE_TOKEN.match(token):
             return bytes([int(match[1], 16)])
-        return str(token).replace("\u2581", " ").encode(errors="surrogatepass")
+        return token.replace("\u2581", " ").encode(errors="surrogatepass")
 
     def table(self, size: int) -> dict[int, bytes]:
         """`token_bytes` of the ids below `size`, the width of the model's logits."""
         return {i: self.token_bytes(i) for i in range(size)}
+
+    @cached_property
+    def _by_id(self) -> dict[int, str]:
+        return {i: token for token, i in self.tokens.items()}
 
     @cached_property
     def _added(self) -> set[int]:
@@ -75,12 +82,15 @@ class Vocabulary:
         )
 
 
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's table: printable Latin-1 stands for itself, the other bytes for code points from 256 on."""
+def _byte_alphabet() -> dict[int, int]:
+    """GPT-2's table: printable Latin-1 stands for itself, the other bytes for code points from 256 on.
+
+    From code point to byte, as `str.translate` takes it.
+    """
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {chr(b): b for b in printable}
+    table = {b: b for b in printable}
     for offset, b in enumerate(b for b in range(256) if b not in set(printable)):
-        table[chr(256 + offset)] = b
+        table[256 + offset] = b
     return table
 
 

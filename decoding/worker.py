@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import platform
 import signal
@@ -36,7 +37,7 @@ COMMAND_POLL_SECONDS = 0.1
 """How often a paused worker looks for commands; a running one looks between rounds."""
 STAGE_SECONDS = 0.2
 """Progress of loading is written at most this often."""
-BASELINE_TOKENS = 12
+BASELINE_TOKENS = 6
 
 log = logging.getLogger("spectui.worker")
 
@@ -187,9 +188,13 @@ def _decode_all(writer: SessionWriter, control: Control, config: RunConfig) -> N
     pending = writer.pending_generations()
     progress = StageReporter(writer)
     progress("starting Python", None, None, "")
+    # Hundreds of thousands of objects are made here and none is garbage: looking for some costs half a second.
+    gc.disable()
     from decoding.engine import SpeculativeDecoder
 
     decoder = SpeculativeDecoder(config, progress=progress)
+    gc.freeze()
+    gc.enable()
     writer.describe(
         device=str(decoder.target.device),
         drafter=decoder.drafter.name,

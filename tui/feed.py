@@ -18,8 +18,8 @@ from store.errors import StoreError
 from store.reader import Reader
 from store.rows import SessionSummary
 
-LIVE_SECONDS = 0.1
-"""Between two looks while a worker is writing."""
+LIVE_SECONDS = 0.16
+"""Between two looks while a worker is writing. Each costs the model a few milliseconds of a shared core."""
 IDLE_SECONDS = 1.0
 """Between two looks when nobody is."""
 CHART_SECONDS = 0.5
