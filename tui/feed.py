@@ -18,11 +18,11 @@ from store.errors import StoreError
 from store.reader import Reader
 from store.rows import SessionSummary
 
-LIVE_SECONDS = 0.16
+LIVE_SECONDS = 0.2
 """Between two looks while a worker is writing. Each costs the model a few milliseconds of a shared core."""
 IDLE_SECONDS = 1.0
 """Between two looks when nobody is."""
-CHART_SECONDS = 0.5
+CHART_SECONDS = 1.0
 """Least time between two readings of figures; charts gain nothing from more."""
 PRESENCE_SECONDS = 2.0
 """How often to look whether a silent worker is still there: its death writes nothing."""

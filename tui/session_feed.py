@@ -16,7 +16,7 @@ CHUNK = 256
 """Rounds read at a time: a long generation arrives in steps that keep the screen answering."""
 INTERVAL_SECONDS = 5.0
 """Between two resamplings of the prompts."""
-TREE_SECONDS = 0.6
+TREE_SECONDS = 1.0
 """Least time between two trees while they come by themselves: more could not be read."""
 
 
