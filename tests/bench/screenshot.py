@@ -1,9 +1,9 @@
-"""Pictures of the dashboard for the README, from a real run that is going on.
+"""The README's picture of the live screen, from a real run that is going on.
 
     python -m tests.bench.screenshot [--out docs] [--rounds 150] [--size 120x40]
 
 Starts a run in a database of its own, watches it as a user would, and exports what is on screen once
-that many rounds are recorded: ``live.svg``, then ``sessions.svg``. The run is stopped afterwards.
+that many rounds are recorded as ``live.svg``. The run is stopped afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tui.start import start_run
 
 
 async def picture(database: Path, session: int, out: Path, rounds: int, size: tuple[int, int]) -> None:
-    """Export the live screen after `rounds` rounds, then the list of sessions."""
+    """Export the live screen after `rounds` rounds."""
     reader = Reader(database)
     app = SpectuiApp(database, session)
     async with app.run_test(size=size) as pilot:
@@ -31,9 +31,6 @@ async def picture(database: Path, session: int, out: Path, rounds: int, size: tu
             await pilot.pause(0.2)
         await pilot.pause(2.0)
         (out / "live.svg").write_text(app.export_screenshot(title="spectui"))
-        await pilot.press("escape")
-        await pilot.pause(1.5)
-        (out / "sessions.svg").write_text(app.export_screenshot(title="spectui"))
     reader.close()
 
 
@@ -48,12 +45,6 @@ def main() -> None:
     columns, _, rows = arguments.size.partition("x")
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "spectui.db"
-        short = prompts.bundled(per_task=1)
-        first = start_run(database, RunConfig(max_new_tokens=24, tree="recycling:12"), short, "wide-tree")
-        reader = Reader(database)
-        while reader.session(first).live:
-            asyncio.run(asyncio.sleep(0.5))
-        reader.close()
         session = start_run(
             database, RunConfig(max_new_tokens=96), prompts.bundled(per_task=3), "friday-study"
         )
