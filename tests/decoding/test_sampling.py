@@ -19,7 +19,7 @@ from decoding.vocabulary import Vocabulary
 from tests.models import tiny_llama, tiny_tokenizer
 
 VOCAB = 6
-TRIALS = 1500
+TRIALS = 1100
 
 
 @pytest.fixture(autouse=True)
