@@ -21,7 +21,7 @@ import torch
 
 import prompts
 from decoding.config import RunConfig
-from decoding.engine import SpeculativeDecoder
+from decoding.engine import Round, SpeculativeDecoder
 from decoding.errors import DecodingError
 from decoding.models import LoadedModels
 from decoding.worker import HEARTBEAT_SECONDS, Recorder
@@ -107,7 +107,7 @@ class EngineArm:
         outcome.forward_seconds = self._forwards() - before
         return outcome
 
-    def each(self, round_: object, position: int, warm_up: bool) -> None:
+    def each(self, round_: Round, position: int, warm_up: bool) -> None:
         """What is done with a round beside counting it."""
 
     def _forwards(self) -> float:
@@ -149,7 +149,7 @@ class RecordedArm(EngineArm):
         self._writer.finish_generation(generation.id, "finished", finish_reason="length")
         return outcome
 
-    def each(self, round_: object, position: int, warm_up: bool) -> None:
+    def each(self, round_: Round, position: int, warm_up: bool) -> None:
         """Record it."""
         if not warm_up:
             self._recorder.record(self._generations[position].id, round_)

@@ -142,7 +142,7 @@ class SpeculativeDecoder:
 
         row_of_parent = np.searchsorted(rows, tree.parent + 1)
         target_p = p[torch.from_numpy(row_of_parent), torch.from_numpy(tree.token)]
-        round_ = Round(
+        return Round(
             number=number,
             prefix_length=prefix,
             tree=tree,
@@ -155,10 +155,8 @@ class SpeculativeDecoder:
             match=tree.token == argmax[tree.parent + 1],
             draft_ms=1e3 * (drafted - start),
             verify_ms=1e3 * (verified - drafted),
-            other_ms=0.0,
+            other_ms=1e3 * (time.perf_counter() - verified),
         )
-        object.__setattr__(round_, "other_ms", 1e3 * (time.perf_counter() - verified))
-        return round_
 
     def _commit(
         self, tree: TokenTree, verdict: Verdict, produced: int

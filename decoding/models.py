@@ -78,7 +78,7 @@ def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
     return LMDrafter(
         draft,
         config.shape(),
-        min(vocab, draft.vocab_size),
+        vocab,
         name=Path(config.draft).name,
         temperature=config.temperature,
         top_p=config.top_p,

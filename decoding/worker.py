@@ -30,7 +30,7 @@ from store.reader import Reader
 from store.writer import SessionWriter
 
 if TYPE_CHECKING:
-    from decoding.engine import SpeculativeDecoder
+    from decoding.engine import Round, SpeculativeDecoder
 
 HEARTBEAT_SECONDS = 1.0
 COMMAND_POLL_SECONDS = 0.1
@@ -136,19 +136,18 @@ class Recorder:
     """Writes rounds, after the bytes of every token: a tenth of a second once, instead of some each round."""
 
     def __init__(self, writer: SessionWriter, decoder: SpeculativeDecoder) -> None:
+        from decoding.recording import to_record  # torch comes with it
+
         self._writer = writer
+        self._to_record = to_record
         self._carried_ms = 0.0
         vocabulary = decoder.models.tokenizer
         writer.add_tokens(vocabulary.identity, vocabulary.table(decoder.target.vocab_size))
 
-    def record(self, generation_id: int, round_: object) -> None:
+    def record(self, generation_id: int, round_: Round) -> None:
         """One round, durably. The time it takes counts as other time of the round after."""
-        from decoding.engine import Round
-        from decoding.recording import to_record
-
-        assert isinstance(round_, Round)
         start = time.perf_counter()
-        self._writer.record_round(generation_id, to_record(round_, extra_ms=self._carried_ms))
+        self._writer.record_round(generation_id, self._to_record(round_, extra_ms=self._carried_ms))
         self._carried_ms = 1e3 * (time.perf_counter() - start)
 
 

@@ -35,6 +35,8 @@ class LMDrafter:
         self._model = model
         self._shape = shape
         self._vocab = vocab_size
+        # Padded embeddings may differ in size; what the draft cannot name has probability 0.
+        self._named = min(vocab_size, model.vocab_size)
         self._temperature, self._top_p = temperature, top_p
         self._generator = torch.Generator(device=model.device).manual_seed(seed)
         self._pending: list[int] = []
@@ -45,7 +47,7 @@ class LMDrafter:
         self._model.reset()
         self._slot = {}
         self._pending = list(prompt)
-        if len(prompt) < self._model.context:
+        if len(prompt) < self._model.context and self._can_name(prompt):
             self._model.prefill(prompt[:-1])
             self._pending = [prompt[-1]]
 
@@ -53,11 +55,12 @@ class LMDrafter:
     def propose(self, root: int, max_depth: int) -> TokenTree:
         """Feed what was committed since, then one level after another.
 
-        Empty once the draft's own context is full: the target goes on alone.
+        Empty once the draft's own context is full, or a token came that it has no embedding for: the
+        target goes on alone.
         """
         room = self._model.context - self._model.length - len(self._pending)
         shape = self._shape.trimmed(max(0, min(max_depth, room)))
-        if not shape.size:
+        if not shape.size or not self._can_name(self._pending):
             return TokenTree.empty()
         count = len(self._pending)
         pending = np.asarray(self._pending, dtype=np.int64)
@@ -80,6 +83,9 @@ class LMDrafter:
         """Time spent in the draft model's forwards."""
         return self._model.forward_seconds
 
+    def _can_name(self, tokens: Sequence[int]) -> bool:
+        return max(tokens) < self._model.vocab_size
+
     def _expand(self, shape: TreeShape, root_logits: torch.Tensor) -> TokenTree:
         """Fill `shape` from the root's logits ``[1, V]`` down; nodes that were not drawn are left out."""
         token = np.full(shape.size, -1, dtype=np.int64)
@@ -88,10 +94,11 @@ class LMDrafter:
         parents: IntArray = np.asarray([ROOT])
         logits = root_logits
         for level in shape.levels:
-            q = distribution(logits[:, : self._vocab], self._temperature, self._top_p)
+            logits = logits[:, : self._named]
+            q = distribution(logits, self._temperature, self._top_p)
             if self._temperature > 0.0:
                 rows += zip((parents + 1).tolist(), q, strict=True)
-            nats = entropy(q, logits[:, : self._vocab], self._temperature)
+            nats = entropy(q, logits, self._temperature)
             self._fill(shape, level, parents, q, nats, token, logprob, parent_entropy)
             inner = np.asarray(
                 [i for i in level if token[i] >= 0 and (shape.parent == i).any()], dtype=np.int64
@@ -157,7 +164,8 @@ class LMDrafter:
         if self._temperature > 0.0:
             draft_rows = np.full((len(kept) + 1, self._vocab), np.nan, dtype=np.float32)
             for row, q in rows:
-                draft_rows[index[row - 1] + 1] = q.cpu().numpy()
+                draft_rows[index[row - 1] + 1] = 0.0
+                draft_rows[index[row - 1] + 1, : self._named] = q.cpu().numpy()
         return TokenTree(
             token=token[kept],
             parent=np.asarray([index[int(p)] for p in shape.parent[kept]], dtype=np.int64),

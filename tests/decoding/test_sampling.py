@@ -75,6 +75,21 @@ def test_outputs_follow_the_targets_own_distribution(
     assert chisquare(observed[keep], expected[keep]).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("draft_vocab", [VOCAB - 1, VOCAB + 3])
+def test_vocabularies_padded_to_other_sizes_draft_and_sample(draft_vocab: int) -> None:
+    """Pairs of one tokenizer often have embeddings padded differently: no crash, no foreign token."""
+    target = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=3)
+    draft = tiny_llama(vocab_size=draft_vocab, layers=1, hidden=16, seed=3)
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = None
+    models = LoadedModels(target, draft, Vocabulary(tokenizer, []))
+    for temperature in (0.0, 1.0):
+        config = RunConfig(draft="lm", tree="full:2x2", temperature=temperature, max_new_tokens=12)
+        tokens = [t for r in SpeculativeDecoder(config, models=models).generate([1, 4, 2]) for t in r.tokens]
+        assert len(tokens) == 12
+        assert max(tokens) < VOCAB
+
+
 def test_a_seed_and_a_position_fix_the_sample() -> None:
     target = tiny_llama(layers=1)
     models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]))
