@@ -35,9 +35,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     repeat = parser.parse_args().repeat
     help_command = [sys.executable, "-m", "tui", "--help"]
-    print(
-        f"spectui --help        {_milliseconds(lambda: subprocess.run(help_command, capture_output=True), repeat):8.0f} ms"
-    )
+    taken = _milliseconds(lambda: subprocess.run(help_command, capture_output=True), repeat)
+    print(f"spectui --help        {taken:8.0f} ms")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spectui.db"
         connect(path).close()
