@@ -48,7 +48,28 @@ def set_scroll_size(view: ScrollView, size: Size) -> None:
         view.vertical_scrollbar.window_size = inner.height
 
 
-class Rows(ScrollView):
+class LineView(ScrollView):
+    """A view that draws line by line and asks for its own style once, not at every line.
+
+    `rich_style` walks all ancestors; it was a quarter of what the live screen computes.
+    """
+
+    _base: Style | None = None
+
+    @property
+    def base(self) -> Style:
+        """`rich_style` until the next change of style."""
+        if self._base is None:
+            self._base = self.rich_style
+        return self._base
+
+    def notify_style_update(self) -> None:
+        """Ask again: the theme or the focus may have changed."""
+        self._base = None
+        super().notify_style_update()
+
+
+class Rows(LineView):
     """A scrollable list of rows. Set them with `set_rows`; each is cropped to the width.
 
     A role of ``"a b"`` is style a under style b.
@@ -112,16 +133,15 @@ class Rows(ScrollView):
         index = y + top
         width = self.size.width
         if index >= len(self._rows):
-            return Strip.blank(width, self.rich_style)
-        return self._strip(self._rows[index]).crop_extend(x, x + width, self.rich_style)
+            return Strip.blank(width, self.base)
+        return self._strip(self._rows[index]).crop_extend(x, x + width, self.base)
 
     def _strip(self, row: Row) -> Strip:
         strip = self._strips.get(row)
         if strip is None:
             if len(self._strips) > 512:
                 self._strips.clear()
-            base = self.rich_style
-            segments = [Segment(text, base + self.style_of(role)) for text, role in row if text]
+            segments = [Segment(text, self.base + self.style_of(role)) for text, role in row if text]
             strip = self._strips[row] = Strip(Segment.simplify(segments)) if segments else Strip([])
         return strip
 

@@ -120,15 +120,15 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         width = self.size.width
         if y == 0:
             if not self.rows:
-                return Strip.blank(width, self.rich_style)
-            return self._strip(self.rows[0]).crop_extend(0, width, self.rich_style)
+                return Strip.blank(width, self.base)
+            return self._strip(self.rows[0]).crop_extend(0, width, self.base)
         index = y + self.scroll_offset.y
         if index >= len(self.rows):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self.base)
         row = self.rows[index]
         if index - 1 == self._cursor:
             row = (*((text, f"{role} cursor") for text, role in row), (" " * width, "cursor"))
-        return self._strip(row).crop_extend(0, width, self.rich_style)
+        return self._strip(row).crop_extend(0, width, self.base)
 
     def _set_cursor(self, index: int) -> None:
         index = min(max(index, 0), max(len(self._items) - 1, 0))

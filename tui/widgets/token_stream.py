@@ -10,20 +10,19 @@ from textual import events
 from textual.binding import Binding
 from textual.geometry import Region, Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.pieces import Piece
 from tui.theme import styles
 from tui.transcript import Transcript
-from tui.widgets.rows import set_scroll_size
+from tui.widgets.rows import LineView, set_scroll_size
 
 JUMP = 8
 """Rows the view moves at a time while following, or half its height if that is more. Terminals are sent
 whole panes when one scrolls, so that moving row by row would cost several times the bytes of the text."""
 
 
-class TokenStream(ScrollView, can_focus=True, inherit_bindings=False):
+class TokenStream(LineView, can_focus=True, inherit_bindings=False):
     """A text view that follows its end; append pieces to it."""
 
     ALLOW_SELECT = False
@@ -179,7 +178,7 @@ class TokenStream(ScrollView, can_focus=True, inherit_bindings=False):
     def render_line(self, y: int) -> Strip:
         """Line `y` of the visible part."""
         known = styles(self.app.theme)
-        base = self.rich_style
+        base = self.base
         segments = []
         for kind, text, number in self.transcript.line(y + self.scroll_offset.y):
             style = base + known[kind]
