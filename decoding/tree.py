@@ -8,7 +8,7 @@ belongs to the root and row ``i + 1`` to node ``i``.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -171,6 +171,35 @@ def recycling_shape(nodes: int) -> TreeShape:
     return TreeShape.from_paths(name, chosen)
 
 
+def paths_spec(paths: Iterable[Sequence[int]]) -> str:
+    """The ``paths:`` name of a tree: its rank paths without those that others imply.
+
+    A rank is a digit of base 32 (there are never more siblings), and a path implies its ancestors and
+    siblings of lower rank: ``paths:000,1`` is the tree ``[[0], [1], [0, 0], [0, 0, 0]]``.
+    """
+    all_of = {tuple(path) for path in paths}
+    implied = {path[:-1] for path in all_of}
+    implied |= {(*path[:-1], path[-1] - 1) for path in all_of}
+    named = sorted(all_of - implied)
+    return "paths:" + ",".join("".join(_RANK_DIGITS[rank] for rank in path) for path in named)
+
+
+def _shape_from_spec(spec: str, rest: str) -> TreeShape:
+    """The inverse of `paths_spec`. Raises `ValueError` for what are no digits."""
+    found: set[tuple[int, ...]] = set()
+    for text in rest.split(","):
+        if not text.strip():
+            raise ValueError(spec)
+        path = tuple(int(digit, MAX_BRANCHING) for digit in text.strip()[: MAX_DEPTH + 1])
+        for length in range(1, len(path) + 1):
+            found |= {(*path[: length - 1], rank) for rank in range(path[length - 1] + 1)}
+    shape = TreeShape.from_paths(paths_spec(found), list(found))
+    _check_extent(f"tree '{spec}'", shape)
+    return shape
+
+
+_RANK_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+
 RECYCLING_WIDTH = 8
 """Successors kept per token by Token Recycling, hence its widest fan-out."""
 
@@ -178,8 +207,9 @@ RECYCLING_WIDTH = 8
 def parse_shape(spec: str) -> TreeShape:
     """The tree a `--tree` argument names.
 
-    ``full:DxB`` (depth x branching), ``chain:N``, ``recycling:N`` (nodes), or a JSON file: either a
-    list of rank paths (``[[0], [1], [0, 0]]``) or an object with ``paths`` or ``parents``.
+    ``full:DxB`` (depth x branching), ``chain:N``, ``recycling:N`` (nodes), ``paths:...`` (see
+    `paths_spec`), or a JSON file: either a list of rank paths (``[[0], [1], [0, 0]]``) or an object
+    with ``paths`` or ``parents``.
     Raises `UsageError` with what is accepted.
     """
     kind, _, rest = spec.partition(":")
@@ -191,6 +221,8 @@ def parse_shape(spec: str) -> TreeShape:
             return chain_shape(int(rest))
         if kind == "recycling":
             return recycling_shape(int(rest))
+        if kind == "paths":
+            return _shape_from_spec(spec, rest)
     except ValueError:
         raise UsageError(_unreadable(spec)) from None
     if spec.endswith(".json"):
@@ -212,9 +244,13 @@ def _shape_from_file(path: Path) -> TreeShape:
         if not isinstance(paths, list) or not all(_is_ints(p) for p in paths):
             raise UsageError(f"tree file {path}: expected a list of rank paths such as [[0], [1], [0, 0]]")
         shape = TreeShape.from_paths(str(path), paths)
-    if not 1 <= shape.size <= MAX_NODES or shape.max_depth > MAX_DEPTH:
-        raise UsageError(f"tree file {path}: give 1 to {MAX_NODES} nodes, at most {MAX_DEPTH} deep")
+    _check_extent(f"tree file {path}", shape)
     return shape
+
+
+def _check_extent(what: str, shape: TreeShape) -> None:
+    if not 1 <= shape.size <= MAX_NODES or shape.max_depth > MAX_DEPTH:
+        raise UsageError(f"{what}: give 1 to {MAX_NODES} nodes, at most {MAX_DEPTH} deep")
 
 
 def _is_ints(value: object) -> bool:

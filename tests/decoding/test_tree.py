@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoding.errors import UsageError
-from decoding.tree import ROOT, TokenTree, TreeShape, ancestor_mask, parse_shape
+from decoding.tree import ROOT, TokenTree, TreeShape, ancestor_mask, parse_shape, paths_spec
 
 
 @st.composite
@@ -48,9 +48,24 @@ def test_trimming_keeps_exactly_the_shallow_nodes(parent: list[int], depth: int)
     assert sorted(map(tuple, shape.trimmed(depth).paths())) == sorted(shallow)
 
 
+@given(parents().filter(bool))
+def test_the_name_made_of_paths_is_read_as_the_same_tree(parent: list[int]) -> None:
+    """A chosen tree is recorded by this name; another tree behind it could not be run again."""
+    paths = TreeShape.from_parents("t", parent).paths()
+    again = parse_shape(paths_spec(paths))
+    assert sorted(again.paths()) == sorted(paths)
+    assert again.name == paths_spec(paths)
+
+
 @pytest.mark.parametrize(
     ("spec", "nodes", "depth", "width"),
-    [("full:3x2", 14, 3, 2), ("full:1x4", 4, 1, 4), ("chain:5", 5, 5, 1), ("recycling:8", 8, 4, 3)],
+    [
+        ("full:3x2", 14, 3, 2),
+        ("full:1x4", 4, 1, 4),
+        ("chain:5", 5, 5, 1),
+        ("recycling:8", 8, 4, 3),
+        ("paths:000,1", 4, 3, 2),
+    ],
 )
 def test_named_shapes(spec: str, nodes: int, depth: int, width: int) -> None:
     shape = parse_shape(spec)
@@ -81,6 +96,11 @@ def test_shape_files(tmp_path: Path) -> None:
         "wide:3",
         "full:3x2x1",
         "missing.json",
+        "paths:",
+        "paths:0,,1",
+        "paths:0-1",
+        "paths:" + 33 * "0",
+        "paths:" + 32 * "v",
     ],
 )
 def test_bad_shapes_are_one_line(spec: str) -> None:
