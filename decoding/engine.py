@@ -82,8 +82,8 @@ class SpeculativeDecoder:
     ) -> None:
         self.config = config
         self.models = models or load_models(config, progress)
-        self.target = LanguageModel(self.models.target)
         self.drafter: Drafter = make_drafter(config, self.models) if config.speculate else NoDrafter()
+        self.target = LanguageModel(self.models.target, self.drafter.feature_layers)
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of `prompt` as a user's turn of the chat template, or as plain text without one."""
@@ -104,8 +104,7 @@ class SpeculativeDecoder:
             )
         rng = np.random.default_rng([self.config.seed, position])
         self.target.reset()
-        logits = self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits)
-        self.drafter.begin(ids, logits)
+        self.drafter.begin(ids, self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits))
         root, produced, number = ids[-1], 0, 0
         while True:
             number += 1
@@ -126,7 +125,9 @@ class SpeculativeDecoder:
 
         ids = np.concatenate([[root], tree.token])
         depth = np.concatenate([[0], tree.depth])
-        logits = self.target.append(ids, depth, ancestor_mask(tree.parent))
+        scored = self.target.append(ids, depth, ancestor_mask(tree.parent))
+        logits = scored.logits
+        assert logits is not None
         verified = time.perf_counter()
 
         rows = np.unique(tree.parent) + 1 if self.config.greedy else np.arange(tree.size + 1)
@@ -138,7 +139,7 @@ class SpeculativeDecoder:
             accept_greedy(tree, argmax) if self.config.greedy else accept_sampling(tree, p.cpu().numpy(), rng)
         )
         path, bonus, cut, finish = self._commit(tree, verdict, produced)
-        self.drafter.observe(root, tree, logits, path, bonus)
+        self.drafter.observe(root, tree, scored, path, bonus)
 
         row_of_parent = np.searchsorted(rows, tree.parent + 1)
         target_p = p[torch.from_numpy(row_of_parent), torch.from_numpy(tree.token)]

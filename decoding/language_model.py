@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from decoding.attention import GROUPED
 from decoding.cache import TreeCache
 from decoding.errors import DecodingError
+from decoding.features import LayerInputs
 from decoding.tree import BoolArray, IntArray
 
 PREFILL_CHUNK = 512
@@ -20,14 +23,28 @@ PREFILL_CHUNK = 512
 _ATTENTION = {"full_attention", "sliding_attention"}
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a model made of n tokens, each in the light of those before it."""
+
+    logits: torch.Tensor | None
+    """float32 ``[n, V]``, row i after token i; None where nobody asked."""
+    features: torch.Tensor | None
+    """``[n, k H]``: side by side, the inputs of the k layers that `LanguageModel` was asked to watch, in the
+    model's own type; None where it watches none."""
+
+
 class LanguageModel:
     """One sequence in a model: a committed prefix, and tree nodes behind it until `keep` decides.
 
-    `length` counts committed tokens. `forward_seconds` adds up the time spent inside the model.
+    `length` counts committed tokens. `forward_seconds` adds up the time spent inside the model. The inputs
+    of `feature_layers`, numbered from 0, are caught in every forward. Raises `DecodingError` for a model
+    whose state cannot be rolled back, or that has no such layers.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, feature_layers: Sequence[int] = ()) -> None:
         self.model = model
+        self._inputs = LayerInputs(model, feature_layers) if feature_layers else None
         self.device: torch.device = model.device
         self.vocab_size: int = model.config.get_text_config().vocab_size
         self.length = 0
@@ -52,28 +69,31 @@ class LanguageModel:
         self.length = 0
 
     @torch.inference_mode()
-    def prefill(self, tokens: Sequence[int], *, all_logits: bool = False) -> torch.Tensor | None:
+    def prefill(self, tokens: Sequence[int], *, all_logits: bool = False) -> Scored:
         """Commit `tokens` behind the prefix, causally.
 
-        Returns float32 logits ``[len(tokens), V]`` when `all_logits`, else None: the token after the
-        prompt is decided by the first round, whose root is the prompt's last token.
+        Logits come only when `all_logits`: the token after the prompt is decided by the first round, whose
+        root is the prompt's last token. Without tokens there is nothing.
         """
-        rows = []
+        parts: list[Scored] = []
         for at in range(0, len(tokens), PREFILL_CHUNK):
             chunk = torch.tensor([list(tokens[at : at + PREFILL_CHUNK])], device=self.device)
             positions = torch.arange(self.length, self.length + chunk.shape[1], device=self.device)[None]
-            logits = self._run(chunk, positions, None, keep=0 if all_logits else 1)
+            parts.append(self._run(chunk, positions, None, keep=0 if all_logits else 1))
             self.length += chunk.shape[1]
-            if all_logits:
-                rows.append(logits)
-        return torch.cat(rows) if rows else None
+        return Scored(
+            torch.cat([p.logits for p in parts if p.logits is not None]) if parts and all_logits else None,
+            torch.cat([p.features for p in parts if p.features is not None])
+            if parts and self._inputs
+            else None,
+        )
 
     @torch.inference_mode()
-    def append(self, tokens: IntArray, depth: IntArray, mask: BoolArray) -> torch.Tensor:
+    def append(self, tokens: IntArray, depth: IntArray, mask: BoolArray) -> Scored:
         """Score uncommitted tokens, which land behind the cache's slots.
 
         `tokens` and `depth` are ``[n]``, depth 0 being the position right behind the prefix; `mask` is
-        ``[n, m]`` over all m uncommitted slots, the n new ones last. Returns float32 logits ``[n, V]``.
+        ``[n, m]`` over all m uncommitted slots, the n new ones last. Logits are always there.
         """
         ids = torch.from_numpy(np.ascontiguousarray(tokens))[None].to(self.device)
         positions = torch.from_numpy(depth + self.length)[None].to(self.device)
@@ -86,20 +106,25 @@ class LanguageModel:
         self._cache.keep(self.length, [self.length + s for s in slots])
         self.length += len(slots)
 
-    def _run(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, *, keep: int) -> torch.Tensor:
+    def _run(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, *, keep: int) -> Scored:
         start = time.perf_counter()
-        logits: torch.Tensor = self.model(
-            input_ids=ids,
-            position_ids=positions,
-            attention_mask=mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=keep,
-        ).logits[0]
+        watching: contextlib.AbstractContextManager[list[torch.Tensor]] = (
+            self._inputs.watching() if self._inputs else contextlib.nullcontext([])
+        )
+        with watching as caught:
+            logits: torch.Tensor = self.model(
+                input_ids=ids,
+                position_ids=positions,
+                attention_mask=mask,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=keep,
+            ).logits[0]
+        features = torch.cat([one[0] for one in caught], dim=-1) if caught else None
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.forward_seconds += time.perf_counter() - start
-        return logits.float()
+        return Scored(logits.float(), features)
 
     def _mask(self, depth: IntArray, mask: BoolArray) -> Any:
         """The 4D mask of an `append`: all of the prefix, and `mask` over the uncommitted slots.

@@ -204,8 +204,59 @@ RECYCLING_WIDTH = 8
 """Successors kept per token by Token Recycling, hence its widest fan-out."""
 
 
+@dataclass(frozen=True)
+class DynamicShape:
+    """A tree chosen anew each round by the draft's own probabilities: at most `size` nodes, `max_depth` deep.
+
+    Level by level the `frontier` likeliest nodes are expanded, `width` children each, and of all nodes
+    scored the best `size` are proposed (EAGLE-2, arXiv 2406.16858).
+    """
+
+    name: str
+    size: int
+    max_depth: int
+
+    @property
+    def width(self) -> int:
+        """Children scored per expanded node. Candidates cost nothing to score but their sorting, so all that
+        the tree could hold; a child of rank 10 has less than a tenth of the probability and never pays."""
+        return min(self.size, 10)
+
+    @property
+    def frontier(self) -> int:
+        """Nodes expanded per level: each is a row of the draft's forward. Up to about four rows a forward
+        costs a CPU what one does, the reading of the weights; large trees take EAGLE-2's ten."""
+        return min(self.size, max(4, min(10, self.size // 4)))
+
+
+Shape = TreeShape | DynamicShape
+
+
+def dynamic_shape(nodes: int, depth: int) -> DynamicShape:
+    """At most `nodes` nodes, at most `depth` deep."""
+    name = f"dynamic:{nodes}x{depth}"
+    _check_range(name, "number of nodes", nodes, MAX_NODES)
+    _check_range(name, "depth", depth, MAX_DEPTH)
+    return DynamicShape(name, nodes, depth)
+
+
+def parse_tree(spec: str) -> Shape:
+    """The tree a `--tree` argument names: ``dynamic:NxD`` (nodes x depth), or what `parse_shape` reads.
+
+    Raises `UsageError` with what is accepted.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind != "dynamic":
+        return parse_shape(spec)
+    nodes, _, depth = rest.partition("x")
+    try:
+        return dynamic_shape(int(nodes), int(depth))
+    except ValueError:
+        raise UsageError(_unreadable(spec)) from None
+
+
 def parse_shape(spec: str) -> TreeShape:
-    """The tree a `--tree` argument names.
+    """The static tree a `--tree` argument names.
 
     ``full:DxB`` (depth x branching), ``chain:N``, ``recycling:N`` (nodes), ``paths:...`` (see
     `paths_spec`), or a JSON file: either a list of rank paths (``[[0], [1], [0, 0]]``) or an object
@@ -264,7 +315,8 @@ def _check_range(name: str, what: str, value: int, most: int) -> None:
 
 def _unreadable(spec: str) -> str:
     return (
-        f"tree '{spec}' is not understood; use full:3x2, chain:5, recycling:8 or a .json file of rank paths"
+        f"tree '{spec}' is not understood; use dynamic:8x4, full:3x2, chain:5, recycling:8 or a .json file "
+        "of rank paths"
     )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
-
+from decoding.language_model import Scored
 from decoding.tree import TokenTree
 
 
@@ -19,17 +18,19 @@ class Drafter(Protocol):
     name: str
     wants_prompt_logits: bool
     """Whether `begin` can use the target's logits of the prompt (they cost the LM head on every token)."""
+    feature_layers: tuple[int, ...]
+    """Layers of the target whose inputs `begin` and `observe` want as features; empty for none."""
 
-    def begin(self, prompt: Sequence[int], prompt_logits: torch.Tensor | None) -> None:
-        """A new sequence. `prompt_logits` is ``[len(prompt) - 1, V]``: after each token but the last."""
+    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
+        """A new sequence. `scored` is what the target made of ``prompt[:-1]``."""
 
     def propose(self, root: int, max_depth: int) -> TokenTree:
         """A tree under `root`, the last committed token, at most `max_depth` deep (it may be empty)."""
 
     def observe(
-        self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None
+        self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
-        """The target's logits ``[N + 1, V]`` on the tree, and what was committed."""
+        """What the target made of the root (row 0) and the tree (node i in row i + 1), and what was committed."""
 
     def seconds_in_models(self) -> float:
         """Time spent inside model forwards since the drafter was made."""
@@ -40,8 +41,9 @@ class NoDrafter:
 
     name = "none"
     wants_prompt_logits = False
+    feature_layers: tuple[int, ...] = ()
 
-    def begin(self, prompt: Sequence[int], prompt_logits: torch.Tensor | None) -> None:
+    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
         """Nothing to prepare."""
 
     def propose(self, root: int, max_depth: int) -> TokenTree:
@@ -49,7 +51,7 @@ class NoDrafter:
         return TokenTree.empty()
 
     def observe(
-        self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None
+        self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
         """Nothing to learn."""
 

@@ -13,6 +13,7 @@ import torch
 
 from decoding.distributions import top_tokens
 from decoding.errors import UsageError
+from decoding.language_model import Scored
 from decoding.tree import RECYCLING_WIDTH, ROOT, IntArray, TokenTree, TreeShape
 
 
@@ -21,6 +22,7 @@ class RecyclingDrafter:
 
     name = "recycling"
     wants_prompt_logits = True
+    feature_layers: tuple[int, ...] = ()
 
     def __init__(self, shape: TreeShape, vocab_size: int) -> None:
         self._shape = shape
@@ -35,10 +37,10 @@ class RecyclingDrafter:
         self._known = np.zeros(vocab_size, dtype=np.bool_)
         self._predicted = np.zeros(vocab_size, dtype=np.int64)
 
-    def begin(self, prompt: Sequence[int], prompt_logits: torch.Tensor | None) -> None:
+    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
         """Learn the successors of the prompt's own tokens; refresh the rows of unknown ones."""
-        if prompt_logits is not None:
-            self._learn(np.asarray(prompt[:-1], dtype=np.int64), prompt_logits)
+        if scored.logits is not None:
+            self._learn(np.asarray(prompt[:-1], dtype=np.int64), scored.logits)
         frequent = torch.from_numpy(self._predicted).topk(self._width).indices.numpy()
         self._successors[~self._known] = frequent
 
@@ -53,14 +55,15 @@ class RecyclingDrafter:
         return TokenTree.from_shape(shape, token)
 
     def observe(
-        self, root: int, tree: TokenTree, logits: torch.Tensor, path: Sequence[int], bonus: int | None
+        self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
         """Renew the row of every token of the tree, rejected ones too.
 
         Where a token stands on the tree twice, the accepted occurrence, then the shallower one, wins.
         """
+        assert scored.logits is not None
         order = np.asarray([*range(tree.size, 0, -1), 0, *(i + 1 for i in path)])
-        self._learn(np.concatenate([[root], tree.token]), logits, order)
+        self._learn(np.concatenate([[root], tree.token]), scored.logits, order)
 
     def seconds_in_models(self) -> float:
         """No model, no time."""

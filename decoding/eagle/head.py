@@ -204,7 +204,7 @@ class EagleHead(nn.Module):
 
 def _heads(x: torch.Tensor, count: int) -> torch.Tensor:
     """``[..., n, count * d] -> [..., count, n, d]``."""
-    return x.unflatten(-1, (count, -1)).transpose(-3, -2)
+    return x.view(*x.shape[:-1], count, -1).transpose(-3, -2)
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

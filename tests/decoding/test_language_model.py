@@ -61,7 +61,8 @@ def test_tree_rows_equal_feeding_each_path_alone(make: Any, attention: str, spec
     lm.prefill(prefix)
     logits = lm.append(
         np.concatenate([[root], token]), np.concatenate([[0], shape.depth]), ancestor_mask(shape.parent)
-    )
+    ).logits
+    assert logits is not None
     for node in range(ROOT, shape.size):
         path: list[int] = []
         at = node
@@ -87,7 +88,8 @@ def test_keeping_a_path_leaves_the_cache_of_that_path(make: Any) -> None:
     )
     second = int(np.flatnonzero(shape.parent == 1)[1])
     lm.keep([0, 2, second + 1])
-    after = lm.append(np.asarray([40]), np.zeros(1, dtype=np.int64), np.ones((1, 1), dtype=np.bool_))
+    after = lm.append(np.asarray([40]), np.zeros(1, dtype=np.int64), np.ones((1, 1), dtype=np.bool_)).logits
+    assert after is not None
     with torch.inference_mode():
         expected = model(torch.tensor([[*prefix, root, 21, int(token[second]), 40]])).logits[0, -1]
     assert lm.length == len(prefix) + 3
@@ -99,7 +101,7 @@ def test_a_long_prompt_in_chunks_equals_one_forward() -> None:
     use_grouped_attention(model)
     prompt = [int(t) for t in np.random.default_rng(0).integers(0, VOCAB, PREFILL_CHUNK + 100)]
     lm = LanguageModel(model)
-    rows = lm.prefill(prompt, all_logits=True)
+    rows = lm.prefill(prompt, all_logits=True).logits
     with torch.inference_mode():
         expected = model(torch.tensor([prompt])).logits[0]
     assert rows is not None
@@ -123,10 +125,60 @@ def test_positions_that_are_learned_work_too() -> None:
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     lm = LanguageModel(model)
     lm.prefill([3, 4])
-    logits = lm.append(np.asarray([5, 6, 7]), np.asarray([0, 1, 1]), ancestor_mask(np.asarray([-1, -1])))
+    scored = lm.append(np.asarray([5, 6, 7]), np.asarray([0, 1, 1]), ancestor_mask(np.asarray([-1, -1])))
     with torch.inference_mode():
         expected = model(torch.tensor([[3, 4, 5, 7]])).logits[0, -1]
-    assert torch.allclose(logits[2], expected, atol=2e-5)
+    assert scored.logits is not None
+    assert torch.allclose(scored.logits[2], expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("make", [_llama, _gemma, _grouped])
+def test_features_are_the_inputs_of_the_layers_asked_for(make: Any) -> None:
+    """Of a prompt and of a tree, in the order asked for, as transformers' hidden states have them."""
+    model = make("sdpa")
+    order = (1, 0, 1)
+    lm = LanguageModel(model, order)
+    prompt = [int(t) for t in np.random.default_rng(0).integers(0, VOCAB, 30)]
+    rows = [lm.prefill(prompt).features]
+    rows.append(
+        lm.append(np.asarray([7, 8, 9]), np.asarray([0, 1, 1]), ancestor_mask(np.asarray([-1, -1]))).features
+    )
+    for drop, tail in ((2, [7, 8]), (1, [7, 9])):
+        with torch.inference_mode():
+            states = model(torch.tensor([[*prompt, *tail]]), output_hidden_states=True).hidden_states
+        expected = torch.cat([states[i][0] for i in order], dim=-1)
+        found = torch.cat([r for r in rows if r is not None])
+        found = torch.cat([found[:-2], found[-drop:][:1]])
+        assert torch.allclose(found, expected, atol=2e-5)
+
+
+def test_features_of_a_long_prompt_are_those_of_every_chunk() -> None:
+    model = tiny_llama(vocab_size=VOCAB, context=2048)
+    prompt = [int(t) for t in np.random.default_rng(0).integers(0, VOCAB, PREFILL_CHUNK + 5)]
+    features = LanguageModel(model, (1,)).prefill(prompt).features
+    with torch.inference_mode():
+        expected = model(torch.tensor([prompt]), output_hidden_states=True).hidden_states[1][0]
+    assert features is not None
+    assert torch.allclose(features, expected, atol=5e-5)
+
+
+def test_who_asks_for_no_features_gets_none_and_leaves_no_hook() -> None:
+    model = _llama("sdpa")
+    asking, other = LanguageModel(model, (0, 1)), LanguageModel(model)
+    one = np.asarray([3]), np.asarray([0]), np.ones((1, 1), dtype=np.bool_)
+    assert asking.append(*one).features is not None
+    assert other.append(*one).features is None
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert asking.prefill([]).features is None
+
+
+def test_layers_that_are_not_there_are_refused() -> None:
+    with pytest.raises(DecodingError, match=r"has 2 layers.*layers 2, 15, 27"):
+        LanguageModel(_llama("sdpa"), (2, 15, 27))
+    config = GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    found = LanguageModel(AutoModelForCausalLM.from_config(config), (1,)).prefill([1, 2]).features
+    assert found is not None
+    assert found.shape == (2, 32)
 
 
 def test_models_whose_state_cannot_be_rolled_back_are_refused() -> None:

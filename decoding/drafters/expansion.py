@@ -1,0 +1,245 @@
+"""Growing a speculative tree level by level on the distributions of a draft, whatever kind of draft it is.
+
+Static shapes are filled; dynamic trees are chosen by the draft's own probabilities (EAGLE-2,
+arXiv 2406.16858, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from decoding.distributions import distribution, entropy
+from decoding.errors import UsageError
+from decoding.tree import ROOT, BoolArray, DynamicShape, FloatArray, IntArray, Shape, TokenTree, TreeShape
+
+Score = Callable[[IntArray, IntArray, BoolArray, IntArray], torch.Tensor]
+"""``score(token, depth, mask, above)`` feeds m nodes to the draft and returns float32 logits ``[m, W]``.
+
+Each node takes the next slot behind those fed before; `mask` ``[m, slots]`` is true for the slots of a
+node's ancestors and its own. `above` is the row of its parent in the call before, 0 for children of the root.
+"""
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """A finished tree, and which of its nodes the draft was fed: node index to slot."""
+
+    tree: TokenTree
+    slot: dict[int, int]
+
+
+class Expander:
+    """Grows the trees of one shape from one kind of distribution.
+
+    `vocab_size` is the target's; `ids` ``[W]`` maps columns of the draft's logits to target tokens and is
+    None where column is token (then W may not exceed `vocab_size`). Greedy decoding takes the most likely
+    children. Sampling draws those of a static shape without replacement, and takes the most likely ones
+    of a dynamic tree too: chosen by rank, the tree depends on nothing but the context, and the acceptance
+    test of deterministic children is lossless for it, whereas a choice *among drawn* nodes would favour
+    some draws over others. Raises `UsageError` when there are fewer tokens than siblings.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        vocab_size: int,
+        width: int,
+        *,
+        ids: IntArray | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
+        if isinstance(shape, TreeShape) and shape.width > width:
+            raise UsageError(
+                f"tree '{shape.name}' has {shape.width} siblings; the draft knows {width} tokens"
+            )
+        self.shape = shape
+        self._vocab, self._ids, self._columns = vocab_size, ids, width
+        self._temperature, self._top_p = temperature, top_p
+        self._generator = torch.Generator(device=device or "cpu").manual_seed(seed)
+        self._drawn = temperature > 0.0 and isinstance(shape, TreeShape)
+
+    def grow(self, root_logits: torch.Tensor, score: Score, max_depth: int) -> Expansion:
+        """A tree at most `max_depth` deep from the draft's logits after the root, ``[1, W]``."""
+        growth = _Growth(score)
+        if isinstance(self.shape, DynamicShape):
+            kept = self._choose(growth, self.shape, root_logits, min(max_depth, self.shape.max_depth))
+            growth.keep_only(kept)
+        else:
+            self._fill(growth, self.shape.trimmed(max_depth), root_logits)
+        return Expansion(self._tree(growth), growth.slot)
+
+    def _fill(self, growth: _Growth, shape: TreeShape, logits: torch.Tensor) -> None:
+        """Every node of `shape` that a token with any probability is left for."""
+        made = {ROOT: ROOT}
+        above = [ROOT]
+        inner = set(shape.parent.tolist())
+        for level in shape.levels:
+            found = self._candidates(growth, above, logits, int(shape.rank[level].max()) + 1)
+            row_of = {node: row for row, node in enumerate(above)}
+            for i in level.tolist():
+                parent = made.get(int(shape.parent[i]))
+                if parent is None:
+                    continue
+                node = growth.add(parent, int(shape.rank[i]), row_of[parent], found)
+                if node is not None:
+                    made[i] = node
+            above = [made[i] for i in level.tolist() if i in made and i in inner]
+            if not above:
+                return
+            logits = growth.score(above)
+
+    def _choose(self, growth: _Growth, shape: DynamicShape, logits: torch.Tensor, depth: int) -> IntArray:
+        """The best nodes of all that were scored, ascending; see `best_nodes`."""
+        above = [ROOT]
+        kept = np.empty(0, dtype=np.int64)
+        for level in range(1, depth + 1):
+            found = self._candidates(growth, above, logits, min(shape.width, self._columns))
+            first = growth.size
+            for row, parent in enumerate(above):
+                for rank in range(found.ids.shape[1]):
+                    growth.add(parent, rank, row, found)
+            reach = np.asarray(growth.reach)
+            kept = best_nodes(reach, np.asarray(growth.depth), shape.size)
+            if level == depth:
+                break
+            # Probabilities only fall on the way down: what is not among the best now has no descendant
+            # that ever will be, so that it need not be expanded.
+            fresh = kept[kept >= first]
+            above = sorted(fresh[np.argsort(-reach[fresh], kind="stable")][: shape.frontier].tolist())
+            if not above:
+                break
+            logits = growth.score(above)
+        return kept
+
+    def _candidates(self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int) -> _Candidates:
+        """`width` children for each of the nodes `above`, whose logits are the rows of `logits`."""
+        q = distribution(logits, self._temperature, self._top_p)
+        if self._drawn:
+            growth.rows += zip(above, q, strict=True)
+            # The exponential race: q / Exp(1) orders tokens as successive draws without replacement do.
+            race = q / torch.empty_like(q).exponential_(generator=self._generator)
+            chosen = race.topk(width, dim=-1).indices
+            picked = q.gather(1, chosen)
+        else:
+            picked, chosen = q.topk(width, dim=-1)
+        ids: IntArray = chosen.cpu().numpy()
+        return _Candidates(
+            ids if self._ids is None else self._ids[ids],
+            picked.cpu().numpy().astype(np.float64),
+            entropy(q, logits, self._temperature).cpu().numpy().astype(np.float64),
+        )
+
+    def _tree(self, growth: _Growth) -> TokenTree:
+        rows = None
+        if self._drawn:
+            rows = np.full((growth.size + 1, self._vocab), np.nan, dtype=np.float32)
+            columns = slice(self._columns) if self._ids is None else self._ids
+            for node, q in growth.rows:
+                rows[node + 1] = 0.0
+                rows[node + 1, columns] = q.cpu().numpy()
+        return TokenTree(
+            token=np.asarray(growth.token, dtype=np.int64),
+            parent=np.asarray(growth.parent, dtype=np.int64),
+            depth=np.asarray(growth.depth, dtype=np.int64),
+            rank=np.asarray(growth.rank, dtype=np.int64),
+            draft_logprob=np.asarray(growth.logprob, dtype=np.float64),
+            draft_entropy=np.asarray(growth.entropy, dtype=np.float64),
+            draw="without_replacement" if self._drawn else "deterministic",
+            draft_rows=rows,
+        )
+
+
+def best_nodes(reach: FloatArray, depth: IntArray, count: int) -> IntArray:
+    """The `count` nodes that the draft thinks likeliest to be reached, ascending: ``[min(count, N)]``.
+
+    `reach` and `depth` are ``[N]``: the log-probability of the path to a node, never above its parent's,
+    and its depth, parents numbered before children and siblings best first. Where probabilities are equal
+    the shallower and then the earlier node wins, so that whoever is chosen, its ancestors and its better
+    siblings are too.
+    """
+    order = np.lexsort((np.arange(len(reach)), depth, -reach))
+    return np.sort(order[:count])
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Children for m nodes: target tokens and probabilities ``[m, k]``, entropies in nats ``[m]``."""
+
+    ids: IntArray
+    p: FloatArray
+    nats: FloatArray
+
+
+class _Growth:
+    """The nodes made so far; lists, because they are few and come one by one."""
+
+    def __init__(self, score: Score) -> None:
+        self._score = score
+        self.token: list[int] = []
+        self.parent: list[int] = []
+        self.depth: list[int] = []
+        self.rank: list[int] = []
+        self.logprob: list[float] = []
+        self.entropy: list[float] = []
+        self.reach: list[float] = []
+        """Log-probability of the path from the root to the node."""
+        self.slot: dict[int, int] = {}
+        """Nodes fed to the draft, in order."""
+        self.rows: list[tuple[int, torch.Tensor]] = []
+        self._row = {ROOT: 0}
+
+    @property
+    def size(self) -> int:
+        return len(self.token)
+
+    def add(self, parent: int, rank: int, row: int, found: _Candidates) -> int | None:
+        """The node that is candidate `rank` of row `row`; None when it has no probability."""
+        p = float(found.p[row, rank])
+        if p <= 0.0:
+            return None
+        # A softmax may round above 1; a child must never be likelier than its parent.
+        logprob = min(float(np.log(p)), 0.0)
+        self.token.append(int(found.ids[row, rank]))
+        self.parent.append(parent)
+        self.depth.append(1 if parent == ROOT else self.depth[parent] + 1)
+        self.rank.append(rank)
+        self.logprob.append(logprob)
+        self.entropy.append(float(found.nats[row]))
+        self.reach.append(logprob + (0.0 if parent == ROOT else self.reach[parent]))
+        return self.size - 1
+
+    def score(self, nodes: list[int]) -> torch.Tensor:
+        """Feed `nodes`, children of those fed last; logits ``[len(nodes), W]`` after each."""
+        first = len(self.slot)
+        self.slot |= {node: first + k for k, node in enumerate(nodes)}
+        mask = np.zeros((len(nodes), len(self.slot)), dtype=np.bool_)
+        for row, node in enumerate(nodes):
+            at = node
+            while at != ROOT:
+                mask[row, self.slot[at]] = True
+                at = self.parent[at]
+        above = np.asarray([self._row[self.parent[node]] for node in nodes])
+        self._row = {node: row for row, node in enumerate(nodes)}
+        return self._score(
+            np.asarray([self.token[node] for node in nodes]),
+            np.asarray([self.depth[node] for node in nodes]),
+            mask,
+            above,
+        )
+
+    def keep_only(self, nodes: IntArray) -> None:
+        """Drop all other nodes; `nodes` ascends and has every parent."""
+        index = {ROOT: ROOT} | {old: new for new, old in enumerate(nodes.tolist())}
+        self.parent = [index[self.parent[i]] for i in index if i != ROOT]
+        for name in ("token", "depth", "rank", "logprob", "entropy", "reach"):
+            values = getattr(self, name)
+            setattr(self, name, [values[i] for i in index if i != ROOT])
+        self.slot = {index[node]: slot for node, slot in self.slot.items() if node in index}
+        self.rows = []
