@@ -22,7 +22,7 @@ import torch
 
 import prompts
 from decoding.bench_arms import Arm, EngineArm, GenerateArm, Outcome, RecordedArm, attached_dashboard
-from decoding.config import RECYCLING, RunConfig
+from decoding.config import RunConfig
 from decoding.engine import SpeculativeDecoder
 from decoding.errors import DecodingError
 from decoding.models import load_models
@@ -56,7 +56,7 @@ def measure(
             "greedy": GenerateArm(reference.target, config, assistant=None, lookup=False),
             "assisted": GenerateArm(
                 reference.target, config, assistant=models.draft and load_models(config, tuned=False).draft,
-                lookup=config.draft == RECYCLING,
+                lookup=models.draft is None,
             ),
             "plain": EngineArm(SpeculativeDecoder(config.changed(speculate=False), models=models)),
             "speculative": EngineArm(SpeculativeDecoder(config, models=models)),
@@ -113,7 +113,7 @@ def summary(config: RunConfig, measured: Measured, divergences: list[dict[str, A
     different = {d["prompt"] for d in divergences}
     return {
         "target": config.target,
-        "draft": config.draft,
+        "draft": config.draft_name,
         "tree": config.tree_spec,
         "prompts": len(measured.tasks),
         **{name: _rounded(median(values)) for name, values in ratios.items()},

@@ -128,7 +128,7 @@ class RecordedArm(EngineArm):
             name="bench",
             config_json=config.to_json(),
             target=config.target,
-            drafter=config.draft,
+            drafter=config.draft_name,
             tree=config.tree_spec,
             prompts=[PromptRecord(p.id, p.task, p.text) for p in chosen],
         )

@@ -7,19 +7,28 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from decoding.errors import UsageError
-from decoding.tree import TreeShape, parse_shape
+from decoding.tree import Shape, parse_tree, static_only
 
 EMBEDDED_TARGET = "embedded"
 """`target` (or `draft`) value that names the model which comes with spectui."""
 
 RECYCLING = "recycling"
-"""`draft` value of the Token Recycling drafter; any other value is a model id or a folder."""
+"""`draft` value of the Token Recycling drafter."""
 
-DEFAULT_TREES = {RECYCLING: "recycling:8"}
+EAGLE = "eagle"
+"""`draft` value of the EAGLE-3 head that comes with the embedded target."""
+
+NAMED_DRAFTERS = (EAGLE, RECYCLING)
+"""`draft` values that are names; any other is the id or the folder of a model or of an EAGLE-3 head."""
+
+DEFAULT_TREES = {RECYCLING: "recycling:8", EAGLE: "dynamic:8x4"}
 """The tree of each named drafter when the run names none; see `DEFAULT_MODEL_TREE` for models."""
 
 DEFAULT_MODEL_TREE = "full:3x2"
 """The tree of a draft *model* when the run names none: the study's."""
+
+WITHOUT_PROBABILITIES = (RECYCLING,)
+"""Drafters that cannot grow a dynamic tree."""
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -31,10 +40,11 @@ class RunConfig:
 
     target: str = EMBEDDED_TARGET
     """Model id, local folder, or `EMBEDDED_TARGET`."""
-    draft: str = RECYCLING
-    """`recycling`, or a draft model (id, folder, `embedded`) that shares the target's vocabulary."""
+    draft: str = ""
+    """One of `NAMED_DRAFTERS`; or a draft model (id, folder, `embedded`) that shares the target's vocabulary,
+    or an EAGLE-3 head (id, folder) made for it; empty for the target's default (see `draft_name`)."""
     tree: str = ""
-    """Tree shape as `decoding.tree.parse_shape` reads it; empty for the drafter's own default."""
+    """Tree shape as `decoding.tree.parse_tree` reads it; empty for the drafter's own default."""
     max_new_tokens: int = 256
     """Most tokens generated for one prompt."""
     temperature: float = 0.0
@@ -51,9 +61,8 @@ class RunConfig:
     """False decodes one token a round with an empty tree: the baseline of `spectui bench`."""
 
     def __post_init__(self) -> None:
-        for name, kind in (("target", "target"), ("draft", "draft")):
-            if not getattr(self, name).strip():
-                raise UsageError(f"--{kind} is empty: give a model id, a folder, or '{EMBEDDED_TARGET}'")
+        if not self.target.strip():
+            raise UsageError(f"--target is empty: give a model id, a folder, or '{EMBEDDED_TARGET}'")
         if self.max_new_tokens < 1:
             raise UsageError(f"--max-new-tokens is {self.max_new_tokens}; it must be at least 1")
         if not 0.0 <= self.temperature <= 10.0:
@@ -67,7 +76,9 @@ class RunConfig:
         if self.dtype not in DTYPES:
             raise UsageError(f"--dtype is '{self.dtype}'; use one of {', '.join(DTYPES)}")
         if self.speculate:
-            self.shape()
+            shape = self.shape()
+            if self.draft_name in WITHOUT_PROBABILITIES:
+                static_only(shape, self.draft_name)
 
     @property
     def greedy(self) -> bool:
@@ -75,13 +86,18 @@ class RunConfig:
         return self.temperature == 0.0
 
     @property
+    def draft_name(self) -> str:
+        """The drafter in force: the one asked for, or the target's default."""
+        return self.draft.strip() or RECYCLING
+
+    @property
     def tree_spec(self) -> str:
         """The tree in force: the one asked for, or the drafter's default."""
-        return self.tree or DEFAULT_TREES.get(self.draft, DEFAULT_MODEL_TREE)
+        return self.tree or DEFAULT_TREES.get(self.draft_name, DEFAULT_MODEL_TREE)
 
-    def shape(self) -> TreeShape:
+    def shape(self) -> Shape:
         """The tree in force, parsed. Raises `UsageError` when it cannot be."""
-        return parse_shape(self.tree_spec)
+        return parse_tree(self.tree_spec)
 
     def to_json(self) -> str:
         """One JSON object, keys as the fields."""

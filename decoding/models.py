@@ -13,10 +13,13 @@ from safetensors import SafetensorError
 
 from decoding import embedded
 from decoding.attention import use_grouped_attention
-from decoding.config import EMBEDDED_TARGET, RECYCLING, RunConfig
+from decoding.config import EAGLE, EMBEDDED_TARGET, RECYCLING, RunConfig
+from decoding.eagle.checkpoint import WEIGHTS, is_eagle_head, load_head
+from decoding.eagle.head import EagleHead
 from decoding.errors import DecodingError, UsageError
 from decoding.language_model import LanguageModel
 from decoding.packed import pack_linears
+from decoding.tree import static_only
 from decoding.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -26,13 +29,22 @@ Progress = Callable[[str, float | None, float | None, str], None]
 """Called as ``progress(stage, done, total, unit)``; None where an extent is not known."""
 
 
+EMBEDDED_HEAD = Path(__file__).parent / "eagle" / "smollm2-135m-instruct"
+"""The head of the embedded target, part of the package."""
+
+
 @dataclass(frozen=True)
 class LoadedModels:
-    """Models on their device, ready for inference; `draft` is None for drafters without a model."""
+    """Models on their device, ready for inference.
+
+    At most one of `draft` and `head` is there, a draft model or an EAGLE-3 head; neither for drafters
+    that need no model.
+    """
 
     target: Any
     draft: Any | None
     tokenizer: Vocabulary
+    head: EagleHead | None = None
 
 
 def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: bool = True) -> LoadedModels:
@@ -49,41 +61,58 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
     tell("loading target", None, None, "")
     target = _load(target_folder, device, config.dtype)
     tokenizer = _load_tokenizer(target_folder, target)
-    draft = None
-    if config.speculate and config.draft != RECYCLING:
-        draft_folder = locate(config.draft, tell)
+    draft, head = None, None
+    if config.speculate and config.draft_name != RECYCLING:
+        draft_folder = _locate_draft(config.draft_name, tell)
         tell("loading draft", None, None, "")
         if draft_folder == target_folder:
             draft = target
+        elif is_eagle_head(Path(draft_folder)):
+            head = load_head(Path(draft_folder), target)
         else:
-            check_same_vocabulary(tokenizer, _load_tokenizer(draft_folder, None), config.target, config.draft)
+            check_same_vocabulary(
+                tokenizer, _load_tokenizer(draft_folder, None), config.target, config.draft_name
+            )
             draft = _load(draft_folder, device, config.dtype)
     if tuned:
         tell("tuning", None, None, "")
         for model in {id(m): m for m in (target, draft) if m is not None}.values():
             use_grouped_attention(model)
             pack_linears(model)
-    return LoadedModels(target, draft, tokenizer)
+        if head is not None:
+            pack_linears(head)
+    return LoadedModels(target, draft, tokenizer, head)
 
 
 def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
-    """The drafter of `config` on loaded models."""
+    """The drafter of `config` on loaded models. Raises `UsageError` when it cannot fill the run's tree."""
+    from decoding.drafters.eagle import EagleDrafter
     from decoding.drafters.lm import LMDrafter
     from decoding.drafters.recycling import RecyclingDrafter
 
     vocab = int(models.target.config.get_text_config().vocab_size)
-    if models.draft is None:
-        return RecyclingDrafter(config.shape(), vocab)
-    draft = LanguageModel(models.draft)
-    return LMDrafter(
-        draft,
-        config.shape(),
-        vocab,
-        name=Path(config.draft).name,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        seed=config.seed,
-    )
+    shape = config.shape()
+    name = Path(config.draft_name).name
+    if models.head is not None:
+        return EagleDrafter(
+            models.head,
+            shape,
+            name=name,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=config.seed,
+        )
+    if models.draft is not None:
+        return LMDrafter(
+            LanguageModel(models.draft),
+            shape,
+            vocab,
+            name=name,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=config.seed,
+        )
+    return RecyclingDrafter(static_only(shape, name), vocab)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -117,6 +146,39 @@ def locate(name: str, progress: Progress) -> str:
             f"model folder {name} does not exist; give a folder, a hub id, or '{EMBEDDED_TARGET}'"
         )
     return name
+
+
+def _locate_draft(name: str, progress: Progress) -> str:
+    """As `locate`, for a draft: the embedded target's head, and heads on the hub, are found too."""
+    if name == EAGLE:
+        if not is_eagle_head(EMBEDDED_HEAD):
+            raise DecodingError(
+                "this installation has no draft head for the embedded model; use --draft recycling, or a "
+                "folder with an EAGLE-3 head"
+            )
+        return str(EMBEDDED_HEAD)
+    found = locate(name, progress)
+    return found if Path(found).is_dir() else _fetched_head(found) or found
+
+
+def _fetched_head(name: str) -> str | None:
+    """The folder of a head on the hub (or in the hub's cache), fetched; None when `name` is a model."""
+    from transformers.utils.hub import cached_file
+
+    def get(file: str, **options: Any) -> str | None:
+        try:
+            path: str | None = cached_file(name, file, **options)
+            return path
+        except (OSError, ValueError) as error:
+            raise DecodingError(_why_not_loaded(name, error)) from error
+
+    config = get("config.json")
+    if config is None or not is_eagle_head(Path(config).parent):
+        return None
+    for file in WEIGHTS:
+        if get(file, _raise_exceptions_for_missing_entries=False):
+            return str(Path(config).parent)
+    raise DecodingError(f"draft head '{name}' has no {' or '.join(WEIGHTS)}; choose another head")
 
 
 def check_same_vocabulary(target: Vocabulary, draft: Vocabulary, target_name: str, draft_name: str) -> None:

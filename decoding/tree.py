@@ -232,6 +232,16 @@ class DynamicShape:
 Shape = TreeShape | DynamicShape
 
 
+def static_only(shape: Shape, drafter: str) -> TreeShape:
+    """`shape` for a drafter without probabilities. Raises `UsageError` for a dynamic tree."""
+    if isinstance(shape, DynamicShape):
+        raise UsageError(
+            f"tree '{shape.name}' is chosen by the draft's probabilities, and {drafter} has none; "
+            "use a static tree such as recycling:8 or chain:5, or another --draft"
+        )
+    return shape
+
+
 def dynamic_shape(nodes: int, depth: int) -> DynamicShape:
     """At most `nodes` nodes, at most `depth` deep."""
     name = f"dynamic:{nodes}x{depth}"

@@ -38,7 +38,7 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
             name=name,
             config_json=config.to_json(),
             target=model_name(config.target),
-            drafter=model_name(config.draft),
+            drafter=model_name(config.draft_name),
             tree=config.tree_spec,
             prompts=records,
         )
@@ -53,18 +53,17 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
 
 
 def anchored(config: RunConfig) -> RunConfig:
-    """`config` with its files as absolute paths: the worker may run, or be resumed, from elsewhere.
+    """`config` with its files as absolute paths, for the worker may run, or be resumed, from elsewhere; and
+    with its drafter named, for what the default is may change.
 
     Raises `UsageError` when a model given as a path is no model folder.
     """
     changes = {}
-    for option in ("target", "draft"):
-        folder = _model_folder(option, getattr(config, option))
-        if folder is not None:
-            changes[option] = str(folder)
+    for option, value in (("target", config.target), ("draft", config.draft_name)):
+        changes[option] = str(_model_folder(option, value) or value)
     if config.tree.endswith(".json"):
         changes["tree"] = str(Path(config.tree).absolute())
-    return config.changed(**changes) if changes else config
+    return config.changed(**changes)
 
 
 def model_name(model: str) -> str:
@@ -80,10 +79,10 @@ def model_name(model: str) -> str:
 
 def _model_folder(option: str, value: str) -> Path | None:
     """The folder that `value` names; None for the id of a model or the name of a drafter."""
-    from decoding.config import EMBEDDED_TARGET, RECYCLING
+    from decoding.config import EMBEDDED_TARGET, NAMED_DRAFTERS
     from decoding.errors import UsageError
 
-    if value in (EMBEDDED_TARGET, RECYCLING):
+    if value in (EMBEDDED_TARGET, *NAMED_DRAFTERS):
         return None
     path = Path(value).expanduser()
     if not path.is_dir():

@@ -77,7 +77,8 @@ def test_a_gpu_that_is_not_there() -> None:
     "bad",
     [
         {"temperature": -1.0}, {"top_p": 0.0}, {"max_new_tokens": 0}, {"tree": "full:0x1"}, {"device": "tpu"},
-        {"dtype": "int3"}, {"seed": -1}, {"target": " "}, {"draft": ""},
+        {"dtype": "int3"}, {"seed": -1}, {"target": " "},
+        {"draft": "recycling", "tree": "dynamic:8x4"},
     ],
 )  # fmt: skip
 def test_configurations_out_of_range_are_refused(bad: dict[str, object]) -> None:

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoding.errors import UsageError
-from decoding.tree import ROOT, TokenTree, TreeShape, ancestor_mask, parse_shape, paths_spec
+from decoding.tree import (
+    ROOT,
+    DynamicShape,
+    TokenTree,
+    TreeShape,
+    ancestor_mask,
+    parse_shape,
+    parse_tree,
+    paths_spec,
+    static_only,
+)
 
 
 @st.composite
@@ -73,6 +83,16 @@ def test_named_shapes(spec: str, nodes: int, depth: int, width: int) -> None:
     assert sum(len(level) for level in shape.levels) == nodes
 
 
+def test_a_dynamic_tree_is_a_budget_that_static_drafters_refuse() -> None:
+    shape = parse_tree("dynamic:8x4")
+    assert isinstance(shape, DynamicShape)
+    assert (shape.name, shape.size, shape.max_depth) == ("dynamic:8x4", 8, 4)
+    assert (shape.width, shape.frontier) == (8, 4)
+    with pytest.raises(UsageError, match="recycling has none"):
+        static_only(shape, "recycling")
+    assert static_only(parse_tree("chain:2"), "recycling").name == "chain:2"
+
+
 def test_shape_files(tmp_path: Path) -> None:
     for content in ([[0], [1], [0, 0]], {"paths": [[1], [0, 0], [0]]}, {"parents": [-1, -1, 0]}):
         file = tmp_path / "tree.json"
@@ -101,11 +121,19 @@ def test_shape_files(tmp_path: Path) -> None:
         "paths:0-1",
         "paths:" + 33 * "0",
         "paths:" + 32 * "v",
+        "dynamic",
+        "dynamic:8",
+        "dynamic:0x4",
+        "dynamic:8x0",
+        "dynamic:8x33",
+        "dynamic:513x4",
+        "dynamic:8x4x2",
+        "dynamic:ax4",
     ],
 )
 def test_bad_shapes_are_one_line(spec: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_shape(spec)
+        parse_tree(spec)
     assert "\n" not in str(caught.value)
     assert "tree" in str(caught.value)
 

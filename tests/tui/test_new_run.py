@@ -79,6 +79,19 @@ async def test_a_mistake_is_shown_and_its_field_focused(database: Path) -> None:
         await wait_for(pilot, lambda: not isinstance(app.screen, NewRunScreen))
 
 
+async def test_empty_fields_show_what_they_stand_for(database: Path) -> None:
+    connect(database).close()
+    app = app_for(database)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        draft, tree = (form(app).query_one(f"#{name}", Input) for name in ("draft", "tree"))
+        default = RunConfig()
+        assert (draft.placeholder, tree.placeholder) == (default.draft_name, default.tree_spec)
+        draft.value = "some-model"
+        await wait_for(pilot, lambda: tree.placeholder == RunConfig(draft="some-model").tree_spec)
+
+
 async def test_starting_opens_the_session(
     database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,9 +30,14 @@ if TYPE_CHECKING:
 @click.option(
     "--draft",
     metavar="D",
-    help="'recycling', or a draft model's id or folder that shares the target's vocabulary (default: recycling).",
+    help="'eagle', 'recycling', or the id or folder of an EAGLE-3 head or of a model that shares the target's "
+    "vocabulary (default: recycling).",
 )
-@click.option("--tree", metavar="SHAPE", help="full:3x2, chain:5, recycling:8 or a .json file of rank paths.")
+@click.option(
+    "--tree",
+    metavar="SHAPE",
+    help="dynamic:8x4, full:3x2, chain:5, recycling:8 or a .json file of rank paths.",
+)
 @click.option(
     "--depth", type=int, metavar="D", help="Depth of a full tree; with --branching, as --tree full:DxB."
 )

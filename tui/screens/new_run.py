@@ -41,8 +41,8 @@ DEFAULTS = RunConfig()
 
 FIELDS = (
     Field("target", "target", f"{EMBEDDED_TARGET}, a hub id or a folder", DEFAULTS.target),
-    Field("draft", "draft", "recycling, or a draft model", DEFAULTS.draft),
-    Field("tree", "tree", "full:3x2, chain:5, recycling:8", DEFAULTS.tree),
+    Field("draft", "draft", "eagle, recycling, model, head", DEFAULTS.draft),
+    Field("tree", "tree", "dynamic:8x4, full:3x2, chain:5", DEFAULTS.tree),
     Field("tasks", "tasks", "such as code,math; empty: all"),
     Field("per_task", "per task", "how many of each; empty: all", "3"),
     Field("prompts", "prompts file", "JSON Lines, not the bundled"),
@@ -90,7 +90,15 @@ class NewRunScreen(ModalScreen[int | None]):
         form = self.query_one("#form")
         form.border_title = "new run"
         form.border_subtitle = "enter starts  esc cancels"
+        self._show_defaults()
         self.query_one("#target").focus()
+
+    @on(Input.Changed, "#target, #draft")
+    def _show_defaults(self) -> None:
+        """What an empty draft and an empty tree stand for depends on the fields before them."""
+        target, draft, tree = (self.query_one(f"#{name}", Input) for name in ("target", "draft", "tree"))
+        meant = RunConfig(target=target.value.strip() or DEFAULTS.target, draft=draft.value)
+        draft.placeholder, tree.placeholder = meant.draft_name, meant.tree_spec
 
     @on(Input.Submitted)
     def _submitted(self) -> None:

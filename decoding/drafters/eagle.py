@@ -1,0 +1,152 @@
+"""An EAGLE-3 head (`decoding.eagle.head`) as a drafter: trees drawn from what the target itself computed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from decoding.cache import TreeLayer
+from decoding.drafters.expansion import Expander
+from decoding.eagle.head import EagleHead
+from decoding.language_model import PREFILL_CHUNK, Scored
+from decoding.tree import BoolArray, IntArray, Shape, TokenTree
+
+
+class EagleDrafter:
+    """Keeps the head's keys and values for every committed pair, computed from true features.
+
+    A pair needs a feature of the target, which is known one round after the position was drafted: what
+    the head made up on the tree is dropped, and the accepted path is fed again with the target's features
+    before the next tree grows. Pair j stands at position j: only distances matter to rotary embeddings.
+    """
+
+    wants_prompt_logits = False
+
+    def __init__(
+        self,
+        head: EagleHead,
+        shape: Shape,
+        *,
+        name: str = "eagle",
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.name = name
+        self.feature_layers = head.config.feature_layers
+        self._head = head
+        self._device = head.draft_ids.device
+        self._expander = Expander(
+            shape,
+            head.config.vocab_size,
+            head.config.draft_vocab_size,
+            ids=head.draft_ids.cpu().numpy(),
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            device=self._device,
+        )
+        self._cache = TreeLayer()
+        self._length = 0
+        """Committed pairs in the cache; slots behind them belong to the tree of the round."""
+        self._tokens: list[int] = []
+        self._features: list[torch.Tensor] = []
+        """Pairs committed since the last proposal: a token each, and rows of features."""
+        self._hidden = torch.empty(0)
+        """The head's states of the nodes fed last: what their children are paired with."""
+        self._seconds = 0.0
+
+    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
+        """Feed the prompt's pairs, the last one excepted, which the first proposal starts from."""
+        self._cache.reset()
+        self._length = 0
+        self._tokens, self._features = list(prompt[1:]), []
+        if scored.features is not None:
+            self._features.append(scored.features)
+            self._feed_pending(len(self._tokens) - 1)
+
+    @torch.inference_mode()
+    def propose(self, root: int, max_depth: int) -> TokenTree:
+        """Feed what was committed since, then grow a tree from the root's pair.
+
+        Empty when a prompt of one token has left nothing to start from.
+        """
+        if max_depth < 1 or not self._tokens:
+            return TokenTree.empty()
+        self._cache.move([], self._length)
+        self._feed_pending(len(self._tokens))
+        start = time.perf_counter()
+        self._hidden = self._hidden[-1:]
+        logits = self._head.logits(self._hidden).float()
+        self._seconds += time.perf_counter() - start
+        return self._expander.grow(logits, self._score, max_depth).tree
+
+    def observe(
+        self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
+    ) -> None:
+        """Pair each committed token with the target's feature of the position before it."""
+        assert scored.features is not None
+        tokens = [int(tree.token[node]) for node in path]
+        self._tokens += tokens if bonus is None else [*tokens, bonus]
+        rows = [0, *(node + 1 for node in path)]
+        self._features.append(scored.features[rows if bonus is not None else rows[:-1]])
+
+    def seconds_in_models(self) -> float:
+        """Time spent in the head's forwards."""
+        return self._seconds
+
+    @torch.inference_mode()
+    def _feed_pending(self, count: int) -> None:
+        """Commit the first `count` pending pairs."""
+        if count < 1:
+            return
+        features = torch.cat(self._features) if len(self._features) > 1 else self._features[0]
+        tokens = torch.tensor(self._tokens[:count], device=self._device)
+        for at in range(0, count, PREFILL_CHUNK):
+            part = tokens[at : min(at + PREFILL_CHUNK, count)]
+            size = len(part)
+            start = time.perf_counter()
+            # A query sees all that was committed before, and its own chunk up to itself.
+            mask = None
+            if size > 1:
+                mask = torch.ones(size, self._length + size, dtype=torch.bool, device=self._device)
+                mask = mask.tril(self._length)
+            self._run(
+                part,
+                self._head.fuse(features[at : at + size].to(self._device)),
+                torch.arange(self._length, self._length + size, device=self._device),
+                mask,
+            )
+            self._length += size
+            self._seconds += time.perf_counter() - start
+        self._tokens = self._tokens[count:]
+        self._features = [features[count:]] if self._tokens else []
+
+    def _score(self, token: IntArray, depth: IntArray, mask: BoolArray, above: IntArray) -> torch.Tensor:
+        """See `decoding.drafters.expansion.Score`."""
+        start = time.perf_counter()
+        sees = None
+        if not mask.all():
+            before = np.ones((len(token), self._length), dtype=np.bool_)
+            sees = torch.from_numpy(np.concatenate([before, mask], axis=1)).to(self._device)
+        self._run(
+            torch.from_numpy(token).to(self._device),
+            self._head.carry(self._hidden[torch.from_numpy(above).to(self._device)]),
+            torch.from_numpy(depth + self._length - 1).to(self._device),
+            sees,
+        )
+        logits = self._head.logits(self._hidden).float()
+        self._seconds += time.perf_counter() - start
+        return logits
+
+    def _run(
+        self,
+        tokens: torch.Tensor,
+        hidden: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor | None,
+    ) -> None:
+        self._hidden = self._head(tokens, hidden, positions, self._cache, mask)
