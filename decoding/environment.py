@@ -23,7 +23,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": _version("transformers"),
         "cpu": {
-            "name": _cpu_name(),
+            "name": cpu_name(),
             "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
             "threads": torch.get_num_threads(),
             "capability": torch.backends.cpu.get_cpu_capability(),
@@ -60,7 +60,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's model name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - not a file of ours
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -45,6 +45,8 @@ class LoadedModels:
     draft: Any | None
     tokenizer: Vocabulary
     head: EagleHead | None = None
+    draft_folder: Path | None = None
+    """Where the draft or the head was loaded from, if that is a folder: its acceptance profile may lie there."""
 
 
 def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: bool = True) -> LoadedModels:
@@ -61,7 +63,7 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
     tell("loading target", None, None, "")
     target = _load(target_folder, device, config.dtype)
     tokenizer = _load_tokenizer(target_folder, target)
-    draft, head = None, None
+    draft, head, draft_folder = None, None, ""
     if config.speculate and config.draft_name != RECYCLING:
         draft_folder = _locate_draft(config.draft_name, tell)
         tell("loading draft", None, None, "")
@@ -81,7 +83,8 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
             pack_linears(model)
         if head is not None:
             pack_linears(head)
-    return LoadedModels(target, draft, tokenizer, head)
+    found = Path(draft_folder) if draft_folder and Path(draft_folder).is_dir() else None
+    return LoadedModels(target, draft, tokenizer, head, found)
 
 
 def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:

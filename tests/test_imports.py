@@ -14,6 +14,8 @@ APART = {
     "tui.cli": ("torch", "transformers", "textual", "numpy", "scipy"),
     "tui.start": ("torch", "transformers"),
     "decoding.config": ("torch", "transformers", "textual"),
+    "decoding.costs": ("torch", "transformers", "textual"),
+    "decoding.tree_choice": ("torch", "transformers", "textual"),
     "decoding.launch": ("torch", "transformers", "textual"),
     "decoding.embedded": ("torch", "transformers", "textual"),
     "decoding.worker": ("torch", "transformers", "textual"),

@@ -8,27 +8,14 @@ Tuned (weights packed, attention grouped) and plain take turns; the medians' rat
 from __future__ import annotations
 
 import argparse
-import time
 from statistics import median
 
-import numpy as np
 import torch
 
 from decoding.config import RunConfig
 from decoding.language_model import LanguageModel
+from decoding.measure_costs import verify_once
 from decoding.models import load_models
-from decoding.tree import ancestor_mask, recycling_shape
-
-
-def _once(model: LanguageModel, rows: int) -> float:
-    shape = recycling_shape(rows - 1) if rows > 1 else None
-    depth = np.concatenate([[0], shape.depth]) if shape else np.zeros(1, dtype=np.int64)
-    mask = ancestor_mask(shape.parent) if shape else np.ones((1, 1), dtype=np.bool_)
-    start = time.perf_counter()
-    model.append(np.arange(500, 500 + rows), depth, mask)
-    taken = time.perf_counter() - start
-    model.keep([])
-    return 1e3 * taken
 
 
 def main() -> None:
@@ -52,7 +39,7 @@ def main() -> None:
         times: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(arguments.repeat):
             for name, model in kinds.items():
-                times[name].append(_once(model, rows))
+                times[name].append(verify_once(model, rows))
         tuned, plain = median(times["tuned"]), median(times["plain"])
         single = single or tuned
         print(f"{rows:4} {tuned:10.1f} {plain:10.1f} {plain / tuned:13.2f} {tuned / single:13.2f}")

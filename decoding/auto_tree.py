@@ -1,0 +1,60 @@
+"""The tree of a run that names none: the one that pays most on this machine, or the drafter's fixed one."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from decoding import costs
+from decoding.config import RECYCLING, RunConfig
+from decoding.costs import Costs
+from decoding.measure_costs import machine, measure
+from decoding.models import LoadedModels, Progress
+from decoding.profiles import RECYCLING_PROFILE, Profile
+from decoding.tree_choice import best_tree
+
+log = logging.getLogger("spectui.costs")
+
+
+def measuring_allowed() -> bool:
+    """False where ``SPECTUI_MEASURE=0`` asks for the same trees on every machine."""
+    return os.environ.get("SPECTUI_MEASURE") != "0"
+
+
+def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None = None) -> RunConfig:
+    """`config` with a tree that is named: its own, or else the one with the most tokens per second here.
+
+    Costs come from the cache, or are measured now (two seconds) and kept. A drafter whose acceptance is
+    not known, and any with ``SPECTUI_MEASURE=0``, takes the fixed tree of `RunConfig.tree_spec`.
+    """
+    if config.tree or not config.speculate:
+        return config
+    profile = profile_of(config, models) if measuring_allowed() else None
+    if profile is None:
+        return config.changed(tree=config.tree_spec)
+    name, _ = best_tree(profile, costs_of(config, models, progress))
+    return config.changed(tree=name)
+
+
+def profile_of(config: RunConfig, models: LoadedModels) -> Profile | None:
+    """How often the drafter's ranks are accepted, where that is known before it has run.
+
+    Raises `DecodingError` for a broken profile beside a draft.
+    """
+    if config.draft_name == RECYCLING:
+        return RECYCLING_PROFILE
+    return Profile.read(models.draft_folder) if models.draft_folder else None
+
+
+def costs_of(
+    config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, thorough: bool = False
+) -> Costs:
+    """The kept costs of these models here; measured, and kept, where there are none or when `thorough`."""
+    found = None if thorough else costs.load(machine(config, models))
+    if found is None:
+        found = measure(config, models, progress, thorough=thorough)
+        try:
+            costs.save(found)
+        except OSError as error:
+            log.warning("costs cannot be kept in %s: %s", costs.folder(), error)
+    return found

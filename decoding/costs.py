@@ -1,0 +1,137 @@
+"""What drafting and verifying cost on this machine, kept between runs. Torch-free; `measure_costs` measures.
+
+A record belongs to what decides the time: the architectures of target and draft, the device, number
+type, threads and torch. Records are small JSON files in the cache folder, written atomically.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from decoding.embedded import cache_folder
+
+VERSION = 1
+"""Raised whenever the figures mean something else, so that older records are measured again."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of something that was done `count` times."""
+
+    median: float
+    low: float
+    """First quartile."""
+    high: float
+    """Third quartile."""
+    count: int
+
+    @classmethod
+    def of(cls, milliseconds: list[float]) -> Timing:
+        """Median and quartiles. Raises `ValueError` for none."""
+        if not milliseconds:
+            raise ValueError("nothing was timed")
+        low, median, high = np.quantile(milliseconds, [0.25, 0.5, 0.75]).tolist()
+        return cls(median, low, high, len(milliseconds))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything that decides how long a forward takes. Models are a name and a digest of their architecture."""
+
+    target: str
+    drafter: str
+    device: str
+    dtype: str
+    threads: int
+    torch: str
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A record: what one round's parts cost on `machine`."""
+
+    machine: Machine
+    verify: dict[int, Timing]
+    """Of one target forward, by its rows (nodes and root), behind a prefix of `prefix` tokens."""
+    draft_level: Timing
+    """Drafting, per level of the tree."""
+    other: Timing
+    """The rest of a round: acceptance, figures, the cache."""
+    prefix: int
+    measured_at: str
+    """UTC, ISO 8601."""
+
+    def verify_ms(self, rows: int) -> float:
+        """Milliseconds of a forward of `rows`, between and beyond the measured ones along straight lines.
+
+        More rows never cost less: medians that fall are noise.
+        """
+        x = np.asarray(sorted(self.verify), dtype=np.float64)
+        y = np.maximum.accumulate([self.verify[int(n)].median for n in x])
+        if rows <= x[-1] or len(x) == 1:
+            return float(np.interp(rows, x, y))
+        return float(y[-1] + (rows - x[-1]) * (y[-1] - y[-2]) / (x[-1] - x[-2]))
+
+    def round_ms(self, nodes: int, levels: int) -> float:
+        """Milliseconds of a round that drafts and verifies a tree of `nodes` in `levels`."""
+        return self.draft_level.median * levels + self.verify_ms(nodes + 1) + self.other.median
+
+
+def folder() -> Path:
+    """Where records are kept."""
+    return cache_folder() / "costs"
+
+
+def load(machine: Machine) -> Costs | None:
+    """The record of `machine`; None where there is none that can be read."""
+    found = _read(_path(machine))
+    return found if found is not None and found.machine == machine else None
+
+
+def load_all() -> list[Costs]:
+    """Every record that can be read, newest first."""
+    found = [costs for path in folder().glob("*.json") if (costs := _read(path)) is not None]
+    return sorted(found, key=lambda costs: costs.measured_at, reverse=True)
+
+
+def save(costs: Costs) -> None:
+    """Keep a record, whole or not at all. Raises `OSError` where the cache folder cannot be written."""
+    path = _path(costs.machine)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, staging = tempfile.mkstemp(prefix=".costs-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"version": VERSION, **asdict(costs)}, file, indent=1)
+        Path(staging).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(staging).unlink()
+        raise
+
+
+def _path(machine: Machine) -> Path:
+    key = json.dumps([VERSION, asdict(machine)], sort_keys=True).encode()
+    return folder() / f"{hashlib.sha256(key).hexdigest()[:16]}.json"
+
+
+def _read(path: Path) -> Costs | None:
+    try:
+        data: Any = json.loads(path.read_bytes())
+        if data.pop("version") != VERSION:
+            return None
+        data["machine"] = Machine(**data["machine"])
+        data["verify"] = {int(rows): Timing(**timing) for rows, timing in data["verify"].items()}
+        for name in ("draft_level", "other"):
+            data[name] = Timing(**data[name])
+        return Costs(**data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,112 @@
+"""Which static tree pays: the one with the most tokens per second under measured costs. Torch-free.
+
+Rounds are of one or more kinds (a lookup match is there or it is not), each with candidate trees. The
+rate is the ratio of two means over rounds, tokens by milliseconds, and Dinkelbach's method maximises
+it: under a rate every kind takes what is worth most, tokens - rate * milliseconds, which gives the next
+rate, until it stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from decoding.costs import Costs
+from decoding.profiles import Profile
+from decoding.tree import parse_tree
+from decoding.tree_search import TreeSearch
+
+MOST_DEPTH = 12
+"""Deeper levels bring less than a hundredth of a token with any drafter here."""
+
+SLACK = 0.01
+"""Of trees whose rate is within 1 % of the best the smallest is taken: the optimum is flat, the profile an
+estimate, and the choice should not change with the noise of a measurement."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tree with what a round of it brings and costs."""
+
+    nodes: int
+    depth: int
+    tokens: float
+    ms: float
+    name: str = ""
+    """Empty where the tree is the best one of its size and depth."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A share of the rounds, and the trees they may draft."""
+
+    share: float
+    candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One candidate per kind, and the rate they reach together."""
+
+    candidates: tuple[Candidate, ...]
+    tokens_per_second: float
+
+
+def best_tree(profile: Profile, costs: Costs) -> tuple[str, Choice]:
+    """The tree for a drafter of `profile`, by a name that `decoding.tree.parse_tree` reads.
+
+    Of static trees none is larger than what was measured; others are those that the profile knows.
+    """
+    priced = [_named(name, tokens, costs) for name, tokens in profile.trees.items()]
+    search = None
+    if profile.hits:
+        search = TreeSearch(profile.hits, max(costs.verify) - 1, MOST_DEPTH)
+        priced += _searched(search, costs)
+    kinds = [Kind(profile.rounds, priced)]
+    if profile.rounds < 1.0:
+        kinds.append(Kind(1.0 - profile.rounds, [Candidate(0, 0, 1.0, costs.round_ms(0, 0))]))
+    choice = choose(kinds)
+    best = choice.candidates[0]
+    if best.name or search is None:
+        return best.name, choice
+    shape = search.shape(best.nodes, best.depth)
+    return (f"chain:{shape.size}" if shape.width == 1 else shape.name), choice
+
+
+def _named(name: str, tokens: float, costs: Costs) -> Candidate:
+    shape = parse_tree(name)
+    return Candidate(shape.size, shape.max_depth, tokens, costs.round_ms(shape.size, shape.max_depth), name)
+
+
+def _searched(search: TreeSearch, costs: Costs) -> list[Candidate]:
+    """The best tree of every size and depth, priced."""
+    return [
+        Candidate(nodes, depth, tokens, costs.round_ms(nodes, depth))
+        for depth in range(1, search.most_depth + 1)
+        for nodes in range(1, search.most_nodes + 1)
+        if (tokens := search.value(nodes, depth)) > 0.0
+    ]
+
+
+def choose(kinds: Sequence[Kind], slack: float = SLACK) -> Choice:
+    """The candidates that reach the highest rate, or the smallest within `slack` of it."""
+    rate = 0.0
+    while True:
+        best = [max(kind.candidates, key=lambda c: c.tokens - rate * c.ms) for kind in kinds]
+        reached = _rate(kinds, best)
+        if reached <= rate * (1.0 + 1e-9):
+            break
+        rate = reached
+    # A kind that gives up `slack` of its tokens costs at most that share of the rate.
+    frugal = []
+    for kind, top in zip(kinds, best, strict=True):
+        enough = (1.0 - slack) * top.tokens - rate * top.ms
+        good = [c for c in kind.candidates if c.tokens - rate * c.ms >= enough]
+        frugal.append(min(good, key=lambda c: (c.nodes, c.depth)))
+    return Choice(tuple(frugal), 1e3 * _rate(kinds, frugal))
+
+
+def _rate(kinds: Sequence[Kind], chosen: Sequence[Candidate]) -> float:
+    """Tokens per millisecond."""
+    pairs = list(zip(kinds, chosen, strict=True))
+    return sum(k.share * c.tokens for k, c in pairs) / sum(k.share * c.ms for k, c in pairs)

@@ -1,0 +1,139 @@
+"""A run without a tree gets one that fits the machine, once; a run with a tree keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decoding import auto_tree, costs
+from decoding.auto_tree import costs_of, with_tree
+from decoding.config import RunConfig
+from decoding.costs import Costs, Timing
+from decoding.engine import SpeculativeDecoder
+from decoding.measure_costs import QUICK_ROWS, ROWS, machine, measure
+from decoding.models import LoadedModels
+from decoding.tree import parse_shape
+from decoding.vocabulary import Vocabulary
+from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def models() -> LoadedModels:
+    return LoadedModels(tiny_llama(), None, Vocabulary(tiny_tokenizer(), [2]))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path))
+    monkeypatch.delenv("SPECTUI_MEASURE", raising=False)
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring fails the test."""
+
+    def fail(*_: Any, **__: Any) -> Costs:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(auto_tree, "measure", fail)
+
+
+def test_what_is_measured_is_there_for_every_size_and_told(models: LoadedModels) -> None:
+    told: list[tuple[str, float, float]] = []
+
+    def tell(stage: str, done: float | None, total: float | None, unit: str) -> None:
+        assert done is not None
+        assert total is not None
+        told.append((stage, done, total))
+
+    found = measure(RunConfig(), models, tell)
+    assert tuple(found.verify) == QUICK_ROWS
+    for timing in (*found.verify.values(), found.draft_level, found.other):
+        assert 0.0 < timing.low <= timing.median <= timing.high
+    assert found.machine == machine(RunConfig(), models)
+    assert len({stage for stage, *_ in told}) == 1
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert all(done < total for _, done, total in told)
+
+
+def test_a_context_too_short_for_the_usual_prefix_is_measured_too() -> None:
+    small = LoadedModels(tiny_llama(context=40), tiny_llama(context=40), Vocabulary(tiny_tokenizer(), [2]))
+    found = measure(RunConfig(draft="some-draft"), small, thorough=True)
+    assert tuple(found.verify) == ROWS
+    assert found.prefix + max(ROWS) <= 40
+
+
+def test_a_run_with_a_tree_or_without_speculation_is_left_alone(
+    models: LoadedModels, unmeasured: None
+) -> None:
+    for config in (RunConfig(tree="chain:3"), RunConfig(speculate=False)):
+        assert with_tree(config, models) == config
+
+
+def test_a_second_start_measures_nothing(models: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RunConfig(draft="recycling")
+    first = with_tree(config, models)
+    monkeypatch.setattr(auto_tree, "measure", None)
+    assert with_tree(config, models) == first
+    assert parse_shape(first.tree).size <= max(QUICK_ROWS)
+
+
+def test_kept_costs_decide_the_tree_and_the_output_stays_right(
+    models: LoadedModels, unmeasured: None
+) -> None:
+    """On a machine whose rows cost nothing the tree is large, on one whose rows are dear it is small."""
+    config = RunConfig(draft="recycling", max_new_tokens=16)
+    tiny = Timing(0.1, 0.1, 0.1, 3)
+    sizes = []
+    for dear in (10.0, 400.0):
+        verify = {1: Timing(10.0, 10.0, 10.0, 3), 24: Timing(dear, dear, dear, 3)}
+        costs.save(Costs(machine(config, models), verify, tiny, tiny, 150, "now"))
+        chosen = with_tree(config, models)
+        sizes.append(chosen.shape().size)
+        decoder = SpeculativeDecoder(chosen, models=models)
+        ids = decoder.encode("Tom is a cat")
+        output = [t for r in decoder.generate(ids) for t in r.tokens]
+        assert output == greedy_reference(models.target, ids, 16)
+    assert sizes[0] > sizes[1]
+
+
+def test_the_same_trees_on_every_machine_when_asked(
+    models: LoadedModels, unmeasured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECTUI_MEASURE", "0")
+    assert with_tree(RunConfig(draft="recycling"), models).tree == "recycling:8"
+
+
+def test_a_draft_nothing_is_known_of_gets_the_fixed_tree(models: LoadedModels, unmeasured: None) -> None:
+    pair = replace(models, draft=models.target)
+    assert with_tree(RunConfig(draft="some-draft"), pair).tree == "full:3x2"
+
+
+def test_the_profile_beside_a_draft_decides_its_tree(models: LoadedModels, tmp_path: Path) -> None:
+    (tmp_path / "profile.json").write_text('{"rank_share": [[0.9]]}')
+    pair = replace(models, draft=models.target, draft_folder=tmp_path)
+    assert with_tree(RunConfig(draft="some-draft"), pair).tree.startswith("chain:")
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(
+    models: LoadedModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path / "file"))
+    assert with_tree(RunConfig(draft="recycling"), models).tree
+
+
+def test_a_thorough_measurement_replaces_the_kept_one(models: LoadedModels) -> None:
+    config = RunConfig(draft="recycling")
+    costs_of(config, models)
+    assert tuple(costs_of(config, models, thorough=True).verify) == ROWS
+    assert tuple(costs_of(config, models).verify) == ROWS
+
+
+def test_models_of_another_architecture_are_another_machine(models: LoadedModels) -> None:
+    other = replace(models, target=tiny_llama(layers=3))
+    assert machine(RunConfig(), models) == machine(RunConfig(), replace(models, target=tiny_llama(seed=1)))
+    assert machine(RunConfig(), models) != machine(RunConfig(), other)

@@ -1,0 +1,87 @@
+"""Measured costs between runs: found again for the same machine only, and never half written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from decoding import costs
+from decoding.costs import Costs, Machine, Timing
+
+MACHINE = Machine("tiny (01)", "recycling", "some cpu", "float32", 2, "2.13.0")
+RECORD = Costs(
+    MACHINE,
+    {1: Timing.of([3.0, 1.0, 2.0]), 8: Timing.of([4.0])},
+    Timing.of([0.1]),
+    Timing.of([1.0, 2.0]),
+    150,
+    "2026-11-23T06:40:00+00:00",
+)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_record_comes_back_as_it_was() -> None:
+    assert costs.load(MACHINE) is None
+    costs.save(RECORD)
+    assert costs.load(MACHINE) == RECORD
+    assert costs.load_all() == [RECORD]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"target": "tiny (02)"},
+        {"drafter": "lookup"},
+        {"threads": 1},
+        {"torch": "2.14.0"},
+        {"dtype": "float16"},
+    ],
+)
+def test_another_machine_is_measured_itself(other: dict[str, str | int]) -> None:
+    costs.save(RECORD)
+    assert costs.load(replace(MACHINE, **other)) is None  # type: ignore[arg-type]
+
+
+def test_a_newer_record_takes_the_place_of_the_older() -> None:
+    costs.save(RECORD)
+    newer = replace(RECORD, measured_at="2026-11-24T00:00:00+00:00")
+    costs.save(newer)
+    assert costs.load_all() == [newer]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 999}'])
+def test_what_cannot_be_read_is_measured_again(damage: bytes) -> None:
+    costs.save(RECORD)
+    (file,) = costs.folder().glob("*.json")
+    file.write_bytes(damage)
+    assert costs.load(MACHINE) is None
+    assert costs.load_all() == []
+    costs.save(RECORD)
+    assert costs.load(MACHINE) == RECORD
+
+
+def test_a_write_that_fails_leaves_the_old_record_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs.save(RECORD)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("json.dump", fail)
+        with pytest.raises(OSError, match="No space"):
+            costs.save(replace(RECORD, measured_at="later"))
+    assert costs.load(MACHINE) == RECORD
+    assert len(list(costs.folder().iterdir())) == 1
+
+
+def test_quartiles_and_median() -> None:
+    timing = Timing.of([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert (timing.median, timing.low, timing.high, timing.count) == (3.0, 2.0, 4.0, 5)
+    with pytest.raises(ValueError, match="nothing"):
+        Timing.of([])

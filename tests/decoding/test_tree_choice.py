@@ -1,0 +1,107 @@
+"""The tree a run gets when it names none: the one with the most tokens per second, by exhaustive search."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decoding.costs import Costs, Machine, Timing
+from decoding.profiles import Profile
+from decoding.tree import parse_shape
+from decoding.tree_choice import SLACK, Candidate, Kind, best_tree, choose
+from decoding.tree_search import expected_tokens
+
+
+def _costs(verify: dict[int, float], draft_level: float = 0.0, other: float = 0.0) -> Costs:
+    def timing(ms: float) -> Timing:
+        return Timing(ms, ms, ms, 5)
+
+    machine = Machine("target", "drafter", "cpu", "float32", 2, "2.13")
+    return Costs(
+        machine, {n: timing(ms) for n, ms in verify.items()}, timing(draft_level), timing(other), 150, "now"
+    )
+
+
+FLAT = _costs({1: 40.0, 32: 40.0})
+STEEP = _costs({1: 40.0, 32: 32 * 40.0})
+RANKS = Profile(((0.4, 0.1, 0.05, 0.02),))
+
+candidates = st.lists(
+    st.builds(Candidate, st.integers(1, 20), st.integers(1, 5), st.floats(1.0, 6.0), st.floats(1.0, 200.0)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(st.lists(st.tuples(st.floats(0.05, 1.0), candidates), min_size=1, max_size=3))
+def test_no_combination_of_candidates_has_a_higher_rate(kinds: list[tuple[float, list[Candidate]]]) -> None:
+    def rate(chosen: tuple[Candidate, ...]) -> float:
+        shares = [share for share, _ in kinds]
+        tokens = sum(s * c.tokens for s, c in zip(shares, chosen, strict=True))
+        return 1e3 * tokens / sum(s * c.ms for s, c in zip(shares, chosen, strict=True))
+
+    best = max(map(rate, product(*(options for _, options in kinds))))
+    described = [Kind(share, options) for share, options in kinds]
+    exact = choose(described, slack=0.0)
+    assert exact.tokens_per_second == pytest.approx(best)
+    assert rate(exact.candidates) == pytest.approx(best)
+    frugal = choose(described)
+    assert frugal.tokens_per_second >= (1.0 - SLACK) * best * (1.0 - 1e-9)
+    assert all(f.nodes <= e.nodes for f, e in zip(frugal.candidates, exact.candidates, strict=True))
+
+
+def test_free_rows_buy_large_trees_and_dear_ones_the_smallest() -> None:
+    large, _ = best_tree(RANKS, FLAT)
+    small, _ = best_tree(RANKS, STEEP)
+    assert parse_shape(large).size > 15
+    assert small == "chain:1"
+
+
+def test_dear_levels_make_a_tree_shallow() -> None:
+    deep = parse_shape(best_tree(RANKS, FLAT)[0]).max_depth
+    shallow = parse_shape(best_tree(RANKS, _costs({1: 40.0, 32: 40.0}, draft_level=10.0))[0]).max_depth
+    assert shallow < deep
+
+
+def test_the_rate_is_tokens_over_the_time_of_a_round() -> None:
+    costs = _costs({1: 40.0, 8: 47.0}, draft_level=2.0, other=1.0)
+    name, choice = best_tree(RANKS, costs)
+    shape = parse_shape(name)
+    ms = 2.0 * shape.max_depth + 40.0 + shape.size + 1.0
+    assert choice.tokens_per_second == pytest.approx(1e3 * expected_tokens(shape, RANKS.hits) / ms)
+    assert shape.size <= 7, "a tree larger than what was measured"
+
+
+def test_a_drafter_that_is_often_silent_gets_a_chain_for_when_it_speaks() -> None:
+    """Silence costs the same whatever the chain: only what a match brings decides its length."""
+    name, choice = best_tree(Profile(((0.6,), (0.8,)), rounds=0.25), _costs({1: 40.0, 32: 71.0}))
+    assert name.startswith("chain:")
+    length = parse_shape(name).size
+    tokens = expected_tokens(parse_shape(name), [[0.6], [0.8]])
+    expected = 1e3 * (0.25 * tokens + 0.75) / (0.25 * (40.0 + length) + 0.75 * 40.0)
+    assert choice.tokens_per_second == pytest.approx(expected)
+    assert length > 3
+
+
+@pytest.mark.parametrize(("tokens", "wins"), [(1.2, False), (3.0, True)])
+def test_a_measured_tree_wins_where_it_brings_more_than_the_best_static_one(
+    tokens: float, wins: bool
+) -> None:
+    """All that is known of a dynamic tree is what it brought."""
+    costs = _costs({1: 40.0, 32: 71.0}, draft_level=1.0)
+    profile = Profile(RANKS.hits, {"dynamic:8x4": tokens})
+    name, choice = best_tree(profile, costs)
+    assert (name == "dynamic:8x4") == wins
+    if wins:
+        assert choice.tokens_per_second == pytest.approx(1e3 * tokens / (40.0 + 8.0 + 4.0))
+    assert best_tree(Profile(trees={"dynamic:8x4": tokens}), costs)[0] == "dynamic:8x4"
+
+
+def test_times_between_measured_rows_lie_between_them_and_never_fall() -> None:
+    costs = _costs({1: 40.0, 4: 36.0, 8: 44.0, 16: 60.0})
+    assert [costs.verify_ms(n) for n in (1, 4, 6, 8, 12, 16, 24)] == pytest.approx(
+        [40.0, 40.0, 42.0, 44.0, 52.0, 60.0, 76.0]
+    )
