@@ -27,7 +27,10 @@ def head_config(target: Any, **changes: Any) -> HeadConfig:
 
 
 def tiny_head(target: Any, *, seed: int = 0, tokens: list[int] | None = None, **changes: Any) -> EagleHead:
-    """A head for `target` that predicts `tokens` (default: every other one), weights wide enough to wander."""
+    """A head for `target` that predicts `tokens` (default: every other one).
+
+    The weights are wide enough for its trees to wander, and it is sure enough of itself for deep ones.
+    """
     config = head_config(target, **changes)
     torch.manual_seed(seed)
     head = EagleHead(config, target.get_input_embeddings()).eval()
@@ -37,6 +40,7 @@ def tiny_head(target: Any, *, seed: int = 0, tokens: list[int] | None = None, **
                 parameter.normal_(0.0, 0.25)
             else:
                 parameter.uniform_(0.5, 1.5)
+        head.lm_head.weight.mul_(4.0)
     if config.draft_vocab_size < config.vocab_size:
         chosen = range(0, 2 * config.draft_vocab_size, 2) if tokens is None else tokens
         set_draft_vocabulary(head, list(chosen))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class EagleDrafter:
     ) -> None:
         self.name = name
         self.feature_layers = head.config.feature_layers
-        self._head = head
+        self.head = head
         self._device = head.draft_ids.device
         self._expander = Expander(
             shape,
@@ -78,10 +79,9 @@ class EagleDrafter:
             return TokenTree.empty()
         self._cache.move([], self._length)
         self._feed_pending(len(self._tokens))
-        start = time.perf_counter()
         self._hidden = self._hidden[-1:]
-        logits = self._head.logits(self._hidden).float()
-        self._seconds += time.perf_counter() - start
+        with self._timed():
+            logits = self.head.logits(self._hidden).float()
         return self._expander.grow(logits, self._score, max_depth).tree
 
     def observe(
@@ -108,45 +108,43 @@ class EagleDrafter:
         for at in range(0, count, PREFILL_CHUNK):
             part = tokens[at : min(at + PREFILL_CHUNK, count)]
             size = len(part)
-            start = time.perf_counter()
             # A query sees all that was committed before, and its own chunk up to itself.
             mask = None
             if size > 1:
                 mask = torch.ones(size, self._length + size, dtype=torch.bool, device=self._device)
                 mask = mask.tril(self._length)
-            self._run(
-                part,
-                self._head.fuse(features[at : at + size].to(self._device)),
-                torch.arange(self._length, self._length + size, device=self._device),
-                mask,
-            )
+            with self._timed():
+                self._hidden = self.head(
+                    part,
+                    self.head.fuse(features[at : at + size].to(self._device)),
+                    torch.arange(self._length, self._length + size, device=self._device),
+                    self._cache,
+                    mask,
+                )
             self._length += size
-            self._seconds += time.perf_counter() - start
         self._tokens = self._tokens[count:]
         self._features = [features[count:]] if self._tokens else []
 
     def _score(self, token: IntArray, depth: IntArray, mask: BoolArray, above: IntArray) -> torch.Tensor:
         """See `decoding.drafters.expansion.Score`."""
-        start = time.perf_counter()
         sees = None
         if not mask.all():
             before = np.ones((len(token), self._length), dtype=np.bool_)
             sees = torch.from_numpy(np.concatenate([before, mask], axis=1)).to(self._device)
-        self._run(
-            torch.from_numpy(token).to(self._device),
-            self._head.carry(self._hidden[torch.from_numpy(above).to(self._device)]),
-            torch.from_numpy(depth + self._length - 1).to(self._device),
-            sees,
-        )
-        logits = self._head.logits(self._hidden).float()
-        self._seconds += time.perf_counter() - start
-        return logits
+        with self._timed():
+            self._hidden = self.head(
+                torch.from_numpy(token).to(self._device),
+                self.head.carry(self._hidden[torch.from_numpy(above).to(self._device)]),
+                torch.from_numpy(depth + self._length - 1).to(self._device),
+                self._cache,
+                sees,
+            )
+            return self.head.logits(self._hidden).float()
 
-    def _run(
-        self,
-        tokens: torch.Tensor,
-        hidden: torch.Tensor,
-        positions: torch.Tensor,
-        mask: torch.Tensor | None,
-    ) -> None:
-        self._hidden = self._head(tokens, hidden, positions, self._cache, mask)
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._seconds += time.perf_counter() - start
