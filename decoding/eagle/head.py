@@ -223,17 +223,22 @@ def _rotary_frequencies(config: HeadConfig) -> tuple[torch.Tensor, float]:
             f"the EAGLE-3 head uses '{rope['rope_type']}' rotary embeddings; "
             f"spectui knows {', '.join(ROPE_TYPES)}"
         )
-    # Loading makes the module without memory for its weights; these numbers are no weights.
-    with torch.device("cpu"):
-        rotary = LlamaRotaryEmbedding(
-            LlamaConfig(
-                hidden_size=config.num_attention_heads * config.head_dim,
-                num_attention_heads=config.num_attention_heads,
-                head_dim=config.head_dim,
-                max_position_embeddings=config.max_position_embeddings,
-                rope_parameters=rope,
+    try:
+        # Loading makes the module without memory for its weights; these numbers are no weights.
+        with torch.device("cpu"):
+            rotary = LlamaRotaryEmbedding(
+                LlamaConfig(
+                    hidden_size=config.num_attention_heads * config.head_dim,
+                    num_attention_heads=config.num_attention_heads,
+                    head_dim=config.head_dim,
+                    max_position_embeddings=config.max_position_embeddings,
+                    rope_parameters=rope,
+                )
             )
-        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DecodingError(
+            f"the EAGLE-3 head's '{rope['rope_type']}' rotary embeddings are not described in full: {error}"
+        ) from error
     # A copy: `inv_freq` is a Buffer, and would become one of the head's by being assigned.
     return rotary.inv_freq.detach().clone(), float(rotary.attention_scaling)
 
