@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import click
+
+from tui.cli.child import run_module
 
 
 @click.command(
@@ -17,12 +15,4 @@ def bench(arguments: tuple[str, ...]) -> int:
     """Measure speed against plain and assisted decoding."""
     from decoding.launch import PATIENT_THREADS
 
-    command = [sys.executable, "-m", "decoding.bench", *arguments]
-    with subprocess.Popen(command, env={**PATIENT_THREADS, **os.environ}) as child:
-        while True:
-            try:
-                code = child.wait()
-                break
-            except KeyboardInterrupt:
-                continue  # the terminal sends it to the child too, which ends in its own way
-    return code if code in (0, 1, 2) else 1
+    return run_module("decoding.bench", arguments, PATIENT_THREADS)

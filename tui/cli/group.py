@@ -8,6 +8,7 @@ import click
 
 from tui.cli.attach import attach
 from tui.cli.bench import bench
+from tui.cli.distill import distill
 from tui.cli.doctor import doctor
 from tui.cli.guard import GuardedGroup
 from tui.cli.models import models
@@ -38,5 +39,5 @@ def main(context: click.Context) -> int:
     return run_dashboard(context.ensure_object(State).database)
 
 
-for command in (run, attach, sessions, models, prompts, bench, doctor):
+for command in (run, attach, sessions, models, prompts, bench, distill, doctor):
     main.add_command(command)

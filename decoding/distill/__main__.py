@@ -1,0 +1,97 @@
+"""Train an EAGLE-3 head for a target from text it writes itself: ``python -m decoding.distill``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from decoding.config import EAGLE
+from decoding.distill.config import DistillConfig
+from decoding.errors import DecodingError
+
+HELP = {
+    "target": "model id, folder, or 'embedded'",
+    "tokens": "response tokens to generate",
+    "vocabulary": "size of the draft vocabulary",
+    "epochs": "passes over the text",
+    "minutes": "most wall time in all; what is not reached is left out",
+    "max_new_tokens": "longest response",
+    "prompt_tokens": "longest prompt",
+    "slots": "sequences generated at once, per process",
+    "batch_tokens": "tokens per training step",
+    "learning_rate": "peak learning rate",
+    "passes": "depth of training-time test",
+    "seed": "seed of prompts, sampling and training",
+    "device": "auto, cpu, cuda or cuda:N",
+    "dtype": "auto, float32 or bfloat16",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options: the fields of `DistillConfig`, the folders, and evaluation alone."""
+    out = argparse.ArgumentParser(
+        prog="spectui distill",
+        description="Train an EAGLE-3 draft head for a target from text that it writes itself. "
+        "Interrupted at any point, the same command goes on.",
+    )
+    defaults = DistillConfig()
+    for field in fields(DistillConfig):
+        default = getattr(defaults, field.name)
+        known = "none" if default == math.inf else default
+        out.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=type(default),
+            default=default,
+            metavar=field.name.upper()[:1],
+            help=f"{HELP[field.name]} (default {known})",
+        )
+    out.add_argument("--work", type=Path, default=Path("distill"), help="folder of the intermediate data")
+    out.add_argument("--out", type=Path, help="folder of the head (default: WORK/head)")
+    out.add_argument(
+        "--evaluate",
+        metavar="HEAD",
+        help=f"only evaluate a head: a folder, or '{EAGLE}' for the one that comes along",
+    )
+    out.add_argument("--json", action="store_true", help="the evaluation as one JSON object on stdout")
+    out.add_argument("--debug", action="store_true", help="show tracebacks")
+    return out
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def main() -> int:
+    """Entry point of ``python -m decoding.distill`` and of ``spectui distill``."""
+    arguments = parser().parse_args()
+    try:
+        from decoding.distill.evaluate import evaluate, table
+
+        if arguments.evaluate:
+            figures = evaluate(arguments.evaluate, arguments.target, device=arguments.device, tell=say)
+        else:
+            from decoding.distill.pipeline import distill
+
+            config = DistillConfig(**{f.name: getattr(arguments, f.name) for f in fields(DistillConfig)})
+            out = arguments.out or arguments.work / "head"
+            figures = distill(config, arguments.work, out, say)
+            say(f"the head is in {out}: spectui run --target {config.target} --draft {out}")
+    except DecodingError as error:
+        if arguments.debug:
+            raise
+        sys.stderr.write(f"spectui: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from here\n")
+        return 130
+    sys.stdout.write((json.dumps(figures) if arguments.json else table(figures)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The model card of a distilled head, written from the figures that lie beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from decoding.distill.evaluate import table
+
+FILES = {
+    "model.safetensors": "the head, half precision, in the layout of `speculators` and vLLM",
+    "config.json": "its sizes and the target's layers that it reads",
+    "profile.json": "how often each rank is right at each depth, on validation text; chooses trees",
+    "training.json": "settings, text, coverage by vocabulary size, and the history of training",
+    "evaluation.json": "the held-out questions' figures below",
+}
+
+
+def write(folder: Path) -> Path:
+    """Write ``README.md`` in `folder` from its ``training.json`` and ``evaluation.json``."""
+    training = json.loads((folder / "training.json").read_text("utf-8"))
+    figures = json.loads((folder / "evaluation.json").read_text("utf-8"))
+    path = folder / "README.md"
+    path.write_text(text(training, figures), encoding="utf-8")
+    return path
+
+
+def text(training: dict[str, Any], figures: dict[str, Any]) -> str:
+    """The card."""
+    settings, data, last = training["settings"], training["text"], training["history"][-1]
+    embedded = settings["target"] == "embedded"
+    name = "SmolLM2-135M-Instruct" if embedded else settings["target"]
+    licence = (
+        "Apache-2.0. The weights are derived from SmolLM2-135M-Instruct (Apache-2.0, Hugging Face)."
+        if embedded
+        else f"That of {name}, from whose text and states it is derived."
+    )
+    visits = [f"{h['tokens'] / 1e6:.2f}M: {h['top1'][0]:.3f}" for h in training["history"]]
+    sizes = "\n".join(
+        f"| {int(size):,} | {100 * a:.1f} | {100 * b:.1f} |" for size, (a, b) in data["by_size"].items()
+    )
+    files = "\n".join(f"- `{file}`: {what}" for file, what in FILES.items())
+    return f"""# EAGLE-3 head for {name}
+
+A draft head ({training["parameters"] / 1e6:.1f} million parameters, draft vocabulary {data["size"]:,}) for
+speculative decoding, distilled with `spectui distill`. It changes no output: the target verifies every token.
+
+## Evaluation
+
+{table(figures)}
+
+Printed again by `spectui distill --evaluate {"eagle" if embedded else "FOLDER"}`. The questions are in
+`decoding/distill/heldout.jsonl`; neither they nor the bundled prompts took part in training, and text
+that shares eight words in a row with one of them was dropped.
+
+## Training
+
+- Text: {data["response_tokens"]:,} response tokens in {data["sequences"]:,} sequences, all written by the
+  target itself: half the prompts from templates, half begun with a few words and gone on with by the
+  target (in the manner of Magpie), over code, math, logic and chat; four fifths of the responses
+  greedy, the rest at temperature 0.7; at most {settings["max_new_tokens"]} tokens each; loops cut off.
+- {last["tokens"] / 1e6:.2f} million token visits in {last["step"]:,} steps of {settings["batch_tokens"]:,} tokens,
+  {training["seconds"] / 60:.0f} minutes; AdamW, peak rate {settings["learning_rate"]:g}; training-time test over
+  {settings["passes"]} passes in the last two thirds; seed {settings["seed"]}.
+- Validation top-1 at depth 1 over token visits: {", ".join(visits)}. Last, by depth (true tokens fed):
+  {", ".join(f"{v:.3f}" for v in last["top1"])}.
+
+| draft vocabulary | covers of training text, % | of validation text, % |
+|---:|---:|---:|
+{sizes}
+
+## Files
+
+{files}
+
+## Licence
+
+{licence}
+"""

@@ -1,0 +1,106 @@
+"""What a distillation is: plain, torch-free data, checked before anything starts."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from decoding.config import DEVICES, EMBEDDED_TARGET
+from decoding.errors import UsageError
+
+STAGES = ("generate", "vocabulary", "train", "evaluate")
+
+SHARE_OF_TIME = {"generate": 0.55, "train": 0.38}
+"""How a `minutes` budget is divided; the rest is loading and evaluation."""
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Everything that decides which head comes out. Raises `UsageError` when a field makes no sense."""
+
+    target: str = EMBEDDED_TARGET
+    tokens: int = 1_000_000
+    """Response tokens to generate."""
+    vocabulary: int = 10_240
+    """Draft vocabulary: the most frequent tokens of the responses."""
+    epochs: float = 3.0
+    """Passes over the responses in training."""
+    minutes: float = math.inf
+    """Most wall time for everything; what is not reached by then is left out."""
+    max_new_tokens: int = 160
+    prompt_tokens: int = 224
+    """Longest prompt, template included."""
+    slots: int = 128
+    """Sequences generated at once."""
+    batch_tokens: int = 1024
+    """Tokens per training step."""
+    learning_rate: float = 1.2e-3
+    passes: int = 4
+    """Depth of training-time test: how many of its own states in a row a head learns from."""
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    """Of generation and of training's products: `auto` is bfloat16 where the machine multiplies it fast."""
+
+    def __post_init__(self) -> None:
+        least = {
+            "tokens": 1000, "vocabulary": 16, "epochs": 0.01, "minutes": 0.1, "max_new_tokens": 16,
+            "prompt_tokens": 32, "slots": 1, "batch_tokens": 64, "learning_rate": 1e-6, "passes": 1, "seed": 0,
+        }  # fmt: skip
+        for name, value in least.items():
+            if not getattr(self, name) >= value:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least {value}"
+                )
+        if self.passes > 8:
+            raise UsageError(f"--passes is {self.passes}; more than 8 is not supported")
+        if self.device not in DEVICES and not self.device.removeprefix("cuda:").isdigit():
+            raise UsageError(f"--device is '{self.device}'; use auto, cpu, cuda or cuda:N")
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise UsageError(f"--dtype is '{self.dtype}'; use auto, float32 or bfloat16")
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(self.to_json() + "\n", encoding="utf-8")
+
+    def to_json(self) -> str:
+        """One JSON object; an endless time is null."""
+        return json.dumps({k: (None if v == math.inf else v) for k, v in asdict(self).items()}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> DistillConfig:
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        if data["minutes"] is None:
+            data["minutes"] = math.inf
+        return cls(**data)
+
+    def check_continues(self, path: Path) -> None:
+        """Raise `UsageError` when `path` was begun with settings that its data depends on and these are not.
+
+        `tokens`, `epochs`, `minutes`, `slots` and `device` may change: they say how far, not what.
+        """
+        if not path.is_file():
+            return
+        try:
+            known = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise UsageError(f"{path} is not readable; give another --work folder") from error
+        free = {
+            "tokens",
+            "epochs",
+            "minutes",
+            "slots",
+            "device",
+            "vocabulary",
+            "learning_rate",
+            "batch_tokens",
+        }
+        for name in (f.name for f in fields(self) if f.name not in free):
+            if known.get(name) != getattr(self, name):
+                raise UsageError(
+                    f"--work {path.parent} was begun with {name} {known.get(name)!r}, not {getattr(self, name)!r}; "
+                    "use the same or another folder"
+                )

@@ -1,0 +1,166 @@
+"""Stage 4: what a head is worth on questions that took no part in training, with the real engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from decoding.config import RunConfig
+from decoding.distill import prompts
+from decoding.distill.initial import feature_layers
+from decoding.distill.profile import Profile, profile
+from decoding.distill.shards import Sequence
+from decoding.engine import SpeculativeDecoder
+from decoding.errors import DecodingError
+from decoding.models import LoadedModels, load_models
+
+TREES = ("chain:1", "chain:3", "chain:5", "dynamic:8x4", "dynamic:12x4", "full:3x2")
+"""Trees that every evaluation reports; 12 nodes are what the study of heads for small targets uses."""
+
+NEW_TOKENS = 64
+DEPTHS = 5
+
+
+@dataclass
+class Tally:
+    """Rounds and tokens of some prompts under one tree."""
+
+    rounds: int = 0
+    tokens: int = 0
+
+    @property
+    def tau(self) -> float:
+        """Tokens per round."""
+        return self.tokens / max(1, self.rounds)
+
+
+def evaluate(
+    head: str,
+    target: str,
+    *,
+    device: str = "auto",
+    new_tokens: int = NEW_TOKENS,
+    questions: list[dict[str, str]] | None = None,
+    trees: Iterable[str] = TREES,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Greedy decoding of the held-out questions with the head in folder `head` under each of `trees`.
+
+    Returns, JSON-ready: ``tau`` by tree, overall and by task; ``depth`` (chance that the first child at
+    depths 1 to 5 is accepted given that all before it were, at every position of the outputs, overall
+    and by task); ``covered`` (share of the outputs' tokens in the draft vocabulary); ``identical``
+    (outputs equal to plain decoding). Raises `DecodingError` for unfit heads.
+    """
+    chosen = prompts.heldout() if questions is None else questions
+    config = RunConfig(target=target, draft=head, tree="chain:1", max_new_tokens=new_tokens, device=device)
+    models = load_models(config, lambda stage, *_: tell(stage))
+    plain = SpeculativeDecoder(config.changed(speculate=False), models=models)
+    ids = [plain.encode(q["prompt"]) for q in chosen]
+    outputs = []
+    for number, prompt in enumerate(ids, 1):
+        outputs.append(decode(plain, prompt).tokens)
+        tell(f"plain decoding {number}/{len(ids)}")
+    names = list(dict.fromkeys(q["task"] for q in chosen))
+    sequences = [
+        observed(models, prompt, output, names.index(q["task"]))
+        for q, prompt, output in zip(chosen, ids, outputs, strict=True)
+    ]
+    if (net := models.head) is None:
+        raise DecodingError(f"'{head}' is no EAGLE-3 head; give a head's folder")
+    found: dict[str, Profile] = {"all": profile(net, sequences, DEPTHS)}
+    for index, name in enumerate(names):
+        found[name] = profile(net, [s for s in sequences if s.task == index], DEPTHS)
+    taus: dict[str, dict[str, float]] = {}
+    changed: set[int] = set()
+    for tree in trees:
+        decoder = SpeculativeDecoder(config.changed(tree=tree), models=models)
+        tallies = {name: Tally() for name in ["all", *names]}
+        for number, (question, prompt) in enumerate(zip(chosen, ids, strict=True)):
+            got = decode(decoder, prompt)
+            if got.tokens != outputs[number]:
+                changed.add(number)
+            for key in ("all", question["task"]):
+                tallies[key].rounds += got.rounds
+                tallies[key].tokens += len(got.tokens)
+        taus[tree] = {name: round(tally.tau, 3) for name, tally in tallies.items()}
+        tell(f"{tree}: {taus[tree]['all']:.2f} tokens per round")
+    return {
+        "head": head,
+        "target": target,
+        "questions": len(chosen),
+        "new_tokens": new_tokens,
+        "depth": {name: [round(v, 3) for v in p.chain.tolist()] for name, p in found.items()},
+        "top4": {
+            name: [round(v, 3) for v in p.rank_share[:, :4].sum(1).tolist()] for name, p in found.items()
+        },
+        "covered": {name: round(p.covered, 4) for name, p in found.items()},
+        "tau": taus,
+        "identical": len(chosen) - len(changed),
+    }
+
+
+@dataclass
+class Decoded:
+    """One output and the rounds it took."""
+
+    tokens: list[int]
+    rounds: int
+
+
+def decode(decoder: SpeculativeDecoder, prompt: list[int]) -> Decoded:
+    """All rounds of one prompt."""
+    out = Decoded([], 0)
+    for round_ in decoder.generate(prompt):
+        out.tokens += round_.tokens
+        out.rounds += 1
+    return out
+
+
+@torch.inference_mode()
+def observed(models: LoadedModels, prompt: list[int], output: list[int], task: int) -> Sequence:
+    """What the target thinks along `prompt` and `output`, as training text has it."""
+    tokens = [*prompt, *output]
+    device = models.target.device
+    out = models.target(input_ids=torch.tensor([tokens], device=device), output_hidden_states=True)
+    layers = feature_layers(models.target)
+    return Sequence(
+        number=0,
+        task=task,
+        answer_from=len(prompt),
+        tokens=np.asarray(tokens, dtype=np.int64),
+        best=out.logits[0].argmax(-1).cpu().numpy().astype(np.int64),
+        features=torch.stack([out.hidden_states[i][0] for i in layers], dim=1).cpu(),
+        final=out.hidden_states[-1][0].cpu(),
+    )
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures for people, as Markdown."""
+    names = list(figures["depth"])
+    lines = [
+        f"{figures['questions']} held-out questions, {figures['new_tokens']} new tokens, greedy; outputs "
+        f"identical to plain decoding under every tree: {figures['identical']}.",
+        "",
+        "| accepted given all before, at depth | " + " | ".join(names) + " |",
+        "|---|" + "---:|" * len(names),
+    ]
+    for depth in range(DEPTHS):
+        cells = " | ".join(f"{figures['depth'][n][depth]:.3f}" for n in names)
+        lines.append(f"| {depth + 1} | {cells} |")
+    lines += ["", "| tokens per round | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    for tree, row in figures["tau"].items():
+        lines.append(f"| `{tree}` | " + " | ".join(f"{row[n]:.2f}" for n in names) + " |")
+    covered = ", ".join(f"{name} {100 * figures['covered'][name]:.1f} %" for name in names)
+    lines += ["", f"Tokens within the draft vocabulary: {covered}."]
+    return "\n".join(lines)
+
+
+def save(figures: dict[str, Any], path: Path) -> None:
+    """Write the figures as JSON."""
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,117 @@
+"""Where training starts: not from noise, but from what the target already knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from decoding.distill.shards import Sequence
+from decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
+from decoding.errors import DecodingError
+
+RIDGE = 0.02
+"""Weight of the ridge penalty, per row and unit of variance."""
+
+EMBEDDING_STD = 0.02
+"""Of the attention weights that read tokens: small, so that training begins at what the features say."""
+
+
+def feature_layers(model: Any) -> tuple[int, ...]:
+    """Layers of `model` whose inputs a head reads. Raises `DecodingError` when there are too few."""
+    count = int(model.config.get_text_config().num_hidden_layers)
+    if count < 4:
+        raise DecodingError(f"the target has {count} layers; a head reads three levels and needs at least 4")
+    return default_feature_layers(count)
+
+
+def new_head(model: Any, tokens: list[int]) -> EagleHead:
+    """An untrained head for `model` (any Llama-like target) that drafts `tokens`, in float32.
+
+    Raises `DecodingError` for targets whose layers are built otherwise.
+    """
+    config = model.config.get_text_config()
+    layer = model.get_decoder().layers[-1]
+    for part in ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj", "input_layernorm"):
+        try:
+            layer.get_submodule(part)
+        except AttributeError as error:
+            raise DecodingError(
+                f"a '{config.model_type}' layer has no {part}; heads are distilled for Llama-like targets"
+            ) from error
+    rope = dict(getattr(config, "rope_parameters", None) or {})
+    width = int(config.hidden_size)
+    head = EagleHead(
+        HeadConfig(
+            hidden_size=width,
+            intermediate_size=int(config.intermediate_size),
+            num_attention_heads=int(config.num_attention_heads),
+            num_key_value_heads=int(config.num_key_value_heads),
+            head_dim=int(getattr(config, "head_dim", None) or width // config.num_attention_heads),
+            vocab_size=int(config.vocab_size),
+            draft_vocab_size=len(tokens),
+            target_hidden_size=width,
+            feature_layers=feature_layers(model),
+            rms_norm_eps=float(config.rms_norm_eps),
+            rope_theta=float(rope.pop("rope_theta", 10_000.0)),
+            rope_scaling={} if rope.get("rope_type", "default") == "default" else rope,
+            max_position_embeddings=int(config.max_position_embeddings),
+        ),
+        model.get_input_embeddings(),
+    )
+    set_draft_vocabulary(head, tokens)
+    return head.float()
+
+
+@torch.no_grad()
+def initialise(head: EagleHead, model: Any, sample: list[Sequence], seed: int) -> float:
+    """Start `head` from the target's last layer, its LM head, and a linear guess of the next hidden state.
+
+    `fc` is the ridge regression from the features of a position to the next position's final hidden
+    state (before the norm's weight); the attention and MLP are the last layer's, scaled from the residual
+    stream's size to the guess's; what reads the token's embedding is small noise. Returns the share of
+    the final states' variance that the regression explains.
+    """
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    norm = model.get_decoder().norm
+    head.norm.weight.copy_(norm.weight)
+    head.lm_head.weight.copy_(model.get_output_embeddings().weight[head.draft_ids])
+
+    features = torch.cat([s.features[:-2].flatten(1) for s in sample]).float()
+    states = torch.cat([s.final[1:-1] for s in sample]).float() / norm.weight.float().cpu()
+    size = features.pow(2).mean(0).sqrt().clamp_min(1e-6)
+    scaled = features / size
+    gram = scaled.T @ scaled
+    gram.diagonal().add_(RIDGE * len(scaled))
+    solution = torch.linalg.solve(gram, scaled.T @ states)
+    explained = 1.0 - (states - scaled @ solution).pow(2).sum() / (states - states.mean(0)).pow(2).sum()
+    head.fc.weight.copy_((solution / size[:, None]).T)
+
+    layer, ours, width = model.get_decoder().layers[-1], head.layer, head.config.hidden_size
+    for name in ("q_proj", "k_proj", "v_proj"):
+        weight = getattr(ours, name).weight
+        noise = torch.empty(weight.shape[0], width).normal_(std=EMBEDDING_STD, generator=generator)
+        weight[:, :width] = noise.to(weight.device)
+        weight[:, width:] = getattr(layer.self_attn, name).weight
+    shrink = 1.0 / _residual_size(model, sample[0])
+    ours.o_proj.weight.copy_(layer.self_attn.o_proj.weight * shrink)
+    ours.gate_proj.weight.copy_(layer.mlp.gate_proj.weight)
+    ours.up_proj.weight.copy_(layer.mlp.up_proj.weight)
+    ours.down_proj.weight.copy_(layer.mlp.down_proj.weight * shrink)
+    ours.hidden_norm.weight.copy_(layer.input_layernorm.weight)
+    ours.post_attention_layernorm.weight.copy_(layer.post_attention_layernorm.weight)
+    return float(explained)
+
+
+def _residual_size(model: Any, sequence: Sequence) -> float:
+    """Root mean square of what the target's last norm reads."""
+    seen: list[torch.Tensor] = []
+    handle = model.get_decoder().norm.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].float().pow(2).mean(-1).sqrt().median())
+    )
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.from_numpy(sequence.tokens)[None].to(model.device))
+    finally:
+        handle.remove()
+    return float(seen[0])

@@ -1,0 +1,216 @@
+"""The stages one behind the other: text, vocabulary, training, evaluation, and the folder that comes out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import psutil
+import torch
+
+from decoding.config import RunConfig
+from decoding.distill import card, evaluate, vocabulary, writers
+from decoding.distill.config import SHARE_OF_TIME, DistillConfig
+from decoding.distill.initial import feature_layers
+from decoding.distill.profile import profile
+from decoding.distill.shards import Shards
+from decoding.distill.train import autocast, train
+from decoding.eagle.checkpoint import save_head
+from decoding.eagle.head import EagleHead
+from decoding.errors import DecodingError, UsageError
+from decoding.models import LoadedModels, load_models, resolve_device
+
+Say = Callable[[str], None]
+
+PROFILE_SEQUENCES = 400
+PROFILE_DEPTH = 6
+
+RESPONSE_SHARE = 0.6
+"""About how much of the generated text is response; only for saying beforehand what a run takes."""
+
+
+class Log:
+    """Every figure goes to ``log.jsonl`` in the work folder, and a line of it to people."""
+
+    def __init__(self, path: Path, say: Say) -> None:
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._say = say
+
+    def __call__(self, stage: str, **values: Any) -> None:
+        """One entry."""
+        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "stage": stage, **values}
+        print(json.dumps(entry), file=self._file, flush=True)
+        self._say(f"{stage}: " + ", ".join(f"{k.replace('_', ' ')} {_plain(v)}" for k, v in values.items()))
+
+
+def distill(config: DistillConfig, work: Path, out: Path, say: Say) -> dict[str, Any]:
+    """Make a head for `config.target` in the folder `out`; intermediate data stays in `work`.
+
+    Interrupted at any point, the same call goes on there. Returns the evaluation's figures. Raises
+    `UsageError` for settings that do not fit the folder's data and `DecodingError` for the rest.
+    """
+    began = time.monotonic()
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {error.filename}: {error.strerror}") from error
+    with _only_one(work):
+        settings = work / "distill.json"
+        config.check_continues(settings)
+        config.save(settings)
+        log = Log(work / "log.jsonl", say)
+        device = resolve_device(config.device)
+        dtype = config.dtype if config.dtype != "auto" else fast_dtype(device)
+        models = load_models(
+            RunConfig(target=config.target, device=config.device, dtype=dtype, speculate=False),
+            lambda stage, *_: say(stage),
+            tuned=False,
+        )
+        feature_layers(models.target)  # refuses unfit targets before anything is generated
+        _say_needs(config, models, work, say)
+        text = work / "text"
+        if _wants_text(config, text):
+            deadline = began + 60 * config.minutes * SHARE_OF_TIME["generate"]
+            writers.write_text(config, dtype, models, text, deadline=deadline, log=log)
+            _remember_text(config, text)
+        data = Shards(text)
+        tokens = _vocabulary(config, models, data, work, log)
+        budget = 60 * config.minutes * SHARE_OF_TIME["train"]
+        head, state = train(config, data, models.target, tokens, work, seconds=budget, log=log)
+        return _finish(config, models, data, head, state.history, state.seconds, work, out, log)
+
+
+def fast_dtype(device: torch.device) -> str:
+    """bfloat16 where the machine multiplies it faster than float32, else float32."""
+    if device.type == "cuda":
+        return "bfloat16"
+    fast = (
+        torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    return "bfloat16" if fast else "float32"
+
+
+@contextmanager
+def _only_one(work: Path) -> Iterator[None]:
+    handle = os.open(work / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise UsageError(f"another distillation is at work in {work}; give another --work folder") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _say_needs(config: DistillConfig, models: LoadedModels, work: Path, say: Say) -> None:
+    """Say what disk and memory the run takes; raise `DecodingError` when the disk has less."""
+    model = models.target.config.get_text_config()
+    item = models.target.dtype.itemsize
+    per_token = 4 * model.hidden_size * item + 8
+    have = Shards(work / "text").response_tokens if (work / "text").is_dir() else 0
+    disk = int(max(0, config.tokens - have) / RESPONSE_SHARE * per_token)
+    heads = int(model.num_key_value_heads)
+    width = int(getattr(model, "head_dim", None) or model.hidden_size // model.num_attention_heads)
+    room = config.slots * (config.prompt_tokens + config.max_new_tokens)
+    memory = sum(p.numel() * p.element_size() for p in models.target.parameters()) + room * (
+        2 * int(model.num_hidden_layers) * heads * width * item + per_token
+    )
+    free = shutil.disk_usage(work).free
+    say(
+        f"{config.tokens:,} response tokens take about {disk / 1e9:.1f} GB in {work} ({free / 1e9:.0f} GB free) "
+        f"and {memory / 1e9:.1f} GB of memory per process "
+        f"({psutil.virtual_memory().available / 1e9:.0f} GB available)"
+    )
+    if disk > free:
+        raise DecodingError(
+            f"{work} has {free / 1e9:.1f} GB free and {disk / 1e9:.1f} GB are needed; lower --tokens or "
+            "give --work on a larger disk"
+        )
+
+
+def _wants_text(config: DistillConfig, text: Path) -> bool:
+    try:
+        finished = json.loads((text / "finished.json").read_text("utf-8"))["tokens"]
+    except (OSError, ValueError, KeyError):
+        return True
+    return bool(config.tokens > finished)
+
+
+def _remember_text(config: DistillConfig, text: Path) -> None:
+    # A time limit may have ended it earlier: the wish is kept, so that a restart trains instead of writing on.
+    (text / "finished.json").write_text(json.dumps({"tokens": config.tokens}), encoding="utf-8")
+
+
+def _vocabulary(
+    config: DistillConfig, models: LoadedModels, data: Shards, work: Path, log: Callable[..., None]
+) -> list[int]:
+    size = int(models.target.config.get_text_config().vocab_size)
+    held = vocabulary.held_back(data)
+    seen = vocabulary.counts(data, np.flatnonzero(~held).tolist(), size)
+    unseen = vocabulary.counts(data, np.flatnonzero(held).tolist(), size)
+    ends = sorted(i for i in models.tokenizer.end_ids if i < size)
+    tokens = vocabulary.choose(seen, config.vocabulary, ends)
+    figures = {
+        "response_tokens": data.response_tokens,
+        "sequences": len(data),
+        "distinct": int(np.count_nonzero(seen)),
+        "size": len(tokens),
+        "coverage_validation": round(vocabulary.coverage(unseen, tokens), 4),
+        "by_size": vocabulary.coverage_by_size(seen, unseen),
+    }
+    (work / "vocabulary.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    log("vocabulary", **figures)
+    return tokens
+
+
+def _finish(
+    config: DistillConfig,
+    models: LoadedModels,
+    data: Shards,
+    head: EagleHead,
+    history: list[dict[str, Any]],
+    seconds: float,
+    work: Path,
+    out: Path,
+    log: Callable[..., None],
+) -> dict[str, Any]:
+    """Profile, save, evaluate on the held-out questions, describe."""
+    held = np.flatnonzero(vocabulary.held_back(data))[:PROFILE_SEQUENCES]
+    head.eval()
+    with autocast(models.target.device, models.target.dtype):
+        found = profile(head, (data.sequence(int(i)) for i in held), PROFILE_DEPTH)
+    log("profile", covered=round(found.covered, 4), chain=[round(v, 3) for v in found.chain.tolist()])
+    save_head(head, out, target_name=models.target.config._name_or_path or config.target)
+    found.save(out / "profile.json")
+    figures = evaluate.evaluate(str(out), config.target, device=config.device)
+    evaluate.save(figures, out / "evaluation.json")
+    log("evaluate", depth=figures["depth"]["all"], tau={k: v["all"] for k, v in figures["tau"].items()})
+    text = json.loads((work / "vocabulary.json").read_text("utf-8"))
+    training = {
+        "settings": json.loads((work / "distill.json").read_text("utf-8")),
+        "seconds": round(seconds),
+        "history": history,
+        "text": text,
+        "parameters": sum(p.numel() for p in head.parameters()),
+    }
+    (out / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+    card.write(out)
+    return figures
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)

@@ -1,0 +1,140 @@
+"""Training text on disk: sequences with what the target thought at each position, many to a file.
+
+A shard appears whole or not at all. Per token: its id, the target's choice behind it, features and final
+hidden state in half precision; a sequence's last token was never fed, so its row is zero.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from decoding.errors import DecodingError
+from decoding.tree import IntArray
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One prompt and response. `tokens` ``[T]``, `best` ``[T]``, `features` ``[T, F, H]``, `final` ``[T, H]``."""
+
+    number: int
+    task: int
+    answer_from: int
+    """Index of the response's first token."""
+    tokens: IntArray
+    best: IntArray
+    features: torch.Tensor
+    final: torch.Tensor
+
+
+def write(folder: Path, index: int, sequences: list[Sequence]) -> Path:
+    """Write shard `index`. Raises `DecodingError` when the disk refuses."""
+    lengths = np.asarray([len(s.tokens) for s in sequences])
+    tensors = {
+        "tokens": torch.from_numpy(np.concatenate([s.tokens for s in sequences]).astype(np.int32)),
+        "best": torch.from_numpy(np.concatenate([s.best for s in sequences]).astype(np.int32)),
+        "end": torch.from_numpy(np.cumsum(lengths)),
+        "answer_from": torch.tensor([s.answer_from for s in sequences]),
+        "task": torch.tensor([s.task for s in sequences]),
+        "number": torch.tensor([s.number for s in sequences]),
+        "features": torch.cat([s.features for s in sequences]),
+        "final": torch.cat([s.final for s in sequences]),
+    }
+    path = folder / f"shard-{index:05d}.safetensors"
+    part = path.with_suffix(".part")
+    response = int(sum(len(s.tokens) - s.answer_from for s in sequences))
+    meta = {"tokens": int(lengths.sum()), "response_tokens": response, "sequences": len(sequences)}
+    try:
+        save_file(tensors, part, {"spectui": json.dumps(meta)})
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise DecodingError(f"cannot write {path}: {error}; free some space and start again") from error
+    return path
+
+
+class Shards:
+    """The finished shards below a folder, in order; small arrays in memory, features read when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = sorted(folder.rglob("shard-*.safetensors"))
+        self._open: dict[int, Any] = {}
+        index, tokens, best = [], [], []
+        self.response_tokens = 0
+        for number, path in enumerate(self.files):
+            with _reading(path), safe_open(path, "pt") as data:
+                end = data.get_tensor("end").numpy()
+                start = np.concatenate([[0], end[:-1]])
+                columns = [data.get_tensor(name).numpy() for name in ("answer_from", "task", "number")]
+                index.append(np.stack([np.full(len(end), number), start, end, *columns], axis=1))
+                tokens.append(data.get_tensor("tokens").numpy())
+                best.append(data.get_tensor("best").numpy())
+                self.response_tokens += json.loads(data.metadata()["spectui"])["response_tokens"]
+        self._tokens, self._best = tokens, best
+        self.index: IntArray = np.concatenate(index) if index else np.empty((0, 6), dtype=np.int64)
+        """Per sequence: shard, first row, row behind the last, answer_from, task, number."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens of each sequence ``[S]``."""
+        lengths: IntArray = self.index[:, 2] - self.index[:, 1]
+        return lengths
+
+    def tokens(self, which: int) -> IntArray:
+        """A sequence's token ids ``[T]``."""
+        shard, start, end = self.index[which, :3]
+        tokens: IntArray = self._tokens[shard][start:end].astype(np.int64)
+        return tokens
+
+    def response(self, which: int) -> IntArray:
+        """A sequence's response tokens."""
+        return self.tokens(which)[self.index[which, 3] :]
+
+    def sequence(self, which: int) -> Sequence:
+        """Everything of a sequence."""
+        shard, start, end, answer_from, task, number = (int(v) for v in self.index[which])
+        if shard not in self._open:
+            with _reading(self.files[shard]):
+                self._open[shard] = safe_open(self.files[shard], "pt").__enter__()  # type: ignore[no-untyped-call]
+        data = self._open[shard]
+        return Sequence(
+            number,
+            task,
+            answer_from,
+            self.tokens(which),
+            self._best[shard][start:end].astype(np.int64),
+            data.get_slice("features")[start:end],
+            data.get_slice("final")[start:end],
+        )
+
+    def responses(self) -> Iterator[IntArray]:
+        """All responses in order."""
+        for which in range(len(self)):
+            yield self.response(which)
+
+
+class _reading:  # noqa: N801 - reads as a phrase
+    """Turns what a broken shard raises into one line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (OSError, SafetensorError, KeyError)):
+            raise DecodingError(
+                f"training data {self._path} cannot be read ({error}); delete it and start again"
+            ) from error

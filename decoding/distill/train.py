@@ -1,0 +1,322 @@
+"""Stage 3: teach a head to go on as the target does, from its own states too (training-time test)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from decoding.distill import vocabulary
+from decoding.distill.config import DistillConfig
+from decoding.distill.initial import initialise, new_head
+from decoding.distill.profile import Profile, profile
+from decoding.distill.shards import Shards
+from decoding.distill.unroll import Batch, unroll
+from decoding.eagle.head import EagleHead
+from decoding.errors import DecodingError
+
+ONE_PASS = 0.35
+"""Share of training that reads true features only; the passes on own states come after."""
+
+PASS_WEIGHT = 0.8
+"""Weight of pass k relative to pass k - 1 (EAGLE-3's)."""
+
+LATER_SHARE = 0.5
+"""Rows of a sequence that go on past the first pass."""
+
+HARD = 0.5
+"""Share of the loss that asks for the target's own choice; the rest asks for its distribution."""
+
+LM_HEAD_RATE = 0.3
+"""Learning rate of the draft vocabulary's rows, which start as the target's, relative to the others."""
+
+WARM_UP, LAST_RATE, CLIP = 50, 0.03, 1.0
+BETAS, DECAY = (0.9, 0.95), 0.01
+
+CHUNK = 4096
+"""Sequences that are sorted by length before they are cut into batches."""
+
+SAVE_SECONDS, SAY_SECONDS, VALIDATE_SECONDS = 60.0, 15.0, 300.0
+VALIDATION_SEQUENCES = 160
+RIDGE_SEQUENCES = 400
+
+
+@dataclass
+class State:
+    """How far training is; kept with the weights so that it can go on."""
+
+    step: int = 0
+    seen: int = 0
+    """Response tokens visited."""
+    epoch: int = 0
+    batch: int = 0
+    """Next batch of the epoch."""
+    seconds: float = 0.0
+    """Time spent training, over all starts."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(
+    config: DistillConfig,
+    data: Shards,
+    model: Any,
+    tokens: list[int],
+    work: Path,
+    *,
+    seconds: float,
+    log: Callable[..., None],
+) -> tuple[EagleHead, State]:
+    """Train a head that drafts `tokens` for `epochs` passes over the responses, or `seconds` in all.
+
+    Goes on from ``work/training.pt`` when it is there. Returns the trained head and its history.
+    Raises `DecodingError` when there is too little text.
+    """
+    held = vocabulary.held_back(data)
+    mine = np.flatnonzero(~held)
+    if len(mine) < 8:
+        raise DecodingError(f"there are {len(mine)} training sequences; generate more (--tokens)")
+    checks = np.flatnonzero(held)[:VALIDATION_SEQUENCES]
+    if not len(checks):
+        checks = mine[:8]
+    device, save = model.device, work / "training.pt"
+    torch.manual_seed(config.seed)
+    head = new_head(model, tokens).to(device)
+    optimizer = _optimizer(head, config)
+    state = State()
+    if save.is_file():
+        state = _restore(save, head, optimizer, tokens)
+        log("train", resumed_at_step=state.step)
+    else:
+        sample = [data.sequence(int(i)) for i in mine[:RIDGE_SEQUENCES]]
+        explained = initialise(head, model, sample, config.seed)
+        log("train", parameters=sum(p.numel() for p in head.parameters()), ridge_explains=round(explained, 3))
+    row_of = torch.full((int(head.config.vocab_size),), -1, dtype=torch.long, device=device)
+    row_of[head.draft_ids] = torch.arange(len(tokens), device=device)
+    teacher = model.get_output_embeddings().weight.detach()[head.draft_ids]
+    total = config.epochs * int((data.index[mine, 2] - data.index[mine, 1] - data.index[mine, 3]).sum())
+    generator = torch.Generator(device=device).manual_seed(config.seed)
+    cast = autocast(device, model.dtype)
+
+    spent, saved, said, validated = state.seconds, time.monotonic(), time.monotonic(), time.monotonic()
+    before, sums = time.monotonic(), _Sums()
+    batches = list(_batches(data, mine, config, state.epoch))
+    while (done := max(state.seen / total, spent / seconds)) < 1.0:
+        for group in optimizer.param_groups:
+            group["lr"] = group["base"] * _rate(done, state.step)
+        batch = Batch.of([data.sequence(int(i)) for i in batches[state.batch]], device)
+        passes = 1 if done < ONE_PASS else config.passes
+        with cast:
+            loss = _loss(head, batch, passes, teacher, row_of, generator, sums)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(head.parameters(), CLIP)
+        optimizer.step()
+        state.step += 1
+        state.seen += int(batch.predicted(0).sum())
+        state.batch += 1
+        if state.batch == len(batches):
+            state.epoch, state.batch = state.epoch + 1, 0
+            batches = list(_batches(data, mine, config, state.epoch))
+
+        now = time.monotonic()
+        spent, before = spent + now - before, now
+        state.seconds = spent
+        if now - said >= SAY_SECONDS:
+            said = now
+            left = min((1.0 - done) * seconds, (total - state.seen) / max(1e-9, state.seen / spent))
+            log(
+                "train", step=state.step, done=round(done, 3), tokens=state.seen, per_second=round(state.seen / spent),
+                seconds_left=round(max(0.0, left)), **sums.take(),
+            )  # fmt: skip
+        if now - validated >= VALIDATE_SECONDS:
+            validated = now
+            _validate(head, data, checks, config, cast, state, log)
+        if now - saved >= SAVE_SECONDS:
+            saved = now
+            _save(save, head, optimizer, state, tokens)
+    _validate(head, data, checks, config, cast, state, log)
+    _save(save, head, optimizer, state, tokens)
+    return head, state
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> Any:
+    """Products in the target's half precision, everything else in float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+class _Sums:
+    """Running loss and top-1 hits per pass between two lines of the log."""
+
+    def __init__(self) -> None:
+        self.loss, self.steps = 0.0, 0
+        self.hits: dict[int, list[int]] = {}
+
+    def add(self, depth: int, hits: int, count: int) -> None:
+        known = self.hits.setdefault(depth, [0, 0])
+        known[0], known[1] = known[0] + hits, known[1] + count
+
+    def take(self) -> dict[str, Any]:
+        figures = {
+            "loss": round(self.loss / max(1, self.steps), 4),
+            "top1": [round(h / max(1, n), 3) for h, n in self.hits.values()],
+        }
+        self.__init__()  # type: ignore[misc]
+        return figures
+
+
+def _loss(
+    head: EagleHead,
+    batch: Batch,
+    passes: int,
+    teacher: torch.Tensor,
+    row_of: torch.Tensor,
+    generator: torch.Generator,
+    sums: _Sums,
+) -> torch.Tensor:
+    """Cross entropy to the target, restricted to the draft vocabulary, over all passes.
+
+    Where the target's choice is not in the vocabulary a head has nothing to learn: those rows are left
+    out (as EAGLE-3 does).
+    """
+    total = torch.zeros((), device=batch.tokens.device)
+    for part in unroll(head, batch, passes, LATER_SHARE, generator):
+        wanted = row_of[part.of(batch.best)]
+        inside = wanted >= 0
+        hidden = part.hidden[part.counts]
+        if not bool(inside.any()):
+            continue
+        logits = head.logits(hidden[inside])
+        with torch.no_grad():
+            aim = torch.nn.functional.linear(part.of(batch.final)[inside].to(teacher.dtype), teacher)
+        entropy = Imitate.apply(logits, aim, wanted[inside])  # type: ignore[no-untyped-call]
+        total = total + PASS_WEIGHT**part.depth * entropy / len(wanted)
+        sums.add(part.depth, int((logits.argmax(-1) == wanted[inside]).sum()), len(wanted))
+    sums.loss += float(total.detach())
+    sums.steps += 1
+    return total
+
+
+class Imitate(torch.autograd.Function):
+    """Summed cross entropy of logits ``[n, v]`` to a mixture of the softmax of `aim` and the choice `wanted`.
+
+    Its gradient is softmax minus mixture, worked out in the forward pass so that no intermediate of the
+    vocabulary's size has to be kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, aim: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """The sum over rows, float32."""
+        mixture = aim.float().softmax(-1).mul_(1.0 - HARD)
+        mixture.scatter_add_(1, wanted[:, None], torch.full_like(wanted, HARD, dtype=torch.float32)[:, None])
+        scores = logits.float()
+        log_z = scores.logsumexp(-1, keepdim=True)
+        loss: torch.Tensor = log_z.sum() - torch.linalg.vecdot(mixture, scores).sum()
+        ctx.save_for_backward(torch.exp(scores - log_z).sub_(mixture).to(logits.dtype))
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """See `forward`."""
+        (gradient,) = ctx.saved_tensors
+        scaled: torch.Tensor = gradient * outer[0].to(gradient.dtype)
+        return scaled, None, None
+
+
+def _optimizer(head: EagleHead, config: DistillConfig) -> torch.optim.AdamW:
+    matrices = [p for n, p in head.named_parameters() if p.ndim > 1 and not n.startswith("lm_head")]
+    vectors = [p for p in head.parameters() if p.ndim == 1]
+    rate = config.learning_rate
+    groups = [
+        {"params": matrices, "base": rate, "weight_decay": DECAY},
+        {"params": vectors, "base": rate, "weight_decay": 0.0},
+        {"params": [head.lm_head.weight], "base": rate * LM_HEAD_RATE, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=rate, betas=BETAS)
+
+
+def _rate(done: float, step: int) -> float:
+    """Linear warm-up, then a cosine to `LAST_RATE`."""
+    cosine = LAST_RATE + (1.0 - LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    return cosine * min(1.0, (step + 1) / WARM_UP)
+
+
+def _batches(data: Shards, which: np.ndarray, config: DistillConfig, epoch: int) -> Iterator[np.ndarray]:
+    """Batches of like-long sequences, at most `batch_tokens` padded tokens each, in random order."""
+    rng = np.random.default_rng([config.seed, epoch])
+    lengths, out = data.lengths, []
+    order = rng.permutation(which)
+    for at in range(0, len(order), CHUNK):
+        chunk = order[at : at + CHUNK]
+        chunk = chunk[np.argsort(-lengths[chunk], kind="stable")]
+        begin = 0
+        while begin < len(chunk):
+            count = max(1, config.batch_tokens // int(lengths[chunk[begin]]))
+            out.append(chunk[begin : begin + count])
+            begin += count
+    yield from (out[i] for i in rng.permutation(len(out)))
+
+
+def _validate(
+    head: EagleHead,
+    data: Shards,
+    which: np.ndarray,
+    config: DistillConfig,
+    cast: Any,
+    state: State,
+    log: Callable[..., None],
+) -> None:
+    with cast:
+        found: Profile = profile(head, (data.sequence(int(i)) for i in which), config.passes)
+    figures = {
+        "step": state.step,
+        "tokens": state.seen,
+        "seconds": round(state.seconds),
+        "top1": [round(v, 4) for v in found.rank_share[:, 0].tolist()],
+        "top4": [round(v, 4) for v in found.rank_share[:, :4].sum(1).tolist()],
+    }
+    state.history.append(figures)
+    log("validate", **figures)
+
+
+def _save(path: Path, head: EagleHead, optimizer: torch.optim.AdamW, state: State, tokens: list[int]) -> None:
+    part = path.with_suffix(".part")
+    try:
+        torch.save(
+            {
+                "head": head.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "state": asdict(state),
+                "tokens": tokens,
+            },
+            part,
+        )
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        raise DecodingError(f"cannot write {path}: {error}; free some space and start again") from error
+
+
+def _restore(path: Path, head: EagleHead, optimizer: torch.optim.AdamW, tokens: list[int]) -> State:
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        if kept["tokens"] != tokens:
+            raise DecodingError(
+                f"{path} was begun with another draft vocabulary; delete it to train again, or use --vocabulary "
+                f"{len(kept['tokens'])} and the same text"
+            )
+        head.load_state_dict(kept["head"])
+        optimizer.load_state_dict(kept["optimizer"])
+        return State(**kept["state"])
+    except DecodingError:
+        raise
+    except Exception as error:
+        raise DecodingError(f"{path} cannot be read ({error}); delete it to train again") from error

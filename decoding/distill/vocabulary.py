@@ -1,0 +1,61 @@
+"""Stage 2: which tokens a head can draft, by how often the target says them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from decoding.distill.shards import Shards
+from decoding.errors import DecodingError
+from decoding.tree import BoolArray, IntArray
+
+HELD_BACK = 50
+"""Every so many-th sequence (by number) is kept out of training and counts, for validation."""
+
+SIZES = (2048, 4096, 6144, 8192, 10_240, 12_288, 16_384)
+"""Draft vocabularies whose coverage is reported, so that the size is a choice and not a guess."""
+
+
+def held_back(data: Shards) -> BoolArray:
+    """Which sequences validate instead of training, ``[S]``; by number, so that more data moves none."""
+    mask: BoolArray = data.index[:, 5] % HELD_BACK == 0
+    return mask
+
+
+def counts(data: Shards, which: Sequence[int], vocab_size: int) -> IntArray:
+    """Occurrences of each token in the responses of the sequences `which`, ``[V]``."""
+    total = np.zeros(vocab_size, dtype=np.int64)
+    for index in which:
+        total += np.bincount(data.response(index), minlength=vocab_size)
+    return total
+
+
+def choose(seen: IntArray, size: int, always: Sequence[int]) -> list[int]:
+    """The `size` most frequent tokens, ascending; `always` (end tokens) are among them.
+
+    Tokens never seen fill up from the lowest id: tokenizers number frequent merges first.
+    Raises `DecodingError` when the text is a single loop, from which no head learns.
+    """
+    if not seen.sum() or np.count_nonzero(seen) < 8:
+        raise DecodingError(
+            f"the training text has {np.count_nonzero(seen)} different tokens: the target only repeats "
+            "itself; check it with `spectui run`"
+        )
+    order = np.lexsort((np.arange(len(seen)), -seen))
+    chosen = list(dict.fromkeys([*always, *order.tolist()]))[: min(size, len(seen))]
+    return sorted(int(token) for token in chosen)
+
+
+def coverage(seen: IntArray, chosen: Sequence[int]) -> float:
+    """Share of the counted tokens that are among `chosen`."""
+    return float(seen[list(chosen)].sum() / max(1, seen.sum()))
+
+
+def coverage_by_size(train: IntArray, validation: IntArray) -> dict[str, list[float]]:
+    """Coverage of the `SIZES` most frequent training tokens: in training and in validation text."""
+    out = {}
+    for size in (s for s in SIZES if s < len(train)):
+        chosen = choose(train, size, ())
+        out[str(size)] = [round(coverage(train, chosen), 4), round(coverage(validation, chosen), 4)]
+    return out

@@ -1,0 +1,106 @@
+"""Stage 1 with every core: on a CPU one process per core, each with its own slots and its own shards.
+
+Small operations of one step do not divide well: two single-threaded processes write faster than one
+process with two threads, and neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from decoding.config import RunConfig
+from decoding.distill.config import DistillConfig
+from decoding.distill.generate import generate
+from decoding.distill.shards import Shards
+from decoding.errors import DecodingError
+from decoding.launch import KEEP_MEMORY
+from decoding.models import LoadedModels, load_models
+
+STRIDE = 10_000_000
+"""Prompts of writer w are numbered from ``w * STRIDE`` on, so that no two writers use the same."""
+
+POLL_SECONDS = 5.0
+
+
+def write_text(
+    config: DistillConfig,
+    dtype: str,
+    models: LoadedModels,
+    folder: Path,
+    *,
+    deadline: float,
+    log: Callable[..., None],
+) -> None:
+    """Fill `folder` until `config.tokens` response tokens are there or `deadline` (monotonic) has passed."""
+    device = models.target.device
+    count = torch.get_num_threads() if device.type == "cpu" else 1
+    if count == 1 or config.tokens < 50_000:
+        generate(config, models.target, models.tokenizer, folder / "0", deadline=deadline, log=log)
+        return
+    before, began = Shards(folder).response_tokens, time.monotonic()
+    seconds = deadline - began
+    command = [sys.executable, "-m", "decoding.distill.writers", str(folder)]
+    children = [
+        subprocess.Popen(
+            [*command, str(index), str(count), dtype, repr(seconds)],
+            env={**KEEP_MEMORY, **os.environ, "OMP_NUM_THREADS": "1", "SPECTUI_DISTILL": config.to_json()},
+        )
+        for index in range(count)
+    ]  # fmt: skip
+    try:
+        said = 0
+        while any(child.poll() is None for child in children):
+            for child in children:
+                try:
+                    child.wait(POLL_SECONDS / count)
+                except subprocess.TimeoutExpired:
+                    continue
+            tokens = Shards(folder).response_tokens
+            if tokens != said and tokens > before:
+                said = tokens
+                rate = (tokens - before) / (time.monotonic() - began)
+                left = min((config.tokens - tokens) / rate, deadline - time.monotonic())
+                log(
+                    "generate",
+                    response_tokens=tokens,
+                    per_second=round(rate, 1),
+                    seconds_left=max(0, round(left)),
+                )
+    finally:
+        for child in children:
+            child.terminate()
+            child.wait()
+    if any(child.returncode for child in children):
+        raise DecodingError("a writer of training text failed; its message stands above")
+
+
+def main() -> int:
+    """One writer: ``python -m decoding.distill.writers FOLDER INDEX COUNT DTYPE SECONDS``."""
+    folder, index, count, dtype, seconds = sys.argv[1:]
+    config = DistillConfig.from_json(os.environ["SPECTUI_DISTILL"])
+    share = replace(config, tokens=math.ceil(config.tokens / int(count)))
+    models = load_models(
+        RunConfig(target=config.target, device=config.device, dtype=dtype, speculate=False), tuned=False
+    )
+    try:
+        generate(
+            share, models.target, models.tokenizer, Path(folder) / index,
+            deadline=time.monotonic() + float(seconds), log=lambda *_, **__: None, first=int(index) * STRIDE,
+        )  # fmt: skip
+    except DecodingError as error:
+        sys.stderr.write(f"spectui: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
