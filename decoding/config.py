@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from decoding.errors import UsageError
-from decoding.tree import Shape, parse_tree, static_only
+from decoding.tree import Shape, TreeShape, chain_only, parse_shape, parse_tree, static_only
 
 EMBEDDED_TARGET = "embedded"
 """`target` (or `draft`) value that names the model which comes with spectui."""
@@ -18,17 +18,30 @@ RECYCLING = "recycling"
 EAGLE = "eagle"
 """`draft` value of the EAGLE-3 head that comes with the embedded target."""
 
-NAMED_DRAFTERS = (EAGLE, RECYCLING)
+LOOKUP = "lookup"
+"""`draft` value of the drafter that repeats what stood in the text before."""
+
+WITH_LOOKUP = "+lookup"
+"""Behind any other `draft`: where much of the text's end stood before, that is repeated instead."""
+
+NAMED_DRAFTERS = (EAGLE, LOOKUP, RECYCLING)
 """`draft` values that are names; any other is the id or the folder of a model or of an EAGLE-3 head."""
 
-DEFAULT_TREES = {RECYCLING: "recycling:8", EAGLE: "dynamic:8x4"}
-"""The tree of each named drafter when the run names none; see `DEFAULT_MODEL_TREE` for models."""
+DEFAULT_TREES = {RECYCLING: "recycling:8", EAGLE: "dynamic:8x4", LOOKUP: "chain:8"}
+"""The tree of each named drafter where none is named and none can be chosen by measured costs; see
+`DEFAULT_MODEL_TREE` for models."""
 
 DEFAULT_MODEL_TREE = "full:3x2"
-"""The tree of a draft *model* when the run names none: the study's."""
+"""The tree of a draft *model* then: the study's."""
 
-WITHOUT_PROBABILITIES = (RECYCLING,)
+WITHOUT_PROBABILITIES = (LOOKUP, RECYCLING)
 """Drafters that cannot grow a dynamic tree."""
+
+CHAIN_BESIDE = "+chain:"
+"""What parts a drafter's tree from the chain of the lookup beside it."""
+
+AUTO = "auto"
+"""How a tree is called that the worker has yet to choose."""
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -42,9 +55,12 @@ class RunConfig:
     """Model id, local folder, or `EMBEDDED_TARGET`."""
     draft: str = ""
     """One of `NAMED_DRAFTERS`; or a draft model (id, folder, `embedded`) that shares the target's vocabulary,
-    or an EAGLE-3 head (id, folder) made for it; empty for the target's default (see `draft_name`)."""
+    or an EAGLE-3 head (id, folder) made for it; empty for the target's default (see `draft_name`). Any but
+    `lookup` may end in `WITH_LOOKUP`."""
     tree: str = ""
-    """Tree shape as `decoding.tree.parse_tree` reads it; empty for the drafter's own default."""
+    """Tree shape as `decoding.tree.parse_tree` reads it; empty for the one that pays most on the machine
+    (`decoding.auto_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it may end
+    in ``+chain:N``, what a match is continued with."""
     max_new_tokens: int = 256
     """Most tokens generated for one prompt."""
     temperature: float = 0.0
@@ -76,9 +92,7 @@ class RunConfig:
         if self.dtype not in DTYPES:
             raise UsageError(f"--dtype is '{self.dtype}'; use one of {', '.join(DTYPES)}")
         if self.speculate:
-            shape = self.shape()
-            if self.draft_name in WITHOUT_PROBABILITIES:
-                static_only(shape, self.draft_name)
+            self._check_drafting()
 
     @property
     def greedy(self) -> bool:
@@ -91,13 +105,55 @@ class RunConfig:
         return self.draft.strip() or RECYCLING
 
     @property
+    def looks_up(self) -> bool:
+        """Whether the drafter is combined with lookup."""
+        return self.draft_name.endswith(WITH_LOOKUP)
+
+    @property
+    def base_draft(self) -> str:
+        """The drafter in force without the lookup beside it."""
+        return self.draft_name.removesuffix(WITH_LOOKUP)
+
+    @property
+    def tree_label(self) -> str:
+        """What to call the tree before the run has begun: the one asked for, or `AUTO`."""
+        return self.tree or AUTO
+
+    @property
     def tree_spec(self) -> str:
-        """The tree in force: the one asked for, or the drafter's default."""
-        return self.tree or DEFAULT_TREES.get(self.draft_name, DEFAULT_MODEL_TREE)
+        """The tree in force: the one asked for, or the drafter's fixed one where none was chosen."""
+        base, chain = self._tree_parts()
+        return base + chain
 
     def shape(self) -> Shape:
-        """The tree in force, parsed. Raises `UsageError` when it cannot be."""
-        return parse_tree(self.tree_spec)
+        """The drafter's tree in force, parsed. Raises `UsageError` when it cannot be."""
+        return parse_tree(self._tree_parts()[0])
+
+    def lookup_shape(self) -> TreeShape:
+        """The chain of the lookup beside the drafter. Raises `UsageError` when there is none."""
+        return parse_shape(self._tree_parts()[1].removeprefix("+"))
+
+    def _tree_parts(self) -> tuple[str, str]:
+        """The drafter's own tree, and ``+chain:N`` where it is combined with lookup."""
+        base, chain = self.tree, ""
+        if self.looks_up:
+            base, plus, length = self.tree.partition(CHAIN_BESIDE)
+            chain = plus + length or f"+{DEFAULT_TREES[LOOKUP]}"
+        return base or DEFAULT_TREES.get(self.base_draft, DEFAULT_MODEL_TREE), chain
+
+    def _check_drafting(self) -> None:
+        shape = self.shape()
+        if self.base_draft in WITHOUT_PROBABILITIES:
+            static_only(shape, self.base_draft)
+        if self.base_draft == LOOKUP:
+            chain_only(shape, LOOKUP)
+        if self.looks_up:
+            self.lookup_shape()
+            if self.base_draft in ("", LOOKUP):
+                raise UsageError(
+                    f"--draft is '{self.draft}'; put {WITH_LOOKUP} behind another drafter, as in "
+                    f"{RECYCLING}{WITH_LOOKUP}"
+                )
 
     def to_json(self) -> str:
         """One JSON object, keys as the fields."""

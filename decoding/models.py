@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from decoding import embedded
 from decoding.attention import use_grouped_attention
-from decoding.config import EAGLE, EMBEDDED_TARGET, RECYCLING, RunConfig
+from decoding.config import EAGLE, EMBEDDED_TARGET, LOOKUP, RECYCLING, RunConfig
 from decoding.eagle.checkpoint import WEIGHTS, is_eagle_head, load_head
 from decoding.eagle.head import EagleHead
 from decoding.errors import DecodingError, UsageError
@@ -59,43 +59,76 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
     """
     tell = progress or (lambda *_: None)
     device = resolve_device(config.device)
-    target_folder = locate(config.target, tell)
+    folder = locate(config.target, tell)
     tell("loading target", None, None, "")
-    target = _load(target_folder, device, config.dtype)
-    tokenizer = _load_tokenizer(target_folder, target)
-    draft, head, draft_folder = None, None, ""
-    if config.speculate and config.draft_name != RECYCLING:
-        draft_folder = _locate_draft(config.draft_name, tell)
-        tell("loading draft", None, None, "")
-        if draft_folder == target_folder:
-            draft = target
-        elif is_eagle_head(Path(draft_folder)):
-            head = load_head(Path(draft_folder), target)
-        else:
-            check_same_vocabulary(
-                tokenizer, _load_tokenizer(draft_folder, None), config.target, config.draft_name
-            )
-            draft = _load(draft_folder, device, config.dtype)
+    target = _load(folder, device, config.dtype)
+    alone = LoadedModels(target, None, _load_tokenizer(folder, target))
+    loaded = with_draft(config, alone, tell, tuned=False)
     if tuned:
         tell("tuning", None, None, "")
-        for model in {id(m): m for m in (target, draft) if m is not None}.values():
-            use_grouped_attention(model)
-            pack_linears(model)
-        if head is not None:
-            pack_linears(head)
-    found = Path(draft_folder) if draft_folder and Path(draft_folder).is_dir() else None
-    return LoadedModels(target, draft, tokenizer, head, found)
+        _tune(loaded)
+    return loaded
+
+
+def with_draft(
+    config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, tuned: bool = True
+) -> LoadedModels:
+    """The target of `models`, which is that of `config`, with the draft or head that `config` names.
+
+    Loads no target, so that several drafts can share one. Raises `DecodingError` as `load_models` does.
+    """
+    tell = progress or (lambda *_: None)
+    if not config.speculate or config.base_draft in (LOOKUP, RECYCLING):
+        return replace(models, draft=None, head=None, draft_folder=None)
+    target = models.target
+    draft, head = None, None
+    folder = _locate_draft(config.base_draft, tell)
+    tell("loading draft", None, None, "")
+    if folder == locate(config.target, tell):
+        draft = target
+    elif is_eagle_head(Path(folder)):
+        head = load_head(Path(folder), target)
+    else:
+        check_same_vocabulary(
+            models.tokenizer, _load_tokenizer(folder, None), config.target, config.base_draft
+        )
+        draft = _load(folder, resolve_device(config.device), config.dtype)
+    found = Path(folder) if Path(folder).is_dir() else None
+    loaded = LoadedModels(target, draft, models.tokenizer, head, found)
+    if tuned:
+        _tune(loaded)
+    return loaded
+
+
+def _tune(models: LoadedModels) -> None:
+    """See `load_models`; what is tuned already stays as it is."""
+    for model in {id(m): m for m in (models.target, models.draft) if m is not None}.values():
+        use_grouped_attention(model)
+        pack_linears(model)
+    if models.head is not None:
+        pack_linears(models.head)
 
 
 def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
     """The drafter of `config` on loaded models. Raises `UsageError` when it cannot fill the run's tree."""
+    from decoding.drafters.combined import COMBINED_MATCH, CombinedDrafter
+    from decoding.drafters.lookup import LookupDrafter
+
+    drafter = _base_drafter(config, models)
+    if not config.looks_up:
+        return drafter
+    return CombinedDrafter(drafter, LookupDrafter(config.lookup_shape(), COMBINED_MATCH))
+
+
+def _base_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
     from decoding.drafters.eagle import EagleDrafter
     from decoding.drafters.lm import LMDrafter
+    from decoding.drafters.lookup import LookupDrafter
     from decoding.drafters.recycling import RecyclingDrafter
 
     vocab = int(models.target.config.get_text_config().vocab_size)
     shape = config.shape()
-    name = Path(config.draft_name).name
+    name = Path(config.base_draft).name
     if models.head is not None:
         return EagleDrafter(
             models.head,
@@ -115,6 +148,8 @@ def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
             top_p=config.top_p,
             seed=config.seed,
         )
+    if config.base_draft == LOOKUP:
+        return LookupDrafter(shape)
     return RecyclingDrafter(static_only(shape, name), vocab)
 
 

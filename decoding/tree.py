@@ -242,6 +242,14 @@ def static_only(shape: Shape, drafter: str) -> TreeShape:
     return shape
 
 
+def chain_only(shape: Shape, drafter: str) -> TreeShape:
+    """`shape` for a drafter that knows one continuation. Raises `UsageError` for a tree that branches."""
+    static = static_only(shape, drafter)
+    if static.width > 1:
+        raise UsageError(f"tree '{shape.name}' branches; {drafter} drafts a chain, such as chain:8")
+    return static
+
+
 def dynamic_shape(nodes: int, depth: int) -> DynamicShape:
     """At most `nodes` nodes, at most `depth` deep."""
     name = f"dynamic:{nodes}x{depth}"

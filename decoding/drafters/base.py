@@ -12,7 +12,9 @@ from decoding.tree import TokenTree
 class Drafter(Protocol):
     """Proposes a tree a round and learns what became of it.
 
-    The engine calls `begin` once per prompt, then `propose` and `observe` in turn.
+    `begin` comes once per prompt, then `propose` and `observe` in turn. A drafter that shares the rounds with
+    another may not be asked: then it observes a tree that it did not propose, and has to go on from what
+    was committed as if it had drafted nothing.
     """
 
     name: str

@@ -71,6 +71,7 @@ class LMDrafter:
         pending = np.asarray(self._pending, dtype=np.int64)
         logits = self._logits(pending, np.arange(count), np.tri(count, dtype=np.bool_))[-1:]
         self._model.keep(range(count))
+        self._pending = []
         grown = self._expander.grow(logits, self._score, min(max_depth, room))
         self._slot = grown.slot
         return grown.tree
@@ -78,12 +79,15 @@ class LMDrafter:
     def observe(
         self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
-        """Keep the accepted nodes the draft has scored; the rest of the path waits for the next proposal."""
+        """Keep the accepted nodes the draft has fed; the rest of the path waits for the next proposal.
+
+        Of a tree that is not its own it has fed none.
+        """
         fed = [node for node in path if node in self._slot]
         self._model.keep([self._slot[node] for node in fed])
-        rest = [int(tree.token[node]) for node in path[len(fed) :]]
-        fresh = rest + ([] if bonus is None else [bonus])
-        self._pending = fresh if tree.size else self._pending + fresh
+        self._pending += [int(tree.token[node]) for node in path[len(fed) :]]
+        if bonus is not None:
+            self._pending.append(bonus)
         self._slot = {}
 
     def seconds_in_models(self) -> float:

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from decoding.errors import UsageError
 from decoding.language_model import Scored
 from decoding.suffix_automaton import SuffixAutomaton
-from decoding.tree import TokenTree, TreeShape
+from decoding.tree import Shape, TokenTree, chain_only
 
 LEAST_MATCH = 2
 """Tokens that must agree before a drafter which has nothing else to offer drafts at all.
@@ -35,10 +34,8 @@ class LookupDrafter:
     wants_prompt_logits = False
     feature_layers: tuple[int, ...] = ()
 
-    def __init__(self, shape: TreeShape, least_match: int = LEAST_MATCH) -> None:
-        if shape.width > 1:
-            raise UsageError(f"tree '{shape.name}' branches; lookup drafts a chain, such as chain:8")
-        self._shape = shape
+    def __init__(self, shape: Shape, least_match: int = LEAST_MATCH) -> None:
+        self._shape = chain_only(shape, self.name)
         self._least = least_match
         self._text = SuffixAutomaton()
 

@@ -1,0 +1,52 @@
+"""Any drafter with lookup beside it: where much of the text's end stood before, that goes on; else the drafter.
+
+A long match is a surer guess than any drafter makes, costs nothing and reaches further down (SAM
+Decoding, arXiv 2411.10666, section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from decoding.drafters.base import Drafter
+from decoding.drafters.lookup import LookupDrafter
+from decoding.language_model import Scored
+from decoding.tree import TokenTree
+
+COMBINED_MATCH = 3
+"""Tokens that must agree before lookup is preferred to another drafter (`tests/bench/lookup_threshold.py`)."""
+
+
+class CombinedDrafter:
+    """`lookup` where it has a match, `drafter` otherwise. Both observe every round, whoever drafted it.
+
+    Whose turn it is depends on the committed text alone, so sampling stays lossless: each tree is judged
+    by the rule it was made for.
+    """
+
+    def __init__(self, drafter: Drafter, lookup: LookupDrafter) -> None:
+        self.name = f"{drafter.name}+{lookup.name}"
+        self.wants_prompt_logits = drafter.wants_prompt_logits
+        self.feature_layers = drafter.feature_layers
+        self._drafter, self._lookup = drafter, lookup
+
+    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
+        """Both begin."""
+        self._drafter.begin(prompt, scored)
+        self._lookup.begin(prompt, scored)
+
+    def propose(self, root: int, max_depth: int) -> TokenTree:
+        """The chain of the match, or the drafter's tree."""
+        chain = self._lookup.propose(root, max_depth)
+        return chain if chain.size else self._drafter.propose(root, max_depth)
+
+    def observe(
+        self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
+    ) -> None:
+        """Both learn what was committed."""
+        self._drafter.observe(root, tree, scored, path, bonus)
+        self._lookup.observe(root, tree, scored, path, bonus)
+
+    def seconds_in_models(self) -> float:
+        """Time spent in the drafter's forwards."""
+        return self._drafter.seconds_in_models()
