@@ -6,6 +6,7 @@ arXiv 2406.16858, section 4).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -99,14 +100,22 @@ class Expander:
         """The best nodes of all that were scored, ascending; see `best_nodes`."""
         above = [ROOT]
         kept = np.empty(0, dtype=np.int64)
+        worst = -math.inf
         for level in range(1, depth + 1):
-            found = self._candidates(growth, above, logits, min(shape.width, self._columns))
+            width = min(shape.width, self._columns)
+            found = self._candidates(growth, above, logits, width)
             first = growth.size
             for row, parent in enumerate(above):
-                for rank in range(found.ids.shape[1]):
+                so_far = growth.reach_of(parent)
+                for rank in range(width):
+                    # Neither it nor its siblings of higher rank could be among the best.
+                    if so_far + found.logprob[row][rank] <= worst:
+                        break
                     growth.add(parent, rank, row, found)
             reach = np.asarray(growth.reach)
             kept = best_nodes(reach, np.asarray(growth.depth), shape.size)
+            if len(kept) == shape.size:
+                worst = float(reach[kept].min())
             if level == depth:
                 break
             # Probabilities only fall on the way down: what is not among the best now has no descendant
@@ -130,10 +139,12 @@ class Expander:
         else:
             picked, chosen = q.topk(width, dim=-1)
         ids: IntArray = chosen.cpu().numpy()
+        # A softmax may round above 1; a child must never be likelier than its parent.
+        logprob = picked.double().log().clamp_max(0.0)
         return _Candidates(
-            ids if self._ids is None else self._ids[ids],
-            picked.cpu().numpy().astype(np.float64),
-            entropy(q, logits, self._temperature).cpu().numpy().astype(np.float64),
+            (ids if self._ids is None else self._ids[ids]).tolist(),
+            logprob.tolist(),
+            entropy(q, logits, self._temperature).tolist(),
         )
 
     def _tree(self, growth: _Growth) -> TokenTree:
@@ -170,11 +181,11 @@ def best_nodes(reach: FloatArray, depth: IntArray, count: int) -> IntArray:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Children for m nodes: target tokens and probabilities ``[m, k]``, entropies in nats ``[m]``."""
+    """Children for m nodes: target tokens and log-probabilities ``[m][k]``, entropies in nats ``[m]``."""
 
-    ids: IntArray
-    p: FloatArray
-    nats: FloatArray
+    ids: list[list[int]]
+    logprob: list[list[float]]
+    nats: list[float]
 
 
 class _Growth:
@@ -201,19 +212,21 @@ class _Growth:
 
     def add(self, parent: int, rank: int, row: int, found: _Candidates) -> int | None:
         """The node that is candidate `rank` of row `row`; None when it has no probability."""
-        p = float(found.p[row, rank])
-        if p <= 0.0:
+        logprob = found.logprob[row][rank]
+        if logprob == -math.inf:
             return None
-        # A softmax may round above 1; a child must never be likelier than its parent.
-        logprob = min(float(np.log(p)), 0.0)
-        self.token.append(int(found.ids[row, rank]))
+        self.token.append(found.ids[row][rank])
         self.parent.append(parent)
         self.depth.append(1 if parent == ROOT else self.depth[parent] + 1)
         self.rank.append(rank)
         self.logprob.append(logprob)
-        self.entropy.append(float(found.nats[row]))
-        self.reach.append(logprob + (0.0 if parent == ROOT else self.reach[parent]))
+        self.entropy.append(found.nats[row])
+        self.reach.append(logprob + self.reach_of(parent))
         return self.size - 1
+
+    def reach_of(self, node: int) -> float:
+        """Log-probability of the path to `node`, which may be the root."""
+        return 0.0 if node == ROOT else self.reach[node]
 
     def score(self, nodes: list[int]) -> torch.Tensor:
         """Feed `nodes`, children of those fed last; logits ``[len(nodes), W]`` after each."""
