@@ -11,7 +11,8 @@ from pathlib import Path
 
 from decoding.config import EAGLE
 from decoding.distill.config import DistillConfig
-from decoding.errors import DecodingError
+from decoding.distill.prompts import heldout
+from decoding.errors import DecodingError, UsageError
 
 HELP = {
     "target": "model id, folder, or 'embedded'",
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="HEAD",
         help=f"only evaluate a head: a folder, or '{EAGLE}' for the one that comes along",
     )
+    out.add_argument("--per-task", type=int, metavar="N", help="held-out questions per task (default: all)")
     out.add_argument("--json", action="store_true", help="the evaluation as one JSON object on stdout")
     out.add_argument("--debug", action="store_true", help="show tracebacks")
     return out
@@ -72,14 +74,19 @@ def main() -> int:
     try:
         from decoding.distill.evaluate import evaluate, table
 
+        if arguments.per_task is not None and arguments.per_task < 1:
+            raise UsageError(f"--per-task is {arguments.per_task}; give at least 1")
+        questions = heldout(arguments.per_task)
         if arguments.evaluate:
-            figures = evaluate(arguments.evaluate, arguments.target, device=arguments.device, tell=say)
+            figures = evaluate(
+                arguments.evaluate, arguments.target, device=arguments.device, questions=questions, tell=say
+            )
         else:
             from decoding.distill.pipeline import distill
 
             config = DistillConfig(**{f.name: getattr(arguments, f.name) for f in fields(DistillConfig)})
             out = arguments.out or arguments.work / "head"
-            figures = distill(config, arguments.work, out, say)
+            figures = distill(config, arguments.work, out, say, questions)
             say(f"the head is in {out}: spectui run --target {config.target} --draft {out}")
     except DecodingError as error:
         if arguments.debug:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from decoding.config import RunConfig
-from decoding.distill import prompts
 from decoding.distill.initial import feature_layers
 from decoding.distill.profile import Profile, profile
 from decoding.distill.shards import Sequence
@@ -46,18 +45,18 @@ def evaluate(
     *,
     device: str = "auto",
     new_tokens: int = NEW_TOKENS,
-    questions: list[dict[str, str]] | None = None,
+    questions: list[dict[str, str]],
     trees: Iterable[str] = TREES,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Greedy decoding of the held-out questions with the head in folder `head` under each of `trees`.
+    """Greedy decoding of `questions` (see `prompts.heldout`) with the head in folder `head` under each of `trees`.
 
     Returns, JSON-ready: ``tau`` by tree, overall and by task; ``depth`` (chance that the first child at
     depths 1 to 5 is accepted given that all before it were, at every position of the outputs, overall
     and by task); ``covered`` (share of the outputs' tokens in the draft vocabulary); ``identical``
     (outputs equal to plain decoding). Raises `DecodingError` for unfit heads.
     """
-    chosen = prompts.heldout() if questions is None else questions
+    chosen = questions
     config = RunConfig(target=target, draft=head, tree="chain:1", max_new_tokens=new_tokens, device=device)
     models = load_models(config, lambda stage, *_: tell(stage))
     plain = SpeculativeDecoder(config.changed(speculate=False), models=models)
@@ -103,6 +102,24 @@ def evaluate(
         "tau": taus,
         "identical": len(chosen) - len(changed),
     }
+
+
+def tokens_per_round(
+    head: str, target: str, questions: list[dict[str, str]], trees: Iterable[str], *, device: str = "auto"
+) -> dict[str, float]:
+    """Tokens per round of the head in folder `head` on `questions`, greedy, under each of `trees`."""
+    config = RunConfig(target=target, draft=head, tree="chain:1", max_new_tokens=NEW_TOKENS, device=device)
+    models = load_models(config)
+    out = {}
+    for tree in trees:
+        decoder = SpeculativeDecoder(config.changed(tree=tree), models=models)
+        tally = Tally()
+        for question in questions:
+            got = decode(decoder, decoder.encode(question["prompt"]))
+            tally.rounds += got.rounds
+            tally.tokens += len(got.tokens)
+        out[tree] = round(tally.tau, 3)
+    return out
 
 
 @dataclass

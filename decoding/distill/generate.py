@@ -21,7 +21,7 @@ from decoding.errors import DecodingError
 from decoding.tree import IntArray
 from decoding.vocabulary import Vocabulary
 
-USER_TOKENS = 96
+USER_TOKENS = 64
 """Longest user message the target may write; a longer one is cut there and answered all the same."""
 
 USER_TEMPERATURE = 1.0
@@ -89,7 +89,9 @@ class Writer:
         self._next = first
         self.refused = 0
         special = not self._template.before
-        self._prefix = list(vocabulary.tokenizer(self._template.before, add_special_tokens=special)["input_ids"])
+        self._prefix = list(
+            vocabulary.tokenizer(self._template.before, add_special_tokens=special)["input_ids"]
+        )
         self._prefix_best: list[list[int]] = [[] for _ in range(config.slots)]
         """Per slot, the target's choices along the template's head, once the slot's cache holds it."""
         self._steps = 0

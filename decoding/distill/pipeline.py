@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from decoding.config import RunConfig
-from decoding.distill import card, evaluate, vocabulary, writers
+from decoding.distill import card, evaluate, prompts, vocabulary, writers
 from decoding.distill.config import SHARE_OF_TIME, DistillConfig
 from decoding.distill.initial import feature_layers
 from decoding.distill.profile import profile
@@ -27,11 +27,16 @@ from decoding.eagle.checkpoint import save_head
 from decoding.eagle.head import EagleHead
 from decoding.errors import DecodingError, UsageError
 from decoding.models import LoadedModels, load_models, resolve_device
+from decoding.profiles import PROFILE_FILE
 
 Say = Callable[[str], None]
 
 PROFILE_SEQUENCES = 400
 PROFILE_DEPTH = 6
+
+DYNAMIC_TREES = ("dynamic:4x3", "dynamic:6x3", "dynamic:8x4", "dynamic:10x4", "dynamic:12x4", "dynamic:16x5")
+FRESH_QUESTIONS = 24
+"""Dynamic trees that runs may choose from, and how many questions from templates (at most) measure them."""
 
 RESPONSE_SHARE = 0.6
 """About how much of the generated text is response; only for saying beforehand what a run takes."""
@@ -51,10 +56,13 @@ class Log:
         self._say(f"{stage}: " + ", ".join(f"{k.replace('_', ' ')} {_plain(v)}" for k, v in values.items()))
 
 
-def distill(config: DistillConfig, work: Path, out: Path, say: Say) -> dict[str, Any]:
+def distill(
+    config: DistillConfig, work: Path, out: Path, say: Say, questions: list[dict[str, str]]
+) -> dict[str, Any]:
     """Make a head for `config.target` in the folder `out`; intermediate data stays in `work`.
 
-    Interrupted at any point, the same call goes on there. Returns the evaluation's figures. Raises
+    Interrupted at any point, the same call goes on there. Returns the
+    figures of its evaluation on `questions`. Raises
     `UsageError` for settings that do not fit the folder's data and `DecodingError` for the rest.
     """
     began = time.monotonic()
@@ -86,7 +94,7 @@ def distill(config: DistillConfig, work: Path, out: Path, say: Say) -> dict[str,
         tokens = _vocabulary(config, models, data, work, log)
         budget = 60 * config.minutes * SHARE_OF_TIME["train"]
         head, state = train(config, data, models.target, tokens, work, seconds=budget, log=log)
-        return _finish(config, models, data, head, state.history, state.seconds, work, out, log)
+        return _finish(config, models, data, head, state.history, state.seconds, work, out, questions, log)
 
 
 def fast_dtype(device: torch.device) -> str:
@@ -182,6 +190,7 @@ def _finish(
     seconds: float,
     work: Path,
     out: Path,
+    questions: list[dict[str, str]],
     log: Callable[..., None],
 ) -> dict[str, Any]:
     """Profile, save, evaluate on the held-out questions, describe."""
@@ -191,8 +200,12 @@ def _finish(
         found = profile(head, (data.sequence(int(i)) for i in held), PROFILE_DEPTH)
     log("profile", covered=round(found.covered, 4), chain=[round(v, 3) for v in found.chain.tolist()])
     save_head(head, out, target_name=models.target.config._name_or_path or config.target)
-    found.save(out / "profile.json")
-    figures = evaluate.evaluate(str(out), config.target, device=config.device)
+    found.save(out / PROFILE_FILE, {})
+    fresh = prompts.fresh(config.seed, min(FRESH_QUESTIONS, len(questions)))
+    trees = evaluate.tokens_per_round(str(out), config.target, fresh, DYNAMIC_TREES, device=config.device)
+    found.save(out / PROFILE_FILE, trees)
+    log("trees", **trees)
+    figures = evaluate.evaluate(str(out), config.target, device=config.device, questions=questions)
     evaluate.save(figures, out / "evaluation.json")
     log("evaluate", depth=figures["depth"]["all"], tau={k: v["all"] for k, v in figures["tau"].items()})
     text = json.loads((work / "vocabulary.json").read_text("utf-8"))

@@ -38,11 +38,16 @@ class Profile:
         """Expected tokens per round of a chain of `depth`: 1 + the sum of the survivals."""
         return float(1.0 + self.chain[:depth].cumprod().sum())
 
-    def save(self, path: Path) -> None:
-        """Write ``{"positions", "rank_share", "chain", "covered"}`` as JSON."""
+    def save(self, path: Path, trees: dict[str, float]) -> None:
+        """Write ``{"positions", "rank_share", "chain", "covered", "trees"}`` as JSON.
+
+        `trees` are measured tokens per round: dynamic trees follow from no shares. What is read again is
+        `decoding.profiles.Profile`.
+        """
         data = {
             "positions": self.positions,
             "covered": round(self.covered, 4),
+            "trees": trees,
             "chain": [round(v, 4) for v in self.chain.tolist()],
             "rank_share": [[round(v, 4) for v in row] for row in self.rank_share.tolist()],
         }
@@ -52,7 +57,7 @@ class Profile:
 @torch.inference_mode()
 def profile(head: EagleHead, sequences: Iterable[Sequence], passes: int) -> Profile:
     """Run `head` from every response position of `sequences`, `passes` levels deep."""
-    device = head.fc.weight.device
+    device = head.draft_ids.device
     hits = torch.zeros(passes, RANKS, dtype=torch.float64)
     asked = torch.zeros(passes, dtype=torch.float64)
     chain = torch.zeros(passes, 2, dtype=torch.float64)

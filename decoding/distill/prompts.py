@@ -45,10 +45,17 @@ def material() -> dict[str, Any]:
     return data
 
 
-def heldout() -> list[dict[str, str]]:
-    """The questions no head is trained on: ``{"id", "task", "prompt"}`` each."""
+def heldout(per_task: int | None = None) -> list[dict[str, str]]:
+    """The questions no head is trained on, all or the first few of each task: ``{"id", "task", "prompt"}``."""
     text = files(__package__).joinpath("heldout.jsonl").read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    every = [json.loads(line) for line in text.splitlines() if line.strip()]
+    seen: dict[str, int] = {}
+    chosen = []
+    for question in every:
+        seen[question["task"]] = seen.get(question["task"], 0) + 1
+        if per_task is None or seen[question["task"]] <= per_task:
+            chosen.append(question)
+    return chosen
 
 
 def tasks() -> list[str]:
@@ -67,6 +74,21 @@ def start(seed: int, number: int) -> Start:
         template = draw.choices(known["templates"], weights(task))[0]
         return Start(task, fill(template, draw), False, origin)
     return Start(task, draw.choice(known["openings"]) if origin == "opening" else "", True, origin)
+
+
+def fresh(seed: int, count: int) -> list[dict[str, str]]:
+    """Questions from templates that `seed`'s training text did not draw: `count`, in the form of `heldout`.
+
+    Of the same kinds as training's, so good for choosing among trees, not for claims.
+    """
+    out: list[dict[str, str]] = []
+    number = 0
+    while len(out) < count:
+        begun = start(-1 - seed, number)
+        number += 1
+        if not begun.open:
+            out.append({"id": f"fresh-{number}", "task": begun.task, "prompt": begun.text})
+    return out
 
 
 @cache

@@ -43,7 +43,9 @@ BETAS, DECAY = (0.9, 0.95), 0.01
 CHUNK = 4096
 """Sequences that are sorted by length before they are cut into batches."""
 
-SAVE_SECONDS, SAY_SECONDS, VALIDATE_SECONDS = 60.0, 15.0, 300.0
+SAY_SECONDS, VALIDATE_SECONDS = 15.0, 300.0
+SAVE_SHARE, SAVE_AT_LEAST, SAVE_AT_MOST = 0.1, 2.0, 60.0
+"""Weights are saved when a tenth of the time spent so far would be lost, within these seconds."""
 VALIDATION_SEQUENCES = 160
 RIDGE_SEQUENCES = 400
 
@@ -138,7 +140,7 @@ def train(
         if now - validated >= VALIDATE_SECONDS:
             validated = now
             _validate(head, data, checks, config, cast, state, log)
-        if now - saved >= SAVE_SECONDS:
+        if now - saved >= min(max(SAVE_SHARE * spent, SAVE_AT_LEAST), SAVE_AT_MOST):
             saved = now
             _save(save, head, optimizer, state, tokens)
     _validate(head, data, checks, config, cast, state, log)

@@ -52,9 +52,9 @@ class Batch:
         )
 
     def predicted(self, depth: int) -> torch.Tensor:
-        """Rows ``[B, T - 1]`` whose prediction of pass `depth` is a token of the response."""
-        at = torch.arange(self.tokens.shape[1] - 1, device=self.tokens.device)[None] + 2 + depth
-        return (at >= self.answer_from[:, None]) & (at < self.length[:, None])
+        """Rows ``[B, T - 1]`` that draft from within the response and whose pass `depth` predicts a token of it."""
+        at = torch.arange(self.tokens.shape[1] - 1, device=self.tokens.device)[None] + 2
+        return (at >= self.answer_from[:, None]) & (at + depth < self.length[:, None])
 
 
 @dataclass(frozen=True)
