@@ -60,6 +60,11 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
     tell = progress or (lambda *_: None)
     device = resolve_device(config.device)
     folder = locate(config.target, tell)
+    if is_eagle_head(Path(folder)):
+        # transformers would load it as a model and make up the weights that it lacks.
+        raise DecodingError(
+            f"target {config.target} is an EAGLE-3 head; give it as --draft, and its model here"
+        )
     tell("loading target", None, None, "")
     target = _load(folder, device, config.dtype)
     alone = LoadedModels(target, None, _load_tokenizer(folder, target))

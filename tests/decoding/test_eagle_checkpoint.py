@@ -290,6 +290,44 @@ def test_a_folder_with_a_head_drafts_without_being_told_what_it_is(head: EagleHe
     assert all(r.tree.size == 6 for r in rounds)
 
 
+def test_a_head_is_no_target(head: EagleHead, tmp_path: Path) -> None:
+    """transformers would load it with random weights where it has none."""
+    official(head, tmp_path)
+    with pytest.raises(DecodingError, match="is an EAGLE-3 head; give it as --draft"):
+        load_models(RunConfig(target=str(tmp_path)))
+
+
+def test_a_head_on_the_hub_is_fetched_and_recognised(
+    head: EagleHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub is a folder here; what it lacks answers as transformers' cache does."""
+    model, hub = tmp_path / "model", tmp_path / "hub"
+    tiny_llama(model, layers=6)
+    official(head, hub, file="pytorch_model.bin")
+    asked: list[str] = []
+
+    def cached(name: str, file: str, _raise_exceptions_for_missing_entries: bool = True) -> str | None:
+        assert name == "someone/a-head"
+        asked.append(file)
+        if not (hub / file).is_file():
+            if _raise_exceptions_for_missing_entries:
+                raise OSError(f"{name} does not appear to have a file named {file}")
+            return None
+        return str(hub / file)
+
+    monkeypatch.setattr("transformers.utils.hub.cached_file", cached)
+    config = RunConfig(target=str(model), draft="someone/a-head")
+    assert load_models(config).head is not None
+    assert asked == ["config.json", "model.safetensors", "pytorch_model.bin"]
+    (hub / "pytorch_model.bin").unlink()
+    with pytest.raises(DecodingError, match="'someone/a-head' has no model"):
+        load_models(config)
+    (hub / "config.json").unlink()
+    with pytest.raises(DecodingError, match="'someone/a-head'") as caught:
+        load_models(config)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_embedded_head_says_when_it_is_for_another_target_or_missing(
     head: EagleHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
