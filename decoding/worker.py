@@ -189,12 +189,19 @@ def _decode_all(writer: SessionWriter, control: Control, config: RunConfig) -> N
     progress("starting Python", None, None, "")
     # Hundreds of thousands of objects are made here and none is garbage: looking for some costs half a second.
     gc.disable()
+    from decoding.auto_tree import with_tree
     from decoding.engine import SpeculativeDecoder
+    from decoding.models import load_models
 
-    decoder = SpeculativeDecoder(config, progress=progress)
+    models = load_models(config, progress)
+    # One tree for the whole session: acceptance by depth and task can only be compared on the same one.
+    config = with_tree(config, models, progress)
+    decoder = SpeculativeDecoder(config, models=models)
     gc.freeze()
     gc.enable()
     writer.describe(
+        config_json=config.to_json(),
+        tree=config.tree_spec,
         device=str(decoder.target.device),
         drafter=decoder.drafter.name,
         tokenizer_id=decoder.models.tokenizer.identity,

@@ -159,6 +159,7 @@ class SessionWriter:
     def describe(
         self,
         *,
+        config_json: str | None = None,
         target: str | None = None,
         drafter: str | None = None,
         tree: str | None = None,
@@ -171,6 +172,7 @@ class SessionWriter:
     ) -> None:
         """Write what has become known about the run; what is None stays as it was."""
         columns = {
+            "config": config_json,
             "target": target,
             "drafter": drafter,
             "tree": tree,

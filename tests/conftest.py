@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# The same trees on every machine, however fast it is; the tests of measuring allow it again.
+os.environ["SPECTUI_MEASURE"] = "0"
 
 
 @pytest.fixture(scope="session")

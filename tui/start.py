@@ -39,7 +39,7 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
             config_json=config.to_json(),
             target=model_name(config.target),
             drafter=model_name(config.draft_name),
-            tree=config.tree_spec,
+            tree=config.tree_label,
             prompts=records,
         )
         try:
@@ -58,11 +58,16 @@ def anchored(config: RunConfig) -> RunConfig:
 
     Raises `UsageError` when a model given as a path is no model folder.
     """
-    changes = {}
-    for option, value in (("target", config.target), ("draft", config.draft_name)):
-        changes[option] = str(_model_folder(option, value) or value)
-    if config.tree.endswith(".json"):
-        changes["tree"] = str(Path(config.tree).absolute())
+    from decoding.config import CHAIN_BESIDE
+
+    changes = {
+        option: str(_model_folder(option, value) or value)
+        for option, value in (("target", config.target), ("draft", config.base_draft))
+    }
+    changes["draft"] += config.draft_name.removeprefix(config.base_draft)
+    tree, plus, chain = config.tree.partition(CHAIN_BESIDE)
+    if tree.endswith(".json"):
+        changes["tree"] = f"{Path(tree).absolute()}{plus}{chain}"
     return config.changed(**changes)
 
 

@@ -48,7 +48,7 @@ class Session:
         records = [PromptRecord(f"{task}-{i}", task, text) for i, (task, text) in enumerate(texts)]
         self.id = create_session(
             self._db, name="test", config_json=config.to_json(), target=config.target, drafter=config.draft,
-            tree=config.tree_spec, prompts=records,
+            tree=config.tree_label, prompts=records,
         )  # fmt: skip
         self.reader = Reader(self.database)
         self.pid = launch_worker(self.database, self.id)
@@ -132,6 +132,23 @@ def test_recycling_records_no_probabilities(start: Start) -> None:
     for row in session.reader.rounds(generation.id):
         assert row.node_count == 8 == len(row.nodes)
         assert {node.draft_p for node in row.nodes} == {node.draft_entropy for node in row.nodes} == {None}
+
+
+def test_the_tree_that_was_chosen_is_recorded_and_can_be_run_again(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECTUI_MEASURE", "1")
+    monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path / "cache"))
+    session = start()
+    done = session.until_status("finished", "failed")
+    assert done.status == "finished", done.error
+    config = RunConfig.from_dict(done.config)
+    assert done.tree == config.tree == config.tree_spec
+    shape = config.shape()
+    # The context's end aside, every round of every task had this tree.
+    rounds = [r for g in session.reader.generations(session.id) for r in session.reader.rounds(g.id)]
+    assert {r.node_count for r in rounds} == {shape.size}
+    assert len(list((tmp_path / "cache" / "costs").glob("*.json"))) == 1
 
 
 def test_pause_resume_skip_and_stop_are_obeyed_between_rounds(start: Start) -> None:

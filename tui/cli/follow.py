@@ -34,6 +34,7 @@ class Follower:
         self._say = say
         self._told: set[int] = set()
         self._stage = ""
+        self._tree = reader.session(session).tree
         self._spoke = time.monotonic()
 
     def until_end(self, deadline: float | None = None) -> SessionSummary:
@@ -56,6 +57,9 @@ class Follower:
                 self._told.add(generation.id)
                 self._speak(_prompt_line(generation, len(self._told), summary))
         silent = time.monotonic() - self._spoke
+        if summary.tree != self._tree:
+            self._tree = summary.tree
+            self._speak(f"tree {summary.tree}")
         if not summary.live:
             return
         if summary.stage != self._stage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -97,8 +98,9 @@ class NewRunScreen(ModalScreen[int | None]):
     def _show_defaults(self) -> None:
         """What an empty draft and an empty tree stand for depends on the fields before them."""
         target, draft, tree = (self.query_one(f"#{name}", Input) for name in ("target", "draft", "tree"))
-        meant = RunConfig(target=target.value.strip() or DEFAULTS.target, draft=draft.value)
-        draft.placeholder, tree.placeholder = meant.draft_name, meant.tree_spec
+        with contextlib.suppress(UsageError):  # said when the form is sent
+            meant = RunConfig(target=target.value.strip() or DEFAULTS.target, draft=draft.value)
+            draft.placeholder, tree.placeholder = meant.draft_name, meant.tree_label
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
