@@ -302,7 +302,7 @@ def test_a_worker_that_cannot_be_started_is_a_failed_session(
     assert "SPECTUI_LOGS" in shown["error"]
 
 
-def test_files_of_a_run_are_kept_as_absolute_paths(
+def test_files_of_a_run_are_kept_as_absolute_paths_and_its_drafter_by_name(
     database: Path,
     tmp_path: Path,
     model: Path,
@@ -323,6 +323,8 @@ def test_files_of_a_run_are_kept_as_absolute_paths(
     assert summary.status == "finished", summary.error
     assert summary.config["target"] == str(tmp_path / "linked")
     assert summary.config["tree"] == str(tmp_path / "tree.json")
+    # What the default is may change before the run is resumed.
+    assert summary.config["draft"] == RunConfig().draft_name
 
 
 @pytest.fixture
