@@ -65,6 +65,22 @@ def test_greedy_output_is_that_of_generate(target: Any, half_draft: Any, drafter
         assert accepted > 0
 
 
+@pytest.mark.parametrize("tree", ["dynamic:8x4", "dynamic:3x6"])
+def test_a_draft_models_dynamic_trees_change_nothing_either(target: Any, half_draft: Any, tree: str) -> None:
+    """Nodes the model was fed may have been left out of the tree: its cache must keep the right ones."""
+    decoder, itself = _decoder(target, half_draft, tree=tree), _decoder(target, target, tree=tree)
+    accepted = 0
+    for prompt in PROMPTS:
+        ids = decoder.encode(prompt)
+        for drafted in (decoder, itself):
+            rounds = list(drafted.generate(ids))
+            assert _output(rounds) == greedy_reference(target, ids, TOKENS)
+        accepted += sum(len(r.path) for r in rounds)
+        # Its own probabilities: the root's best child is the target's choice whenever the cache is right.
+        assert all(r.path or r.cut for r in rounds[:-1])
+    assert accepted > 2 * len(PROMPTS)
+
+
 def test_every_figure_of_a_node_is_what_its_definition_says(target: Any, half_draft: Any) -> None:
     """p, q and both entropies recomputed by plain forwards of each node's own prefix."""
     decoder = _decoder(target, half_draft, tree="full:2x2")
