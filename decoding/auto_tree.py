@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
 import os
+import sys
+from dataclasses import asdict
 
 from decoding import costs
 from decoding.config import RECYCLING, RunConfig
 from decoding.costs import Costs
+from decoding.errors import DecodingError
 from decoding.measure_costs import machine, measure
-from decoding.models import LoadedModels, Progress
+from decoding.models import LoadedModels, Progress, load_models
 from decoding.profiles import RECYCLING_PROFILE, Profile
 from decoding.tree_choice import best_tree
 
@@ -58,3 +63,29 @@ def costs_of(
         except OSError as error:
             log.warning("costs cannot be kept in %s: %s", costs.folder(), error)
     return found
+
+
+def main() -> int:
+    """Measure thoroughly, keep it, print the record and the tree as one JSON object: `spectui doctor --measure`."""
+    parser = argparse.ArgumentParser(prog="spectui doctor --measure", description=__doc__)
+    for name in ("target", "draft", "device", "dtype"):
+        parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
+    try:
+        config = RunConfig(**vars(parser.parse_args()))
+        models = load_models(config, _tell)
+        found = costs_of(config, models, _tell, thorough=True)
+        tree = with_tree(config, models).tree
+    except DecodingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(json.dumps({**asdict(found), "tree": tree}) + "\n")
+    return 0
+
+
+def _tell(stage: str, done: float | None, total: float | None, unit: str) -> None:
+    how_much = f" {done:.0f}/{total:.0f} {unit}" if done is not None and total else ""
+    sys.stderr.write(f"{stage}{how_much}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -23,6 +23,33 @@ def test_it_describes_the_machine_without_a_database(invoke: Invoke, database: P
     assert not database.parent.exists()
 
 
+def test_it_measures_when_asked_and_shows_what_is_kept(
+    spectui: Popen, invoke: Invoke, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECTUI_MEASURE", "1")
+    asked = spectui("doctor", "--measure", "--target", model, "--draft", "recycling", "--json")
+    stdout, stderr = asked.communicate(timeout=TIMEOUT_S)
+    assert asked.returncode == 0, stderr
+    assert "measuring" in stderr
+    (record,) = json.loads(stdout)["costs"]
+    assert record["machine"]["drafter"] == "recycling"
+    assert record["verify"]["1"]["median"] > 0
+    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    shown = invoke("doctor")
+    assert shown.exit_code == 0, shown.stderr
+    assert "tiny" in shown.stdout
+    assert "verify ms by rows: 1: " in shown.stdout
+
+
+def test_what_cannot_be_measured_is_a_problem(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    result = invoke("doctor", "--measure", "--target", "/nowhere")
+    assert result.exit_code == 1
+    assert "/nowhere" in result.stderr
+    assert invoke("doctor", "--target", "embedded").exit_code == 2
+
+
 def test_a_named_database_has_to_be_there(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from tui.cli import costs
 from tui.cli.options import State, json_option, shared_options
 from tui.cli.output import json_line, line, size
 
@@ -21,22 +22,36 @@ ENVIRONMENT_TIMEOUT_S = 180
 
 
 @click.command()
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="First measure what drafting and verifying cost here; runs choose trees by it.",
+)
+@click.option("--target", metavar="M", help="Measure with this target (default: embedded).")
+@click.option("--draft", metavar="D", help="Measure with this drafter (default: the target's).")
 @json_option
 @shared_options
 @click.pass_context
-def doctor(context: click.Context, as_json: bool) -> int:
+def doctor(
+    context: click.Context, measure: bool, target: str | None, draft: str | None, as_json: bool
+) -> int:
     """Look over the machine, the terminal and the database.
 
     Exits with 1 when something is wrong. Every round in the database is recounted.
     """
+    if not measure and (target or draft):
+        raise click.UsageError("--target and --draft say what to measure; add --measure")
     state = context.ensure_object(State)
     problems: list[str] = []
+    if measure:
+        costs.measure({"target": target, "draft": draft}, problems)
     found = {
         "spectui": version("spectui"),
         "python": platform.python_version(),
         "decoding": _decoding(problems),
         "terminal": _terminal(),
         "model": _model(),
+        "costs": costs.kept() if as_json else costs.described(),
         "database": _database(state, problems),
         "problems": problems,
     }

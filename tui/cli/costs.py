@@ -1,0 +1,68 @@
+"""What `spectui doctor` says about measured costs, and its way to measure them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decoding.costs import Costs, Timing
+
+
+def measure(options: dict[str, str | None], problems: list[str]) -> None:
+    """Measure the pair that `options` name, in a process of its own, whose stages go to stderr.
+
+    What hinders it is added to `problems`.
+    """
+    command = [sys.executable, "-m", "decoding.auto_tree"]
+    for name, value in options.items():
+        command += [f"--{name}", value] if value is not None else []
+    try:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr
+            last = ""
+            for said in process.stderr:
+                last = said.strip()
+                sys.stderr.write(said)
+        if process.returncode:
+            problems.append(f"costs could not be measured: {last or 'no answer'}")
+    except OSError as error:
+        problems.append(f"costs could not be measured: {error.strerror}")
+
+
+def kept() -> list[dict[str, Any]]:
+    """Every record in the cache folder, newest first, JSON-ready; times in milliseconds."""
+    from decoding.costs import load_all
+
+    return [asdict(costs) for costs in load_all()]
+
+
+def described() -> dict[str, Any]:
+    """The same for people: a section per pair of models."""
+    from decoding.costs import load_all
+
+    return {f"{costs.machine.target} <- {costs.machine.drafter}": _facts(costs) for costs in load_all()} or {
+        "none yet": "the first run measures; or: spectui doctor --measure"
+    }
+
+
+def _facts(costs: Costs) -> dict[str, str]:
+    machine = costs.machine
+    threads = f", {machine.threads} threads" if machine.threads else ""
+    count = min(timing.count for timing in costs.verify.values())
+    return {
+        "on": f"{machine.device}, {machine.dtype}{threads}, torch {machine.torch}",
+        "measured": f"{costs.measured_at}, {count} times each, {costs.prefix} tokens in the cache",
+        "verify ms by rows": "  ".join(f"{rows}: {_spread(timing)}" for rows, timing in costs.verify.items()),
+        "draft ms a level": _spread(costs.draft_level),
+        "other ms a round": _spread(costs.other),
+    }
+
+
+def _spread(timing: Timing) -> str:
+    """``35.2 (34.9-36.0)``: the median and its quartiles."""
+    return f"{timing.median:.3g} ({timing.low:.3g}-{timing.high:.3g})"
