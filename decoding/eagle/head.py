@@ -131,7 +131,8 @@ class EagleHead(nn.Module):
         features = features.to(self.dtype)
         if self.input_norm is not None:
             features = self.input_norm(features)
-        out: torch.Tensor = self.fc(features)
+        # Under autocast the product is in half precision; the residual stream that begins here is not.
+        out: torch.Tensor = self.fc(features).to(self.dtype)
         return out
 
     def qkv(

@@ -87,7 +87,7 @@ def test_the_loss_has_the_gradient_of_its_formula() -> None:
     logits = torch.randn(5, 11, generator=generator, requires_grad=True)
     aim, wanted = torch.randn(5, 11, generator=generator), torch.tensor([0, 3, 3, 10, 7])
     ours = Imitate.apply(logits, aim, wanted)  # type: ignore[no-untyped-call]
-    ours.backward()
+    ours.backward()  # type: ignore[no-untyped-call]
     ours_gradient = logits.grad
     again = logits.detach().clone().requires_grad_()
     mixture = (1 - HARD) * aim.softmax(-1) + HARD * torch.nn.functional.one_hot(wanted, 11)
