@@ -10,13 +10,15 @@ import sys
 from dataclasses import asdict
 
 from decoding import costs
-from decoding.config import RECYCLING, RunConfig
+from decoding.config import LOOKUP, RECYCLING, RunConfig
 from decoding.costs import Costs
 from decoding.errors import DecodingError
 from decoding.measure_costs import machine, measure
 from decoding.models import LoadedModels, Progress, load_models
-from decoding.profiles import RECYCLING_PROFILE, Profile
+from decoding.profiles import LOOKUP_BESIDE_PROFILE, LOOKUP_PROFILE, RECYCLING_PROFILE, Profile
 from decoding.tree_choice import best_tree
+
+NAMED_PROFILES = {RECYCLING: RECYCLING_PROFILE, LOOKUP: LOOKUP_PROFILE}
 
 log = logging.getLogger("spectui.costs")
 
@@ -37,17 +39,18 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
     profile = profile_of(config, models) if measuring_allowed() else None
     if profile is None:
         return config.changed(tree=config.tree_spec)
-    name, _ = best_tree(profile, costs_of(config, models, progress))
+    beside = LOOKUP_BESIDE_PROFILE if config.looks_up else None
+    name, _ = best_tree(profile, costs_of(config, models, progress), beside)
     return config.changed(tree=name)
 
 
 def profile_of(config: RunConfig, models: LoadedModels) -> Profile | None:
-    """How often the drafter's ranks are accepted, where that is known before it has run.
+    """What is known before the run of how the drafter is accepted (the lookup beside it left aside).
 
     Raises `DecodingError` for a broken profile beside a draft.
     """
-    if config.draft_name == RECYCLING:
-        return RECYCLING_PROFILE
+    if config.base_draft in NAMED_PROFILES:
+        return NAMED_PROFILES[config.base_draft]
     return Profile.read(models.draft_folder) if models.draft_folder else None
 
 

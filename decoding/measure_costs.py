@@ -47,7 +47,7 @@ def machine(config: RunConfig, models: LoadedModels) -> Machine:
     kernels = "" if device.type == "cuda" else f" {torch.backends.cpu.get_cpu_capability()}"
     return Machine(
         target=_identity(config.target, models.target),
-        drafter=_identity(config.draft_name, models.draft or models.head),
+        drafter=_identity(config.base_draft, models.draft or models.head),
         device=f"{name}{kernels}",
         dtype=str(models.target.dtype).removeprefix("torch."),
         threads=torch.get_num_threads() if device.type == "cpu" else 0,
@@ -58,7 +58,7 @@ def machine(config: RunConfig, models: LoadedModels) -> Machine:
 def measure(
     config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, thorough: bool = False
 ) -> Costs:
-    """Time verification by its rows, and a few real rounds of the drafter with the tree of `config`.
+    """Time verification by its rows, and a few real rounds of the drafter.
 
     All sizes take turns, so that the machine's drift meets each alike. `thorough` takes more sizes and
     passes: five seconds instead of two with a small model on a CPU. Decodes greedily whatever `config` says.
@@ -105,8 +105,12 @@ def verify_once(model: LanguageModel, rows: int) -> float:
 
 
 def _round_once(config: RunConfig, models: LoadedModels) -> tuple[Timing, Timing]:
-    """Drafting per level and what is neither drafting nor verifying, from real rounds, the first left out."""
-    decoder = SpeculativeDecoder(config.changed(max_new_tokens=32, temperature=0.0), models=models)
+    """Drafting per level and what is neither drafting nor verifying, from real rounds, the first left out.
+
+    With the drafter's fixed tree, and without lookup beside it.
+    """
+    plain = config.changed(draft=config.base_draft, tree="", max_new_tokens=32, temperature=0.0)
+    decoder = SpeculativeDecoder(plain, models=models)
     ids = _tokens(min(DRAFT_PROMPT, decoder.target.context - 1), decoder.target.vocab_size)
     rounds: list[Round] = []
     position = 0

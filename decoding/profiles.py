@@ -65,8 +65,13 @@ class Profile:
             ) from error
 
 
-RECYCLING_PROFILE = Profile(((0.38, 0.10, 0.05, 0.04, 0.02),))
-"""Token Recycling with a tree of 48 nodes on SmolLM2-135M-Instruct, as at depth 1."""
+RECYCLING_PROFILE = Profile(trees={"recycling:8": 1.73})
+"""Token Recycling: tokens per round of its own trees, not shares by rank. A tree decides what is learned as well
+as what is drafted: with 3 nodes rank 0 is accepted half as often as with 48, so that shares taken
+from a wide tree promise a small one far too much."""
 
 LOOKUP_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.18)
-"""Lookup of matches of two tokens and more on SmolLM2-135M-Instruct."""
+"""Lookup alone, of matches of `decoding.drafters.lookup.LEAST_MATCH` tokens and more."""
+
+LOOKUP_BESIDE_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.10)
+"""Lookup beside another drafter, of matches of `decoding.drafters.combined.COMBINED_MATCH` tokens and more."""

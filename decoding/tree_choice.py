@@ -9,9 +9,9 @@ rate, until it stays.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from decoding.costs import Costs
+from decoding.costs import Costs, Timing
 from decoding.profiles import Profile
 from decoding.tree import parse_tree
 from decoding.tree_search import TreeSearch
@@ -52,40 +52,58 @@ class Choice:
     tokens_per_second: float
 
 
-def best_tree(profile: Profile, costs: Costs) -> tuple[str, Choice]:
-    """The tree for a drafter of `profile`, by a name that `decoding.tree.parse_tree` reads.
+def best_tree(profile: Profile, costs: Costs, beside: Profile | None = None) -> tuple[str, Choice]:
+    """The tree for a drafter of `profile`, by the name that `RunConfig.tree` takes.
 
-    Of static trees none is larger than what was measured; others are those that the profile knows.
+    `beside` is the profile of the lookup that has its share of the rounds instead; its chain is the second
+    part of the name. Of static trees none is larger than what was measured; others are those that the
+    profile knows.
     """
-    priced = [_named(name, tokens, costs) for name, tokens in profile.trees.items()]
-    search = None
-    if profile.hits:
-        search = TreeSearch(profile.hits, max(costs.verify) - 1, MOST_DEPTH)
-        priced += _searched(search, costs)
-    kinds = [Kind(profile.rounds, priced)]
+    options = [_options(profile, costs)]
+    kinds = [Kind(profile.rounds, options[0].priced)]
     if profile.rounds < 1.0:
         kinds.append(Kind(1.0 - profile.rounds, [Candidate(0, 0, 1.0, costs.round_ms(0, 0))]))
+    if beside is not None:
+        kinds = [Kind((1.0 - beside.rounds) * kind.share, kind.candidates) for kind in kinds]
+        # Looking up takes no model, so its levels are free.
+        options.append(_options(beside, replace(costs, draft_level=Timing(0.0, 0.0, 0.0, 0))))
+        kinds.append(Kind(beside.rounds, options[-1].priced))
     choice = choose(kinds)
-    best = choice.candidates[0]
-    if best.name or search is None:
-        return best.name, choice
-    shape = search.shape(best.nodes, best.depth)
-    return (f"chain:{shape.size}" if shape.width == 1 else shape.name), choice
+    names = [options[0].name(choice.candidates[0])]
+    if beside is not None:
+        names.append(options[-1].name(choice.candidates[-1]))
+    return "+".join(names), choice
 
 
-def _named(name: str, tokens: float, costs: Costs) -> Candidate:
-    shape = parse_tree(name)
-    return Candidate(shape.size, shape.max_depth, tokens, costs.round_ms(shape.size, shape.max_depth), name)
+@dataclass(frozen=True)
+class _Options:
+    """The trees of a profile, priced, and the search that some came from."""
+
+    priced: list[Candidate]
+    search: TreeSearch | None
+
+    def name(self, candidate: Candidate) -> str:
+        """Of one of `priced`; a tree that never branches is called a chain."""
+        if candidate.name or self.search is None:
+            return candidate.name
+        shape = self.search.shape(candidate.nodes, candidate.depth)
+        return f"chain:{shape.size}" if shape.width == 1 else shape.name
 
 
-def _searched(search: TreeSearch, costs: Costs) -> list[Candidate]:
-    """The best tree of every size and depth, priced."""
-    return [
-        Candidate(nodes, depth, tokens, costs.round_ms(nodes, depth))
-        for depth in range(1, search.most_depth + 1)
-        for nodes in range(1, search.most_nodes + 1)
-        if (tokens := search.value(nodes, depth)) > 0.0
-    ]
+def _options(profile: Profile, costs: Costs) -> _Options:
+    priced = []
+    for name, tokens in profile.trees.items():
+        shape = parse_tree(name)
+        ms = costs.round_ms(shape.size, shape.max_depth)
+        priced.append(Candidate(shape.size, shape.max_depth, tokens, ms, name))
+    if not profile.hits:
+        return _Options(priced, None)
+    search = TreeSearch(profile.hits, max(costs.verify) - 1, MOST_DEPTH)
+    for depth in range(1, search.most_depth + 1):
+        for nodes in range(1, search.most_nodes + 1):
+            if (tokens := search.value(nodes, depth)) > 0.0:
+                priced.append(Candidate(nodes, depth, tokens, costs.round_ms(nodes, depth)))
+    return _Options(priced, search)
 
 
 def choose(kinds: Sequence[Kind], slack: float = SLACK) -> Choice:

@@ -85,7 +85,7 @@ def test_kept_costs_decide_the_tree_and_the_output_stays_right(
     models: LoadedModels, unmeasured: None
 ) -> None:
     """On a machine whose rows cost nothing the tree is large, on one whose rows are dear it is small."""
-    config = RunConfig(draft="recycling", max_new_tokens=16)
+    config = RunConfig(draft="lookup", max_new_tokens=16)
     tiny = Timing(0.1, 0.1, 0.1, 3)
     sizes = []
     for dear in (10.0, 400.0):
@@ -105,6 +105,23 @@ def test_the_same_trees_on_every_machine_when_asked(
 ) -> None:
     monkeypatch.setenv("SPECTUI_MEASURE", "0")
     assert with_tree(RunConfig(draft="recycling"), models).tree == "recycling:8"
+
+
+@pytest.mark.parametrize("draft", ["recycling", "lookup", "recycling+lookup"])
+def test_a_named_drafter_gets_a_tree_it_can_fill(models: LoadedModels, draft: str) -> None:
+    chosen = with_tree(RunConfig(draft=draft, max_new_tokens=12), models)
+    assert chosen.tree == chosen.tree_spec
+    assert ("+chain:" in chosen.tree) == chosen.looks_up
+    decoder = SpeculativeDecoder(chosen, models=models)
+    ids = decoder.encode("Tom is a cat")
+    output = [t for r in decoder.generate(ids) for t in r.tokens]
+    assert output == greedy_reference(models.target, ids, 12)
+
+
+def test_lookup_beside_a_drafter_shares_its_record(models: LoadedModels, unmeasured: None) -> None:
+    assert machine(RunConfig(draft="recycling"), models) == machine(
+        RunConfig(draft="recycling+lookup"), models
+    )
 
 
 def test_a_draft_nothing_is_known_of_gets_the_fixed_tree(models: LoadedModels, unmeasured: None) -> None:

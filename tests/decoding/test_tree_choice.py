@@ -86,6 +86,20 @@ def test_a_drafter_that_is_often_silent_gets_a_chain_for_when_it_speaks() -> Non
     assert length > 3
 
 
+def test_lookup_beside_a_drafter_gets_a_chain_of_its_own() -> None:
+    """Its rounds cost no drafting, and both parts are judged by the rate they reach together."""
+    beside = Profile(((0.7,), (0.9,)), rounds=0.2)
+    costs = _costs({1: 40.0, 32: 71.0}, draft_level=3.0)
+    name, choice = best_tree(RANKS, costs, beside)
+    tree, chain = map(parse_shape, name.split("+"))
+    assert chain.name.startswith("chain:")
+    ms = 0.8 * (40.0 + tree.size + 3.0 * tree.max_depth) + 0.2 * (40.0 + chain.size)
+    tokens = 0.8 * expected_tokens(tree, RANKS.hits) + 0.2 * expected_tokens(chain, beside.hits)
+    assert choice.tokens_per_second == pytest.approx(1e3 * tokens / ms)
+    assert choice.tokens_per_second > best_tree(RANKS, costs)[1].tokens_per_second
+    assert chain.size > tree.max_depth
+
+
 @pytest.mark.parametrize(("tokens", "wins"), [(1.2, False), (3.0, True)])
 def test_a_measured_tree_wins_where_it_brings_more_than_the_best_static_one(
     tokens: float, wins: bool
