@@ -21,15 +21,17 @@ from store.rows import (
     GenerationRow,
     Interval,
     NodeRow,
+    OutputSample,
     RoundRow,
     SessionSummary,
     TaskFigures,
 )
 from store.sqlite_errors import explained
+from store.tags import parted
 
 _SESSION_COLUMNS = (
     "id, name, status, stage, stage_done, stage_total, stage_unit, pid, pid_created, host, heartbeat_at, created_at,"
-    " started_at, ended_at, config, target, drafter, tree, device, tokenizer_id, versions, notes, error,"
+    " started_at, ended_at, config, target, drafter, tree, device, tokenizer_id, versions, notes, tags, error,"
     " prompt_count, baseline_ms, cpu_percent, rss_bytes, gpu, log_path"
 )
 _SESSION_SUMS = (
@@ -110,6 +112,17 @@ class Reader:
         if not rows:
             raise StoreError(f"there is no prompt {generation_id} in the database")
         return GenerationRow(*rows[0])
+
+    def output_sample(self, session_id: int, most: int = 1200) -> OutputSample | None:
+        """The beginning of the first output of a session; None while it has none."""
+        rows = self._all(
+            "SELECT task, substr(prompt_text, 1, ?), substr(output, 1, ?) FROM generation"
+            " WHERE session_id = ? AND status = 'finished' AND output <> '' ORDER BY position LIMIT 1",
+            most,
+            most,
+            session_id,
+        )
+        return OutputSample(*rows[0]) if rows else None
 
     def rounds(self, generation_id: int, after: int = 0, limit: int | None = None) -> list[RoundRow]:
         """Rounds numbered above `after`, ascending, with their nodes; the first `limit` of them."""
@@ -276,6 +289,7 @@ def _summary(row: tuple[Any, ...], done: int, tasks: dict[str, int], sums: tuple
         | {
             "config": json.loads(columns["config"]),
             "versions": json.loads(columns["versions"]),
+            "tags": parted(columns["tags"]),
             "gpu": None if columns["gpu"] is None else json.loads(columns["gpu"]),
         },
         **totals,

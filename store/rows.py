@@ -51,6 +51,8 @@ class SessionSummary:
     tokenizer_id: str
     versions: dict[str, Any]
     notes: str
+    tags: tuple[str, ...]
+    """Sorted, each once."""
     error: str | None
     prompt_count: int
     baseline_ms: float | None
@@ -150,6 +152,15 @@ class GenerationRow:
     def tokens_per_round(self) -> float | None:
         """Emitted tokens per round."""
         return metrics.tokens_per_round(self.token_count, self.round_count)
+
+
+@dataclass(frozen=True)
+class OutputSample:
+    """What one prompt asked and what came of it, both possibly cut."""
+
+    task: str
+    prompt: str
+    output: str
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,9 @@ _INITIAL = (
     "CREATE INDEX command_session ON command (session_id, taken_at)",
 )
 
-STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (("0001_initial", _INITIAL),)
+_TAGS = ("ALTER TABLE session ADD COLUMN tags TEXT NOT NULL DEFAULT ''",)
+
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (("0001_initial", _INITIAL), ("0002_tags", _TAGS))
 """Migration name -> its statements."""
 
 KNOWN_NAMES = frozenset(name for name, _ in STEPS)

@@ -1,9 +1,9 @@
-"""Sessions as a user handles them: create, rename, delete, command."""
+"""Sessions as a user handles them: create, rename, tag, note, delete, command."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from store.clock import now
 from store.database import Connection, raw
@@ -13,6 +13,10 @@ from store.names import check_name, fresh_name
 from store.records import PromptRecord
 from store.rows import COMMANDS, LIVE_STATUSES
 from store.sqlite_errors import transaction
+from store.tags import check_tags, joined
+
+MAX_NOTES = 2000
+"""Characters."""
 
 
 def create_session(
@@ -73,6 +77,18 @@ def rename_session(db: Connection, session_id: int, name: str) -> None:
             connection.execute("UPDATE session SET name = ? WHERE id = ?", (name, session_id))
 
 
+def set_tags(db: Connection, session_id: int, tags: Iterable[str]) -> None:
+    """Give a session these tags and no others. Raises `StoreError` for what `store.tags` refuses."""
+    _set(db, session_id, "tags", joined(check_tags(tags)))
+
+
+def set_notes(db: Connection, session_id: int, notes: str) -> None:
+    """Write a session's notes in place of what stood there. Raises `StoreError` when they are too long."""
+    if len(notes) > MAX_NOTES:
+        raise StoreError(f"the notes have {len(notes)} characters; use at most {MAX_NOTES}")
+    _set(db, session_id, "notes", notes.strip())
+
+
 def delete_session(db: Connection, session_id: int) -> None:
     """Delete a session and all it recorded; `StoreError` while a worker is at work on it."""
     connection = raw(db)
@@ -81,6 +97,13 @@ def delete_session(db: Connection, session_id: int) -> None:
         if status in LIVE_STATUSES:
             raise StoreError(f"session '{name}' is {status}; stop it before deleting it")
         connection.execute("DELETE FROM session WHERE id = ?", (session_id,))
+
+
+def _set(db: Connection, session_id: int, column: str, value: str) -> None:
+    connection = raw(db)
+    with transaction(connection):
+        _state(connection, session_id)
+        connection.execute(f"UPDATE session SET {column} = ? WHERE id = ?", (value, session_id))
 
 
 def _state(connection: sqlite3.Connection, session_id: int) -> tuple[str, str]:

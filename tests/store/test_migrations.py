@@ -13,11 +13,13 @@ from store.check import check
 from store.database import connect
 from store.errors import StoreError
 from store.reader import Reader
+from store.sessions import set_tags
 from tests.store.processes import child, hear, say
 from tests.store.samples import record_all, snapshot
 
-NEXT_STEP = ("0002_tags", ("ALTER TABLE session ADD COLUMN tags TEXT NOT NULL DEFAULT ''",))
-BROKEN_STEP = ("0003_broken", ("CREATE TABLE half (x)", "CREATE TABLE half (x)"))
+TODAY = [name for name, _ in schema.STEPS]
+NEXT_STEP = ("9001_colours", ("ALTER TABLE session ADD COLUMN colour TEXT NOT NULL DEFAULT ''",))
+BROKEN_STEP = ("9002_broken", ("CREATE TABLE half (x)", "CREATE TABLE half (x)"))
 
 
 def add_steps(monkeypatch: pytest.MonkeyPatch, *steps: tuple[str, tuple[str, ...]]) -> None:
@@ -38,11 +40,33 @@ def test_an_older_file_is_upgraded_with_what_it_holds(path: Path, monkeypatch: p
     connection.close()
     add_steps(monkeypatch, NEXT_STEP)
     connection = connect(path)
-    assert connection.execute("SELECT tags FROM session").fetchall() == [("",)]
+    assert connection.execute("SELECT colour FROM session").fetchall() == [("",)]
     assert Reader(connection).session(session_id).rounds == 10
     assert check(connection) == []
     connection.close()
-    assert applied(path) == ["0001_initial", "0002_tags"]
+    assert applied(path) == [*TODAY, NEXT_STEP[0]]
+
+
+def test_sessions_from_before_there_were_tags_have_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = schema.STEPS[:1]
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "STEPS", first)
+        before.setattr(database, "KNOWN_NAMES", frozenset(name for name, _ in first))
+        connection = connect(path)
+        connection.execute(
+            "INSERT INTO session (name, status, created_at, config, target, drafter, tree, notes, prompt_count)"
+            " VALUES ('old', 'finished', '2026-01-01T00:00:00+00:00', '{}', 'T', 'D', 'chain:1', 'kept', 0)"
+        )
+        connection.close()
+        assert applied(path) == ["0001_initial"]
+    connection = connect(path)
+    summary = Reader(connection).session("old")
+    assert (summary.tags, summary.notes) == ((), "kept")
+    set_tags(connection, summary.id, ["study"])
+    assert Reader(connection).session("old").tags == ("study",)
+    assert check(connection) == []
+    connection.close()
+    assert applied(path) == TODAY
 
 
 def test_a_step_that_fails_leaves_the_older_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +110,7 @@ def test_processes_that_create_one_file_at_once(path: Path, empty_file_first: bo
         for process in children:
             hear(process, "created")
             assert process.wait() == 0
-    assert applied(path) == ["0001_initial"]
+    assert applied(path) == TODAY
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -97,4 +121,4 @@ def test_creation_works_where_files_cannot_be_linked(path: Path, monkeypatch: py
     monkeypatch.setattr("os.link", no_links)
     connect(path).close()
     assert list(path.parent.iterdir()) == [path]
-    assert applied(path) == ["0001_initial"]
+    assert applied(path) == TODAY

@@ -13,6 +13,7 @@ from store.database import connect
 from store.errors import StoreError
 from store.reader import Reader
 from store.records import PromptRecord
+from store.rows import OutputSample
 from store.sessions import create_session
 from store.writer import SessionWriter
 from tests.store.samples import claimed_writer, make_session, random_rounds, record_all
@@ -165,6 +166,14 @@ def test_prompts_read_back_in_order_with_or_without_texts(db: Database) -> None:
     assert reader.generation(rows[1].id) == rows[1]
     with pytest.raises(StoreError, match="no prompt 99"):
         reader.generation(99)
+
+
+def test_the_sample_of_a_session_is_its_first_output(db: Database) -> None:
+    reader = Reader(db)
+    assert reader.output_sample(make_session(db)) is None
+    session_id = record_all(db, ["code", "math"], 3)
+    assert reader.output_sample(session_id) == OutputSample("code", "prompt 0", "done")
+    assert reader.output_sample(session_id, 3) == OutputSample("code", "pro", "don")
 
 
 def test_tokens_keep_their_bytes(db: Database) -> None:

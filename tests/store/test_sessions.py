@@ -1,4 +1,4 @@
-"""Protects: names of sessions, and deleting them."""
+"""Protects: names, tags and notes of sessions, and deleting them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from store.check import check
 from store.errors import StoreError
 from store.names import fresh_name
 from store.reader import Reader
-from store.sessions import create_session, delete_session, rename_session
+from store.sessions import create_session, delete_session, rename_session, set_notes, set_tags
+from store.tags import read_tags
 from store.writer import SessionWriter
 from tests.store.samples import claimed_writer, make_session, record_all
 
@@ -54,6 +55,35 @@ def test_a_name_is_given_once(db: Database) -> None:
     assert Reader(db).session("tuesday").id == other
     with pytest.raises(StoreError, match="no session 99"):
         rename_session(db, 99, "x")
+
+
+def test_tags_are_words_each_once(db: Database) -> None:
+    session_id = make_session(db)
+    assert Reader(db).session(session_id).tags == ()
+    set_tags(db, session_id, read_tags("  #Study, slow slow ,gpu\tgpu "))
+    assert Reader(db).session(session_id).tags == ("gpu", "slow", "study")
+    set_tags(db, session_id, read_tags(" , "))
+    assert Reader(db).session(session_id).tags == ()
+
+
+@pytest.mark.parametrize("tags", [["x" * 33], ["\x1b[31m"], ["two words"], [f"t{i}" for i in range(17)]])
+def test_tags_that_could_not_be_used_are_refused(db: Database, tags: list[str]) -> None:
+    session_id = make_session(db)
+    with pytest.raises(StoreError) as refusal:
+        set_tags(db, session_id, tags)
+    assert len(str(refusal.value).splitlines()) == 1
+    assert Reader(db).session(session_id).tags == ()
+
+
+def test_notes_replace_what_stood_there(db: Database) -> None:
+    session_id = make_session(db)
+    set_notes(db, session_id, " the fan was off\n")
+    set_notes(db, session_id, "again, with the fan")
+    assert Reader(db).session(session_id).notes == "again, with the fan"
+    with pytest.raises(StoreError, match="2001 characters"):
+        set_notes(db, session_id, "x" * 2001)
+    with pytest.raises(StoreError, match="no session 99"):
+        set_notes(db, 99, "x")
 
 
 def test_a_session_needs_prompts(db: Database) -> None:
