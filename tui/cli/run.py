@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 @click.option(
     "--draft",
     metavar="D",
-    help="'eagle', 'recycling', or the id or folder of an EAGLE-3 head or of a model that shares the target's "
-    "vocabulary (default: recycling).",
+    help="'eagle', 'recycling', 'lookup', or the id or folder of an EAGLE-3 head or of a model that shares the "
+    "target's vocabulary (default: recycling). Any may end in '+lookup': where the text repeats, that is drafted.",
 )
 @click.option(
     "--tree",
     metavar="SHAPE",
-    help="dynamic:8x4, full:3x2, chain:5, recycling:8 or a .json file of rank paths.",
+    help="dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1 or a .json file of rank paths (default: the one "
+    "that pays most on this machine).",
 )
 @click.option(
     "--depth", type=int, metavar="D", help="Depth of a full tree; with --branching, as --tree full:DxB."
