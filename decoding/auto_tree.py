@@ -40,7 +40,8 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
     if profile is None:
         return config.changed(tree=config.tree_spec)
     beside = LOOKUP_BESIDE_PROFILE if config.looks_up else None
-    name, _ = best_tree(profile, costs_of(config, models, progress), beside)
+    found = costs_of(config, models, progress)
+    name, _ = best_tree(profile, found, beside, dynamic=models.head is not None)
     return config.changed(tree=name)
 
 

@@ -31,7 +31,7 @@ class Profile:
     """``hits[d][r]``: of the rounds whose path reached depth d and whose tree goes on there, the share that
     goes on with the rank-r child. The last row stands for all deeper ones."""
     trees: Mapping[str, float] = field(default_factory=dict)
-    """Measured tokens per round of whole trees by name: all that can be said of dynamic ones."""
+    """Measured tokens per round of whole trees by name. Where there are any, a tree is chosen among them."""
     rounds: float = 1.0
     """Share of rounds in which the drafter drafts at all."""
 

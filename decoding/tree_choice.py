@@ -52,14 +52,17 @@ class Choice:
     tokens_per_second: float
 
 
-def best_tree(profile: Profile, costs: Costs, beside: Profile | None = None) -> tuple[str, Choice]:
+def best_tree(
+    profile: Profile, costs: Costs, beside: Profile | None = None, *, dynamic: bool = False
+) -> tuple[str, Choice]:
     """The tree for a drafter of `profile`, by the name that `RunConfig.tree` takes.
 
-    `beside` is the profile of the lookup that has its share of the rounds instead; its chain is the second
-    part of the name. Of static trees none is larger than what was measured; others are those that the
-    profile knows.
+    The whole trees that the profile knows, or else any that is no larger than what was timed. With
+    `dynamic` its size and depth are kept, but its nodes are left to each round's probabilities (EAGLE-2,
+    arXiv 2406.16858), which bring no less than what is best on average. `beside` is the profile of the
+    lookup that has its share of the rounds instead; its chain is the second part of the name.
     """
-    options = [_options(profile, costs)]
+    options = [_options(profile, costs, dynamic=dynamic)]
     kinds = [Kind(profile.rounds, options[0].priced)]
     if profile.rounds < 1.0:
         kinds.append(Kind(1.0 - profile.rounds, [Candidate(0, 0, 1.0, costs.round_ms(0, 0))]))
@@ -81,29 +84,32 @@ class _Options:
 
     priced: list[Candidate]
     search: TreeSearch | None
+    dynamic: bool
 
     def name(self, candidate: Candidate) -> str:
         """Of one of `priced`; a tree that never branches is called a chain."""
         if candidate.name or self.search is None:
             return candidate.name
+        if self.dynamic:
+            return f"dynamic:{candidate.nodes}x{candidate.depth}"
         shape = self.search.shape(candidate.nodes, candidate.depth)
         return f"chain:{shape.size}" if shape.width == 1 else shape.name
 
 
-def _options(profile: Profile, costs: Costs) -> _Options:
+def _options(profile: Profile, costs: Costs, *, dynamic: bool = False) -> _Options:
     priced = []
     for name, tokens in profile.trees.items():
         shape = parse_tree(name)
         ms = costs.round_ms(shape.size, shape.max_depth)
         priced.append(Candidate(shape.size, shape.max_depth, tokens, ms, name))
-    if not profile.hits:
-        return _Options(priced, None)
+    if priced:
+        return _Options(priced, None, dynamic)
     search = TreeSearch(profile.hits, max(costs.verify) - 1, MOST_DEPTH)
     for depth in range(1, search.most_depth + 1):
         for nodes in range(1, search.most_nodes + 1):
             if (tokens := search.value(nodes, depth)) > 0.0:
                 priced.append(Candidate(nodes, depth, tokens, costs.round_ms(nodes, depth)))
-    return _Options(priced, search)
+    return _Options(priced, search, dynamic)
 
 
 def choose(kinds: Sequence[Kind], slack: float = SLACK) -> Choice:

@@ -21,7 +21,7 @@ from decoding.config import RunConfig
 from decoding.engine import SpeculativeDecoder
 from decoding.suffix_automaton import SuffixAutomaton
 
-CHAIN = 8
+CHAIN = 12
 LENGTHS = (0, 1, 2, 3, 4, 5, 6, 8, 12, 20)
 """Lower ends of the rows printed."""
 
@@ -71,22 +71,26 @@ def main() -> None:
     found: list[Place] = []
     for position, prompt in enumerate(prompts.interleave(prompts.bundled(per_task=arguments.per_task))):
         found += places(decoder, decoder.encode(prompt.text), position)
-    print(f"{config.draft} {config.tree_spec}, {len(found)} rounds; accepted lengths at the same places")
+    print(f"{config.draft_name} {config.tree_spec}, {len(found)} rounds; accepted lengths at the same places")
+    print(f"{'match':>8} {'rounds':>7} {'share':>6} {'drafter':>8} {'lookup':>7}  lookup's hits by depth")
+    for low, high in itertools.pairwise((*LENGTHS, 10**9)):
+        report(str(low) if high == low + 1 else f"{low}-", found, low, high)
+    for low in LENGTHS[1:]:
+        report(f">={low}", found, low, 10**9)
+
+
+def report(label: str, found: list[Place], low: int, high: int) -> None:
+    """A row: the places with a match of `low` tokens and more, below `high`."""
+    rows = [place for place in found if low <= place.match < high]
+    if not rows:
+        return
+    looked_up = np.asarray([place.looked_up for place in rows])
+    reached = [int((looked_up >= depth).sum()) for depth in range(CHAIN + 1)]
+    hits = " ".join(f"{b / a:.2f}" for a, b in itertools.pairwise(reached) if a)
+    drafted = np.mean([place.drafted for place in rows])
     print(
-        f"{'match':>8} {'rounds':>7} {'share':>6} {config.draft:>10} {'lookup':>7} {'first':>6}  hits by depth"
+        f"{label:>8} {len(rows):7} {len(rows) / len(found):6.2f} {drafted:8.2f} {looked_up.mean():7.2f}  {hits}"
     )
-    for low, high in zip(LENGTHS, [*LENGTHS[1:], 10**9], strict=True):
-        rows = [place for place in found if low <= place.match < high]
-        if not rows:
-            continue
-        looked_up = np.asarray([place.looked_up for place in rows])
-        reached = [(looked_up >= depth).sum() for depth in range(CHAIN + 1)]
-        hits = [b / a if a else float("nan") for a, b in itertools.pairwise(reached)]
-        print(
-            f"{low if high == low + 1 else f'{low}+':>8} {len(rows):7} {len(rows) / len(found):6.2f} "
-            f"{np.mean([place.drafted for place in rows]):10.2f} {looked_up.mean():7.2f} {hits[0]:6.2f}  "
-            + " ".join(f"{hit:.2f}" for hit in hits)
-        )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from decoding.measure_costs import QUICK_ROWS, ROWS, machine, measure
 from decoding.models import LoadedModels
 from decoding.tree import parse_shape
 from decoding.vocabulary import Vocabulary
+from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 
 
@@ -133,6 +134,8 @@ def test_the_profile_beside_a_draft_decides_its_tree(models: LoadedModels, tmp_p
     (tmp_path / "profile.json").write_text('{"rank_share": [[0.9]]}')
     pair = replace(models, draft=models.target, draft_folder=tmp_path)
     assert with_tree(RunConfig(draft="some-draft"), pair).tree.startswith("chain:")
+    head = replace(models, head=tiny_head(models.target, feature_layers=(0, 1, 1)), draft_folder=tmp_path)
+    assert with_tree(RunConfig(draft="some-head"), head).tree.startswith("dynamic:")
 
 
 def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from decoding.costs import Costs, Machine, Timing
 from decoding.profiles import Profile
-from decoding.tree import parse_shape
+from decoding.tree import parse_shape, parse_tree
 from decoding.tree_choice import SLACK, Candidate, Kind, best_tree, choose
 from decoding.tree_search import expected_tokens
 
@@ -100,18 +100,25 @@ def test_lookup_beside_a_drafter_gets_a_chain_of_its_own() -> None:
     assert chain.size > tree.max_depth
 
 
-@pytest.mark.parametrize(("tokens", "wins"), [(1.2, False), (3.0, True)])
-def test_a_measured_tree_wins_where_it_brings_more_than_the_best_static_one(
-    tokens: float, wins: bool
-) -> None:
-    """All that is known of a dynamic tree is what it brought."""
+def test_measured_trees_are_chosen_from_where_there_are_any() -> None:
+    """What a tree brought is worth more than what its ranks promise."""
     costs = _costs({1: 40.0, 32: 71.0}, draft_level=1.0)
-    profile = Profile(RANKS.hits, {"dynamic:8x4": tokens})
-    name, choice = best_tree(profile, costs)
-    assert (name == "dynamic:8x4") == wins
-    if wins:
-        assert choice.tokens_per_second == pytest.approx(1e3 * tokens / (40.0 + 8.0 + 4.0))
-    assert best_tree(Profile(trees={"dynamic:8x4": tokens}), costs)[0] == "dynamic:8x4"
+    measured = {"dynamic:8x4": 2.0, "dynamic:16x5": 2.2, "dynamic:30x6": 2.25}
+    name, choice = best_tree(Profile(RANKS.hits, measured), costs)
+    rates = {
+        spec: tokens / (40.0 + shape.size + shape.max_depth)
+        for spec, tokens in measured.items()
+        if (shape := parse_tree(spec))
+    }
+    assert name == max(rates, key=lambda spec: rates[spec])
+    assert choice.tokens_per_second == pytest.approx(1e3 * rates[name])
+
+
+def test_a_draft_with_probabilities_keeps_size_and_depth_and_chooses_nodes_itself() -> None:
+    costs = _costs({1: 40.0, 32: 71.0}, draft_level=1.0)
+    static = parse_shape(best_tree(RANKS, costs)[0])
+    dynamic = parse_tree(best_tree(RANKS, costs, dynamic=True)[0])
+    assert dynamic.name == f"dynamic:{static.size}x{static.max_depth}"
 
 
 def test_times_between_measured_rows_lie_between_them_and_never_fall() -> None:
