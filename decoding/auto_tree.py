@@ -31,8 +31,9 @@ def measuring_allowed() -> bool:
 def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None = None) -> RunConfig:
     """`config` with a tree that is named: its own, or else the one with the most tokens per second here.
 
-    Costs come from the cache, or are measured now (two seconds) and kept. A drafter whose acceptance is
-    not known, and any with ``SPECTUI_MEASURE=0``, takes the fixed tree of `RunConfig.tree_spec`.
+    Costs come from the cache, or are measured now (two seconds) and kept; acceptance is that of greedy
+    decoding. A drafter whose acceptance is not known, and any with ``SPECTUI_MEASURE=0``, takes the fixed
+    tree of `RunConfig.tree_spec`. Raises `DecodingError` for a broken profile beside a draft.
     """
     if config.tree or not config.speculate:
         return config

@@ -48,10 +48,15 @@ class Profile:
 
     @classmethod
     def read(cls, folder: Path) -> Profile | None:
-        """The profile that comes with a draft; None without one. Raises `DecodingError` where it is broken."""
+        """The profile that comes with a draft; None without one. Raises `DecodingError` where it is broken.
+
+        A file of that name with none of its keys is somebody else's.
+        """
         path = folder / PROFILE_FILE
         try:
             data: Any = json.loads(path.read_bytes())
+            if not {"rank_share", "trees"} & data.keys():
+                return None
             hits = tuple(tuple(float(share) for share in row) for row in data.get("rank_share", []))
             trees = {str(name): float(tokens) for name, tokens in data.get("trees", {}).items()}
             for name in trees:

@@ -13,6 +13,8 @@ from decoding.profiles import PROFILE_FILE, Profile
 
 def test_a_draft_without_a_profile_has_none(tmp_path: Path) -> None:
     assert Profile.read(tmp_path) is None
+    (tmp_path / PROFILE_FILE).write_text('{"colour": "blue"}')
+    assert Profile.read(tmp_path) is None
 
 
 def test_shares_and_trees_are_read_and_other_keys_left_alone(tmp_path: Path) -> None:
@@ -24,7 +26,7 @@ def test_shares_and_trees_are_read_and_other_keys_left_alone(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "content",
     [
-        "", "[]", "{}", '{"rank_share": [[0.7, 0.7]]}', '{"rank_share": [[-0.1]]}', '{"rank_share": [[]]}',
+        "", "[]", '{"rank_share": [[0.7, 0.7]]}', '{"rank_share": [[-0.1]]}', '{"rank_share": [[]]}',
         '{"rank_share": 3}', '{"trees": {"wide:3": 2.0}}', '{"trees": []}',
         '{"rank_share": [[0.5]], "rounds": 0}',
     ],
