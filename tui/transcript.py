@@ -135,6 +135,13 @@ class Transcript:
             starts.append(position + at)
 
 
+def wrap(text: str, width: int) -> list[str]:
+    """Sanitized text as lines of at most `width` cells."""
+    lines = Transcript(width)
+    lines.append("note", text, 0)
+    return ["".join(part for _, part, _ in lines.line(y)) for y in range(lines.line_count)]
+
+
 def _breaks(paragraph: str, width: int) -> list[int]:
     """Offsets at which the lines after the first start."""
     if paragraph.isascii():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from decoding.config import RunConfig
+from decoding.config import EAGLE, NAMED_DRAFTERS, WITH_LOOKUP, RunConfig
 from decoding.errors import UsageError
 from prompts import Prompt, PromptError
 from store.database import connect
@@ -17,7 +17,8 @@ from tests.tui.replay import Recording
 from tui.app import SpectuiApp
 from tui.screens import new_run
 from tui.screens.live import LiveScreen
-from tui.screens.new_run import FIELDS, NewRunScreen, read_config, read_prompts
+from tui.screens.new_run import FIELDS, NewRunScreen, drafter_choices, read_config, read_prompts
+from tui.widgets.choice_input import ChoiceInput
 from tui.widgets.rows import Line
 
 DEFAULTS = {field.name: field.value for field in FIELDS}
@@ -91,6 +92,39 @@ async def test_empty_fields_show_what_they_stand_for(database: Path) -> None:
         draft.value = "lookup+lookup"  # refused when it is sent, not while it is typed
         await pilot.pause()
         assert isinstance(app.screen, NewRunScreen)
+
+
+async def test_space_goes_through_the_drafters_and_typing_names_any_other(database: Path) -> None:
+    connect(database).close()
+    app = app_for(database)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        screen = form(app)
+        draft = screen.query_one("#draft", ChoiceInput)
+        about = screen.query_one("#about", Line)
+        await pilot.press("down")
+        await wait_for(pilot, lambda: f"default ({RunConfig().draft_name})" in about.text)
+        seen = [draft.value]
+        for _ in drafter_choices("embedded")[1:]:
+            await pilot.press("space")
+            seen.append(draft.value)
+        assert tuple(seen) == drafter_choices("embedded")
+        assert {*NAMED_DRAFTERS, EAGLE + WITH_LOOKUP} <= set(seen)
+        await pilot.press("space")
+        assert draft.value == ""
+        await pilot.press(*"my", "space", *"head")
+        assert draft.value == "my head"
+        screen.query_one("#target", Input).value = "some/model"
+        await wait_for(pilot, lambda: not any(EAGLE in choice for choice in draft.choices))
+        await pilot.press("down")
+        await wait_for(pilot, lambda: "auto takes the tree that gives most" in about.text)
+
+
+@pytest.mark.parametrize("target", ["embedded", "some/model"])
+def test_every_drafter_on_offer_makes_a_run(target: str) -> None:
+    for choice in drafter_choices(target):
+        assert read_config(DEFAULTS | {"target": target, "draft": choice}).draft == choice
 
 
 async def test_starting_opens_the_session(

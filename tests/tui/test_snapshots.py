@@ -13,6 +13,7 @@ from tests.tui.conftest import app_for, at_fixed_times, live_screen, shown, wait
 from tests.tui.replay import Recording
 from tui.screens.sessions import SessionsScreen
 from tui.widgets.histogram import Histogram
+from tui.widgets.rows import Line
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 Compare = Callable[..., bool]
@@ -97,5 +98,7 @@ def test_new_run(snap_compare: Compare, database: Path, finished: Recording) -> 
     async def run_before(pilot: Pilot[Any]) -> None:
         await pilot.press("r")
         await wait_for(pilot, lambda: type(pilot.app.screen).__name__ == "NewRunScreen")
+        await pilot.press("down", "space", "space")
+        await wait_for(pilot, lambda: "eagle+lookup" in pilot.app.screen.query_one("#about", Line).text)
 
     assert snap_compare(app_for(database), terminal_size=(80, 24), run_before=run_before)

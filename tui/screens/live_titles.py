@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from textual.content import Content
 
@@ -11,7 +11,7 @@ from tui.cells import count, fit, number, share
 from tui.session_feed import RunState
 from tui.textsafe import sanitize_line
 from tui.theme import task_slots
-from tui.transcript import Transcript
+from tui.transcript import wrap
 from tui.widgets.rows import Cell, Row, row_width
 from tui.widgets.status import SYMBOLS
 from tui.widgets.table import Column
@@ -22,19 +22,25 @@ PANES = ("text", "tree", "charts", "prompts")
 def head_row(summary: SessionSummary, width: int, *, pane: int = 0) -> Row:
     """``spectui  name`` on the left; on the right models and device, or the panes that are stacked."""
     left: list[Cell] = [(" spectui  ", "accent"), (sanitize_line(summary.name), "strong")]
-    right = _pane_cells(pane) if pane else _model_cells(summary)
-    while right and row_width((*left, *right)) + 2 > width:
-        right = [] if pane else right[:-1]
-    if pane and not right:
-        left, right = [], _pane_cells(pane)
+    for right in [_pane_cells(pane)] if pane else _model_cells(summary):
+        if row_width((*left, *right)) + 2 <= width:
+            break
+    else:
+        left, right = ([], _pane_cells(pane)) if pane else (left, [])
     gap = width - row_width((*left, *right))
     return (*left, (" " * max(gap, 0), "text"), *right)
 
 
-def _model_cells(summary: SessionSummary) -> list[Cell]:
-    extra = "  ".join(part for part in (sanitize_line(summary.tree), sanitize_line(summary.device)) if part)
-    models = f"{sanitize_line(summary.target)} ← {sanitize_line(summary.drafter)} "
-    return [(models, "text"), (f" {extra} ", "muted")]
+def _model_cells(summary: SessionSummary) -> Iterator[list[Cell]]:
+    """What is decoded with what, on ever less room: the drafter and its tree stay longest."""
+    target, drafter, tree, device = (
+        sanitize_line(text) for text in (summary.target, summary.drafter, summary.tree, summary.device)
+    )
+    models: Cell = (f"{target} ← {drafter} ", "text")
+    yield [models, (f" {'  '.join(part for part in (tree, device) if part)} ", "muted")]
+    yield [models, (f" {tree} ", "muted")]
+    yield [(f"← {drafter} ", "text"), (f" {tree} ", "muted")]
+    yield [(f"← {drafter} ", "text")]
 
 
 def _pane_cells(pane: int) -> list[Cell]:
@@ -109,9 +115,7 @@ def _figure(text: Callable[[GenerationRow], str]) -> Callable[[GenerationRow], C
 
 
 def _wrapped(text: str, role: str, width: int) -> list[Row]:
-    lines = Transcript(max(width - 2, 10))
-    lines.append("note", text, 0)
-    out = ["".join(part for _, part, _ in lines.line(y)) for y in range(lines.line_count)]
+    out = wrap(text, max(width - 2, 10))
     if len(out) > 3:
         out = [*out[:2], fit(out[2] + "…", max(width - 2, 10))]
     return [((" " + line, role),) for line in out]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
@@ -17,14 +17,25 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label
 from textual.worker import Worker, WorkerState
 
-from decoding.config import DEVICES, DTYPES, EMBEDDED_TARGET, RunConfig
+from decoding.config import (
+    AUTO,
+    DEVICES,
+    DTYPES,
+    EAGLE,
+    EMBEDDED_TARGET,
+    LOOKUP,
+    NAMED_DRAFTERS,
+    WITH_LOOKUP,
+    RunConfig,
+)
 from decoding.errors import DecodingError, UsageError
 from prompts import Prompt, PromptError, interleave, select
 from store.errors import StoreError
 from tui.start import start_run
 from tui.textsafe import sanitize_line
-from tui.transcript import Transcript
-from tui.widgets.rows import Line, Row
+from tui.transcript import wrap
+from tui.widgets.choice_input import ChoiceInput
+from tui.widgets.rows import Cell, Line, Row
 
 
 @dataclass(frozen=True)
@@ -36,14 +47,40 @@ class Field:
     hint: str
     value: str = ""
     kind: type = str
+    about: str = ""
+    """Said below the form while the field has the focus, after the choices where it has some."""
+    choices: tuple[str, ...] = ()
 
 
 DEFAULTS = RunConfig()
 
+
+def drafter_choices(target: str) -> tuple[str, ...]:
+    """What the draft field offers: the target's default, then the named drafters that fit it."""
+    names = [name for name in NAMED_DRAFTERS if name != EAGLE or target in ("", EMBEDDED_TARGET)]
+    best = next(name for name in names if name != LOOKUP)
+    names.insert(names.index(best) + 1, f"{best}{WITH_LOOKUP}")
+    return ("", *names)
+
+
 FIELDS = (
     Field("target", "target", f"{EMBEDDED_TARGET}, a hub id or a folder", DEFAULTS.target),
-    Field("draft", "draft", "eagle, recycling, model, head", DEFAULTS.draft),
-    Field("tree", "tree", "dynamic:8x4, full:3x2, chain:5", DEFAULTS.tree),
+    Field(
+        "draft",
+        "drafter",
+        "space: next; or a model, head",
+        DEFAULTS.draft,
+        about="Or the id or folder of a draft model or of an EAGLE-3 head.",
+        choices=drafter_choices(DEFAULTS.target),
+    ),
+    Field(
+        "tree",
+        "tree",
+        "empty: what pays most here",
+        DEFAULTS.tree,
+        about=f"{AUTO} takes the tree that gives most tokens per second on this machine. Or "
+        "dynamic:8x4 (nodes x depth), full:3x2 (depth x branching), chain:5, a file.",
+    ),
     Field("tasks", "tasks", "such as code,math; empty: all"),
     Field("per_task", "per task", "how many of each; empty: all", "3"),
     Field("prompts", "prompts file", "JSON Lines, not the bundled"),
@@ -51,8 +88,8 @@ FIELDS = (
     Field("temperature", "temperature", "0 decodes greedily", f"{DEFAULTS.temperature:g}", float),
     Field("top_p", "top p", "nucleus kept when sampling", f"{DEFAULTS.top_p:g}", float),
     Field("seed", "seed", "of the sampling", str(DEFAULTS.seed), int),
-    Field("device", "device", ", ".join(DEVICES) + ", cuda:N", DEFAULTS.device),
-    Field("dtype", "dtype", f"or {', '.join(DTYPES[1:])}", DEFAULTS.dtype),
+    Field("device", "device", "space: next; or cuda:N", DEFAULTS.device, choices=DEVICES),
+    Field("dtype", "dtype", "space: next", DEFAULTS.dtype, choices=DTYPES),
     Field("name", "name", "empty: a memorable one"),
 )
 
@@ -79,8 +116,12 @@ class NewRunScreen(ModalScreen[int | None]):
             for field in FIELDS:
                 with Horizontal(classes="field"):
                     yield Label(field.label, classes="name", markup=False)
-                    yield Input(field.value, id=field.name, compact=True)
+                    if field.choices:
+                        yield ChoiceInput(field.value, field.choices, id=field.name)
+                    else:
+                        yield Input(field.value, id=field.name, compact=True)
                     yield Label(field.hint, classes="hint", markup=False)
+            yield Line(id="about")
             yield Line(id="problem")
             with Horizontal(id="form-buttons"):
                 yield Button("Start run", id="start", variant="primary", compact=True)
@@ -97,10 +138,28 @@ class NewRunScreen(ModalScreen[int | None]):
     @on(Input.Changed, "#target, #draft")
     def _show_defaults(self) -> None:
         """What an empty draft and an empty tree stand for depends on the fields before them."""
-        target, draft, tree = (self.query_one(f"#{name}", Input) for name in ("target", "draft", "tree"))
+        target, tree = (self.query_one(f"#{name}", Input) for name in ("target", "tree"))
+        draft = self.query_one("#draft", ChoiceInput)
+        draft.choices = drafter_choices(target.value.strip())
         with contextlib.suppress(UsageError):  # said when the form is sent
-            meant = RunConfig(target=target.value.strip() or DEFAULTS.target, draft=draft.value)
-            draft.placeholder, tree.placeholder = meant.draft_name, meant.tree_label
+            meant = RunConfig(target=target.value.strip() or DEFAULTS.target)
+            draft.placeholder = meant.draft_name
+            tree.placeholder = meant.changed(draft=draft.value).tree_label
+
+    @on(events.DescendantFocus)
+    @on(Input.Changed)
+    def _explain(self) -> None:
+        """Mark the field with the focus, and say what it may be."""
+        focused = self.focused
+        for line in self.query(".field"):
+            line.set_class(focused in line.children, "-here")
+        field = next((f for f in FIELDS if focused is not None and f.name == focused.id), None)
+        rows: list[Row] = []
+        if isinstance(focused, ChoiceInput):
+            rows.append(_choice_row(focused))
+        if field is not None:
+            rows += self._wrapped(field.about, "muted")
+        self.query_one("#about", Line).set_rows(rows)
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
@@ -160,14 +219,23 @@ class NewRunScreen(ModalScreen[int | None]):
             self.query_one(f"#{field}").focus()
 
     def _say(self, message: str, role: str) -> None:
+        rows = self._wrapped(message, role)
         problem = self.query_one("#problem", Line)
-        lines = Transcript(problem.size.width or 70)
-        lines.append("note", message, 0)
-        rows: list[Row] = [
-            (("".join(text for _, text, _ in lines.line(y)), role),) for y in range(lines.line_count)
-        ]
         problem.styles.height = max(len(rows), 1)
         problem.set_rows(rows)
+
+    def _wrapped(self, message: str, role: str) -> list[Row]:
+        return [((line, role),) for line in wrap(message, self.query_one("#problem", Line).size.width or 70)]
+
+
+def _choice_row(field: ChoiceInput) -> Row:
+    """The choices on a line, the one that holds marked; the default goes by what it stands for."""
+    cells: list[Cell] = []
+    for choice in field.choices:
+        here = choice == field.value.strip()
+        name = choice or f"default ({field.placeholder})"
+        cells += [(" · " if cells else "", "faint"), (name, "strong marked" if here else "text")]
+    return tuple(cells)
 
 
 def read_config(values: Mapping[str, str]) -> RunConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len, set_cell_size
 
 from tui.textsafe import sanitize
-from tui.transcript import Transcript
+from tui.transcript import wrap
 from tui.widgets.rows import Line, Row
 
 LINES = 2
@@ -44,9 +44,7 @@ class PromptHead(Line):
         width = self.size.width
         if not width:
             return
-        wrapped = Transcript(width)
-        wrapped.append("note", self._prompt, 0)
-        lines = ["".join(text for _, text, _ in wrapped.line(y)) for y in range(wrapped.line_count)]
+        lines = wrap(self._prompt, width)
         if not self._whole and len(lines) > LINES:
             more = " … v shows all"
             last = lines[LINES - 1].rstrip()

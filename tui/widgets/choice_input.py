@@ -1,0 +1,31 @@
+"""A line of input that also offers a few values: space goes through them, typing gives any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.widgets import Input
+
+
+class ChoiceInput(Input):
+    """Space puts the next choice where a choice or nothing stands; elsewhere it is a space."""
+
+    def __init__(self, value: str, choices: Sequence[str], *, id: str | None = None) -> None:
+        super().__init__(value, id=id, compact=True)
+        self.choices = tuple(choices)
+        """Offered in this order; an empty one is the default."""
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "space" and self.value.strip() in ("", *self.choices):
+            event.stop()
+            event.prevent_default()
+            self.next_choice()
+        else:
+            await super()._on_key(event)
+
+    def next_choice(self) -> None:
+        """Put the choice after the present one; the first after the last."""
+        here = self.choices.index(self.value.strip()) if self.value.strip() in self.choices else -1
+        self.value = self.choices[(here + 1) % len(self.choices)]
+        self.cursor_position = len(self.value)
