@@ -19,7 +19,7 @@ from decoding.engine import SpeculativeDecoder
 from decoding.errors import DecodingError
 from decoding.models import LoadedModels, load_models
 
-TREES = ("chain:1", "chain:3", "chain:5", "dynamic:8x4", "dynamic:12x4", "full:3x2")
+TREES = ("chain:3", "dynamic:8x4", "dynamic:12x4")
 """Trees that every evaluation reports; 12 nodes are what the study of heads for small targets uses."""
 
 NEW_TOKENS = 64
