@@ -73,6 +73,12 @@ class RunConfig:
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     dtype: str = "auto"
     """`auto` is float32 on a CPU and the checkpoint's own type elsewhere."""
+    max_seconds: float | None = None
+    """A run ends after the round in which it has decoded for so long; None for no limit."""
+    max_nodes: int | None = None
+    """A run ends after the round in which it has recorded so many nodes."""
+    max_tokens: int | None = None
+    """A run ends after the round in which it has generated so many tokens, of all prompts together."""
     speculate: bool = True
     """False decodes one token a round with an empty tree: the baseline of `spectui bench`."""
 
@@ -91,6 +97,13 @@ class RunConfig:
             raise UsageError(f"--device is '{self.device}'; use auto, cpu, cuda or cuda:N")
         if self.dtype not in DTYPES:
             raise UsageError(f"--dtype is '{self.dtype}'; use one of {', '.join(DTYPES)}")
+        for option, limit in (
+            ("time", self.max_seconds),
+            ("nodes", self.max_nodes),
+            ("tokens", self.max_tokens),
+        ):
+            if limit is not None and not limit > 0:
+                raise UsageError(f"--max-{option} is {limit}; it must be more than 0")
         if self.speculate:
             self._check_drafting()
 

@@ -128,6 +128,12 @@ class SpeculativeDecoder:
         scored = self.target.append(ids, depth, ancestor_mask(tree.parent))
         logits = scored.logits
         assert logits is not None
+        # The largest of a row shows every NaN, and an infinity that softmax cannot take.
+        if not bool(logits.amax(-1).isfinite().all()):
+            raise DecodingError(
+                f"the target's logits behind token {prefix} are not finite numbers; its weights are damaged, or "
+                "--dtype is too narrow for it"
+            )
         verified = time.perf_counter()
 
         rows = np.unique(tree.parent) + 1 if self.config.greedy else np.arange(tree.size + 1)

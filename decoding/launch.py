@@ -40,15 +40,16 @@ def log_path(database: Path, session_id: int) -> Path:
     return folder / f"{database.stem}-{session_id}.log"
 
 
-def launch_worker(database: Path, session_id: int) -> int:
+def launch_worker(database: Path, session_id: int, *, force: bool = False) -> int:
     """Start the worker of a session that `store.sessions.create_session` made; returns its pid.
 
+    `force` lets a session that was begun before go on with other model files or versions.
     Raises `DecodingError` when its log cannot be opened or the process cannot be started.
     """
     database = database.resolve()
     log = log_path(database, session_id)
     command = [sys.executable, "-m", "decoding.worker", "--db", str(database)]
-    command += ["--session", str(session_id), "--log", str(log)]
+    command += ["--session", str(session_id), "--log", str(log), *(["--force"] if force else [])]
     try:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -11,7 +11,6 @@ import contextlib
 import gc
 import logging
 import platform
-import signal
 import sys
 import threading
 import time
@@ -22,72 +21,30 @@ from typing import TYPE_CHECKING
 import psutil
 
 from decoding.config import RunConfig
+from decoding.control import Control, LimitReached, Skipped, Stopped
 from decoding.errors import DecodingError
 from decoding.gpu import gpu_use
+from decoding.recorder import Recorder as Recorder
 from store.database import connect
 from store.errors import StoreError
+from store.file_system import COST, network_kind
+from store.patience import PatientWriter
 from store.reader import Reader
+from store.rows import SessionSummary
 from store.writer import SessionWriter
 
 if TYPE_CHECKING:
-    from decoding.engine import Round, SpeculativeDecoder
+    from decoding.engine import SpeculativeDecoder
+    from decoding.same_models import Basis
 
 HEARTBEAT_SECONDS = 1.0
-COMMAND_POLL_SECONDS = 0.1
-"""How often a paused worker looks for commands; a running one looks between rounds."""
+LOCK_SECONDS = 2.0
+"""How long SQLite waits for another process's write before we hear of it: no signal is obeyed meanwhile."""
 STAGE_SECONDS = 0.2
 """Progress of loading is written at most this often."""
 BASELINE_TOKENS = 6
 
 log = logging.getLogger("spectui.worker")
-
-
-class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """A stop command or a signal asked the run to end."""
-
-
-class Skipped(Exception):  # noqa: N818
-    """A skip command asked for the next prompt."""
-
-
-class Control:
-    """What the outside wants: commands from the database, and SIGTERM or SIGINT."""
-
-    def __init__(self, writer: SessionWriter) -> None:
-        self._writer = writer
-        self._stop = threading.Event()
-        self.paused_seconds = 0.0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
-        # The terminal that started the run may go; the run stays.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    def check(self) -> None:
-        """Obey what has come in; waits here while paused. Raises `Stopped` or `Skipped`."""
-        paused_at: float | None = None
-        skip = False
-        while True:
-            for kind in self._writer.take_commands():
-                if kind == "stop":
-                    self._stop.set()
-                elif kind == "skip":
-                    skip = True
-                elif kind == "pause" and paused_at is None:
-                    paused_at = time.perf_counter()
-                    self._writer.set_status("paused")
-                elif kind == "resume" and paused_at is not None:
-                    self._writer.set_status("running")
-                    self.paused_seconds += time.perf_counter() - paused_at
-                    paused_at = None
-            if self._stop.is_set():
-                raise Stopped
-            if skip:
-                if paused_at is not None:
-                    self._writer.set_status("running")
-                raise Skipped
-            if paused_at is None:
-                return
-            self._stop.wait(COMMAND_POLL_SECONDS)
 
 
 @contextlib.contextmanager
@@ -98,13 +55,17 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
     def beat() -> None:
         process = psutil.Process()
         process.cpu_percent()
-        db = connect(database, create=False)
+        db = connect(database, create=False, timeout=LOCK_SECONDS)
         writer = SessionWriter(db, session_id)
+        said = ""
         while not done.wait(HEARTBEAT_SECONDS):
             try:
                 writer.heartbeat(process.cpu_percent(), process.memory_info().rss, gpu_use())
+                said = ""
             except StoreError as error:
-                log.warning("heartbeat: %s", error)
+                if str(error) != said:  # not once a second for a whole weekend
+                    said = str(error)
+                    log.warning("heartbeat: %s", error)
         db.close()
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -132,135 +93,135 @@ class StageReporter:
             self._writer.set_stage(stage, done, total, unit)
 
 
-class Recorder:
-    """Writes rounds, after the bytes of every token: a tenth of a second once, instead of some each round."""
-
-    def __init__(self, writer: SessionWriter, decoder: SpeculativeDecoder) -> None:
-        from decoding.recording import to_record  # torch comes with it
-
-        self._writer = writer
-        self._to_record = to_record
-        self._carried_ms = 0.0
-        vocabulary = decoder.models.tokenizer
-        writer.add_tokens(vocabulary.identity, vocabulary.table(decoder.target.vocab_size))
-
-    def record(self, generation_id: int, round_: Round) -> None:
-        """One round, durably. The time it takes counts as other time of the round after."""
-        start = time.perf_counter()
-        self._writer.record_round(generation_id, self._to_record(round_, extra_ms=self._carried_ms))
-        self._carried_ms = 1e3 * (time.perf_counter() - start)
+class Refused(Exception):  # noqa: N818
+    """The session cannot go on as it began; says what differs."""
 
 
-def run(database: Path, session_id: int, log_file: str = "") -> int:
-    """Run the session to its end; returns the exit code. Raises `StoreError` when it cannot be claimed."""
-    db = connect(database, create=False)
-    writer = SessionWriter(db, session_id)
+def run(database: Path, session_id: int, log_file: str = "", *, force: bool = False) -> int:
+    """Run the session to its end, from its first unfinished prompt; returns the exit code.
+
+    A session that has recorded rounds goes on only with the models and versions it began with, or with
+    `force`. Raises `StoreError` when it cannot be claimed.
+    """
+    control = Control()
+    db = connect(database, create=False, timeout=LOCK_SECONDS)
+    before = Reader(db).session(session_id)
+    writer = PatientWriter(db, session_id, database, control.wait)
     writer.claim()
     if log_file:
         writer.describe(log_path=log_file)
-    control = Control(writer)
+    network = network_kind(database.resolve())
+    if network is not None:
+        writer.add_event("database", f"it lies on {network}: {COST}")
     with heartbeat(database, session_id):
         try:
-            config = RunConfig.from_dict(Reader(database).session(session_id).config)
-            _decode_all(writer, control, config)
+            _decode_all(writer, control, before, Reader(db).model_files(session_id), force)
+            control.end()
             writer.set_status("finished")
-        except Stopped:
+        except LimitReached as limit:
+            control.end()
+            writer.add_event("limit", f"reached {limit}")
             writer.set_status("stopped")
+        except Stopped:
+            control.end()
+            writer.set_status("stopped")
+        except Refused as refusal:
+            control.end()
+            log.error("%s", refusal)
+            writer.add_event("refused", str(refusal))
+            writer.set_status(before.status, error=str(refusal))
+            return 1
         except StoreError as error:
+            control.end()
+            kept = writer.rescue()
+            where = f"; what was recorded is in {kept}" if kept else ""
             # Nothing can be recorded any more; say so where it can still be read.
-            log.error("%s", error)
+            log.error("%s%s", error, where)
             with contextlib.suppress(StoreError):
-                writer.set_status("failed", error=str(error))
+                SessionWriter(db, session_id).set_status("failed", error=str(error))
             return 1
         except DecodingError as error:
+            control.end()
             writer.set_status("failed", error=str(error))
             log.error("%s", error)
             return 1
         except Exception as error:
+            control.end()
             log.exception("the run failed")
             writer.set_status("failed", error=f"{type(error).__name__}: {_one_line(error)}")
             return 1
     return 0
 
 
-def _decode_all(writer: SessionWriter, control: Control, config: RunConfig) -> None:
-    pending = writer.pending_generations()
+def _decode_all(
+    writer: SessionWriter,
+    control: Control,
+    before: SessionSummary,
+    files: dict[str, dict[str, str]],
+    force: bool,
+) -> None:
     progress = StageReporter(writer)
     progress("starting Python", None, None, "")
     # Hundreds of thousands of objects are made here and none is garbage: looking for some costs half a second.
     gc.disable()
     from decoding.auto_tree import with_tree
-    from decoding.engine import SpeculativeDecoder
     from decoding.models import load_models
+    from decoding.prompt_runner import PromptRunner
+    from decoding.same_models import Basis, model_files
 
+    config = RunConfig.from_dict(before.config)
     models = load_models(config, progress)
+    basis = Basis(_versions(), str(models.target.device), model_files(config))
+    if before.started_at is not None:
+        _go_on(writer, before, Basis(before.versions, before.device, files), basis, force)
     # One tree for the whole session: acceptance by depth and task can only be compared on the same one.
     config = with_tree(config, models, progress)
-    decoder = SpeculativeDecoder(config, models=models)
+    runner = PromptRunner(writer, control, config, models)
     gc.freeze()
     gc.enable()
     writer.describe(
         config_json=config.to_json(),
         tree=config.tree_spec,
-        device=str(decoder.target.device),
-        drafter=decoder.drafter.name,
-        tokenizer_id=decoder.models.tokenizer.identity,
-        versions=_versions(),
+        device=basis.device,
+        drafter=runner.decoder.drafter.name,
+        tokenizer_id=models.tokenizer.identity,
+        versions=basis.versions,
+        model_files=basis.files,
     )
-    control.check()
-    if pending:
+    pending = writer.pending_generations()
+    with contextlib.suppress(Skipped):
+        control.check(writer)
+    if pending and before.baseline_ms is None:
         progress("measuring plain decoding", None, None, "")
-        writer.describe(baseline_ms=_measure_baseline(decoder, pending[0].prompt_text))
+        writer.describe(baseline_ms=_measure_baseline(runner.decoder, pending[0].prompt_text))
     progress("decoding", None, None, "")
     writer.set_status("running")
-    recorder = Recorder(writer, decoder)
     for generation in pending:
         try:
-            control.check()
+            runner.check()
         except Skipped:
             writer.finish_generation(generation.id, "skipped", finish_reason="skipped")
-            continue
-        _decode_one(
-            writer, control, recorder, decoder, generation.id, generation.prompt_text, generation.position
-        )
+        else:
+            runner.run(generation)
 
 
-def _decode_one(
-    writer: SessionWriter,
-    control: Control,
-    recorder: Recorder,
-    decoder: SpeculativeDecoder,
-    generation_id: int,
-    prompt: str,
-    position: int,
-) -> None:
-    """One prompt. What goes wrong with it is recorded with it, and the run goes on."""
-    tokens: list[int] = []
-    text = decoder.models.tokenizer.decode
-    try:
-        ids = decoder.encode(prompt)
-        writer.start_generation(generation_id, len(ids))
-        finish = None
-        for round_ in decoder.generate(ids, position=position):
-            recorder.record(generation_id, round_)
-            tokens += round_.tokens
-            finish = round_.finish
-            if finish is None:
-                control.check()
-        writer.finish_generation(generation_id, "finished", output=text(tokens), finish_reason=finish)
-    except Skipped:
-        writer.finish_generation(generation_id, "skipped", output=text(tokens), finish_reason="skipped")
-    except Stopped:
-        writer.finish_generation(generation_id, "skipped", output=text(tokens), finish_reason="stopped")
-        raise
-    except StoreError:
-        raise
-    except Exception as error:
-        log.exception("prompt %s failed", generation_id)
-        said = (
-            str(error) if isinstance(error, DecodingError) else f"{type(error).__name__}: {_one_line(error)}"
+def _go_on(writer: SessionWriter, before: SessionSummary, then: Basis, now: Basis, force: bool) -> None:
+    """Prepare a session that has recorded something before; raises `Refused` when it would not be the same run."""
+    from decoding.same_models import differences
+
+    differing = []
+    if before.rounds:  # else nothing was begun that could come out mixed
+        unknown = ["which model files it began with was not recorded"]
+        differing = differences(then, now) if then.files else unknown
+    if differing and not force:
+        raise Refused(
+            f"session '{before.name}' cannot go on as it began: {'; '.join(differing)} (--force goes on all the same)"
         )
-        writer.finish_generation(generation_id, "failed", output=text(tokens), error=said)
+    if differing:
+        writer.add_event("forced", f"resumed although {'; '.join(differing)}")
+    again = writer.restart_unfinished()
+    half_done = {0: "no prompt was half-done", 1: "1 half-done prompt began again"}
+    writer.add_event("resumed", half_done.get(again, f"{again} half-done prompts began again"))
 
 
 def _measure_baseline(decoder: SpeculativeDecoder, prompt: str) -> float | None:
@@ -290,10 +251,11 @@ def main() -> int:
     parser.add_argument("--db", type=Path, required=True)
     parser.add_argument("--session", type=int, required=True)
     parser.add_argument("--log", default="")
+    parser.add_argument("--force", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        return run(arguments.db, arguments.session, arguments.log)
+        return run(arguments.db, arguments.session, arguments.log, force=arguments.force)
     except StoreError as error:
         log.error("%s", error)
         return 1

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from store.errors import StoreError
+from store.file_system import network_kind
 from store.schema import APPLICATION_ID, KNOWN_NAMES, MIGRATION_SET, MIGRATIONS_TABLE
 from store.sqlite_errors import explained
 
@@ -182,17 +183,19 @@ def _upgrade(path: Path, timeout: float) -> None:
     if path.stat().st_size == 0:
         path.chmod(0o600)
     with closing(_connect(path, "mode=rw", timeout)) as connection:
-        migrate(connection)
+        migrate(connection, wal=network_kind(path) is None)
 
 
 def _open(path: Path, timeout: float) -> sqlite3.Connection:
     connection = _connect(path, "mode=rw", timeout)
+    shared = network_kind(path) is None
     try:
         # The first of these reads the file, so that what is wrong with it shows here. NORMAL can lose
-        # the last rounds when the power goes, never when a process dies, and never tears a round.
+        # the last rounds when the power goes, never when a process dies, and never tears a round; that
+        # is so with a write-ahead log alone.
         for pragma in (
-            "journal_mode = WAL",
-            "synchronous = NORMAL",
+            f"journal_mode = {'WAL' if shared else 'DELETE'}",
+            f"synchronous = {'NORMAL' if shared else 'FULL'}",
             "foreign_keys = ON",
             f"wal_autocheckpoint = {_WAL_PAGES}",
             "journal_size_limit = 67108864",

@@ -3,3 +3,11 @@
 
 class StoreError(Exception):
     """What is wrong with the database and what to do about it, in one line fit to be shown as it is."""
+
+
+class DatabaseTrouble(StoreError):  # noqa: N818 - it is what its user sees: a trouble that may pass
+    """The file cannot be read or written now, which may pass: locked, full, read-only, an error of the disk."""
+
+
+class BadRound(StoreError):  # noqa: N818
+    """A round that cannot be recorded because it is wrong in itself: its nodes are no tree."""

@@ -18,8 +18,8 @@ def migrations() -> Migrations:
     return found
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Apply what is pending, all of it or nothing, one process at a time. Leaves the file in WAL mode."""
+def migrate(connection: sqlite3.Connection, *, wal: bool = True) -> None:
+    """Apply what is pending, all of it or nothing, one process at a time. Leaves the file in WAL mode if `wal`."""
     db = Database(connection, recursive_triggers=False, execute_plugins=False)
     # sqlite-utils would begin with a read lock and find out too late that another process is at it.
     connection.execute("BEGIN IMMEDIATE")
@@ -31,7 +31,8 @@ def migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    db.enable_wal()
+    if wal:
+        db.enable_wal()
 
 
 def _step(name: str, statements: tuple[str, ...]) -> Callable[[Database], None]:

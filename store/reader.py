@@ -17,7 +17,9 @@ from store.database import Connection, connect, raw
 from store.errors import StoreError
 from store.liveness import effective_status
 from store.rows import (
+    HALF_DONE_SQL,
     DepthFigures,
+    EventRow,
     GenerationRow,
     Interval,
     NodeRow,
@@ -199,6 +201,26 @@ class Reader:
             by_task.setdefault(task, []).append((top, bottom))
         found = {task: ratio_interval(*zip(*pairs, strict=True)) for task, pairs in by_task.items()}
         return {task: interval for task, interval in found.items() if interval is not None}
+
+    def unfinished(self, session_id: int) -> int:
+        """How many prompts a resumed run would decode; see `SessionWriter.restart_unfinished`."""
+        sql = f"SELECT count(*) FROM generation WHERE session_id = ? AND (status = 'pending' OR {HALF_DONE_SQL})"
+        found: int = self._all(sql, session_id)[0][0]
+        return found
+
+    def events(self, session_id: int) -> list[EventRow]:
+        """What happened to the run, oldest first."""
+        rows = self._all(
+            "SELECT generation_id, at, kind, text FROM event WHERE session_id = ? ORDER BY id", session_id
+        )
+        return [EventRow(*row) for row in rows]
+
+    def model_files(self, session_id: int) -> dict[str, dict[str, str]]:
+        """What the models were read from: role -> file -> digest; empty when it was not recorded."""
+        found: dict[str, dict[str, str]] = json.loads(
+            self._all("SELECT model_files FROM session WHERE id = ?", session_id)[0][0]
+        )
+        return found
 
     def pending_commands(self, session_id: int) -> list[str]:
         """Commands the worker has not taken yet, oldest first."""

@@ -17,6 +17,9 @@ LIVE_STATUSES = ("starting", "running", "paused")
 SESSION_STATUSES = (*LIVE_STATUSES, "finished", "stopped", "interrupted", "failed")
 GENERATION_STATUSES = ("pending", "running", "finished", "skipped", "failed")
 FINISH_REASONS = ("eos", "length", "context", "skipped", "stopped")
+EVENT_KINDS = ("resumed", "forced", "refused", "limit", "database", "memory", "repetition")
+HALF_DONE_SQL = "(status = 'running' OR coalesce(finish_reason, '') = 'stopped')"
+"""A row of `generation` that a worker, gone by now, left in the middle."""
 COMMANDS = ("pause", "resume", "skip", "stop")
 
 
@@ -161,6 +164,17 @@ class OutputSample:
     task: str
     prompt: str
     output: str
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """Something that happened to a run, or to one of its prompts."""
+
+    generation_id: int | None
+    at: str
+    kind: str
+    """One of `EVENT_KINDS`."""
+    text: str
 
 
 @dataclass(frozen=True)

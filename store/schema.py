@@ -177,7 +177,28 @@ _INITIAL = (
 
 _TAGS = ("ALTER TABLE session ADD COLUMN tags TEXT NOT NULL DEFAULT ''",)
 
-STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (("0001_initial", _INITIAL), ("0002_tags", _TAGS))
+_EVENTS = (
+    # What the models of the session were read from, by role: {"target": {"config.json": digest, ...}, ...}.
+    "ALTER TABLE session ADD COLUMN model_files TEXT NOT NULL DEFAULT '{}'",
+    """
+    CREATE TABLE event (
+        id INTEGER PRIMARY KEY,
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        generation_id INTEGER REFERENCES generation(id) ON DELETE CASCADE,
+        at TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        text TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX event_session ON event (session_id)",
+    "CREATE INDEX event_generation ON event (generation_id) WHERE generation_id IS NOT NULL",
+)
+
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("0001_initial", _INITIAL),
+    ("0002_tags", _TAGS),
+    ("0003_events", _EVENTS),
+)
 """Migration name -> its statements."""
 
 KNOWN_NAMES = frozenset(name for name, _ in STEPS)

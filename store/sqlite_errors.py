@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from store.errors import StoreError
+from store.errors import DatabaseTrouble, StoreError
 
 _ACCESS = "check the permissions of the file and its folder, or give another --db"
 
@@ -22,6 +22,24 @@ _ADVICE = {
     "SQLITE_CORRUPT": "is damaged; restore a copy of it, or give another --db",
     "SQLITE_IOERR": "could not be read or written: the disk reports an error or is full",
 }
+
+_PASSING = (
+    "SQLITE_BUSY",
+    "SQLITE_LOCKED",
+    "SQLITE_FULL",
+    "SQLITE_READONLY",
+    "SQLITE_PERM",
+    "SQLITE_CANTOPEN",
+    "SQLITE_IOERR",
+)
+"""Families of errors whose cause may go away while one waits."""
+
+
+def in_words(error: sqlite3.Error, path: Path | str) -> StoreError:
+    """The exception to raise for `error`: a `DatabaseTrouble` when it may pass."""
+    code = getattr(error, "sqlite_errorname", "")
+    passing = any(code == family or code.startswith(family + "_") for family in _PASSING)
+    return (DatabaseTrouble if passing else StoreError)(describe(error, path))
 
 
 def describe(error: sqlite3.Error, path: Path | str) -> str:
@@ -50,7 +68,7 @@ def explained(path: Path | str | None, connection: sqlite3.Connection | None = N
         yield
     except sqlite3.Error as error:
         where = path if path is not None else path_of(connection) if connection is not None else ""
-        raise StoreError(describe(error, where)) from error
+        raise in_words(error, where) from error
 
 
 @contextmanager
@@ -71,4 +89,4 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
                 connection.execute("ROLLBACK")
             raise
     except sqlite3.Error as error:
-        raise StoreError(describe(error, path_of(connection))) from error
+        raise in_words(error, path_of(connection)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from store.errors import StoreError
+from store.errors import BadRound
 from store.metrics import at_risk, overlap
 from store.records import NodeRecord, RoundRecord
 
@@ -31,7 +31,7 @@ class RoundTally(DepthTally):
 
 
 def tally(record: RoundRecord) -> RoundTally:
-    """Count a round's nodes. Raises `StoreError` when they are no tree or the path is no root path."""
+    """Count a round's nodes. Raises `BadRound` when they are no tree or the path is no root path."""
     found = RoundTally()
     for node, parent_accepted in _walk(record):
         at_depth = found.depths.get(node.depth)
@@ -83,5 +83,5 @@ def _walk(record: RoundRecord) -> Iterator[tuple[NodeRecord, bool]]:
         yield node, parent_accepted
 
 
-def _not_a_tree(record: RoundRecord, why: str) -> StoreError:
-    return StoreError(f"round {record.number} cannot be recorded: {why}")
+def _not_a_tree(record: RoundRecord, why: str) -> BadRound:
+    return BadRound(f"round {record.number} cannot be recorded: {why}")

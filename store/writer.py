@@ -15,7 +15,14 @@ from store.errors import StoreError
 from store.liveness import effective_status
 from store.records import RoundRecord
 from store.recount import rebuild
-from store.rows import FINISH_REASONS, GENERATION_STATUSES, LIVE_STATUSES, SESSION_STATUSES
+from store.rows import (
+    EVENT_KINDS,
+    FINISH_REASONS,
+    GENERATION_STATUSES,
+    HALF_DONE_SQL,
+    LIVE_STATUSES,
+    SESSION_STATUSES,
+)
 from store.sqlite_errors import explained, transaction
 from store.tally import tally
 
@@ -96,8 +103,8 @@ class SessionWriter:
     ) -> None:
         """Make a process (this one unless given) the session's worker.
 
-        A prompt that an earlier worker left in the middle becomes pending again and loses its rounds;
-        commands meant for that worker are dropped. Raises `StoreError` if another live worker has it.
+        Commands meant for an earlier worker are dropped; what that one recorded stays as it is until
+        `restart_unfinished`. Raises `StoreError` if another live worker has the session.
         """
         pid = os.getpid() if pid is None else pid
         host = socket.gethostname() if host is None else host
@@ -125,7 +132,6 @@ class SessionWriter:
                     "UPDATE command SET taken_at = ? WHERE session_id = ? AND taken_at IS NULL",
                     (now(), self._session_id),
                 )
-            self._reset_unfinished()
             self._connection.execute(
                 "UPDATE session SET status = 'starting', pid = ?, pid_created = ?, host = ?, heartbeat_at = ?,"
                 " started_at = coalesce(started_at, ?), ended_at = NULL, error = NULL WHERE id = ?",
@@ -166,6 +172,7 @@ class SessionWriter:
         device: str | None = None,
         tokenizer_id: str | None = None,
         versions: Mapping[str, str] | None = None,
+        model_files: Mapping[str, Mapping[str, str]] | None = None,
         baseline_ms: float | None = None,
         log_path: str | None = None,
         notes: str | None = None,
@@ -179,11 +186,53 @@ class SessionWriter:
             "device": device,
             "tokenizer_id": tokenizer_id,
             "versions": None if versions is None else json.dumps(dict(versions)),
+            "model_files": None if model_files is None else json.dumps(model_files),
             "baseline_ms": baseline_ms,
             "log_path": log_path,
             "notes": notes,
         }
         self._update(**{name: value for name, value in columns.items() if value is not None})
+
+    def restart_unfinished(self) -> int:
+        """Make prompts that an earlier worker left half-done pending again, without their rounds; returns how many.
+
+        Their rounds go because those of one prompt must continue each other: what a drafter had learnt
+        within the prompt is gone with the worker, and greedy text comes out the same again.
+        """
+        with self._lock, transaction(self._connection):
+            unfinished = self._connection.execute(
+                f"SELECT id FROM generation WHERE session_id = ? AND {HALF_DONE_SQL}",
+                (self._session_id,),
+            ).fetchall()
+            self._make_pending([generation_id for (generation_id,) in unfinished])
+        return len(unfinished)
+
+    def restart_generation(self, generation_id: int) -> None:
+        """Make one running prompt pending again, without its rounds."""
+        with self._lock, transaction(self._connection):
+            self._make_pending([generation_id])
+
+    def _make_pending(self, generations: list[int]) -> None:
+        if not generations:
+            return
+        rows = [(generation_id,) for generation_id in generations]
+        self._connection.executemany("DELETE FROM round WHERE generation_id = ?", rows)
+        self._connection.executemany(
+            "UPDATE generation SET status = 'pending', prompt_tokens = NULL, started_at = NULL, ended_at = NULL,"
+            " output = '', error = NULL, finish_reason = NULL WHERE id = ?",
+            rows,
+        )
+        rebuild(self._connection, self._session_id)
+
+    def add_event(self, kind: str, text: str, generation_id: int | None = None) -> None:
+        """Keep, for ever and with its time, that something happened to the run or to one prompt."""
+        if kind not in EVENT_KINDS:
+            raise ValueError(f"{kind!r} is no kind of event")
+        with self._lock, transaction(self._connection):
+            self._connection.execute(
+                "INSERT INTO event (session_id, generation_id, at, kind, text) VALUES (?, ?, ?, ?, ?)",
+                (self._session_id, generation_id, now(), kind, text),
+            )
 
     def pending_generations(self) -> list[PendingGeneration]:
         """The prompts still to be run, in order."""
@@ -316,19 +365,6 @@ class SessionWriter:
                         "UPDATE command SET taken_at = ? WHERE id = ?", [(now(), row[0]) for row in rows]
                     )
         return [kind for _, kind in rows]
-
-    def _reset_unfinished(self) -> None:
-        unfinished = self._connection.execute(
-            "SELECT id FROM generation WHERE session_id = ? AND status = 'running'", (self._session_id,)
-        ).fetchall()
-        if not unfinished:
-            return
-        self._connection.executemany("DELETE FROM round WHERE generation_id = ?", unfinished)
-        self._connection.executemany(
-            "UPDATE generation SET status = 'pending', prompt_tokens = NULL, started_at = NULL WHERE id = ?",
-            unfinished,
-        )
-        rebuild(self._connection, self._session_id)
 
     def _task(self, generation_id: int) -> str:
         task = self._tasks.get(generation_id)

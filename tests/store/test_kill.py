@@ -58,6 +58,10 @@ def test_the_next_worker_starts_the_interrupted_prompt_anew(path: Path) -> None:
     connection = connect(path)
     writer = SessionWriter(connection, 1)
     writer.claim()
+    # Claiming alone takes nothing away: the worker may find that it cannot go on.
+    assert Reader(connection).session(1).rounds == 2
+    assert Reader(connection).unfinished(1) == 1
+    assert writer.restart_unfinished() == 1
     (generation,) = writer.pending_generations()
     writer.start_generation(generation.id)
     writer.record_round(generation.id, make_round(1))

@@ -13,7 +13,8 @@ from store.check import check
 from store.database import connect
 from store.errors import StoreError
 from store.reader import Reader
-from store.sessions import set_tags
+from store.sessions import delete_session, set_tags
+from store.writer import SessionWriter
 from tests.store.processes import child, hear, say
 from tests.store.samples import record_all, snapshot
 
@@ -67,6 +68,26 @@ def test_sessions_from_before_there_were_tags_have_none(path: Path, monkeypatch:
     assert check(connection) == []
     connection.close()
     assert applied(path) == TODAY
+
+
+def test_sessions_from_before_events_were_kept_have_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = schema.STEPS[:2]
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "STEPS", first)
+        before.setattr(database, "KNOWN_NAMES", frozenset(name for name, _ in first))
+        connection = connect(path)
+        session_id = record_all(connection, ["code"], 5)
+        connection.close()
+        assert applied(path) == ["0001_initial", "0002_tags"]
+    connection = connect(path)
+    reader = Reader(connection)
+    assert (reader.events(session_id), reader.model_files(session_id)) == ([], {})
+    SessionWriter(connection, session_id).add_event("resumed", "from long ago")
+    assert [event.text for event in reader.events(session_id)] == ["from long ago"]
+    delete_session(connection, session_id)
+    assert connection.execute("SELECT count(*) FROM event").fetchone() == (0,)
+    assert check(connection) == []
+    connection.close()
 
 
 def test_a_step_that_fails_leaves_the_older_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

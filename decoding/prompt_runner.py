@@ -1,0 +1,157 @@
+"""One prompt of a session after the other: what goes wrong with one is recorded with it, and the run goes on."""
+
+from __future__ import annotations
+
+import gc
+import logging
+
+import torch
+
+from decoding.config import RunConfig
+from decoding.control import Control, LimitReached, Skipped, Stopped
+from decoding.engine import SpeculativeDecoder
+from decoding.errors import DecodingError
+from decoding.limits import Limits
+from decoding.models import LoadedModels
+from decoding.recorder import Recorder
+from decoding.repetition import loop
+from store.errors import BadRound, StoreError
+from store.writer import PendingGeneration, SessionWriter
+
+SMALLEST_TREE = "chain:1"
+"""What is drafted when there is no memory for more; every drafter can."""
+
+log = logging.getLogger("spectui.worker")
+
+
+class PromptRunner:
+    """Decodes prompts and writes their rounds."""
+
+    def __init__(
+        self, writer: SessionWriter, control: Control, config: RunConfig, models: LoadedModels
+    ) -> None:
+        self._writer = writer
+        self._control = control
+        self._config = config
+        self._models = models
+        self._limits = Limits(config)
+        self.decoder = SpeculativeDecoder(config, models=models)
+        self._recorder = Recorder(writer, self.decoder)
+
+    def run(self, generation: PendingGeneration) -> None:
+        """One prompt, to whatever end. Raises `Stopped` or, when nothing can be written, `StoreError`."""
+        try:
+            self._decode(generation)
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            failed = _in_words(error)
+        else:
+            return
+        # Outside the handler, whose traceback would hold on to what the failed round had allocated.
+        self._decode_smaller(generation, failed)
+
+    def check(self) -> None:
+        """Between rounds: raises `Skipped`, `Stopped` or `LimitReached` when it is time for that."""
+        self._control.check(self._writer)
+        limit = self._limits.reached(self._control.paused_seconds)
+        if limit is not None:
+            raise LimitReached(limit)
+
+    def _decode_smaller(self, generation: PendingGeneration, failed: str) -> None:
+        """Once more with the smallest tree; the next prompt has its own tree again."""
+        log.warning("prompt %s: %s; once more with %s", generation.id, failed, SMALLEST_TREE)
+        self._writer.add_event("memory", f"{failed}; once more with the tree {SMALLEST_TREE}", generation.id)
+        self._writer.restart_generation(generation.id)
+        try:
+            self._replace_decoder(self._smaller())
+            self._decode(generation)
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            self._writer.finish_generation(generation.id, "failed", error=_in_words(error))
+        finally:
+            self._replace_decoder(self._config)
+
+    def _smaller(self) -> RunConfig:
+        return self._config.changed(draft=self._config.base_draft, tree=SMALLEST_TREE)
+
+    def _replace_decoder(self, config: RunConfig) -> None:
+        if hasattr(self, "decoder"):
+            del self.decoder
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.decoder = SpeculativeDecoder(config, models=self._models)
+
+    def _decode(self, generation: PendingGeneration) -> None:
+        """One attempt. Running out of memory is left to the caller."""
+        writer, tokens = self._writer, list[int]()
+        try:
+            ids = self.decoder.encode(generation.prompt_text)
+            writer.start_generation(generation.id, len(ids))
+            finish = None
+            for round_ in self.decoder.generate(ids, position=generation.position):
+                self._recorder.record(generation.id, round_)
+                self._limits.count(round_.tree.size, len(round_.tokens))
+                tokens += round_.tokens
+                finish = round_.finish
+                if finish is None:
+                    self.check()
+            if finish != "eos":
+                self._note_loop(generation.id, tokens)
+            self._end(generation.id, "finished", tokens, reason=finish)
+        except Skipped:
+            self._end(generation.id, "skipped", tokens, reason="skipped")
+        except Stopped:
+            self._end(generation.id, "skipped", tokens, reason="stopped")
+            raise
+        except StoreError as error:
+            if not isinstance(error, BadRound):
+                raise
+            self._end(generation.id, "failed", tokens, error=str(error))
+        except Exception as error:
+            if _out_of_memory(error):
+                raise
+            if not isinstance(error, DecodingError):
+                log.exception("prompt %s failed", generation.id)
+            self._end(generation.id, "failed", tokens, error=_in_words(error))
+
+    def _end(
+        self,
+        generation_id: int,
+        status: str,
+        tokens: list[int],
+        *,
+        reason: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Close a prompt. One whose tokens the tokenizer cannot decode has failed, whatever else it is."""
+        text = ""
+        try:
+            text = self.decoder.models.tokenizer.decode(tokens)
+        except Exception as undecodable:
+            log.exception("the output of prompt %s", generation_id)
+            status, reason = "failed", None
+            error = error or f"the tokenizer cannot decode the output: {_in_words(undecodable)}"
+        self._writer.finish_generation(generation_id, status, output=text, finish_reason=reason, error=error)
+
+    def _note_loop(self, generation_id: int, tokens: list[int]) -> None:
+        found = loop(tokens)
+        if found is not None:
+            length, start = found
+            what = "its last token" if length == 1 else f"its last {length} tokens"
+            self._writer.add_event("repetition", f"repeats {what} from token {start + 1} on", generation_id)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # PyTorch's allocator for the CPU has no exception of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, DecodingError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"

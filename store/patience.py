@@ -1,0 +1,180 @@
+"""A writer that waits for trouble to pass: a full disk, a lock, a file that was moved away.
+
+Every method of `SessionWriter` is a transaction that wrote nothing when it fails, so that it can simply
+be tried again.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from store.database import Connection, raw
+from store.errors import DatabaseTrouble, StoreError
+from store.writer import SessionWriter
+
+Result = TypeVar("Result")
+
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+"""Seconds between attempts, doubling from the first to the last."""
+
+PATIENCE = 24 * 3600.0
+"""Seconds after which a run gives up: somebody makes room in the meantime, or comes back to it on Monday."""
+PATIENCE_WITHOUT_FILE = 300.0
+"""Seconds a file that is gone may take to come back: that is no accident for long."""
+
+log = logging.getLogger("spectui.worker")
+
+
+class PatientWriter(SessionWriter):
+    """A `SessionWriter` whose methods try again, while it shows as "paused", instead of failing at once.
+
+    Also notices what SQLite does not: that the file at `path` is no longer the one that is being written.
+    Whoever reads the database sees why it waits where that can be written; the log says it always.
+    Methods raise `StoreError` when the trouble does not pass within ``SPECTUI_PATIENCE`` seconds, or when
+    `wait`, which sleeps, says by returning True that the run is to end.
+    """
+
+    def __init__(self, db: Connection, session_id: int, path: Path, wait: Callable[[float], bool]) -> None:
+        self._path = path
+        self._identity = _identity(path)
+        self._wait = wait
+        self._troubled_since: float | None = None
+        self._trouble = ""
+        self._status = "starting"
+        self._stage: tuple[Any, ...] = ("",)
+        super().__init__(db, session_id)
+
+    def patiently(self, attempt: Callable[[], Result]) -> Result:
+        """What `attempt` returns, once it can."""
+        pause = FIRST_WAIT
+        while True:
+            try:
+                self._look_for_the_file()
+                result = attempt()
+            except DatabaseTrouble as trouble:
+                self._endure(trouble, pause)
+                pause = min(2 * pause, LONGEST_WAIT)
+            else:
+                if self._troubled_since is not None:
+                    self._recover()
+                return result
+
+    def rescue(self) -> Path | None:
+        """Copy what is open but no longer has its place in the file system to a file beside that place.
+
+        None when there is no need, or no way.
+        """
+        if _identity(self._path) == self._identity:
+            return None
+        number = 1
+        while (copy := self._path.with_name(f"{self._path.name}.rescued-{number}")).exists():
+            number += 1
+        try:
+            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            raw(self._connection).execute("VACUUM INTO ?", (str(copy),))
+        except Exception as error:  # the run is failing as it is, and says why
+            log.warning("what was recorded cannot be copied to %s: %s", copy, error)
+            copy.unlink(missing_ok=True)
+            return None
+        return copy
+
+    def _look_for_the_file(self) -> None:
+        found = _identity(self._path)
+        if found != self._identity:
+            how = "is gone" if found is None else "was replaced by another file"
+            raise _Misplaced(f"database {self._path} {how}; put it back where it was")
+
+    def _endure(self, trouble: DatabaseTrouble, pause: float) -> None:
+        now = time.monotonic()
+        if self._troubled_since is None:
+            self._troubled_since = now
+        if str(trouble) != self._trouble:
+            self._trouble = str(trouble)
+            log.warning("%s; trying again", trouble)
+        self._show(trouble)
+        if now - self._troubled_since >= _patience(trouble):
+            raise StoreError(f"{trouble} (gave up after {now - self._troubled_since:.0f} s)") from trouble
+        if self._wait(pause):
+            raise StoreError(f"{trouble} (asked to stop while waiting)") from trouble
+
+    def _show(self, trouble: DatabaseTrouble) -> None:
+        """Say it in the session's row, where that can be written although a round cannot."""
+        if not isinstance(trouble, _Misplaced) and "is locked" not in str(trouble):
+            with suppress(StoreError):
+                SessionWriter.set_status(self, "paused")
+                SessionWriter.set_stage(self, f"waiting: {trouble}")
+
+    def _recover(self) -> None:
+        assert self._troubled_since is not None
+        waited = time.monotonic() - self._troubled_since
+        log.warning("the database can be written again, after %.0f s", waited)
+        with suppress(StoreError):
+            SessionWriter.add_event(self, "database", f"waited {waited:.0f} s: {self._trouble}")
+            SessionWriter.set_status(self, self._status)
+            SessionWriter.set_stage(self, *self._stage)
+            self._troubled_since, self._trouble = None, ""
+
+    def set_status(self, status: str, *, error: str | None = None) -> None:
+        """As `SessionWriter.set_status`; what a recovery goes back to."""
+        self._status = status
+        self.patiently(lambda: SessionWriter.set_status(self, status, error=error))
+
+    def set_stage(
+        self, stage: str, done: float | None = None, total: float | None = None, unit: str = ""
+    ) -> None:
+        """As `SessionWriter.set_stage`; what a recovery goes back to."""
+        self._stage = (stage, done, total, unit)
+        self.patiently(lambda: SessionWriter.set_stage(self, stage, done, total, unit))
+
+
+class _Misplaced(DatabaseTrouble):
+    """The file is not where it was."""
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells the file at `path` from any other; never opens it (see `store.database`)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _patience(trouble: DatabaseTrouble) -> float:
+    asked = os.environ.get("SPECTUI_PATIENCE", "")
+    with suppress(ValueError):
+        return float(asked)
+    return PATIENCE_WITHOUT_FILE if isinstance(trouble, _Misplaced) else PATIENCE
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    method: Callable[..., Any] = getattr(SessionWriter, name)
+
+    @functools.wraps(method)
+    def waiting(self: PatientWriter, *args: Any, **options: Any) -> Any:
+        return self.patiently(lambda: method(self, *args, **options))
+
+    return waiting
+
+
+for _name in (
+    "claim",
+    "describe",
+    "restart_unfinished",
+    "restart_generation",
+    "add_event",
+    "pending_generations",
+    "start_generation",
+    "record_round",
+    "finish_generation",
+    "add_tokens",
+    "take_commands",
+):
+    setattr(PatientWriter, _name, _patient(_name))
