@@ -76,8 +76,9 @@ def test_rollups_equal_a_recount(prompts: list[tuple[str, list[RoundRecord]]], d
         rebuild(db.conn, session_id)
     assert check(db) == []
 
-    # A worker that takes over drops the prompts that were left in the middle, and what they counted.
+    # A worker that goes on drops the prompts that were left in the middle, and what they counted.
     writer.claim()
+    writer.restart_unfinished()
     assert check(db) == []
     assert reader.session(session_id).rounds == (0 if drop else sum(len(records) for _, records in prompts))
     db.close()
