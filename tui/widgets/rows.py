@@ -103,7 +103,7 @@ class Rows(LineView):
     @property
     def text(self) -> str:
         """What is shown, as plain text."""
-        return "\n".join("".join(text for text, _ in row) for row in self._rows)
+        return "\n".join("".join(text for text, _ in row) for row in self.rows)
 
     def set_rows(self, rows: Sequence[Row], width: int = 0) -> None:
         """Show these rows, repainting those that differ from what stood there."""

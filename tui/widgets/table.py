@@ -1,4 +1,7 @@
-"""A table with a cursor whose columns give way when the terminal is narrow."""
+"""A table with a cursor whose columns give way when the terminal is narrow, sorted by any of them.
+
+Only rows in sight are ever drawn, so that thousands of items cost no more than a screenful.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from typing import Any, Generic, TypeVar
 
 from textual import events
 from textual.binding import Binding
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
 from tui.cells import Align, fit
-from tui.widgets.rows import Cell, Row, Rows
+from tui.widgets.rows import Cell, Row, Rows, set_scroll_size
 
 Item = TypeVar("Item")
 
@@ -30,6 +33,14 @@ class Column(Generic[Item]):
     """Columns of a lower number stay longer; 0 is never given up."""
     grows: bool = False
     """Takes the space that is left; one column of a table may."""
+    order: Callable[[Item], Any] | None = None
+    """What to sort by; items for which it is None come last. None: the column cannot be sorted by."""
+    falling: bool = False
+    """Sorted from the highest to the lowest at first, as one wants numbers."""
+
+
+AHEAD = 8
+"""Rows that scrolling shows beyond the cursor: each scroll repaints the pane, so there are fewer of them."""
 
 
 class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
@@ -46,6 +57,17 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         Binding("enter", "choose", show=False),
     ]
 
+    class Moved(Message):
+        """The cursor is on another item, or on none."""
+
+        def __init__(self, table: Table[Any], key: int | None) -> None:
+            super().__init__()
+            self.table = table
+            self.key = key
+
+    class Sorted(Message):
+        """The order has changed."""
+
     class Chosen(Message):
         """An item was opened with enter or a click."""
 
@@ -60,22 +82,87 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         super().__init__(id=id)
         self._columns = tuple(columns)
         self._key = key
+        self._given: tuple[Item, ...] = ()
         self._items: tuple[Item, ...] = ()
         self._cursor = 0
+        self._widths: list[int] = []
+        self._drawn: dict[int, Row] = {}
+        self._sorted_by: Column[Item] | None = None
+        self._falling = False
 
     @property
     def cursor_item(self) -> Item | None:
         """The item under the cursor."""
         return self._items[self._cursor] if self._items else None
 
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """What is shown, in the order it is shown in."""
+        return self._items
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The heading and every row, in sight or not."""
+        return tuple(self._row(index) for index in range(len(self._items) + 1)) if self._widths else ()
+
+    @property
+    def order(self) -> str:
+        """How it is sorted: the column's title and an arrow; "" when it is as it was given."""
+        return f"{self._sorted_by.title} {self._arrow}" if self._sorted_by else ""
+
+    @property
+    def _arrow(self) -> str:
+        return "▾" if self._falling else "▴"
+
     def show(self, items: Sequence[Item]) -> None:
         """Show these items; the cursor follows the item it was on."""
         held = self._key(self._items[self._cursor]) if self._items else None
-        self._items = tuple(items)
+        before = self._in_sight()
+        self._given = tuple(items)
+        self._items = self._sorted(self._given)
+        self._drawn.clear()
         keys = [self._key(item) for item in self._items]
         cursor = keys.index(held) if held in keys else min(self._cursor, max(len(keys) - 1, 0))
-        self._draw()
-        self._set_cursor(cursor)
+        set_scroll_size(self, Size(0, len(self._items) + 1))
+        self._set_cursor(cursor, moved=not keys or keys[cursor] != held)
+        most = max(len(self._items) + 1 - self.size.height, 0)
+        if self.scroll_offset.y > most:
+            self._scroll(most)
+        for y, (old, new) in enumerate(zip(before, self._in_sight(), strict=False)):
+            if old != new:
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def sort_by(self, title: str, *, falling: bool | None = None) -> None:
+        """Sort by the column of that title; its own direction first, unless told."""
+        column = next(c for c in self._columns if c.title == title)
+        if column.order is not None:
+            self._sorted_by = column
+            self._falling = column.falling if falling is None else falling
+            self.show(self._given)
+            self.refresh()
+            self._reveal()
+            self.post_message(self.Sorted())
+
+    def action_sort(self, step: int) -> None:
+        """Sort by the column after the one sorted by, or before it."""
+        able = [c for c in self._columns if c.order is not None]
+        if able:
+            here = able.index(self._sorted_by) if self._sorted_by in able else -1
+            self.sort_by(able[(here + step) % len(able)].title)
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        if self._sorted_by is not None:
+            self.sort_by(self._sorted_by.title, falling=not self._falling)
+
+    def _sorted(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        order = self._sorted_by.order if self._sorted_by else None
+        if order is None:
+            return items
+        keyed = [(order(item), item) for item in items]
+        known = [pair for pair in keyed if pair[0] is not None]
+        known.sort(key=lambda pair: pair[0], reverse=self._falling)
+        return (*(item for _, item in known), *(item for value, item in keyed if value is None))
 
     def select(self, key: int) -> None:
         """Put the cursor on the item of that key."""
@@ -85,12 +172,17 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
 
     def on_resize(self) -> None:
         """Lay out for the new width."""
-        self._draw()
+        self._widths = self._layout(self.room) if self.room else []
+        self._drawn.clear()
+        set_scroll_size(self, Size(0, len(self._items) + 1))
+        self.refresh()
         self._reveal()
 
     def on_click(self, event: events.Click) -> None:
-        """A click moves the cursor; on the cursor's row it opens."""
+        """A click moves the cursor; on the cursor's row it opens; on a heading it sorts, then turns the order."""
         index = event.y - 1 + self.scroll_offset.y
+        if event.y == 0:
+            self._sort_at(event.x)
         if event.y < 1 or not 0 <= index < len(self._items):
             return
         if index == self._cursor:
@@ -118,53 +210,82 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
     def render_line(self, y: int) -> Strip:
         """The heading stays on top; below it the rows scroll, the cursor's marked across its width."""
         width = self.size.width
-        if y == 0:
-            if not self.rows:
-                return Strip.blank(width, self.base)
-            return self._strip(self.rows[0]).crop_extend(0, width, self.base)
-        index = y + self.scroll_offset.y
-        if index >= len(self.rows):
+        index = y + self.scroll_offset.y if y else 0
+        if not self._widths or index > len(self._items):
             return Strip.blank(width, self.base)
-        row = self.rows[index]
-        if index - 1 == self._cursor:
+        row = self._row(index)
+        if index and index - 1 == self._cursor:
             row = (*((text, f"{role} cursor") for text, role in row), (" " * width, "cursor"))
         return self._strip(row).crop_extend(0, width, self.base)
 
-    def _set_cursor(self, index: int) -> None:
+    def _set_cursor(self, index: int, *, moved: bool = False) -> None:
         index = min(max(index, 0), max(len(self._items) - 1, 0))
         old, self._cursor = self._cursor, index
         if old != index:
-            for moved in (old, index):
-                self.refresh(Region(0, moved + 1 - self.scroll_offset.y, self.size.width, 1))
+            for line in (old, index):
+                self.refresh(Region(0, line + 1 - self.scroll_offset.y, self.size.width, 1))
+        if moved or old != index:
+            self.post_message(self.Moved(self, self._key(self._items[index]) if self._items else None))
         self._reveal()
 
     def _reveal(self) -> None:
         top, visible = self.scroll_offset.y, self.size.height - 1
         if visible < 1:
             return
+        ahead = min(AHEAD, visible // 3)
         if self._cursor < top:
-            self.scroll_to(y=self._cursor, animate=False)
+            self._scroll(max(self._cursor - ahead, 0))
         elif self._cursor >= top + visible:
-            self.scroll_to(y=self._cursor - visible + 1, animate=False)
+            self._scroll(self._cursor - visible + 1 + ahead)
 
-    def _draw(self) -> None:
-        width = self.room
-        if not width:
-            return
-        widths = self._layout(width)
-        heading: list[Cell] = []
-        for column, cells in zip(self._columns, widths, strict=True):
-            if cells:
-                heading.append((fit(column.title, cells, column.align) + "  ", "muted"))
-        rows: list[Row] = [tuple(heading)]
-        for item in self._items:
-            row: list[Cell] = []
-            for column, cells in zip(self._columns, widths, strict=True):
-                if cells:
-                    text, role = column.cell(item)
-                    row.append((fit(text, cells, column.align) + "  ", role))
-            rows.append(tuple(row))
-        self.set_rows(rows)
+    def _scroll(self, y: int) -> None:
+        self.scroll_to(y=y, animate=False, force=True)  # also before the scrollbar has come
+
+    def _in_sight(self) -> list[Row]:
+        """The rows of the visible part, the heading first."""
+        if not self._widths:
+            return []
+        top = self.scroll_offset.y
+        lines = [0, *range(top + 1, top + self.size.height)]
+        return [self._row(index) if index <= len(self._items) else () for index in lines]
+
+    def _row(self, index: int) -> Row:
+        """The heading for 0, else the row of an item, drawn when first asked for."""
+        row = self._drawn.get(index)
+        if row is None:
+            row = self._drawn[index] = self._draw_item(self._items[index - 1]) if index else self._heading()
+        return row
+
+    def _heading(self) -> Row:
+        cells: list[Cell] = []
+        for column, width in zip(self._columns, self._widths, strict=True):
+            if width:
+                title, role = column.title, "muted"
+                if column is self._sorted_by:
+                    title, role = title[: width - 1] + self._arrow, "strong"
+                cells.append((fit(title, width, column.align) + "  ", role))
+        return tuple(cells)
+
+    def _draw_item(self, item: Item) -> Row:
+        cells: list[Cell] = []
+        for column, width in zip(self._columns, self._widths, strict=True):
+            if width:
+                text, role = column.cell(item)
+                cells.append((fit(text, width, column.align) + "  ", role))
+        return tuple(cells)
+
+    def _sort_at(self, x: int) -> None:
+        """Sort by the column whose heading is at `x`."""
+        start = 0
+        for column, width in zip(self._columns, self._widths, strict=True):
+            end = start + width + 2 if width else start
+            if start <= x < end and column.order is not None:
+                if column is self._sorted_by:
+                    self.action_reverse()
+                else:
+                    self.sort_by(column.title)
+                return
+            start = end
 
     def _layout(self, width: int) -> list[int]:
         """Cells of each column, 0 for those that had to go."""
