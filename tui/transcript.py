@@ -97,6 +97,13 @@ class Transcript:
             index += 1
         return out
 
+    def text_of(self, *kinds: str) -> str:
+        """All text of these kinds, as it was before it was wrapped."""
+        wanted = {KINDS.index(kind) for kind in kinds}
+        starts = (0, *self._ends)
+        spans = zip(starts, self._ends, self._kinds, strict=False)
+        return "".join(self._read(start, end - start) for start, end, kind in spans if kind in wanted)
+
     def round_at(self, y: int) -> int:
         """The round that wrote the start of line `y`; 0 before any."""
         if not self._ends or y < 0:

@@ -77,6 +77,12 @@ def test_wide_characters_never_hang_over_the_edge() -> None:
     assert plain(filled([("target", "漢字漢字")], 5)) == ["漢字", "漢字"]
 
 
+def test_gives_back_the_text_of_a_kind_unwrapped() -> None:
+    transcript = filled([("accepted", "one two\nthree "), ("rejected", "no"), ("target", "four")], 5)
+    assert transcript.text_of("accepted", "target") == "one two\nthree four"
+    assert transcript.text_of("note") == ""
+
+
 def test_an_empty_transcript_has_no_lines() -> None:
     transcript = Transcript(10)
     assert transcript.line_count == 0

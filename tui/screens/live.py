@@ -14,6 +14,7 @@ from textual.worker import Worker, WorkerState
 
 from store.errors import StoreError
 from store.rows import GenerationRow
+from tui.clipboard import copy
 from tui.commands import tell
 from tui.feed import Trouble
 from tui.screens.live_body import LiveBody
@@ -41,6 +42,7 @@ HINTS: tuple[Hint, ...] = (
     ("s", "skip", "skip_prompt"),
     ("1-4", "pane", "next_pane"),
     ("esc", "sessions", "back"),
+    ("y", "copy", "copy"),
     ("t", "theme", "app.next_theme"),
 )
 
@@ -74,6 +76,7 @@ class LiveScreen(Screen[None]):
         Binding("4", "pane(4)", "Prompts", show=False),
         Binding("g,home", "top", "Top of the text", show=False),
         Binding("G,end", "end", "End of the text", show=False),
+        Binding("y", "copy", "Copy the text of this prompt"),
         Binding("v", "whole_prompt", "Show the whole prompt", show=False),
         Binding("q", "leave", "Leave"),
         Binding("escape", "back", "All sessions"),
@@ -246,6 +249,12 @@ class LiveScreen(Screen[None]):
     def action_whole_prompt(self) -> None:
         """Show all of the prompt, or its beginning."""
         self.body.prompt.toggle()
+
+    def action_copy(self) -> None:
+        """Copy what the prompt that is shown has been answered, without rejected drafts."""
+        text = self.stream.transcript.text_of("accepted", "target")
+        words = copy(self.app, text) if text.strip() else "There is no text to copy yet."
+        self.notify(words, timeout=4, markup=False)
 
     def action_step_prompt(self, step: int) -> None:
         """Open the prompt before or after the one that is shown."""
