@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from prompts.loader import Prompt, interleave
 
 if TYPE_CHECKING:
     from decoding.config import RunConfig
+
+CLAIM_POLL_S = 0.05
 
 
 def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name: str | None = None) -> int:
@@ -50,6 +53,40 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
     finally:
         db.close()
     return session
+
+
+def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
+    """Start a worker for a session that ended before its prompts did; returns the session's id.
+
+    The worker looks whether model files and versions are as they were (`decoding.same_models`), which
+    `force` overrides, so that a refusal is in the session. Raises `StoreError` when there is nothing to go
+    on with or somebody is at work on it, `DecodingError` when the worker does not start.
+    """
+    from decoding.errors import DecodingError
+    from decoding.launch import launch_worker, log_path
+    from store.errors import StoreError
+    from store.liveness import process_is_alive
+    from store.reader import Reader
+
+    with Reader(database) as reader:
+        summary = reader.session(ref)
+        if summary.live:
+            raise StoreError(
+                f"session '{summary.name}' is {summary.status}; watch it with: spectui attach {summary.id}"
+            )
+        if not reader.unfinished(summary.id):
+            raise StoreError(
+                f"session '{summary.name}' has no unfinished prompt: there is nothing to go on with"
+            )
+        pid = launch_worker(database, summary.id, force=force)
+        # Until the worker has taken the session it looks ended to whoever watches it.
+        while reader.session(summary.id).pid != pid:
+            if not process_is_alive(pid, None):
+                raise DecodingError(
+                    f"the worker ended before it began (log: {log_path(database, summary.id)})"
+                )
+            time.sleep(CLAIM_POLL_S)
+    return summary.id
 
 
 def anchored(config: RunConfig) -> RunConfig:

@@ -9,7 +9,7 @@ import click
 from tui.cli.options import State, json_option, shared_options
 from tui.cli.output import json_line, line
 from tui.cli.result import as_json as figures_json
-from tui.cli.result import failure, print_figures
+from tui.cli.result import failure, limit_reached, print_figures
 from tui.cli.terminal import has_terminal
 
 
@@ -65,6 +65,9 @@ def watch(database: Path, session: int, *, as_json: bool, stop_on_interrupt: boo
             json_line(figures_json(reader, summary), indent=None)
         elif not summary.live:
             print_figures(reader, summary)
+        limit = limit_reached(reader, summary)
+        if limit is not None:
+            say(f"the run {limit}; go on with: spectui run --resume {summary.id}")
     finally:
         reader.close()
     if summary.live:

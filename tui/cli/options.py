@@ -57,5 +57,20 @@ def shared_options(function: Function) -> Function:
     return function
 
 
+def read_duration(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Seconds of a time written as 90, 90s, 45m or 12h; a callback for options."""
+    if value is None:
+        return None
+    text = value.strip().lower()
+    scale = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    try:
+        seconds = float(text[:-1]) * scale if scale else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise click.BadParameter(f"'{value}' is no time; write it as 90, 90s, 45m or 12h")
+    return seconds
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """`--json`, as `as_json`, for commands that read."""

@@ -61,10 +61,15 @@ def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | No
 
     # A worker that died before it could say anything still has a log.
     log = f" (log: {summary.log_path or log_path(database, summary.id)})"
+    if limit_reached(reader, summary):
+        return None  # as it was asked to
+    if summary.error and summary.status in ("interrupted", "stopped"):
+        return summary.error  # it was to go on and was refused
     if summary.status == "failed":
         return (summary.error or "the run failed") + log
     if summary.status == "interrupted":
-        return f"session {summary.id} was interrupted: its worker is gone{log}"
+        again = f"; go on with: spectui run --resume {summary.id}"
+        return f"session {summary.id} was interrupted: its worker is gone{log}{again}"
     if summary.status != "finished":
         return f"session {summary.id} is {summary.status}"
     generations = reader.generations(summary.id, texts=False)
@@ -72,6 +77,12 @@ def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | No
     if failed and len(failed) == len(generations):
         return f"every prompt failed, the first with: {failed[0].error}{log}"
     return None
+
+
+def limit_reached(reader: Reader, summary: SessionSummary) -> str | None:
+    """The limit that ended a run in order, in words; None when something else did."""
+    last = reader.events(summary.id)[-1:]
+    return last[0].text if summary.status == "stopped" and last and last[0].kind == "limit" else None
 
 
 def _speedup(summary: SessionSummary) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tui.cli.options import State, shared_options
+from tui.cli.options import State, read_duration, shared_options
 from tui.cli.output import json_line, line
 from tui.cli.terminal import has_terminal
 
@@ -48,7 +48,24 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, metavar="S", help="Seed of the sampling (default: 0).")
 @click.option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: auto).")
 @click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16 (default: auto).")
+@click.option(
+    "--max-time",
+    "max_seconds",
+    callback=read_duration,
+    metavar="TIME",
+    help="End the run in order after so long a time of decoding: 90, 90s, 45m or 12h.",
+)
+@click.option("--max-nodes", type=int, metavar="N", help="End the run in order after so many nodes.")
+@click.option(
+    "--max-tokens", type=int, metavar="N", help="End the run in order after so many tokens, of all prompts."
+)
 @click.option("--name", metavar="NAME", help="What to call the session (default: a made-up name).")
+@click.option(
+    "--resume",
+    metavar="SESSION",
+    help="Go on with a session (id, name or 'last') from its first unfinished prompt, configured as it was.",
+)
+@click.option("--force", is_flag=True, help="With --resume: also where model files or versions have changed.")
 @click.option("--detach", is_flag=True, help="Start the run and return at once.")
 @click.option("--headless", is_flag=True, help="Print progress lines even in a terminal.")
 @click.option(
@@ -64,6 +81,8 @@ def run(
     per_task: int | None,
     prompt_file: Path | None,
     name: str | None,
+    resume: str | None,
+    force: bool,
     detach: bool,
     headless: bool,
     as_json: bool,
@@ -77,12 +96,18 @@ def run(
     process of its own: it survives the terminal, and `spectui attach` finds it again.
     """
     from prompts.loader import select
-    from tui.start import start_run
+    from tui.start import resume_run, start_run
 
-    config = _config(fields, depth, branching)
-    chosen = select(prompt_file, tasks, per_task)
     database = context.ensure_object(State).database
-    session = start_run(database, config, chosen, name)
+    if resume is not None:
+        settings = {**fields, "tasks": tasks, "per-task": per_task, "prompts": prompt_file, "name": name}
+        _refuse_settings({**settings, "depth": depth, "branching": branching})
+        session = resume_run(database, resume, force=force)
+    elif force:
+        raise click.UsageError("--force belongs to --resume")
+    else:
+        config = _config(fields, depth, branching)
+        session = start_run(database, config, select(prompt_file, tasks, per_task), name)
     if detach:
         return _say_detached(database, session, as_json)
     if has_terminal() and not headless and not as_json:
@@ -90,6 +115,13 @@ def run(
     from tui.cli.attach import watch
 
     return watch(database, session, as_json=as_json, stop_on_interrupt=True)
+
+
+def _refuse_settings(settings: dict[str, Any]) -> None:
+    given = [name for name, value in settings.items() if value is not None]
+    if given:
+        option = "max-time" if given[0] == "max_seconds" else given[0].replace("_", "-")
+        raise click.UsageError(f"--resume goes on as the session was configured; leave out --{option}")
 
 
 def _config(fields: dict[str, Any], depth: int | None, branching: int | None) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tui.cli.control import add_commands
 from tui.cli.options import State, json_option, shared_options
 from tui.cli.output import NOTHING, count, json_line, line, number, table
 from tui.cli.result import as_json as figures_json
@@ -17,7 +18,7 @@ from tui.cli.result import print_figures
 
 if TYPE_CHECKING:
     from store.reader import Reader
-    from store.rows import SessionSummary
+    from store.rows import EventRow, SessionSummary
 
 
 @click.group(invoke_without_command=True)
@@ -88,9 +89,10 @@ def show(context: click.Context, session: str, as_json: bool) -> None:
     with _reader(context.ensure_object(State).database) as reader:
         summary = reader.session(session)
         if as_json:
-            json_line({**asdict(summary), "figures": figures_json(reader, summary)})
+            events = [asdict(event) for event in reader.events(summary.id)]
+            json_line({**asdict(summary), "events": events, "figures": figures_json(reader, summary)})
             return
-        for label, value in _facts(summary):
+        for label, value in _facts(summary, reader.events(summary.id)):
             line(f"{label:<10}{value}")
         line()
         print_figures(reader, summary)
@@ -117,7 +119,10 @@ def rename(context: click.Context, session: str, name: str) -> None:
     line(f"session {summary.id} '{summary.name}' is now '{name}'")
 
 
-def _facts(summary: SessionSummary) -> Iterator[tuple[str, Any]]:
+add_commands(sessions)
+
+
+def _facts(summary: SessionSummary, events: Sequence[EventRow]) -> Iterator[tuple[str, Any]]:
     yield "session", f"{summary.id} '{summary.name}'"
     yield "status", f"{summary.status}: {summary.error}" if summary.error else summary.status
     yield "target", summary.target
@@ -125,7 +130,9 @@ def _facts(summary: SessionSummary) -> Iterator[tuple[str, Any]]:
     yield "device", summary.device or NOTHING
     tasks = ", ".join(f"{task} {prompts}" for task, prompts in summary.tasks.items())
     yield "prompts", f"{summary.prompts_done} of {summary.prompt_count} done: {tasks}"
-    config = {k: v for k, v in summary.config.items() if k not in ("target", "draft", "tree")}
+    config = {
+        k: v for k, v in summary.config.items() if k not in ("target", "draft", "tree") and v is not None
+    }
     yield "settings", ", ".join(f"{key} {value}" for key, value in config.items())
     yield "started", summary.started_at or NOTHING
     yield "ended", summary.ended_at or NOTHING
@@ -135,6 +142,8 @@ def _facts(summary: SessionSummary) -> Iterator[tuple[str, Any]]:
         yield "log", summary.log_path
     if summary.notes:
         yield "notes", summary.notes
+    for event in events:
+        yield "event", f"{event.at} {event.kind}: {event.text}"
 
 
 @contextmanager

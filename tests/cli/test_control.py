@@ -1,0 +1,140 @@
+"""Protects `sessions stop|pause|resume|skip`, `run --resume` and the limits of `run`, up to a real worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from decoding import launch
+from tests.cli.conftest import Invoke
+from tests.decoding.workers import Worked, make_model
+from tests.waiting import until
+from tui.cli import main
+from tui.cli.options import read_duration
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("control") / "tiny"
+    make_model(folder)
+    return folder
+
+
+@pytest.fixture
+def session(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worked]:
+    """A session without an end; `launch_worker` starts its workers from the fork server."""
+    worked = Worked(tmp_path, tiny, "friday", max_new_tokens=3000, tree="chain:1")
+
+    def start(database: Path, session_id: int, *, force: bool = False) -> int:
+        assert (database, session_id) == (worked.database, worked.id)
+        worked.work(force=force)
+        return worked.pid
+
+    monkeypatch.setattr(launch, "launch_worker", start)
+    yield worked
+    worked.close()
+
+
+def test_a_run_is_controlled_from_anywhere_and_goes_on_where_it_was(session: Worked, invoke: Invoke) -> None:
+    def tell(*words: str) -> str:
+        result = invoke("--db", session.database, *words)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout.rstrip()
+
+    session.work()
+    session.until_rounds(2)
+    assert tell("sessions", "pause", "friday") == "session 1 'friday': paused"
+    frozen = session.now().rounds
+    assert tell("sessions", "skip", "friday") == "session 1 'friday': skipped its prompt"
+    session.until_rounds(frozen + 2)
+    assert tell("sessions", "pause") == "session 1 'friday': paused"
+    assert tell("sessions", "resume") == "session 1 'friday': running"
+    assert tell("sessions", "stop") == "session 1 'friday': stopped"
+    assert session.ended() == 0
+    assert "watch it" in tell("run", "--resume", "friday", "--detach")
+    until(lambda: session.now().status == "running")
+    until(lambda: [g.status for g in session.reader.generations(1)][:2] == ["skipped", "running"])
+    again = invoke("--db", session.database, "run", "--resume", "friday")
+    assert again.exit_code == 2
+    assert again.stderr == "spectui: session 'friday' is running; watch it with: spectui attach 1\n"
+    assert tell("sessions", "stop") == "session 1 'friday': stopped"
+    assert session.problems() == []
+    shown = tell("sessions", "show", "friday")
+    assert "resumed: 1 half-done prompt began again" in shown
+
+
+def test_there_is_nothing_to_tell_a_session_without_a_worker(session: Worked, invoke: Invoke) -> None:
+    session.work()
+    session.until_rounds(1)
+    session.kill()
+    for kind in ("stop", "pause", "skip"):
+        refused = invoke("--db", session.database, "sessions", kind)
+        assert refused.exit_code == 2
+        assert refused.stderr == (
+            f"spectui: session 'friday' is interrupted: there is no worker to {kind} it\n"
+        )
+    refused = invoke("--db", session.database, "sessions", "resume")
+    assert refused.exit_code == 2
+    assert refused.stderr.endswith("go on with: spectui run --resume 1\n")
+
+
+def test_a_command_the_worker_has_not_obeyed_yet_is_said_to_be_pending(
+    session: Worked, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.cli.control.ANSWER_S", 0.0)
+    done = invoke("--db", session.database, "sessions", "stop")  # no worker has taken the session yet
+    assert done.stdout == "session 1 'friday': stop is pending; its worker obeys between rounds\n"
+    assert session.reader.pending_commands(1) == ["stop"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--resume", "friday", "--tree", "chain:2"], "leave out --tree"),
+        (["--resume", "friday", "--max-time", "9s"], "leave out --max-time"),
+        (["--resume", "friday", "--per-task", "1"], "leave out --per-task"),
+        (["--force"], "--force belongs to --resume"),
+        (["--max-time", "soon"], "'soon' is no time; write it as 90, 90s, 45m or 12h"),
+        (["--max-time", "0"], "'0' is no time"),
+        (["--max-nodes", "0"], "--max-nodes is 0; it must be more than 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(invoke: Invoke, words: list[str], said: str) -> None:
+    refused = invoke("run", *words)
+    assert refused.exit_code == 2
+    assert said in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_finished_session_has_nothing_to_go_on_with(tmp_path: Path, tiny: Path, invoke: Invoke) -> None:
+    done = Worked(tmp_path, tiny, "done", max_new_tokens=2)
+    done.work()
+    assert done.ended() == 0, done.said()
+    refused = invoke("--db", done.database, "run", "--resume", "done")
+    done.close()
+    assert refused.exit_code == 2
+    assert "session 'done' has no unfinished prompt" in refused.stderr
+
+
+def test_a_run_that_ended_at_its_limit_is_a_success_that_says_so(
+    tmp_path: Path, tiny: Path, invoke: Invoke
+) -> None:
+    limited = Worked(tmp_path, tiny, "limited", tree="chain:1", max_new_tokens=3000, max_nodes=10)
+    limited.work()
+    assert limited.ended() == 0, limited.said()
+    shown = invoke("--db", limited.database, "attach", "limited")
+    limited.close()
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines()[-1] == (
+        "the run reached --max-nodes 10; go on with: spectui run --resume 1"
+    )
+
+
+def test_times_are_read_with_their_unit() -> None:
+    (option,) = (parameter for parameter in main.commands["run"].params if parameter.name == "max_seconds")
+    context = click.Context(main.commands["run"])
+    found = [read_duration(context, option, text) for text in ("90", "90s", "1.5m", "2H")]
+    assert found == [90, 90, 90, 7200]
