@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from store.errors import StoreError
 from store.reader import Reader
 from store.rows import SessionSummary
 from tui.commands import tell
+from tui.editing import delete_all
 from tui.screens.help import HelpScreen
 from tui.screens.leave import Choice, LeaveScreen
 from tui.screens.live import LiveScreen
@@ -48,6 +50,8 @@ class SpectuiApp(App[None]):
         self.database = database
         self._session = session
         self._answered = False
+        self.doomed: dict[int, str] = {}
+        """Sessions, id -> name, that are deleted when the dashboard is left."""
         for theme in themes():
             self.register_theme(theme)
         self.theme = default_theme(self.console.color_system, no_color=self.no_color)
@@ -159,4 +163,9 @@ def run_dashboard(database: Path, session: int | None = None) -> int:
             reader.close()
     app = SpectuiApp(database, session)
     app.run()
-    return app.return_code or 0
+    code = app.return_code or 0
+    if app.doomed and code == 0:
+        print(f"deleting {sanitize(', '.join(app.doomed.values()))}", file=sys.stderr)  # noqa: T201
+        for problem in delete_all(database, app.doomed):
+            print(sanitize(problem), file=sys.stderr)  # noqa: T201
+    return code

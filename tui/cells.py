@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
@@ -12,6 +13,7 @@ NOTHING = "–"
 """Stands where a number is not known."""
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
+HEIGHTS = " ▁▂▃▄▅▆▇█"
 
 
 def fit(text: str, width: int, align: Align = "left") -> str:
@@ -32,6 +34,14 @@ def bar(share: float, width: int) -> str:
     full, rest = divmod(eighths, 8)
     text = "█" * full + (EIGHTHS[rest] if rest else "")
     return text.ljust(width)
+
+
+def columns(values: Sequence[float]) -> str:
+    """Upright bars, one cell a value, as high as its share of the highest; what is above 0 shows."""
+    most = max(values, default=0)
+    if most <= 0:
+        return " " * len(values)
+    return "".join(HEIGHTS[max(round(value / most * 8), 1) if value > 0 else 0] for value in values)
 
 
 def count(value: int | None) -> str:

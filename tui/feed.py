@@ -16,7 +16,6 @@ from time import monotonic
 
 from store.errors import StoreError
 from store.reader import Reader
-from store.rows import SessionSummary
 
 LIVE_SECONDS = 0.2
 """Between two looks while a worker is writing. Each costs the model a few milliseconds of a shared core."""
@@ -33,13 +32,6 @@ class Trouble:
     """The database could not be read; the next look may succeed."""
 
     message: str
-
-
-@dataclass(frozen=True)
-class Sessions:
-    """Every session, newest first."""
-
-    rows: tuple[SessionSummary, ...]
 
 
 class Feed:
@@ -121,29 +113,3 @@ class Feed:
                     return True
                 self._wake.wait(left if ready else None)
             return False
-
-
-class SessionsFeed(Feed):
-    """What the home screen shows."""
-
-    def __init__(self, database: Path, post: Callable[[object], None]) -> None:
-        super().__init__(database, post)
-        self._rows: tuple[SessionSummary, ...] | None = None
-        self._read_at = 0.0
-
-    def period(self) -> float:
-        """Twice a second while a session runs."""
-        if self._rows is None:
-            return 0.0
-        return CHART_SECONDS if any(row.live for row in self._rows) else IDLE_SECONDS
-
-    def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
-        """The list, when it differs from the one posted last."""
-        silent = monotonic() - self._read_at > PRESENCE_SECONDS and any(r.live for r in self._rows or ())
-        if not changed and not silent and self._rows is not None:
-            return
-        self._read_at = monotonic()
-        rows = tuple(sorted(reader.sessions(), key=lambda row: -row.id))
-        if rows != self._rows:
-            self._rows = rows
-            yield Sessions(rows)

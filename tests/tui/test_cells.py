@@ -59,3 +59,10 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_sizes(amount: float, text: str) -> None:
     assert cells.size(amount) == text
+
+
+def test_columns_show_shares_and_never_hide_what_is_there() -> None:
+    assert cells.columns([8, 4, 1, 0]) == "█▄▁ "
+    assert cells.columns([100_000, 1]) == "█▁"
+    assert cells.columns([0, 0]) == "  "
+    assert cells.columns([]) == ""

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from textual.widgets import Input
+
 from store.database import connect
+from store.reader import Reader
 from tests.tui.conftest import app_for, shown, wait_for
 from tests.tui.replay import Recording
 from tui.app import SpectuiApp
+from tui.editing import delete_all
+from tui.screens.ask import AskScreen
+from tui.screens.delete import DeleteScreen
 from tui.screens.help import HelpScreen
 from tui.screens.leave import LeaveScreen
 from tui.screens.live import LiveScreen
 from tui.screens.sessions import SessionsScreen
 from tui.theme import THEME_NAMES
-from tui.widgets.rows import Rows
+from tui.widgets.rows import Line, Rows
+from tui.widgets.session_card import SessionCard
 
 
 def home(app: SpectuiApp) -> SessionsScreen:
@@ -36,7 +44,7 @@ async def test_lists_and_updates_in_place(database: Path, finished: Recording) -
         screen = home(app)
         await wait_for(pilot, lambda: "quiet-heron" in screen.table.text)
         line = screen.table.text.splitlines()[1]
-        for part in ("✓ finished", "8/8", "SmolLM2-135M-Ins", "recycling", "code 2 m"):
+        for part in ("✓ finished", "8/8", "recycling", "full:3x2"):
             assert part in line
         other = Recording(database, name="tall-wren", prompts=4)
         await wait_for(pilot, lambda: "◌ starting" in screen.table.text)
@@ -55,6 +63,189 @@ async def test_enter_opens_a_session_and_escape_returns(database: Path, finished
         await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen) and shown(app.screen, 7))
         await pilot.press("escape")
         await wait_for(pilot, lambda: app.screen is screen)
+
+
+def make(database: Path, **named: str) -> dict[str, int]:
+    """Sessions by name, each with its status; returns their ids."""
+    ids = {}
+    for name, status in named.items():
+        recording = Recording(
+            database, name=name, tasks=("code",) if status == "failed" else ("math",), prompts=1
+        )
+        recording.begin()
+        recording.prompt(tokens=10 * len(name))
+        recording.end(status)
+        ids[name] = recording.id
+        recording.close()
+    return ids
+
+
+def names(screen: SessionsScreen) -> list[str]:
+    return [row.name for row in screen.table.items]
+
+
+async def test_sorts_by_any_column_both_ways(database: Path) -> None:
+    make(database, cedar="finished", amber="failed", birchwood="stopped")
+    app = app_for(database)
+    async with app.run_test(size=(120, 30)) as pilot:
+        screen = home(app)
+        await wait_for(pilot, lambda: names(screen) == ["birchwood", "amber", "cedar"])
+        await pilot.press("o")
+        assert names(screen) == ["amber", "birchwood", "cedar"]
+        assert "by session ▴" in str(screen.query_one("#list").border_title)
+        await pilot.press("i")
+        assert names(screen) == ["cedar", "birchwood", "amber"]
+        await pilot.press("o")
+        assert names(screen) == ["cedar", "birchwood", "amber"]  # finished, stopped, failed
+        await pilot.press("O", "O")
+        assert names(screen) == ["birchwood", "amber", "cedar"]
+        heading = screen.table.text.splitlines()[0]
+        await pilot.click("#list-view", offset=(heading.index("tok") + 1, 0))
+        assert names(screen)[0] == "birchwood"
+        await pilot.click("#list-view", offset=(heading.index("tok") + 1, 0))
+        assert names(screen)[-1] == "birchwood"
+        for _ in screen.table._columns:
+            await pilot.press("o")
+            assert sorted(names(screen)) == ["amber", "birchwood", "cedar"]
+
+
+async def test_filters_as_one_types(database: Path) -> None:
+    make(database, cedar="finished", amber="failed", birchwood="stopped")
+    app = app_for(database)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = home(app)
+        await wait_for(pilot, lambda: len(names(screen)) == 3)
+        await pilot.press("slash", *"task:math", "space", *"-ced")
+        assert names(screen) == ["birchwood"]
+        assert "1 of 3" in str(screen.query_one("#list").border_title)
+        await pilot.press("space", *">2026")
+        assert names(screen) == []
+        assert "None of 3" in screen.query_one("#none", Rows).text
+        await pilot.press("backspace")
+        assert names(screen) == ["birchwood"]
+        assert "such as >2026-11-01" in str(screen.query_one("#list").border_subtitle)
+        await pilot.press("enter")
+        assert app.focused is screen.table
+        await wait_for(pilot, lambda: screen.card and screen.card.summary.name == "birchwood")
+        await pilot.press("escape")
+        assert len(names(screen)) == 3
+        assert not screen.query_one("#filter").display
+
+
+async def test_renames_tags_and_notes(database: Path) -> None:
+    ids = make(database, cedar="finished", amber="failed")
+    app = app_for(database)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = home(app)
+        await wait_for(pilot, lambda: len(names(screen)) == 2)
+        await pilot.press("e")
+        await wait_for(pilot, lambda: isinstance(app.screen, AskScreen))
+        answer = app.screen.query_one(Input)
+        assert answer.value == "amber"
+        answer.value = "cedar"
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: "'cedar' already" in app.screen.query_one("#ask-note", Line).text)
+        answer.value = "beryl"
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: app.screen is screen and "beryl" in names(screen))
+        for key, text in (("number_sign", "#Slow, gpu"), ("n", "fan was off")):
+            await pilot.press(key)
+            await wait_for(pilot, lambda: isinstance(app.screen, AskScreen))
+            app.screen.query_one(Input).value = text
+            await pilot.press("enter")
+            await wait_for(pilot, lambda: app.screen is screen)
+        await wait_for(pilot, lambda: "fan was off" in card(screen))
+        assert "#gpu #slow" in card(screen)
+    with Reader(database) as reader:
+        row = reader.session(ids["amber"])
+        assert (row.name, row.tags, row.notes) == ("beryl", ("gpu", "slow"), "fan was off")
+
+
+async def test_deleting_is_confirmed_and_can_be_undone(database: Path) -> None:
+    ids = make(database, cedar="finished", amber="failed")
+    app = app_for(database)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = home(app)
+        await wait_for(pilot, lambda: len(names(screen)) == 2)
+        await pilot.press("d")
+        await wait_for(pilot, lambda: isinstance(app.screen, DeleteScreen))
+        await pilot.press("enter")  # the answer that is safe has the focus
+        await wait_for(pilot, lambda: app.screen is screen)
+        assert len(names(screen)) == 2
+        await pilot.press("d")
+        await wait_for(pilot, lambda: isinstance(app.screen, DeleteScreen))
+        await pilot.press("d")
+        await wait_for(pilot, lambda: names(screen) == ["cedar"])
+        assert app.doomed == {ids["amber"]: "amber"}
+        await pilot.press("u")
+        await wait_for(pilot, lambda: len(names(screen)) == 2)
+        assert screen.table.cursor_item is not None
+        assert screen.table.cursor_item.name == "amber"
+        assert app.doomed == {}
+    with Reader(database) as reader:
+        assert len(reader.sessions()) == 2
+
+
+def test_what_was_deleted_goes_when_the_dashboard_is_left(database: Path, running: Recording) -> None:
+    ids = make(database, cedar="finished", amber="failed")
+    problems = delete_all(database, {ids["amber"]: "amber", running.id: "brave-otter"})
+    assert problems == [
+        "'brave-otter' was not deleted: session 'brave-otter' is running; stop it before deleting it"
+    ]
+    with Reader(database) as reader:
+        assert [row.name for row in reader.sessions()] == ["cedar", "brave-otter"]
+
+
+async def test_a_run_is_not_deleted(database: Path, running: Recording) -> None:
+    app = app_for(database)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = home(app)
+        await wait_for(pilot, lambda: len(names(screen)) == 1)
+        await pilot.press("d")
+        await wait_for(pilot, lambda: app._notifications)
+        assert app.screen is screen
+
+
+def card(screen: SessionsScreen) -> str:
+    return screen.query_one(SessionCard).text
+
+
+async def test_the_summary_is_of_the_session_under_the_cursor(
+    database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(database, cedar="failed")
+    app = app_for(database)
+    copied: list[str] = []
+    monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = home(app)
+        await wait_for(pilot, lambda: screen.card and screen.card.summary.name == "cedar")
+        assert "greedy, 256 new tokens" in card(screen)
+        await pilot.press("down")
+        await wait_for(pilot, lambda: screen.query_one("#card").border_title == "quiet-heron")
+        for part in ("full:3x2", "logic", "E 1.", "def merge(a, b):", "merges two sorted"):
+            assert part in card(screen)
+        await pilot.press("y")
+        await wait_for(pilot, lambda: copied)
+        assert copied[0].startswith("quiet-heron\ntarget   SmolLM2-135M-Instruct")
+        await pilot.press("v")
+        assert not screen.query_one("#card").display
+
+
+async def test_a_small_terminal_shows_the_list_or_the_summary(database: Path, finished: Recording) -> None:
+    app = app_for(database)
+    async with app.run_test(size=(40, 10)) as pilot:
+        screen = home(app)
+        await wait_for(pilot, lambda: screen.card)
+        assert (screen.query_one("#list").display, screen.query_one("#card").display) == (True, False)
+        await pilot.press("v")
+        assert (screen.query_one("#list").display, screen.query_one("#card").display) == (False, True)
+        assert "code" in card(screen)
+        await pilot.press("v")
+        assert screen.query_one("#list").display
+        await pilot.press("v", "escape")
+        assert screen.query_one("#list").display
+        assert app.focused is screen.table
 
 
 async def test_a_click_on_the_cursor_opens(database: Path, finished: Recording) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from decoding.config import RunConfig
+from store.sessions import set_notes, set_tags
 from tests.tui.conftest import app_for, at_fixed_times, live_screen, shown, wait_for
 from tests.tui.replay import Recording
 from tui.screens.sessions import SessionsScreen
@@ -66,8 +68,11 @@ def test_finished_with_the_depth_chart(snap_compare: Compare, database: Path, fi
     assert snap_compare(app, terminal_size=(120, 40), run_before=prepared(7, "h"))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_sessions(snap_compare: Compare, database: Path, finished: Recording, size: tuple[int, int]) -> None:
+@pytest.fixture
+def several(database: Path, finished: Recording) -> Path:
+    """A database with a session of every kind."""
+    set_tags(finished.db, finished.id, ["cpu", "study"])
+    set_notes(finished.db, finished.id, "before the new head")
     for name, status, error in (
         ("brave-otter", "stopped", None),
         ("old-maple", "failed", "the model needs 31 GB, 8 GB are free"),
@@ -79,13 +84,44 @@ def test_sessions(snap_compare: Compare, database: Path, finished: Recording, si
         if status:
             other.end(status, error=error)
         at_fixed_times(other)
+    return database
+
+
+def listed(*keys: str, dialogue: str = "") -> Callable[[Pilot[Any]], Awaitable[None]]:
+    """Press keys once the list and the summary are there; wait for what is asked, or for the summary again."""
 
     async def run_before(pilot: Pilot[Any]) -> None:
         screen = pilot.app.screen
         assert isinstance(screen, SessionsScreen)
         await wait_for(pilot, lambda: "quiet-heron" in screen.table.text)
+        await pilot.press("end")
+        await wait_for(pilot, lambda: screen.card and screen.card.summary.name == "quiet-heron")
+        await pilot.press(*keys)
+        if dialogue:
+            await wait_for(pilot, lambda: dialogue in "".join(n.text for n in pilot.app.screen.query(Line)))
+        else:
+            await wait_for(pilot, lambda: screen.card and screen.card.summary is screen.table.cursor_item)
 
-    assert snap_compare(app_for(database), terminal_size=size, run_before=run_before)
+    return run_before
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_sessions(snap_compare: Compare, several: Path, size: tuple[int, int]) -> None:
+    assert snap_compare(app_for(several), terminal_size=size, run_before=listed())
+
+
+@pytest.mark.parametrize(
+    ("keys", "dialogue"),
+    [
+        (("slash", *"-failed", "space", *"task:code"), ""),
+        (("v", "o", "O", "i", "d"), "Delete quiet-heron?"),
+        (("number_sign",), "finds #study"),
+    ],
+    ids=["filter", "delete", "tags"],
+)
+def test_sessions_at_work(snap_compare: Compare, several: Path, keys: tuple[str, ...], dialogue: str) -> None:
+    app = app_for(several, theme="dark" if dialogue else "ansi")
+    assert snap_compare(app, terminal_size=(80, 24), run_before=listed(*keys, dialogue=dialogue))
 
 
 @pytest.mark.parametrize("keys", [("question_mark",), ("q",)], ids=["help", "leave"])
@@ -94,7 +130,12 @@ def test_dialogues(snap_compare: Compare, database: Path, running: Recording, ke
     assert snap_compare(app, terminal_size=(80, 24), run_before=prepared(2, *keys))
 
 
-def test_new_run(snap_compare: Compare, database: Path, finished: Recording) -> None:
+def test_new_run(
+    snap_compare: Compare, database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the default drafter is."""
+    monkeypatch.setattr(RunConfig, "draft_name", property(lambda config: config.draft.strip() or "eagle"))
+
     async def run_before(pilot: Pilot[Any]) -> None:
         await pilot.press("r")
         await wait_for(pilot, lambda: type(pilot.app.screen).__name__ == "NewRunScreen")

@@ -33,10 +33,23 @@ KEYS = (
         ),
     ),
     (
+        "The list of sessions",
+        (
+            ("enter", "open the session"),
+            ("/", "filter as you type: words, #tag, task:code, -word,"),
+            ("", '>2026-11-01 (or <; a month, a year), "two words"'),
+            ("o  O  i", "sort by the next, previous column; turn it round"),
+            ("e  #  n", "rename, tags, note"),
+            ("d  u", "delete (once you leave); bring back until then"),
+            ("v", "show or hide the summary; tab goes to it"),
+        ),
+    ),
+    (
         "Everywhere",
         (
             ("esc", "back"),
             ("tab", "next pane"),
+            ("y", "copy the prompt's text, or a session's summary"),
             ("t", "next theme: dark, light, colour-blind-safe, ansi"),
             ("ctrl+p", "all commands"),
         ),

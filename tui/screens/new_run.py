@@ -36,6 +36,7 @@ from tui.textsafe import sanitize_line
 from tui.transcript import wrap
 from tui.widgets.choice_input import ChoiceInput
 from tui.widgets.rows import Cell, Line, Row
+from tui.widgets.steady_input import SteadyInput
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class NewRunScreen(ModalScreen[int | None]):
                     if field.choices:
                         yield ChoiceInput(field.value, field.choices, id=field.name)
                     else:
-                        yield Input(field.value, id=field.name, compact=True)
+                        yield SteadyInput(field.value, id=field.name)
                     yield Label(field.hint, classes="hint", markup=False)
             yield Line(id="about")
             yield Line(id="problem")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual import events
-from textual.widgets import Input
+
+from tui.widgets.steady_input import SteadyInput
 
 
-class ChoiceInput(Input):
+class ChoiceInput(SteadyInput):
     """Space puts the next choice where a choice or nothing stands; elsewhere it is a space."""
 
     def __init__(self, value: str, choices: Sequence[str], *, id: str | None = None) -> None:
-        super().__init__(value, id=id, compact=True)
+        super().__init__(value, id=id)
         self.choices = tuple(choices)
         """Offered in this order; an empty one is the default."""
 

@@ -1,0 +1,73 @@
+"""What the home screen reads: the list of sessions, and more about the one under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from store.reader import Reader
+from store.rows import OutputSample, SessionSummary, TaskFigures
+from tui.feed import CHART_SECONDS, IDLE_SECONDS, PRESENCE_SECONDS, Feed
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Every session, newest first."""
+
+    rows: tuple[SessionSummary, ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """More about one session."""
+
+    summary: SessionSummary
+    figures: Mapping[str, TaskFigures]
+    sample: OutputSample | None
+
+
+class SessionsFeed(Feed):
+    """What the home screen shows."""
+
+    def __init__(self, database: Path, post: Callable[[object], None]) -> None:
+        super().__init__(database, post)
+        self._rows: tuple[SessionSummary, ...] | None = None
+        self._by_id: dict[int, SessionSummary] = {}
+        self._read_at = 0.0
+        self._wanted: int | None = None
+        self._described: SessionSummary | None = None
+
+    def look_at(self, session_id: int | None) -> None:
+        """Tell more about this session from now on, or about none."""
+        if session_id != self._wanted:
+            self._wanted = session_id
+            self._described = None
+            self.ask()
+
+    def period(self) -> float:
+        """Once a second while a session runs."""
+        if self._rows is None:
+            return 0.0
+        return CHART_SECONDS if any(row.live for row in self._rows) else IDLE_SECONDS
+
+    def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
+        """The list, when it differs from the one posted last; the session looked at, likewise."""
+        silent = monotonic() - self._read_at > PRESENCE_SECONDS and any(r.live for r in self._rows or ())
+        if changed or silent or self._rows is None:
+            self._read_at = monotonic()
+            rows = tuple(self._same(row) for row in reader.sessions())
+            if rows != self._rows:
+                self._rows = rows
+                self._by_id = {row.id: row for row in rows}
+                yield Sessions(rows)
+        summary = self._by_id.get(self._wanted) if self._wanted is not None else None
+        if summary is not None and summary != self._described:
+            self._described = summary
+            yield Card(summary, reader.figures(summary.id), reader.output_sample(summary.id))
+
+    def _same(self, row: SessionSummary) -> SessionSummary:
+        """The object posted before when nothing about it has changed, so that views can go by identity."""
+        before = self._by_id.get(row.id)
+        return before if before is not None and before == row else row

@@ -1,0 +1,73 @@
+"""One line to fill in about a session: its name, its tags, a note."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input
+from textual.worker import Worker, WorkerState
+
+from store.errors import StoreError
+from tui.textsafe import sanitize_line
+from tui.widgets.rows import Line
+from tui.widgets.steady_input import SteadyInput
+
+
+class AskScreen(ModalScreen[bool]):
+    """Dismissed with True once what was typed is saved, with False when it is not to be."""
+
+    CSS_PATH = "ask.tcss"
+    BINDINGS = [Binding("escape", "cancel", "Cancel", show=False)]  # noqa: RUF012
+
+    def __init__(self, title: str, value: str, hint: str, save: Callable[[str], None]) -> None:
+        super().__init__()
+        self._title = title
+        self._value = value
+        self._hint = hint
+        self._save = save
+
+    def compose(self) -> ComposeResult:
+        """The line, and room for what is wrong with it."""
+        with Vertical(id="ask-box"):
+            yield SteadyInput(self._value, id="answer")
+            yield Line(id="ask-note")
+
+    def on_mount(self) -> None:
+        """Say what is asked."""
+        box = self.query_one("#ask-box")
+        box.border_title = self._title
+        box.border_subtitle = "enter saves  esc cancels"
+        self._say(self._hint, "muted")
+
+    @on(Input.Submitted)
+    def _submitted(self, message: Input.Submitted) -> None:
+        text = message.value
+        self.run_worker(
+            lambda: self._save(text),
+            name="save",
+            group="save",
+            thread=True,
+            exit_on_error=False,
+            exclusive=True,
+        )
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """It was saved, or could not be."""
+        if event.state == WorkerState.SUCCESS:
+            self.dismiss(True)
+        elif event.state == WorkerState.ERROR:
+            error = event.worker.error
+            words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+            self._say(f"✗ {words}", "bad")
+
+    def _say(self, words: str, role: str) -> None:
+        self.query_one("#ask-note", Line).set_rows([((sanitize_line(words), role),)])
+
+    def action_cancel(self) -> None:
+        """Leave it as it was."""
+        self.dismiss(False)

@@ -1,0 +1,64 @@
+"""Asked before a session is deleted."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button
+
+from store.rows import SessionSummary
+from tui.cells import count, fit
+from tui.textsafe import sanitize_line
+from tui.widgets.rows import Line, Row
+
+
+class DeleteScreen(ModalScreen[bool]):
+    """Dismissed with True when the session is to go."""
+
+    CSS_PATH = "delete.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("d", "answer(True)", "Delete it", show=False),
+        Binding("escape,c,q", "answer(False)", "Keep it", show=False),
+        Binding("left", "app.focus_previous", show=False),
+        Binding("right", "app.focus_next", show=False),
+    ]
+
+    def __init__(self, summary: SessionSummary) -> None:
+        super().__init__()
+        self._summary = summary
+
+    def compose(self) -> ComposeResult:
+        """The question and its two answers."""
+        with Vertical(id="delete-box"):
+            yield Line(id="delete-question")
+            with Horizontal(id="delete-buttons"):
+                yield Button("Keep", id="keep", variant="primary", compact=True)
+                yield Button("Delete", id="delete", compact=True)
+
+    def on_mount(self) -> None:
+        """Write the question."""
+        summary = self._summary
+        self.query_one("#delete-box").border_title = "delete"
+        self.query_one("#delete-box").border_subtitle = "d deletes  esc keeps"
+        what = (
+            f"{summary.prompts_done} prompts, {count(summary.rounds)} rounds, {count(summary.nodes)} nodes."
+        )
+        rows: list[Row] = [
+            ((f"Delete {fit(sanitize_line(summary.name), 40).rstrip()}?", "strong"),),
+            ((what, "text"),),
+            (("u", "key"), (" brings it back until the dashboard is left.", "muted")),
+        ]
+        question = self.query_one("#delete-question", Line)
+        question.styles.height = len(rows)
+        question.set_rows(rows)
+        self.query_one("#keep").focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """An answer was clicked or entered."""
+        self.dismiss(event.button.id == "delete")
+
+    def action_answer(self, answer: bool) -> None:
+        """Answer by key."""
+        self.dismiss(answer)

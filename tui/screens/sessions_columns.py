@@ -1,0 +1,89 @@
+"""The columns of the list of sessions: what each shows, what it sorts by, when it gives way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from store.rows import SESSION_STATUSES, SessionSummary
+from tui.cells import NOTHING, number, share, short_count
+from tui.progress import ago
+from tui.textsafe import sanitize_line
+from tui.widgets.rows import Cell
+from tui.widgets.status import SYMBOLS
+from tui.widgets.table import Column
+
+
+def session_columns() -> list[Column[SessionSummary]]:
+    """From left to right; on a narrow terminal the highest `keep` goes first."""
+    return [
+        Column("#", lambda row: (str(row.id), "muted"), 4, "right", 8, order=lambda r: r.id, falling=True),
+        Column("session", lambda row: (sanitize_line(row.name), "strong"), 14, order=_folded("name")),
+        Column("status", _status, 13, order=_status_place),
+        Column("prompts", _prompts, 7, "right", 4, order=lambda row: row.prompts_done, falling=True),
+        Column(
+            "tok",
+            lambda row: (short_count(row.tokens), "text"),
+            5,
+            "right",
+            3,
+            order=lambda row: row.tokens,
+            falling=True,
+        ),
+        _figure("α", 3, 1, share, lambda row: row.match_rate),
+        _figure("τ", 4, 1, number, lambda row: row.tokens_per_round),
+        Column(
+            "started", _started, 12, keep=2, order=lambda row: row.started_at or row.created_at, falling=True
+        ),
+        Column("drafter", _text("drafter"), 12, keep=5, order=_folded("drafter")),
+        Column("tree", _text("tree"), 12, keep=6, order=_folded("tree")),
+        Column("target", _text("target"), 14, keep=9, order=_folded("target")),
+        Column("tags", _tags, 6, keep=7, grows=True, order=lambda row: row.tags or None),
+        Column("tasks", _tasks, 28, keep=10, order=lambda row: tuple(row.tasks) or None),
+    ]
+
+
+def _figure(
+    title: str,
+    width: int,
+    keep: int,
+    shown: Callable[[float | None], str],
+    value: Callable[[SessionSummary], float | None],
+) -> Column[SessionSummary]:
+    return Column(
+        title, lambda row: (shown(value(row)), "text"), width, "right", keep, order=value, falling=True
+    )
+
+
+def _text(field: str) -> Callable[[SessionSummary], Cell]:
+    return lambda row: (sanitize_line(getattr(row, field)), "text")
+
+
+def _folded(field: str) -> Callable[[SessionSummary], Any]:
+    """Text sorts without regard to case; what is empty has no place in the order."""
+    return lambda row: getattr(row, field).casefold() or None
+
+
+def _prompts(row: SessionSummary) -> Cell:
+    return f"{row.prompts_done}/{row.prompt_count}", "text"
+
+
+def _status(row: SessionSummary) -> Cell:
+    sign, role = SYMBOLS.get(row.status, ("?", "muted"))
+    return f"{sign} {row.status}", role
+
+
+def _status_place(row: SessionSummary) -> int | None:
+    return SESSION_STATUSES.index(row.status) if row.status in SESSION_STATUSES else None
+
+
+def _started(row: SessionSummary) -> Cell:
+    return ago(row.started_at or row.created_at) or NOTHING, "muted"
+
+
+def _tags(row: SessionSummary) -> Cell:
+    return sanitize_line(" ".join(f"#{tag}" for tag in row.tags)), "accent"
+
+
+def _tasks(row: SessionSummary) -> Cell:
+    return " ".join(f"{sanitize_line(task)} {n}" for task, n in row.tasks.items()), "muted"

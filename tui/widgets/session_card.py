@@ -1,0 +1,153 @@
+"""One session at a glance: what it ran, how each task fared, how its output begins."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from rich.cells import cell_len
+
+from store.rows import SessionSummary, TaskFigures
+from tui.cells import NOTHING, columns, duration, fit, number, share, short_count
+from tui.home_feed import Card
+from tui.progress import elapsed_seconds
+from tui.textsafe import sanitize, sanitize_line
+from tui.theme import task_slots
+from tui.transcript import wrap
+from tui.widgets.rows import Cell, Row, Rows, row_width
+
+LABEL = 9
+FACTS, FIGURES = 32, 35
+"""Cells that the facts and the figures ask for where they stand side by side."""
+GAP = 3
+STACKED = 11
+"""Rows from which the figures stand below the facts and leave the rest of the width to the output."""
+BINS = 7
+"""Accepted lengths in the tiny histogram; the last one takes all that are longer."""
+
+
+class SessionCard(Rows, can_focus=True):
+    """The session under the cursor of the list."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._card: Card | None = None
+
+    def show(self, card: Card | None) -> None:
+        """Show this session, or none."""
+        self._card = card
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Draw for the new size."""
+        self._draw()
+
+    def _draw(self) -> None:
+        size = self.scrollable_content_region
+        if size.width and size.height:
+            self.set_rows(card_rows(self._card, size.width, size.height) if self._card else ())
+
+
+def card_rows(card: Card, width: int, height: int) -> list[Row]:
+    """All there is to say about a session in that many cells."""
+    figures = figure_rows(card)
+    if height >= STACKED and width >= FACTS + FIGURES + GAP:
+        left = max(FIGURES, min(width // 2, 64))
+        facts = fact_rows(card.summary, left)
+        return side_by_side([*facts, (), *figures], sample_rows(card, width - left - GAP)[:height], left)
+    if width >= FACTS + FIGURES + GAP:
+        left = width - FIGURES - GAP
+        return side_by_side(fact_rows(card.summary, left), figures, left)
+    return [*figures, (), *fact_rows(card.summary, width)]
+
+
+def card_text(card: Card) -> str:
+    """The card as plain text, to be pasted elsewhere."""
+    rows = [((card.summary.name, "text"),), *fact_rows(card.summary, 200), *figure_rows(card)]
+    return "\n".join("".join(text for text, _ in row).rstrip() for row in rows)
+
+
+def fact_rows(summary: SessionSummary, width: int) -> list[Row]:
+    """What was run, on what, with what success; one row each."""
+    facts: list[tuple[str, str, str]] = []
+    if summary.error:
+        facts.append(("error", summary.error, "bad"))
+    facts += [
+        ("target", summary.target, "text"),
+        ("drafter", summary.drafter, "text"),
+        ("tree", "  ".join(part for part in (summary.tree, summary.device) if part), "text"),
+        ("decoding", _decoding(summary), "text"),
+        ("speed", _speed(summary), "text"),
+    ]
+    if summary.tags:
+        facts.append(("tags", " ".join(f"#{tag}" for tag in summary.tags), "accent"))
+    if summary.notes:
+        facts.append(("note", summary.notes, "text"))
+    facts.append(("took", duration(elapsed_seconds(summary)), "text"))
+    return [
+        ((label.ljust(LABEL), "muted"), (fit(sanitize_line(text), max(width - LABEL, 1)).rstrip(), role))
+        for label, text, role in facts
+    ]
+
+
+def figure_rows(card: Card) -> list[Row]:
+    """A row for each task: rounds, match rate, mean accepted length and how lengths are spread."""
+    slots = task_slots(card.summary.tasks)
+    return [_task_row(task, card.figures.get(task), f"task-{slots[task]}") for task in card.summary.tasks]
+
+
+def sample_rows(card: Card, width: int) -> list[Row]:
+    """A prompt and the beginning of what came of it."""
+    if card.sample is None:
+        return [(("No output yet." if card.summary.live else "No prompt was finished.", "muted"),)]
+    asked = " ".join(card.sample.prompt.split())
+    head: Cell = (fit(sanitize_line(asked), width).rstrip(), "note")
+    return [(head,), *(((line, "text"),) for line in wrap(sanitize(card.sample.output).strip(), width))]
+
+
+def side_by_side(left: list[Row], right: list[Row], width: int) -> list[Row]:
+    """Two blocks of rows beside each other, the left one `width` cells wide."""
+    rows: list[Row] = []
+    for a, b in zip_longest(left, right, fillvalue=()):
+        rows.append((*a, (" " * (width + GAP - row_width(a)), "text"), *b) if b else a)
+    return rows
+
+
+def _task_row(task: str, figures: TaskFigures | None, role: str) -> Row:
+    name = sanitize_line(task)
+    lengths = figures.lengths if figures else {}
+    spread = [0] * (min(max(lengths, default=0), BINS - 1) + 1)
+    for length, rounds in lengths.items():
+        spread[min(length, BINS - 1)] += rounds
+    return (
+        (fit(name, 7 if cell_len(name) <= 7 else 10) + " ", f"{role}-name"),
+        ("α ", "muted"),
+        (fit(share(figures.match_rate if figures else None), 3, "right"), "text"),
+        ("  E ", "muted"),
+        (fit(number(figures.mean_accepted_length if figures else None), 4, "right"), "strong"),
+        ("  ", "text"),
+        (columns(spread).ljust(BINS) if lengths else NOTHING.ljust(BINS), role),
+        (fit(short_count(figures.rounds if figures else 0), 5, "right"), "muted"),
+    )
+
+
+def _decoding(summary: SessionSummary) -> str:
+    """``greedy, 96 new tokens``, from the configuration as it was recorded, whatever wrote it."""
+    config = summary.config
+    temperature = config.get("temperature", 0)
+    parts = ["greedy" if not temperature else f"temperature {temperature}"]
+    if temperature and config.get("top_p", 1) != 1:
+        parts.append(f"top p {config['top_p']}")
+    if temperature and "seed" in config:
+        parts.append(f"seed {config['seed']}")
+    if "max_new_tokens" in config:
+        parts.append(f"{config['max_new_tokens']} new tokens")
+    if config.get("dtype", "auto") != "auto":
+        parts.append(str(config["dtype"]))
+    return ", ".join(parts)
+
+
+def _speed(summary: SessionSummary) -> str:
+    parts = [f"{number(summary.tokens_per_second, 1)} tok/s"]
+    if summary.speedup is not None:
+        parts.append(f"{number(summary.speedup)}× plain")
+    return ", ".join(parts)
