@@ -115,7 +115,7 @@ class RunConfig:
     @property
     def draft_name(self) -> str:
         """The drafter in force: the one asked for, or the target's default."""
-        return self.draft.strip() or RECYCLING
+        return self.draft.strip() or (EAGLE if self.target == EMBEDDED_TARGET else RECYCLING)
 
     @property
     def looks_up(self) -> bool:

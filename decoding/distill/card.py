@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from decoding.distill.evaluate import table
+from decoding.embedded import EMBEDDED
 
 FILES = {
     "model.safetensors": "the head, half precision, in the layout of `speculators` and vLLM",
@@ -29,10 +30,10 @@ def write(folder: Path) -> Path:
 def text(training: dict[str, Any], figures: dict[str, Any]) -> str:
     """The card."""
     settings, data, last = training["settings"], training["text"], training["history"][-1]
-    embedded = settings["target"] == "embedded"
-    name = "SmolLM2-135M-Instruct" if embedded else settings["target"]
+    name = settings["target"]
+    embedded = name == EMBEDDED.name
     licence = (
-        "Apache-2.0. The weights are derived from SmolLM2-135M-Instruct (Apache-2.0, Hugging Face)."
+        f"{EMBEDDED.licence}. The weights are derived from {name} ({EMBEDDED.licence}, Hugging Face)."
         if embedded
         else f"That of {name}, from whose text and states it is derived."
     )

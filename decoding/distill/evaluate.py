@@ -90,8 +90,7 @@ def evaluate(
         taus[tree] = {name: round(tally.tau, 3) for name, tally in tallies.items()}
         tell(f"{tree}: {taus[tree]['all']:.2f} tokens per round")
     return {
-        "head": head,
-        "target": target,
+        "head": Path(head).name,
         "questions": len(chosen),
         "new_tokens": new_tokens,
         "depth": {name: [round(v, 3) for v in p.chain.tolist()] for name, p in found.items()},

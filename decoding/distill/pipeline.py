@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import torch
 
-from decoding.config import RunConfig
+from decoding.config import EMBEDDED_TARGET, RunConfig
 from decoding.distill import card, evaluate, prompts, vocabulary, writers
 from decoding.distill.config import SHARE_OF_TIME, DistillConfig
 from decoding.distill.initial import feature_layers
@@ -25,6 +25,7 @@ from decoding.distill.shards import Shards
 from decoding.distill.train import autocast, train
 from decoding.eagle.checkpoint import save_head
 from decoding.eagle.head import EagleHead
+from decoding.embedded import EMBEDDED
 from decoding.errors import DecodingError, UsageError
 from decoding.models import LoadedModels, load_models, resolve_device
 from decoding.profiles import PROFILE_FILE
@@ -120,6 +121,13 @@ def _only_one(work: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def target_name(target: str) -> str:
+    """What a head's files call its target: a hub id, or the last part of a folder, never a path."""
+    if target == EMBEDDED_TARGET:
+        return EMBEDDED.name
+    return Path(target).name if Path(target).is_dir() else target
+
+
 def _say_needs(config: DistillConfig, models: LoadedModels, work: Path, say: Say) -> None:
     """Say what disk and memory the run takes; raise `DecodingError` when the disk has less."""
     model = models.target.config.get_text_config()
@@ -199,7 +207,7 @@ def _finish(
     with autocast(models.target.device, models.target.dtype):
         found = profile(head, (data.sequence(int(i)) for i in held), PROFILE_DEPTH)
     log("profile", covered=round(found.covered, 4), chain=[round(v, 3) for v in found.chain.tolist()])
-    save_head(head, out, target_name=models.target.config._name_or_path or config.target)
+    save_head(head, out, target_name=target_name(config.target))
     found.save(out / PROFILE_FILE, {})
     fresh = prompts.fresh(config.seed, min(FRESH_QUESTIONS, len(questions)))
     trees = evaluate.tokens_per_round(str(out), config.target, fresh, DYNAMIC_TREES, device=config.device)
@@ -210,7 +218,10 @@ def _finish(
     log("evaluate", depth=figures["depth"]["all"], tau={k: v["all"] for k, v in figures["tau"].items()})
     text = json.loads((work / "vocabulary.json").read_text("utf-8"))
     training = {
-        "settings": json.loads((work / "distill.json").read_text("utf-8")),
+        "settings": {
+            **json.loads((work / "distill.json").read_text("utf-8")),
+            "target": target_name(config.target),
+        },
         "seconds": round(seconds),
         "history": history,
         "text": text,

@@ -70,7 +70,8 @@ def drafted(head: EagleHead, sequence: Sequence, row: int, depth: int) -> torch.
     h = head(tokens[1 : pairs + 1], fused, torch.arange(pairs), cache, causal)[-1:]
     for k in range(1, depth + 1):
         h = head(tokens[row + 1 + k][None], head.carry(h), torch.tensor([row + k]), cache, None)
-    return h[0]
+    last: torch.Tensor = h[0]
+    return last
 
 
 def test_rows_predict_only_the_response() -> None:
@@ -87,7 +88,7 @@ def test_the_loss_has_the_gradient_of_its_formula() -> None:
     logits = torch.randn(5, 11, generator=generator, requires_grad=True)
     aim, wanted = torch.randn(5, 11, generator=generator), torch.tensor([0, 3, 3, 10, 7])
     ours = Imitate.apply(logits, aim, wanted)  # type: ignore[no-untyped-call]
-    ours.backward()  # type: ignore[no-untyped-call]
+    ours.backward()
     ours_gradient = logits.grad
     again = logits.detach().clone().requires_grad_()
     mixture = (1 - HARD) * aim.softmax(-1) + HARD * torch.nn.functional.one_hot(wanted, 11)

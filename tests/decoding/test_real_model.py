@@ -23,6 +23,7 @@ TOKENS = 10
 """Per prompt here; `tests/bench/equality.py` does the same at any length."""
 
 SHAPES = {
+    "eagle": ["dynamic:8x4", "chain:3", "full:2x2"],
     "recycling": ["recycling:8", "chain:4", "full:2x3"],
     "cut-down": ["full:3x2", "chain:3"],
     "itself": ["full:3x2"],
@@ -57,7 +58,7 @@ def half_draft(reference: Any, models: LoadedModels, tmp_path_factory: pytest.Te
     return draft
 
 
-@pytest.mark.parametrize("drafter", ["recycling", "cut-down", "itself"])
+@pytest.mark.parametrize("drafter", ["eagle", "recycling", "cut-down", "itself"])
 def test_greedy_output_is_that_of_generate_on_the_bundled_prompts(
     drafter: str,
     reference: Any,
@@ -66,11 +67,12 @@ def test_greedy_output_is_that_of_generate_on_the_bundled_prompts(
     expected: dict[str, tuple[list[int], list[int]]],
 ) -> None:
     """Each prompt with one of the shapes in turn; the slow draft, the target itself, on every sixth prompt."""
-    draft = {"recycling": None, "cut-down": half_draft, "itself": models.target}[drafter]
-    pair = LoadedModels(models.target, draft, models.tokenizer)
+    draft = {"cut-down": half_draft, "itself": models.target}.get(drafter)
+    head = models.head if drafter == "eagle" else None
+    pair = LoadedModels(models.target, draft, models.tokenizer, head)
     decoders = [
         SpeculativeDecoder(
-            RunConfig(draft="recycling" if draft is None else drafter, tree=tree, max_new_tokens=TOKENS),
+            RunConfig(draft=drafter, tree=tree, max_new_tokens=TOKENS),
             models=pair,
         )
         for tree in SHAPES[drafter]

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     "--draft",
     metavar="D",
     help="'eagle', 'recycling', 'lookup', or the id or folder of an EAGLE-3 head or of a model that shares the "
-    "target's vocabulary (default: recycling). Any may end in '+lookup': where the text repeats, that is drafted.",
+    "target's vocabulary (default: eagle for the embedded target, else recycling). Any may end in '+lookup': where "
+    "the text repeats, that is drafted.",
 )
 @click.option(
     "--tree",
