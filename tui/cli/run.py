@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     "--draft",
     metavar="D",
     help="'eagle', 'recycling', 'lookup', or the id or folder of an EAGLE-3 head or of a model that shares the "
-    "target's vocabulary (default: eagle for the embedded target, else recycling). Any may end in '+lookup': where "
-    "the text repeats, that is drafted.",
+    "target's vocabulary. Any may end in '+lookup': where the text repeats, that is drafted. Without it: eagle for "
+    "the embedded target, recycling for others.",
 )
 @click.option(
     "--tree",
