@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 @click.option(
     "--tree",
     metavar="SHAPE",
-    help="dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1 or a .json file of rank paths (default: the one "
-    "that pays most on this machine).",
+    help="dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1 or a .json file of rank paths. Without it: the "
+    "one that pays most on this machine.",
 )
 @click.option(
     "--depth", type=int, metavar="D", help="Depth of a full tree; with --branching, as --tree full:DxB."
