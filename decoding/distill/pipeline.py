@@ -35,8 +35,8 @@ Say = Callable[[str], None]
 PROFILE_SEQUENCES = 400
 PROFILE_DEPTH = 6
 
-DYNAMIC_TREES = ("dynamic:4x3", "dynamic:6x3", "dynamic:8x4", "dynamic:10x4", "dynamic:12x4", "dynamic:16x5")
-FRESH_QUESTIONS = 24
+DYNAMIC_TREES = ("dynamic:4x3", "dynamic:6x3", "dynamic:8x4", "dynamic:12x4")
+FRESH_QUESTIONS = 16
 """Dynamic trees that runs may choose from, and how many questions from templates (at most) measure them."""
 
 RESPONSE_SHARE = 0.6
