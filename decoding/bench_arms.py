@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,10 @@ from decoding.config import RunConfig
 from decoding.engine import Round, SpeculativeDecoder
 from decoding.errors import DecodingError
 from decoding.models import LoadedModels
+from decoding.tree import ROOT
 from decoding.worker import HEARTBEAT_SECONDS, Recorder
 from store.database import open_database
+from store.metrics import at_risk
 from store.records import PromptRecord
 from store.sessions import create_session
 from store.writer import SessionWriter
@@ -44,6 +47,21 @@ class Outcome:
     forward_seconds: float = 0.0
     draft_ms: list[float] = field(default_factory=list)
     verify_ms: list[float] = field(default_factory=list)
+    at_risk: Counter[int] = field(default_factory=Counter)
+    """By depth: rounds whose path reached the depth before and whose tree went on from there."""
+    reached: Counter[int] = field(default_factory=Counter)
+    """By depth: those of them whose path went on to it."""
+
+    def count(self, round_: Round) -> None:
+        """Add a round, its tokens excepted."""
+        self.rounds += 1
+        self.draft_ms.append(round_.draft_ms)
+        self.verify_ms.append(round_.verify_ms)
+        length = len(round_.path)
+        for depth, parent in enumerate([ROOT, *round_.path], start=1):
+            if (round_.tree.parent == parent).any() and at_risk(True, depth, length, round_.cut):
+                self.at_risk[depth] += 1
+                self.reached[depth] += depth <= length
 
     @property
     def tokens_per_second(self) -> float:
@@ -95,16 +113,17 @@ class EngineArm:
     def run(self, ids: list[int], position: int, *, warm_up: bool = False) -> Outcome:
         """One `generate` of ours."""
         outcome = Outcome([], 0.0)
+        rounds: list[Round] = []
         before = self._forwards()
         start = time.perf_counter()
         for round_ in self.decoder.generate(ids, position=position):
             self.each(round_, position, warm_up)
             outcome.tokens += round_.tokens
-            outcome.rounds += 1
-            outcome.draft_ms.append(round_.draft_ms)
-            outcome.verify_ms.append(round_.verify_ms)
+            rounds.append(round_)
         outcome.seconds = time.perf_counter() - start
         outcome.forward_seconds = self._forwards() - before
+        for round_ in rounds:
+            outcome.count(round_)
         return outcome
 
     def each(self, round_: Round, position: int, warm_up: bool) -> None:

@@ -1,0 +1,69 @@
+"""What arms made of the same prompts, and what may be said of it: paired ratios, divergences from `generate`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from decoding.bench_arms import Arm, Outcome
+from prompts import Prompt
+
+Around = Callable[[str], contextlib.AbstractContextManager[None]]
+"""What an arm, by its name, decodes within."""
+
+
+@dataclass
+class Measured:
+    """All outcomes, by arm, in prompt order."""
+
+    prompts: list[Prompt] = field(default_factory=list)
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The task of each prompt."""
+        return [prompt.task for prompt in self.prompts]
+
+    def take_turns(
+        self, arms: Mapping[str, Arm], prompt: Prompt, ids: list[int], around: Around | None = None
+    ) -> None:
+        """Every arm decodes `prompt`. Who begins moves on by one from prompt to prompt."""
+        position = len(self.prompts)
+        names = list(arms)
+        first = position % len(names)
+        for name in names[first:] + names[:first]:
+            with around(name) if around else contextlib.nullcontext():
+                self.outcomes.setdefault(name, []).append(arms[name].run(ids, position))
+        self.prompts.append(prompt)
+
+    def ratios(self, arm: str, base: str) -> list[float]:
+        """Speed of `arm` over `base` in tokens per second, prompt by prompt."""
+        pairs = zip(self.outcomes[arm], self.outcomes[base], strict=True)
+        return [a.tokens_per_second / b.tokens_per_second for a, b in pairs]
+
+
+def divergence(model: Any, ids: list[int], ours: list[int], theirs: list[int]) -> dict[str, Any] | None:
+    """Where `ours` leaves `theirs`, the output of `model` itself, and its top-two logit margin there."""
+    if ours == theirs:
+        return None
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
+    with torch.inference_mode():
+        logits = model(torch.tensor([[*ids, *theirs[:at]]], device=model.device)).logits[0, -1].float()
+    first, second = logits.topk(2).values.tolist()
+    return {"position": at, "margin": first - second}
+
+
+def rounded(value: float) -> float:
+    """As figures are written: four decimals."""
+    return round(float(value), 4)
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """First and third, rounded."""
+    return [rounded(q) for q in np.quantile(values, [0.25, 0.75])]
