@@ -12,42 +12,34 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-import torch
-
 import prompts
-from decoding.bench_arms import Arm, EngineArm, GenerateArm, Outcome, RecordedArm, attached_dashboard
+from decoding import bench_drafters_figures, bench_drafters_table
+from decoding.auto_tree import with_tree
+from decoding.bench_arms import Arm, EngineArm, GenerateArm, RecordedArm, attached_dashboard
+from decoding.bench_drafters import compare, parse_drafters
+from decoding.bench_measured import Measured, divergence, quartiles, rounded
 from decoding.config import RunConfig
 from decoding.engine import SpeculativeDecoder
 from decoding.errors import DecodingError
-from decoding.models import load_models
+from decoding.models import load_models, with_draft
 from store.errors import StoreError
-
-
-@dataclass
-class Measured:
-    """All outcomes, by arm, in prompt order."""
-
-    tasks: list[str] = field(default_factory=list)
-    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
-
-    def ratios(self, arm: str, base: str) -> list[float]:
-        """Speed of `arm` over `base` in tokens per second, prompt by prompt."""
-        pairs = zip(self.outcomes[arm], self.outcomes[base], strict=True)
-        return [a.tokens_per_second / b.tokens_per_second for a, b in pairs]
 
 
 def measure(
     config: RunConfig, chosen: Sequence[prompts.Prompt], *, dashboard: bool, tell: Callable[[str], None]
-) -> tuple[Measured, list[dict[str, Any]]]:
-    """Run every arm on every prompt. Returns the outcomes and the divergences from `generate`."""
+) -> tuple[RunConfig, Measured, list[dict[str, Any]]]:
+    """Run every arm on every prompt.
+
+    Returns the configuration with the tree that was measured, the outcomes, and the divergences from
+    `generate`.
+    """
     tell("loading models")
     models = load_models(config, lambda stage, *_: tell(stage))
+    config = with_tree(config, models, lambda stage, *_: tell(stage))
     reference = load_models(config.changed(speculate=False), tuned=False)
     with tempfile.TemporaryDirectory(prefix="spectui-bench-") as folder:
         quiet = RecordedArm(Path(folder) / "quiet.db", config, models, chosen)
@@ -55,7 +47,8 @@ def measure(
         arms: dict[str, Arm] = {
             "greedy": GenerateArm(reference.target, config, assistant=None, lookup=False),
             "assisted": GenerateArm(
-                reference.target, config, assistant=models.draft and load_models(config, tuned=False).draft,
+                reference.target, config,
+                assistant=models.draft and with_draft(config, reference, tuned=False).draft,
                 lookup=models.draft is None,
             ),
             "plain": EngineArm(SpeculativeDecoder(config.changed(speculate=False), models=models)),
@@ -64,37 +57,21 @@ def measure(
         }  # fmt: skip
         if dashboard:
             arms["watched"] = watched
-        measured = Measured(outcomes={name: [] for name in arms})
+        measured = Measured()
         divergences = []
         encode = models.tokenizer.encode_prompt
         for arm in arms.values():
             arm.run(encode("Hello."), 0, warm_up=True)
         with attached_dashboard(watched.database, watched.session_id, wanted=dashboard) as screen:
-            for position, prompt in enumerate(chosen):
+            for number, prompt in enumerate(chosen, start=1):
                 ids = encode(prompt.text)
-                measured.tasks.append(prompt.task)
-                names = list(arms)
-                for name in names[position % len(names) :] + names[: position % len(names)]:
-                    with screen.awake(name == "watched"):
-                        measured.outcomes[name].append(arms[name].run(ids, position))
-                divergences += _divergence(reference.target, prompt.id, ids, measured)
+                measured.take_turns(arms, prompt, ids, lambda name: screen.awake(name == "watched"))
                 done = measured.outcomes["speculative"][-1]
-                tell(f"{position + 1}/{len(chosen)} {prompt.id}: {done.tokens_per_second:.1f} tok/s")
-    return measured, divergences
-
-
-def _divergence(model: Any, prompt_id: str, ids: list[int], measured: Measured) -> list[dict[str, Any]]:
-    """Where our output leaves that of `generate`, and the reference's top-two logit margin there."""
-    ours, theirs = measured.outcomes["speculative"][-1].tokens, measured.outcomes["greedy"][-1].tokens
-    if ours == theirs:
-        return []
-    at = next(
-        (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
-    )
-    with torch.inference_mode():
-        logits = model(torch.tensor([[*ids, *theirs[:at]]], device=model.device)).logits[0, -1].float()
-    first, second = logits.topk(2).values.tolist()
-    return [{"prompt": prompt_id, "position": at, "margin": first - second}]
+                theirs = measured.outcomes["greedy"][-1].tokens
+                if left := divergence(reference.target, ids, done.tokens, theirs):
+                    divergences.append({"prompt": prompt.id, **left})
+                tell(f"{number}/{len(chosen)} {prompt.id}: {done.tokens_per_second:.1f} tok/s")
+    return config, measured, divergences
 
 
 def summary(config: RunConfig, measured: Measured, divergences: list[dict[str, Any]]) -> dict[str, Any]:
@@ -116,19 +93,19 @@ def summary(config: RunConfig, measured: Measured, divergences: list[dict[str, A
         "draft": config.draft_name,
         "tree": config.tree_spec,
         "prompts": len(measured.tasks),
-        **{name: _rounded(median(values)) for name, values in ratios.items()},
+        **{name: rounded(median(values)) for name, values in ratios.items()},
         **({} if "dashboard_ratio" in ratios else {"dashboard_ratio": None}),
-        "spread": {name: [_rounded(q) for q in np.quantile(v, [0.25, 0.75])] for name, v in ratios.items()},
-        "tokens_per_round": _rounded(
+        "spread": {name: quartiles(values) for name, values in ratios.items()},
+        "tokens_per_round": rounded(
             sum(len(o.tokens) for o in speculative) / sum(o.rounds for o in speculative)
         ),
-        "verify_ms": _rounded(median(ms for o in speculative for ms in o.verify_ms)),
-        "draft_ms": _rounded(median(ms for o in speculative for ms in o.draft_ms)),
-        "other_share": _rounded(
+        "verify_ms": rounded(median(ms for o in speculative for ms in o.verify_ms)),
+        "draft_ms": rounded(median(ms for o in speculative for ms in o.draft_ms)),
+        "other_share": rounded(
             1.0 - sum(o.forward_seconds for o in recorded) / sum(o.seconds for o in recorded)
         ),
         "tokens_per_second": {
-            name: _rounded(sum(len(o.tokens) for o in outcomes) / sum(o.seconds for o in outcomes))
+            name: rounded(sum(len(o.tokens) for o in outcomes) / sum(o.seconds for o in outcomes))
             for name, outcomes in measured.outcomes.items()
         },
         "tasks": {task: _of_task(measured, ratios, task) for task in dict.fromkeys(measured.tasks)},
@@ -141,13 +118,9 @@ def _of_task(measured: Measured, ratios: dict[str, list[float]], task: str) -> d
     index = [i for i, t in enumerate(measured.tasks) if t == task]
     outcomes = [measured.outcomes["speculative"][i] for i in index]
     return {
-        "tokens_per_round": _rounded(sum(len(o.tokens) for o in outcomes) / sum(o.rounds for o in outcomes)),
-        **{name: _rounded(median(values[i] for i in index)) for name, values in ratios.items()},
+        "tokens_per_round": rounded(sum(len(o.tokens) for o in outcomes) / sum(o.rounds for o in outcomes)),
+        **{name: rounded(median(values[i] for i in index)) for name, values in ratios.items()},
     }
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 4)
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -192,7 +165,7 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m decoding.bench`` and of ``spectui bench``."""
     parser = argparse.ArgumentParser(prog="spectui bench", description=(__doc__ or "").split(":")[0])
     parser.add_argument("--per-task", type=int, default=3, metavar="N", help="prompts per task (default 3)")
@@ -202,27 +175,57 @@ def main() -> int:
     for name in ("target", "draft", "tree", "device", "dtype"):
         parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
     parser.add_argument(
+        "--drafters",
+        metavar="LIST",
+        help="compare drafters: 'all', or DRAFT and DRAFT@TREE separated by commas, as in "
+        "eagle,eagle@chain:3,recycling,eagle+lookup; nothing is recorded or watched then",
+    )
+    parser.add_argument(
         "--no-dashboard", action="store_true", help="leave out the arm with a dashboard attached"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    if arguments.drafters is not None and (arguments.draft or arguments.tree):
+        parser.error("--drafters names drafters and trees; leave out --draft and --tree")
     try:
-        chosen = prompts.interleave(prompts.select(arguments.prompts, arguments.tasks, arguments.per_task))
-        config = RunConfig(
-            max_new_tokens=arguments.max_new_tokens,
-            **{name: getattr(arguments, name) for name in ("target", "draft", "tree", "device", "dtype")},
-        )
-        tell = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731, T201
-        measured, divergences = measure(config, chosen, dashboard=not arguments.no_dashboard, tell=tell)
+        found, told = _measured(arguments)
     except (DecodingError, StoreError, prompts.PromptError) as error:
         if arguments.debug:
             raise
         sys.stderr.write(f"spectui: {error}\n")
         return 1
-    figures = summary(config, measured, divergences)
-    sys.stdout.write((json.dumps(figures) if arguments.json else table(figures)) + "\n")
+    sys.stdout.write((json.dumps(found) if arguments.json else told(found)) + "\n")
     return 0
+
+
+def _measured(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[dict[str, Any]], str]]:
+    """The figures that were asked for, and what makes a table of them."""
+    chosen = prompts.interleave(prompts.select(arguments.prompts, arguments.tasks, arguments.per_task))
+    config = RunConfig(
+        max_new_tokens=arguments.max_new_tokens,
+        **{name: getattr(arguments, name) for name in ("target", "draft", "tree", "device", "dtype")},
+    )
+    tell = _Teller()
+    if arguments.drafters is None:
+        config, measured, divergences = measure(
+            config, chosen, dashboard=not arguments.no_dashboard, tell=tell
+        )
+        return summary(config, measured, divergences), table
+    comparison = compare(parse_drafters(arguments.drafters, config), chosen, tell=tell)
+    return bench_drafters_figures.figures(config, comparison), bench_drafters_table.table
+
+
+class _Teller:
+    """Writes what is going on to stderr, a line where something new begins."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, text: str) -> None:
+        if text != self._last:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            self._last = text
 
 
 if __name__ == "__main__":
