@@ -30,16 +30,26 @@ def grouped_sdpa(
 ) -> tuple[torch.Tensor, None]:
     """``query [1, H, n, d]``, ``key`` and ``value [1, K, m, d]`` with K dividing H, to ``[1, n, H, d]``.
 
-    Without a mask, or without groups, it is transformers' own sdpa.
+    The mask is ``[1, 1, n, m]``, or folded already. Without a mask, or without groups, it is transformers'
+    own sdpa.
     """
     batch, heads, rows, width = query.shape
     groups = heads // key.shape[1]
     if attention_mask is None or groups == 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)  # type: ignore[no-any-return]
     folded = query.reshape(batch, key.shape[1], groups * rows, width)
-    mask = attention_mask.repeat(1, 1, groups, 1)
-    out = scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    if attention_mask.shape[-2] == rows:
+        attention_mask = fold(attention_mask, groups)
+    out = scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=scaling)
     return out.reshape(batch, heads, rows, width).transpose(1, 2).contiguous(), None
+
+
+def fold(mask: torch.Tensor, groups: int) -> torch.Tensor:
+    """``[1, 1, n, m] -> [1, 1, groups n, m]``: the mask of the rows that `grouped_sdpa` makes of query heads.
+
+    All layers of a forward take the same one, so whoever makes the mask folds it, once.
+    """
+    return mask.repeat(1, 1, groups, 1)
 
 
 def use_grouped_attention(model: Any) -> None:

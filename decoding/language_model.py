@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from decoding.attention import GROUPED
+from decoding.attention import GROUPED, fold
 from decoding.cache import TreeCache
 from decoding.errors import DecodingError
 from decoding.features import LayerInputs
@@ -61,7 +61,12 @@ class LanguageModel:
                 f"model type '{config.model_type}' has {unknown.pop()} layers, whose state cannot be rolled "
                 "back; speculative decoding needs plain attention layers"
             )
-        self._additive = config._attn_implementation not in ("sdpa", GROUPED)
+        # torch makes numbers of a boolean mask in every layer; where the layer leaves it to us, do it once.
+        self._additive = config._attn_implementation != "sdpa"
+        self._groups = 1
+        if config._attn_implementation == GROUPED:
+            heads = int(config.num_attention_heads)
+            self._groups = heads // int(getattr(config, "num_key_value_heads", None) or heads)
 
     def reset(self) -> None:
         """Forget the sequence."""
@@ -129,7 +134,7 @@ class LanguageModel:
     def _mask(self, depth: IntArray, mask: BoolArray) -> Any:
         """The 4D mask of an `append`: all of the prefix, and `mask` over the uncommitted slots.
 
-        transformers hands a 4D mask to the layers untouched: sdpa wants booleans, eager attention adds
+        transformers hands a 4D mask to the layers untouched: sdpa takes booleans, eager attention adds
         what it is given (a boolean would silently mask nothing). Models that mix full and sliding
         layers take one mask per kind.
         """
@@ -156,6 +161,5 @@ class LanguageModel:
         if not self._additive:
             return mask
         dtype = self.model.dtype
-        return torch.zeros(mask.shape, dtype=dtype, device=self.device).masked_fill(
-            ~mask, torch.finfo(dtype).min
-        )
+        added = torch.zeros(mask.shape, dtype=dtype, device=self.device)
+        return fold(added.masked_fill(~mask, torch.finfo(dtype).min), self._groups)

@@ -18,6 +18,7 @@ from decoding.eagle.checkpoint import WEIGHTS, is_eagle_head, load_head
 from decoding.eagle.head import EagleHead
 from decoding.errors import DecodingError, UsageError
 from decoding.language_model import LanguageModel
+from decoding.norms import fuse_norms
 from decoding.packed import pack_linears
 from decoding.tree import static_only
 from decoding.vocabulary import Vocabulary
@@ -52,8 +53,8 @@ class LoadedModels:
 def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: bool = True) -> LoadedModels:
     """Load what `config` names, tuned for tree verification unless `tuned` is false.
 
-    Tuned models compute the same products faster: attention without copies of the cache, and on a CPU
-    linear layers with weights packed once.
+    Tuned models compute the same products faster: attention without copies of the cache, norms as one
+    operator, and on a CPU linear layers with weights packed once.
 
     Raises `DecodingError` in one line when something is missing or unfit.
     """
@@ -110,6 +111,7 @@ def _tune(models: LoadedModels) -> None:
     for model in {id(m): m for m in (models.target, models.draft) if m is not None}.values():
         use_grouped_attention(model)
         pack_linears(model)
+        fuse_norms(model)
     if models.head is not None:
         pack_linears(models.head)
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, Mam
 from decoding.attention import GROUPED, use_grouped_attention
 from decoding.errors import DecodingError
 from decoding.language_model import PREFILL_CHUNK, LanguageModel
+from decoding.norms import fuse_norms
 from decoding.packed import pack_linears
 from decoding.tree import ROOT, ancestor_mask, parse_shape
 from tests.models import tiny_llama
@@ -114,6 +115,21 @@ def test_packed_weights_compute_the_same_product() -> None:
     ids = torch.arange(2, 22)[None]
     with torch.inference_mode():
         assert torch.allclose(plain(ids).logits, packed(ids).logits, atol=2e-5)
+
+
+def test_fused_norms_compute_the_same_and_others_are_left_alone() -> None:
+    torch.manual_seed(0)
+    plain, fused = _llama("sdpa"), _llama("sdpa")
+    for one, other in zip(plain.modules(), fused.modules(), strict=True):
+        if type(one).__name__ == "LlamaRMSNorm":
+            one.weight.data.uniform_(0.5, 2.0)
+            other.weight.data.copy_(one.weight)
+    assert fuse_norms(fused) == 2 * 2 + 1
+    ids = torch.arange(2, 22)[None]
+    with torch.inference_mode():
+        assert torch.allclose(plain(ids).logits, fused(ids).logits, atol=1e-5)
+    assert fuse_norms(_gemma("sdpa")) == 0
+    assert fuse_norms(_llama("sdpa").to(torch.bfloat16)) == 0
 
 
 def test_positions_that_are_learned_work_too() -> None:

@@ -1,0 +1,39 @@
+"""RMS norms as one operator instead of six: a small forward is as much calls as arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+SAME_AS_TORCH = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"}
+"""transformers' norms that compute what `torch.nn.functional.rms_norm` does. Others scale by 1 + weight."""
+
+
+class FusedRMSNorm(nn.Module):
+    """``weight * x / sqrt(mean(x^2) + eps)`` over the last dimension, float32, inference only."""
+
+    def __init__(self, weight: torch.Tensor, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach(), requires_grad=False)
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[..., H] -> [..., H]``."""
+        return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+def fuse_norms(model: nn.Module) -> int:
+    """Replace the float32 norms in `model` that torch computes alike by `FusedRMSNorm`; returns how many.
+
+    In half precision the two round at other places, so those are left alone.
+    """
+    count = 0
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            norm: Any = child
+            if type(norm).__name__ in SAME_AS_TORCH and norm.weight.dtype == torch.float32:
+                setattr(module, name, FusedRMSNorm(norm.weight, float(norm.variance_epsilon)))
+                count += 1
+    return count
