@@ -59,10 +59,15 @@ def profile_of(config: RunConfig, models: LoadedModels) -> Profile | None:
 def costs_of(
     config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, thorough: bool = False
 ) -> Costs:
-    """The kept costs of these models here; measured, and kept, where there are none or when `thorough`."""
+    """The kept costs of these models here; measured where there are none, or when `thorough`.
+
+    What was measured is kept, unless the machine was busy: then it serves once, and the next run looks again.
+    """
     found = None if thorough else costs.load(machine(config, models))
-    if found is None:
-        found = measure(config, models, progress, thorough=thorough)
+    if found is not None:
+        return found
+    found = measure(config, models, progress, thorough=thorough)
+    if thorough or found.steady:
         try:
             costs.save(found)
         except OSError as error:

@@ -19,8 +19,11 @@ import numpy as np
 
 from decoding.embedded import cache_folder
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the figures mean something else, so that older records are measured again."""
+
+STEADY = 0.25
+"""Quartiles further apart than this share of the median are those of a machine that was busy otherwise."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ class Costs:
     prefix: int
     measured_at: str
     """UTC, ISO 8601."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether the machine was at leisure while verification was timed, so that the figures are its own."""
+        spread = np.median([(t.high - t.low) / t.median for t in self.verify.values()])
+        return bool(spread <= STEADY)
 
     def verify_ms(self, rows: int) -> float:
         """Milliseconds of a forward of `rows`, between and beyond the measured ones along straight lines.

@@ -15,7 +15,6 @@ from decoding.costs import Costs, Timing
 from decoding.engine import SpeculativeDecoder
 from decoding.measure_costs import QUICK_ROWS, ROWS, machine, measure
 from decoding.models import LoadedModels
-from decoding.tree import parse_shape
 from decoding.vocabulary import Vocabulary
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
@@ -50,11 +49,11 @@ def test_what_is_measured_is_there_for_every_size_and_told(models: LoadedModels)
         assert total is not None
         told.append((stage, done, total))
 
-    found = measure(RunConfig(), models, tell)
+    found = measure(RunConfig(draft="recycling"), models, tell)
     assert tuple(found.verify) == QUICK_ROWS
     for timing in (*found.verify.values(), found.draft_level, found.other):
         assert 0.0 < timing.low <= timing.median <= timing.high
-    assert found.machine == machine(RunConfig(), models)
+    assert found.machine == machine(RunConfig(draft="recycling"), models)
     assert len({stage for stage, *_ in told}) == 1
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
     assert all(done < total for _, done, total in told)
@@ -74,12 +73,23 @@ def test_a_run_with_a_tree_or_without_speculation_is_left_alone(
         assert with_tree(config, models) == config
 
 
-def test_a_second_start_measures_nothing(models: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_second_start_measures_nothing_unless_the_first_was_disturbed(
+    models: LoadedModels, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
     config = RunConfig(draft="recycling")
+    calls = []
+
+    def measured(*_: Any, **__: Any) -> Costs:
+        calls.append(1)
+        verify = {n: Timing(10.0 + n, 9.0, 90.0 if busy else 11.0, 3) for n in QUICK_ROWS}
+        little = Timing(0.1, 0.1, 0.1, 3)
+        return Costs(machine(config, models), verify, little, little, 150, "now")
+
+    monkeypatch.setattr(auto_tree, "measure", measured)
     first = with_tree(config, models)
-    monkeypatch.setattr(auto_tree, "measure", None)
     assert with_tree(config, models) == first
-    assert parse_shape(first.tree).size <= max(QUICK_ROWS)
+    assert len(calls) == 1 + busy
 
 
 def test_kept_costs_decide_the_tree_and_the_output_stays_right(

@@ -55,7 +55,7 @@ def test_a_newer_record_takes_the_place_of_the_older() -> None:
     assert costs.load_all() == [newer]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 999}'])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"version": 2}', b'{"version": 999}'])
 def test_what_cannot_be_read_is_measured_again(damage: bytes) -> None:
     costs.save(RECORD)
     (file,) = costs.folder().glob("*.json")
@@ -78,6 +78,13 @@ def test_a_write_that_fails_leaves_the_old_record_and_nothing_else(monkeypatch: 
             costs.save(replace(RECORD, measured_at="later"))
     assert costs.load(MACHINE) == RECORD
     assert len(list(costs.folder().iterdir())) == 1
+
+
+def test_a_busy_machine_is_told_by_its_quartiles() -> None:
+    calm = Timing(10.0, 9.5, 10.5, 9)
+    wild = Timing(10.0, 7.0, 16.0, 9)
+    assert replace(RECORD, verify={1: calm, 8: calm, 16: wild}).steady
+    assert not replace(RECORD, verify={1: wild, 8: calm, 16: wild}).steady
 
 
 def test_quartiles_and_median() -> None:
