@@ -37,8 +37,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED)
 	@$(SPECTUI) run --per-task 3 --max-new-tokens 96
 
+# One process per core, each with one thread for its models: threads of several processes fight for cores.
 test: $(INSTALLED)
-	@$(VENV)/bin/python -m pytest
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
 
 check: $(INSTALLED)
 	@$(VENV)/bin/ruff check

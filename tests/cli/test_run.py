@@ -324,7 +324,7 @@ def test_files_of_a_run_are_kept_as_absolute_paths_and_its_drafter_by_name(
     assert summary.config["target"] == str(tmp_path / "linked")
     assert summary.config["tree"] == str(tmp_path / "tree.json")
     # What the default is may change before the run is resumed.
-    assert summary.config["draft"] == RunConfig().draft_name
+    assert summary.config["draft"] == config.draft_name
 
 
 @pytest.fixture

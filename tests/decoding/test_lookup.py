@@ -83,7 +83,8 @@ def target() -> Any:
 
 def _decoder(target: Any, end_ids: list[int], **config: Any) -> SpeculativeDecoder:
     decoder = SpeculativeDecoder(
-        RunConfig(**config), models=LoadedModels(target, None, Vocabulary(tiny_tokenizer(), end_ids))
+        RunConfig(draft="lookup", **config),
+        models=LoadedModels(target, None, Vocabulary(tiny_tokenizer(), end_ids)),
     )
     decoder.drafter = LookupDrafter(chain_shape(6), 1)
     return decoder

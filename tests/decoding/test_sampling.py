@@ -110,7 +110,7 @@ def test_vocabularies_padded_to_other_sizes_draft_and_sample(draft_vocab: int) -
 def test_a_seed_and_a_position_fix_the_sample() -> None:
     target = tiny_llama(layers=1)
     models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]))
-    config = RunConfig(temperature=1.0, max_new_tokens=16, seed=1)
+    config = RunConfig(draft="recycling", temperature=1.0, max_new_tokens=16, seed=1)
 
     def sample(position: int) -> list[int]:
         decoder = SpeculativeDecoder(config, models=models)
