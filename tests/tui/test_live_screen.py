@@ -269,7 +269,8 @@ async def test_a_run_that_is_taken_up_again_shows_the_new_text_alone(
         screen = live_screen(pilot)
         await wait_for(pilot, lambda: shown(screen, 2))
         await pilot.press("p")
-        running.writer.claim()  # what a new worker does first: unfinished prompts begin anew
+        running.writer.claim()
+        running.writer.restart_unfinished()  # a new worker begins half-done prompts anew
         running.queue = running.writer.pending_generations()
         await wait_for(
             pilot, lambda: "waits for its turn" in text_of(screen) and not screen.body.tree_view.number
