@@ -27,7 +27,7 @@ WITH_LOOKUP = "+lookup"
 NAMED_DRAFTERS = (EAGLE, LOOKUP, RECYCLING)
 """`draft` values that are names; any other is the id or the folder of a model or of an EAGLE-3 head."""
 
-DEFAULT_TREES = {RECYCLING: "recycling:8", EAGLE: "dynamic:8x4", LOOKUP: "chain:8"}
+DEFAULT_TREES = {RECYCLING: "recycling:8", EAGLE: "dynamic:8x4", LOOKUP: "chain:4"}
 """The tree of each named drafter where none is named and none can be chosen by measured costs; see
 `DEFAULT_MODEL_TREE` for models."""
 
@@ -39,6 +39,9 @@ WITHOUT_PROBABILITIES = (LOOKUP, RECYCLING)
 
 CHAIN_BESIDE = "+chain:"
 """What parts a drafter's tree from the chain of the lookup beside it."""
+
+DEFAULT_BESIDE = f"{CHAIN_BESIDE}8"
+"""That chain then: it is drafted after longer matches than by lookup alone, hence longer."""
 
 AUTO = "auto"
 """How a tree is called that the worker has yet to choose."""
@@ -151,7 +154,7 @@ class RunConfig:
         base, chain = self.tree, ""
         if self.looks_up:
             base, plus, length = self.tree.partition(CHAIN_BESIDE)
-            chain = plus + length or f"+{DEFAULT_TREES[LOOKUP]}"
+            chain = plus + length or DEFAULT_BESIDE
         return base or DEFAULT_TREES.get(self.base_draft, DEFAULT_MODEL_TREE), chain
 
     def _check_drafting(self) -> None:

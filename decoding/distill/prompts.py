@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 Origin = Literal["template", "opening", "blank"]
 
-SHARES: dict[Origin, float] = {"template": 0.5, "opening": 0.42, "blank": 0.08}
+SHARES: dict[Origin, float] = {"template": 0.3, "opening": 0.4, "blank": 0.3}
 """How prompts divide over their origins. `blank` is Magpie as published: no opening words at all."""
 
 SHINGLE = 8

@@ -13,8 +13,14 @@ from decoding.drafters.lookup import LookupDrafter
 from decoding.language_model import Scored
 from decoding.tree import TokenTree
 
-COMBINED_MATCH = 3
-"""Tokens that must agree before lookup is preferred to another drafter (`tests/bench/lookup_threshold.py`)."""
+COMBINED_MATCH = 2
+"""Tokens that must agree before lookup is preferred to another drafter.
+
+At the same places of text that the EAGLE-3 head was not trained on (9,900 places, eight nodes each), its tree
+has 1.3 tokens accepted whatever agrees; a chain has 0.5 after one agreeing token, 1.5 after two, 2.2 after
+three, 4.3 after eight, and costs no drafting. `tests/bench/lookup_threshold.py` prints the same of any
+drafter and prompts.
+"""
 
 
 class CombinedDrafter:
