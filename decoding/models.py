@@ -88,7 +88,7 @@ def with_draft(
         return replace(models, draft=None, head=None, draft_folder=None)
     target = models.target
     draft, head = None, None
-    folder = _locate_draft(config.base_draft, tell)
+    folder = locate_draft(config.base_draft, tell)
     tell("loading draft", None, None, "")
     if folder == locate(config.target, tell):
         draft = target
@@ -193,7 +193,7 @@ def locate(name: str, progress: Progress) -> str:
     return name
 
 
-def _locate_draft(name: str, progress: Progress) -> str:
+def locate_draft(name: str, progress: Progress) -> str:
     """As `locate`, for a draft: the embedded target's head, and heads on the hub, are found too."""
     if name == EAGLE:
         if not is_eagle_head(EMBEDDED_HEAD):

@@ -27,6 +27,7 @@ HELP = {
     "learning_rate": "peak learning rate",
     "passes": "depth of training-time test",
     "seed": "seed of prompts, sampling and training",
+    "start": "an earlier head to go on from: a folder, a hub id, or 'eagle' for the one that comes along",
     "device": "auto, cpu, cuda or cuda:N",
     "dtype": "auto, float32 or bfloat16",
 }
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     defaults = DistillConfig()
     for field in fields(DistillConfig):
         default = getattr(defaults, field.name)
-        known = "none" if default == math.inf else default
+        known = "none" if default in (math.inf, "") else default
         out.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=type(default),

@@ -29,7 +29,7 @@ def write(folder: Path) -> Path:
 
 def text(training: dict[str, Any], figures: dict[str, Any]) -> str:
     """The card."""
-    settings, data, last = training["settings"], training["text"], training["history"][-1]
+    settings, data = training["settings"], training["text"]
     name = settings["target"]
     embedded = name == EMBEDDED.name
     licence = (
@@ -37,7 +37,8 @@ def text(training: dict[str, Any], figures: dict[str, Any]) -> str:
         if embedded
         else f"That of {name}, from whose text and states it is derived."
     )
-    visits = [f"{h['tokens'] / 1e6:.2f}M: {h['top1'][0]:.3f}" for h in training["history"]]
+    rounds = [*training.get("before", []), training]
+    phases = "\n".join(_phase(number, known) for number, known in enumerate(rounds, 1))
     sizes = "\n".join(
         f"| {int(size):,} | {100 * a:.1f} | {100 * b:.1f} |" for size, (a, b) in data["by_size"].items()
     )
@@ -57,15 +58,12 @@ that shares eight words in a row with one of them was dropped.
 
 ## Training
 
-- Text: {data["response_tokens"]:,} response tokens in {data["sequences"]:,} sequences, all written by the
-  target itself: half the prompts from templates, half begun with a few words and gone on with by the
-  target (in the manner of Magpie), over code, math, logic and chat; four fifths of the responses
-  greedy, the rest at temperature 0.7; at most {settings["max_new_tokens"]} tokens each; loops cut off.
-- {last["tokens"] / 1e6:.2f} million token visits in {last["step"]:,} steps of {settings["batch_tokens"]:,} tokens,
-  {training["seconds"] / 60:.0f} minutes; AdamW, peak rate {settings["learning_rate"]:g}; training-time test over
-  {settings["passes"]} passes in the last two thirds; seed {settings["seed"]}.
-- Validation top-1 at depth 1 over token visits: {", ".join(visits)}. Last, by depth (true tokens fed):
-  {", ".join(f"{v:.3f}" for v in last["top1"])}.
+All text was written by the target itself, over code, math, logic and chat: prompts from templates, prompts
+begun with a few words and gone on with by the target, and prompts of its own (in the manner of Magpie); four
+fifths of the responses greedy, the rest at temperature 0.7; at most {settings["max_new_tokens"]} tokens each;
+loops cut off. AdamW; training-time test over {settings["passes"]} passes in the last two thirds of a phase.
+
+{phases}
 
 | draft vocabulary | covers of training text, % | of validation text, % |
 |---:|---:|---:|
@@ -79,3 +77,17 @@ that shares eight words in a row with one of them was dropped.
 
 {licence}
 """
+
+
+def _phase(number: int, training: dict[str, Any]) -> str:
+    """One line of a list: on what a head, or the one it went on from, was trained."""
+    if not training:
+        return f"{number}. An earlier head that does not tell."
+    settings, data, last = training["settings"], training["text"], training["history"][-1]
+    visits = ", ".join(f"{h['tokens'] / 1e6:.2f}M {h['top1'][0]:.3f}" for h in training["history"])
+    top1 = ", ".join(f"{v:.3f}" for v in last["top1"])
+    return f"""{number}. {data["response_tokens"]:,} response tokens in {data["sequences"]:,} sequences, seed
+   {settings["seed"]}; {last["tokens"] / 1e6:.2f} million token visits in {last["step"]:,} steps of
+   {settings["batch_tokens"]:,} tokens, {training["seconds"] / 60:.0f} minutes, peak rate
+   {settings["learning_rate"]:g}. Top-1 at depth 1 on this text's validation part, over token visits:
+   {visits}; last, by depth (true tokens fed): {top1}."""

@@ -40,6 +40,8 @@ class DistillConfig:
     passes: int = 4
     """Depth of training-time test: how many of its own states in a row a head learns from."""
     seed: int = 0
+    start: str = ""
+    """An earlier head to go on from: its folder or hub id, `eagle` for the one that comes along; "" for none."""
     device: str = "auto"
     dtype: str = "auto"
     """Of generation and of training's products: `auto` is bfloat16 where the machine multiplies it fast."""
@@ -97,6 +99,7 @@ class DistillConfig:
             "vocabulary",
             "learning_rate",
             "batch_tokens",
+            "start",
         }
         for name in (f.name for f in fields(self) if f.name not in free):
             if known.get(name) != getattr(self, name):

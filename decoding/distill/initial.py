@@ -1,7 +1,8 @@
-"""Where training starts: not from noise, but from what the target already knows."""
+"""Where training starts: not from noise, but from what the target, or an earlier head, already knows."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -101,6 +102,31 @@ def initialise(head: EagleHead, model: Any, sample: list[Sequence], seed: int) -
     ours.hidden_norm.weight.copy_(layer.input_layernorm.weight)
     ours.post_attention_layernorm.weight.copy_(layer.post_attention_layernorm.weight)
     return float(explained)
+
+
+@torch.no_grad()
+def take_over(head: EagleHead, earlier: EagleHead, model: Any) -> None:
+    """Give `head` the weights of `earlier`, a head of the same target.
+
+    Rows of tokens that `earlier` does not draft start as the target's, moved as training has moved the others
+    on average. Raises `DecodingError` when the two are built otherwise.
+    """
+    ours, theirs = head.config, earlier.config
+    if replace(theirs, draft_vocab_size=ours.draft_vocab_size) != ours:
+        raise DecodingError(
+            "the head of --start is built otherwise than heads are trained here; leave --start out"
+        )
+    known = {int(token): row for row, token in enumerate(earlier.draft_ids.tolist())}
+    rows = [known.get(int(token), -1) for token in head.draft_ids.tolist()]
+    for (name, mine), (_, other) in zip(head.named_parameters(), earlier.named_parameters(), strict=True):
+        if name != "lm_head.weight":
+            mine.copy_(other)
+    mine = model.get_output_embeddings().weight[head.draft_ids].float()
+    kept = torch.tensor([row >= 0 for row in rows], device=mine.device)
+    trained = earlier.lm_head.weight[[row for row in rows if row >= 0]].float()
+    mine[~kept] += (trained - mine[kept]).mean(0)
+    mine[kept] = trained
+    head.lm_head.weight.copy_(mine)
 
 
 def _residual_size(model: Any, sequence: Sequence) -> float:

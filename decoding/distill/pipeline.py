@@ -23,11 +23,11 @@ from decoding.distill.initial import feature_layers
 from decoding.distill.profile import profile
 from decoding.distill.shards import Shards
 from decoding.distill.train import autocast, train
-from decoding.eagle.checkpoint import save_head
+from decoding.eagle.checkpoint import is_eagle_head, load_head, save_head
 from decoding.eagle.head import EagleHead
 from decoding.embedded import EMBEDDED
 from decoding.errors import DecodingError, UsageError
-from decoding.models import LoadedModels, load_models, resolve_device
+from decoding.models import LoadedModels, load_models, locate_draft, resolve_device
 from decoding.profiles import PROFILE_FILE
 
 Say = Callable[[str], None]
@@ -85,6 +85,8 @@ def distill(
             tuned=False,
         )
         feature_layers(models.target)  # refuses unfit targets before anything is generated
+        start = _start_folder(config, say)
+        earlier = None if start is None else load_head(start, models.target, dtype=torch.float32)
         _say_needs(config, models, work, say)
         text = work / "text"
         if _wants_text(config, text):
@@ -92,10 +94,14 @@ def distill(
             writers.write_text(config, dtype, models, text, deadline=deadline, log=log)
             _remember_text(config, text)
         data = Shards(text)
-        tokens = _vocabulary(config, models, data, work, log)
+        tokens = _vocabulary(config, models, data, work, log, earlier)
         budget = 60 * config.minutes * SHARE_OF_TIME["train"]
-        head, state = train(config, data, models.target, tokens, work, seconds=budget, log=log)
-        return _finish(config, models, data, head, state.history, state.seconds, work, out, questions, log)
+        head, state = train(
+            config, data, models.target, tokens, work, seconds=budget, log=log, earlier=earlier
+        )
+        return _finish(
+            config, models, data, head, state.history, state.seconds, start, work, out, questions, log
+        )
 
 
 def fast_dtype(device: torch.device) -> str:
@@ -154,6 +160,27 @@ def _say_needs(config: DistillConfig, models: LoadedModels, work: Path, say: Say
         )
 
 
+def _start_folder(config: DistillConfig, say: Say) -> Path | None:
+    """Where the head to go on from lies. Raises `DecodingError` when there is none."""
+    if not config.start:
+        return None
+    folder = Path(locate_draft(config.start, lambda stage, *_: say(stage)))
+    if not is_eagle_head(folder):
+        raise UsageError(f"--start {config.start} is no EAGLE-3 head; give the folder of one")
+    return folder
+
+
+def _trained_before(start: Path | None) -> list[dict[str, Any]]:
+    """What the head in `start` was trained on, the oldest first, as far as its folder tells."""
+    if start is None:
+        return []
+    try:
+        known = json.loads((start / "training.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return [{}]
+    return [*known.pop("before", []), known]
+
+
 def _wants_text(config: DistillConfig, text: Path) -> bool:
     try:
         finished = json.loads((text / "finished.json").read_text("utf-8"))["tokens"]
@@ -168,14 +195,23 @@ def _remember_text(config: DistillConfig, text: Path) -> None:
 
 
 def _vocabulary(
-    config: DistillConfig, models: LoadedModels, data: Shards, work: Path, log: Callable[..., None]
+    config: DistillConfig,
+    models: LoadedModels,
+    data: Shards,
+    work: Path,
+    log: Callable[..., None],
+    earlier: EagleHead | None,
 ) -> list[int]:
+    """The most frequent tokens; those of `earlier`, whose text was another, stay."""
     size = int(models.target.config.get_text_config().vocab_size)
     held = vocabulary.held_back(data)
     seen = vocabulary.counts(data, np.flatnonzero(~held).tolist(), size)
     unseen = vocabulary.counts(data, np.flatnonzero(held).tolist(), size)
     ends = sorted(i for i in models.tokenizer.end_ids if i < size)
-    tokens = vocabulary.choose(seen, config.vocabulary, ends)
+    kept = [] if earlier is None else earlier.draft_ids.tolist()
+    if config.vocabulary < len(kept):
+        raise UsageError(f"--start drafts {len(kept)} tokens; give --vocabulary {len(kept)} or more")
+    tokens = vocabulary.choose(seen, config.vocabulary, [*ends, *kept])
     figures = {
         "response_tokens": data.response_tokens,
         "sequences": len(data),
@@ -196,6 +232,7 @@ def _finish(
     head: EagleHead,
     history: list[dict[str, Any]],
     seconds: float,
+    start: Path | None,
     work: Path,
     out: Path,
     questions: list[dict[str, str]],
@@ -221,10 +258,12 @@ def _finish(
         "settings": {
             **json.loads((work / "distill.json").read_text("utf-8")),
             "target": target_name(config.target),
+            "start": target_name(config.start),
         },
         "seconds": round(seconds),
         "history": history,
         "text": text,
+        "before": _trained_before(start),
         "parameters": sum(p.numel() for p in head.parameters()),
     }
     (out / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")

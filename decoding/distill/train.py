@@ -15,7 +15,7 @@ import torch
 
 from decoding.distill import vocabulary
 from decoding.distill.config import DistillConfig
-from decoding.distill.initial import initialise, new_head
+from decoding.distill.initial import initialise, new_head, take_over
 from decoding.distill.profile import Profile, profile
 from decoding.distill.shards import Shards
 from decoding.distill.unroll import Batch, unroll
@@ -74,11 +74,12 @@ def train(
     *,
     seconds: float,
     log: Callable[..., None],
+    earlier: EagleHead | None = None,
 ) -> tuple[EagleHead, State]:
     """Train a head that drafts `tokens` for `epochs` passes over the responses, or `seconds` in all.
 
-    Goes on from ``work/training.pt`` when it is there. Returns the trained head and its history.
-    Raises `DecodingError` when there is too little text.
+    It starts from `earlier` where given. Goes on from ``work/training.pt`` when it is there. Returns the
+    trained head and its history. Raises `DecodingError` when there is too little text.
     """
     held = vocabulary.held_back(data)
     mine = np.flatnonzero(~held)
@@ -96,6 +97,10 @@ def train(
     if save.is_file():
         state = _restore(save, head, optimizer, tokens)
         log("train", resumed_at_step=state.step)
+    elif earlier is not None:
+        take_over(head, earlier, model)
+        log("train", parameters=sum(p.numel() for p in head.parameters()), start=config.start)
+        _validate(head, data, checks, config, autocast(device, model.dtype), state, log)
     else:
         sample = [data.sequence(int(i)) for i in mine[:RIDGE_SEQUENCES]]
         explained = initialise(head, model, sample, config.seed)

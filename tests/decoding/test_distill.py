@@ -16,7 +16,7 @@ import torch
 
 from decoding.cache import TreeLayer
 from decoding.distill import vocabulary
-from decoding.distill.initial import new_head
+from decoding.distill.initial import new_head, take_over
 from decoding.distill.profile import profile
 from decoding.distill.shards import Sequence
 from decoding.distill.train import HARD, Imitate
@@ -185,3 +185,39 @@ def test_a_head_is_distilled_through_a_kill(tmp_path: Path) -> None:
     validated = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
     top1 = [entry["top1"][0] for entry in validated if entry["stage"] == "validate"][-1]
     assert top1 > 8 / VOCAB
+    _goes_on_from(target, work, top1)
+
+
+def _goes_on_from(target: Path, work: Path, top1: float) -> None:
+    """Another training with `--start` begins as good as the first one ended."""
+    (work / "training.pt").unlink()
+    third = subprocess.run(
+        [*command(target, work), "--start", str(work / "head"), "--epochs", "0.02", "--out", str(work / "next")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert third.returncode == 0, third.stderr
+    known = json.loads((work / "next" / "training.json").read_text())
+    assert known["history"][0]["tokens"] == 0
+    assert known["history"][0]["top1"][0] == pytest.approx(top1, abs=0.005)
+    assert known["before"][0]["text"]["size"] == 160
+    assert "\n2. " in (work / "next" / "README.md").read_text()
+
+
+def test_a_larger_vocabulary_keeps_what_was_learnt() -> None:
+    """Every row of an earlier head is where its token is; the new ones are no stronger than those."""
+    model, earlier = a_head()
+    with torch.no_grad():
+        for parameter in earlier.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        earlier.lm_head.weight.sub_(0.1)
+    more = sorted({*earlier.draft_ids.tolist(), 1, 2, 4})
+    head = new_head(model, more)
+    take_over(head, earlier, model)
+    hidden = torch.randn(3, head.config.hidden_size)
+    at = [more.index(token) for token in earlier.draft_ids.tolist()]
+    torch.testing.assert_close(head.logits(hidden)[:, at], earlier.logits(hidden))
+    torch.testing.assert_close(head.fc.weight, earlier.fc.weight)
+    moved = earlier.lm_head.weight - model.get_output_embeddings().weight[earlier.draft_ids]
+    fresh = more.index(2)
+    expected = model.get_output_embeddings().weight[2] + moved.mean(0)
+    torch.testing.assert_close(head.lm_head.weight[fresh], expected)
