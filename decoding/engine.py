@@ -128,19 +128,22 @@ class SpeculativeDecoder:
         scored = self.target.append(ids, depth, ancestor_mask(tree.parent))
         logits = scored.logits
         assert logits is not None
+        best = best_token(logits)
         # The largest of a row shows every NaN, and an infinity that softmax cannot take.
-        if not bool(logits.amax(-1).isfinite().all()):
+        if not bool(logits.gather(1, best[:, None]).isfinite().all()):
             raise DecodingError(
                 f"the target's logits behind token {prefix} are not finite numbers; its weights are damaged, or "
                 "--dtype is too narrow for it"
             )
         verified = time.perf_counter()
 
-        rows = np.unique(tree.parent) + 1 if self.config.greedy else np.arange(tree.size + 1)
-        of_rows = logits[torch.from_numpy(rows)]
+        inner = sorted(set(tree.parent.tolist()))
+        rows = np.asarray(inner, dtype=np.int64) + 1 if self.config.greedy else np.arange(tree.size + 1)
+        index = torch.from_numpy(rows)
+        of_rows = logits[index]
         p = distribution(of_rows, self.config.temperature, self.config.top_p)
-        nats = entropy(p, of_rows, self.config.temperature).cpu().numpy().astype(np.float64)
-        argmax = best_token(logits).cpu().numpy()
+        nats = np.asarray(entropy(p, of_rows, self.config.temperature, best[index]))
+        argmax = best.cpu().numpy()
         verdict = (
             accept_greedy(tree, argmax) if self.config.greedy else accept_sampling(tree, p.cpu().numpy(), rng)
         )

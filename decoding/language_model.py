@@ -46,6 +46,7 @@ class LanguageModel:
         self.model = model
         self._inputs = LayerInputs(model, feature_layers) if feature_layers else None
         self.device: torch.device = model.device
+        self._dtype: torch.dtype = model.dtype  # asked for in every round, and the model has to look for it
         self.vocab_size: int = model.config.get_text_config().vocab_size
         self.length = 0
         self.forward_seconds = 0.0
@@ -160,6 +161,6 @@ class LanguageModel:
         mask = torch.from_numpy(allowed)[None, None].to(self.device)
         if not self._additive:
             return mask
-        dtype = self.model.dtype
+        dtype = self._dtype
         added = torch.zeros(mask.shape, dtype=dtype, device=self.device)
         return fold(added.masked_fill(~mask, torch.finfo(dtype).min), self._groups)

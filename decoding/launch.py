@@ -12,23 +12,22 @@ from platformdirs import user_log_path
 
 from decoding.errors import DecodingError
 
-PATIENT_THREADS = {"GOMP_SPINCOUNT": "100000"}
-"""Set for processes that run models, before they start: OpenMP reads it once.
+MODEL_PROCESS = {
+    "GOMP_SPINCOUNT": "100000",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+}
+"""Set for processes that run models, before they start: OpenMP and the allocator read them once.
 
 A thread that waits for the others spins, by default for milliseconds. When other programs want the
 cores, the thread that is waited for is not running, and spinning keeps it from running: with two busy
 programs on two cores a forward took 2.3 times as long as with this shorter spin, which costs nothing
 measurable on idle cores. Much shorter ones wake too late (1.4x on idle cores without any spin).
+
+glibc gives every large intermediate back to the system and takes it anew: page faults were a third of the
+time of a 256-row training step and are a twentieth of a round's. So it keeps what it has.
 """
-
-
-KEEP_MEMORY = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-    "MALLOC_TOP_PAD_": str(256 << 20),
-}
-"""Set for processes that train or generate in batches: glibc otherwise gives every large intermediate
-back to the system and takes it anew; a third of the time of a 256-row step went into page faults."""
 
 
 def log_path(database: Path, session_id: int) -> Path:
@@ -63,7 +62,7 @@ def launch_worker(database: Path, session_id: int, *, force: bool = False) -> in
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
-            env={**PATIENT_THREADS, **os.environ},
+            env={**MODEL_PROCESS, **os.environ},
             start_new_session=True,
         )
     except OSError as error:

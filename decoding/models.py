@@ -16,8 +16,10 @@ from decoding.attention import use_grouped_attention
 from decoding.config import EAGLE, EMBEDDED_TARGET, LOOKUP, RECYCLING, RunConfig
 from decoding.eagle.checkpoint import WEIGHTS, is_eagle_head, load_head
 from decoding.eagle.head import EagleHead
+from decoding.eagle.lean import use_lean_head
 from decoding.errors import DecodingError, UsageError
 from decoding.language_model import LanguageModel
+from decoding.lean import use_lean_layers
 from decoding.norms import fuse_norms
 from decoding.packed import pack_linears
 from decoding.tree import static_only
@@ -110,10 +112,11 @@ def _tune(models: LoadedModels) -> None:
     """See `load_models`; what is tuned already stays as it is."""
     for model in {id(m): m for m in (models.target, models.draft) if m is not None}.values():
         use_grouped_attention(model)
+        use_lean_layers(model)
         pack_linears(model)
         fuse_norms(model)
     if models.head is not None:
-        pack_linears(models.head)
+        use_lean_head(models.head)
 
 
 def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:

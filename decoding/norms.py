@@ -21,7 +21,18 @@ class FusedRMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[..., H] -> [..., H]``."""
-        return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return unit_rms(x, self.eps).mul_(self.weight)
+
+
+def unit_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
+    """``x / sqrt(mean(x^2) + eps)`` over the last dimension, a new tensor.
+
+    On a CPU `torch.nn.functional.rms_norm` is eight operators, and few rows are all overhead.
+    """
+    out: torch.Tensor = (
+        x * torch.linalg.vecdot(x, x).unsqueeze_(-1).mul_(1.0 / x.shape[-1]).add_(eps).rsqrt_()
+    )
+    return out
 
 
 def fuse_norms(model: nn.Module) -> int:

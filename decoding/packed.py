@@ -27,6 +27,10 @@ class PackedLinear(nn.Module):
         """``[..., in_features] -> [..., out_features]``."""
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
 
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """``forward(x) + other``, added while it is written."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.packed, self.bias, "add")  # type: ignore[no-any-return]
+
 
 def can_pack() -> bool:
     """Whether this build of PyTorch has the oneDNN operators that packing needs."""

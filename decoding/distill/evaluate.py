@@ -15,8 +15,10 @@ from decoding.config import RunConfig
 from decoding.distill.initial import feature_layers
 from decoding.distill.profile import Profile, profile
 from decoding.distill.shards import Sequence
+from decoding.eagle.checkpoint import load_head
 from decoding.engine import SpeculativeDecoder
 from decoding.errors import DecodingError
+from decoding.features import LayerInputs
 from decoding.models import LoadedModels, load_models
 
 TREES = ("chain:3", "dynamic:8x4", "dynamic:12x4")
@@ -70,8 +72,10 @@ def evaluate(
         observed(models, prompt, output, names.index(q["task"]))
         for q, prompt, output in zip(chosen, ids, outputs, strict=True)
     ]
-    if (net := models.head) is None:
+    if models.head is None or models.draft_folder is None:
         raise DecodingError(f"'{head}' is no EAGLE-3 head; give a head's folder")
+    # As it was trained: the one that decodes has its layer replaced by one that only drafts.
+    net = load_head(models.draft_folder, models.target)
     found: dict[str, Profile] = {"all": profile(net, sequences, DEPTHS)}
     for index, name in enumerate(names):
         found[name] = profile(net, [s for s in sequences if s.task == index], DEPTHS)
@@ -143,16 +147,18 @@ def observed(models: LoadedModels, prompt: list[int], output: list[int], task: i
     """What the target thinks along `prompt` and `output`, as training text has it."""
     tokens = [*prompt, *output]
     device = models.target.device
-    out = models.target(input_ids=torch.tensor([tokens], device=device), output_hidden_states=True)
-    layers = feature_layers(models.target)
+    with LayerInputs(models.target, feature_layers(models.target)).watching() as caught:
+        decoder = models.target.get_decoder()
+        final = decoder(input_ids=torch.tensor([tokens], device=device), use_cache=False).last_hidden_state[0]
+    best = models.target.get_output_embeddings()(final).argmax(-1)
     return Sequence(
         number=0,
         task=task,
         answer_from=len(prompt),
         tokens=np.asarray(tokens, dtype=np.int64),
-        best=out.logits[0].argmax(-1).cpu().numpy().astype(np.int64),
-        features=torch.stack([out.hidden_states[i][0] for i in layers], dim=1).cpu(),
-        final=out.hidden_states[-1][0].cpu(),
+        best=best.cpu().numpy().astype(np.int64),
+        features=torch.stack([states[0] for states in caught], dim=1).cpu(),
+        final=final.cpu(),
     )
 
 

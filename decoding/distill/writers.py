@@ -22,7 +22,7 @@ from decoding.distill.config import DistillConfig
 from decoding.distill.generate import generate
 from decoding.distill.shards import Shards
 from decoding.errors import DecodingError
-from decoding.launch import KEEP_MEMORY
+from decoding.launch import MODEL_PROCESS
 from decoding.models import LoadedModels, load_models
 
 STRIDE = 10_000_000
@@ -52,7 +52,7 @@ def write_text(
     children = [
         subprocess.Popen(
             [*command, str(index), str(count), dtype, repr(seconds)],
-            env={**KEEP_MEMORY, **os.environ, "OMP_NUM_THREADS": "1", "SPECTUI_DISTILL": config.to_json()},
+            env={**MODEL_PROCESS, **os.environ, "OMP_NUM_THREADS": "1", "SPECTUI_DISTILL": config.to_json()},
         )
         for index in range(count)
     ]  # fmt: skip

@@ -7,7 +7,7 @@ arXiv 2406.16858, section 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 
 from decoding.distributions import distribution, entropy
 from decoding.errors import UsageError
-from decoding.tree import ROOT, BoolArray, DynamicShape, FloatArray, IntArray, Shape, TokenTree, TreeShape
+from decoding.tree import ROOT, BoolArray, DynamicShape, IntArray, Shape, TokenTree, TreeShape
 
 Score = Callable[[IntArray, IntArray, BoolArray, IntArray], torch.Tensor]
 """``score(token, depth, mask, above)`` feeds m nodes to the draft and returns float32 logits ``[m, W]``.
@@ -62,6 +62,7 @@ class Expander:
             )
         self.shape = shape
         self._vocab, self._ids, self._columns = vocab_size, ids, width
+        self._token_of = list(range(width)) if ids is None else ids.tolist()
         self._temperature, self._top_p = temperature, top_p
         self._generator = torch.Generator(device=device or "cpu").manual_seed(seed)
         self._drawn = temperature > 0.0 and isinstance(shape, TreeShape)
@@ -96,10 +97,10 @@ class Expander:
                 return
             logits = growth.score(above)
 
-    def _choose(self, growth: _Growth, shape: DynamicShape, logits: torch.Tensor, depth: int) -> IntArray:
+    def _choose(self, growth: _Growth, shape: DynamicShape, logits: torch.Tensor, depth: int) -> list[int]:
         """The best nodes of all that were scored, ascending; see `best_nodes`."""
         above = [ROOT]
-        kept = np.empty(0, dtype=np.int64)
+        kept: list[int] = []
         worst = -math.inf
         for level in range(1, depth + 1):
             width = min(shape.width, self._columns)
@@ -112,16 +113,16 @@ class Expander:
                     if so_far + found.logprob[row][rank] <= worst:
                         break
                     growth.add(parent, rank, row, found)
-            reach = np.asarray(growth.reach)
-            kept = best_nodes(reach, np.asarray(growth.depth), shape.size)
+            reach = growth.reach
+            kept = best_nodes(reach, growth.depth, shape.size)
             if len(kept) == shape.size:
-                worst = float(reach[kept].min())
+                worst = min(reach[i] for i in kept)
             if level == depth:
                 break
             # Probabilities only fall on the way down: what is not among the best now has no descendant
             # that ever will be, so that it need not be expanded.
-            fresh = kept[kept >= first]
-            above = sorted(fresh[np.argsort(-reach[fresh], kind="stable")][: shape.frontier].tolist())
+            fresh = [i for i in kept if i >= first]
+            above = sorted(sorted(fresh, key=lambda i: -reach[i])[: shape.frontier])
             if not above:
                 break
             logits = growth.score(above)
@@ -138,14 +139,10 @@ class Expander:
             picked = q.gather(1, chosen)
         else:
             picked, chosen = q.topk(width, dim=-1)
-        ids: IntArray = chosen.cpu().numpy()
+        ids = [[self._token_of[column] for column in row] for row in chosen.tolist()]
         # A softmax may round above 1; a child must never be likelier than its parent.
-        logprob = picked.double().log().clamp_max(0.0)
-        return _Candidates(
-            (ids if self._ids is None else self._ids[ids]).tolist(),
-            logprob.tolist(),
-            entropy(q, logits, self._temperature).tolist(),
-        )
+        logprob = [[min(0.0, math.log(p)) if p > 0.0 else -math.inf for p in row] for row in picked.tolist()]
+        return _Candidates(ids, logprob, entropy(q, logits, self._temperature, chosen[:, 0]))
 
     def _tree(self, growth: _Growth) -> TokenTree:
         rows = None
@@ -167,16 +164,16 @@ class Expander:
         )
 
 
-def best_nodes(reach: FloatArray, depth: IntArray, count: int) -> IntArray:
-    """The `count` nodes that the draft thinks likeliest to be reached, ascending: ``[min(count, N)]``.
+def best_nodes(reach: Sequence[float], depth: Sequence[int], count: int) -> list[int]:
+    """The `count` nodes that the draft thinks likeliest to be reached, ascending (all when there are fewer).
 
-    `reach` and `depth` are ``[N]``: the log-probability of the path to a node, never above its parent's,
+    `reach` and `depth` are of length N: the log-probability of the path to a node, never above its parent's,
     and its depth, parents numbered before children and siblings best first. Where probabilities are equal
     the shallower and then the earlier node wins, so that whoever is chosen, its ancestors and its better
-    siblings are too.
+    siblings are too. Lists and not arrays: there are dozens of nodes, not thousands.
     """
-    order = np.lexsort((np.arange(len(reach)), depth, -reach))
-    return np.sort(order[:count])
+    order = sorted(range(len(reach)), key=lambda i: (-reach[i], depth[i]))
+    return sorted(order[:count])
 
 
 @dataclass(frozen=True)
@@ -247,9 +244,9 @@ class _Growth:
             above,
         )
 
-    def keep_only(self, nodes: IntArray) -> None:
+    def keep_only(self, nodes: list[int]) -> None:
         """Drop all other nodes; `nodes` ascends and has every parent."""
-        index = {ROOT: ROOT} | {old: new for new, old in enumerate(nodes.tolist())}
+        index = {ROOT: ROOT} | {old: new for new, old in enumerate(nodes)}
         self.parent = [index[self.parent[i]] for i in index if i != ROOT]
         for name in ("token", "depth", "rank", "logprob", "entropy", "reach"):
             values = getattr(self, name)

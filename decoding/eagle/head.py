@@ -99,7 +99,8 @@ class EagleHead(nn.Module):
             else None
         )
         self.fc = nn.Linear(FEATURES * config.target_hidden_size, width, bias=False)
-        self.layer = HeadLayer(config)
+        self.layer: Any = HeadLayer(config)
+        """Replaced for decoding on a CPU, see `decoding.eagle.lean`."""
         self.norm = nn.RMSNorm(width, config.rms_norm_eps)
         self.lm_head = nn.Linear(width, config.draft_vocab_size, bias=False)
         self.draft_ids: torch.Tensor
@@ -146,7 +147,7 @@ class EagleHead(nn.Module):
         layer, config = self.layer, self.config
         normed = layer.hidden_norm(hidden)
         x = torch.cat([layer.input_layernorm(embeds), normed], dim=-1)
-        cos, sin = self._angles(positions)
+        cos, sin = self.angles(positions)
         q = _rotate(_heads(layer.q_proj(x), config.num_attention_heads), cos, sin)
         k = _rotate(_heads(layer.k_proj(x), config.num_key_value_heads), cos, sin)
         v = _heads(layer.v_proj(x), config.num_key_value_heads)
@@ -183,6 +184,9 @@ class EagleHead(nn.Module):
         `mask` ``[n, m]`` true where a pair may look, over all m slots with the n new ones last; None lets
         every pair see every slot.
         """
+        if not isinstance(self.layer, HeadLayer):
+            lean: torch.Tensor = self.layer(self.embed(tokens), hidden, positions, cache, mask)
+            return lean
         q, k, v, residual = self.qkv(self.embed(tokens)[None], hidden[None], positions)
         k, v = cache.update(k, v)
         # Query heads that share a key/value head become rows of one head: no copy of the cache
@@ -194,7 +198,7 @@ class EagleHead(nn.Module):
         attention = scaled_dot_product_attention(folded, k, v, attn_mask=mask).reshape(q.shape)
         return self.finish(attention, residual)[0]
 
-    def _angles(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def angles(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and sine ``[..., 1, n, d / 2]`` of `positions` ``[..., n]``, to be broadcast over heads."""
         if self._frequencies.device != positions.device:
             self._frequencies = self._frequencies.to(positions.device)

@@ -42,7 +42,7 @@ def test_the_best_nodes_have_their_ancestors_and_better_siblings(
     tree: tuple[list[int], list[float], list[int]], count: int
 ) -> None:
     parent, reach, depth = tree
-    chosen = best_nodes(np.asarray(reach), np.asarray(depth), count).tolist()
+    chosen = best_nodes(reach, depth, count)
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, len(parent))
     for i in chosen:

@@ -141,15 +141,20 @@ def test_top_p_keeps_the_smallest_set_that_reaches_the_mass() -> None:
 
 
 def test_entropy_is_in_nats_and_defined_for_zeros() -> None:
+    """Whatever token with probability log Z is taken from."""
     torch.manual_seed(0)
     logits = 4 * torch.randn(5, 300)
     for temperature, top_p in ((0.0, 1.0), (0.7, 1.0), (1.3, 0.6)):
         p = distribution(logits, temperature, top_p)
-        assert torch.allclose(entropy(p, logits, temperature), torch.special.entr(p).sum(-1), atol=1e-5)
+        expected = torch.special.entr(p).sum(-1).tolist()
+        for rank in range(3):
+            token = p.topk(3).indices[:, rank]
+            assert entropy(p, logits, temperature, token) == pytest.approx(expected, abs=1e-5)
     masked = torch.tensor([[0.0, 0.0, -torch.inf]])
-    assert entropy(masked.softmax(-1), masked, 0.0).item() == pytest.approx(np.log(2))
+    zero = torch.tensor([0])
+    assert entropy(masked.softmax(-1), masked, 0.0, zero) == pytest.approx([np.log(2)])
     sure = torch.tensor([[200.0, 0.0]])
-    assert entropy(sure.softmax(-1), sure, 0.0).item() == 0.0
+    assert entropy(sure.softmax(-1), sure, 0.0, zero) == [0.0]
 
 
 @pytest.mark.parametrize("vocab", [10, 128, 300, 1280])

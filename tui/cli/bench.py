@@ -13,6 +13,6 @@ from tui.cli.child import run_module
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(arguments: tuple[str, ...]) -> int:
     """Measure speed against plain and assisted decoding."""
-    from decoding.launch import PATIENT_THREADS
+    from decoding.launch import MODEL_PROCESS
 
-    return run_module("decoding.bench", arguments, PATIENT_THREADS)
+    return run_module("decoding.bench", arguments, MODEL_PROCESS)

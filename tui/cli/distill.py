@@ -13,6 +13,6 @@ from tui.cli.child import run_module
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def distill(arguments: tuple[str, ...]) -> int:
     """Train a draft head for a target from text it writes itself."""
-    from decoding.launch import KEEP_MEMORY, PATIENT_THREADS
+    from decoding.launch import MODEL_PROCESS
 
-    return run_module("decoding.distill", arguments, {**PATIENT_THREADS, **KEEP_MEMORY})
+    return run_module("decoding.distill", arguments, MODEL_PROCESS)
