@@ -12,7 +12,7 @@ from store.rows import Interval
 
 RESAMPLES = 2000
 LEVEL = 0.95
-_SEED = 20260414
+SEED = 20260414
 """Fixed, so that an interval on a screen moves only when the data does."""
 
 
@@ -29,7 +29,7 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
     prompts = len(bottom)
     if prompts < 2:
         return None
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     # How often each prompt is drawn, [RESAMPLES, prompts].
     drawn = rng.multinomial(prompts, np.full(prompts, 1.0 / prompts), size=RESAMPLES)
     ratios = (drawn @ top) / (drawn @ bottom)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import mul
+from typing import Any
 
 RATIOS: dict[str, tuple[str, str]] = {
     "match_rate": ("match_count", "node_count"),
@@ -50,6 +51,11 @@ def overlap(target_p: float, draft_p: float | None) -> float | None:
 def at_risk(parent_accepted: bool, depth: int, accepted_length: int, cut: str | None) -> bool:
     """Whether a node had its chance: its parent was accepted and the path was not cut at that parent."""
     return parent_accepted and (cut is None or depth <= accepted_length)
+
+
+def at_risk_columns(on_path: Any, depth: Any, accepted_length: Any, is_cut: Any) -> Any:
+    """`at_risk` of many nodes at once: numpy arrays of one shape, booleans but for the lengths."""
+    return on_path & (~is_cut | (depth <= accepted_length))
 
 
 def match_rate(match_count: int, node_count: int) -> float | None:

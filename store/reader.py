@@ -98,11 +98,15 @@ class Reader:
             return found[0]
         raise StoreError(self._unknown(ref))
 
-    def generations(self, session_id: int, *, texts: bool = True) -> list[GenerationRow]:
-        """All prompts of a session in order; with `texts` False, prompt_text and output are ""."""
+    def generations(
+        self, session_id: int, *, texts: bool = True, outputs: bool = True
+    ) -> list[GenerationRow]:
+        """All prompts of a session in order; without `texts` prompt_text and output are "", else without `outputs`."""
         columns = _GENERATION_COLUMNS
         if not texts:
-            columns = columns.replace("prompt_text", "''").replace("output", "''")
+            columns = columns.replace("prompt_text", "''")
+        if not texts or not outputs:
+            columns = columns.replace("output", "''")
         rows = self._all(
             f"SELECT {columns} FROM generation WHERE session_id = ? ORDER BY position", session_id
         )
@@ -228,6 +232,21 @@ class Reader:
             "SELECT kind FROM command WHERE session_id = ? AND taken_at IS NULL ORDER BY id", session_id
         )
         return [kind for (kind,) in rows]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Reads in the block are all of one state, whatever a worker commits meanwhile."""
+        with self._snapshot():
+            yield
+
+    def scan(
+        self, sql: str, *parameters: int | str | None, chunk: int = 50_000
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows of a long read, `chunk` at a time, for the other modules of the store; call within `snapshot`."""
+        with self._lock, explained(None, self._connection):
+            cursor = self._connection.execute(sql, parameters)
+            while rows := cursor.fetchmany(chunk):
+                yield rows
 
     def _summaries(self, where: str, *parameters: int | str) -> list[SessionSummary]:
         with self._snapshot():

@@ -1,0 +1,49 @@
+"""How alike the nodes of one prompt are, and what that costs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from store.report.counts import Ratio
+from store.report.read import Floats, Ints
+
+
+def icc(match: Ratio, task: Ints, weights: Floats) -> Floats:
+    """[rows]: intra-class correlation of `match` within prompts, tasks' own means taken out; NaN where unknown.
+
+    The analysis-of-variance estimator for binary outcomes in clusters nested in groups (Ridout, Demetrio
+    and Firth 1999): (MSB - MSW) / (MSB + (n0 - 1) MSW). It can be slightly negative, as siblings repel each
+    other: at most one of them is the argmax. `weights` [rows, prompts] says how often each prompt counts.
+    """
+    m, n = match.top, match.bottom
+    used = n > 0
+    w = weights[:, used]
+    m, n, group = m[used], n[used], task[used]
+    between = w @ (m * m / n)
+    total_ones = w @ m
+    size, clusters = w @ n, w.sum(axis=1)
+    explained = np.zeros(len(w))
+    sizes = np.zeros(len(w))
+    groups = np.zeros(len(w))
+    for each in np.unique(group):
+        inside = group == each
+        count = w[:, inside] @ n[inside]
+        some = count > 0
+        groups += some
+        safe = np.where(some, count, 1.0)
+        explained += np.where(some, (w[:, inside] @ m[inside]) ** 2 / safe, 0.0)
+        sizes += np.where(some, (w[:, inside] @ (n[inside] ** 2)) / safe, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        msb = (between - explained) / (clusters - groups)
+        msw = (total_ones - between) / (size - clusters)
+        n0 = (size - sizes) / (clusters - groups)
+        found: Floats = (msb - msw) / (msb + (n0 - 1) * msw)
+    return np.where((clusters > groups) & (size > clusters), found, np.nan)
+
+
+def design_effect(icc_value: float, nodes: Floats) -> float:
+    """``1 + (n - 1) icc``: how many times more nodes are needed than if they were independent (Kish).
+
+    `nodes` [prompts]; n is their size-weighted mean, sum n^2 / sum n.
+    """
+    return float(1 + (np.sum(nodes**2) / np.sum(nodes) - 1) * icc_value)

@@ -1,0 +1,219 @@
+"""Which predictor explains more of `match`: task, depth, rank, draft entropy or draft probability.
+
+Every predictor is a set of labels on nodes (numbers in tenths). Then a logistic model with one parameter per
+label fits the shares themselves, so McFadden's R2 = 1 - D / D0 is the mutual information over the entropy
+of the outcome, and both follow from one table per prompt: how many nodes of each label match. Prompts weigh
+equally: each prompt's table is divided by its nodes.
+
+Plug-in information is biased upwards, with clustered nodes far more than Miller and Madow's count of cells
+over nodes says (Miller 1955): prompts that differ by chance make tasks that differ. So the bias is taken from
+leaving out one prompt at a time (the jackknife, stratified by task); Miller-Madow's figure stands beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import xlogy
+
+from store.intervals import RESAMPLES, SEED
+from store.report.counts import Counts
+from store.report.nulls import permuted_labels, permuted_tasks
+from store.report.read import Bools, Floats, Ints
+from store.report.resampling import Draws, Pair, interval
+
+BINS = 10
+NAMES = ("task", "depth", "rank", "draft_entropy", "draft_p")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """How well one predictor tells which nodes match. Intervals are 95 %, from resampling prompts."""
+
+    name: str
+    mutual_information_bits: float
+    """Corrected by the jackknife over prompts; around 0, and as often below, where there is nothing to find."""
+    mutual_information_plug_in: float
+    mutual_information_miller_madow: float
+    mcfadden_r2: float
+    """Raw."""
+    mcfadden_r2_corrected: float
+    """As the information is."""
+    r2_per_df: float
+    df: int
+    """Labels less one."""
+    ci: Pair | None
+    """Of the corrected McFadden R2, not below 0."""
+    null_p: float | None
+    """Share of permutations that explain as much: of tasks across prompts, of other labels within rounds."""
+    null_r2: float | None
+    """Mean R2 of these permutations."""
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A predictor's labels counted: per prompt, and per round for the permutations."""
+
+    name: str
+    table: Floats
+    """[prompts, labels, 2]: nodes that do not match, and that do; each prompt's sum to 1, or to 0 without nodes."""
+    sizes: Floats
+    """[prompts]: nodes with a label."""
+    rounds: Floats
+    """[rounds, labels]: nodes of each label."""
+    round_match: Floats
+    """[rounds]: labelled nodes that match."""
+    round_prompt: Ints
+
+    @property
+    def df(self) -> int:
+        """Labels less one."""
+        return int(self.table.shape[1]) - 1
+
+
+def label(counts: Counts, name: str) -> Labels | str:
+    """Count the labels of one predictor, or say why there is nothing to count."""
+    data = counts.data
+    known = np.ones(len(data.depth), dtype=np.bool_)
+    if name == "task":
+        values = counts.task[data.node_prompt]
+    elif name in ("depth", "rank"):
+        values = data.depth if name == "depth" else data.rank
+    else:
+        numbers = data.draft_p if name == "draft_p" else data.draft_entropy
+        known = np.isfinite(numbers)
+        if not known.any():
+            return "the drafter has no probabilities"
+        edges = np.unique(np.quantile(numbers[known], np.arange(1, BINS) / BINS))
+        values = np.searchsorted(edges, numbers, side="right")
+    if not known.any():
+        return "there are no nodes"
+    names, codes = np.unique(values[known], return_inverse=True)
+    if len(names) < 2:
+        return f"all nodes have the same {name.replace('_', ' ')}"
+    return _counted(counts, name, codes.astype(np.int64), len(names), known)
+
+
+def _counted(counts: Counts, name: str, codes: Ints, labels: int, known: Bools) -> Labels | str:
+    data = counts.data
+    matched = data.match[known].astype(np.int64)
+    if matched.all() or not matched.any():
+        return "every node matches" if matched.any() else "no node matches"
+    owner, in_round = data.node_prompt[known], data.node_round[known]
+    cells = np.bincount((owner * labels + codes) * 2 + matched, minlength=counts.prompts * labels * 2)
+    table = cells.reshape(counts.prompts, labels, 2).astype(np.float64)
+    sizes = table.sum(axis=(1, 2))
+    rounds = len(data.round_prompt)
+    return Labels(
+        name,
+        table / np.maximum(sizes, 1)[:, None, None],
+        sizes,
+        np.bincount(in_round * labels + codes, minlength=rounds * labels)
+        .reshape(rounds, labels)
+        .astype(np.float64),
+        np.bincount(in_round, matched, rounds).astype(np.float64),
+        data.round_prompt,
+    )
+
+
+def information(tables: Floats) -> tuple[Floats, Floats]:
+    """Mutual information of label and outcome, and the outcome's entropy, both nats, each [rows].
+
+    `tables` [rows, labels, 2] are joint weights of any sum; NaN where a row has none.
+    """
+    total = tables.sum(axis=(1, 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        joint = tables / total[:, None, None]
+    labels, outcomes = joint.sum(axis=2), joint.sum(axis=1)
+    outcome_entropy = -xlogy(outcomes, outcomes).sum(axis=1)
+    label_entropy = -xlogy(labels, labels).sum(axis=1)
+    joint_entropy = -xlogy(joint, joint).sum(axis=(1, 2))
+    return np.maximum(label_entropy + outcome_entropy - joint_entropy, 0.0), outcome_entropy
+
+
+def r2(tables: Floats) -> Floats:
+    """McFadden's R2 of each table, [rows]; NaN where the outcome is constant."""
+    found, entropy = information(tables)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share: Floats = np.where(entropy > 1e-12, found / entropy, np.nan)
+    return share
+
+
+def weighted(labels: Labels, weights: Floats) -> Floats:
+    """[rows, labels, 2]: the tables of prompts drawn with `weights` [rows, prompts]."""
+    prompts = len(labels.table)
+    found: Floats = (weights @ labels.table.reshape(prompts, -1)).reshape(
+        len(weights), *labels.table.shape[1:]
+    )
+    return found
+
+
+def jackknife_bias(values: Floats, whole: float, stratum: Ints) -> float:
+    """Bias of a figure from its `values` [prompts] with one prompt left out each; `whole` is it with all.
+
+    Summed over strata: (n_h - 1) (mean of the stratum's values - whole). A prompt alone in its stratum
+    cannot be left out, and adds nothing. NaN when a value is.
+    """
+    bias = 0.0
+    for each in np.unique(stratum):
+        inside = values[stratum == each]
+        bias += (len(inside) - 1) * (float(inside.mean()) - whole)
+    return bias
+
+
+def resampled_r2(labels: Labels, draws: Draws) -> Floats:
+    """[resamples]: R2 of the prompts drawn."""
+    return r2(weighted(labels, draws.weights))
+
+
+def without_one(labels: Labels) -> Floats:
+    """[prompts, labels, 2]: the table without each prompt in turn."""
+    left: Floats = labels.table.sum(axis=0)[None] - labels.table
+    return left
+
+
+def predictor(labels: Labels, draws: Draws, task: Ints) -> Predictor:
+    """Everything about one predictor; `task` [prompts]."""
+    whole = labels.table.sum(axis=0)[None]
+    (nats,), (entropy,) = information(whole)
+    raw = float(nats / entropy)
+    left = np.maximum(without_one(labels), 0.0)
+    used = labels.sizes > 0
+    nats_left, r2_left = information(left)[0][used], r2(left)[used]
+    bits_bias = jackknife_bias(nats_left, float(nats), task[used]) / np.log(2)
+    r2_bias = jackknife_bias(r2_left, raw, task[used])
+    bits = float(nats / np.log(2))
+    cells = labels.df / (2 * labels.sizes.sum() * np.log(2))  # two outcomes less one
+    drawn = resampled_r2(labels, draws)
+    null = _null(labels, task)
+    # A resample is biased once more than the figure itself is, so both biases are taken off.
+    ci = interval(drawn, int(used.sum()), len(np.unique(task[used])), 2 * (float(np.nanmean(drawn)) - raw))
+    return Predictor(
+        name=labels.name,
+        mutual_information_bits=bits - bits_bias if np.isfinite(bits_bias) else bits - cells,
+        mutual_information_plug_in=bits,
+        mutual_information_miller_madow=bits - float(cells),
+        mcfadden_r2=raw,
+        mcfadden_r2_corrected=raw - r2_bias if np.isfinite(r2_bias) else raw,
+        r2_per_df=raw / labels.df,
+        df=labels.df,
+        ci=None if ci is None else (max(ci[0], 0.0), max(ci[1], 0.0)),
+        null_p=None if null is None else float((1 + np.sum(null >= raw * (1 - 1e-9))) / (1 + len(null))),
+        null_r2=None if null is None else float(null.mean()),
+        nodes=int(labels.sizes.sum()),
+    )
+
+
+def _null(labels: Labels, task: Ints) -> Floats | None:
+    rng = np.random.default_rng(SEED + 1)
+    used = labels.sizes > 0
+    if labels.name == "task":
+        if used.sum() < 3:
+            return None
+        shares = labels.table[used].sum(axis=1)[:, 1]
+        return r2(permuted_tasks(shares, task[used], RESAMPLES, rng))
+    weight = np.divide(1.0, labels.sizes, out=np.zeros_like(labels.sizes), where=used)
+    tables = permuted_labels(labels.rounds, labels.round_match, weight[labels.round_prompt], RESAMPLES, rng)
+    return None if tables is None else r2(tables)

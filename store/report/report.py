@@ -1,0 +1,189 @@
+"""`spectui report`: everything about one session, as data that text, HTML, CSV and JSON are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from store.reader import Reader
+from store.report import clusters, correlation, figures
+from store.report.counts import Counts
+from store.report.figures import GroupFigures
+from store.report.predictors import NAMES, Labels, Predictor, label, predictor
+from store.report.read import Bools, Floats, Measured, read_session
+from store.report.resampling import Draws, draw, interval
+from store.report.verdict import CLAIM, Verdict, judge, sentence
+from store.rows import SessionSummary
+
+OVERALL = "all"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A session's figures. What cannot be computed is None or missing, and `notes` says why."""
+
+    session: SessionSummary
+    tasks: dict[str, GroupFigures]
+    """In the order in which the tasks first appear."""
+    overall: GroupFigures | None
+    """All prompts; None before the first round."""
+    predictors: dict[str, Predictor | None]
+    """By name, see `predictors.NAMES`."""
+    task_minus_depth: Verdict | None
+    verdict: str
+    """One sentence about the published claim."""
+    notes: dict[str, str]
+    """What could not be computed, or wants care -> why."""
+
+
+class Analysis:
+    """A session's counts with one set of draws; `compare` works on two of them."""
+
+    def __init__(self, data: Measured) -> None:
+        self.data = data
+        self.counts = Counts(data)
+        self.draws = draw(self.counts.task)
+        self._ends = np.searchsorted(data.node_prompt, np.arange(self.counts.prompts + 1))
+        match = data.match.astype(np.float64)
+        self._sides = {"match": match, "overlap": data.overlap}
+        self._entropies = {"draft": data.draft_entropy, "target": data.target_entropy}
+        self.rhos: dict[tuple[str, str], Floats] = {
+            (entropy, side): correlation.by_prompt(x, y, self._ends)
+            for entropy, x in self._entropies.items()
+            for side, y in self._sides.items()
+        }
+        """(entropy, outcome) -> [prompts], rho within each prompt."""
+
+    def group(self, name: str, task: int | None) -> GroupFigures:
+        """The figures of one task by its index, or of all prompts together for None."""
+        counts = self.counts
+        chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
+        draws = self.draws if task is None else self.draws.of(task)
+        strata = len(counts.tasks) if task is None else 1
+        alpha = {key: figures.estimate(r.of(chosen), draws, strata) for key, r in counts.alphas.items()}
+        lengths = {key: figures.estimate(r.of(chosen), draws, strata) for key, r in counts.lengths.items()}
+        entropies = {
+            key: figures.estimate(r.of(chosen), draws, strata) for key, r in counts.entropies.items()
+        }
+        on_path = [ratio.of(chosen) for ratio in counts.on_path]
+        off_path = [ratio.of(chosen) for ratio in counts.off_path]
+        icc, icc_ci, effect = self._clustering(chosen, draws, strata)
+        return GroupFigures(
+            name=name,
+            prompts=int(chosen.sum()),
+            rounds=int(counts.rounds[chosen].sum()),
+            nodes=int(counts.nodes[chosen].sum()),
+            alpha=alpha,
+            expected_length={k: figures.chain_formula(a, self.data.max_depth) for k, a in alpha.items()},
+            accepted_length=lengths["accepted_length"],
+            tokens_per_round=lengths["tokens_per_round"],
+            on_path=figures.steps(on_path, draws, strata),
+            off_path=figures.steps(off_path[1:], draws, strata, first=on_path[:1]),
+            depths=figures.depth_rows(
+                counts.nodes_by_depth[:, chosen],
+                [ratio.of(chosen) for ratio in counts.match_by_depth],
+                [ratio.of(chosen) for ratio in counts.overlap_by_depth],
+            ),
+            draft_entropy=entropies["draft_entropy"],
+            target_entropy=entropies["target_entropy"],
+            rho=self._rho("draft", task, draws, strata),
+            rho_target=self._rho("target", task, draws, strata),
+            icc=icc,
+            icc_ci=icc_ci,
+            design_effect=effect,
+        )
+
+    def labels(self) -> tuple[dict[str, Labels], dict[str, str]]:
+        """The predictors' labels counted, and why those that are missing are."""
+        found: dict[str, Labels] = {}
+        missing: dict[str, str] = {}
+        for name in NAMES:
+            counted = label(self.counts, name)
+            if isinstance(counted, str):
+                missing[name] = counted
+            else:
+                found[name] = counted
+        return found, missing
+
+    def _rho(
+        self, entropy: str, task: int | None, draws: Draws, strata: int
+    ) -> dict[str, correlation.Correlation]:
+        counts = self.counts
+        chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
+        nodes = slice(None) if task is None else chosen[self.data.node_prompt]
+        return {
+            side: correlation.correlation(
+                self.rhos[entropy, side][chosen], self._entropies[entropy][nodes], y[nodes], draws, strata
+            )
+            for side, y in self._sides.items()
+        }
+
+    def _clustering(
+        self, chosen: Bools, draws: Draws, strata: int
+    ) -> tuple[float | None, tuple[float, float] | None, float | None]:
+        match, task = self.counts.alphas["match"].of(chosen), self.counts.task[chosen]
+        (value,) = clusters.icc(match, task, np.ones((1, int(chosen.sum()))))
+        if not np.isfinite(value):
+            return None, None, None
+        known = match.bottom > 0
+        ci = interval(clusters.icc(match, task, draws.weights), int(known.sum()), strata)
+        return float(value), ci, clusters.design_effect(float(value), match.bottom)
+
+
+def build_report(reader: Reader, ref: int | str) -> Report:
+    """The report of a session, given by id, name or "last". Raises `StoreError` when there is none.
+
+    1,000,000 nodes take some seconds: call it from a thread that may wait.
+    """
+    return report_of(read_session(reader, ref))
+
+
+def report_of(data: Measured) -> Report:
+    """The report of what was read."""
+    notes = _circumstances(data)
+    if not data.prompts:
+        notes["everything"] = "no round has been recorded yet"
+        return Report(
+            data.summary, {}, None, dict.fromkeys(NAMES), None, "There is nothing to judge yet.", notes
+        )
+    analysis = Analysis(data)
+    counts = analysis.counts
+    labels, missing = analysis.labels()
+    found = {name: predictor(each, analysis.draws, counts.task) for name, each in labels.items()}
+    notes |= {f"predictor {name.replace('_', ' ')}": why for name, why in missing.items()}
+    verdict = None
+    if "task" in labels and "depth" in labels:
+        verdict = judge(labels["task"], labels["depth"], found["task"], analysis.draws, counts.task)
+        said = sentence(verdict)
+    else:
+        lacking = "task" if "task" in missing else "depth"
+        said = f"{CLAIM} cannot be judged: {missing[lacking]}."
+    tasks = {name: analysis.group(name, index) for index, name in enumerate(counts.tasks)}
+    overall = analysis.group(OVERALL, None)
+    notes |= _gaps(tasks, overall)
+    predictors: dict[str, Predictor | None] = {name: found.get(name) for name in NAMES}
+    return Report(data.summary, tasks, overall, predictors, verdict, said, notes)
+
+
+def _circumstances(data: Measured) -> dict[str, str]:
+    summary = data.summary
+    if summary.live:
+        return {"session": f"it is {summary.status}: these are the figures so far"}
+    if summary.prompts_done < summary.prompt_count:
+        return {
+            "session": f"it is {summary.status} with {summary.prompts_done} of {summary.prompt_count} prompts done"
+        }
+    return {}
+
+
+def _gaps(tasks: dict[str, GroupFigures], overall: GroupFigures) -> dict[str, str]:
+    notes = {}
+    if not overall.nodes:
+        notes["acceptance"] = "the drafter proposed no node"
+    elif overall.alpha["overlap"].mean is None:
+        notes["overlap, draft entropy"] = "the drafter has no probabilities"
+    single = [name for name, group in tasks.items() if group.prompts < 2]
+    if single:
+        notes["intervals"] = f"it takes two prompts; there is one of {', '.join(single)}"
+    return notes

@@ -1,0 +1,116 @@
+"""A report as plain data for `--json`: the documented keys, null for what cannot be known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from store.report import published
+from store.report.correlation import Correlation
+from store.report.figures import Estimate, GroupFigures, Step
+from store.report.predictors import Predictor
+from store.report.report import Report
+from store.report.resampling import Pair
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """The object that `spectui report --json` prints."""
+    verdict = report.task_minus_depth
+    overall = report.overall
+    return {
+        "session": report.session.id,
+        "name": report.session.name,
+        "status": report.session.status,
+        "target": report.session.target,
+        "drafter": report.session.drafter,
+        "tree": report.session.tree,
+        "tasks": {name: _group(group) for name, group in report.tasks.items()},
+        "overall": None if overall is None else _group(overall),
+        "predictors": {
+            name: None if each is None else _predictor(each) for name, each in report.predictors.items()
+        },
+        "task_minus_depth": {
+            "mcfadden_r2_difference": None if verdict is None else verdict.mcfadden_r2_difference,
+            "corrected": None if verdict is None else verdict.corrected,
+            "ci": None if verdict is None else pair(verdict.ci),
+            "verdict": None if verdict is None else verdict.verdict,
+            "prompts": None if verdict is None else verdict.prompts,
+            "sentence": report.verdict,
+        },
+        "icc": None if overall is None else overall.icc,
+        "icc_ci": None if overall is None else pair(overall.icc_ci),
+        "design_effect": None if overall is None else overall.design_effect,
+        "published": published.as_json(),
+        "notes": report.notes,
+    }
+
+
+def pair(ci: Pair | None) -> list[float] | None:
+    """An interval as `[low, high]`."""
+    return None if ci is None else list(ci)
+
+
+def estimate(value: Estimate) -> dict[str, Any]:
+    """A figure, its interval and the token-weighted one."""
+    return {"mean": value.mean, "ci": pair(value.ci), "token_weighted": value.token_weighted}
+
+
+def _group(group: GroupFigures) -> dict[str, Any]:
+    formula = group.expected_length["overlap"]
+    return {
+        "prompts": group.prompts,
+        "rounds": group.rounds,
+        "nodes": group.nodes,
+        "alpha": {name: estimate(value) for name, value in group.alpha.items()},
+        "expected_length_formula": formula.mean,
+        "expected_length_formula_ci": pair(formula.ci),
+        "expected_length_by_definition": {
+            name: estimate(value) for name, value in group.expected_length.items()
+        },
+        "accepted_length": estimate(group.accepted_length),
+        "tokens_per_round": group.tokens_per_round.mean,
+        "tokens_per_round_ci": pair(group.tokens_per_round.ci),
+        "tokens_per_round_token_weighted": group.tokens_per_round.token_weighted,
+        **_steps(group.on_path, ""),
+        **_steps(group.off_path, "_off_path"),
+        "survival_length": group.survival_length,
+        "match_by_depth": [row.match for row in group.depths],
+        "overlap_by_depth": [row.overlap for row in group.depths],
+        "draft_entropy": group.draft_entropy.mean,
+        "draft_entropy_ci": pair(group.draft_entropy.ci),
+        "target_entropy": group.target_entropy.mean,
+        "target_entropy_ci": pair(group.target_entropy.ci),
+        "rho": {name: _rho(value) for name, value in group.rho.items()},
+        "rho_target_entropy": {name: _rho(value) for name, value in group.rho_target.items()},
+        "icc": group.icc,
+        "icc_ci": pair(group.icc_ci),
+        "design_effect": group.design_effect,
+    }
+
+
+def _steps(steps: list[Step], suffix: str) -> dict[str, Any]:
+    return {
+        f"hazard{suffix}": [step.hazard for step in steps],
+        f"hazard{suffix}_ci": [pair(step.ci) for step in steps],
+        f"survival{suffix}": [step.survival for step in steps],
+        f"survival{suffix}_ci": [pair(step.survival_ci) for step in steps],
+    }
+
+
+def _rho(value: Correlation) -> dict[str, Any]:
+    return {"per_prompt": value.per_prompt, "ci": pair(value.ci), "pooled": value.pooled}
+
+
+def _predictor(value: Predictor) -> dict[str, Any]:
+    return {
+        "mutual_information_bits": value.mutual_information_bits,
+        "mutual_information_plug_in": value.mutual_information_plug_in,
+        "mutual_information_miller_madow": value.mutual_information_miller_madow,
+        "mcfadden_r2": value.mcfadden_r2,
+        "mcfadden_r2_corrected": value.mcfadden_r2_corrected,
+        "mcfadden_r2_per_df": value.r2_per_df,
+        "df": value.df,
+        "ci": pair(value.ci),
+        "null_p": value.null_p,
+        "null_r2": value.null_r2,
+        "nodes": value.nodes,
+    }
