@@ -43,13 +43,13 @@ def by_prompt(x: Floats, y: Floats, start: Ints) -> Floats:
     )
 
 
-def correlation(per_prompt: Floats, x: Floats, y: Floats, draws: Draws, strata: int) -> Correlation:
+def correlation(per_prompt: Floats, x: Floats, y: Floats, draws: Draws) -> Correlation:
     """Summary of `by_prompt` [prompts] and of all nodes (x, y) of the same prompts."""
     known = per_prompt[np.isfinite(per_prompt)]
     pooled = spearman(*_known(x, y))
     return Correlation(
         float(known.mean()) if len(known) else None,
-        interval(means(draws, per_prompt), len(known), strata),
+        interval(means(draws, per_prompt), len(known), draws.strata),
         pooled if np.isfinite(pooled) else None,
         len(known),
     )

@@ -86,7 +86,7 @@ class GroupFigures:
         return metrics.expected_length(known) if known else None
 
 
-def estimate(ratio: Ratio, draws: Draws, strata: int) -> Estimate:
+def estimate(ratio: Ratio, draws: Draws) -> Estimate:
     """The mean over prompts of a ratio, its interval, and the ratio of the sums."""
     values = ratio.per_prompt
     known = values[np.isfinite(values)]
@@ -94,7 +94,7 @@ def estimate(ratio: Ratio, draws: Draws, strata: int) -> Estimate:
         return Estimate(None, None, None, 0)
     pooled = float(ratio.top.sum() / ratio.bottom.sum())
     return Estimate(
-        float(known.mean()), interval(means(draws, values), len(known), strata), pooled, len(known)
+        float(known.mean()), interval(means(draws, values), len(known), draws.strata), pooled, len(known)
     )
 
 
@@ -113,7 +113,7 @@ def chain_formula(alpha: Estimate, depth: int) -> Estimate:
     )
 
 
-def steps(hazards: Sequence[Ratio], draws: Draws, strata: int, *, first: Sequence[Ratio] = ()) -> list[Step]:
+def steps(hazards: Sequence[Ratio], draws: Draws, *, first: Sequence[Ratio] = ()) -> list[Step]:
     """Hazards and survival by depth, with intervals from the same draws.
 
     `first` are the ratios of the depths before, which survival starts from. Ends at the first depth
@@ -136,9 +136,9 @@ def steps(hazards: Sequence[Ratio], draws: Draws, strata: int, *, first: Sequenc
                 depth,
                 bottom,
                 value,
-                interval(drawn, prompts, strata),
+                interval(drawn, prompts, draws.strata),
                 survival,
-                None if survival is None else interval(resampled, prompts, strata),
+                None if survival is None else interval(resampled, prompts, draws.strata),
             )
         )
     return found

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import xlogy
 
-from store.intervals import RESAMPLES, SEED
+from store.intervals import LEVEL, RESAMPLES, SEED
 from store.report.counts import Counts
 from store.report.nulls import permuted_labels, permuted_tasks
 from store.report.read import Bools, Floats, Ints
@@ -49,6 +49,8 @@ class Predictor:
     """Share of permutations that explain as much: of tasks across prompts, of other labels within rounds."""
     null_r2: float | None
     """Mean R2 of these permutations."""
+    null_high: float | None
+    """Their 95 % quantile: what chance alone seldom exceeds."""
     nodes: int
 
 
@@ -189,7 +191,7 @@ def predictor(labels: Labels, draws: Draws, task: Ints) -> Predictor:
     drawn = resampled_r2(labels, draws)
     null = _null(labels, task)
     # A resample is biased once more than the figure itself is, so both biases are taken off.
-    ci = interval(drawn, int(used.sum()), len(np.unique(task[used])), 2 * (float(np.nanmean(drawn)) - raw))
+    ci = interval(drawn, int(used.sum()), draws.strata, 2 * (float(np.nanmean(drawn)) - raw))
     return Predictor(
         name=labels.name,
         mutual_information_bits=bits - bits_bias if np.isfinite(bits_bias) else bits - cells,
@@ -202,6 +204,7 @@ def predictor(labels: Labels, draws: Draws, task: Ints) -> Predictor:
         ci=None if ci is None else (max(ci[0], 0.0), max(ci[1], 0.0)),
         null_p=None if null is None else float((1 + np.sum(null >= raw * (1 - 1e-9))) / (1 + len(null))),
         null_r2=None if null is None else float(null.mean()),
+        null_high=None if null is None else float(np.quantile(null, LEVEL)),
         nodes=int(labels.sizes.sum()),
     )
 

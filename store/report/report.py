@@ -60,15 +60,12 @@ class Analysis:
         counts = self.counts
         chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
         draws = self.draws if task is None else self.draws.of(task)
-        strata = len(counts.tasks) if task is None else 1
-        alpha = {key: figures.estimate(r.of(chosen), draws, strata) for key, r in counts.alphas.items()}
-        lengths = {key: figures.estimate(r.of(chosen), draws, strata) for key, r in counts.lengths.items()}
-        entropies = {
-            key: figures.estimate(r.of(chosen), draws, strata) for key, r in counts.entropies.items()
-        }
+        alpha = {key: figures.estimate(r.of(chosen), draws) for key, r in counts.alphas.items()}
+        lengths = {key: figures.estimate(r.of(chosen), draws) for key, r in counts.lengths.items()}
+        entropies = {key: figures.estimate(r.of(chosen), draws) for key, r in counts.entropies.items()}
         on_path = [ratio.of(chosen) for ratio in counts.on_path]
         off_path = [ratio.of(chosen) for ratio in counts.off_path]
-        icc, icc_ci, effect = self._clustering(chosen, draws, strata)
+        icc, icc_ci, effect = self._clustering(chosen, draws)
         return GroupFigures(
             name=name,
             prompts=int(chosen.sum()),
@@ -78,8 +75,8 @@ class Analysis:
             expected_length={k: figures.chain_formula(a, self.data.max_depth) for k, a in alpha.items()},
             accepted_length=lengths["accepted_length"],
             tokens_per_round=lengths["tokens_per_round"],
-            on_path=figures.steps(on_path, draws, strata),
-            off_path=figures.steps(off_path[1:], draws, strata, first=on_path[:1]),
+            on_path=figures.steps(on_path, draws),
+            off_path=figures.steps(off_path[1:], draws, first=on_path[:1]),
             depths=figures.depth_rows(
                 counts.nodes_by_depth[:, chosen],
                 [ratio.of(chosen) for ratio in counts.match_by_depth],
@@ -87,8 +84,8 @@ class Analysis:
             ),
             draft_entropy=entropies["draft_entropy"],
             target_entropy=entropies["target_entropy"],
-            rho=self._rho("draft", task, draws, strata),
-            rho_target=self._rho("target", task, draws, strata),
+            rho=self._rho("draft", task, draws),
+            rho_target=self._rho("target", task, draws),
             icc=icc,
             icc_ci=icc_ci,
             design_effect=effect,
@@ -106,28 +103,26 @@ class Analysis:
                 found[name] = counted
         return found, missing
 
-    def _rho(
-        self, entropy: str, task: int | None, draws: Draws, strata: int
-    ) -> dict[str, correlation.Correlation]:
+    def _rho(self, entropy: str, task: int | None, draws: Draws) -> dict[str, correlation.Correlation]:
         counts = self.counts
         chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
         nodes = slice(None) if task is None else chosen[self.data.node_prompt]
         return {
             side: correlation.correlation(
-                self.rhos[entropy, side][chosen], self._entropies[entropy][nodes], y[nodes], draws, strata
+                self.rhos[entropy, side][chosen], self._entropies[entropy][nodes], y[nodes], draws
             )
             for side, y in self._sides.items()
         }
 
     def _clustering(
-        self, chosen: Bools, draws: Draws, strata: int
+        self, chosen: Bools, draws: Draws
     ) -> tuple[float | None, tuple[float, float] | None, float | None]:
         match, task = self.counts.alphas["match"].of(chosen), self.counts.task[chosen]
         (value,) = clusters.icc(match, task, np.ones((1, int(chosen.sum()))))
         if not np.isfinite(value):
             return None, None, None
         known = match.bottom > 0
-        ci = interval(clusters.icc(match, task, draws.weights), int(known.sum()), strata)
+        ci = interval(clusters.icc(match, task, draws.weights), int(known.sum()), draws.strata)
         return float(value), ci, clusters.design_effect(float(value), match.bottom)
 
 

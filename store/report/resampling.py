@@ -24,24 +24,37 @@ class Draws:
 
     weights: Floats
     """[resamples, prompts]"""
-    stratum: Ints
-    """[prompts], from 0: the task of each prompt."""
+    task: Ints
+    """[prompts], from 0."""
+    strata: int
+    """Groups that prompts were drawn within: each has a mean of its own, which costs a degree of freedom."""
 
-    def of(self, stratum: int) -> Draws:
+    def of(self, task: int) -> Draws:
         """The draws of one task's prompts, for figures of that task alone."""
-        chosen = self.stratum == stratum
-        return Draws(self.weights[:, chosen], np.zeros(int(chosen.sum()), dtype=np.int64))
+        chosen = self.task == task
+        return Draws(self.weights[:, chosen], self.task[chosen], 1)
 
 
-def draw(stratum: Ints, *, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
-    """Draw as many prompts from each stratum as it has; `stratum` [prompts] counts from 0."""
+def draw(task: Ints, *, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
+    """Draw as many prompts from each task as it has; `task` [prompts] counts from 0."""
     rng = np.random.default_rng(seed)
-    weights = np.zeros((resamples, len(stratum)))
-    for each in np.unique(stratum):
-        members = np.flatnonzero(stratum == each)
+    weights = np.zeros((resamples, len(task)))
+    strata = _strata(task)
+    for members in strata:
         size = len(members)
         weights[:, members] = rng.multinomial(size, np.full(size, 1.0 / size), size=resamples)
-    return Draws(weights, stratum)
+    return Draws(weights, task, len(strata))
+
+
+def _strata(task: Ints) -> list[Ints]:
+    """The prompts of each task. A prompt alone in its task would never vary, so such ones form a stratum
+    together, a single one with the smallest task: "collapsed strata" of surveys, wider rather than too narrow.
+    """
+    groups = sorted((np.flatnonzero(task == each) for each in np.unique(task)), key=len)
+    alone = [members for members in groups if len(members) == 1]
+    merged = groups[: max(len(alone), 2)] if alone else []
+    rest = groups[len(merged) :]
+    return [np.concatenate(merged), *rest] if merged else rest
 
 
 def interval(values: Floats, prompts: int, strata: int = 1, shift: float = 0.0) -> Pair | None:

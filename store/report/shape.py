@@ -34,6 +34,7 @@ def report_json(report: Report) -> dict[str, Any]:
             "ci": None if verdict is None else pair(verdict.ci),
             "verdict": None if verdict is None else verdict.verdict,
             "prompts": None if verdict is None else verdict.prompts,
+            "prompts_needed": None if verdict is None else verdict.prompts_needed,
             "sentence": report.verdict,
         },
         "icc": None if overall is None else overall.icc,
@@ -112,5 +113,6 @@ def _predictor(value: Predictor) -> dict[str, Any]:
         "ci": pair(value.ci),
         "null_p": value.null_p,
         "null_r2": value.null_r2,
+        "null_r2_95": value.null_high,
         "nodes": value.nodes,
     }
