@@ -19,7 +19,7 @@ import numpy as np
 
 from decoding.embedded import cache_folder
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the figures mean something else, so that older records are measured again."""
 
 STEADY = 0.25

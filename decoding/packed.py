@@ -1,11 +1,14 @@
 """Linear layers with weights packed once, for CPU decoding in float32.
 
 At 2 to 32 rows PyTorch's float32 matmul repacks the whole weight matrix at every call, which makes
-verifying a small tree cost twice a single step. oneDNN can keep the packed form. Measured by
-`tests/bench/verify_curve.py`.
+verifying a small tree cost twice a single step. oneDNN can keep the packed form; and where every weight is
+a half-precision number, as in most published checkpoints, FBGEMM reads the halves and computes in float32:
+the same product from half of the memory. Measured by `tests/bench/verify_curve.py`.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import torch
 from torch import nn
@@ -32,14 +35,54 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.packed, self.bias, "add")  # type: ignore[no-any-return]
 
 
+class HalfLinear(nn.Module):
+    """``y = x W^T + b`` in float32 with W kept as halves, which it must consist of; inference only."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        bias = None if linear.bias is None else linear.bias.detach()
+        self.packed = torch.ops.quantized.linear_prepack_fp16(linear.weight.detach(), bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[..., in_features] -> [..., out_features]``."""
+        return torch.ops.quantized.linear_dynamic_fp16(x, self.packed)  # type: ignore[no-any-return]
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """``forward(x) + other``."""
+        return self(x).add_(other)  # type: ignore[no-any-return]
+
+
+def packed(linear: nn.Linear) -> PackedLinear | HalfLinear:
+    """A float32 layer on the CPU in the faster form that computes the same."""
+    return HalfLinear(linear) if keeps_halves(linear) else PackedLinear(linear)
+
+
+def keeps_halves(linear: nn.Linear) -> bool:
+    """Whether `HalfLinear` computes what the layer does: each weight is a half-precision number."""
+    weight = linear.weight.detach()
+    return _has_half_products() and torch.equal(weight.half().float(), weight)
+
+
 def can_pack() -> bool:
     """Whether this build of PyTorch has the oneDNN operators that packing needs."""
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return available and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
+@cache
+def _has_half_products() -> bool:
+    """FBGEMM is there on x86 with AVX2, and an operator may leave with a later PyTorch."""
+    linear = nn.Linear(2, 1)
+    try:
+        linear.weight.data.fill_(0.5)
+        return torch.allclose(HalfLinear(linear)(torch.ones(1, 2)), linear(torch.ones(1, 2)))
+    except (AttributeError, RuntimeError):
+        return False
+
+
 def pack_linears(model: nn.Module) -> int:
-    """Replace every float32 CPU `nn.Linear` in `model` by a `PackedLinear`; returns how many.
+    """Replace every float32 CPU `nn.Linear` in `model` by its `packed` form; returns how many.
 
     The unpacked weights are released, except those shared with an embedding. The result is numerically
     another summation order of the same product, not another product.
@@ -54,6 +97,6 @@ def pack_linears(model: nn.Module) -> int:
                 and child.weight.device.type == "cpu"
                 and child.weight.dtype == torch.float32
             ):
-                setattr(module, name, PackedLinear(child))
+                setattr(module, name, packed(child))
                 count += 1
     return count

@@ -8,9 +8,9 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 
 from decoding.cache import TreeLayer
 from decoding.eagle.head import EagleHead, HeadLayer
-from decoding.lean import rotate, side_by_side
+from decoding.lean import NormedLinear, rotate
 from decoding.norms import FusedRMSNorm, unit_rms
-from decoding.packed import PackedLinear, can_pack, pack_linears
+from decoding.packed import can_pack, pack_linears, packed
 
 _POSITIONS = 1024
 """Rows by which the table of angles grows."""
@@ -26,11 +26,11 @@ class LeanHeadLayer(nn.Module):
         self.eps = config.rms_norm_eps
         self.residual_norm = layer.hidden_norm.weight.detach() if config.norm_before_residual else None
         both = torch.cat([layer.input_layernorm.weight, layer.hidden_norm.weight]).detach()
-        self.qkv = PackedLinear(side_by_side(both, layer.q_proj, layer.k_proj, layer.v_proj))
-        self.out = PackedLinear(layer.o_proj)
+        self.qkv = NormedLinear(both, layer.q_proj, layer.k_proj, layer.v_proj)
+        self.out = packed(layer.o_proj)
         after = layer.post_attention_layernorm.weight.detach()
-        self.gate_up = PackedLinear(side_by_side(after, layer.gate_proj, layer.up_proj))
-        self.down = PackedLinear(layer.down_proj)
+        self.gate_up = NormedLinear(after, layer.gate_proj, layer.up_proj)
+        self.down = packed(layer.down_proj)
         self._angles_of = head.angles
         self._cos, self._sin = torch.empty(0, config.head_dim), torch.empty(0, config.head_dim)
 

@@ -57,7 +57,7 @@ def ls(as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Fetch it again even when it is there.")
 @shared_options
 def pull(force: bool) -> None:
-    """Fetch the embedded model (93 MB) and convert it (538 MB on disk)."""
+    """Fetch the embedded model (93 MB) and convert it (269 MB on disk)."""
     from decoding.embedded import ensure, remove
 
     if force:
