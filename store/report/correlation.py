@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from store.report.read import Floats, Ints
-from store.report.resampling import Draws, Pair, interval, means
+from store.report.resampling import RHO, Draws, Pair, interval, means
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def correlation(per_prompt: Floats, x: Floats, y: Floats, draws: Draws) -> Corre
     pooled = spearman(*_known(x, y))
     return Correlation(
         float(known.mean()) if len(known) else None,
-        interval(means(draws, per_prompt), len(known), draws.strata),
+        interval(means(draws, per_prompt), len(known), draws.strata, within=RHO),
         pooled if np.isfinite(pooled) else None,
         len(known),
     )

@@ -11,7 +11,7 @@ from store import metrics
 from store.report.correlation import Correlation
 from store.report.counts import Ratio
 from store.report.read import Floats
-from store.report.resampling import Draws, Pair, interval, means, ratios
+from store.report.resampling import SHARE, Draws, Pair, interval, means, ratios
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,18 @@ class GroupFigures:
         return metrics.expected_length(known) if known else None
 
 
-def estimate(ratio: Ratio, draws: Draws) -> Estimate:
-    """The mean over prompts of a ratio, its interval, and the ratio of the sums."""
+def estimate(ratio: Ratio, draws: Draws, within: Pair) -> Estimate:
+    """The mean over prompts of a ratio, its interval cut to `within`, and the ratio of the sums."""
     values = ratio.per_prompt
     known = values[np.isfinite(values)]
     if not len(known):
         return Estimate(None, None, None, 0)
     pooled = float(ratio.top.sum() / ratio.bottom.sum())
     return Estimate(
-        float(known.mean()), interval(means(draws, values), len(known), draws.strata), pooled, len(known)
+        float(known.mean()),
+        interval(means(draws, values), len(known), draws.strata, within=within),
+        pooled,
+        len(known),
     )
 
 
@@ -136,9 +139,9 @@ def steps(hazards: Sequence[Ratio], draws: Draws, *, first: Sequence[Ratio] = ()
                 depth,
                 bottom,
                 value,
-                interval(drawn, prompts, draws.strata),
+                interval(drawn, prompts, draws.strata, within=SHARE),
                 survival,
-                None if survival is None else interval(resampled, prompts, draws.strata),
+                None if survival is None else interval(resampled, prompts, draws.strata, within=SHARE),
             )
         )
     return found

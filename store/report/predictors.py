@@ -21,7 +21,7 @@ from store.intervals import LEVEL, RESAMPLES, SEED
 from store.report.counts import Counts
 from store.report.nulls import permuted_labels, permuted_tasks
 from store.report.read import Bools, Floats, Ints
-from store.report.resampling import Draws, Pair, interval
+from store.report.resampling import SHARE, Draws, Pair, interval
 
 BINS = 10
 NAMES = ("task", "depth", "rank", "draft_entropy", "draft_p")
@@ -191,7 +191,8 @@ def predictor(labels: Labels, draws: Draws, task: Ints) -> Predictor:
     drawn = resampled_r2(labels, draws)
     null = _null(labels, task)
     # A resample is biased once more than the figure itself is, so both biases are taken off.
-    ci = interval(drawn, int(used.sum()), draws.strata, 2 * (float(np.nanmean(drawn)) - raw))
+    shift = 2 * (float(np.nanmean(drawn)) - raw)
+    ci = interval(drawn, int(used.sum()), draws.strata, shift=shift, within=SHARE)
     return Predictor(
         name=labels.name,
         mutual_information_bits=bits - bits_bias if np.isfinite(bits_bias) else bits - cells,
@@ -201,7 +202,7 @@ def predictor(labels: Labels, draws: Draws, task: Ints) -> Predictor:
         mcfadden_r2_corrected=raw - r2_bias if np.isfinite(r2_bias) else raw,
         r2_per_df=raw / labels.df,
         df=labels.df,
-        ci=None if ci is None else (max(ci[0], 0.0), max(ci[1], 0.0)),
+        ci=ci,
         null_p=None if null is None else float((1 + np.sum(null >= raw * (1 - 1e-9))) / (1 + len(null))),
         null_r2=None if null is None else float(null.mean()),
         null_high=None if null is None else float(np.quantile(null, LEVEL)),

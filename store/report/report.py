@@ -12,7 +12,7 @@ from store.report.counts import Counts
 from store.report.figures import GroupFigures
 from store.report.predictors import NAMES, Labels, Predictor, label, predictor
 from store.report.read import Bools, Floats, Measured, read_session
-from store.report.resampling import Draws, draw, interval
+from store.report.resampling import POSITIVE, RHO, SHARE, Draws, draw, interval
 from store.report.verdict import CLAIM, Verdict, judge, sentence
 from store.rows import SessionSummary
 
@@ -60,9 +60,12 @@ class Analysis:
         counts = self.counts
         chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
         draws = self.draws if task is None else self.draws.of(task)
-        alpha = {key: figures.estimate(r.of(chosen), draws) for key, r in counts.alphas.items()}
-        lengths = {key: figures.estimate(r.of(chosen), draws) for key, r in counts.lengths.items()}
-        entropies = {key: figures.estimate(r.of(chosen), draws) for key, r in counts.entropies.items()}
+        alpha = {key: figures.estimate(r.of(chosen), draws, SHARE) for key, r in counts.alphas.items()}
+        most = (0.0, self.data.max_depth + 1.0)
+        lengths = {key: figures.estimate(r.of(chosen), draws, most) for key, r in counts.lengths.items()}
+        entropies = {
+            key: figures.estimate(r.of(chosen), draws, POSITIVE) for key, r in counts.entropies.items()
+        }
         on_path = [ratio.of(chosen) for ratio in counts.on_path]
         off_path = [ratio.of(chosen) for ratio in counts.off_path]
         icc, icc_ci, effect = self._clustering(chosen, draws)
@@ -122,7 +125,7 @@ class Analysis:
         if not np.isfinite(value):
             return None, None, None
         known = match.bottom > 0
-        ci = interval(clusters.icc(match, task, draws.weights), int(known.sum()), draws.strata)
+        ci = interval(clusters.icc(match, task, draws.weights), int(known.sum()), draws.strata, within=RHO)
         return float(value), ci, clusters.design_effect(float(value), match.bottom)
 
 

@@ -7,6 +7,7 @@ per prompt: a resample costs a row of a matrix product, whatever the number of n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,13 @@ from store.intervals import LEVEL, RESAMPLES, SEED
 from store.report.read import Floats, Ints
 
 Pair = tuple[float, float]
+EVERYWHERE: Pair = (-math.inf, math.inf)
+SHARE: Pair = (0.0, 1.0)
+POSITIVE: Pair = (0.0, math.inf)
+RHO: Pair = (-1.0, 1.0)
+
+_FEWEST_BEYOND = 5
+"""Resamples beyond an end of an interval that it takes to know where that end is."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +65,32 @@ def _strata(task: Ints) -> list[Ints]:
     return [np.concatenate(merged), *rest] if merged else rest
 
 
-def interval(values: Floats, prompts: int, strata: int = 1, shift: float = 0.0) -> Pair | None:
+def interval(
+    values: Floats, prompts: int, strata: int = 1, *, shift: float = 0.0, within: Pair = EVERYWHERE
+) -> Pair | None:
     """95 % interval from resampled `values` [resamples]; NaN (a resample without data) is left out.
 
     Percentiles, widened for few prompts: a bootstrap of n prompts spreads too little by
     sqrt((n - 1) / n) and knows no Student's t, so its quantiles are taken further out (Hesterberg 2015,
-    "What teachers should know about the bootstrap", the expanded percentile interval). `shift` is taken
-    from both ends. None with fewer prompts than strata + 1, or when no resample has data.
+    "What teachers should know about the bootstrap", the expanded percentile interval). Where that is
+    further out than so many resamples of so few prompts reach, it is Student's t with their standard
+    deviation. `shift` is taken from both ends, which then are cut to `within`. None with fewer prompts
+    than strata + 1, when no resample has data, and when the few prompts there are happen to agree.
     """
     known = values[np.isfinite(values)]
     freedom = prompts - strata
     if freedom < 1 or not len(known):
         return None
-    tail = float(ndtr(np.sqrt(prompts / freedom) * stdtrit(freedom, (1 - LEVEL) / 2)))
-    low, high = np.quantile(known, [tail, 1 - tail]) - shift
+    out = float(np.sqrt(prompts / freedom) * -stdtrit(freedom, (1 - LEVEL) / 2))
+    tail = float(ndtr(-out))
+    if tail * len(known) < _FEWEST_BEYOND:
+        middle, spread = float(known.mean()), out * float(known.std())
+        if spread < 1e-12:
+            return None
+        low, high = middle - spread, middle + spread
+    else:
+        low, high = (float(end) for end in np.quantile(known, [tail, 1 - tail]))
+    low, high = np.clip([low - shift, high - shift], *within)
     return float(low), float(high)
 
 

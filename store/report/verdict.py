@@ -54,7 +54,7 @@ def judge(task: Labels, depth: Labels, of_task: Predictor, draws: Draws, groups:
     prompts = int(used.sum())
     alone = np.unique(groups[used], return_counts=True)[1].min() < 2
     shift = 2 * (float(np.nanmean(drawn)) - raw)
-    ci = None if alone else interval(drawn, prompts, draws.strata, shift)
+    ci = None if alone else interval(drawn, prompts, draws.strata, shift=shift)
     answer: Answer | None
     if ci is None or of_task.null_p is None:
         answer = None

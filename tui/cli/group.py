@@ -14,6 +14,7 @@ from tui.cli.guard import GuardedGroup
 from tui.cli.models import models
 from tui.cli.options import State, shared_options
 from tui.cli.prompts import prompts
+from tui.cli.report import report
 from tui.cli.run import run
 from tui.cli.sessions import sessions
 from tui.cli.terminal import has_terminal
@@ -39,5 +40,5 @@ def main(context: click.Context) -> int:
     return run_dashboard(context.ensure_object(State).database)
 
 
-for command in (run, attach, sessions, models, prompts, bench, distill, doctor):
+for command in (run, attach, sessions, report, models, prompts, bench, distill, doctor):
     main.add_command(command)

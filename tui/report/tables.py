@@ -1,0 +1,285 @@
+"""The tables of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from store.report import published
+from store.report.counts import ALPHAS
+from store.report.figures import Estimate, GroupFigures, Step
+from store.report.predictors import Predictor
+from store.report.report import Report
+from tui.report.grid import Cell, Column, Grid, grid
+
+DEFINITIONS = {
+    "overlap": "overlap",
+    "match": "match",
+    "rank1_match": "rank-1 match",
+    "at_risk": "at risk",
+}
+"""What acceptance may mean -> how it is called."""
+PREDICTORS = {
+    "task": "task",
+    "depth": "depth",
+    "rank": "rank",
+    "draft_entropy": "draft entropy",
+    "draft_p": "draft probability",
+}
+
+_TASK = Column("task", "task", "text")
+_MEAN = Column("mean", "mean")
+_CI = Column("ci", "95 %", "interval")
+_WEIGHTED = Column("token_weighted", "token-weighted")
+_PUBLISHED = Column("published", "published", "text")
+
+
+def tables(report: Report) -> list[Grid]:
+    """All tables, in the order in which they are read; none before the first round."""
+    groups = report_groups(report)
+    if not groups:
+        return []
+    found = [
+        _sizes(groups),
+        _alphas(groups),
+        _lengths(groups),
+        _hazards(
+            "hazard_on_path",
+            "Acceptance by depth, on the path",
+            "rounds",
+            [(group.name, group.on_path) for group in groups],
+            "Hazard: of the rounds whose path reached the depth before and whose tree goes on, the share that goes on.",
+        ),
+        _hazards(
+            "hazard_off_path",
+            "Acceptance by depth, off the path",
+            "families",
+            [(group.name, group.off_path) for group in groups],
+            "Below a rejected node: how often one of its children is what the target would have said there."
+            " Another population than on the path.",
+        ),
+        _depths(groups),
+        _entropies(groups),
+        _rhos(groups),
+        _predictors(report),
+        _clusters(groups),
+    ]
+    return [table for table in found if table.rows]
+
+
+def report_groups(report: Report) -> list[GroupFigures]:
+    """The tasks, then all of them together where there are several."""
+    groups = list(report.tasks.values())
+    return groups if report.overall is None or len(groups) < 2 else [*groups, report.overall]
+
+
+def subject(report: Report) -> str:
+    """What was measured, in a line."""
+    session = report.session
+    return (
+        f"session {session.id} '{session.name}': {session.target} <- {session.drafter}, tree {session.tree}"
+    )
+
+
+def notes(report: Report) -> list[str]:
+    """What could not be computed or wants care, a line each."""
+    return [f"{what}: {why}" for what, why in report.notes.items()]
+
+
+def _estimate(value: Estimate) -> tuple[Cell, Cell, Cell]:
+    return value.mean, value.ci, value.token_weighted
+
+
+def _sizes(groups: Sequence[GroupFigures]) -> Grid:
+    counted = [Column(name, name, "count") for name in ("prompts", "rounds", "nodes")]
+    rows = [(g.name, g.prompts, g.rounds, g.nodes, _published_size(g)) for g in groups]
+    return grid("sizes", "Sizes", (_TASK, *counted, _PUBLISHED), rows)
+
+
+def _published_size(group: GroupFigures) -> str | None:
+    if group.name != "all":
+        return None
+    return f"{published.PROMPTS:,} prompts, {published.NODES:,} nodes"
+
+
+def _alphas(groups: Sequence[GroupFigures]) -> Grid:
+    rows = [
+        (
+            group.name,
+            DEFINITIONS[key],
+            *_estimate(group.alpha[key]),
+            _number(published.ALPHA.get(group.name)) if key == published.DEFINITION else None,
+        )
+        for key in ALPHAS
+        for group in groups
+    ]
+    return grid(
+        "alpha",
+        "Acceptance α under each definition",
+        (_TASK, Column("definition", "definition", "text"), _MEAN, _CI, _WEIGHTED, _PUBLISHED),
+        rows,
+        "Means over prompts, which weigh equally; intervals from resampling prompts within a task."
+        f" Published: {published.SOURCE}, most plausibly overlap.",
+    )
+
+
+def _lengths(groups: Sequence[GroupFigures]) -> Grid:
+    def figures(group: GroupFigures) -> Iterator[tuple[str, Estimate, float | None]]:
+        chain = group.expected_length[published.DEFINITION]
+        if chain.mean is not None:
+            yield "E[L] formula, overlap", chain, published.EXPECTED_LENGTH.get(group.name)
+        else:
+            yield "E[L] formula, rank-1 match", group.expected_length["rank1_match"], None
+        yield "accepted length", group.accepted_length, None
+        yield "tokens per round", group.tokens_per_round, None
+
+    rows = [
+        (group.name, what, *_estimate(value), _number(said))
+        for group in groups
+        for what, value, said in figures(group)
+    ]
+    return grid(
+        "length",
+        "Accepted length",
+        (_TASK, Column("figure", "figure", "text"), _MEAN, _CI, _WEIGHTED, _PUBLISHED),
+        rows,
+        "The formula α + α² + ... takes the tree for a chain; accepted length and tokens per round are measured.",
+    )
+
+
+def _hazards(
+    key: str, title: str, counted: str, groups: Sequence[tuple[str, Sequence[Step]]], note: str
+) -> Grid:
+    rows = [
+        (name, step.depth, step.at_risk, step.hazard, step.ci, step.survival, step.survival_ci)
+        for name, steps in groups
+        for step in steps
+    ]
+    columns = (
+        _TASK,
+        Column("depth", "depth", "count"),
+        Column(counted, counted, "count"),
+        Column("hazard", "hazard"),
+        Column("hazard_ci", "95 %", "interval"),
+        Column("survival", "survival"),
+        Column("survival_ci", "95 %", "interval"),
+    )
+    return grid(key, title, columns, rows, note)
+
+
+def _depths(groups: Sequence[GroupFigures]) -> Grid:
+    rows = [(g.name, row.depth, row.nodes, row.match, row.overlap) for g in groups for row in g.depths]
+    columns = (
+        _TASK,
+        Column("depth", "depth", "count"),
+        Column("nodes", "nodes", "count"),
+        Column("match", "match"),
+        Column("overlap", "overlap"),
+    )
+    return grid("depths", "All nodes by depth", columns, rows)
+
+
+def _entropies(groups: Sequence[GroupFigures]) -> Grid:
+    found = [(group, "draft", group.draft_entropy) for group in groups]
+    found += [(group, "target", group.target_entropy) for group in groups]
+    rows = [(group.name, whose, *_estimate(value)) for group, whose, value in found if value.mean is not None]
+    return grid(
+        "entropy",
+        "Entropy, nats",
+        (_TASK, Column("whose", "whose", "text"), _MEAN, _CI, _WEIGHTED),
+        rows,
+        "Of the distribution at a node's parent, averaged over nodes.",
+    )
+
+
+def _rhos(groups: Sequence[GroupFigures]) -> Grid:
+    low, high = published.RHO
+    found = [
+        (group.name, whose, side, (group.rho if whose == "draft" else group.rho_target)[side])
+        for whose in ("draft", "target")
+        for side in ("match", "overlap")
+        for group in groups
+    ]
+    rows = [
+        (
+            name,
+            f"{whose} entropy, {side}",
+            rho.per_prompt,
+            rho.ci,
+            rho.pooled,
+            f"{low:.2f} to {high:.2f}" if (whose, side) == ("draft", published.DEFINITION) else None,
+        )
+        for name, whose, side, rho in found
+        if rho.pooled is not None
+    ]
+    return grid(
+        "correlation",
+        "Spearman correlation of entropy with acceptance",
+        (
+            _TASK,
+            Column("of", "of", "text"),
+            Column("per_prompt", "per prompt", sign=True),
+            Column("ci", "95 %", "interval", sign=True),
+            Column("pooled", "pooled", sign=True),
+            _PUBLISHED,
+        ),
+        rows,
+        "Within each prompt, then averaged; pooled mixes in how prompts differ, and is what was published.",
+    )
+
+
+def _predictors(report: Report) -> Grid:
+    def row(name: str, value: Predictor) -> tuple[Cell, ...]:
+        return (
+            PREDICTORS[name],
+            value.df,
+            value.mutual_information_bits,
+            value.mcfadden_r2,
+            value.r2_per_df,
+            value.mcfadden_r2_corrected,
+            value.ci,
+            value.null_r2,
+            value.null_p,
+        )
+
+    found = [(name, value) for name, value in report.predictors.items() if value is not None]
+    found.sort(key=lambda item: -item[1].mcfadden_r2_corrected)
+    columns = (
+        Column("predictor", "predictor", "text"),
+        Column("df", "df", "count"),
+        Column("mutual_information_bits", "bits", digits=4),
+        Column("mcfadden_r2", "R² raw", digits=4),
+        Column("mcfadden_r2_per_df", "per df", digits=4),
+        Column("mcfadden_r2_corrected", "R²", digits=4),
+        Column("ci", "95 %", "interval", digits=4),
+        Column("null_r2", "chance", digits=4),
+        Column("null_p", "p", digits=4),
+    )
+    return grid(
+        "predictors",
+        "What tells which nodes match",
+        columns,
+        [row(name, value) for name, value in found],
+        "Mutual information and McFadden's R², without the bias of few prompts. Chance: the mean R² with tasks dealt"
+        " anew to prompts, or other labels shuffled within rounds; p: how often that explains as much.",
+    )
+
+
+def _clusters(groups: Sequence[GroupFigures]) -> Grid:
+    rows = [(g.name, g.icc, g.icc_ci, g.design_effect) for g in groups if g.icc is not None]
+    columns = (
+        _TASK,
+        Column("icc", "intra-class correlation", digits=4, sign=True),
+        Column("icc_ci", "95 %", "interval", digits=4, sign=True),
+        Column("design_effect", "design effect", digits=2),
+    )
+    return grid(
+        "clustering",
+        "How alike the nodes of one prompt are",
+        columns,
+        rows,
+        "Of match. So many times more nodes are needed than if they were independent.",
+    )
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
