@@ -38,14 +38,29 @@ def report(
     from store.reader import Reader
     from store.report.report import build_report
     from store.report.shape import report_json
+    from tui.report.files import write, write_csv
     from tui.report.tables import notes, subject, tables
     from tui.report.text import print_grids
 
     with Reader(context.ensure_object(State).database) as reader:
         found = build_report(reader, session)
     grids = tables(found)
+    written = [] if csv_folder is None else write_csv(csv_folder, grids)
+    if html_file is not None:
+        from tui.report.page import page
+
+        written.append(write(html_file, page(found)))
+    if svg_file is not None:
+        from tui.report.charts import charts
+        from tui.report.svg import document
+
+        written.append(write(svg_file, document(charts(found), [subject(found), found.verdict])))
     if as_json:
         json_line(report_json(found))
+        return
+    if written:
+        for path in written:
+            line(f"wrote {path}")
         return
     line(subject(found))
     for note in notes(found):

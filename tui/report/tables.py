@@ -8,7 +8,7 @@ from store.report import published
 from store.report.counts import ALPHAS
 from store.report.figures import Estimate, GroupFigures, Step
 from store.report.predictors import Predictor
-from store.report.report import Report
+from store.report.report import OVERALL, Report
 from tui.report.grid import Cell, Column, Grid, grid
 
 DEFINITIONS = {
@@ -80,6 +80,20 @@ def subject(report: Report) -> str:
     )
 
 
+def facts(report: Report) -> list[tuple[str, str]]:
+    """What the session was, as names and texts."""
+    session = report.session
+    known = [
+        ("status", session.status),
+        ("started", session.started_at or ""),
+        ("device", session.device),
+        ("versions", ", ".join(f"{name} {version}" for name, version in session.versions.items())),
+        ("tags", ", ".join(session.tags)),
+        ("notes", session.notes),
+    ]
+    return [(name, said) for name, said in known if said]
+
+
 def notes(report: Report) -> list[str]:
     """What could not be computed or wants care, a line each."""
     return [f"{what}: {why}" for what, why in report.notes.items()]
@@ -96,7 +110,7 @@ def _sizes(groups: Sequence[GroupFigures]) -> Grid:
 
 
 def _published_size(group: GroupFigures) -> str | None:
-    if group.name != "all":
+    if group.name != OVERALL:
         return None
     return f"{published.PROMPTS:,} prompts, {published.NODES:,} nodes"
 
