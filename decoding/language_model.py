@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from decoding.attention import GROUPED, fold
+from decoding.attention import GROUPED
 from decoding.cache import TreeCache
 from decoding.errors import DecodingError
 from decoding.features import LayerInputs
@@ -158,9 +158,8 @@ class LanguageModel:
         return allowed
 
     def _tensor(self, allowed: BoolArray) -> torch.Tensor:
-        mask = torch.from_numpy(allowed)[None, None].to(self.device)
         if not self._additive:
-            return mask
-        dtype = self._dtype
-        added = torch.zeros(mask.shape, dtype=dtype, device=self.device)
-        return fold(added.masked_fill(~mask, torch.finfo(dtype).min), self._groups)
+            return torch.from_numpy(allowed)[None, None].to(self.device)
+        added = np.where(allowed, np.float32(0.0), np.float32(torch.finfo(self._dtype).min))
+        folded = np.tile(added, (self._groups, 1))  # as `attention.fold` does
+        return torch.from_numpy(folded)[None, None].to(self.device, self._dtype)

@@ -98,7 +98,8 @@ class Expander:
             logits = growth.score(above)
 
     def _choose(self, growth: _Growth, shape: DynamicShape, logits: torch.Tensor, depth: int) -> list[int]:
-        """The best nodes of all that were scored, ascending; see `best_nodes`."""
+        """The best nodes of all that were scored (see `best_nodes`), each before the branch of its siblings of
+        higher rank: an accepted path then mostly lies in the target's cache as it has to stay there."""
         above = [ROOT]
         kept: list[int] = []
         worst = -math.inf
@@ -126,7 +127,7 @@ class Expander:
             if not above:
                 break
             logits = growth.score(above)
-        return kept
+        return growth.branch_by_branch(kept)
 
     def _candidates(self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int) -> _Candidates:
         """`width` children for each of the nodes `above`, whose logits are the rows of `logits`."""
@@ -244,8 +245,21 @@ class _Growth:
             above,
         )
 
+    def branch_by_branch(self, nodes: list[int]) -> list[int]:
+        """`nodes`, ascending and with every parent, in depth-first order."""
+        children: dict[int, list[int]] = {}
+        for node in nodes:
+            children.setdefault(self.parent[node], []).append(node)
+        order: list[int] = []
+        waiting = children.get(ROOT, [])[::-1]
+        while waiting:
+            node = waiting.pop()
+            order.append(node)
+            waiting += children.get(node, [])[::-1]
+        return order
+
     def keep_only(self, nodes: list[int]) -> None:
-        """Drop all other nodes; `nodes` ascends and has every parent."""
+        """Number `nodes` by their order and drop all others; every node comes after its parent."""
         index = {ROOT: ROOT} | {old: new for new, old in enumerate(nodes)}
         self.parent = [index[self.parent[i]] for i in index if i != ROOT]
         for name in ("token", "depth", "rank", "logprob", "entropy", "reach"):
