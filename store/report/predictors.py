@@ -12,7 +12,7 @@ leaving out one prompt at a time (the jackknife, stratified by task); Miller-Mad
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import xlogy
@@ -73,6 +73,10 @@ class Labels:
     def df(self) -> int:
         """Labels less one."""
         return int(self.table.shape[1]) - 1
+
+    def of(self, chosen: Ints) -> Labels:
+        """Of some of the prompts, by index; the rounds of all stay."""
+        return replace(self, table=self.table[chosen], sizes=self.sizes[chosen])
 
 
 def label(counts: Counts, name: str) -> Labels | str:

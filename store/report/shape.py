@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from store.report import published
+from store.report.compare import Comparison, Contrast, GroupContrast
 from store.report.correlation import Correlation
 from store.report.figures import Estimate, GroupFigures, Step
 from store.report.predictors import Predictor
 from store.report.report import Report
 from store.report.resampling import Pair
+from store.rows import SessionSummary
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -17,12 +19,7 @@ def report_json(report: Report) -> dict[str, Any]:
     verdict = report.task_minus_depth
     overall = report.overall
     return {
-        "session": report.session.id,
-        "name": report.session.name,
-        "status": report.session.status,
-        "target": report.session.target,
-        "drafter": report.session.drafter,
-        "tree": report.session.tree,
+        **_session(report.session),
         "tasks": {name: _group(group) for name, group in report.tasks.items()},
         "overall": None if overall is None else _group(overall),
         "predictors": {
@@ -42,6 +39,18 @@ def report_json(report: Report) -> dict[str, Any]:
         "design_effect": None if overall is None else overall.design_effect,
         "published": published.as_json(),
         "notes": report.notes,
+    }
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """The object that `spectui compare --json` prints."""
+    return {
+        "a": _session(comparison.a),
+        "b": _session(comparison.b),
+        "tasks": {name: _group_contrast(group) for name, group in comparison.tasks.items()},
+        "overall": None if comparison.overall is None else _group_contrast(comparison.overall),
+        "predictors": {name: _contrast(each) for name, each in comparison.predictors.items()},
+        "notes": comparison.notes,
     }
 
 
@@ -115,4 +124,31 @@ def _predictor(value: Predictor) -> dict[str, Any]:
         "null_r2": value.null_r2,
         "null_r2_95": value.null_high,
         "nodes": value.nodes,
+    }
+
+
+def _session(summary: SessionSummary) -> dict[str, Any]:
+    return {
+        "session": summary.id,
+        "name": summary.name,
+        "status": summary.status,
+        "target": summary.target,
+        "drafter": summary.drafter,
+        "tree": summary.tree,
+    }
+
+
+def _group_contrast(group: GroupContrast) -> dict[str, Any]:
+    return {
+        "paired": group.paired,
+        "prompts": list(group.prompts),
+        "figures": {name: _contrast(each) for name, each in group.figures.items()},
+    }
+
+
+def _contrast(value: Contrast) -> dict[str, Any]:
+    return {
+        "a": {"mean": value.a, "ci": pair(value.ci_a)},
+        "b": {"mean": value.b, "ci": pair(value.ci_b)},
+        "difference": {"mean": value.difference, "ci": pair(value.ci)},
     }

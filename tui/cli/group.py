@@ -8,6 +8,7 @@ import click
 
 from tui.cli.attach import attach
 from tui.cli.bench import bench
+from tui.cli.compare import compare
 from tui.cli.distill import distill
 from tui.cli.doctor import doctor
 from tui.cli.guard import GuardedGroup
@@ -40,5 +41,5 @@ def main(context: click.Context) -> int:
     return run_dashboard(context.ensure_object(State).database)
 
 
-for command in (run, attach, sessions, report, models, prompts, bench, distill, doctor):
+for command in (run, attach, sessions, report, compare, models, prompts, bench, distill, doctor):
     main.add_command(command)

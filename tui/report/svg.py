@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
@@ -65,8 +66,9 @@ class Chart:
 def document(charts: Sequence[Chart], heading: Sequence[str]) -> str:
     """One SVG file: lines of text, then the charts one below the other."""
     margin, gap, line = 20.0, 16.0, 18.0
-    y = margin + line * len(heading)
-    parts = [text(margin, margin + line * i + 4, said, cut=150) for i, said in enumerate(heading)]
+    folded = [part for said in heading for part in textwrap.wrap(said, 130)]
+    y = margin + line * len(folded)
+    parts = [text(margin, margin + line * i + 4, said, cut=130) for i, said in enumerate(folded)]
     for chart in charts:
         parts.append(f'<g transform="translate({margin} {y + gap:g})">{chart.body}</g>')
         y += gap + chart.height

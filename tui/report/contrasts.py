@@ -1,0 +1,80 @@
+"""The tables of a comparison."""
+
+from __future__ import annotations
+
+from store.report.compare import Comparison, Contrast, GroupContrast
+from tui.report.grid import Cell, Column, Grid, grid
+from tui.report.tables import DEFINITIONS, PREDICTORS
+
+_FIGURES = {
+    **{key: f"α, {name}" for key, name in DEFINITIONS.items()},
+    "expected_length_formula": "E[L] formula, overlap",
+    "accepted_length": "accepted length",
+    "tokens_per_round": "tokens per round",
+    "draft_entropy": "draft entropy",
+    "target_entropy": "target entropy",
+    "rho_match": "ρ draft entropy, match",
+    "rho_overlap": "ρ draft entropy, overlap",
+}
+
+
+def contrast_tables(comparison: Comparison) -> list[Grid]:
+    """One table for each task, one for all prompts, one for the predictors; none before the first rounds."""
+    if comparison.overall is None:
+        return []
+    groups = list(comparison.tasks.values())
+    if len(groups) != 1:
+        groups.append(comparison.overall)
+    found = [_group(group) for group in groups]
+    if comparison.predictors:
+        rows = [_row(PREDICTORS[name], each) for name, each in comparison.predictors.items()]
+        found.append(
+            grid(
+                "predictors",
+                "R² of what tells which nodes match, all prompts",
+                _columns("predictor", 4),
+                rows,
+            )
+        )
+    return found
+
+
+def contrast_subject(comparison: Comparison) -> list[str]:
+    """Which sessions, a line each."""
+    return [
+        f"{letter}  session {each.id} '{each.name}': {each.target} <- {each.drafter}, tree {each.tree}"
+        for letter, each in (("A", comparison.a), ("B", comparison.b))
+    ]
+
+
+def _group(group: GroupContrast) -> Grid:
+    of_a, of_b = group.prompts
+    said = f"{of_a} prompts of both" if group.paired else f"{of_a} prompts and {of_b} others"
+    rows = [_row(_name(key), each) for key, each in group.figures.items()]
+    return grid(
+        f"task_{group.name}",
+        f"{group.name}: {said}",
+        _columns("figure", 3),
+        [row for row in rows if row[1] is not None or row[3] is not None],
+    )
+
+
+def _columns(first: str, digits: int) -> tuple[Column, ...]:
+    return (
+        Column(first, first, "text"),
+        Column("a", "A", digits=digits),
+        Column("a_ci", "95 %", "interval", digits),
+        Column("b", "B", digits=digits),
+        Column("b_ci", "95 %", "interval", digits),
+        Column("difference", "B - A", digits=digits, sign=True),
+        Column("difference_ci", "95 %", "interval", digits, sign=True),
+    )
+
+
+def _row(name: str, value: Contrast) -> tuple[Cell, ...]:
+    return (name, value.a, value.ci_a, value.b, value.ci_b, value.difference, value.ci)
+
+
+def _name(key: str) -> str:
+    what, _, depth = key.rpartition("_")
+    return _FIGURES.get(key) or f"{what} at depth {depth}"
