@@ -6,6 +6,7 @@ import numpy as np
 
 from store.report.counts import Ratio
 from store.report.read import Floats, Ints
+from store.report.resampling import Pair, deviations
 
 
 def icc(match: Ratio, task: Ints, weights: Floats) -> Floats:
@@ -39,6 +40,33 @@ def icc(match: Ratio, task: Ints, weights: Floats) -> Floats:
         n0 = (size - sizes) / (clusters - groups)
         found: Floats = (msb - msw) / (msb + (n0 - 1) * msw)
     return np.where((clusters > groups) & (size > clusters), found, np.nan)
+
+
+def icc_interval(value: float, drawn: Floats, nodes: float, prompts: int, strata: int) -> Pair | None:
+    """95 % interval of an `icc` from its resamples `drawn` [resamples]; `nodes` is how many a prompt has.
+
+    Resampled prompts differ less than prompts do, and what is left is skewed: percentiles cover the truth too
+    seldom. So it is Student's t with the resamples' deviation on Fisher's scale for it, half of which is
+    z = log((1 + (n - 1) icc) / (1 - icc)), the log of MSB / MSW. None where that has no value.
+    """
+
+    def z(rho: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found: Floats = np.log((1 + (nodes - 1) * rho) / (1 - rho))
+        return found
+
+    (middle,) = z(np.array([value]))
+    scaled = z(drawn)
+    scaled = scaled[np.isfinite(scaled)]
+    freedom = prompts - strata
+    if freedom < 1 or not np.isfinite(middle) or len(scaled) < 2:
+        return None
+    spread = deviations(prompts, freedom) * float(scaled.std())
+    if spread < 1e-12:
+        return None
+    # Of exp(z), without its overflow.
+    low, high = (1 - nodes / (np.exp(min(middle + way * spread, 700.0)) + nodes - 1) for way in (-1, 1))
+    return float(low), float(high)
 
 
 def design_effect(icc_value: float, nodes: Floats) -> float:

@@ -12,7 +12,7 @@ from store.report.counts import Counts
 from store.report.figures import GroupFigures
 from store.report.predictors import NAMES, Labels, Predictor, label, predictor
 from store.report.read import Bools, Floats, Measured, read_session
-from store.report.resampling import POSITIVE, RHO, SHARE, Draws, draw, interval
+from store.report.resampling import POSITIVE, SHARE, Draws, draw
 from store.report.verdict import CLAIM, Verdict, judge, sentence
 from store.rows import SessionSummary
 
@@ -125,7 +125,9 @@ class Analysis:
         if not np.isfinite(value):
             return None, None, None
         known = match.bottom > 0
-        ci = interval(clusters.icc(match, task, draws.weights), int(known.sum()), draws.strata, within=RHO)
+        drawn = clusters.icc(match, task, draws.weights)
+        nodes = float(match.bottom[known].mean())
+        ci = clusters.icc_interval(float(value), drawn, nodes, int(known.sum()), draws.strata)
         return float(value), ci, clusters.design_effect(float(value), match.bottom)
 
 

@@ -81,7 +81,7 @@ def interval(
     freedom = prompts - strata
     if freedom < 1 or not len(known):
         return None
-    out = float(np.sqrt(prompts / freedom) * -stdtrit(freedom, (1 - LEVEL) / 2))
+    out = deviations(prompts, freedom)
     tail = float(ndtr(-out))
     if tail * len(known) < _FEWEST_BEYOND:
         middle, spread = float(known.mean()), out * float(known.std())
@@ -92,6 +92,11 @@ def interval(
         low, high = (float(end) for end in np.quantile(known, [tail, 1 - tail]))
     low, high = np.clip([low - shift, high - shift], *within)
     return float(low), float(high)
+
+
+def deviations(prompts: int, freedom: int) -> float:
+    """Standard deviations of resamples from the middle of an interval to its ends; ``freedom >= 1``."""
+    return float(np.sqrt(prompts / freedom) * -stdtrit(freedom, (1 - LEVEL) / 2))
 
 
 def ratios(top: Floats, bottom: Floats) -> Floats:
