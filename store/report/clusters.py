@@ -72,6 +72,7 @@ def icc_interval(value: float, drawn: Floats, nodes: float, prompts: int, strata
 def design_effect(icc_value: float, nodes: Floats) -> float:
     """``1 + (n - 1) icc``: how many times more nodes are needed than if they were independent (Kish).
 
-    `nodes` [prompts]; n is their size-weighted mean, sum n^2 / sum n.
+    `nodes` [prompts]; n is their size-weighted mean, sum n^2 / sum n. Not below 0: an estimated icc
+    can be less than any true one.
     """
-    return float(1 + (np.sum(nodes**2) / np.sum(nodes) - 1) * icc_value)
+    return max(float(1 + (np.sum(nodes**2) / np.sum(nodes) - 1) * icc_value), 0.0)

@@ -16,7 +16,7 @@ from store.intervals import SEED
 from store.reader import Reader
 from store.report import published
 from store.report.counts import ALPHAS, Ratio
-from store.report.predictors import NAMES, Labels, jackknife_bias, r2, weighted, without_one
+from store.report.predictors import TITLES, Labels, jackknife_bias, r2, weighted, without_one
 from store.report.read import Floats, Ints, Measured, read_session
 from store.report.report import OVERALL, Analysis
 from store.report.resampling import POSITIVE, RHO, SHARE, Draws, Pair, draw, interval, means, ratios
@@ -281,7 +281,7 @@ def _contrast(
 def _predictors(a: _Side, b: _Side) -> dict[str, Contrast]:
     """R2 of every predictor that both sessions have, corrected as in a report."""
     of_a, of_b = (side.analysis.labels()[0] for side in (a, b))
-    return {name: _of_r2(a, b, of_a[name], of_b[name]) for name in NAMES if name in of_a and name in of_b}
+    return {name: _of_r2(a, b, of_a[name], of_b[name]) for name in TITLES if name in of_a and name in of_b}
 
 
 def _of_r2(a: _Side, b: _Side, left: Labels, right: Labels) -> Contrast:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import xlogy
 
 from store.intervals import LEVEL, RESAMPLES, SEED
 from store.report.counts import Counts
@@ -24,7 +23,14 @@ from store.report.read import Bools, Floats, Ints
 from store.report.resampling import SHARE, Draws, Pair, interval
 
 BINS = 10
-NAMES = ("task", "depth", "rank", "draft_entropy", "draft_p")
+TITLES = {
+    "task": "task",
+    "depth": "depth",
+    "rank": "rank",
+    "draft_entropy": "draft entropy",
+    "draft_p": "draft probability",
+}
+"""The predictors -> what they are called."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def label(counts: Counts, name: str) -> Labels | str:
         return "there are no nodes"
     names, codes = np.unique(values[known], return_inverse=True)
     if len(names) < 2:
-        return f"all nodes have the same {name.replace('_', ' ')}"
+        return f"all nodes have the same {TITLES[name]}"
     return _counted(counts, name, codes.astype(np.int64), len(names), known)
 
 
@@ -129,6 +135,8 @@ def information(tables: Floats) -> tuple[Floats, Floats]:
 
     `tables` [rows, labels, 2] are joint weights of any sum; NaN where a row has none.
     """
+    from scipy.special import xlogy
+
     total = tables.sum(axis=(1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
         joint = tables / total[:, None, None]

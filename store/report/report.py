@@ -10,7 +10,7 @@ from store.reader import Reader
 from store.report import clusters, correlation, figures
 from store.report.counts import Counts
 from store.report.figures import GroupFigures
-from store.report.predictors import NAMES, Labels, Predictor, label, predictor
+from store.report.predictors import TITLES, Labels, Predictor, label, predictor
 from store.report.read import Bools, Floats, Measured, read_session
 from store.report.resampling import POSITIVE, SHARE, Draws, draw
 from store.report.verdict import CLAIM, Verdict, judge, sentence
@@ -29,7 +29,7 @@ class Report:
     overall: GroupFigures | None
     """All prompts; None before the first round."""
     predictors: dict[str, Predictor | None]
-    """By name, see `predictors.NAMES`."""
+    """By name, see `predictors.TITLES`."""
     task_minus_depth: Verdict | None
     verdict: str
     """One sentence about the published claim."""
@@ -98,7 +98,7 @@ class Analysis:
         """The predictors' labels counted, and why those that are missing are."""
         found: dict[str, Labels] = {}
         missing: dict[str, str] = {}
-        for name in NAMES:
+        for name in TITLES:
             counted = label(self.counts, name)
             if isinstance(counted, str):
                 missing[name] = counted
@@ -145,13 +145,13 @@ def report_of(data: Measured) -> Report:
     if not data.prompts:
         notes["everything"] = "no round has been recorded yet"
         return Report(
-            data.summary, {}, None, dict.fromkeys(NAMES), None, "There is nothing to judge yet.", notes
+            data.summary, {}, None, dict.fromkeys(TITLES), None, "There is nothing to judge yet.", notes
         )
     analysis = Analysis(data)
     counts = analysis.counts
     labels, missing = analysis.labels()
     found = {name: predictor(each, analysis.draws, counts.task) for name, each in labels.items()}
-    notes |= {f"predictor {name.replace('_', ' ')}": why for name, why in missing.items()}
+    notes |= {f"predictor {TITLES[name]}": why for name, why in missing.items()}
     verdict = None
     if "task" in labels and "depth" in labels:
         verdict = judge(labels["task"], labels["depth"], found["task"], analysis.draws, counts.task)
@@ -162,7 +162,7 @@ def report_of(data: Measured) -> Report:
     tasks = {name: analysis.group(name, index) for index, name in enumerate(counts.tasks)}
     overall = analysis.group(OVERALL, None)
     notes |= _gaps(tasks, overall)
-    predictors: dict[str, Predictor | None] = {name: found.get(name) for name in NAMES}
+    predictors: dict[str, Predictor | None] = {name: found.get(name) for name in TITLES}
     return Report(data.summary, tasks, overall, predictors, verdict, said, notes)
 
 

@@ -3,6 +3,8 @@
 Nodes of one prompt are not independent; prompts are. Whole prompts are drawn with replacement within
 their task, as weights [resamples, prompts], and every figure is worked out from weighted sums of counts
 per prompt: a resample costs a row of a matrix product, whatever the number of nodes.
+
+scipy is imported where it is needed: screens that show reports start without it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
 
 from store.intervals import LEVEL, RESAMPLES, SEED
 from store.report.read import Floats, Ints
@@ -78,6 +79,8 @@ def interval(
     than strata + 1, when no resample has data, and when the few prompts there are happen to agree.
     """
     known = values[np.isfinite(values)]
+    from scipy.special import ndtr
+
     freedom = prompts - strata
     if freedom < 1 or not len(known):
         return None
@@ -96,6 +99,8 @@ def interval(
 
 def deviations(prompts: int, freedom: int) -> float:
     """Standard deviations of resamples from the middle of an interval to its ends; ``freedom >= 1``."""
+    from scipy.special import stdtrit
+
     return float(np.sqrt(prompts / freedom) * -stdtrit(freedom, (1 - LEVEL) / 2))
 
 

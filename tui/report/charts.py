@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from store.report import published
 from store.report.counts import ALPHAS
 from store.report.figures import Estimate, GroupFigures
+from store.report.predictors import TITLES
 from store.report.report import OVERALL, Report
 from tui.report import svg
 from tui.report.svg import Chart
-from tui.report.tables import DEFINITIONS, PREDICTORS, report_groups
+from tui.report.tables import DEFINITIONS, report_groups
 from tui.theme import task_slots
 
 WIDTH = 920
@@ -157,8 +158,8 @@ def _predictors(report: Report) -> Chart:
     for row, (name, each) in enumerate(known):
         y = _middle(row)
         value = each.mcfadden_r2_corrected
-        parts.append(svg.text(_NAMES + 10, y + 4, PREDICTORS[name], anchor="end"))
-        tip = f"{PREDICTORS[name]}: {value:.4f}{_said(each.ci, 4)}"
+        parts.append(svg.text(_NAMES + 10, y + 4, TITLES[name], anchor="end"))
+        tip = f"{TITLES[name]}: {value:.4f}{_said(each.ci, 4)}"
         parts.append(svg.bar(x(0), y - 6, x(max(value, 0.0)) - x(0), 12, "accent", tip))
         if each.ci is not None:
             parts.append(svg.line(x(each.ci[0]), y, x(each.ci[1]), y, colour="text"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from store.report.compare import Comparison, Contrast, GroupContrast
+from store.report.predictors import TITLES
 from tui.report.grid import Cell, Column, Grid, grid
-from tui.report.tables import DEFINITIONS, PREDICTORS
+from tui.report.tables import DEFINITIONS
 
 _FIGURES = {
     **{key: f"α, {name}" for key, name in DEFINITIONS.items()},
@@ -27,7 +28,7 @@ def contrast_tables(comparison: Comparison) -> list[Grid]:
         groups.append(comparison.overall)
     found = [_group(group) for group in groups]
     if comparison.predictors:
-        rows = [_row(PREDICTORS[name], each) for name, each in comparison.predictors.items()]
+        rows = [_row(TITLES[name], each) for name, each in comparison.predictors.items()]
         found.append(
             grid(
                 "predictors",

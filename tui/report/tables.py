@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from store.report import published
 from store.report.counts import ALPHAS
 from store.report.figures import Estimate, GroupFigures, Step
-from store.report.predictors import Predictor
+from store.report.predictors import TITLES, Predictor
 from store.report.report import OVERALL, Report
 from tui.report.grid import Cell, Column, Grid, grid
 
@@ -18,14 +18,6 @@ DEFINITIONS = {
     "at_risk": "at risk",
 }
 """What acceptance may mean -> how it is called."""
-PREDICTORS = {
-    "task": "task",
-    "depth": "depth",
-    "rank": "rank",
-    "draft_entropy": "draft entropy",
-    "draft_p": "draft probability",
-}
-
 _TASK = Column("task", "task", "text")
 _MEAN = Column("mean", "mean")
 _CI = Column("ci", "95 %", "interval")
@@ -244,7 +236,7 @@ def _rhos(groups: Sequence[GroupFigures]) -> Grid:
 def _predictors(report: Report) -> Grid:
     def row(name: str, value: Predictor) -> tuple[Cell, ...]:
         return (
-            PREDICTORS[name],
+            TITLES[name],
             value.df,
             value.mutual_information_bits,
             value.mcfadden_r2,
