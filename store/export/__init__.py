@@ -1,0 +1,1 @@
+"""One session written to files that other programs read."""

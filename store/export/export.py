@@ -1,0 +1,100 @@
+"""Writes one session to files: CSV, JSON lines, Parquet, or a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from store.errors import StoreError
+from store.export import parquet
+from store.export.place import new_file, new_folder
+from store.export.sqlite import copy_session
+from store.export.tables import TABLES, Column, Rows, columns, rows
+from store.export.text import CsvFile, JsonFile
+from store.reader import Reader
+
+FORMATS = ("csv", "jsonl", "parquet", "sqlite")
+Progress = Callable[[str, int], None]
+"""Told a table and how many rows of it were just written."""
+
+
+class TableFile(Protocol):
+    """A file that takes the rows of one table."""
+
+    def write(self, rows: Rows) -> None:
+        """Add rows."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+
+_FILES: dict[str, Callable[[Path, Sequence[Column]], TableFile]] = {
+    "csv": CsvFile,
+    "jsonl": JsonFile,
+    "parquet": parquet.ParquetFile,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    session_id: int
+    name: str
+    paths: tuple[Path, ...]
+    rows: dict[str, int]
+    """Table -> rows."""
+
+
+def export_session(
+    reader: Reader,
+    ref: int | str,
+    kind: str,
+    out: Path,
+    *,
+    force: bool = False,
+    progress: Progress = lambda table, count: None,
+) -> Exported:
+    """Write the session `ref` (id, name or "last") as one of `FORMATS`; all of one state, in bounded memory.
+
+    `out` is a folder for one file a table or, for "sqlite", a file. What is there already is replaced
+    with `force` alone. Raises `StoreError`, and leaves nothing behind, when something is not there, or
+    cannot be read or written.
+    """
+    out = out.expanduser().absolute()
+    if kind == "parquet":
+        parquet.require()
+    with reader.snapshot():
+        summary = reader.session(ref)
+        if kind == "sqlite":
+            _refuse_source(reader, out)
+            with new_file(out, force=force) as draft:
+                written = copy_session(reader, summary.id, draft, progress)
+            return Exported(summary.id, summary.name, (out,), written)
+        names = [f"{table}.{kind}" for table in TABLES]
+        written = {}
+        with new_folder(out, names, force=force) as folder:
+            for table, name in zip(TABLES, names, strict=True):
+                written[table] = _write(reader, summary.id, table, kind, folder / name, progress)
+    return Exported(summary.id, summary.name, tuple(out / name for name in names), written)
+
+
+def _write(reader: Reader, session_id: int, table: str, kind: str, path: Path, progress: Progress) -> int:
+    held = columns(reader, table)
+    count = 0
+    with closing(_FILES[kind](path, held)) as file:
+        for chunk in rows(reader, table, tuple(column.name for column in held), session_id):
+            file.write(chunk)
+            count += len(chunk)
+            progress(table, len(chunk))
+    return count
+
+
+def _refuse_source(reader: Reader, out: Path) -> None:
+    for found in reader.scan("SELECT file FROM pragma_database_list WHERE file <> ''"):
+        for (source,) in found:
+            if out.exists() and out.samefile(source):
+                raise StoreError(f"{out} is the database that is exported from; name another place")
