@@ -7,13 +7,12 @@ from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 
+from tui.glyphs import BLOCKS, glyphs
+
 Align = Literal["left", "right"]
 
-NOTHING = "–"
+NOTHING = BLOCKS.nothing
 """Stands where a number is not known."""
-
-EIGHTHS = " ▏▎▍▌▋▊▉"
-HEIGHTS = " ▁▂▃▄▅▆▇█"
 
 
 def fit(text: str, width: int, align: Align = "left") -> str:
@@ -21,7 +20,7 @@ def fit(text: str, width: int, align: Align = "left") -> str:
     if width <= 0:
         return ""
     if (size := cell_len(text)) > width:
-        return set_cell_size(text, width - 1) + "…"
+        return set_cell_size(text, width - 1) + glyphs().ellipsis
     pad = " " * (width - size)
     return text + pad if align == "left" else pad + text
 
@@ -32,7 +31,8 @@ def bar(share: float, width: int) -> str:
     if share > 0:
         eighths = max(eighths, 1)  # something happened: never draw it as nothing
     full, rest = divmod(eighths, 8)
-    text = "█" * full + (EIGHTHS[rest] if rest else "")
+    across = glyphs().across
+    text = across[8] * full + (across[rest] if rest else "")
     return text.ljust(width)
 
 
@@ -41,7 +41,20 @@ def columns(values: Sequence[float]) -> str:
     most = max(values, default=0)
     if most <= 0:
         return " " * len(values)
-    return "".join(HEIGHTS[max(round(value / most * 8), 1) if value > 0 else 0] for value in values)
+    up = glyphs().up
+    return "".join(up[max(round(value / most * 8), 1) if value > 0 else 0] for value in values)
+
+
+def stack(part: float, height: int) -> list[str]:
+    """One upright bar of `part` (0 to 1) of `height` rows, to an eighth of a row: its cells from the top down.
+
+    What is above 0 shows.
+    """
+    eighths = round(min(max(part, 0.0), 1.0) * height * 8)
+    if part > 0:
+        eighths = max(eighths, 1)
+    up = glyphs().up
+    return [up[min(max(eighths - 8 * (height - 1 - row), 0), 8)] for row in range(height)]
 
 
 def count(value: int | None) -> str:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tui import cells
+from tui.glyphs import ASCII, BLOCKS, choose
 
 
 @given(st.text(st.sampled_from("ab漢🙂e\u0301 ")), st.integers(0, 20))
@@ -17,9 +18,33 @@ def test_fit_takes_exactly_the_width(text: str, width: int) -> None:
 @given(st.floats(0, 1), st.integers(1, 60))
 def test_bars_keep_their_width_and_grow_with_the_share(part: float, width: int) -> None:
     assert cell_len(cells.bar(part, width)) == width
-    eighths = sum(8 if c == "█" else cells.EIGHTHS.index(c) for c in cells.bar(part, width))
+    eighths = sum(BLOCKS.across.index(c) for c in cells.bar(part, width))
     assert eighths == pytest.approx(part * width * 8, abs=1)
     assert (eighths == 0) == (part == 0)
+
+
+@given(st.floats(0, 1), st.integers(1, 12))
+def test_stacks_keep_their_height_and_grow_with_the_share(part: float, height: int) -> None:
+    cells_of = cells.stack(part, height)
+    assert len(cells_of) == height
+    eighths = sum(BLOCKS.up.index(c) for c in cells_of)
+    assert eighths == pytest.approx(part * height * 8, abs=1)
+    assert (eighths == 0) == (part == 0)
+
+
+def test_the_ascii_set_is_ascii_and_as_wide() -> None:
+    for name, of_blocks in vars(BLOCKS).items():
+        if name != "ascii":
+            of_ascii = getattr(ASCII, name)
+            assert of_ascii.isascii()
+            assert len(of_ascii) == len(of_blocks)
+            assert all(cell_len(c) == 1 for c in of_ascii + of_blocks)
+    try:
+        choose(ascii=True)
+        assert cells.bar(0.5, 4) == "==  "
+        assert cells.stack(0.01, 2) == [" ", "."]
+    finally:
+        choose(ascii=False)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""The characters that charts, tables and signs are drawn with: Unicode's blocks, or ASCII alone.
+
+Chosen once per process, before the first screen is drawn: `choose(ascii=True)`. Everything else asks
+`glyphs()` when it draws and never names a block character itself, so that this page is all there is to
+change for a terminal without them. Every glyph is one cell wide in both sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """One set. Parts of a cell are strings indexed by eighths, from nothing (0) to all of it (8)."""
+
+    ascii: bool
+    across: str
+    """A bar that grows to the right."""
+    up: str
+    """A bar that grows upwards."""
+    dots: str
+    """Points of overlaid lines, one for each line in turn: told apart without colour."""
+    rule: str
+    """A level to compare with, such as a mean."""
+    axis: str
+    """The vertical axis."""
+    tick: str
+    """The vertical axis where a value is written."""
+    floor: str
+    """The horizontal axis."""
+    corner: str
+    """Where both axes meet."""
+    under: str
+    """The horizontal axis where a value is written."""
+    cursor: str
+    """The column that is read."""
+    ellipsis: str
+    """Text was cut here."""
+    nothing: str
+    """Stands where a number is not known."""
+
+
+BLOCKS = Glyphs(
+    ascii=False,
+    across=" ▏▎▍▌▋▊▉█",
+    up=" ▁▂▃▄▅▆▇█",
+    dots="●◆▲■",
+    rule="┈",
+    axis="│",
+    tick="┤",
+    floor="─",
+    corner="└",
+    under="┬",
+    cursor="│",
+    ellipsis="…",
+    nothing="–",
+)
+ASCII = Glyphs(
+    ascii=True,
+    across=" ....====",
+    up=" ._-:=+*#",
+    dots="o*x+",
+    rule=".",
+    axis="|",
+    tick="+",
+    floor="-",
+    corner="+",
+    under="+",
+    cursor="|",
+    ellipsis="~",
+    nothing="-",
+)
+
+_chosen = BLOCKS
+
+
+def glyphs() -> Glyphs:
+    """The set of this process."""
+    return _chosen
+
+
+def choose(*, ascii: bool) -> None:
+    """Draw with ASCII alone from now on, or with blocks."""
+    global _chosen
+    _chosen = ASCII if ascii else BLOCKS
