@@ -72,7 +72,7 @@ def export_session(
         if kind == "sqlite":
             _refuse_source(reader, out)
             with new_file(out, force=force) as draft:
-                written = copy_session(reader, summary.id, draft, progress)
+                written = copy_session(reader, summary.id, draft, out, progress)
             return Exported(summary.id, summary.name, (out,), written)
         names = [f"{table}.{kind}" for table in TABLES]
         written = {}
@@ -80,6 +80,14 @@ def export_session(
             for table, name in zip(TABLES, names, strict=True):
                 written[table] = _write(reader, summary.id, table, kind, folder / name, progress)
     return Exported(summary.id, summary.name, tuple(out / name for name in names), written)
+
+
+def default_place(name: str, kind: str) -> Path:
+    """Where an export of the session of that name goes when nobody says: in the working folder."""
+    stem = (
+        "".join(each if each.isalnum() or each in "-_. " else "-" for each in name).strip(". ") or "session"
+    )
+    return Path(f"{stem}.db" if kind == "sqlite" else f"{stem}-{kind}")
 
 
 def _write(reader: Reader, session_id: int, table: str, kind: str, path: Path, progress: Progress) -> int:

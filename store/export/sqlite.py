@@ -24,16 +24,17 @@ _OTHERS = {
 
 
 def copy_session(
-    reader: Reader, session_id: int, path: Path, progress: Callable[[str, int], None]
+    reader: Reader, session_id: int, path: Path, out: Path, progress: Callable[[str, int], None]
 ) -> dict[str, int]:
     """Write the session into the empty file `path`; returns the rows of each of `TABLES`.
 
-    Ids stay as they are. Call within the reader's `snapshot`; `progress` is told a table and the rows
-    just written to it. Raises `StoreError` when something cannot be read or written.
+    `out` is what the file will be called, for messages. Ids stay as they are. Call within the reader's
+    `snapshot`; `progress` is told a table and the rows just written to it. Raises `StoreError` when
+    something cannot be read or written.
     """
     from store.migrations import migrate
 
-    with explained(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with explained(out), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         # Nothing is worth a journal: a file that is not finished is removed.
         connection.execute("PRAGMA journal_mode = OFF").fetchall()
         connection.execute("PRAGMA synchronous = OFF")

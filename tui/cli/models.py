@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import time
-
 import click
 
+from tui.cli.bar import Bar
 from tui.cli.options import json_option, shared_options
-from tui.cli.output import amount, json_line, line, table
-
-BAR_CELLS = 30
-LINE_S = 2.0
-"""Without a terminal, progress is a line this often."""
+from tui.cli.output import json_line, line, table
 
 
 @click.group(invoke_without_command=True)
@@ -62,7 +56,7 @@ def pull(force: bool) -> None:
 
     if force:
         remove()
-    with _Progress() as progress:
+    with Bar() as progress:
         folder = ensure(progress)
     line(f"ready: {folder}")
 
@@ -73,7 +67,7 @@ def check() -> int:
     """Read the embedded model again and compare its hashes."""
     from decoding import embedded
 
-    with _Progress() as progress:
+    with Bar() as progress:
         problems = embedded.check(progress)
     for problem in problems:
         line(problem)
@@ -82,41 +76,3 @@ def check() -> int:
         return 1
     line(f"{embedded.EMBEDDED.name}: every file is as it was written")
     return 0
-
-
-class _Progress:
-    """A bar on stderr in a terminal, a line now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._stage = ""
-        self._shown = 0.0
-        self._open = False
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._open:
-            click.echo(err=True)
-
-    def __call__(self, stage: str, done: float, total: float, unit: str) -> None:
-        now = time.monotonic()
-        fresh = stage != self._stage
-        complete = bool(total) and done >= total
-        if not fresh and not complete and now - self._shown < (0.1 if self._terminal else LINE_S):
-            return
-        self._shown = now
-        text = f"{stage}  {amount(done, total, unit)}".rstrip()
-        if not self._terminal:
-            if fresh or not complete:
-                line(text, err=True)
-            self._stage = stage
-            return
-        if fresh and self._open:
-            click.echo(err=True)
-        self._stage = stage
-        cells = round(BAR_CELLS * done / total) if total else 0
-        bar = f"{'█' * cells}{'░' * (BAR_CELLS - cells)}  " if total else ""
-        click.echo(f"\r\x1b[2K{bar}{text}", err=True, nl=False)
-        self._open = True

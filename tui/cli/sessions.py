@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tui.cli.control import add_commands
+from tui.cli.export import export
 from tui.cli.options import State, json_option, shared_options
 from tui.cli.output import NOTHING, count, json_line, line, number, table
 from tui.cli.result import as_json as figures_json
@@ -120,6 +121,7 @@ def rename(context: click.Context, session: str, name: str) -> None:
 
 
 add_commands(sessions)
+sessions.add_command(export)
 
 
 def _facts(summary: SessionSummary, events: Sequence[EventRow]) -> Iterator[tuple[str, Any]]:
