@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.tui.replay import Recording
+from tests.tui.screens.data import make_finished, make_running
 from tui import progress
 from tui.app import SpectuiApp
 from tui.screens.live import LiveScreen
@@ -35,41 +36,16 @@ def fixed_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def at_fixed_times(recording: Recording) -> None:
-    """Give a session times that do not depend on when the test runs."""
-    with recording.db:
-        recording.db.execute(
-            "UPDATE session SET created_at = '2026-03-01T10:00:00+00:00', started_at = '2026-03-01T10:00:00+00:00',"
-            " ended_at = CASE WHEN ended_at IS NULL THEN NULL ELSE '2026-03-01T10:02:30+00:00' END WHERE id = ?",
-            (recording.id,),
-        )
-
-
 @pytest.fixture
 def finished(database: Path) -> Recording:
     """A session that is over: eight prompts, one of them failed."""
-    recording = Recording(database)
-    recording.begin()
-    for index in range(8):
-        if index == 5:
-            recording.fail_prompt("the prompt is 9000 tokens long; the model reads 8192")
-        else:
-            recording.prompt(tokens=60)
-    recording.end()
-    at_fixed_times(recording)
-    return recording
+    return make_finished(database)
 
 
 @pytest.fixture
 def running(database: Path) -> Recording:
     """A session in the middle of its third prompt; the test decodes on."""
-    recording = Recording(database, name="brave-otter")
-    recording.begin()
-    recording.prompt(tokens=60)
-    recording.prompt(tokens=60)
-    recording.prompt(tokens=200, finish=None)
-    at_fixed_times(recording)
-    return recording
+    return make_running(database)
 
 
 def app_for(database: Path, session: int | None = None, theme: str = "dark") -> SpectuiApp:

@@ -1,0 +1,91 @@
+"""The sessions that screens are drawn from: the same at every run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from store.sessions import set_notes, set_tags
+from tests.tui.replay import Recording
+
+Data = Callable[[Path], int | None]
+"""Writes a database; returns the session to open, None for the list of all."""
+
+
+def at_fixed_times(recording: Recording) -> None:
+    """Give a session times that do not depend on when the test runs."""
+    with recording.db:
+        recording.db.execute(
+            "UPDATE session SET created_at = '2026-03-01T10:00:00+00:00', started_at = '2026-03-01T10:00:00+00:00',"
+            " ended_at = CASE WHEN ended_at IS NULL THEN NULL ELSE '2026-03-01T10:02:30+00:00' END WHERE id = ?",
+            (recording.id,),
+        )
+
+
+def make_finished(database: Path) -> Recording:
+    """A session that is over: eight prompts, one of them failed."""
+    recording = Recording(database)
+    recording.begin()
+    for index in range(8):
+        if index == 5:
+            recording.fail_prompt("the prompt is 9000 tokens long; the model reads 8192")
+        else:
+            recording.prompt(tokens=60)
+    recording.end()
+    at_fixed_times(recording)
+    return recording
+
+
+def make_running(database: Path) -> Recording:
+    """A session in the middle of its third prompt."""
+    recording = Recording(database, name="brave-otter")
+    recording.begin()
+    recording.prompt(tokens=60)
+    recording.prompt(tokens=60)
+    recording.prompt(tokens=200, finish=None)
+    at_fixed_times(recording)
+    return recording
+
+
+def make_several(database: Path) -> None:
+    """A database with a session of every kind, the oldest finished."""
+    finished = make_finished(database)
+    set_tags(finished.db, finished.id, ["cpu", "study"])
+    set_notes(finished.db, finished.id, "before the new head")
+    for name, status, error in (
+        ("brave-otter", "stopped", None),
+        ("old-maple", "failed", "the model needs 31 GB, 8 GB are free"),
+        ("tall-wren", None, None),
+    ):
+        other = Recording(database, name=name, tasks=("code", "rag"), prompts=4)
+        other.begin()
+        other.prompt(tokens=30)
+        if status:
+            other.end(status, error=error)
+        at_fixed_times(other)
+
+
+def nothing(database: Path) -> None:
+    """A database without a session."""
+    from store.database import connect
+
+    connect(database).close()
+
+
+def finished(database: Path) -> int:
+    """The finished session, opened."""
+    return make_finished(database).id
+
+
+def running(database: Path) -> int:
+    """The running session, opened."""
+    return make_running(database).id
+
+
+def failed(database: Path) -> int:
+    """A session whose run failed before its first round, opened."""
+    recording = Recording(database, name="old-maple")
+    recording.begin()
+    recording.end("failed", error="the model needs 31 GB, 8 GB are free; choose a smaller --target")
+    at_fixed_times(recording)
+    return recording.id

@@ -1,0 +1,107 @@
+"""The list of screens."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from textual.pilot import Pilot
+
+from tests.tui.conftest import live_screen, shown, wait_for
+from tests.tui.screens import data
+from tui.screens.sessions import SessionsScreen
+from tui.widgets.histogram import Histogram
+from tui.widgets.rows import Line, Rows
+
+Reach = Callable[[Pilot[Any]], Awaitable[None]]
+"""Gets from the app as it opened to the screen, and waits until all of it is there."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A screen, or a state of one that looks unlike its others."""
+
+    name: str
+    data: data.Data
+    reach: Reach
+
+
+def says(text: str, *, on: str = "") -> Callable[[Pilot[Any]], bool]:
+    """Whether a row of the screen on top has that text, and the screen is of that class."""
+
+    def found(pilot: Pilot[Any]) -> bool:
+        screen = pilot.app.screen
+        if on and type(screen).__name__ != on:
+            return False
+        return any(text in rows.text for rows in screen.query(Rows))
+
+    return found
+
+
+def live(position: int, *keys: str, then: str = "", on: str = "") -> Reach:
+    """The live screen with that prompt; after the keys, wait for `then`."""
+
+    async def reach(pilot: Pilot[Any]) -> None:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, position) and screen.state)
+        await wait_for(pilot, lambda: screen.query(Histogram).first()._figures)
+        await pilot.press(*keys)
+        if then or on:
+            await wait_for(pilot, lambda: says(then, on=on)(pilot))
+
+    return reach
+
+
+def listed(*keys: str, dialogue: str = "") -> Reach:
+    """The list of sessions with the cursor on the oldest; keys, then a dialogue that says so or the summary."""
+
+    async def reach(pilot: Pilot[Any]) -> None:
+        screen = pilot.app.screen
+        assert isinstance(screen, SessionsScreen)
+        await wait_for(pilot, lambda: "quiet-heron" in screen.table.text)
+        await pilot.press("end")
+        await wait_for(pilot, lambda: screen.card and screen.card.summary.name == "quiet-heron")
+        await pilot.press(*keys)
+        if dialogue:
+            await wait_for(pilot, lambda: dialogue in "".join(n.text for n in pilot.app.screen.query(Line)))
+        else:
+            await wait_for(pilot, lambda: screen.card and screen.card.summary is screen.table.cursor_item)
+
+    return reach
+
+
+def until(*keys: str, then: str, on: str = "") -> Reach:
+    """Press keys, wait for a text."""
+
+    async def reach(pilot: Pilot[Any]) -> None:
+        await pilot.press(*keys)
+        await wait_for(pilot, lambda: says(then, on=on)(pilot))
+
+    return reach
+
+
+async def new_run(pilot: Pilot[Any]) -> None:
+    """The form, with another drafter chosen."""
+    await pilot.press("r")
+    await wait_for(pilot, lambda: type(pilot.app.screen).__name__ == "NewRunScreen")
+    await pilot.press("down", "space", "space")
+    await wait_for(pilot, lambda: "eagle+lookup" in pilot.app.screen.query_one("#about", Line).text)
+
+
+SCREENS = (
+    Shown("live", data.running, live(2)),
+    Shown("live-tree", data.running, live(2, "2")),
+    Shown("live-charts", data.running, live(2, "3")),
+    Shown("live-prompts", data.running, live(2, "4")),
+    Shown("live-finished", data.finished, live(7, "h")),
+    Shown("live-failed", data.failed, until(then="The run failed")),
+    Shown("sessions", data.make_several, listed()),
+    Shown("sessions-empty", data.nothing, until(then="No sessions yet")),
+    Shown("sessions-filter", data.make_several, listed("slash", *"-failed", "space", *"task:code")),
+    Shown("sessions-delete", data.make_several, listed("d", dialogue="Delete quiet-heron?")),
+    Shown("sessions-tags", data.make_several, listed("number_sign", dialogue="finds #study")),
+    Shown("new-run", data.nothing, new_run),
+    Shown("help", data.running, live(2, "question_mark", then="round", on="HelpScreen")),
+    Shown("leave", data.running, live(2, "q", then="Keep it running", on="LeaveScreen")),
+)

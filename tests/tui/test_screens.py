@@ -1,0 +1,63 @@
+"""How every screen looks, at three sizes, in every theme and in ASCII; see `tests.tui.screens` to add one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from decoding.config import RunConfig
+from tests.tui.conftest import app_for
+from tests.tui.dump import letters, lines_of, styles_of, text_of
+from tests.tui.screens.registry import SCREENS, Shown
+from tui.theme import THEME_NAMES
+
+SIZES = ((80, 24), (120, 40), (200, 60))
+GOLDEN = Path(__file__).parent / "screens" / "golden"
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A path that reads the same in every run, for the list of sessions shows it; and a fixed drafter."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(RunConfig, "draft_name", property(lambda config: config.draft.strip() or "eagle"))
+    return Path("spectui.db")
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.name)
+async def test_it_looks_as_it_did(screen: Shown, database: Path, request: pytest.FixtureRequest) -> None:
+    app = app_for(database, screen.data(database))
+    async with app.run_test(size=SIZES[0]) as pilot:
+        await screen.reach(pilot)
+        found = await picture(pilot)
+    path = GOLDEN / f"{screen.name}.txt"
+    if request.config.getoption("--snapshot-update"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found, encoding="utf-8")
+    assert path.exists(), f"no golden file for {screen.name} yet; see tests/tui/screens/__init__.py"
+    assert found.splitlines() == path.read_text(encoding="utf-8").splitlines()
+
+
+async def picture(pilot: Pilot[Any]) -> str:
+    """Text and styles of the screen on top at every size; at the end, what the styles are in each theme."""
+    out: list[str] = []
+    known: dict[tuple[str, ...], str] = {}
+    order = list(THEME_NAMES)
+    for width, height in SIZES:
+        if pilot.app.size != (width, height):
+            await pilot.resize_terminal(width, height)
+        themes = {}
+        for theme in order:
+            pilot.app.theme = theme
+            await pilot.pause()
+            themes[theme] = lines_of(pilot.app)
+        order.reverse()  # the next size begins with the theme that is in force
+        texts = text_of(themes[THEME_NAMES[0]])
+        assert all(text_of(lines) == texts for lines in themes.values()), "a theme changes the text"
+        styles = [styles_of(themes[theme]) for theme in THEME_NAMES]
+        out += [f"== {width}x{height}", *texts, f"== {width}x{height} styles", *letters(styles, known)]
+    for place, theme in enumerate(THEME_NAMES):
+        out += [f"== {theme}", *(f"{letter} {styles[place]}" for styles, letter in known.items())]
+    return "\n".join(out) + "\n"
