@@ -84,6 +84,17 @@ _ROUND_CHECKS = (
 )
 """What may be wrong with a round, and the ids of the rounds it is wrong with."""
 
+_UNEVEN_BLOCKS = """
+    SELECT s.name, g.position FROM generation AS g JOIN session AS s ON s.id = g.session_id JOIN (
+        SELECT generation_id, max(last) AS last, sum(rounds) AS rounds, sum(tokens) AS tokens,
+               sum(accepted_count) AS accepted
+        FROM rollup_block GROUP BY generation_id
+    ) AS b ON b.generation_id = g.id
+    WHERE b.last > g.round_count OR b.last = g.round_count
+        AND (b.rounds != g.round_count OR b.tokens != g.token_count OR b.accepted != g.accepted_count)
+"""
+"""A prompt whose rounds are all in blocks, and whose blocks say something else than its own counts."""
+
 
 def check(db: Connection) -> list[str]:
     """Problems of a database, one line each; none when it is sound.
@@ -162,7 +173,13 @@ def _check_counts(connection: sqlite3.Connection) -> list[str]:
         " WHERE prompt_count != (SELECT count(*) FROM generation WHERE session_id = session.id)"
     ).fetchall()
     found += _listed([f"session '{name}': its prompt count is not that of its prompts" for (name,) in wrong])
-    return found
+    uneven = connection.execute(_UNEVEN_BLOCKS).fetchall()
+    return found + _listed(
+        [
+            f"session '{name}', prompt {position + 1}: its blocks of rounds do not add up to its counts"
+            for name, position in uneven
+        ]
+    )
 
 
 def _stored(

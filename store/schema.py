@@ -194,10 +194,72 @@ _EVENTS = (
     "CREATE INDEX event_generation ON event (generation_id) WHERE generation_id IS NOT NULL",
 )
 
+_BLOCKS = (
+    # What stretches of a prompt's rounds add to the figures, so that the figures at any moment of a session
+    # cost no read of its nodes; see `store.blocks`. A stretch begins after the one before it and ends with
+    # round `last`; what no stretch covers yet is counted from the nodes.
+    """
+    CREATE TABLE rollup_block (
+        generation_id INTEGER NOT NULL REFERENCES generation(id) ON DELETE CASCADE,
+        last INTEGER NOT NULL,
+        rounds INTEGER NOT NULL,
+        tokens INTEGER NOT NULL,
+        accepted_count INTEGER NOT NULL,
+        draft_ms REAL NOT NULL,
+        verify_ms REAL NOT NULL,
+        other_ms REAL NOT NULL,
+        PRIMARY KEY (generation_id, last)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE rollup_block_depth (
+        generation_id INTEGER NOT NULL REFERENCES generation(id) ON DELETE CASCADE,
+        last INTEGER NOT NULL,
+        depth INTEGER NOT NULL,
+        nodes INTEGER NOT NULL,
+        match_count INTEGER NOT NULL,
+        at_risk_count INTEGER NOT NULL,
+        accepted_count INTEGER NOT NULL,
+        overlap_sum REAL NOT NULL,
+        overlap_count INTEGER NOT NULL,
+        rounds_at_risk INTEGER NOT NULL,
+        rounds_reached INTEGER NOT NULL,
+        PRIMARY KEY (generation_id, last, depth)
+    ) WITHOUT ROWID
+    """,
+    # Sessions from before: stretches of 128 rounds, as the writer makes them. What at risk and overlap are is
+    # written out, because a step stays what it was when it was released.
+    """
+    INSERT INTO rollup_block
+    SELECT generation_id, max(number), count(*), sum(accepted_length) + count(bonus_token_id), sum(accepted_length),
+           sum(draft_ms), sum(verify_ms), sum(other_ms)
+    FROM round GROUP BY generation_id, (number - 1) / 128
+    """,
+    """
+    INSERT INTO rollup_block_depth
+    SELECT generation_id, last, depth, count(*), sum("match"), sum(risk), sum(accepted), total(overlap), count(overlap),
+           count(DISTINCT CASE WHEN risk THEN round_id END), sum(accepted)
+    FROM (
+        SELECT round.generation_id, round.id AS round_id, node.depth, node."match", node.accepted,
+               (SELECT min(last) FROM rollup_block
+                WHERE generation_id = round.generation_id AND last >= round.number) AS last,
+               (node.parent IS NULL OR parent.accepted)
+                   AND (round.cut IS NULL OR node.depth <= round.accepted_length) AS risk,
+               CASE WHEN node.draft_p IS NULL THEN NULL WHEN node.draft_p <= node.target_p THEN 1.0
+                    ELSE node.target_p / node.draft_p END AS overlap
+        FROM round
+        JOIN node ON node.round_id = round.id
+        LEFT JOIN node AS parent ON parent.round_id = node.round_id AND parent.idx = node.parent
+    )
+    GROUP BY generation_id, last, depth
+    """,
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
     ("0003_events", _EVENTS),
+    ("0004_blocks", _BLOCKS),
 )
 """Migration name -> its statements."""
 

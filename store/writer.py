@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from store.blocks import BLOCK, add_block, forget_blocks
 from store.clock import now
 from store.database import Connection, raw
 from store.errors import StoreError
@@ -217,6 +218,7 @@ class SessionWriter:
             return
         rows = [(generation_id,) for generation_id in generations]
         self._connection.executemany("DELETE FROM round WHERE generation_id = ?", rows)
+        forget_blocks(self._connection, generations)
         self._connection.executemany(
             "UPDATE generation SET status = 'pending', prompt_tokens = NULL, started_at = NULL, ended_at = NULL,"
             " output = '', error = NULL, finish_reason = NULL WHERE id = ?",
@@ -318,6 +320,8 @@ class SessionWriter:
                     for depth, at in counts.depths.items()
                 ],
             )
+            if record.number % BLOCK == 0:
+                add_block(self._connection, generation_id)
 
     def finish_generation(
         self,
@@ -343,6 +347,7 @@ class SessionWriter:
                 " WHERE id = ?",
                 (status, output, error, finish_reason, now(), generation_id),
             )
+            add_block(self._connection, generation_id)
 
     def add_tokens(self, tokenizer_id: str, tokens: Mapping[int, bytes]) -> None:
         """Keep the bytes of tokens; those known already are left as they are. Call before `record_round`."""

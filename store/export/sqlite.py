@@ -12,12 +12,15 @@ from store.reader import Reader
 from store.sqlite_errors import explained
 
 _OF_SESSION = "WHERE session_id = ?"
+_OF_PROMPTS = "WHERE generation_id IN (SELECT id FROM generation WHERE session_id = ?)"
 _OTHERS = {
     "session": "WHERE id = ?",
     "event": _OF_SESSION,
     "rollup_task": _OF_SESSION,
     "rollup_length": _OF_SESSION,
     "rollup_depth": _OF_SESSION,
+    "rollup_block": _OF_PROMPTS,
+    "rollup_block_depth": _OF_PROMPTS,
     "token": "WHERE tokenizer_id = (SELECT tokenizer_id FROM session WHERE id = ?)",
 }
 """Tables beside `TABLES`, and the rows that belong to a session. Commands stay: they are for its worker alone."""
