@@ -27,6 +27,7 @@ _ROUND_CHECKS = (
             ON t.round_id = r.id
         WHERE r.node_count != coalesce(t.n, 0) OR (t.n IS NOT NULL AND (t.low != 0 OR t.high != t.n - 1))
         """,
+        False,
     ),
     (
         "a node's parent does not come before it, or its depth is not one more than its parent's",
@@ -36,6 +37,7 @@ _ROUND_CHECKS = (
         WHERE CASE WHEN n.parent IS NULL THEN n.depth != 1
                    ELSE p.idx IS NULL OR p.idx >= n.idx OR n.depth != p.depth + 1 END
         """,
+        True,
     ),
     (
         "siblings are not ranked 0, 1, ..., or two have one token, or two are the target's argmax",
@@ -46,6 +48,7 @@ _ROUND_CHECKS = (
                 OR count(DISTINCT token_id) != count(*) OR sum("match") > 1
         )
         """,
+        False,
     ),
     (
         "its accepted nodes are no path from the root of the accepted length",
@@ -59,6 +62,7 @@ _ROUND_CHECKS = (
         ) AS t ON t.round_id = r.id
         WHERE coalesce(t.n, 0) != r.accepted_length OR t.n != t.depths OR t.loose != 0
         """,
+        True,
     ),
     (
         "a node has a value out of range",
@@ -68,6 +72,7 @@ _ROUND_CHECKS = (
            OR target_entropy < -0.00001 OR coalesce(draft_entropy, 0) < -0.00001
            OR "match" NOT IN (0, 1) OR accepted NOT IN (0, 1)
         """,
+        True,
     ),
     (
         "it does not continue the round before it",
@@ -80,9 +85,11 @@ _ROUND_CHECKS = (
         )
         WHERE number != before + 1 OR prefix_length != reached
         """,
+        True,
     ),
 )
-"""What may be wrong with a round, and the ids of the rounds it is wrong with."""
+"""What may be wrong with a round, the ids of the rounds it is wrong with, and whether that can be told of a
+pruned one, of which the committed path alone is left."""
 
 _UNEVEN_BLOCKS = """
     SELECT s.name, g.position FROM generation AS g JOIN session AS s ON s.id = g.session_id JOIN (
@@ -133,10 +140,13 @@ def _check_file(connection: sqlite3.Connection) -> list[str]:
 
 def _check_rounds(connection: sqlite3.Connection) -> list[str]:
     found: list[str] = []
-    for problem, sql in _ROUND_CHECKS:
+    for problem, sql, of_pruned in _ROUND_CHECKS:
+        where = "s.deleted_at IS NULL"
+        if not of_pruned:
+            where += " AND g.id NOT IN (SELECT generation_id FROM pruned)"
         rows = connection.execute(
             "SELECT s.name, g.position, r.number FROM round AS r JOIN generation AS g ON g.id = r.generation_id"
-            f" JOIN session AS s ON s.id = g.session_id WHERE r.id IN ({sql}) ORDER BY r.id"
+            f" JOIN session AS s ON s.id = g.session_id WHERE {where} AND r.id IN ({sql}) ORDER BY r.id"
         ).fetchall()
         found += _listed(
             [
@@ -148,20 +158,25 @@ def _check_rounds(connection: sqlite3.Connection) -> list[str]:
 
 
 def _check_counts(connection: sqlite3.Connection) -> list[str]:
-    counted = recount(connection)
-    names = dict(connection.execute("SELECT id, name FROM session").fetchall())
+    try:
+        counted = recount(connection)
+    except StoreError as error:
+        return [str(error)]
+    names = dict(connection.execute("SELECT id, name FROM session WHERE deleted_at IS NULL").fetchall())
     found: list[str] = []
     stored = _stored(connection, "generation", ("id",), GENERATION_SUMS)
     where: dict[Key, str] = {
         (row[0],): f"session '{names.get(row[1])}', prompt {row[2] + 1}"
         for row in connection.execute("SELECT id, session_id, position FROM generation")
+        if row[1] in names
     }
+    stored = {key: sums for key, sums in stored.items() if key in where}
     found += _listed(
         [f"{where[key]}: {problem}" for key, problem in _differences(stored, counted.generations)]
     )
     for table, keys, rows in tables(counted):
         columns = tuple(next(iter(rows.values()))) if rows else ()
-        stored = _stored(connection, table, keys, columns)
+        stored = {k: v for k, v in _stored(connection, table, keys, columns).items() if k[0] in names}
         found += _listed(
             [
                 f"session '{names.get(key[0])}', {table} of {', '.join(str(part) for part in key[1:])}: {problem}"
@@ -170,7 +185,8 @@ def _check_counts(connection: sqlite3.Connection) -> list[str]:
         )
     wrong = connection.execute(
         "SELECT name FROM session"
-        " WHERE prompt_count != (SELECT count(*) FROM generation WHERE session_id = session.id)"
+        " WHERE deleted_at IS NULL"
+        " AND prompt_count != (SELECT count(*) FROM generation WHERE session_id = session.id)"
     ).fetchall()
     found += _listed([f"session '{name}': its prompt count is not that of its prompts" for (name,) in wrong])
     uneven = connection.execute(_UNEVEN_BLOCKS).fetchall()

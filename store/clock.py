@@ -7,14 +7,19 @@ from datetime import UTC, datetime
 
 def now() -> str:
     """The time now, such as "2026-03-01T12:00:00.123+00:00"; sorts as text."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return stamp(datetime.now(UTC))
 
 
-def seconds_since(stamp: str | None) -> float | None:
+def stamp(time: datetime) -> str:
+    """A time in UTC as `now` writes it."""
+    return time.isoformat(timespec="milliseconds")
+
+
+def seconds_since(stamped: str | None) -> float | None:
     """Seconds from a stamp until now; None for none, or for one that is not a time."""
-    if not stamp:
+    if not stamped:
         return None
     try:
-        return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
+        return (datetime.now(UTC) - datetime.fromisoformat(stamped)).total_seconds()
     except (ValueError, TypeError):
         return None

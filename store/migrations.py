@@ -21,6 +21,9 @@ def migrations() -> Migrations:
 def migrate(connection: sqlite3.Connection, *, wal: bool = True) -> None:
     """Apply what is pending, all of it or nothing, one process at a time. Leaves the file in WAL mode if `wal`."""
     db = Database(connection, recursive_triggers=False, execute_plugins=False)
+    if not connection.execute("PRAGMA page_count").fetchone()[0]:
+        # Only possible before the first table: space that is given up can be handed back in small steps.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     # sqlite-utils would begin with a read lock and find out too late that another process is at it.
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -147,9 +147,10 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
 
 
 def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
-    """What the rounds of one prompt up to `number` add up to."""
+    """What the rounds of one prompt up to `number` add up to; of a pruned one, up to the end of that block."""
     found = TaskSums(prompts=1)
     with reader.snapshot():
+        number = _countable(reader, generation_id, number)
         ((covered, *sums),) = _rows(
             reader,
             "SELECT max(last), sum(rounds), sum(tokens), sum(accepted_count), sum(draft_ms), sum(verify_ms),"
@@ -178,6 +179,18 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
             depths = _counted_depths(reader, generation_id, covered or 0, number)
             found += TaskSums(rounds=(count, *rest), depths=depths)
     return found
+
+
+def _countable(reader: Reader, generation_id: int, number: int) -> int:
+    """The first round from `number` on up to which everything is known: blocks stay when nodes are pruned."""
+    ((pruned, last),) = _rows(
+        reader,
+        "SELECT (SELECT 1 FROM pruned WHERE generation_id = ?1), min(last) FROM rollup_block"
+        " WHERE generation_id = ?1 AND last >= ?2",
+        generation_id,
+        number,
+    )
+    return last if pruned and last is not None else number
 
 
 def figures(sums: dict[str, TaskSums]) -> dict[str, TaskFigures]:

@@ -39,7 +39,8 @@ _SESSION_COLUMNS = (
 _SESSION_SUMS = (
     "tokens, rounds, nodes, draft_ms, verify_ms, other_ms, match_count, at_risk_count, accepted_count"
 )
-_GENERATION_COLUMNS = ", ".join(field.name for field in fields(GenerationRow))
+_GENERATION_COLUMNS = ", ".join(field.name for field in fields(GenerationRow)[:-1])
+_GENERATION_COLUMNS += ", (SELECT at FROM pruned WHERE generation_id = generation.id)"
 _ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow)[:-1])
 _NODE_COLUMNS = ", ".join(f'node."{name}"' for name in NodeRow._fields)
 _DEPTH_COLUMNS = ", ".join(field.name for field in fields(DepthFigures))
@@ -89,11 +90,11 @@ class Reader:
         if isinstance(ref, str) and ref.strip().isdecimal():
             ref = int(ref)
         if isinstance(ref, int):
-            found = self._summaries("WHERE id = ?", ref)
+            found = self._summaries("AND id = ?", ref)
         elif ref == "last":
-            found = self._summaries("WHERE id = (SELECT max(id) FROM session)")
+            found = self._summaries("AND id = (SELECT max(id) FROM session WHERE deleted_at IS NULL)")
         else:
-            found = self._summaries("WHERE name = ?", ref.strip())
+            found = self._summaries("AND name = ?", ref.strip())
         if found:
             return found[0]
         raise StoreError(self._unknown(ref))
@@ -248,10 +249,11 @@ class Reader:
             while rows := cursor.fetchmany(chunk):
                 yield rows
 
-    def _summaries(self, where: str, *parameters: int | str) -> list[SessionSummary]:
+    def _summaries(self, narrowed: str, *parameters: int | str) -> list[SessionSummary]:
         with self._snapshot():
             sessions = self._all(
-                f"SELECT {_SESSION_COLUMNS} FROM session {where} ORDER BY id DESC", *parameters
+                f"SELECT {_SESSION_COLUMNS} FROM session WHERE deleted_at IS NULL {narrowed} ORDER BY id DESC",
+                *parameters,
             )
             only = sessions[0][0] if len(sessions) == 1 else None
             tasks = self._tasks(only)
@@ -268,9 +270,22 @@ class Reader:
                 f"SELECT session_id, {totals} FROM rollup_task {where} GROUP BY session_id", *ids
             )
             sums = {row[0]: row[1:] for row in rows}
+            pruned = dict(
+                self._all(
+                    "SELECT session_id, count(*) FROM pruned JOIN generation ON generation.id = generation_id"
+                    f" {where} GROUP BY session_id",
+                    *ids,
+                )
+            )
         none = (0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0)
         return [
-            _summary(row, done.get(row[0], 0), tasks.get(row[0], {}), sums.get(row[0], none))
+            _summary(
+                row,
+                done.get(row[0], 0),
+                tasks.get(row[0], {}),
+                sums.get(row[0], none),
+                pruned.get(row[0], 0),
+            )
             for row in sessions
         ]
 
@@ -287,7 +302,10 @@ class Reader:
         return found
 
     def _unknown(self, ref: int | str) -> str:
-        names = [name for (name,) in self._all("SELECT name FROM session ORDER BY id DESC")]
+        names = [
+            name
+            for (name,) in self._all("SELECT name FROM session WHERE deleted_at IS NULL ORDER BY id DESC")
+        ]
         if not names:
             return "there are no sessions yet; 'spectui run' makes one"
         close = difflib.get_close_matches(str(ref), names, n=3, cutoff=0.5) or names[:3]
@@ -317,7 +335,9 @@ def _only(session_id: int | None) -> tuple[str, tuple[int, ...]]:
     return ("", ()) if session_id is None else ("WHERE session_id = ?", (session_id,))
 
 
-def _summary(row: tuple[Any, ...], done: int, tasks: dict[str, int], sums: tuple[Any, ...]) -> SessionSummary:
+def _summary(
+    row: tuple[Any, ...], done: int, tasks: dict[str, int], sums: tuple[Any, ...], pruned: int
+) -> SessionSummary:
     columns = dict(zip(_SESSION_COLUMNS.split(", "), row, strict=True))
     totals = dict(zip(_SESSION_SUMS.split(", "), sums, strict=True))
     recorded = columns.pop("status")
@@ -334,6 +354,7 @@ def _summary(row: tuple[Any, ...], done: int, tasks: dict[str, int], sums: tuple
             "gpu": None if columns["gpu"] is None else json.loads(columns["gpu"]),
         },
         **totals,
+        pruned=pruned,
         status=effective_status(recorded, **where),
         recorded_status=recorded,
         prompts_done=done,

@@ -6,9 +6,12 @@ prompt and depth; nothing per node is done in Python.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass, field
+from typing import Any
 
+from store.errors import StoreError
 from store.metrics import AT_RISK_SQL, OVERLAP_SQL
 
 Key = tuple[int | str, ...]
@@ -35,7 +38,7 @@ _NODES = f"""
     JOIN round ON round.generation_id = generation.id
     JOIN node ON node.round_id = round.id
     LEFT JOIN node AS parent ON parent.round_id = node.round_id AND parent.idx = node.parent
-    WHERE :session_id IS NULL OR generation.session_id = :session_id
+    WHERE {{which}}
     GROUP BY round.generation_id, node.depth
 """
 
@@ -44,14 +47,21 @@ _ROUNDS = """
            sum(round.draft_ms), sum(round.verify_ms), sum(round.other_ms)
     FROM generation
     JOIN round ON round.generation_id = generation.id
-    WHERE :session_id IS NULL OR generation.session_id = :session_id
+    WHERE {which}
     GROUP BY round.generation_id, round.accepted_length
 """
 
 _GENERATIONS = """
     SELECT id, session_id, task, status != 'pending'
     FROM generation
-    WHERE :session_id IS NULL OR session_id = :session_id
+    WHERE {which}
+"""
+
+_WHOLE = "generation.id NOT IN (SELECT generation_id FROM pruned)"
+_PRUNED = """
+    SELECT generation.id, generation.session_id, pruned.counts
+    FROM pruned JOIN generation ON generation.id = pruned.generation_id
+    WHERE {which}
 """
 
 
@@ -65,17 +75,31 @@ class Recount:
     depths: dict[Key, Sums] = field(default_factory=dict)
 
 
-def recount(connection: sqlite3.Connection, session_id: int | None = None) -> Recount:
-    """Count a session, or all of them. Call within a transaction when others may be writing."""
-    only = {"session_id": session_id}
+def recount(
+    connection: sqlite3.Connection, session_id: int | None = None, generation_id: int | None = None
+) -> Recount:
+    """Count a session, all of them, or one prompt. Call within a transaction when others may be writing.
+
+    Prompts whose nodes were pruned count as they did before; sessions that are being deleted do not.
+    """
+    only = {"session_id": session_id, "generation_id": generation_id}
+    if generation_id is not None:
+        which = "generation.id = :generation_id"
+    else:
+        here = (
+            "generation.session_id NOT IN (SELECT id FROM session WHERE deleted_at IS NOT NULL)"
+            if session_id is None
+            else "generation.session_id = :session_id"
+        )
+        which = f"{here} AND {_WHOLE}"
     found = Recount()
     owner: dict[int, tuple[int, str]] = {}
-    for generation, session, task, started in connection.execute(_GENERATIONS, only):
+    for generation, session, task, started in connection.execute(_GENERATIONS.format(which=which), only):
         owner[generation] = (session, task)
         found.generations[(generation,)] = dict.fromkeys(GENERATION_SUMS, 0)
         if started:
             found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0))["prompts"] += 1
-    for generation, length, rounds, bonuses, *times in connection.execute(_ROUNDS, only):
+    for generation, length, rounds, bonuses, *times in connection.execute(_ROUNDS.format(which=which), only):
         session, task = owner[generation]
         by_length = found.lengths.setdefault((session, task, length), {"rounds": 0})
         by_length["rounds"] += rounds
@@ -84,7 +108,7 @@ def recount(connection: sqlite3.Connection, session_id: int | None = None) -> Re
         _add(found.generations[(generation,)], added | {"round_count": rounds, "token_count": tokens})
         by_task = found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0))
         _add(by_task, added | {"rounds": rounds, "tokens": tokens})
-    for generation, depth, nodes, *sums, at_risk in connection.execute(_NODES, only):
+    for generation, depth, nodes, *sums, at_risk in connection.execute(_NODES.format(which=which), only):
         session, task = owner[generation]
         added = dict(zip(NODE_SUMS, sums, strict=True))
         _add(found.generations[(generation,)], added | {"node_count": nodes})
@@ -93,7 +117,39 @@ def recount(connection: sqlite3.Connection, session_id: int | None = None) -> Re
         # A path has one node a depth, so that the rounds which reached it are its accepted nodes.
         reached = added["accepted_count"]
         _add(by_depth, added | {"nodes": nodes, "rounds_at_risk": at_risk, "rounds_reached": reached})
+    if generation_id is None:
+        for generation, session, counts in connection.execute(_PRUNED.format(which=here), only):
+            _add_kept(found, generation, session, counts)
     return found
+
+
+def to_json(found: Recount) -> str:
+    """What was counted of one prompt, without the ids of prompt and session; see `_add_kept`."""
+    (generation,) = found.generations.values()
+    rollups = {
+        table: [[list(key[1:]), sums] for key, sums in rows.items()] for table, _, rows in tables(found)
+    }
+    return json.dumps({"generation": generation, **rollups})
+
+
+def _add_kept(found: Recount, generation: int, session: int, counts: str) -> None:
+    try:
+        kept: dict[str, Any] = json.loads(counts)
+        found.generations[(generation,)] = _checked(kept["generation"])
+        for table, keys, rows in tables(found):
+            for rest, sums in kept.get(table, ()):
+                if len(rest) != len(keys) - 1:
+                    raise ValueError("a key of another table")
+                _add(rows.setdefault((session, *rest), dict.fromkeys(_checked(sums), 0)), sums)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"the counts kept of the pruned prompt {generation} are damaged") from error
+
+
+def _checked(sums: dict[str, Any]) -> Sums:
+    """`sums` as they are, if they are what we wrote: their names go into SQL."""
+    if not all(name.isidentifier() and isinstance(value, int | float) for name, value in sums.items()):
+        raise ValueError("no sums")
+    return sums
 
 
 def rebuild(connection: sqlite3.Connection, session_id: int) -> None:

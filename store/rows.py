@@ -78,6 +78,8 @@ class SessionSummary:
     at_risk_alpha: float | None
     mean_accepted_length: float | None
     tokens_per_round: float | None
+    pruned: int = 0
+    """Prompts whose nodes were given up."""
 
     @property
     def live(self) -> bool:
@@ -130,6 +132,8 @@ class GenerationRow:
     other_ms: float
     started_at: str | None
     ended_at: str | None
+    pruned_at: str | None = None
+    """When its nodes off the committed paths were given up (see `store.pruning`); None while all are there."""
 
     @property
     def total_ms(self) -> float:
@@ -193,6 +197,11 @@ class RoundRow:
     verify_ms: float
     other_ms: float
     nodes: tuple[NodeRow, ...]
+
+    @property
+    def pruned(self) -> bool:
+        """Whether nodes off the committed path were given up."""
+        return len(self.nodes) < self.node_count
 
     @property
     def accepted_path(self) -> tuple[NodeRow, ...]:

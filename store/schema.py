@@ -255,11 +255,27 @@ _BLOCKS = (
     """,
 )
 
+_PRUNED = (
+    # Set while the rows of a deleted session are being removed, bit by bit; it is shown no more.
+    "ALTER TABLE session ADD COLUMN deleted_at TEXT",
+    # A prompt of which only the nodes on the committed paths were kept; `counts` is what a recount of all of
+    # them gave, as `store.recount.to_json` writes it, and `cleared` whether the others are gone.
+    """
+    CREATE TABLE pruned (
+        generation_id INTEGER PRIMARY KEY REFERENCES generation(id) ON DELETE CASCADE,
+        at TEXT NOT NULL,
+        cleared INTEGER NOT NULL DEFAULT 0,
+        counts TEXT NOT NULL
+    )
+    """,
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
     ("0003_events", _EVENTS),
     ("0004_blocks", _BLOCKS),
+    ("0005_pruned", _PRUNED),
 )
 """Migration name -> its statements."""
 

@@ -1,4 +1,4 @@
-"""Sessions as a user handles them: create, rename, tag, note, delete, command."""
+"""Sessions as a user handles them: create, rename, tag, note, command. Deleting is in `store.space`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def send_command(db: Connection, session_id: int, kind: str) -> None:
         raise StoreError(f"'{kind}' is no command; use one of {', '.join(COMMANDS)}")
     connection = raw(db)
     with transaction(connection):
-        name, status = _state(connection, session_id)
+        name, status = state(connection, session_id)
         if status not in LIVE_STATUSES:
             raise StoreError(f"session '{name}' is {status}: there is no worker to {kind} it")
         connection.execute(
@@ -71,7 +71,7 @@ def rename_session(db: Connection, session_id: int, name: str) -> None:
     """Give a session another name. Raises `StoreError` when it is taken or unfit."""
     connection = raw(db)
     with transaction(connection):
-        old, _ = _state(connection, session_id)
+        old, _ = state(connection, session_id)
         if name.strip() != old:
             name = _free_name(connection, name)
             connection.execute("UPDATE session SET name = ? WHERE id = ?", (name, session_id))
@@ -89,27 +89,18 @@ def set_notes(db: Connection, session_id: int, notes: str) -> None:
     _set(db, session_id, "notes", notes.strip())
 
 
-def delete_session(db: Connection, session_id: int) -> None:
-    """Delete a session and all it recorded; `StoreError` while a worker is at work on it."""
-    connection = raw(db)
-    with transaction(connection):
-        name, status = _state(connection, session_id)
-        if status in LIVE_STATUSES:
-            raise StoreError(f"session '{name}' is {status}; stop it before deleting it")
-        connection.execute("DELETE FROM session WHERE id = ?", (session_id,))
-
-
 def _set(db: Connection, session_id: int, column: str, value: str) -> None:
     connection = raw(db)
     with transaction(connection):
-        _state(connection, session_id)
+        state(connection, session_id)
         connection.execute(f"UPDATE session SET {column} = ? WHERE id = ?", (value, session_id))
 
 
-def _state(connection: sqlite3.Connection, session_id: int) -> tuple[str, str]:
-    """Name and effective status."""
+def state(connection: sqlite3.Connection, session_id: int) -> tuple[str, str]:
+    """Name and effective status. Raises `StoreError` when there is no such session."""
     row = connection.execute(
-        "SELECT name, status, pid, pid_created, host, heartbeat_at, created_at FROM session WHERE id = ?",
+        "SELECT name, status, pid, pid_created, host, heartbeat_at, created_at FROM session"
+        " WHERE id = ? AND deleted_at IS NULL",
         (session_id,),
     ).fetchone()
     if row is None:

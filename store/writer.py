@@ -97,7 +97,7 @@ class SessionWriter:
         self._session_id = session_id
         self._lock = threading.RLock()
         self._tasks: dict[int, str] = {}
-        self._read("SELECT id FROM session WHERE id = ?", session_id)
+        self._read("SELECT id FROM session WHERE id = ? AND deleted_at IS NULL", session_id)
 
     def claim(
         self, pid: int | None = None, host: str | None = None, pid_created: float | None = None
@@ -112,7 +112,8 @@ class SessionWriter:
         pid_created = _creation_time(pid) if pid_created is None else pid_created
         with self._lock, transaction(self._connection):
             name, status, owner, owner_created, owner_host, heartbeat_at, created_at = self._read(
-                "SELECT name, status, pid, pid_created, host, heartbeat_at, created_at FROM session WHERE id = ?",
+                "SELECT name, status, pid, pid_created, host, heartbeat_at, created_at FROM session"
+                " WHERE id = ? AND deleted_at IS NULL",
                 self._session_id,
             )
             if owner is not None and (owner, owner_host) != (pid, host):
@@ -219,6 +220,7 @@ class SessionWriter:
         rows = [(generation_id,) for generation_id in generations]
         self._connection.executemany("DELETE FROM round WHERE generation_id = ?", rows)
         forget_blocks(self._connection, generations)
+        self._connection.executemany("DELETE FROM pruned WHERE generation_id = ?", rows)
         self._connection.executemany(
             "UPDATE generation SET status = 'pending', prompt_tokens = NULL, started_at = NULL, ended_at = NULL,"
             " output = '', error = NULL, finish_reason = NULL WHERE id = ?",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from store.database import connect
 from store.errors import StoreError
-from store.sessions import delete_session, rename_session, set_notes, set_tags
+from store.sessions import rename_session, set_notes, set_tags
+from store.space import delete_session
 from store.tags import read_tags
 
 Edit = Callable[[Path, int, str], None]

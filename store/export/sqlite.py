@@ -16,6 +16,7 @@ _OF_PROMPTS = "WHERE generation_id IN (SELECT id FROM generation WHERE session_i
 _OTHERS = {
     "session": "WHERE id = ?",
     "event": _OF_SESSION,
+    "pruned": "WHERE generation_id IN (SELECT id FROM generation WHERE session_id = ?)",
     "rollup_task": _OF_SESSION,
     "rollup_length": _OF_SESSION,
     "rollup_depth": _OF_SESSION,

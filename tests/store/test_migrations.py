@@ -13,7 +13,8 @@ from store.check import check
 from store.database import connect
 from store.errors import StoreError
 from store.reader import Reader
-from store.sessions import delete_session, set_tags
+from store.sessions import set_tags
+from store.space import delete_session
 from store.writer import SessionWriter
 from tests.store.processes import child, hear, say
 from tests.store.samples import record_all, snapshot
@@ -77,7 +78,16 @@ def test_sessions_from_before_events_were_kept_have_none(path: Path, monkeypatch
         before.setattr(database, "KNOWN_NAMES", frozenset(name for name, _ in first))
         before.setattr("store.writer.add_block", lambda *_: None)  # nor did the writer of that day make any
         connection = connect(path)
-        session_id = record_all(connection, ["code"], 5)
+        # By hand: today's writer writes today's columns.
+        session_id = connection.execute(
+            "INSERT INTO session (name, status, created_at, config, target, drafter, tree, prompt_count)"
+            " VALUES ('old', 'finished', '2026-01-01T00:00:00+00:00', '{}', 'T', 'D', 'chain:1', 1)"
+        ).lastrowid
+        assert session_id is not None
+        connection.execute(
+            "INSERT INTO generation (session_id, position, prompt_id, task, prompt_text) VALUES (?, 0, 'a', 'a', 'A')",
+            (session_id,),
+        )
         connection.close()
         assert applied(path) == ["0001_initial", "0002_tags"]
     connection = connect(path)

@@ -202,7 +202,7 @@ def test_figures_and_summaries_never_look_at_nodes(db: Database) -> None:
     reader.sessions()
     reader.intervals(session_id)
     db.conn.set_authorizer(None)
-    assert looked_at == {"session", "generation", "rollup_task", "rollup_length", "rollup_depth"}
+    assert looked_at == {"session", "generation", "pruned", "rollup_task", "rollup_length", "rollup_depth"}
 
 
 def test_the_list_of_sessions_reads_no_texts(db: Database) -> None:

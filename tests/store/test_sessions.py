@@ -12,7 +12,8 @@ from store.check import check
 from store.errors import StoreError
 from store.names import fresh_name
 from store.reader import Reader
-from store.sessions import create_session, delete_session, rename_session, set_notes, set_tags
+from store.sessions import create_session, rename_session, set_notes, set_tags
+from store.space import delete_session
 from store.tags import read_tags
 from store.writer import SessionWriter
 from tests.store.samples import claimed_writer, make_session, record_all

@@ -56,13 +56,14 @@ def text_title(shown: GenerationRow | None, state: RunState) -> Content:
     if shown is None:
         return Content("no prompts")
     place = f"{shown.position + 1} of {len(state.generations)}"
-    return Content(f"{sanitize_line(shown.task)} · prompt {place} · {shown.status}")
+    pruned = " · rejected drafts pruned" if shown.pruned_at else ""
+    return Content(f"{sanitize_line(shown.task)} · prompt {place} · {shown.status}{pruned}")
 
 
 def tree_title(row: RoundRow, last: int, *, pinned: bool) -> str:
     """``round 85 of 88 · 2 of 14 accepted``."""
     where = f"round {row.number} of {last}" + (" (held)" if pinned else "")
-    took = f"{row.total_ms:.0f} ms"
+    took = "the others were pruned" if row.pruned else f"{row.total_ms:.0f} ms"
     return f"{where} · {row.accepted_length} of {row.node_count} accepted · {took}"
 
 

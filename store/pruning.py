@@ -1,0 +1,137 @@
+"""Retention: giving up the nodes of prompts that ended, and keeping their rounds, their text and every count.
+
+What stays of a pruned prompt is the committed path of each round (its text is made of that) and, in `pruned`,
+what a recount of all its nodes gave; so rollups can still be proved, and whoever needs all nodes can tell.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from store.batches import in_batches
+from store.blocks import add_block
+from store.clock import now, stamp
+from store.database import Connection, raw
+from store.errors import StoreError
+from store.recount import recount, to_json
+from store.rows import HALF_DONE_SQL
+from store.sqlite_errors import explained, transaction
+
+ALL, ROUNDS = "all", "rounds"
+_DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
+
+
+def read_retention(text: str) -> str:
+    """One way of saying it: "all", "rounds" or "N-days". Raises `StoreError` for anything else."""
+    asked = text.strip().lower()
+    if asked in (ALL, ROUNDS):
+        return asked
+    found = _DAYS.fullmatch(asked)
+    if not found or not int(found[1] or found[2]):
+        raise StoreError(f"--keep-nodes is '{text}'; use {ALL}, {ROUNDS} or a number of days such as 30-days")
+    return f"{int(found[1] or found[2])}-days"
+
+
+def prune_session(
+    db: Connection, session_id: int, retention: str, progress: Callable[[int], None] = lambda nodes: None
+) -> tuple[int, int]:
+    """Give up the nodes of all prompts of a session that `retention` no longer keeps; (prompts, nodes) of them.
+
+    Only prompts that ended are touched, in short transactions; killed at any point, it is finished by the
+    next call. `progress` is told the nodes so far. Raises `StoreError` when the file cannot be written.
+    """
+    connection = raw(db)
+    before = _before(retention)
+    prompts = nodes = 0
+    if before is not None:
+        for generation_id in _prunable(connection, session_id, before):
+            prompts += _mark(connection, generation_id)
+    for generation_id in _uncleared(connection, session_id):
+        nodes = _clear(connection, generation_id, nodes, progress)
+    return prompts, nodes
+
+
+def _before(retention: str) -> str | None:
+    """Prompts that ended before this time are to be pruned; None for none."""
+    retention = read_retention(retention)
+    if retention == ALL:
+        return None
+    days = 0 if retention == ROUNDS else int(retention.removesuffix("-days"))
+    return stamp(datetime.now(UTC) - timedelta(days=days)) if days else now()
+
+
+def _prunable(connection: sqlite3.Connection, session_id: int, before: str) -> list[int]:
+    with explained(None, connection):
+        rows = connection.execute(
+            f"SELECT id FROM generation WHERE session_id = ? AND ended_at <= ? AND node_count > 0"
+            f" AND status NOT IN ('pending', 'running') AND NOT {HALF_DONE_SQL}"
+            " AND id NOT IN (SELECT generation_id FROM pruned)",
+            (session_id, before),
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _mark(connection: sqlite3.Connection, generation_id: int) -> int:
+    """Keep what a recount of the prompt gives; 1, or 0 when it has begun again meanwhile."""
+    with explained(None, connection):
+        # Outside the transaction: nobody writes to a prompt that ended, but for a worker that restarts it.
+        counts = recount(connection, generation_id=generation_id)
+        ended_at = _ended(connection, generation_id)
+    if ended_at is None:
+        return 0
+    with transaction(connection):
+        if _ended(connection, generation_id) != ended_at:
+            return 0
+        add_block(connection, generation_id)
+        connection.execute(
+            "INSERT OR IGNORE INTO pruned (generation_id, at, counts) VALUES (?, ?, ?)",
+            (generation_id, now(), to_json(counts)),
+        )
+    return 1
+
+
+def _ended(connection: sqlite3.Connection, generation_id: int) -> str | None:
+    row = connection.execute(
+        "SELECT ended_at FROM generation WHERE id = ? AND status NOT IN ('pending', 'running')",
+        (generation_id,),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _uncleared(connection: sqlite3.Connection, session_id: int) -> list[int]:
+    with explained(None, connection):
+        rows = connection.execute(
+            "SELECT generation_id FROM pruned JOIN generation ON generation.id = generation_id"
+            " WHERE session_id = ? AND NOT cleared",
+            (session_id,),
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _clear(
+    connection: sqlite3.Connection, generation_id: int, removed: int, progress: Callable[[int], None]
+) -> int:
+    """Delete the nodes off the committed paths, some rounds at a time; `removed` and how many it were."""
+    at = 0
+
+    def step(rounds: int) -> int:
+        nonlocal at, removed
+        found = connection.execute(
+            "SELECT id, number FROM round WHERE generation_id = ? AND number > ? ORDER BY number LIMIT ?",
+            (generation_id, at, rounds),
+        ).fetchall()
+        for round_id, _ in found:
+            removed += connection.execute(
+                "DELETE FROM node WHERE round_id = ? AND NOT accepted", (round_id,)
+            ).rowcount
+        if found:
+            at = found[-1][1]
+        else:
+            connection.execute("UPDATE pruned SET cleared = 1 WHERE generation_id = ?", (generation_id,))
+        return len(found)
+
+    in_batches(connection, step, lambda _: progress(removed))
+    return removed
