@@ -123,6 +123,22 @@ def test_no_opening_is_more_than_half_of_a_tested_prompt() -> None:
 
 def test_held_out_prompts_are_not_bundled_ones() -> None:
     assert not shared([prompt["prompt"] for prompt in HELD_OUT], BUNDLED)
+    for held_out in HELD_OUT:
+        for name, text in BUNDLED.items():
+            both = runs(held_out["prompt"], 3) & runs(text, 3)
+            shorter = min(len(runs(held_out["prompt"], 3)), len(runs(text, 3)))
+            assert len(both) <= 0.2 * shorter, (held_out["id"], name)
+
+
+def test_no_bundled_prompt_is_made_of_a_training_template() -> None:
+    """It holds at most half of the fixed wording, three words at a time, of any template that has some."""
+    asked = {name: runs(text, 3) for name, text in BUNDLED.items()}
+    for task in TASKS.values():
+        for template in task["templates"]:
+            fixed = {run for run in runs(template, 3) if "_" not in run}
+            if len(fixed) >= 3:
+                for name, found in asked.items():
+                    assert len(fixed & found) <= len(fixed) / 2, (name, template)
 
 
 def test_a_run_is_seen_across_punctuation_but_not_across_a_slot() -> None:
