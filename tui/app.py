@@ -100,6 +100,12 @@ class SpectuiApp(App[None]):
         """Show one session over what is there."""
         self.push_screen(LiveScreen(self.database, session_id))
 
+    def open_report(self, session_id: int) -> None:
+        """Show a session's report over what is there."""
+        from tui.screens.report import ReportScreen  # brings in numpy
+
+        self.push_screen(ReportScreen(self.database, session_id))
+
     def show_sessions(self) -> None:
         """Go to the list: back to it, or to a new one when a session was opened first."""
         if any(isinstance(screen, SessionsScreen) for screen in self.screen_stack[:-1]):
@@ -120,11 +126,7 @@ class SpectuiApp(App[None]):
 
     def action_leave(self) -> None:
         """Leave from wherever we are."""
-        screen = self.screen
-        if isinstance(screen, LiveScreen | SessionsScreen):
-            screen.action_leave()
-        else:
-            self.exit()
+        getattr(self.screen, "action_leave", self.exit)()
 
     def leave(self, live: Sequence[SessionSummary]) -> None:
         """Leave; while runs are at work, ask once whether they go on."""

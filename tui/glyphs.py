@@ -33,6 +33,8 @@ class Glyphs:
     """Where both axes meet."""
     under: str
     """The horizontal axis where a value is written."""
+    reference: str
+    """A value that was not measured here."""
     cursor: str
     """The column that is read."""
     ellipsis: str
@@ -52,6 +54,7 @@ BLOCKS = Glyphs(
     floor="─",
     corner="└",
     under="┬",
+    reference="◇",
     cursor="│",
     ellipsis="…",
     nothing="–",
@@ -67,6 +70,7 @@ ASCII = Glyphs(
     floor="-",
     corner="+",
     under="+",
+    reference="v",
     cursor="|",
     ellipsis="~",
     nothing="-",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,15 @@ from store.rows import GenerationRow, SessionSummary
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how far it is and how far it goes; what it raises ends the work."""
+_CHUNK = 10_000
+"""Rows read at a time: few enough that other threads, such as a dashboard's, get their turn in between."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
 
 _ROUNDS = """
     SELECT round.id, round.generation_id, round.accepted_length, round.bonus_token_id IS NOT NULL,
@@ -85,7 +95,7 @@ class Measured:
         return int(self.depth.max(initial=0))
 
 
-def read_session(reader: Reader, ref: int | str) -> Measured:
+def read_session(reader: Reader, ref: int | str, progress: Progress = silent) -> Measured:
     """Read a session, given by id, name or "last", in one state. Raises `StoreError` when there is none.
 
     48 bytes or so a node are held; 1,000,000 nodes take some seconds.
@@ -93,14 +103,21 @@ def read_session(reader: Reader, ref: int | str) -> Measured:
     with reader.snapshot():
         summary = reader.session(ref)
         prompts = tuple(row for row in reader.generations(summary.id, outputs=False) if row.round_count)
-        rounds = _columns(reader, _ROUNDS, summary.id, 5)
-        nodes = _columns(reader, _NODES, summary.id, 11)
+        rounds = _columns(reader, _ROUNDS, summary.id, 5, ("reading rounds", summary.rounds), progress)
+        nodes = _columns(reader, _NODES, summary.id, 11, ("reading nodes", summary.nodes), progress)
     return _measured(summary, prompts, rounds, nodes)
 
 
-def _columns(reader: Reader, sql: str, session_id: int, width: int) -> Floats:
+def _columns(
+    reader: Reader, sql: str, session_id: int, width: int, what: tuple[str, int], progress: Progress
+) -> Floats:
     """[width, rows] of a query whose columns are numbers; NULL is NaN. Ids are exact up to 2^53."""
-    chunks = [np.array(rows, dtype=np.float64).T for rows in reader.scan(sql, session_id)]
+    chunks = []
+    done = 0
+    for rows in reader.scan(sql, session_id, chunk=_CHUNK):
+        chunks.append(np.array(rows, dtype=np.float64).T)
+        done += len(rows)
+        progress(what[0], done, max(what[1], done))
     return np.concatenate(chunks, axis=1) if chunks else np.empty((width, 0))
 
 

@@ -11,7 +11,7 @@ from store.report import clusters, correlation, figures
 from store.report.counts import Counts
 from store.report.figures import GroupFigures
 from store.report.predictors import TITLES, Labels, Predictor, label, predictor
-from store.report.read import Bools, Floats, Measured, read_session
+from store.report.read import Bools, Floats, Measured, Progress, read_session, silent
 from store.report.resampling import POSITIVE, SHARE, Draws, draw
 from store.report.verdict import CLAIM, Verdict, judge, sentence
 from store.rows import SessionSummary
@@ -131,15 +131,15 @@ class Analysis:
         return float(value), ci, clusters.design_effect(float(value), match.bottom)
 
 
-def build_report(reader: Reader, ref: int | str) -> Report:
+def build_report(reader: Reader, ref: int | str, progress: Progress = silent) -> Report:
     """The report of a session, given by id, name or "last". Raises `StoreError` when there is none.
 
     1,000,000 nodes take some seconds: call it from a thread that may wait.
     """
-    return report_of(read_session(reader, ref))
+    return report_of(read_session(reader, ref, progress), progress)
 
 
-def report_of(data: Measured) -> Report:
+def report_of(data: Measured, progress: Progress = silent) -> Report:
     """The report of what was read."""
     notes = _circumstances(data)
     if not data.prompts:
@@ -150,7 +150,11 @@ def report_of(data: Measured) -> Report:
     analysis = Analysis(data)
     counts = analysis.counts
     labels, missing = analysis.labels()
-    found = {name: predictor(each, analysis.draws, counts.task) for name, each in labels.items()}
+    steps = len(labels) + len(counts.tasks) + 1
+    found = {}
+    for done, (name, each) in enumerate(labels.items()):
+        progress("working out", done, steps)
+        found[name] = predictor(each, analysis.draws, counts.task)
     notes |= {f"predictor {TITLES[name]}": why for name, why in missing.items()}
     verdict = None
     if "task" in labels and "depth" in labels:
@@ -159,7 +163,11 @@ def report_of(data: Measured) -> Report:
     else:
         lacking = "task" if "task" in missing else "depth"
         said = f"{CLAIM} cannot be judged: {missing[lacking]}."
-    tasks = {name: analysis.group(name, index) for index, name in enumerate(counts.tasks)}
+    tasks = {}
+    for index, name in enumerate(counts.tasks):
+        progress("working out", len(labels) + index, steps)
+        tasks[name] = analysis.group(name, index)
+    progress("working out", steps - 1, steps)
     overall = analysis.group(OVERALL, None)
     notes |= _gaps(tasks, overall)
     predictors: dict[str, Predictor | None] = {name: found.get(name) for name in TITLES}
@@ -183,6 +191,10 @@ def _gaps(tasks: dict[str, GroupFigures], overall: GroupFigures) -> dict[str, st
         notes["acceptance"] = "the drafter proposed no node"
     elif overall.alpha["overlap"].mean is None:
         notes["overlap, draft entropy"] = "the drafter has no probabilities"
+    if overall.nodes and overall.icc is None:
+        notes["how alike the nodes of one prompt are"] = (
+            "it takes two prompts of a task, and some nodes that match"
+        )
     single = [name for name, group in tasks.items() if group.prompts < 2]
     if single:
         notes["intervals"] = f"it takes two prompts; there is one of {', '.join(single)}"

@@ -26,16 +26,24 @@ def json_line(data: Any, *, indent: int | None = 2) -> None:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, err: bool = False) -> None:
     """Print aligned columns, the first `left` of them to the left and the others to the right."""
+    for said in table_lines(head, rows, left=left):
+        click.echo(said, err=err)
+
+
+def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
+    """The lines of `table`."""
     from rich.cells import cell_len
 
     clean = [[sanitize_line(cell) for cell in row] for row in (head, *rows)]
     widths = [max(cell_len(row[i]) for row in clean) for i in range(len(head))]
+    lines = []
     for row in clean:
         cells = []
         for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
             pad = " " * (width - cell_len(cell))
             cells.append(cell + pad if i < left else pad + cell)
-        click.echo("  ".join(cells).rstrip(), err=err)
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def count(value: int | None) -> str:

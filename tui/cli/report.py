@@ -38,23 +38,17 @@ def report(
     from store.reader import Reader
     from store.report.report import build_report
     from store.report.shape import report_json
-    from tui.report.files import write, write_csv
-    from tui.report.tables import notes, subject, tables
-    from tui.report.text import print_grids
+    from tui.report.files import write_charts, write_csv, write_page
+    from tui.report.tables import tables
+    from tui.report.text import report_lines
 
     with Reader(context.ensure_object(State).database) as reader:
         found = build_report(reader, session)
-    grids = tables(found)
-    written = [] if csv_folder is None else write_csv(csv_folder, grids)
+    written = [] if csv_folder is None else write_csv(csv_folder, tables(found))
     if html_file is not None:
-        from tui.report.page import page
-
-        written.append(write(html_file, page(found)))
+        written.append(write_page(html_file, found))
     if svg_file is not None:
-        from tui.report.charts import charts
-        from tui.report.svg import document
-
-        written.append(write(svg_file, document(charts(found), [subject(found), found.verdict])))
+        written.append(write_charts(svg_file, found))
     if as_json:
         json_line(report_json(found))
         return
@@ -62,9 +56,5 @@ def report(
         for path in written:
             line(f"wrote {path}")
         return
-    line(subject(found))
-    for note in notes(found):
-        line(note)
-    line()
-    print_grids(grids)
-    line(found.verdict)
+    for said in report_lines(found):
+        line(said)

@@ -8,7 +8,41 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from decoding.errors import UsageError
+from store.export.text import safe_cell
+from store.report.report import Report
+from tui.report.charts import charts
 from tui.report.grid import Cell, Column, Grid
+from tui.report.page import page
+from tui.report.svg import document
+from tui.report.tables import subject, tables
+
+
+def save_as(path: Path, report: Report) -> list[Path]:
+    """Write a page, the charts or a folder of tables: ``.html``, ``.svg``, or a name without an ending.
+
+    Returns the paths. Raises `UsageError` when something is there already, for another ending, and when it
+    cannot be written.
+    """
+    path = path.expanduser()
+    if path.suffix not in ("", ".html", ".svg"):
+        raise UsageError(
+            f"what is {path.suffix}? .html is a page, .svg the charts, no ending a folder of CSV files"
+        )
+    if path.exists() and not (path.suffix == "" and path.is_dir() and not any(path.iterdir())):
+        raise UsageError(f"{path} is there already; name another place")
+    if not path.suffix:
+        return write_csv(path, tables(report))
+    return [write_page(path, report) if path.suffix == ".html" else write_charts(path, report)]
+
+
+def write_page(path: Path, report: Report) -> Path:
+    """One self-contained page. Raises `UsageError` when it cannot be written."""
+    return write(path, page(report))
+
+
+def write_charts(path: Path, report: Report) -> Path:
+    """The charts as one SVG file. Raises `UsageError` when it cannot be written."""
+    return write(path, document(charts(report), [subject(report), report.verdict]))
 
 
 def write_csv(folder: Path, grids: Sequence[Grid]) -> list[Path]:
@@ -51,10 +85,8 @@ def _names(column: Column) -> tuple[str, ...]:
 def _values(column: Column, cell: Cell) -> Iterator[Cell]:
     if column.kind == "interval":
         yield from cell if isinstance(cell, tuple) else (None, None)
-    elif isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        yield f"'{cell}"  # a spreadsheet would run it as a formula
     else:
-        yield cell
+        yield safe_cell(cell) if isinstance(cell, str) else cell
 
 
 def _refused(path: Path, error: OSError) -> UsageError:

@@ -63,6 +63,15 @@ class Grid:
         """How many columns, from the first, hold words."""
         return next((i for i, c in enumerate(self.columns) if c.kind != "text"), len(self.columns))
 
+    def groups(self) -> list[int]:
+        """Rows, but for the first, at which another group begins: the column of words that changes least tells."""
+        found: list[list[int]] = []
+        for at in range(self.left):
+            changes = [i for i in range(1, len(self.rows)) if self.rows[i][at] != self.rows[i - 1][at]]
+            if 0 < len(changes) < len(self.rows) - 1:
+                found.append(changes)
+        return min(found, key=len, default=[])
+
     def texts(self) -> list[list[str]]:
         """The rows as they are read by people."""
         return [

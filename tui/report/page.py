@@ -19,6 +19,7 @@ figure { margin: 1.5rem 0; overflow-x: auto; } svg { max-width: 100%; height: au
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .7rem .15rem 0; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--faint); }
+tr.first td { border-top: 2px solid var(--faint); } thead th { border-bottom: 2px solid var(--faint); }
 th.word, td.word { text-align: left; }
 .muted { color: var(--muted); } .verdict { border-left: 4px solid var(--accent); padding: .3rem 0 .3rem 1rem; }
 """
@@ -57,7 +58,9 @@ def _table(grid: Grid) -> str:
         return "".join(f"<{tag}{kind}>{clean(each)}</{tag}>" for kind, each in zip(kinds, texts, strict=True))
 
     head = f"<tr>{cells('th', grid.head)}</tr>"
-    rows = "".join(f"<tr>{cells('td', row)}</tr>\n" for row in grid.texts())
+    first = set(grid.groups())
+    tags = ['<tr class="first">' if i in first else "<tr>" for i in range(len(grid.rows))]
+    rows = "".join(f"{tag}{cells('td', row)}</tr>\n" for tag, row in zip(tags, grid.texts(), strict=True))
     note = f'<p class="muted">{clean(grid.note)}</p>\n' if grid.note else ""
     return (
         f"<h2>{clean(grid.title)}</h2>\n{note}"

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
+from decoding.errors import DecodingError
 from store.errors import StoreError
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Line
@@ -62,7 +63,11 @@ class AskScreen(ModalScreen[bool]):
             self.dismiss(True)
         elif event.state == WorkerState.ERROR:
             error = event.worker.error
-            words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+            words = (
+                str(error)
+                if isinstance(error, StoreError | DecodingError)
+                else f"{type(error).__name__}: {error}"
+            )
             self._say(f"✗ {words}", "bad")
 
     def _say(self, words: str, role: str) -> None:

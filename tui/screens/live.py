@@ -39,6 +39,7 @@ HINTS: tuple[Hint, ...] = (
     ("← →", "round", "step_round(-1)"),
     ("x", "rejected", "toggle_rejected"),
     ("h", "chart", "toggle_chart"),
+    ("R", "report", "report"),
     ("s", "skip", "skip_prompt"),
     ("1-4", "pane", "next_pane"),
     ("esc", "sessions", "back"),
@@ -76,6 +77,7 @@ class LiveScreen(Screen[None]):
         Binding("4", "pane(4)", "Prompts", show=False),
         Binding("g,home", "top", "Top of the text", show=False),
         Binding("G,end", "end", "End of the text", show=False),
+        Binding("R", "report", "Report on acceptance"),
         Binding("y", "copy", "Copy the text of this prompt"),
         Binding("v", "whole_prompt", "Show the whole prompt", show=False),
         Binding("q", "leave", "Leave"),
@@ -245,6 +247,10 @@ class LiveScreen(Screen[None]):
         """Show or hide rejected spans."""
         self.stream.set_show_rejected(not self.stream.show_rejected)
         self._draw_lines()
+
+    def action_report(self) -> None:
+        """Open the report of this session."""
+        self.app.open_report(self.session_id)
 
     def action_whole_prompt(self) -> None:
         """Show all of the prompt, or its beginning."""

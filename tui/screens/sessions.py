@@ -47,6 +47,7 @@ HINTS: tuple[Hint, ...] = (
     ("n", "note", "note"),
     ("d", "delete", "delete"),
     ("v", "summary", "toggle_card"),
+    ("R", "report", "report"),
     ("y", "copy", "copy"),
     ("t", "theme", "app.next_theme"),
     ("ctrl+p", "commands", "app.command_palette"),
@@ -104,6 +105,7 @@ class SessionsScreen(Screen[None]):
         Binding("d", "delete", "Delete the session"),
         Binding("u", "undo", "Bring back what was deleted last"),
         Binding("v", "toggle_card", "Show or hide the summary"),
+        Binding("R", "report", "Report on acceptance"),
         Binding("y", "copy", "Copy the summary"),
         Binding("q", "leave", "Leave"),
         Binding("escape", "all", "Show all sessions", show=False),
@@ -277,6 +279,11 @@ class SessionsScreen(Screen[None]):
     def action_open(self) -> None:
         """Open the session under the cursor."""
         self.table.action_choose()
+
+    def action_report(self) -> None:
+        """Open the report of the session."""
+        if self.table.cursor_item is not None:
+            self.app.open_report(self.table.cursor_item.id)
 
     def action_toggle_card(self) -> None:
         """Show the summary, or hide it."""

@@ -101,6 +101,7 @@ SCREENS = (
     Shown("sessions-filter", data.make_several, listed("slash", *"-failed", "space", *"task:code")),
     Shown("sessions-delete", data.make_several, listed("d", dialogue="Delete quiet-heron?")),
     Shown("sessions-tags", data.make_several, listed("number_sign", dialogue="finds #study")),
+    Shown("report", data.finished, until("R", then="Acceptance α", on="ReportScreen")),
     Shown("new-run", data.nothing, new_run),
     Shown("help", data.running, live(2, "question_mark", then="round", on="HelpScreen")),
     Shown("leave", data.running, live(2, "q", then="Keep it running", on="LeaveScreen")),

@@ -1,0 +1,208 @@
+"""What a session says about acceptance: the page of `spectui report`, in the dashboard.
+
+Worked out in a thread from what is recorded now; for a run, `r` works it out again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState, get_current_worker
+
+from store.errors import StoreError
+from store.reader import Reader
+from store.rows import SessionSummary
+from tui.cells import bar, count, fit
+from tui.clipboard import copy
+from tui.report.files import save_as
+from tui.report.text import report_lines
+from tui.screens.ask import AskScreen
+from tui.textsafe import sanitize_line
+from tui.widgets.key_bar import Hint, KeyBar
+from tui.widgets.report_view import ReportView
+from tui.widgets.rows import Line, Row
+
+if TYPE_CHECKING:
+    from store.report.report import Report
+    from tui.app import SpectuiApp
+
+HINTS: tuple[Hint, ...] = (
+    ("q", "leave", "leave"),
+    ("?", "help", "app.help"),
+    ("esc", "back", "back"),
+    ("↑ ↓", "scroll", "end"),
+    ("[ ]", "section", "section(1)"),
+    ("w", "write to a file", "save"),
+    ("y", "copy", "copy"),
+    ("r", "again", "again"),
+    ("t", "theme", "app.next_theme"),
+)
+BAR = 30
+
+
+class Gone(Exception):  # noqa: N818
+    """Nobody waits for the report any more."""
+
+
+class Progressed(Message):
+    """The report is on its way."""
+
+    def __init__(self, what: str, done: int, total: int) -> None:
+        super().__init__()
+        self.what = what
+        self.done = done
+        self.total = total
+
+    def can_replace(self, message: Message) -> bool:
+        """The last word is enough."""
+        return isinstance(message, Progressed)
+
+
+class ReportScreen(Screen[None]):
+    """One session's report, on a page that scrolls."""
+
+    app: SpectuiApp
+    CSS_PATH = "report.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("left_square_bracket", "section(-1)", "Previous section"),
+        Binding("right_square_bracket", "section(1)", "Next section"),
+        Binding("w", "save", "Write the report to a file"),
+        Binding("y", "copy", "Copy the report as text"),
+        Binding("r", "again", "Work the report out again"),
+        Binding("q", "leave", "Leave"),
+        Binding("escape,R", "back", "Back", show=False),
+    ]
+
+    def __init__(self, database: Path, session_id: int) -> None:
+        super().__init__()
+        self.database = database
+        self.session_id = session_id
+        self.report: Report | None = None
+        self._summary: SessionSummary | None = None
+
+    def compose(self) -> ComposeResult:
+        """Header, page, keys."""
+        yield Line(id="head")
+        with Vertical(id="page"):
+            yield ReportView(id="page-view")
+            yield Line(id="waiting")
+        yield KeyBar(HINTS, id="keys")
+
+    def on_mount(self) -> None:
+        """Begin to work it out."""
+        self.query_one("#page").border_title = "report"
+        self.query_one(ReportView).focus()
+        self._draw_head()
+        self.action_again()
+
+    def action_again(self) -> None:
+        """Work the report out from what is recorded now; one that is on its way is given up."""
+        self.set_class(self.report is None, "-waiting")
+        self._say((("Reading the session …", "muted"),))
+        self.run_worker(
+            self._work, name="report", group="report", thread=True, exclusive=True, exit_on_error=False
+        )
+
+    def _work(self) -> Report:
+        from store.report.report import build_report
+
+        worker = get_current_worker()
+
+        def progress(what: str, done: int, total: int) -> None:
+            if worker.is_cancelled:
+                raise Gone
+            self.post_message(Progressed(what, done, total))
+
+        with Reader(self.database) as reader:
+            return build_report(reader, self.session_id, progress)
+
+    def on_progressed(self, message: Progressed) -> None:
+        """Show how far it is."""
+        if self.report is not None:
+            return
+        share = message.done / max(message.total, 1)
+        number = f"  {count(message.done)} of {count(message.total)}" if message.total > 100 else ""
+        self._say(((f"{message.what}  ".ljust(16), "muted"), (bar(share, BAR), "accent"), (number, "muted")))
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """It is there, or could not be worked out."""
+        if event.worker.group != "report":
+            return
+        if event.state == WorkerState.SUCCESS and event.worker.result is not None:
+            again = self.report is not None
+            self.report = event.worker.result
+            self._summary = self.report.session
+            self.remove_class("-waiting")
+            self.query_one(ReportView).show(self.report)
+            self._draw_head()
+            if again:
+                self.notify("Worked out again.", timeout=2, markup=False)
+        elif event.state == WorkerState.ERROR and not isinstance(event.worker.error, Gone):
+            error = event.worker.error
+            words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+            self._say(((f"✗ {sanitize_line(words)}", "error"),))
+            self.add_class("-waiting")
+
+    @on(ReportView.Drawn)
+    def _page_drawn(self, message: ReportView.Drawn) -> None:
+        self.query_one("#page").border_subtitle = "← → for what is wider" if message.wide else ""
+
+    def _say(self, row: Row) -> None:
+        self.query_one("#waiting", Line).set_rows([row])
+
+    def _draw_head(self) -> None:
+        row: Row = ((" spectui  ", "accent"), ("report", "muted"))
+        if self._summary is not None:
+            name = fit(sanitize_line(self._summary.name), 60).rstrip()
+            row = ((" spectui  ", "accent"), (name, "strong"), (f"  {self._summary.status}", "muted"))
+        self.query_one("#head", Line).set_rows([row])
+
+    def action_section(self, step: int) -> None:
+        """Go to the next part of the page, or to the one before."""
+        self.query_one(ReportView).go(step)
+
+    def action_end(self) -> None:
+        """Go to the end of the page."""
+        self.query_one(ReportView).scroll_end(animate=False)
+
+    def action_copy(self) -> None:
+        """Copy what `spectui report` prints."""
+        if self.report is not None:
+            words = copy(self.app, "\n".join(report_lines(self.report)) + "\n")
+            self.notify(sanitize_line(words), timeout=4, markup=False)
+
+    def action_save(self) -> None:
+        """Ask for a place and write the report to it."""
+        report = self.report
+        if report is None:
+            return
+        written: list[Path] = []
+
+        def save(text: str) -> None:
+            written.extend(save_as(Path(text.strip()), report))
+
+        def answered(saved: bool | None) -> None:
+            if saved:
+                more = f" and {len(written) - 1} more" if len(written) > 1 else ""
+                self.notify(sanitize_line(f"Wrote {written[0]}{more}."), timeout=4, markup=False)
+
+        hint = ".html is a page, .svg the charts, no ending a folder of CSV files."
+        place = f"{sanitize_line(report.session.name).replace('/', '-')}.html"
+        self.app.push_screen(AskScreen("write the report", place, hint, save), answered)
+
+    def action_leave(self) -> None:
+        """Leave the dashboard."""
+        live = [self._summary] if self._summary is not None and self._summary.live else []
+        self.app.leave(live)
+
+    def action_back(self) -> None:
+        """Go back to where this was opened."""
+        self.workers.cancel_node(self)
+        self.app.pop_screen()

@@ -1,0 +1,181 @@
+"""A session's report on one scrolling page: the verdict, what is missing and why, charts, tables."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from textual.binding import Binding
+from textual.message import Message
+
+from tui.cells import fit
+from tui.glyphs import glyphs
+from tui.report.grid import Grid
+from tui.report.pictures import Picture, pictures, task_roles
+from tui.report.tables import facts, notes, report_groups, subject, tables
+from tui.textsafe import sanitize_line
+from tui.widgets.rows import Cell, Row, Rows, row_width
+from tui.widgets.whiskers import LEAST, NAMES, VALUES, picture_rows
+
+if TYPE_CHECKING:
+    from store.report.report import Report
+
+PAIRS = (
+    ("hazard_off_path", "depths"),
+    ("entropy", "correlation"),
+    ("predictors", "clustering"),
+)
+"""Tables that stand beside each other where there is room."""
+GAP = 4
+TEXT = 110
+"""Cells that sentences are folded to at most."""
+_PICTURE = NAMES + VALUES + LEAST + 1
+
+
+class ReportView(Rows, can_focus=True):
+    """The page. It is drawn for the width it has; a table that is wider scrolls sideways."""
+
+    DEFAULT_CSS = "ReportView { overflow-x: auto; scrollbar-size: 0 1; scrollbar-gutter: stable; }"
+    BINDINGS = [  # noqa: RUF012
+        Binding("down,j", "scroll_down", show=False),
+        Binding("up,k", "scroll_up", show=False),
+        Binding("g", "scroll_home", show=False),
+        Binding("G", "scroll_end", show=False),
+    ]
+
+    class Drawn(Message):
+        """The page was drawn; `wide` when it scrolls sideways."""
+
+        def __init__(self, *, wide: bool) -> None:
+            super().__init__()
+            self.wide = wide
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._report: Report | None = None
+        self._titles: tuple[int, ...] = ()
+
+    def show(self, report: Report) -> None:
+        """Show this report, from its beginning."""
+        self._report = report
+        self._draw()
+        self.scroll_to(0, 0, animate=False)
+
+    def on_resize(self) -> None:
+        """Draw for the new width."""
+        self._draw()
+
+    def go(self, step: int) -> None:
+        """Scroll to the next title or, for -1, to the one before."""
+        top = round(self.scroll_offset.y)
+        if step > 0:
+            found = next((y for y in self._titles if y > top), None)
+        else:
+            found = next((y for y in reversed(self._titles) if y < top), 0)
+        if found is not None:
+            self.scroll_to(y=found, animate=False)
+
+    def _draw(self) -> None:
+        if self._report is None or not self.room:
+            return
+        blocks = report_blocks(self._report, self.room)
+        rows: list[Row] = []
+        titles = []
+        for block in blocks:
+            if rows:
+                rows.append(())
+            titles.append(len(rows))
+            rows += block
+        self._titles = tuple(titles)
+        widest = max(map(row_width, rows), default=0)
+        self.set_rows(rows, widest if widest > self.room else 0)
+        self.post_message(self.Drawn(wide=widest > self.room))
+
+
+def report_blocks(report: Report, width: int) -> list[list[Row]]:
+    """The parts of the page, each under its title, in rows of `width` cells where they can be."""
+    roles = task_roles(report_groups(report))
+    grids = {grid.key: table_rows(grid, roles, width) for grid in tables(report)}
+    drawn = {picture.key: picture for picture in pictures(report)}
+    blocks = [_head(report, width)]
+    beside = dict(PAIRS)
+    done: set[str] = set()
+    for key, rows in grids.items():
+        if key in done:
+            continue
+        other = beside.get(key)
+        if key in drawn:
+            blocks += _with_picture(drawn[key], rows, width)
+        elif other in grids and _width(rows) + GAP + _width(grids[other]) <= width:
+            blocks.append(_beside(rows, grids[other]))
+            done.add(other)
+        else:
+            blocks.append(rows)
+    return blocks
+
+
+def _with_picture(picture: Picture, table: list[Row], width: int) -> list[list[Row]]:
+    left = width - GAP - _width(table)
+    if left >= 2 * _PICTURE:
+        return [_beside(table, picture_rows(picture, left))]
+    return [picture_rows(picture, width), table]
+
+
+def _head(report: Report, width: int) -> list[Row]:
+    rows: list[Row] = [((said, "strong"),) for said in _folded(subject(report), width)]
+    rows += [((f"{name}  ", "muted"), (fit(sanitize_line(said), max(width - len(name) - 2, 1)).rstrip(), "text"))
+             for name, said in facts(report)]  # fmt: skip
+    rows.append(())
+    rows += [((f"{glyphs().axis} ", "accent"), (said, "text")) for said in _folded(report.verdict, width - 2)]
+    missing = [(("! " if i == 0 else "  ", "warning"), (said, "text"))
+               for note in notes(report) for i, said in enumerate(_folded(note, width - 2))]  # fmt: skip
+    return [*rows, (), *missing] if missing else rows
+
+
+def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
+    """A table under its title, its note below; narrower gaps where it would not fit."""
+    texts = [[sanitize_line(cell) for cell in row] for row in (grid.head, *grid.texts())]
+    widths = [max(cell_len(row[i]) for row in texts) for i in range(len(grid.columns))]
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "
+    rows: list[Row] = [((sanitize_line(grid.title), "strong"),)]
+    first = set(grid.groups())
+    for place, row in enumerate(texts):
+        if place - 1 in first:
+            rows.append((((glyphs().rule * (sum(widths) + len(gap) * (len(widths) - 1))), "faint"),))
+        cells: list[Cell] = []
+        for at, (cell, size) in enumerate(zip(row, widths, strict=True)):
+            role = "muted" if place == 0 else _role(grid, at, cell, roles)
+            cells.append((fit(cell, size, "left" if at < grid.left else "right"), role))
+            cells.append((gap, "text"))
+        rows.append(tuple(cells[:-1]))
+    rows += [((said, "note"),) for said in _folded(grid.note, min(width, max(_width(rows), 60)))]
+    return rows
+
+
+def _role(grid: Grid, at: int, cell: str, roles: dict[str, str]) -> str:
+    column = grid.columns[at]
+    if at == 0:
+        task = roles.get(cell, "text")
+        return f"{task}-name" if task.startswith("task-") else "strong"
+    if column.key == "published":
+        return "note"
+    return "muted" if column.kind == "interval" else "text"
+
+
+def _beside(left: list[Row], right: Sequence[Row]) -> list[Row]:
+    wide = _width(left)
+    return [
+        (*a, (" " * (wide + GAP - row_width(a)), "text"), *b) if b else a
+        for a, b in zip_longest(left, right, fillvalue=())
+    ]
+
+
+def _width(rows: Sequence[Row]) -> int:
+    return max(map(row_width, rows), default=0)
+
+
+def _folded(said: str, width: int) -> list[str]:
+    return textwrap.wrap(sanitize_line(said), max(min(width, TEXT), 1))
