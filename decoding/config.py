@@ -8,6 +8,8 @@ from typing import Any
 
 from decoding.errors import UsageError
 from decoding.tree import Shape, TreeShape, chain_only, parse_shape, parse_tree, static_only
+from store.errors import StoreError
+from store.retention import ALL, read_retention
 
 EMBEDDED_TARGET = "embedded"
 """`target` (or `draft`) value that names the model which comes with spectui."""
@@ -82,6 +84,11 @@ class RunConfig:
     """A run ends after the round in which it has recorded so many nodes."""
     max_tokens: int | None = None
     """A run ends after the round in which it has generated so many tokens, of all prompts together."""
+    keep_nodes: str = ALL
+    """Which nodes stay when a prompt has ended: `all`, `rounds` (those on the committed paths) or `N-days` (all,
+    for so long); see `store.pruning`."""
+    allow_pickle: bool = False
+    """Also load weights that are pickled, a format that can hold code."""
     speculate: bool = True
     """False decodes one token a round with an empty tree: the baseline of `spectui bench`."""
 
@@ -107,6 +114,10 @@ class RunConfig:
         ):
             if limit is not None and not limit > 0:
                 raise UsageError(f"--max-{option} is {limit}; it must be more than 0")
+        try:
+            read_retention(self.keep_nodes)
+        except StoreError as error:
+            raise UsageError(str(error)) from error
         if self.speculate:
             self._check_drafting()
 

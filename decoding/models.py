@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from decoding import embedded
 from decoding.attention import use_grouped_attention
 from decoding.config import EAGLE, EMBEDDED_TARGET, LOOKUP, RECYCLING, RunConfig
-from decoding.eagle.checkpoint import WEIGHTS, is_eagle_head, load_head
+from decoding.eagle.checkpoint import PICKLED, WEIGHTS, is_eagle_head, load_head
 from decoding.eagle.head import EagleHead
 from decoding.eagle.lean import use_lean_head
 from decoding.errors import DecodingError, UsageError
@@ -69,7 +69,7 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
             f"target {config.target} is an EAGLE-3 head; give it as --draft, and its model here"
         )
     tell("loading target", None, None, "")
-    target = _load(folder, device, config.dtype)
+    target = _load(folder, device, config.dtype, allow_pickle=config.allow_pickle)
     alone = LoadedModels(target, None, _load_tokenizer(folder, target))
     loaded = with_draft(config, alone, tell, tuned=False)
     if tuned:
@@ -95,12 +95,12 @@ def with_draft(
     if folder == locate(config.target, tell):
         draft = target
     elif is_eagle_head(Path(folder)):
-        head = load_head(Path(folder), target)
+        head = load_head(Path(folder), target, allow_pickle=config.allow_pickle)
     else:
         check_same_vocabulary(
             models.tokenizer, _load_tokenizer(folder, None), config.target, config.base_draft
         )
-        draft = _load(folder, resolve_device(config.device), config.dtype)
+        draft = _load(folder, resolve_device(config.device), config.dtype, allow_pickle=config.allow_pickle)
     found = Path(folder) if Path(folder).is_dir() else None
     loaded = LoadedModels(target, draft, models.tokenizer, head, found)
     if tuned:
@@ -246,7 +246,7 @@ def check_same_vocabulary(target: Vocabulary, draft: Vocabulary, target_name: st
     )
 
 
-def _load(folder: str, device: torch.device, dtype: str) -> Any:
+def _load(folder: str, device: torch.device, dtype: str, *, allow_pickle: bool) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -254,13 +254,19 @@ def _load(folder: str, device: torch.device, dtype: str) -> Any:
     kind: Any = (
         getattr(torch, dtype) if dtype != "auto" else (torch.float32 if device.type == "cpu" else "auto")
     )
+    # Nothing that comes with a model is run: neither its code nor what a pickle may hold.
+    safe: Any = {"trust_remote_code": False, "use_safetensors": None if allow_pickle else True}
     try:
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, attn_implementation="sdpa")
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=kind, attn_implementation="sdpa", **safe
+            )
         except ValueError as error:
             if "scaled_dot_product_attention" not in str(error):
                 raise
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, attn_implementation="eager")
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=kind, attn_implementation="eager", **safe
+            )
         return model.to(device).eval()
     except torch.OutOfMemoryError as error:
         raise DecodingError(
@@ -274,7 +280,7 @@ def _load_tokenizer(folder: str, model: Any | None) -> Vocabulary:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise DecodingError(f"tokenizer of {_why_not_loaded(folder, error)}") from error
     eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
@@ -284,8 +290,14 @@ def _load_tokenizer(folder: str, model: Any | None) -> Vocabulary:
 
 def _why_not_loaded(name: str, error: Exception) -> str:
     reason = " ".join(str(error).split())
+    if "trust_remote_code" in reason:
+        return f"model '{name}' comes with code of its own, which spectui does not run; choose another model"
     if Path(name).is_dir():
+        if any(Path(name).glob("*.bin")) and not any(Path(name).glob("*.safetensors")):
+            return f"model '{name}' has {PICKLED}"
         return f"model '{name}' cannot be loaded: {reason[:300]}"
+    if "safetensors" in reason and "does not appear to have" in reason:
+        return f"model '{name}' has no safetensors; if it has {PICKLED}"
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return (
             f"model '{name}' is not in the local cache and HF_HUB_OFFLINE is set; unset it or give a folder"

@@ -203,6 +203,7 @@ def _decode_all(
             writer.finish_generation(generation.id, "skipped", finish_reason="skipped")
         else:
             runner.run(generation)
+        writer.prune(config.keep_nodes)
 
 
 def _go_on(writer: SessionWriter, before: SessionSummary, then: Basis, now: Basis, force: bool) -> None:

@@ -174,6 +174,7 @@ for _name in (
     "start_generation",
     "record_round",
     "finish_generation",
+    "prune",
     "add_tokens",
     "take_commands",
 ):

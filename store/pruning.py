@@ -6,45 +6,32 @@ what a recount of all its nodes gave; so rollups can still be proved, and whoeve
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 from store.batches import in_batches
 from store.blocks import add_block
-from store.clock import now, stamp
+from store.clock import now
 from store.database import Connection, raw
-from store.errors import StoreError
 from store.recount import recount, to_json
+from store.retention import ends_before
 from store.rows import HALF_DONE_SQL
 from store.sqlite_errors import explained, transaction
 
-ALL, ROUNDS = "all", "rounds"
-_DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
-
-
-def read_retention(text: str) -> str:
-    """One way of saying it: "all", "rounds" or "N-days". Raises `StoreError` for anything else."""
-    asked = text.strip().lower()
-    if asked in (ALL, ROUNDS):
-        return asked
-    found = _DAYS.fullmatch(asked)
-    if not found or not int(found[1] or found[2]):
-        raise StoreError(f"--keep-nodes is '{text}'; use {ALL}, {ROUNDS} or a number of days such as 30-days")
-    return f"{int(found[1] or found[2])}-days"
-
 
 def prune_session(
-    db: Connection, session_id: int, retention: str, progress: Callable[[int], None] = lambda nodes: None
+    db: Connection,
+    session_id: int,
+    retention: str,
+    progress: Callable[[str, int], None] = lambda what, done: None,
 ) -> tuple[int, int]:
     """Give up the nodes of all prompts of a session that `retention` no longer keeps; (prompts, nodes) of them.
 
     Only prompts that ended are touched, in short transactions; killed at any point, it is finished by the
-    next call. `progress` is told the nodes so far. Raises `StoreError` when the file cannot be written.
+    next call. `progress` is told "nodes" and how many so far. Raises `StoreError` when the file cannot be written.
     """
     connection = raw(db)
-    before = _before(retention)
+    before = ends_before(retention)
     prompts = nodes = 0
     if before is not None:
         for generation_id in _prunable(connection, session_id, before):
@@ -52,15 +39,6 @@ def prune_session(
     for generation_id in _uncleared(connection, session_id):
         nodes = _clear(connection, generation_id, nodes, progress)
     return prompts, nodes
-
-
-def _before(retention: str) -> str | None:
-    """Prompts that ended before this time are to be pruned; None for none."""
-    retention = read_retention(retention)
-    if retention == ALL:
-        return None
-    days = 0 if retention == ROUNDS else int(retention.removesuffix("-days"))
-    return stamp(datetime.now(UTC) - timedelta(days=days)) if days else now()
 
 
 def _prunable(connection: sqlite3.Connection, session_id: int, before: str) -> list[int]:
@@ -112,7 +90,7 @@ def _uncleared(connection: sqlite3.Connection, session_id: int) -> list[int]:
 
 
 def _clear(
-    connection: sqlite3.Connection, generation_id: int, removed: int, progress: Callable[[int], None]
+    connection: sqlite3.Connection, generation_id: int, removed: int, progress: Callable[[str, int], None]
 ) -> int:
     """Delete the nodes off the committed paths, some rounds at a time; `removed` and how many it were."""
     at = 0
@@ -133,5 +111,5 @@ def _clear(
             connection.execute("UPDATE pruned SET cleared = 1 WHERE generation_id = ?", (generation_id,))
         return len(found)
 
-    in_batches(connection, step, lambda _: progress(removed))
+    in_batches(connection, step, lambda _: progress("nodes", removed))
     return removed

@@ -14,6 +14,7 @@ from store.clock import now
 from store.database import Connection, raw
 from store.errors import StoreError
 from store.liveness import effective_status
+from store.pruning import prune_session
 from store.records import RoundRecord
 from store.recount import rebuild
 from store.rows import (
@@ -350,6 +351,11 @@ class SessionWriter:
                 (status, output, error, finish_reason, now(), generation_id),
             )
             add_block(self._connection, generation_id)
+
+    def prune(self, retention: str) -> None:
+        """Give up the nodes that `retention` no longer keeps (`store.pruning`), in short transactions."""
+        with self._lock:
+            prune_session(self._connection, self._session_id, retention)
 
     def add_tokens(self, tokenizer_id: str, tokens: Mapping[int, bytes]) -> None:
         """Keep the bytes of tokens; those known already are left as they are. Call before `record_round`."""

@@ -21,6 +21,8 @@ from decoding.eagle.head import FEATURES, EagleHead, HeadConfig, default_feature
 from decoding.errors import DecodingError
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+PICKLED = "pickled weights, a format that can hold code; convert them to safetensors, or give --allow-pickle"
+"""What is said of weights that are not loaded for that reason."""
 """Files that a head's tensors may be in, the preferred one first."""
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -54,17 +56,23 @@ def is_eagle_head(folder: Path) -> bool:
 
 
 def load_head(
-    folder: Path, target: Any, *, dtype: torch.dtype | None = None, device: torch.device | None = None
+    folder: Path,
+    target: Any,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+    allow_pickle: bool = False,
 ) -> EagleHead:
     """The head in `folder`, for the causal language model `target`.
 
     `dtype` and `device` are the target's unless given. Raises `DecodingError` in one line when a file is
-    missing or damaged, tensors are missing or of other shapes, or the head was made for another target.
+    missing or damaged or, unless `allow_pickle`, pickled, when tensors are missing or of other shapes, or when
+    the head was made for another target.
     """
     model = target.config.get_text_config()
     config = read_config(folder, layers=int(model.num_hidden_layers))
     _check_target(folder, config, model)
-    state = _internal_names(folder, _read_weights(folder))
+    state = _internal_names(folder, _read_weights(folder, allow_pickle=allow_pickle))
     offsets, present = state.pop("d2t", None), state.pop("t2d", None)
     embedding = None
     if "own_embedding.weight" not in state:
@@ -179,7 +187,7 @@ def _check_target(folder: Path, config: HeadConfig, model: Any) -> None:
         )
 
 
-def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+def _read_weights(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise _error(folder, f"has no {' or '.join(WEIGHTS)}; fetch it again")
@@ -187,6 +195,8 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             tensors: dict[str, torch.Tensor] = load_file(path)
             return tensors
+        if not allow_pickle:
+            raise _error(folder, f"has {PICKLED}")
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:150]

@@ -97,7 +97,12 @@ def comparison_of(a: Measured, b: Measured) -> Comparison:
     if not (a.prompts and b.prompts):
         empty = " and ".join(f"'{each.summary.name}'" for each in (a, b) if not each.prompts)
         return Comparison(
-            a.summary, b.summary, {}, None, {}, notes | {"everything": f"no round yet in {empty}"}
+            a.summary,
+            b.summary,
+            {},
+            None,
+            {},
+            notes | {"everything": f"no round, or none with its nodes, in {empty}"},
         )
     first, second = Analysis(a), Analysis(b)
     pairs = _pairs(a, b)
@@ -129,6 +134,10 @@ def _circumstances(a: Measured, b: Measured) -> dict[str, str]:
         if each.summary.live:
             notes[f"session '{each.summary.name}'"] = (
                 f"it is {each.summary.status}: these are the figures so far"
+            )
+        if each.summary.pruned:
+            notes[f"pruned prompts of '{each.summary.name}'"] = (
+                f"{each.summary.pruned} are left out: their nodes were given up (--keep-nodes)"
             )
     if a.summary.id == b.summary.id:
         notes["sessions"] = "both are the same"

@@ -29,7 +29,7 @@ _ROUNDS = """
     SELECT round.id, round.generation_id, round.accepted_length, round.bonus_token_id IS NOT NULL,
            round.cut IS NOT NULL
     FROM generation CROSS JOIN round ON round.generation_id = generation.id
-    WHERE generation.session_id = ?
+    WHERE generation.session_id = ? AND generation.id NOT IN (SELECT generation_id FROM pruned)
     ORDER BY generation.position, round.number
 """
 # CROSS JOIN keeps the order of the loops, so that each round's nodes come together and in order.
@@ -39,7 +39,7 @@ _NODES = f"""
     FROM generation
     CROSS JOIN round ON round.generation_id = generation.id
     CROSS JOIN node ON node.round_id = round.id
-    WHERE generation.session_id = ?
+    WHERE generation.session_id = ? AND generation.id NOT IN (SELECT generation_id FROM pruned)
 """
 
 
@@ -47,7 +47,8 @@ _NODES = f"""
 class Measured:
     """A session as columns: prompts [P], rounds [R], nodes [N]; rounds and nodes in the order they were made.
 
-    Prompts without a round are left out. NaN stands where a drafter has no probabilities.
+    Prompts without a round, and those whose nodes were pruned, are left out. NaN stands where a drafter has
+    no probabilities.
     """
 
     summary: SessionSummary
@@ -102,7 +103,11 @@ def read_session(reader: Reader, ref: int | str, progress: Progress = silent) ->
     """
     with reader.snapshot():
         summary = reader.session(ref)
-        prompts = tuple(row for row in reader.generations(summary.id, outputs=False) if row.round_count)
+        prompts = tuple(
+            row
+            for row in reader.generations(summary.id, outputs=False)
+            if row.round_count and not row.pruned_at
+        )
         rounds = _columns(reader, _ROUNDS, summary.id, 5, ("reading rounds", summary.rounds), progress)
         nodes = _columns(reader, _NODES, summary.id, 11, ("reading nodes", summary.nodes), progress)
     return _measured(summary, prompts, rounds, nodes)

@@ -143,7 +143,11 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
     """The report of what was read."""
     notes = _circumstances(data)
     if not data.prompts:
-        notes["everything"] = "no round has been recorded yet"
+        notes["everything"] = (
+            "the nodes of every prompt were pruned"
+            if data.summary.pruned
+            else "no round has been recorded yet"
+        )
         return Report(
             data.summary, {}, None, dict.fromkeys(TITLES), None, "There is nothing to judge yet.", notes
         )
@@ -176,13 +180,16 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
 
 def _circumstances(data: Measured) -> dict[str, str]:
     summary = data.summary
+    notes = {}
     if summary.live:
-        return {"session": f"it is {summary.status}: these are the figures so far"}
-    if summary.prompts_done < summary.prompt_count:
-        return {
-            "session": f"it is {summary.status} with {summary.prompts_done} of {summary.prompt_count} prompts done"
-        }
-    return {}
+        notes["session"] = f"it is {summary.status}: these are the figures so far"
+    elif summary.prompts_done < summary.prompt_count:
+        notes["session"] = (
+            f"it is {summary.status} with {summary.prompts_done} of {summary.prompt_count} prompts done"
+        )
+    if summary.pruned:
+        notes["pruned"] = f"{summary.pruned} prompts are left out: their nodes were given up (--keep-nodes)"
+    return notes
 
 
 def _gaps(tasks: dict[str, GroupFigures], overall: GroupFigures) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from decoding.config import RunConfig
 from decoding.engine import SpeculativeDecoder
@@ -93,3 +95,23 @@ def test_configurations_survive_json_and_say_what_is_wrong_with_it() -> None:
     for text in ("nonsense", "[]", '{"colour": 1}', '{"max_new_tokens": "many"}'):
         with pytest.raises(UsageError):
             RunConfig.from_json(text)
+
+
+def test_pickled_weights_are_loaded_only_when_that_is_allowed(tmp_path: Path) -> None:
+    model = tiny_llama(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    assert "has pickled weights" in _fails(RunConfig(target=str(tmp_path)))
+    assert "--allow-pickle" in _fails(RunConfig(target=str(tmp_path)))
+    assert load_models(RunConfig(target=str(tmp_path), allow_pickle=True)).target is not None
+
+
+def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path) -> None:
+    tiny_llama(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model", "AutoTokenizer": "own.Tokenizer"}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": own}))
+    (tmp_path / "own.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    said = _fails(RunConfig(target=str(tmp_path)))
+    assert "code of its own, which spectui does not run" in said
+    assert not (tmp_path / "ran").exists()

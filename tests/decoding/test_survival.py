@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from store.reader import Reader
 from tests.decoding.workers import TEXTS, Worked, make_model
 from tests.waiting import until
 
@@ -195,6 +196,19 @@ def test_a_limit_ends_the_run_in_order_and_it_can_go_on(
     session.work()
     assert session.ended() == 0
     assert session.problems() == []
+
+
+def test_a_run_that_keeps_rounds_alone_has_the_text_and_counts_of_one_that_keeps_all(begin: Begin) -> None:
+    whole, thin = begin(name="whole"), begin(name="thin", keep_nodes="rounds")
+    for session in (whole, thin):
+        session.work()
+        assert session.ended() == 0, session.said()
+    assert thin.outputs() == whole.outputs()
+    assert (thin.now().nodes, thin.now().pruned) == (whole.now().nodes, len(TEXTS))
+    assert thin.problems() == []
+    with Reader(thin.database) as reader:
+        left = [row for g in reader.generations(thin.id) for row in reader.rounds(g.id)]
+    assert all(node.accepted for row in left for node in row.nodes)
 
 
 def test_logits_that_are_no_numbers_fail_the_prompt_and_not_the_run(begin: Begin, tmp_path: Path) -> None:

@@ -13,10 +13,14 @@ from store import batches
 from store.check import check
 from store.database import connect
 from store.errors import StoreError
-from store.pruning import prune_session, read_retention
+from store.moments import sums_within
+from store.pruning import prune_session
 from store.reader import Reader
 from store.records import PromptRecord
 from store.recount import rebuild
+from store.report.compare import compare_sessions
+from store.report.report import build_report
+from store.retention import read_retention
 from store.sessions import create_session
 from store.space import delete_session, remove_deleted, vacuum
 from store.writer import SessionWriter
@@ -103,7 +107,7 @@ def test_pruning_that_was_interrupted_is_finished_by_the_next(
     before = Reader(connection).figures(session_id)
     monkeypatch.setattr(batches, "MOST", 50)
 
-    def interrupt(_nodes: int) -> None:
+    def interrupt(_what: str, _nodes: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -216,3 +220,31 @@ def test_an_older_file_is_written_anew_when_no_run_is_at_work(path: Path) -> Non
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert check(connection) == []
     connection.close()
+
+
+def test_reports_leave_pruned_prompts_out_and_say_so(connection: sqlite3.Connection) -> None:
+    session_id = record_all(connection, ["code", "code", "math", "math"], 20)
+    other = record_all(connection, ["code", "math"], 5)
+    reader = Reader(connection)
+    connection.execute("UPDATE generation SET ended_at = '2026-01-01' WHERE position < 1 AND session_id = 1")
+    prune_session(connection, session_id, "1-days")
+    report = build_report(reader, session_id)
+    assert report.overall is not None
+    assert report.overall.prompts == 3
+    assert "1 prompts are left out" in report.notes["pruned"]
+    assert "1 are left out" in str(compare_sessions(reader, session_id, other).notes)
+    prune_session(connection, session_id, "rounds")
+    report = build_report(reader, session_id)
+    assert (report.overall, report.notes["everything"]) == (None, "the nodes of every prompt were pruned")
+    assert compare_sessions(reader, session_id, other).overall is None
+
+
+def test_figures_at_a_moment_of_a_pruned_prompt_are_those_of_its_blocks(
+    connection: sqlite3.Connection,
+) -> None:
+    session_id = record_all(connection, ["code"], 200)
+    reader = Reader(connection)
+    (generation,) = reader.generations(session_id)
+    whole = [sums_within(reader, generation.id, number) for number in (128, 200)]
+    prune_session(connection, session_id, "rounds")
+    assert [sums_within(reader, generation.id, number) for number in (100, 128, 150)] == [whole[0], *whole]

@@ -60,6 +60,18 @@ if TYPE_CHECKING:
 @click.option(
     "--max-tokens", type=int, metavar="N", help="End the run in order after so many tokens, of all prompts."
 )
+@click.option(
+    "--keep-nodes",
+    metavar="WHAT",
+    help="Which nodes stay when a prompt has ended: all (default), rounds (rounds, text and all counts stay; of each "
+    "tree only the committed path) or N-days.",
+)
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    default=None,
+    help="Also load weights that are pickled, a format that can hold code. Only for models that you trust.",
+)
 @click.option("--name", metavar="NAME", help="What to call the session (default: a made-up name).")
 @click.option(
     "--resume",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tui.cli.control import add_commands
+from tui.cli import control, space
 from tui.cli.export import export
 from tui.cli.options import State, json_option, shared_options
 from tui.cli.output import NOTHING, count, json_line, line, number, table
@@ -120,7 +120,8 @@ def rename(context: click.Context, session: str, name: str) -> None:
     line(f"session {summary.id} '{summary.name}' is now '{name}'")
 
 
-add_commands(sessions)
+control.add_commands(sessions)
+space.add_commands(sessions)
 sessions.add_command(export)
 
 
@@ -140,6 +141,8 @@ def _facts(summary: SessionSummary, events: Sequence[EventRow]) -> Iterator[tupl
     yield "ended", summary.ended_at or NOTHING
     if summary.versions:
         yield "versions", ", ".join(f"{key} {value}" for key, value in summary.versions.items())
+    if summary.pruned:
+        yield "pruned", f"{summary.pruned} prompts: of their trees only the committed paths are kept"
     if summary.log_path:
         yield "log", summary.log_path
     if summary.notes:
