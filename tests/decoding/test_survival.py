@@ -7,18 +7,18 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from store.reader import Reader
+from tests.decoding.kills import kill_again_and_again
 from tests.decoding.workers import TEXTS, Worked, make_model
 from tests.waiting import until
 
 Begin = Callable[..., Worked]
-KILLS = 8
+KILLS = 20
 ENDLESS = {"max_new_tokens": 3000, "draft": "recycling", "tree": "chain:1"}
 """Still at work whatever a test does to it."""
 
@@ -48,29 +48,15 @@ def test_a_run_killed_again_and_again_comes_out_as_one_that_was_not(begin: Begin
     whole.work()
     assert whole.ended() == 0, whole.said()
     expected = whole.outputs()
-    killed = begin(name="killed", max_new_tokens=60)
-    rng = random.Random(20261123)
-    for _ in range(KILLS):
-        killed.work()
-        before = killed.now().rounds
-        # From before the first round to the middle of the second prompt, then any moment of a round.
-        if rng.random() < 0.8:
-            killed.until_rounds(min(before + rng.randrange(40), 80))
-        time.sleep(rng.random() * 0.02)
-        begun, seen = len(killed.reader.events(killed.id)), killed.now().rounds
-        killed.kill()
-        row = killed.now()
-        assert (row.status, row.live) == ("interrupted", False)
-        assert killed.problems() == []
-        # What had been seen is there, unless just then a half-done prompt began again.
-        assert row.rounds >= seen or len(killed.reader.events(killed.id)) > begun
-    killed.work()
-    assert killed.ended() == 0, killed.said()
-    assert killed.now().status == "finished"
-    assert killed.outputs() == expected
-    assert killed.problems() == []
     assert {status for status, _, _ in expected} == {"finished"}
-    assert "resumed" in {event.kind for event in killed.reader.events(killed.id)}
+    found = kill_again_and_again(
+        lambda name: begin(name=name, max_new_tokens=60), expected, KILLS, random.Random(20261123)
+    )
+    print(found)
+    assert found.problems == []
+    assert (found.kills, found.rounds_lost) == (KILLS, 0)
+    with Reader(whole.database) as reader:
+        assert "resumed" in {e.kind for s in reader.sessions() for e in reader.events(s.id)}
 
 
 def test_a_stopped_prompt_is_decoded_again_from_its_beginning(begin: Begin) -> None:
