@@ -8,8 +8,6 @@ from typing import Any
 
 from decoding.errors import UsageError
 from decoding.tree import Shape, TreeShape, chain_only, parse_shape, parse_tree, static_only
-from store.errors import StoreError
-from store.retention import ALL, read_retention
 
 EMBEDDED_TARGET = "embedded"
 """`target` (or `draft`) value that names the model which comes with spectui."""
@@ -84,7 +82,7 @@ class RunConfig:
     """A run ends after the round in which it has recorded so many nodes."""
     max_tokens: int | None = None
     """A run ends after the round in which it has generated so many tokens, of all prompts together."""
-    keep_nodes: str = ALL
+    keep_nodes: str = "all"
     """Which nodes stay when a prompt has ended: `all`, `rounds` (those on the committed paths) or `N-days` (all,
     for so long); see `store.pruning`."""
     allow_pickle: bool = False
@@ -114,10 +112,8 @@ class RunConfig:
         ):
             if limit is not None and not limit > 0:
                 raise UsageError(f"--max-{option} is {limit}; it must be more than 0")
-        try:
-            read_retention(self.keep_nodes)
-        except StoreError as error:
-            raise UsageError(str(error)) from error
+        if self.keep_nodes != "all":
+            self._check_retention()
         if self.speculate:
             self._check_drafting()
 
@@ -167,6 +163,16 @@ class RunConfig:
             base, plus, length = self.tree.partition(CHAIN_BESIDE)
             chain = plus + length or DEFAULT_BESIDE
         return base or DEFAULT_TREES.get(self.base_draft, DEFAULT_MODEL_TREE), chain
+
+    def _check_retention(self) -> None:
+        # Not at the top: the engine, which imports this, knows nothing of the store.
+        from store.errors import StoreError
+        from store.retention import read_retention
+
+        try:
+            read_retention(self.keep_nodes)
+        except StoreError as error:
+            raise UsageError(str(error)) from error
 
     def _check_drafting(self) -> None:
         shape = self.shape()
