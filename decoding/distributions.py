@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 _NUCLEUS_GUESS = 1024
 """Most nuclei are far smaller than the vocabulary; sorting only this many is 30 times cheaper."""
@@ -30,22 +33,22 @@ def distribution(logits: torch.Tensor, temperature: float, top_p: float) -> torc
     return normalised
 
 
-def entropy(p: torch.Tensor, logits: torch.Tensor, temperature: float, token: torch.Tensor) -> list[float]:
+def entropy(
+    p: torch.Tensor,
+    logits: torch.Tensor,
+    temperature: float,
+    some_logit: Sequence[float],
+    some_p: Sequence[float],
+) -> list[float]:
     """Entropy in nats (n values) of ``p = distribution(logits, temperature, ...)``, both ``[n, V]``.
 
-    `token` ``[n]`` is one of each row's likely tokens, best the likeliest. Within the nucleus
-    log p = logits / T - log Z, so H = log Z - sum(p * logits) / T, and log Z comes from `token`: one dot
-    product instead of a logarithm of the vocabulary. The rest is done on Python's numbers: a few dozen,
-    and less work than as many calls on arrays.
+    `some_logit` and `some_p` are logit and probability of one likely token in each row, best of the
+    likeliest. Within the nucleus log p = logits / T - log Z, so H = log Z - sum(p * logits) / T, and log Z
+    comes from that token: one dot product instead of a logarithm of the vocabulary. The rest is done on
+    Python's numbers: a few dozen, and less work than as many calls on arrays.
     """
     scale = temperature or 1.0
-    column = token[:, None]
-    rows = zip(
-        torch.linalg.vecdot(p, logits).tolist(),
-        logits.gather(1, column)[:, 0].tolist(),
-        p.gather(1, column)[:, 0].tolist(),
-        strict=True,
-    )
+    rows = zip(_dots(p, logits), some_logit, some_p, strict=True)
     found = [
         (logit - mean) / scale - math.log(likely) if likely > 0.0 else math.nan
         for mean, logit, likely in rows
@@ -57,18 +60,27 @@ def entropy(p: torch.Tensor, logits: torch.Tensor, temperature: float, token: to
     return exact
 
 
-def best_token(logits: torch.Tensor) -> torch.Tensor:
-    """``argmax`` of each row of `logits` ``[n, V]``, the first of equals as there: ``[n]``.
+def best_tokens(logits: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """``argmax`` of each row of float32 `logits` ``[n, V]``, the first of equals, and its logit: each ``[n]``.
 
-    By way of block maxima, which a CPU finds several times faster than an index over a vocabulary.
+    The logit of a row with NaN in it is NaN. On a CPU by numpy, whose search is vectorised where torch's is
+    not, and runs on one thread: two that wait for each other at every small step cost more than they save
+    as soon as anything else wants a core.
     """
-    blocks = logits.shape[1] // _BLOCK
-    if blocks == 0 or logits.shape[1] % _BLOCK:
-        return logits.argmax(-1)
-    parts = logits.reshape(len(logits), blocks, _BLOCK)
-    block = parts.amax(-1).argmax(-1)
-    inside = parts[torch.arange(len(logits), device=logits.device), block].argmax(-1)
-    return block * _BLOCK + inside
+    if logits.device.type == "cpu":
+        rows = logits.numpy()
+        best = rows.argmax(-1)
+        return best, rows[np.arange(len(rows)), best]
+    values, index = logits.max(-1)
+    return index.cpu().numpy(), values.cpu().numpy()
+
+
+def _dots(a: torch.Tensor, b: torch.Tensor) -> list[float]:
+    """Dot products of the rows of two ``[n, V]``; on a CPU on one thread, see `best_tokens`."""
+    if a.device.type == "cpu":
+        return [float(torch.dot(x, y)) for x, y in zip(a, b, strict=True)]
+    found: list[float] = torch.linalg.vecdot(a, b).tolist()
+    return found
 
 
 def top_tokens(logits: torch.Tensor, k: int) -> torch.Tensor:

@@ -18,7 +18,7 @@ import torch
 
 from decoding.acceptance import Verdict, accept_greedy, accept_sampling
 from decoding.config import RunConfig
-from decoding.distributions import best_token, distribution, entropy
+from decoding.distributions import best_tokens, distribution, entropy
 from decoding.drafters.base import Drafter, NoDrafter
 from decoding.errors import DecodingError
 from decoding.language_model import LanguageModel
@@ -128,9 +128,9 @@ class SpeculativeDecoder:
         scored = self.target.append(ids, depth, ancestor_mask(tree.parent))
         logits = scored.logits
         assert logits is not None
-        best = best_token(logits)
+        best, top = best_tokens(logits)
         # The largest of a row shows every NaN, and an infinity that softmax cannot take.
-        if not bool(logits.gather(1, best[:, None]).isfinite().all()):
+        if not np.isfinite(top).all():
             raise DecodingError(
                 f"the target's logits behind token {prefix} are not finite numbers; its weights are damaged, or "
                 "--dtype is too narrow for it"
@@ -139,19 +139,19 @@ class SpeculativeDecoder:
 
         inner = sorted(set(tree.parent.tolist()))
         rows = np.asarray(inner, dtype=np.int64) + 1 if self.config.greedy else np.arange(tree.size + 1)
-        index = torch.from_numpy(rows)
-        of_rows = logits[index]
+        of_rows = logits.index_select(0, torch.from_numpy(rows).to(logits.device))
         p = distribution(of_rows, self.config.temperature, self.config.top_p)
-        nats = np.asarray(entropy(p, of_rows, self.config.temperature, best[index]))
-        argmax = best.cpu().numpy()
         verdict = (
-            accept_greedy(tree, argmax) if self.config.greedy else accept_sampling(tree, p.cpu().numpy(), rng)
+            accept_greedy(tree, best) if self.config.greedy else accept_sampling(tree, p.cpu().numpy(), rng)
         )
         path, bonus, cut, finish = self._commit(tree, verdict, produced)
         self.drafter.observe(root, tree, scored, path, bonus)
 
         row_of_parent = np.searchsorted(rows, tree.parent + 1)
-        target_p = p[torch.from_numpy(row_of_parent), torch.from_numpy(tree.token)]
+        # What is recorded of p, fetched at once: each row's best token, then the nodes.
+        at = np.concatenate([np.arange(len(rows)), row_of_parent]), np.concatenate([best[rows], tree.token])
+        found = p[torch.from_numpy(at[0]), torch.from_numpy(at[1])].tolist()
+        nats = entropy(p, of_rows, self.config.temperature, top[rows].tolist(), found[: len(rows)])
         return Round(
             number=number,
             prefix_length=prefix,
@@ -160,9 +160,9 @@ class SpeculativeDecoder:
             bonus=bonus,
             cut=cut,
             finish=finish,
-            target_p=target_p.cpu().numpy().astype(np.float64),
-            target_entropy=nats[row_of_parent],
-            match=tree.token == argmax[tree.parent + 1],
+            target_p=np.asarray(found[len(rows) :]),
+            target_entropy=np.asarray(nats)[row_of_parent],
+            match=tree.token == best[tree.parent + 1],
             draft_ms=1e3 * (drafted - start),
             verify_ms=1e3 * (verified - drafted),
             other_ms=1e3 * (time.perf_counter() - verified),

@@ -141,9 +141,12 @@ class Expander:
         else:
             picked, chosen = q.topk(width, dim=-1)
         ids = [[self._token_of[column] for column in row] for row in chosen.tolist()]
+        likely = picked.tolist()
         # A softmax may round above 1; a child must never be likelier than its parent.
-        logprob = [[min(0.0, math.log(p)) if p > 0.0 else -math.inf for p in row] for row in picked.tolist()]
-        return _Candidates(ids, logprob, entropy(q, logits, self._temperature, chosen[:, 0]))
+        logprob = [[min(0.0, math.log(p)) if p > 0.0 else -math.inf for p in row] for row in likely]
+        best = logits.gather(1, chosen[:, :1]).flatten().tolist()
+        nats = entropy(q, logits, self._temperature, best, [row[0] for row in likely])
+        return _Candidates(ids, logprob, nats)
 
     def _tree(self, growth: _Growth) -> TokenTree:
         rows = None

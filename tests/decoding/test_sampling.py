@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chisquare
 
 from decoding.config import RunConfig
-from decoding.distributions import best_token, distribution, entropy, top_tokens
+from decoding.distributions import best_tokens, distribution, entropy, top_tokens
 from decoding.engine import SpeculativeDecoder
 from decoding.models import LoadedModels
 from decoding.vocabulary import Vocabulary
@@ -148,13 +148,13 @@ def test_entropy_is_in_nats_and_defined_for_zeros() -> None:
         p = distribution(logits, temperature, top_p)
         expected = torch.special.entr(p).sum(-1).tolist()
         for rank in range(3):
-            token = p.topk(3).indices[:, rank]
-            assert entropy(p, logits, temperature, token) == pytest.approx(expected, abs=1e-5)
+            likely = p.topk(3)
+            of_token = logits.gather(1, likely.indices)[:, rank].tolist(), likely.values[:, rank].tolist()
+            assert entropy(p, logits, temperature, *of_token) == pytest.approx(expected, abs=1e-5)
     masked = torch.tensor([[0.0, 0.0, -torch.inf]])
-    zero = torch.tensor([0])
-    assert entropy(masked.softmax(-1), masked, 0.0, zero) == pytest.approx([np.log(2)])
+    assert entropy(masked.softmax(-1), masked, 0.0, [0.0], [0.5]) == pytest.approx([np.log(2)])
     sure = torch.tensor([[200.0, 0.0]])
-    assert entropy(sure.softmax(-1), sure, 0.0, zero) == [0.0]
+    assert entropy(sure.softmax(-1), sure, 0.0, [200.0], [1.0]) == [0.0]
 
 
 @pytest.mark.parametrize("vocab", [10, 128, 300, 1280])
@@ -162,8 +162,16 @@ def test_the_best_token_is_the_first_of_equals(vocab: int) -> None:
     """generate's argmax takes the first of equal logits; so must we, or outputs part at exact ties."""
     torch.manual_seed(0)
     logits = torch.randint(0, 5, (50, vocab)).float()
-    assert torch.equal(best_token(logits), logits.argmax(-1))
-    assert int(best_token(logits)[0]) == logits[0].tolist().index(float(logits[0].max()))
+    best, top = best_tokens(logits)
+    assert best.tolist() == logits.argmax(-1).tolist()
+    assert int(best[0]) == logits[0].tolist().index(float(logits[0].max()))
+    assert top.tolist() == logits.max(-1).values.tolist()
+
+
+def test_a_row_with_nan_has_no_best_logit() -> None:
+    """An infinity beside it does not hide it."""
+    logits = torch.tensor([[1.0, torch.nan, torch.inf], [1.0, 2.0, torch.inf], [0.0, 1.0, 2.0]])
+    assert np.isfinite(best_tokens(logits)[1]).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("vocab", [10, 300, 5001])
