@@ -119,7 +119,7 @@ def save(costs: Costs) -> None:
     descriptor, staging = tempfile.mkstemp(prefix=".costs-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"version": VERSION, **asdict(costs)}, file, indent=1)
+            file.write(to_json(costs))
         Path(staging).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -132,9 +132,15 @@ def _path(machine: Machine) -> Path:
     return folder() / f"{hashlib.sha256(key).hexdigest()[:16]}.json"
 
 
-def _read(path: Path) -> Costs | None:
+def to_json(costs: Costs) -> str:
+    """One JSON object; `from_dict` reads it."""
+    return json.dumps({"version": VERSION, **asdict(costs)}, indent=1)
+
+
+def from_dict(data: Any) -> Costs | None:
+    """The record that `to_json` wrote; None where it is none, or means something else by now."""
     try:
-        data: Any = json.loads(path.read_bytes())
+        data = dict(data)
         if data.pop("version") != VERSION:
             return None
         data["machine"] = Machine(**data["machine"])
@@ -142,5 +148,12 @@ def _read(path: Path) -> Costs | None:
         for name in ("draft_level", "other"):
             data[name] = Timing(**data[name])
         return Costs(**data)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _read(path: Path) -> Costs | None:
+    try:
+        return from_dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
         return None

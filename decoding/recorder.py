@@ -23,8 +23,9 @@ class Recorder:
         vocabulary = decoder.models.tokenizer
         writer.add_tokens(vocabulary.identity, vocabulary.table(decoder.target.vocab_size))
 
-    def record(self, generation_id: int, round_: Round) -> None:
+    def record(self, generation_id: int, round_: Round, choice_id: int | None = None) -> None:
         """One round, durably. The time it takes counts as other time of the round after."""
         start = time.perf_counter()
-        self._writer.record_round(generation_id, self._to_record(round_, extra_ms=self._carried_ms))
+        record = self._to_record(round_, extra_ms=self._carried_ms, choice_id=choice_id)
+        self._writer.record_round(generation_id, record)
         self._carried_ms = 1e3 * (time.perf_counter() - start)

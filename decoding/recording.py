@@ -11,7 +11,7 @@ from decoding.tree import ROOT
 from store.records import NodeRecord, RoundRecord
 
 
-def to_record(round_: Round, *, extra_ms: float = 0.0) -> RoundRecord:
+def to_record(round_: Round, *, extra_ms: float = 0.0, choice_id: int | None = None) -> RoundRecord:
     """The row of a round and of its nodes; what a drafter does not know becomes None.
 
     `extra_ms` is time spent on the round before outside the engine (recording, text) and counts as
@@ -46,6 +46,7 @@ def to_record(round_: Round, *, extra_ms: float = 0.0) -> RoundRecord:
         verify_ms=round_.verify_ms,
         other_ms=round_.other_ms + extra_ms,
         nodes=nodes,
+        choice_id=choice_id,
     )
 
 

@@ -215,6 +215,12 @@ class DynamicShape:
     name: str
     size: int
     max_depth: int
+    least: int = MAX_NODES
+    """Nodes that are proposed whatever their probability: rows that cost the target next to nothing."""
+    floor: float = 0.0
+    """Further ones are only if the draft's probability of their path is at least this."""
+    stop: float = 0.0
+    """A further level is drafted only while such probabilities of the nodes it would grow from sum up to this."""
 
     @property
     def width(self) -> int:
@@ -250,25 +256,39 @@ def chain_only(shape: Shape, drafter: str) -> TreeShape:
     return static
 
 
-def dynamic_shape(nodes: int, depth: int) -> DynamicShape:
-    """At most `nodes` nodes, at most `depth` deep."""
-    name = f"dynamic:{nodes}x{depth}"
+def dynamic_shape(
+    nodes: int, depth: int, least: int | None = None, floor: float = 0.0, stop: float = 0.0
+) -> DynamicShape:
+    """At most `nodes` nodes, at most `depth` deep; with `least` it stops where more would not pay (`DynamicShape`)."""
+    if least is None:
+        name = f"dynamic:{nodes}x{depth}"
+    else:
+        name = f"dynamic:{least}-{nodes}x{depth}@{floor:g}/{stop:g}"
+        _check_range(name, "least number of nodes", least, nodes)
+        if not (0.0 <= floor <= 1.0 and 0.0 <= stop <= MAX_NODES):
+            raise UsageError(f"tree '{name}': the probability behind @ must be between 0 and 1")
     _check_range(name, "number of nodes", nodes, MAX_NODES)
     _check_range(name, "depth", depth, MAX_DEPTH)
-    return DynamicShape(name, nodes, depth)
+    return DynamicShape(name, nodes, depth, nodes if least is None else least, floor, stop)
 
 
 def parse_tree(spec: str) -> Shape:
     """The tree a `--tree` argument names: ``dynamic:NxD`` (nodes x depth), or what `parse_shape` reads.
 
+    ``dynamic:L-NxD@F/S`` stops by itself: see `DynamicShape` for `least`, `floor` and `stop`.
     Raises `UsageError` with what is accepted.
     """
     kind, _, rest = spec.partition(":")
     if kind != "dynamic":
         return parse_shape(spec)
-    nodes, _, depth = rest.partition("x")
+    extent, _, rule = rest.partition("@")
+    nodes, _, depth = extent.partition("x")
+    least, dash, most = nodes.partition("-")
+    floor, _, stop = rule.partition("/")
     try:
-        return dynamic_shape(int(nodes), int(depth))
+        if not dash and not rule:
+            return dynamic_shape(int(nodes), int(depth))
+        return dynamic_shape(int(most), int(depth), int(least), float(floor), float(stop or 0))
     except ValueError:
         raise UsageError(_unreadable(spec)) from None
 

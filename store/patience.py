@@ -170,6 +170,7 @@ for _name in (
     "restart_unfinished",
     "restart_generation",
     "add_event",
+    "add_choice",
     "pending_generations",
     "start_generation",
     "record_round",

@@ -34,14 +34,14 @@ from store.tags import parted
 _SESSION_COLUMNS = (
     "id, name, status, stage, stage_done, stage_total, stage_unit, pid, pid_created, host, heartbeat_at, created_at,"
     " started_at, ended_at, config, target, drafter, tree, device, tokenizer_id, versions, notes, tags, error,"
-    " prompt_count, baseline_ms, cpu_percent, rss_bytes, gpu, log_path"
+    " prompt_count, baseline_ms, cpu_percent, rss_bytes, gpu, log_path, costs, energy_joules, energy_seconds"
 )
 _SESSION_SUMS = (
     "tokens, rounds, nodes, draft_ms, verify_ms, other_ms, match_count, at_risk_count, accepted_count"
 )
 _GENERATION_COLUMNS = ", ".join(field.name for field in fields(GenerationRow)[:-1])
 _GENERATION_COLUMNS += ", (SELECT at FROM pruned WHERE generation_id = generation.id)"
-_ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow)[:-1])
+_ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow) if field.name != "nodes")
 _NODE_COLUMNS = ", ".join(f'node."{name}"' for name in NodeRow._fields)
 _DEPTH_COLUMNS = ", ".join(field.name for field in fields(DepthFigures))
 _TASK_COLUMNS = ", ".join(field.name for field in fields(TaskFigures)[:-2])
@@ -154,7 +154,7 @@ class Reader:
             round_id: tuple(NodeRow._make((*row[1:-2], bool(row[-2]), bool(row[-1]))) for row in rows)
             for round_id, rows in groupby(nodes, key=lambda row: row[0])
         }
-        return [RoundRow(*(*row, trees.get(row[0], ()))) for row in rounds]
+        return [RoundRow(*(*row[:-1], trees.get(row[0], ()), row[-1])) for row in rounds]
 
     def tokens(self, tokenizer_id: str, ids: Iterable[int]) -> dict[int, bytes]:
         """Bytes of those tokens that are known."""
@@ -351,7 +351,10 @@ def _summary(
             "config": json.loads(columns["config"]),
             "versions": json.loads(columns["versions"]),
             "tags": parted(columns["tags"]),
-            "gpu": None if columns["gpu"] is None else json.loads(columns["gpu"]),
+            **{
+                name: None if columns[name] is None else json.loads(columns[name])
+                for name in ("gpu", "costs")
+            },
         },
         **totals,
         pruned=pruned,

@@ -64,6 +64,8 @@ class RoundRecord:
     verify_ms: float
     other_ms: float
     nodes: Sequence[NodeRecord]
+    choice_id: int | None = None
+    """What the tree was chosen by (`store.choices`); None where the session has one tree."""
 
 
 @dataclass(frozen=True)

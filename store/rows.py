@@ -80,6 +80,11 @@ class SessionSummary:
     tokens_per_round: float | None
     pruned: int = 0
     """Prompts whose nodes were given up."""
+    costs: dict[str, Any] | None = None
+    """What a round's parts cost on its machine, as JSON of `decoding.costs.Costs`; None where it is not known."""
+    energy_joules: float | None = None
+    """Measured while the run decoded, for `energy_seconds`; None where nothing measures it."""
+    energy_seconds: float | None = None
 
     @property
     def live(self) -> bool:
@@ -197,6 +202,8 @@ class RoundRow:
     verify_ms: float
     other_ms: float
     nodes: tuple[NodeRow, ...]
+    choice_id: int | None = None
+    """Row of `tree_choice`; None where the session has one tree."""
 
     @property
     def pruned(self) -> bool:

@@ -270,12 +270,37 @@ _PRUNED = (
     """,
 )
 
+_CHOICES = (
+    # Which tree a task was given from when on, and why; see `store.choices`.
+    """
+    CREATE TABLE tree_choice (
+        id INTEGER PRIMARY KEY,
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        task TEXT NOT NULL,
+        tree TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        at TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX tree_choice_session ON tree_choice (session_id)",
+    # An id of tree_choice; NULL where the session has one tree. No reference: deleting a session would look
+    # through all rounds for each choice.
+    "ALTER TABLE round ADD COLUMN choice_id INTEGER",
+    # What the parts of a round cost on the machine of the run: JSON of `decoding.costs.Costs`.
+    "ALTER TABLE session ADD COLUMN costs TEXT",
+    # Measured while the run decoded, and for how long that was.
+    "ALTER TABLE session ADD COLUMN energy_joules REAL",
+    "ALTER TABLE session ADD COLUMN energy_seconds REAL",
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
     ("0003_events", _EVENTS),
     ("0004_blocks", _BLOCKS),
     ("0005_pruned", _PRUNED),
+    ("0006_choices", _CHOICES),
 )
 """Migration name -> its statements."""
 

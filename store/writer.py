@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from store.blocks import BLOCK, add_block, forget_blocks
+from store.choices import add_choice
 from store.clock import now
 from store.database import Connection, raw
 from store.errors import StoreError
@@ -30,8 +31,8 @@ from store.tally import tally
 
 _ADD_ROUND = """
     INSERT INTO round (generation_id, number, prefix_length, accepted_length, bonus_token_id, cut, node_count,
-                       draft_ms, verify_ms, other_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                       draft_ms, verify_ms, other_ms, choice_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _ADD_NODE = """
     INSERT INTO node (round_id, idx, parent, depth, rank, token_id, draft_p, target_p, draft_entropy,
@@ -159,11 +160,16 @@ class SessionWriter:
         self._update(stage=stage, stage_done=done, stage_total=total, stage_unit=unit)
 
     def heartbeat(
-        self, cpu_percent: float | None, rss_bytes: int | None, gpu: Mapping[str, Any] | None = None
+        self,
+        cpu_percent: float | None,
+        rss_bytes: int | None,
+        gpu: Mapping[str, Any] | None = None,
+        energy: tuple[float, float] | None = None,
     ) -> None:
-        """Say that the worker lives, and what it uses."""
+        """Say that the worker lives, and what it uses; `energy` is the session's so far: joules and seconds."""
         usage = None if gpu is None else json.dumps(dict(gpu))
-        self._update(heartbeat_at=now(), cpu_percent=cpu_percent, rss_bytes=rss_bytes, gpu=usage)
+        spent = {} if energy is None else {"energy_joules": energy[0], "energy_seconds": energy[1]}
+        self._update(heartbeat_at=now(), cpu_percent=cpu_percent, rss_bytes=rss_bytes, gpu=usage, **spent)
 
     def describe(
         self,
@@ -179,6 +185,7 @@ class SessionWriter:
         baseline_ms: float | None = None,
         log_path: str | None = None,
         notes: str | None = None,
+        costs_json: str | None = None,
     ) -> None:
         """Write what has become known about the run; what is None stays as it was."""
         columns = {
@@ -193,6 +200,7 @@ class SessionWriter:
             "baseline_ms": baseline_ms,
             "log_path": log_path,
             "notes": notes,
+            "costs": costs_json,
         }
         self._update(**{name: value for name, value in columns.items() if value is not None})
 
@@ -238,6 +246,11 @@ class SessionWriter:
                 "INSERT INTO event (session_id, generation_id, at, kind, text) VALUES (?, ?, ?, ?, ?)",
                 (self._session_id, generation_id, now(), kind, text),
             )
+
+    def add_choice(self, task: str, tree: str, kind: str, reason: str) -> int:
+        """Keep that `task` has `tree` from now on, and why (see `store.choices`); returns the choice's id."""
+        with self._lock, transaction(self._connection):
+            return add_choice(self._connection, self._session_id, task, tree, kind, reason)
 
     def pending_generations(self) -> list[PendingGeneration]:
         """The prompts still to be run, in order."""
@@ -299,6 +312,7 @@ class SessionWriter:
                     record.cut,
                     counts.nodes,
                     *times,
+                    record.choice_id,
                 ),
             ).lastrowid
             self._connection.executemany(_ADD_NODE, [(round_id, *node) for node in record.nodes])

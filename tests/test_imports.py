@@ -14,6 +14,7 @@ APART = {
     "tui.cli": ("torch", "transformers", "textual", "numpy", "scipy"),
     "tui.start": ("torch", "transformers"),
     "decoding.config": ("torch", "transformers", "textual"),
+    "decoding.budget.advice": ("torch", "transformers", "textual", "scipy"),
     "decoding.costs": ("torch", "transformers", "textual"),
     "decoding.tree_choice": ("torch", "transformers", "textual"),
     "decoding.launch": ("torch", "transformers", "textual"),

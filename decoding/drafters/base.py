@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from decoding.language_model import Scored
-from decoding.tree import TokenTree
+from decoding.tree import Shape, TokenTree
 
 
 class Drafter(Protocol):
@@ -22,6 +22,9 @@ class Drafter(Protocol):
     """Whether `begin` can use the target's logits of the prompt (they cost the LM head on every token)."""
     feature_layers: tuple[int, ...]
     """Layers of the target whose inputs `begin` and `observe` want as features; empty for none."""
+
+    def use(self, shape: Shape) -> None:
+        """Propose trees of `shape` from now on. Raises `UsageError` for one that it cannot fill."""
 
     def begin(self, prompt: Sequence[int], scored: Scored) -> None:
         """A new sequence. `scored` is what the target made of ``prompt[:-1]``."""
@@ -44,6 +47,9 @@ class NoDrafter:
     name = "none"
     wants_prompt_logits = False
     feature_layers: tuple[int, ...] = ()
+
+    def use(self, shape: Shape) -> None:
+        """No tree is drafted whatever its shape."""
 
     def begin(self, prompt: Sequence[int], scored: Scored) -> None:
         """Nothing to prepare."""

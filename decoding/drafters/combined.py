@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decoding.drafters.base import Drafter
 from decoding.drafters.lookup import LookupDrafter
 from decoding.language_model import Scored
-from decoding.tree import TokenTree
+from decoding.tree import Shape, TokenTree
 
 COMBINED_MATCH = 2
 """Tokens that must agree before lookup is preferred to another drafter.
@@ -35,6 +35,10 @@ class CombinedDrafter:
         self.wants_prompt_logits = drafter.wants_prompt_logits
         self.feature_layers = drafter.feature_layers
         self._drafter, self._lookup = drafter, lookup
+
+    def use(self, shape: Shape) -> None:
+        """The drafter's trees; the chain behind a match stays."""
+        self._drafter.use(shape)
 
     def begin(self, prompt: Sequence[int], scored: Scored) -> None:
         """Both begin."""

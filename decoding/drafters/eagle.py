@@ -60,6 +60,10 @@ class EagleDrafter:
         """The head's states of the nodes fed last: what their children are paired with."""
         self._seconds = 0.0
 
+    def use(self, shape: Shape) -> None:
+        """See `Drafter`."""
+        self._expander.use(shape)
+
     def begin(self, prompt: Sequence[int], scored: Scored) -> None:
         """Feed the prompt's pairs, the last one excepted, which the first proposal starts from."""
         self._cache.reset()

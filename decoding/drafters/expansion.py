@@ -56,16 +56,20 @@ class Expander:
         seed: int = 0,
         device: torch.device | None = None,
     ) -> None:
-        if isinstance(shape, TreeShape) and shape.width > width:
-            raise UsageError(
-                f"tree '{shape.name}' has {shape.width} siblings; the draft knows {width} tokens"
-            )
-        self.shape = shape
         self._vocab, self._ids, self._columns = vocab_size, ids, width
         self._token_of = list(range(width)) if ids is None else ids.tolist()
         self._temperature, self._top_p = temperature, top_p
         self._generator = torch.Generator(device=device or "cpu").manual_seed(seed)
-        self._drawn = temperature > 0.0 and isinstance(shape, TreeShape)
+        self.use(shape)
+
+    def use(self, shape: Shape) -> None:
+        """Grow trees of `shape` from now on. Raises `UsageError` when there are fewer tokens than siblings."""
+        if isinstance(shape, TreeShape) and shape.width > self._columns:
+            raise UsageError(
+                f"tree '{shape.name}' has {shape.width} siblings; the draft knows {self._columns} tokens"
+            )
+        self.shape = shape
+        self._drawn = self._temperature > 0.0 and isinstance(shape, TreeShape)
 
     def grow(self, root_logits: torch.Tensor, score: Score, max_depth: int) -> Expansion:
         """A tree at most `max_depth` deep from the draft's logits after the root, ``[1, W]``."""
@@ -124,9 +128,12 @@ class Expander:
             # that ever will be, so that it need not be expanded.
             fresh = [i for i in kept if i >= first]
             above = sorted(sorted(fresh, key=lambda i: -reach[i])[: shape.frontier])
-            if not above:
+            if not above or sum(math.exp(reach[i]) for i in above) < shape.stop:
                 break
             logits = growth.score(above)
+        if shape.floor > 0.0 and len(kept) > shape.least:
+            likely = sorted(i for i in kept if growth.reach[i] >= math.log(shape.floor))
+            kept = max(likely, best_nodes(growth.reach, growth.depth, shape.least), key=len)
         return growth.branch_by_branch(kept)
 
     def _candidates(self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int) -> _Candidates:

@@ -48,6 +48,10 @@ class LMDrafter:
         self._pending: list[int] = []
         self._slot: dict[int, int] = {}
 
+    def use(self, shape: Shape) -> None:
+        """See `Drafter`."""
+        self._expander.use(shape)
+
     def begin(self, prompt: Sequence[int], scored: Scored) -> None:
         """Prefill the draft with all but the prompt's last token, which the first proposal feeds."""
         self._model.reset()

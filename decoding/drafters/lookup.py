@@ -40,6 +40,10 @@ class LookupDrafter:
         self._least = least_match
         self._text = SuffixAutomaton()
 
+    def use(self, shape: Shape) -> None:
+        """See `Drafter`; chains alone."""
+        self._shape = chain_only(shape, self.name)
+
     def begin(self, prompt: Sequence[int], scored: Scored) -> None:
         """Forget the sequence before; the prompt is the first text to look in."""
         self._text = SuffixAutomaton(prompt)

@@ -14,7 +14,7 @@ import torch
 from decoding.distributions import top_tokens
 from decoding.errors import UsageError
 from decoding.language_model import Scored
-from decoding.tree import RECYCLING_WIDTH, ROOT, IntArray, TokenTree, TreeShape
+from decoding.tree import RECYCLING_WIDTH, ROOT, IntArray, Shape, TokenTree, TreeShape, static_only
 
 
 class RecyclingDrafter:
@@ -36,6 +36,13 @@ class RecyclingDrafter:
         self._successors: IntArray = np.tile(np.arange(self._width, dtype=np.int64), (vocab_size, 1))
         self._known = np.zeros(vocab_size, dtype=np.bool_)
         self._predicted = np.zeros(vocab_size, dtype=np.int64)
+
+    def use(self, shape: Shape) -> None:
+        """See `Drafter`; static trees no wider than the rows that are kept."""
+        static = static_only(shape, self.name)
+        if static.width > self._width:
+            raise UsageError(f"tree '{shape.name}' has {static.width} siblings; {self._width} are kept")
+        self._shape = static
 
     def begin(self, prompt: Sequence[int], scored: Scored) -> None:
         """Learn the successors of the prompt's own tokens; refresh the rows of unknown ones."""

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from tui.cli.advise import advise
 from tui.cli.attach import attach
 from tui.cli.bench import bench
 from tui.cli.compare import compare
@@ -41,5 +42,5 @@ def main(context: click.Context) -> int:
     return run_dashboard(context.ensure_object(State).database)
 
 
-for command in (run, attach, sessions, report, compare, models, prompts, bench, distill, doctor):
+for command in (run, attach, sessions, report, compare, advise, models, prompts, bench, distill, doctor):
     main.add_command(command)

@@ -1,0 +1,318 @@
+"""Which tree pays for which task, by replaying a session: what `spectui advise` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from decoding.budget.calibration import calibration_of
+from decoding.budget.candidates import (
+    dynamic_trees,
+    extent_of,
+    full_trees,
+    rank_shares,
+    static_trees,
+    stopping_trees,
+)
+from decoding.budget.estimates import Estimate, Resampled
+from decoding.budget.prices import Priced, prices_of
+from decoding.budget.replay import Replay
+from decoding.budget.replay import replay as replay_tree
+from decoding.budget.walks import Bools, Ints, Walks, read_rounds, walks_of
+from decoding.config import CHAIN_BESIDE
+from decoding.errors import DecodingError
+from decoding.tree import Shape, parse_tree
+from store.reader import Reader
+from store.rows import SessionSummary
+
+FOLDS = 5
+"""Parts that prompts are dealt to: a tree is chosen on all others and judged on one, so that the luck of the
+choice is no gain."""
+FEWEST_PROMPTS = 2
+SLACK = 0.005
+"""Of trees within so much of the best the one with the fewest nodes is taken."""
+
+Tell = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A tree on some prompts: what it brings and gains. Speed-ups are over decoding one token at a time."""
+
+    tree: str
+    tokens_per_round: Estimate
+    """Its interval is that of what as many other prompts would show."""
+    speedup: Estimate
+    bounds: tuple[float, float]
+    """Tokens per round if all, or nothing, of what was not recorded were accepted."""
+
+
+@dataclass(frozen=True)
+class TaskAdvice:
+    """One task: the tree that pays, and its gains as ratios of tokens per second."""
+
+    task: str
+    prompts: int
+    best: Judged
+    over_used: Estimate
+    over_single: Estimate
+
+
+@dataclass(frozen=True)
+class DrafterAdvice:
+    """The best tree of one recorded drafter for one task."""
+
+    session: str
+    drafter: str
+    tree: str
+    speedup: Estimate
+
+
+@dataclass(frozen=True)
+class Advice:
+    """All of it."""
+
+    summary: SessionSummary
+    priced: Priced
+    tasks: tuple[TaskAdvice, ...]
+    single: Judged
+    used: Judged
+    per_task_gain: Estimate
+    """Tokens per second of a tree per task over those of the best single tree, chosen and judged on
+    different prompts."""
+    larger: Judged | None
+    """The best tree that asks for more than was recorded, where it promises more; its figures are extrapolated."""
+    drafters: dict[str, tuple[DrafterAdvice, ...]]
+    """By task, the best first."""
+    replays: dict[str, Replay]
+    """Every tree that was weighed."""
+    task_of: tuple[str, ...]
+    """``[P]``"""
+
+
+def advise(reader: Reader, ref: int | str, tell: Tell = lambda done, total: None) -> Advice:
+    """Weigh trees on a session. Raises `StoreError` without one, `DecodingError` when it says too little."""
+    summary = reader.session(ref)
+    walks, priced = _walks(reader, summary)
+    weighed = weigh(walks, priced, summary.tree, tell)
+    found = _advice(summary, walks, priced, weighed)
+    return _with_drafters(reader, found)
+
+
+def _walks(reader: Reader, summary: SessionSummary) -> tuple[Walks, Priced]:
+    rounds = read_rounds(reader, summary.id)
+    if len(rounds.length) < FEWEST_PROMPTS or not len(rounds.nodes.depth):
+        what = "drafted nothing" if len(rounds.prompt) else "has no rounds yet"
+        if len(rounds.prompt) and len(rounds.nodes.depth):
+            what = "has rounds of one prompt alone; it takes two to say anything"
+        raise DecodingError(f"session '{summary.name}' {what}: there is nothing to weigh trees on")
+    return walks_of(rounds), prices_of(summary, rounds)
+
+
+def weigh(
+    walks: Walks, priced: Priced, used: str, tell: Tell = lambda done, total: None
+) -> dict[str, Replay]:
+    """Replay every candidate; by name. `used` is the tree of the run, weighed too if it has a single name."""
+    extent = extent_of(walks)
+    groups = _groups(walks)
+    trees: dict[str, Shape] = {}
+    used_shape = _known(used)
+    candidates: list[Shape] = [*([used_shape] if used_shape else []), *full_trees(extent)]
+    if walks.likely:
+        candidates += dynamic_trees(extent)
+    shares = [rank_shares(walks)] + [rank_shares(walks, groups == g) for g in np.unique(groups)]
+    candidates += static_trees(extent, shares, priced)
+    trees |= {shape.name: shape for shape in candidates}
+    found: dict[str, Replay] = {}
+    total = float(len(trees) * 2 if walks.likely else len(trees))
+
+    def run(shapes: list[Shape]) -> None:
+        for shape in shapes:
+            found[shape.name] = replay_tree(walks, shape, priced.ms, groups=groups)
+            tell(min(len(found), total), total)
+
+    run(list(trees.values()))
+    if walks.likely:
+        within = [r for r in found.values() if not r.extrapolated] or list(found.values())
+        rate = max(float(r.tokens.sum() / r.ms.sum()) for r in within)
+        calibration = calibration_of(walks)
+        stops: list[Shape] = [
+            shape for shape in stopping_trees(extent, priced, calibration, rate) if shape.name not in trees
+        ]
+        total = float(len(found) + len(stops))
+        run(stops)
+    return found
+
+
+def _known(tree: str) -> Shape | None:
+    """The drafter's own part of a tree's name; None for the name of many (`auto`)."""
+    try:
+        return parse_tree(tree.partition(CHAIN_BESIDE)[0])
+    except DecodingError:
+        return None
+
+
+def _groups(walks: Walks) -> Ints:
+    names = list(dict.fromkeys(walks.rounds.task))
+    return np.array([names.index(task) for task in walks.rounds.task], dtype=np.int64)
+
+
+def best_of(replays: dict[str, Replay], chosen: Bools) -> str:
+    """The tree of most tokens per millisecond on the prompts `chosen` (``[P]`` booleans), or the smallest of
+    those within `SLACK` of it."""
+    rates = {name: float(r.tokens[chosen].sum() / r.ms[chosen].sum()) for name, r in replays.items()}
+    enough = max(rates.values()) * (1.0 - SLACK)
+    return min((name for name, rate in rates.items() if rate >= enough), key=lambda name: replays[name].nodes)
+
+
+def _advice(summary: SessionSummary, walks: Walks, priced: Priced, weighed: dict[str, Replay]) -> Advice:
+    groups = _groups(walks)
+    names = list(dict.fromkeys(walks.rounds.task))
+    resampled = Resampled(groups.tolist())
+    within = {name: r for name, r in weighed.items() if not r.extrapolated} or weighed
+    every = np.ones(len(groups), dtype=np.bool_)
+    single = best_of(within, every)
+    used_name = getattr(_known(summary.tree), "name", "")
+    used = weighed.get(used_name) or _as_recorded(walks, priced, summary.tree)
+    judge = _Judge(priced, resampled)
+    tasks = []
+    for group, task in enumerate(names):
+        mine = groups == group
+        best = best_of(within, mine)
+        tasks.append(
+            TaskAdvice(
+                task,
+                int(mine.sum()),
+                judge(within[best], group),
+                judge.gain(within[best], used, group),
+                judge.gain(within[best], within[single], group),
+            )
+        )
+    beyond = {name: r for name, r in weighed.items() if r.extrapolated}
+    larger = None
+    if beyond:
+        name = best_of(beyond, every)
+        if judge.rate(beyond[name]) > judge.rate(within[single]) * 1.01:
+            larger = judge(beyond[name], None)
+    return Advice(
+        summary=summary,
+        priced=priced,
+        tasks=tuple(tasks),
+        single=judge(within[single], None),
+        used=judge(used, None),
+        per_task_gain=_gain(within, groups, resampled),
+        larger=larger,
+        drafters={},
+        replays=weighed,
+        task_of=walks.rounds.task,
+    )
+
+
+class _Judge:
+    """Puts figures and intervals to a replayed tree."""
+
+    def __init__(self, priced: Priced, resampled: Resampled) -> None:
+        self._plain = priced.plain_ms
+        self._resampled = resampled
+
+    def __call__(self, found: Replay, only: int | None) -> Judged:
+        chosen = np.ones(len(found.tokens), dtype=np.bool_) if only is None else self._resampled.members(only)
+        plain = found.tokens * self._plain
+        tokens = float(found.tokens[chosen].sum())
+        return Judged(
+            found.tree,
+            self._resampled.ratio([(found.tokens, found.rounds)], only=only, new_prompts=True),
+            self._resampled.ratio([(plain, found.ms)], only=only),
+            (
+                tokens / max(float(found.high_rounds[chosen].sum()), 1.0),
+                tokens / max(float(found.low_rounds[chosen].sum()), 1.0),
+            ),
+        )
+
+    def gain(self, found: Replay, other: Replay, only: int | None) -> Estimate:
+        """Tokens per second over those of `other`, on the same prompts."""
+        return self._resampled.ratio([(found.tokens, found.ms), (other.ms, other.tokens)], only=only)
+
+    def rate(self, found: Replay) -> float:
+        """Tokens per millisecond."""
+        return float(found.tokens.sum() / found.ms.sum())
+
+
+def _as_recorded(walks: Walks, priced: Priced, tree: str) -> Replay:
+    """The run as it was, whatever trees its rounds had, at the same prices as all others."""
+    rounds = walks.rounds
+    count = len(rounds.prompt)
+    nodes = np.bincount(rounds.nodes.round, minlength=count).astype(np.int64)
+    levels = np.zeros(count, dtype=np.int64)
+    np.maximum.at(levels, rounds.nodes.round, rounds.nodes.depth)
+    each = np.array([priced.ms(int(n), int(d)) for n, d in zip(nodes, levels, strict=True)])
+    prompts = len(rounds.length)
+    number = np.bincount(rounds.prompt, minlength=prompts).astype(np.float64)
+    ms = np.bincount(rounds.prompt, weights=each, minlength=prompts).astype(np.float64)
+    tokens = rounds.length.astype(np.float64)
+    return Replay(
+        tree=tree,
+        tokens=tokens,
+        rounds=number,
+        ms=ms,
+        low_rounds=number,
+        high_rounds=number,
+        outside=0.0,
+        nodes=float(nodes.mean()),
+    )
+
+
+def _gain(within: dict[str, Replay], groups: Ints, resampled: Resampled) -> Estimate:
+    """See `Advice.per_task_gain`."""
+    prompts = len(groups)
+    own, single, tokens = np.zeros(prompts), np.zeros(prompts), np.zeros(prompts)
+    fold = np.zeros(prompts, dtype=np.int64)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        fold[members] = np.arange(len(members)) % FOLDS
+    for part in np.unique(fold):
+        others, here = fold != part, fold == part
+        if not others.any():
+            others = here
+        one = best_of(within, others)
+        for group in np.unique(groups[here]):
+            mine = here & (groups == group)
+            learnt_from = others & (groups == group)
+            name = best_of(within, learnt_from) if learnt_from.any() else one
+            own[mine], single[mine] = within[name].ms[mine], within[one].ms[mine]
+            tokens[mine] = within[one].tokens[mine]
+    return resampled.ratio([(tokens, own), (single, tokens)])
+
+
+def _with_drafters(reader: Reader, found: Advice) -> Advice:
+    """Add what other drafters of the same target bring on the same tasks: the newest session of each."""
+    mine = found.summary
+    by_task: dict[str, list[DrafterAdvice]] = {}
+    for task in found.tasks:
+        by_task[task.task] = [DrafterAdvice(mine.name, mine.drafter, task.best.tree, task.best.speedup)]
+    seen = {mine.drafter}
+    for other in reader.sessions():
+        if other.target != mine.target or other.drafter in seen or not other.nodes:
+            continue
+        if other.device != mine.device or not set(other.tasks) & set(by_task):
+            continue
+        seen.add(other.drafter)
+        try:
+            walks, priced = _walks(reader, other)
+            theirs = _advice(other, walks, priced, weigh(walks, priced, other.tree))
+        except DecodingError:
+            continue
+        for task in theirs.tasks:
+            if task.task in by_task:
+                by_task[task.task].append(
+                    DrafterAdvice(other.name, other.drafter, task.best.tree, task.best.speedup)
+                )
+    ranked = {task: tuple(sorted(rows, key=lambda row: -row.speedup.value)) for task, rows in by_task.items()}
+    return replace(found, drafters=ranked)
+
+
+def one_tree_serves(found: Advice) -> bool:
+    """Whether the intervals say that the best single tree serves all tasks as well as one per task."""
+    return not found.per_task_gain.above_one

@@ -1,0 +1,52 @@
+"""Which tree each task was given, and why: rows that rounds of a run with tree budgets refer to."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from store.clock import now
+from store.reader import Reader
+
+CHOICE_KINDS = ("prior", "file", "learned", "explore")
+"""Why: what was known before the run, a budget file, the rounds of the run so far, or to see what it brings."""
+
+
+@dataclass(frozen=True)
+class TreeChoice:
+    """A tree that a task was given."""
+
+    id: int
+    task: str
+    tree: str
+    kind: str
+    """One of `CHOICE_KINDS`."""
+    reason: str
+    at: str
+    """UTC, ISO 8601."""
+
+
+def add_choice(
+    connection: sqlite3.Connection, session_id: int, task: str, tree: str, kind: str, reason: str
+) -> int:
+    """Insert a choice and return its id; call within a transaction."""
+    if kind not in CHOICE_KINDS:
+        raise ValueError(f"{kind!r} is no kind of choice")
+    row_id = connection.execute(
+        "INSERT INTO tree_choice (session_id, task, tree, kind, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
+        (session_id, task, tree, kind, reason, now()),
+    ).lastrowid
+    assert row_id is not None
+    return row_id
+
+
+def choices(reader: Reader, session_id: int) -> list[TreeChoice]:
+    """All choices of a session, oldest first. Raises `StoreError` when it cannot be read."""
+    sql = "SELECT id, task, tree, kind, reason, at FROM tree_choice WHERE session_id = ? ORDER BY id"
+    with reader.snapshot():
+        return [TreeChoice(*row) for rows in reader.scan(sql, session_id) for row in rows]
+
+
+def budgets(found: list[TreeChoice]) -> dict[str, TreeChoice]:
+    """The tree that each task has now: its last choice that was no exploration."""
+    return {choice.task: choice for choice in found if choice.kind != "explore"}

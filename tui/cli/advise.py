@@ -1,0 +1,52 @@
+"""`spectui advise`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tui.cli.options import State, json_option, shared_options
+from tui.cli.output import json_line, line
+
+
+@click.command()
+@click.argument("session", default="last")
+@json_option
+@click.option(
+    "--save",
+    "save_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the trees as a budget file, for: spectui run --tree auto:FILE",
+)
+@shared_options
+@click.pass_context
+def advise(context: click.Context, session: str, as_json: bool, save_file: Path | None) -> None:
+    """Which tree pays for which task: SESSION is an id, a name, or 'last' (the default).
+
+    Replays the recorded rounds with other trees at the measured costs of drafting and verifying, and
+    says what a tree per task gains over the one used, over the best single one, and over none.
+    """
+    from decoding.budget.advice import advise as weigh
+    from decoding.budget.shape import advice_json, undecided, verdict
+    from store.reader import Reader
+    from tui.report.advice import advice_subject, advice_tables, beyond
+    from tui.report.text import print_grids
+
+    with Reader(context.ensure_object(State).database) as reader:
+        found = weigh(reader, session)
+    if save_file is not None:
+        from decoding.budget.files import budget_of, save_budget
+
+        save_budget(budget_of(found), save_file)
+    if as_json:
+        json_line(advice_json(found))
+        return
+    line(advice_subject(found))
+    line()
+    print_grids(advice_tables(found))
+    for said in (verdict(found), *undecided(found), *beyond(found)):
+        line(said)
+    if save_file is not None:
+        line(f"wrote {save_file}; use it with: spectui run --tree auto:{save_file}")

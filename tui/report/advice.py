@@ -1,0 +1,106 @@
+"""Advice as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui.report.grid import Cell, Column, Grid, grid
+
+if TYPE_CHECKING:
+    from decoding.budget.advice import Advice
+    from decoding.budget.estimates import Estimate
+
+
+def advice_subject(found: Advice) -> str:
+    """Whose advice it is, on one line."""
+    costs = found.priced.costs
+    summary = found.summary
+    return (
+        f"{summary.name}: {summary.target} <- {summary.drafter} with {summary.tree}, {len(found.task_of)} prompts; "
+        f"costs {found.priced.source}"
+        + (f" ({costs.machine.device}, {costs.machine.dtype})" if costs.machine.dtype else "")
+    )
+
+
+def advice_tables(found: Advice) -> list[Grid]:
+    """The tree of each task, the drafters, and what a round costs."""
+    return [_trees(found), *_drafters(found), _costs(found)]
+
+
+def _trees(found: Advice) -> Grid:
+    columns = [
+        Column("task", "task", "text"),
+        Column("tree", "the tree that pays", "text"),
+        Column("prompts", "prompts", "count"),
+        Column("tokens", "tok/round", digits=2),
+        Column("tokens_ci", "90 %", digits=2),
+        Column("speedup", "x plain", digits=2),
+        Column("speedup_ci", "90 %", digits=2),
+        Column("used", "x used", digits=2),
+        Column("used_ci", "90 %", digits=2),
+        Column("single", "x single", digits=3),
+        Column("single_ci", "90 %", digits=3),
+    ]
+    rows: list[list[Cell]] = []
+    for task in found.tasks:
+        rows.append(
+            [task.task, task.best.tree, task.prompts, *_pair(task.best.tokens_per_round), *_pair(task.best.speedup),
+             *_pair(task.over_used), *_pair(task.over_single)]
+        )  # fmt: skip
+    for label, judged in (("all, one tree", found.single), ("all, as used", found.used)):
+        rows.append(
+            [label, judged.tree, len(found.task_of), *_pair(judged.tokens_per_round), *_pair(judged.speedup),
+             None, None, None, None]
+        )  # fmt: skip
+    note = (
+        "tok/round as this many other prompts would show it; x plain, x used, x single: tokens per second over "
+        "decoding one token at a time, over the tree of this run, over the best single tree."
+    )
+    return grid("trees", "Trees", columns, rows, note)
+
+
+def _pair(estimate: Estimate) -> tuple[Cell, Cell]:
+    return estimate.value, estimate.ci
+
+
+def _drafters(found: Advice) -> list[Grid]:
+    rows: list[list[Cell]] = [
+        [task, row.drafter, row.session, row.tree, row.speedup.value, row.speedup.ci]
+        for task, drafters in found.drafters.items()
+        if len(drafters) > 1
+        for row in drafters
+    ]
+    if not rows:
+        return []
+    columns = [
+        Column("task", "task", "text"),
+        Column("drafter", "drafter", "text"),
+        Column("session", "session", "text"),
+        Column("tree", "its tree", "text"),
+        Column("speedup", "x plain", digits=2),
+        Column("speedup_ci", "90 %", digits=2),
+    ]
+    return [grid("drafters", "Drafters, the best of each task first", columns, rows)]
+
+
+def _costs(found: Advice) -> Grid:
+    costs = found.priced.costs
+    columns = [Column("what", "what a round costs", "text"), Column("ms", "ms", digits=1)]
+    rows: list[list[Cell]] = [
+        [f"verifying {count} row{'s' if count > 1 else ''}", timing.median]
+        for count, timing in costs.verify.items()
+    ]
+    rows += [["drafting a level", costs.draft_level.median], ["the rest", costs.other.median]]
+    return grid("costs", f"Costs, {found.priced.source}", columns, rows)
+
+
+def beyond(found: Advice) -> list[str]:
+    """What asks for more than was recorded, with how far that can be trusted; nothing where nothing does."""
+    if found.larger is None:
+        return []
+    low, high = found.larger.bounds
+    return [
+        f"{found.larger.tree} may pay more still ({found.larger.speedup.value:.2f} x plain), but asks for more than "
+        f"was recorded: {found.larger.tokens_per_round.value:.2f} tokens a round is extrapolated, and lies between "
+        f"{low:.2f} and {high:.2f}. A run with it would tell."
+    ]
