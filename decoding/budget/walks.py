@@ -86,12 +86,18 @@ class Rounds:
 def read_rounds(reader: Reader, session_id: int) -> Rounds:
     """All rounds of a session that have one, in one state. Raises `StoreError` when it cannot be read."""
     with reader.snapshot():
-        prompts = [g for g in reader.generations(session_id, texts=False) if g.round_count]
+        # Prompts whose rejected nodes were given up cannot be replayed.
+        prompts = [
+            g for g in reader.generations(session_id, texts=False) if g.round_count and g.pruned_at is None
+        ]
         rounds = _columns(reader, _ROUNDS, session_id, 8)
         nodes = _columns(reader, _NODES, session_id, 6)
         trees = {float(choice.id): choice.tree for choice in choices(reader, session_id)}
         whole = reader.session(session_id).tree
     place_of = {g.id: i for i, g in enumerate(prompts)}
+    kept = np.isin(rounds[1], list(place_of))
+    gone = rounds[0][~kept]
+    rounds, nodes = rounds[:, kept], nodes[:, ~np.isin(nodes[0], gone)]
     order = np.argsort(rounds[0])
     of_node = order[np.searchsorted(rounds[0][order], nodes[0])] if rounds.size else np.empty(0, np.int64)
     of_nodes = RoundNodes(
