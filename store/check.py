@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 
+from store.bins import unpacked
 from store.database import Connection, raw
 from store.errors import StoreError
-from store.recount import GENERATION_SUMS, Key, Sums, recount, tables
-from store.sqlite_errors import explained
+from store.recount import GENERATION_SUMS, Key, Recount, Sums, rebuild, recount, tables
+from store.sqlite_errors import explained, transaction
 
 _MOST_OF_A_KIND = 5
 """Problems of one kind that are listed before the rest are counted."""
@@ -126,6 +127,22 @@ def check(db: Connection) -> list[str]:
         raise
 
 
+def repair(db: Connection) -> list[str]:
+    """Replace every sum and rollup that is not what its rounds and nodes say; returns what was wrong, a line each.
+
+    Only counts are repaired: rounds and nodes are what was measured and stay as they are. One transaction.
+    """
+    connection = raw(db)
+    with transaction(connection):
+        wrong = _check_counts(connection)
+        if wrong:
+            for (session_id,) in connection.execute(
+                "SELECT id FROM session WHERE deleted_at IS NULL"
+            ).fetchall():
+                rebuild(connection, session_id)
+    return wrong
+
+
 def _check_file(connection: sqlite3.Connection) -> list[str]:
     found = [
         f"the file is damaged: {message}"
@@ -183,6 +200,12 @@ def _check_counts(connection: sqlite3.Connection) -> list[str]:
                 for key, problem in _differences(stored, rows)
             ]
         )
+    found += _listed(
+        [
+            f"session '{names.get(session)}', rollup_task of {task}: {wrong}"
+            for (session, task), wrong in _bins(connection, counted)
+        ]
+    )
     wrong = connection.execute(
         "SELECT name FROM session"
         " WHERE deleted_at IS NULL"
@@ -196,6 +219,18 @@ def _check_counts(connection: sqlite3.Connection) -> list[str]:
             for name, position in uneven
         ]
     )
+
+
+def _bins(connection: sqlite3.Connection, counted: Recount) -> list[tuple[tuple[int, str], str]]:
+    """Tasks whose bins are not those of their nodes."""
+    return [
+        ((session, task), "its bins are not those of its nodes")
+        for session, task, blob in connection.execute(
+            "SELECT session_id, task, bins FROM rollup_task"
+            " WHERE session_id NOT IN (SELECT id FROM session WHERE deleted_at IS NOT NULL)"
+        )
+        if unpacked(blob) != counted.bins.get((session, task), unpacked())
+    ]
 
 
 def _stored(

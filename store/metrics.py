@@ -43,9 +43,11 @@ AT_RISK_SQL = """
 
 def overlap(target_p: float, draft_p: float | None) -> float | None:
     """``min(1, p / q)``: the chance that speculative sampling accepts a token; None without a draft_p."""
-    if draft_p is None or math.isnan(draft_p):
+    if draft_p is None:
         return None
-    return 1.0 if draft_p <= target_p else target_p / draft_p
+    if draft_p > target_p:
+        return target_p / draft_p
+    return 1.0 if draft_p <= target_p else None  # neither for NaN
 
 
 def at_risk(parent_accepted: bool, depth: int, accepted_length: int, cut: str | None) -> bool:

@@ -7,7 +7,11 @@ from collections.abc import Callable
 
 from sqlite_utils import Database, Migrations
 
-from store.schema import APPLICATION_ID, MIGRATION_SET, STEPS
+from store.recount_bins import fill_bins
+from store.schema import APPLICATION_ID, BINS_STEP, MIGRATION_SET, STEPS
+
+FILLS: dict[str, Callable[[sqlite3.Connection], None]] = {BINS_STEP: fill_bins}
+"""Steps whose tables are worked out from the nodes of the sessions that are there already."""
 
 
 def migrations() -> Migrations:
@@ -42,6 +46,8 @@ def _step(name: str, statements: tuple[str, ...]) -> Callable[[Database], None]:
     def apply(db: Database) -> None:
         for statement in statements:
             db.execute(statement)
+        if name in FILLS:
+            FILLS[name](db.conn)
 
     apply.__name__ = name
     return apply

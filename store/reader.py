@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from store import metrics
+from store.bins import Bins, bins_of, unpacked
 from store.database import Connection, connect, raw
 from store.errors import StoreError
 from store.liveness import effective_status
@@ -190,6 +191,11 @@ class Reader:
             by_task[task].depths[row[0]] = DepthFigures(*row)
         places = {task: place for place, task in enumerate(order)}
         return dict(sorted(by_task.items(), key=lambda item: places.get(item[0], len(places))))
+
+    def bins(self, session_id: int) -> dict[str, Bins]:
+        """Per task, draft entropy by match and draft probability by what became of it; see `store.bins`."""
+        rows = self._all("SELECT task, bins FROM rollup_task WHERE session_id = ?", session_id)
+        return {task: bins_of(unpacked(blob)) for task, blob in rows}
 
     def intervals(self, session_id: int, metric: str = "mean_accepted_length") -> dict[str, Interval]:
         """95 % per task of a `metrics.RATIOS` metric; tasks with fewer than two prompts are left out."""

@@ -1,18 +1,21 @@
 """The counts of generations and rollups, worked out anew from rounds and nodes.
 
-Written apart from `store.tally`, in SQL, so that each proves the other. Two grouped scans, one row per
-prompt and depth; nothing per node is done in Python.
+Written apart from `store.tally`, in SQL, so that each proves the other. Grouped scans; nothing per node is
+done in Python.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
+from store.bins import unpacked
 from store.errors import StoreError
 from store.metrics import AT_RISK_SQL, OVERLAP_SQL
+from store.recount_bins import BinKey, count_bins, write_bins
 
 Key = tuple[int | str, ...]
 Sums = dict[str, float]
@@ -73,6 +76,7 @@ class Recount:
     tasks: dict[Key, Sums] = field(default_factory=dict)
     lengths: dict[Key, Sums] = field(default_factory=dict)
     depths: dict[Key, Sums] = field(default_factory=dict)
+    bins: dict[BinKey, array[int]] = field(default_factory=dict)
 
 
 def recount(
@@ -117,6 +121,7 @@ def recount(
         # A path has one node a depth, so that the rounds which reached it are its accepted nodes.
         reached = added["accepted_count"]
         _add(by_depth, added | {"nodes": nodes, "rounds_at_risk": at_risk, "rounds_reached": reached})
+    found.bins = count_bins(connection, which, only)
     if generation_id is None:
         for generation, session, counts in connection.execute(_PRUNED.format(which=here), only):
             _add_kept(found, generation, session, counts)
@@ -129,7 +134,8 @@ def to_json(found: Recount) -> str:
     rollups = {
         table: [[list(key[1:]), sums] for key, sums in rows.items()] for table, _, rows in tables(found)
     }
-    return json.dumps({"generation": generation, **rollups})
+    bins = {task: list(counts) for (_, task), counts in found.bins.items()}
+    return json.dumps({"generation": generation, "bins": bins, **rollups})
 
 
 def _add_kept(found: Recount, generation: int, session: int, counts: str) -> None:
@@ -141,7 +147,11 @@ def _add_kept(found: Recount, generation: int, session: int, counts: str) -> Non
                 if len(rest) != len(keys) - 1:
                     raise ValueError("a key of another table")
                 _add(rows.setdefault((session, *rest), dict.fromkeys(_checked(sums), 0)), sums)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        for task, counted in kept.get("bins", {}).items():
+            here = found.bins.setdefault((session, task), unpacked())
+            for place, number in enumerate(counted):
+                here[place] += number
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise StoreError(f"the counts kept of the pruned prompt {generation} are damaged") from error
 
 
@@ -167,6 +177,7 @@ def rebuild(connection: sqlite3.Connection, session_id: int) -> None:
                 f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
                 (*key, *sums.values()),
             )
+    write_bins(connection, found.bins)
 
 
 def tables(found: Recount) -> list[tuple[str, tuple[str, ...], dict[Key, Sums]]]:

@@ -11,6 +11,7 @@ APPLICATION_ID = 0x73706374
 
 MIGRATION_SET = "spectui"
 MIGRATIONS_TABLE = "_sqlite_migrations"
+BINS_STEP = "0007_bins"
 
 _INITIAL = (
     """
@@ -294,6 +295,9 @@ _CHOICES = (
     "ALTER TABLE session ADD COLUMN energy_seconds REAL",
 )
 
+# The counts of `store.bins`, packed.
+_BINS = ("ALTER TABLE rollup_task ADD COLUMN bins BLOB NOT NULL DEFAULT x''",)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -301,7 +305,8 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0004_blocks", _BLOCKS),
     ("0005_pruned", _PRUNED),
     ("0006_choices", _CHOICES),
+    (BINS_STEP, _BINS),
 )
-"""Migration name -> its statements."""
+"""Migration name -> its statements. What `store.migrations.FILLS` names is filled from the nodes afterwards."""
 
 KNOWN_NAMES = frozenset(name for name, _ in STEPS)

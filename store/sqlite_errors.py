@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from store.errors import DatabaseTrouble, StoreError
 
@@ -71,22 +72,43 @@ def explained(path: Path | str | None, connection: sqlite3.Connection | None = N
         raise in_words(error, where) from error
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Everything in the block, or nothing of it. Raises `StoreError` when SQLite refuses.
+class transaction:  # noqa: N801 (reads as the function it stands for)
+    """Everything in the block, or nothing of it; then `undo` is called. Raises `StoreError` when SQLite refuses.
 
     The write lock is taken at once: a transaction that starts as a reader can fail half-way when another
-    process writes in between, and waiting does not help it.
+    process writes in between, and waiting does not help it. A class, as a generator costs each round twice as much.
     """
-    try:
-        connection.execute("BEGIN IMMEDIATE")
+
+    __slots__ = ("_connection", "_undo")
+
+    def __init__(self, connection: sqlite3.Connection, undo: Callable[[], None] | None = None) -> None:
+        self._connection = connection
+        self._undo = undo
+
+    def __enter__(self) -> None:
         try:
-            yield
-            connection.execute("COMMIT")
-        except BaseException:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise in_words(error, path_of(self._connection)) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+                return
+        except BaseException as failed:
+            error = failed
+        if self._undo is not None:
+            self._undo()
+        try:
             # A full disk may have rolled it back already.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-    except sqlite3.Error as error:
-        raise in_words(error, path_of(connection)) from error
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as failed:
+            error = failed
+        if isinstance(error, sqlite3.Error):
+            raise in_words(error, path_of(self._connection)) from error
+        if kind is None and error is not None:
+            raise error

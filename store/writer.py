@@ -28,6 +28,7 @@ from store.rows import (
 )
 from store.sqlite_errors import explained, transaction
 from store.tally import tally
+from store.totals import Totals
 
 _ADD_ROUND = """
     INSERT INTO round (generation_id, number, prefix_length, accepted_length, bonus_token_id, cut, node_count,
@@ -46,14 +47,6 @@ _ADD_TO_GENERATION = """
         overlap_sum = overlap_sum + ?, overlap_count = overlap_count + ?,
         draft_ms = draft_ms + ?, verify_ms = verify_ms + ?, other_ms = other_ms + ?
     WHERE id = ? AND status = 'running' AND round_count = ?
-"""
-_ADD_TO_TASK = """
-    UPDATE rollup_task SET
-        rounds = rounds + 1, tokens = tokens + ?, nodes = nodes + ?,
-        match_count = match_count + ?, at_risk_count = at_risk_count + ?, accepted_count = accepted_count + ?,
-        overlap_sum = overlap_sum + ?, overlap_count = overlap_count + ?,
-        draft_ms = draft_ms + ?, verify_ms = verify_ms + ?, other_ms = other_ms + ?
-    WHERE session_id = ? AND task = ?
 """
 _ADD_TO_LENGTH = """
     INSERT INTO rollup_length (session_id, task, accepted_length, rounds) VALUES (?, ?, ?, 1)
@@ -99,6 +92,7 @@ class SessionWriter:
         self._session_id = session_id
         self._lock = threading.RLock()
         self._tasks: dict[int, str] = {}
+        self._totals = Totals(self._connection, session_id)
         self._read("SELECT id FROM session WHERE id = ? AND deleted_at IS NULL", session_id)
 
     def claim(
@@ -236,6 +230,7 @@ class SessionWriter:
             rows,
         )
         rebuild(self._connection, self._session_id)
+        self._totals.forget()
 
     def add_event(self, kind: str, text: str, generation_id: int | None = None) -> None:
         """Keep, for ever and with its time, that something happened to the run or to one prompt."""
@@ -294,7 +289,7 @@ class SessionWriter:
             counts.overlap_count,
             *times,
         )
-        with self._lock, transaction(self._connection):
+        with self._lock, transaction(self._connection, undo=self._totals.forget):
             execute = self._connection.execute
             if not execute(_ADD_TO_GENERATION, (*sums, generation_id, record.number - 1)).rowcount:
                 raise StoreError(
@@ -316,7 +311,7 @@ class SessionWriter:
                 ),
             ).lastrowid
             self._connection.executemany(_ADD_NODE, [(round_id, *node) for node in record.nodes])
-            execute(_ADD_TO_TASK, (*sums, session_id, task))
+            self._totals.add(task, sums, counts.bins)
             execute(_ADD_TO_LENGTH, (session_id, task, record.accepted_length))
             self._connection.executemany(
                 _ADD_TO_DEPTH,

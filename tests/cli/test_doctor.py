@@ -81,3 +81,8 @@ def test_a_recount_that_differs_is_found(
     assert result.exit_code == 1
     assert "rag" in result.stderr
     assert result.stderr.startswith("spectui: ")
+    result = invoke("doctor", "--repair", "--db", database)
+    assert result.exit_code == 0, result.stderr
+    assert "repaired: session" in result.stdout
+    assert "rag" in result.stdout
+    assert invoke("doctor", "--db", database).exit_code == 0

@@ -70,6 +70,10 @@ DAMAGE: dict[str, tuple[str, str]] = {
         "DELETE FROM rollup_depth WHERE depth = 3",
         "rollup_depth of code, 3: the row is missing",
     ),
+    "a bin of the charts": (
+        "UPDATE rollup_task SET bins = zeroblob(length(bins)) WHERE task = 'math'",
+        "rollup_task of math: its bins are not",
+    ),
     "a prompt lost": ("UPDATE session SET prompt_count = 7", "its prompt count"),
     "a round without a prompt": (
         "PRAGMA foreign_keys = OFF; UPDATE round SET generation_id = 77 WHERE id = 1",

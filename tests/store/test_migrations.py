@@ -101,6 +101,21 @@ def test_sessions_from_before_events_were_kept_have_none(path: Path, monkeypatch
     connection.close()
 
 
+def test_sessions_from_before_there_were_bins_get_theirs(path: Path) -> None:
+    connection = connect(path)
+    first, second = record_all(connection, ["code", "math"], 30), record_all(connection, ["code"], 5)
+    with Reader(path) as reader:
+        before = [reader.bins(i) for i in (first, second)]
+    connection.execute("ALTER TABLE rollup_task DROP COLUMN bins")
+    connection.execute("DELETE FROM _sqlite_migrations WHERE name = '0007_bins'")
+    connection.close()
+    connection = connect(path)
+    reader = Reader(connection)
+    assert [reader.bins(i) for i in (first, second)] == before
+    assert check(connection) == []
+    connection.close()
+
+
 def test_a_step_that_fails_leaves_the_older_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = connect(path)
     record_all(connection, ["code"], 5)

@@ -69,8 +69,11 @@ def test_rollups_equal_a_recount(prompts: list[tuple[str, list[RoundRecord]]], d
         ]
         assert_figures_are_those_of(figures, rounds)
 
+    assert_charts_are_those_of(reader, session_id)
+
     with transaction(db.conn):
         db.execute("UPDATE generation SET node_count = 99, verify_ms = -1")
+        db.execute("UPDATE rollup_task SET bins = x'00'")
         db.execute("UPDATE rollup_task SET tokens = 99")
         db.execute("DELETE FROM rollup_depth")
         rebuild(db.conn, session_id)
@@ -110,6 +113,26 @@ def assert_figures_are_those_of(figures: TaskFigures, rounds: list[RoundRow]) ->
             {r.id for r, n in nodes if n.depth == depth and (r.id, n.idx) in at_risk}
         )
     assert sum(at.nodes for at in figures.depths.values()) == len(nodes)
+
+
+def assert_charts_are_those_of(reader: Reader, session_id: int) -> None:
+    """The bins once more, node by node in plain Python."""
+    bins = reader.bins(session_id)
+    for task, figures in reader.figures(session_id).items():
+        rounds = [r for g in reader.generations(session_id) if g.task == task for r in reader.rounds(g.id)]
+        nodes = [n for r in rounds for n in r.nodes if n.draft_p is not None]
+        for found in bins[task].probability:
+            inside = [n for n in nodes if found.low <= (n.draft_p or 0) < found.high]
+            assert (found.nodes, found.matched) == (len(inside), sum(n.match for n in inside))
+            assert found.accepted == sum(n.accepted for n in inside)
+        for part in bins[task].entropy:
+            inside = [n for n in nodes if part.low <= (n.draft_entropy or 0) < part.high]
+            assert (part.matched, part.unmatched) == (
+                sum(n.match for n in inside),
+                sum(not n.match for n in inside),
+            )
+        if figures.overlap_count == figures.nodes:
+            assert sum(found.at_risk for found in bins[task].probability) == figures.at_risk_count
 
 
 def empty_database() -> Database:

@@ -29,11 +29,12 @@ ENVIRONMENT_TIMEOUT_S = 180
 )
 @click.option("--target", metavar="M", help="Measure with this target (default: embedded).")
 @click.option("--draft", metavar="D", help="Measure with this drafter (default: the target's).")
+@click.option("--repair", is_flag=True, help="Put the database's sums and rollups right from its nodes.")
 @json_option
 @shared_options
 @click.pass_context
 def doctor(
-    context: click.Context, measure: bool, target: str | None, draft: str | None, as_json: bool
+    context: click.Context, measure: bool, target: str | None, draft: str | None, repair: bool, as_json: bool
 ) -> int:
     """Look over the machine, the terminal and the database.
 
@@ -52,7 +53,7 @@ def doctor(
         "terminal": _terminal(),
         "model": _model(),
         "costs": costs.kept() if as_json else costs.described(),
-        "database": _database(state, problems),
+        "database": _database(state, problems, repair),
         "problems": problems,
     }
     if as_json:
@@ -111,20 +112,20 @@ def _model() -> dict[str, Any]:
     return {"embedded": EMBEDDED.name, "ready": is_ready(), "folder": str(folder())}
 
 
-def _database(state: State, problems: list[str]) -> dict[str, Any]:
+def _database(state: State, problems: list[str], mend: bool) -> dict[str, Any]:
     """Facts about the database; what `store.check` finds goes to `problems`."""
     path: Path = state.database
     facts: dict[str, Any] = {"path": str(path), "exists": path.exists()}
     if state.chosen is None and not path.exists():
         return facts  # it begins with the first run
-    from store.check import check
+    from store.check import check, repair
     from store.database import connect
     from store.errors import StoreError
     from store.reader import Reader
     from store.schema import KNOWN_NAMES
 
     try:
-        db = connect(path, create=False, read_only=True)
+        db = connect(path, create=False, read_only=not mend)
     except StoreError as error:
         problems.append(str(error))
         return facts
@@ -133,6 +134,8 @@ def _database(state: State, problems: list[str]) -> dict[str, Any]:
         facts["bytes"] = path.stat().st_size
         facts["schema"] = max(KNOWN_NAMES)  # `connect` refuses all others
         facts["sessions"] = len(reader.sessions())
+        if mend:
+            facts["repaired"] = repair(db)
         problems += [f"{path}: {problem}" for problem in check(db)]
     finally:
         db.close()
