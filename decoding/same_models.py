@@ -80,7 +80,8 @@ def _folder(name: str) -> Path | None:
     from transformers.utils.hub import cached_file
 
     from decoding import embedded
-    from decoding.models import EMBEDDED_HEAD
+    from decoding.hub import split_revision
+    from decoding.locate import EMBEDDED_HEAD
 
     if name == EAGLE:
         return EMBEDDED_HEAD
@@ -89,8 +90,9 @@ def _folder(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
+    model, revision = split_revision(name)
     try:
-        config = cached_file(name, "config.json", local_files_only=True)
+        config = cached_file(model, "config.json", revision=revision, local_files_only=True)
     except (OSError, ValueError):
         return None
     return None if config is None else Path(config).parent

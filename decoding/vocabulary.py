@@ -50,7 +50,7 @@ class Vocabulary:
         token = self._by_id.get(token_id)
         if token is None:
             return b""
-        if token_id in self._added:
+        if token_id in self.added:
             return token.encode()
         if self._byte_level:
             try:
@@ -70,7 +70,8 @@ class Vocabulary:
         return {i: token for token, i in self.tokens.items()}
 
     @cached_property
-    def _added(self) -> set[int]:
+    def added(self) -> set[int]:
+        """Ids of tokens that came on top of the trained ones, and of those with a meaning of their own."""
         return set(self.tokenizer.get_added_vocab().values()) | set(self.tokenizer.all_special_ids)
 
     @cached_property

@@ -171,6 +171,8 @@ def _decode_all(
 
     config = RunConfig.from_dict(before.config)
     models = load_models(config, progress)
+    for note in models.notes:
+        writer.add_event("draft", note)
     basis = Basis(_versions(), str(models.target.device), model_files(config))
     if before.started_at is not None:
         _go_on(writer, before, Basis(before.versions, before.device, files), basis, force)

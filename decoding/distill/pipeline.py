@@ -27,7 +27,9 @@ from decoding.eagle.checkpoint import is_eagle_head, load_head, save_head
 from decoding.eagle.head import EagleHead
 from decoding.embedded import EMBEDDED
 from decoding.errors import DecodingError, UsageError
-from decoding.models import LoadedModels, load_models, locate_draft, resolve_device
+from decoding.locate import locate_draft
+from decoding.models import LoadedModels, load_models
+from decoding.placement import resolve_device
 from decoding.profiles import PROFILE_FILE
 
 Say = Callable[[str], None]

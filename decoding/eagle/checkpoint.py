@@ -19,10 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from decoding.eagle.head import FEATURES, EagleHead, HeadConfig, default_feature_layers
 from decoding.errors import DecodingError
+from decoding.weight_files import PICKLED_WORDS
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-PICKLED = "pickled weights, a format that can hold code; convert them to safetensors, or give --allow-pickle"
-"""What is said of weights that are not loaded for that reason."""
 """Files that a head's tensors may be in, the preferred one first."""
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -196,7 +195,7 @@ def _read_weights(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor
             tensors: dict[str, torch.Tensor] = load_file(path)
             return tensors
         if not allow_pickle:
-            raise _error(folder, f"has {PICKLED}")
+            raise _error(folder, f"has {PICKLED_WORDS}")
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:150]

@@ -266,7 +266,7 @@ def test_heads_for_other_targets_are_refused_in_one_line(
 ) -> None:
     official(head, tmp_path, **config)
     with pytest.raises(DecodingError, match=says) as caught:
-        load_head(tmp_path, target)
+        load_head(tmp_path, target, allow_pickle=True)
     assert "\n" not in str(caught.value)
 
 
@@ -300,46 +300,15 @@ def test_a_head_is_no_target(head: EagleHead, tmp_path: Path) -> None:
         load_models(RunConfig(target=str(tmp_path)))
 
 
-def test_a_head_on_the_hub_is_fetched_and_recognised(
-    head: EagleHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hub is a folder here; what it lacks answers as transformers' cache does."""
-    model, hub = tmp_path / "model", tmp_path / "hub"
-    tiny_llama(model, layers=6)
-    official(head, hub, file="pytorch_model.bin")
-    asked: list[str] = []
-
-    def cached(name: str, file: str, _raise_exceptions_for_missing_entries: bool = True) -> str | None:
-        assert name == "someone/a-head"
-        asked.append(file)
-        if not (hub / file).is_file():
-            if _raise_exceptions_for_missing_entries:
-                raise OSError(f"{name} does not appear to have a file named {file}")
-            return None
-        return str(hub / file)
-
-    monkeypatch.setattr("transformers.utils.hub.cached_file", cached)
-    config = RunConfig(target=str(model), draft="someone/a-head", allow_pickle=True)
-    assert load_models(config).head is not None
-    assert asked == ["config.json", "model.safetensors", "pytorch_model.bin"]
-    (hub / "pytorch_model.bin").unlink()
-    with pytest.raises(DecodingError, match="'someone/a-head' has no model"):
-        load_models(config)
-    (hub / "config.json").unlink()
-    with pytest.raises(DecodingError, match="'someone/a-head'") as caught:
-        load_models(config)
-    assert "\n" not in str(caught.value)
-
-
 def test_the_embedded_head_says_when_it_is_for_another_target_or_missing(
     head: EagleHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_llama(tmp_path / "model")
     config = RunConfig(target=str(tmp_path / "model"), draft="eagle")
-    monkeypatch.setattr("decoding.models.EMBEDDED_HEAD", tmp_path / "nothing")
+    monkeypatch.setattr("decoding.locate.EMBEDDED_HEAD", tmp_path / "nothing")
     with pytest.raises(DecodingError, match="no draft head for the embedded model; use --draft"):
         load_models(config)
     official(head, tmp_path / "other", vocab_size=49152)
-    monkeypatch.setattr("decoding.models.EMBEDDED_HEAD", tmp_path / "other")
+    monkeypatch.setattr("decoding.locate.EMBEDDED_HEAD", tmp_path / "other")
     with pytest.raises(DecodingError, match="target of vocabulary size 49152"):
         load_models(config)

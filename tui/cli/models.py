@@ -1,6 +1,10 @@
-"""`spectui models`: the model that comes with spectui."""
+"""`spectui models`: the model that comes with spectui, and what others need."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
 
 import click
 
@@ -62,9 +66,35 @@ def pull(force: bool) -> None:
 
 
 @models.command()
+@click.argument("model", required=False)
+@click.option("--draft", metavar="D", help="Count this drafter too.")
+@click.option("--device", metavar="DEVICE", help="Where they would go (default: auto).")
+@click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16 (default: auto).")
+@click.option("--max-new-tokens", type=int, metavar="T", help="Tokens the cache is counted for.")
+@json_option
 @shared_options
-def check() -> int:
-    """Read the embedded model again and compare its hashes."""
+def check(model: str | None, as_json: bool, **options: Any) -> int:
+    """What MODEL takes in memory, and whether it fits; without one, read the embedded model's hashes again.
+
+    MODEL is a hub id (also MODEL@REVISION), a folder or 'embedded'. No weights are fetched or loaded.
+    """
+    given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    if model is not None:
+        command = [sys.executable, "-m", "decoding.needs", model, *(["--json"] if as_json else [])]
+        for name, value in given.items():
+            command += [f"--{name}", str(value)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if done.stdout:
+            line(done.stdout.rstrip("\n"))
+        if done.returncode and done.stderr:
+            line(done.stderr.strip().rpartition("\n")[2], err=True)
+        return done.returncode
+    if given or as_json:
+        raise click.UsageError(f"--{next(iter(given), 'json')} needs a MODEL to check")
+    return _check_embedded()
+
+
+def _check_embedded() -> int:
     from decoding import embedded
 
     with Bar() as progress:

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     help='Your own prompts: JSON Lines of {"task": ..., "prompt": ...} (default: the bundled ones).',
 )
 @click.option("--max-new-tokens", type=int, metavar="T", help="Most tokens per prompt (default: 256).")
-@click.option("--target", metavar="M", help="Model id, folder, or 'embedded' (default: embedded).")
+@click.option(
+    "--target",
+    metavar="M",
+    help="'embedded' (the default), a folder, or a hub id; MODEL@REVISION takes that branch, tag or commit, of "
+    "--draft too.",
+)
+@click.option("--revision", metavar="REV", help="The target's revision, as behind the @ of --target.")
 @click.option(
     "--draft",
     metavar="D",
@@ -47,7 +53,7 @@ if TYPE_CHECKING:
 @click.option("--temperature", type=float, metavar="X", help="0 decodes greedily (default: 0).")
 @click.option("--top-p", type=float, metavar="P", help="Nucleus kept when sampling (default: 1).")
 @click.option("--seed", type=int, metavar="S", help="Seed of the sampling (default: 0).")
-@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: auto).")
+@click.option("--device", metavar="DEVICE", help="auto (GPUs, else the CPU), cpu, cuda or cuda:N.")
 @click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16 (default: auto).")
 @click.option(
     "--max-time",
@@ -101,6 +107,7 @@ def run(
     as_json: bool,
     depth: int | None,
     branching: int | None,
+    revision: str | None,
     **fields: Any,
 ) -> int:
     """Run prompts and record every node.
@@ -114,11 +121,13 @@ def run(
     database = context.ensure_object(State).database
     if resume is not None:
         settings = {**fields, "tasks": tasks, "per-task": per_task, "prompts": prompt_file, "name": name}
-        _refuse_settings({**settings, "depth": depth, "branching": branching})
+        _refuse_settings({**settings, "depth": depth, "branching": branching, "revision": revision})
         session = resume_run(database, resume, force=force)
     elif force:
         raise click.UsageError("--force belongs to --resume")
     else:
+        if revision is not None:
+            fields["target"] = _revised(fields["target"], revision)
         config = _config(fields, depth, branching)
         session = start_run(database, config, select(prompt_file, tasks, per_task), name)
     if detach:
@@ -135,6 +144,12 @@ def _refuse_settings(settings: dict[str, Any]) -> None:
     if given:
         option = "max-time" if given[0] == "max_seconds" else given[0].replace("_", "-")
         raise click.UsageError(f"--resume goes on as the session was configured; leave out --{option}")
+
+
+def _revised(target: str | None, revision: str) -> str:
+    if target is None or "@" in target:
+        raise click.UsageError("--revision belongs to a --target on the hub that names none itself")
+    return f"{target}@{revision}"
 
 
 def _config(fields: dict[str, Any], depth: int | None, branching: int | None) -> RunConfig:

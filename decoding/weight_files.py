@@ -1,0 +1,134 @@
+"""The files that a model's weights are in, read without the weights: torch-free.
+
+A safetensors file begins with eight bytes that say how long its header is, and the header says what every
+tensor is and where it ends, so that a cut file is found out without being read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decoding.errors import DecodingError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+PICKLED_WORDS = (
+    "pickled weights, a format that can hold code; convert them to safetensors, or give --allow-pickle"
+)
+"""What is said of weights that are not loaded for that reason."""
+HEADER_LIMIT = 100 << 20
+"""As long as the format lets a header be."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A stored tensor: its name, the format's name of its number type (``F16``, ``I32``), its bytes."""
+
+    name: str
+    dtype: str
+    bytes: int
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a model folder. Raises `DecodingError` when it cannot be read."""
+    try:
+        data: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DecodingError(f"model folder {folder} has no readable config.json: {error.strerror}") from error
+    except ValueError as error:
+        raise DecodingError(f"model folder {folder} has a config.json that is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise DecodingError(f"model folder {folder} has a config.json that is no object")
+    return data
+
+
+def shards(folder: Path) -> list[Path]:
+    """The safetensors files that make up the model; empty where it has none."""
+    names = _indexed(folder)
+    if names:
+        return [folder / name for name in names]
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    found = sorted(folder.glob("*.safetensors"))
+    return found if len(found) == 1 else []
+
+
+def missing_shards(folder: Path) -> list[str]:
+    """Files that the index names and the folder lacks."""
+    return [name for name in _indexed(folder) if not (folder / name).is_file()]
+
+
+def check_weights(folder: Path, *, pickled: bool = False) -> None:
+    """Raise `DecodingError` in one line unless the weights are all there, in files that cannot run code.
+
+    `pickled` lets a model through that only has pickle files.
+    """
+    missing = missing_shards(folder)
+    if missing:
+        raise DecodingError(
+            f"model folder {folder} is not complete: {missing[0]} is missing"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; fetch it again"
+        )
+    found = shards(folder)
+    if not found:
+        only = next((name for name in PICKLED if (folder / name).is_file()), None)
+        if only is None:
+            raise DecodingError(f"model folder {folder} has no {SINGLE}; fetch it again")
+        if not pickled:
+            raise DecodingError(f"model folder {folder} has {PICKLED_WORDS}")
+    for path in found:
+        check_whole(path)
+
+
+def check_whole(path: Path) -> None:
+    """Raise `DecodingError` when a safetensors file is shorter than its header says, or has none."""
+    size = path.stat().st_size
+    end = max((stop for _, _, _, stop in _header(path)), default=0)
+    with path.open("rb") as file:
+        header = 8 + int.from_bytes(file.read(8), "little")
+    if size < header + end:
+        raise DecodingError(
+            f"{path} was cut: {size:,} bytes of {header + end:,} are there; fetch the model again"
+        )
+
+
+def tensors(folder: Path) -> list[Tensor]:
+    """Every stored tensor of the model; a pickle counts as one. Raises `DecodingError` for a damaged header."""
+    if not shards(folder):
+        return [Tensor(path.name, "U8", path.stat().st_size) for path in folder.glob("pytorch_model*.bin")]
+    return [
+        Tensor(name, dtype, stop - start)
+        for path in shards(folder)
+        for name, dtype, start, stop in _header(path)
+    ]
+
+
+def _indexed(folder: Path) -> list[str]:
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return sorted(set(index["weight_map"].values()))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DecodingError(f"{folder / INDEX} is damaged; fetch the model again") from error
+
+
+def _header(path: Path) -> Iterator[tuple[str, str, int, int]]:
+    """Name, type, first and last offset of each tensor."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length <= HEADER_LIMIT:
+                raise ValueError("no header")
+            header = json.loads(file.read(length))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                start, stop = tensor["data_offsets"]
+                yield name, str(tensor["dtype"]), int(start), int(stop)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DecodingError(f"{path} is damaged or cut; fetch the model again") from error
