@@ -46,6 +46,15 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
     return config.changed(tree=name)
 
 
+def known_costs(config: RunConfig, models: LoadedModels, progress: Progress | None = None) -> Costs | None:
+    """What rounds cost here, for the session's record: what is kept; measured only for a run that chooses by it."""
+    if not config.speculate:
+        return None
+    if config.auto:
+        return costs_of(config, models, progress)
+    return costs.load(machine(config, models))
+
+
 def profile_of(config: RunConfig, models: LoadedModels) -> Profile | None:
     """What is known before the run of how the drafter is accepted (the lookup beside it left aside).
 

@@ -44,7 +44,10 @@ DEFAULT_BESIDE = f"{CHAIN_BESIDE}8"
 """That chain then: it is drafted after longer matches than by lookup alone, hence longer."""
 
 AUTO = "auto"
-"""How a tree is called that the worker has yet to choose."""
+"""How a tree is called that the worker has yet to choose; as a `tree`, one for each task, chosen on the way."""
+
+FROM_FILE = f"{AUTO}:"
+"""What stands before the budget file that the trees of the tasks are taken from."""
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -63,7 +66,8 @@ class RunConfig:
     tree: str = ""
     """Tree shape as `decoding.tree.parse_tree` reads it; empty for the one that pays most on the machine
     (`decoding.auto_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it may end
-    in ``+chain:N``, what a match is continued with."""
+    in ``+chain:N``, what a match is continued with. `AUTO` gives each task its own, learnt on the way;
+    ``auto:FILE`` takes them from a budget file (`decoding.budget.files`)."""
     max_new_tokens: int = 256
     """Most tokens generated for one prompt."""
     temperature: float = 0.0
@@ -87,6 +91,10 @@ class RunConfig:
     for so long); see `store.pruning`."""
     allow_pickle: bool = False
     """Also load weights that are pickled, a format that can hold code."""
+    force_budget: bool = False
+    """Use a budget file that was made for other models or another machine."""
+    price: float | None = None
+    """What an hour of the device costs, in any currency; figures only."""
     speculate: bool = True
     """False decodes one token a round with an empty tree: the baseline of `spectui bench`."""
 
@@ -114,8 +122,22 @@ class RunConfig:
                 raise UsageError(f"--max-{option} is {limit}; it must be more than 0")
         if self.keep_nodes != "all":
             self._check_retention()
+        if self.price is not None and not 0.0 <= self.price < float("inf"):
+            raise UsageError(f"--price is {self.price}; it must be 0 or more, for an hour of the device")
         if self.speculate:
             self._check_drafting()
+
+    @property
+    def auto(self) -> bool:
+        """Whether each task has a tree of its own, see `AUTO`."""
+        base = self.tree.partition(CHAIN_BESIDE)[0] if self.looks_up else self.tree
+        return base == AUTO or base.startswith(FROM_FILE)
+
+    @property
+    def budget_file(self) -> str:
+        """The file that the trees are taken from; "" where they are learnt, or there is one tree."""
+        base = self.tree.partition(CHAIN_BESIDE)[0] if self.looks_up else self.tree
+        return base.removeprefix(FROM_FILE) if base.startswith(FROM_FILE) else ""
 
     @property
     def greedy(self) -> bool:
@@ -145,6 +167,8 @@ class RunConfig:
     @property
     def tree_spec(self) -> str:
         """The tree in force: the one asked for, or the drafter's fixed one where none was chosen."""
+        if self.auto:
+            return self.tree
         base, chain = self._tree_parts()
         return base + chain
 
@@ -162,6 +186,8 @@ class RunConfig:
         if self.looks_up:
             base, plus, length = self.tree.partition(CHAIN_BESIDE)
             chain = plus + length or DEFAULT_BESIDE
+        if self.auto:
+            base = ""
         return base or DEFAULT_TREES.get(self.base_draft, DEFAULT_MODEL_TREE), chain
 
     def _check_retention(self) -> None:

@@ -9,12 +9,13 @@ import torch
 
 from decoding.config import RunConfig
 from decoding.control import Control, LimitReached, Skipped, Stopped
-from decoding.engine import SpeculativeDecoder
+from decoding.engine import Round, SpeculativeDecoder
 from decoding.errors import DecodingError
 from decoding.limits import Limits
 from decoding.models import LoadedModels
 from decoding.recorder import Recorder
 from decoding.repetition import loop
+from decoding.tree_budget import TreeBudget
 from store.errors import BadRound, StoreError
 from store.writer import PendingGeneration, SessionWriter
 
@@ -28,12 +29,18 @@ class PromptRunner:
     """Decodes prompts and writes their rounds."""
 
     def __init__(
-        self, writer: SessionWriter, control: Control, config: RunConfig, models: LoadedModels
+        self,
+        writer: SessionWriter,
+        control: Control,
+        config: RunConfig,
+        models: LoadedModels,
+        budget: TreeBudget | None = None,
     ) -> None:
         self._writer = writer
         self._control = control
         self._config = config
         self._models = models
+        self._budget = budget
         self._limits = Limits(config)
         self.decoder = SpeculativeDecoder(config, models=models)
         self._recorder = Recorder(writer, self.decoder)
@@ -83,6 +90,8 @@ class PromptRunner:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.decoder = SpeculativeDecoder(config, models=self._models)
+        if self._budget is not None:
+            self._budget.forget_decoder()
 
     def _decode(self, generation: PendingGeneration) -> None:
         """One attempt. Running out of memory is left to the caller."""
@@ -91,8 +100,10 @@ class PromptRunner:
             ids = self.decoder.encode(generation.prompt_text)
             writer.start_generation(generation.id, len(ids))
             finish = None
+            choice = self._choose(generation.task)
             for round_ in self.decoder.generate(ids, position=generation.position):
-                self._recorder.record(generation.id, round_)
+                self._recorder.record(generation.id, round_, choice)
+                choice = self._learn(generation.task, round_)
                 self._limits.count(round_.tree.size, len(round_.tokens))
                 tokens += round_.tokens
                 finish = round_.finish
@@ -116,6 +127,18 @@ class PromptRunner:
             if not isinstance(error, DecodingError):
                 log.exception("prompt %s failed", generation.id)
             self._end(generation.id, "failed", tokens, error=_in_words(error))
+
+    def _choose(self, task: str) -> int | None:
+        """Give the next round its task's tree; returns what it was chosen by, None with one tree for all."""
+        if self._budget is None or not self.decoder.config.auto:
+            return None
+        return self._budget.prepare(self.decoder, task)
+
+    def _learn(self, task: str, round_: Round) -> int | None:
+        """Take a round into account, then choose."""
+        if self._budget is not None and self.decoder.config.auto:
+            self._budget.learn(task, round_)
+        return self._choose(task)
 
     def _end(
         self,

@@ -164,10 +164,13 @@ def _decode_all(
     progress("starting Python", None, None, "")
     # Hundreds of thousands of objects are made here and none is garbage: looking for some costs half a second.
     gc.disable()
-    from decoding.auto_tree import with_tree
+    from decoding.auto_tree import known_costs, profile_of, with_tree
+    from decoding.costs import to_json
+    from decoding.measure_costs import machine
     from decoding.models import load_models
     from decoding.prompt_runner import PromptRunner
     from decoding.same_models import Basis, model_files
+    from decoding.tree_budget import budget_of_run
 
     config = RunConfig.from_dict(before.config)
     models = load_models(config, progress)
@@ -178,7 +181,19 @@ def _decode_all(
         _go_on(writer, before, Basis(before.versions, before.device, files), basis, force)
     # One tree for the whole session: acceptance by depth and task can only be compared on the same one.
     config = with_tree(config, models, progress)
-    runner = PromptRunner(writer, control, config, models)
+    # With budgets each task has its own; rounds say which.
+    costs = known_costs(config, models, progress)
+    budget = None
+    if config.auto and config.speculate and costs is not None:
+        budget = budget_of_run(
+            config,
+            writer,
+            machine(config, models),
+            costs,
+            profile_of(config, models),
+            force=config.force_budget,
+        )
+    runner = PromptRunner(writer, control, config, models, budget)
     gc.freeze()
     gc.enable()
     writer.describe(
@@ -189,6 +204,7 @@ def _decode_all(
         tokenizer_id=models.tokenizer.identity,
         versions=basis.versions,
         model_files=basis.files,
+        costs_json=None if costs is None else to_json(costs),
     )
     pending = writer.pending_generations()
     with contextlib.suppress(Skipped):

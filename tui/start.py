@@ -95,7 +95,7 @@ def anchored(config: RunConfig) -> RunConfig:
 
     Raises `UsageError` when a model given as a path is no model folder.
     """
-    from decoding.config import CHAIN_BESIDE
+    from decoding.config import CHAIN_BESIDE, FROM_FILE
 
     changes = {
         option: str(_model_folder(option, value) or value)
@@ -103,7 +103,13 @@ def anchored(config: RunConfig) -> RunConfig:
     }
     changes["draft"] += config.draft_name.removeprefix(config.base_draft)
     tree, plus, chain = config.tree.partition(CHAIN_BESIDE)
-    if tree.endswith(".json"):
+    if config.budget_file:
+        from decoding.budget.files import read_budget
+
+        file = Path(config.budget_file).expanduser().absolute()
+        read_budget(file)  # what it is for is checked by the worker, which knows the models
+        changes["tree"] = f"{FROM_FILE}{file}{plus}{chain}"
+    elif tree.endswith(".json"):
         changes["tree"] = f"{Path(tree).absolute()}{plus}{chain}"
     return config.changed(**changes)
 

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     "--tree",
     metavar="SHAPE",
     help="dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1 or a .json file of rank paths. Without it: the "
-    "one that pays most on this machine.",
+    "one that pays most on this machine. 'auto' gives each task its own, learnt on the way; 'auto:FILE' takes them "
+    "from a budget file (spectui advise --save).",
 )
 @click.option(
     "--depth", type=int, metavar="D", help="Depth of a full tree; with --branching, as --tree full:DxB."
@@ -84,7 +85,18 @@ if TYPE_CHECKING:
     metavar="SESSION",
     help="Go on with a session (id, name or 'last') from its first unfinished prompt, configured as it was.",
 )
-@click.option("--force", is_flag=True, help="With --resume: also where model files or versions have changed.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="With --resume: also where model files or versions have changed. With --tree auto:FILE: also where the "
+    "file was made for other models or another machine.",
+)
+@click.option(
+    "--price",
+    type=float,
+    metavar="P",
+    help="What an hour of the device costs: shows the cost of a million tokens.",
+)
 @click.option("--detach", is_flag=True, help="Start the run and return at once.")
 @click.option("--headless", is_flag=True, help="Print progress lines even in a terminal.")
 @click.option(
@@ -123,12 +135,13 @@ def run(
         settings = {**fields, "tasks": tasks, "per-task": per_task, "prompts": prompt_file, "name": name}
         _refuse_settings({**settings, "depth": depth, "branching": branching, "revision": revision})
         session = resume_run(database, resume, force=force)
-    elif force:
-        raise click.UsageError("--force belongs to --resume")
     else:
         if revision is not None:
             fields["target"] = _revised(fields["target"], revision)
         config = _config(fields, depth, branching)
+        if force and not config.budget_file:
+            raise click.UsageError("--force belongs to --resume or to --tree auto:FILE")
+        config = config.changed(force_budget=force)
         session = start_run(database, config, select(prompt_file, tasks, per_task), name)
     if detach:
         return _say_detached(database, session, as_json)
