@@ -1,0 +1,225 @@
+"""Protects `report` and `compare` as commands: the documented keys, the files, and sessions that lack something."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from store.database import open_database
+from store.writer import SessionWriter
+from tests.cli.conftest import Invoke
+from tests.store.samples import FULL_3X2, make_round, make_session, random_path
+
+ALPHAS = {"overlap", "match", "rank1_match", "at_risk"}
+PREDICTORS = {"task", "depth", "rank", "draft_entropy", "draft_p"}
+GROUP = {
+    "prompts", "rounds", "nodes", "alpha", "expected_length_formula", "accepted_length", "tokens_per_round",
+    "hazard", "survival", "draft_entropy", "target_entropy", "rho",
+}  # fmt: skip
+
+
+def add(
+    database: Path,
+    name: str,
+    tasks: tuple[str, ...] = ("code", "math") * 3,
+    *,
+    done: int | None = None,
+    drafted: bool = True,
+    status: str | None = "finished",
+    parents: tuple[int | None, ...] = FULL_3X2,
+) -> None:
+    """A session with eight rounds of each of the first `done` prompts."""
+    db = open_database(database)
+    writer = SessionWriter(db, make_session(db, tasks, name=name))
+    writer.claim()
+    writer.set_status("running")
+    for generation in writer.pending_generations()[:done]:
+        rng = random.Random(generation.position)
+        writer.start_generation(generation.id, 10)
+        prefix = 10
+        for number in range(1, 9):
+            path = random_path(parents, rng)
+            writer.record_round(
+                generation.id,
+                make_round(number, parents=parents, path=path, prefix_length=prefix, seed=generation.position,
+                           drafted=drafted),
+            )  # fmt: skip
+            prefix += len(path) + 1
+        writer.finish_generation(generation.id, "finished", output="done", finish_reason="eos")
+    if status:
+        writer.set_status(status)
+    db.close()
+
+
+def report(invoke: Invoke, *arguments: str) -> dict[str, Any]:
+    result = invoke("report", *arguments, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_json_has_the_documented_keys(invoke: Invoke, database: Path) -> None:
+    add(database, "friday")
+    found = report(invoke, "friday")
+    top = {"session", "tasks", "overall", "predictors", "task_minus_depth", "icc", "design_effect"}
+    assert top <= set(found)
+    assert found["session"] == 1
+    assert list(found["tasks"]) == ["code", "math"]
+    for group in (*found["tasks"].values(), found["overall"]):
+        assert set(group) >= GROUP
+        assert set(group["alpha"]) == ALPHAS
+        for each in group["alpha"].values():
+            assert {"mean", "ci", "token_weighted"} <= set(each)
+            assert len(each["ci"]) == 2
+        assert {"mean", "ci"} <= set(group["accepted_length"])
+        assert len(group["hazard"]) == len(group["survival"]) == 3
+        assert set(group["rho"]) == {"match", "overlap"}
+        for each in group["rho"].values():
+            assert {"per_prompt", "pooled"} <= set(each)
+        numbers = ("expected_length_formula", "tokens_per_round", "draft_entropy", "target_entropy")
+        assert all(isinstance(group[name], float) for name in numbers)
+    assert set(found["predictors"]) == PREDICTORS
+    for each in found["predictors"].values():
+        assert {"mutual_information_bits", "mcfadden_r2", "df", "ci", "null_p"} <= set(each)
+    assert {"mcfadden_r2_difference", "ci", "verdict"} <= set(found["task_minus_depth"])
+    assert found["task_minus_depth"]["verdict"] in ("supported", "not supported", "reversed")
+    assert isinstance(found["icc"], float)
+    assert isinstance(found["design_effect"], float)
+
+
+def test_without_probabilities_figures_are_null_and_never_zero(invoke: Invoke, database: Path) -> None:
+    add(database, "bare", drafted=False)
+    found = report(invoke, "bare")
+    for group in (*found["tasks"].values(), found["overall"]):
+        assert group["alpha"]["overlap"] == {"mean": None, "ci": None, "token_weighted": None}
+        assert group["expected_length_formula"] is None
+        assert group["draft_entropy"] is None
+        assert group["rho"]["match"]["pooled"] is group["rho"]["overlap"]["per_prompt"] is None
+        assert group["alpha"]["match"]["mean"] > 0
+        assert group["target_entropy"] > 0
+    assert found["predictors"]["draft_p"] is found["predictors"]["draft_entropy"] is None
+    assert found["predictors"]["depth"]["mcfadden_r2"] > 0
+    assert found["notes"]["overlap, draft entropy"] == "the drafter has no probabilities"
+    text = invoke("report", "bare").stdout
+    assert "E[L] formula, rank-1 match" in text
+    assert "0.000 to 0.000" not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "present", "said"),
+    [
+        (
+            {"tasks": ("code",)},
+            ("Acceptance α", "All nodes by depth"),
+            "it takes two prompts; there is one of code",
+        ),
+        (
+            {"tasks": ("code",) * 4},
+            ("0.0", "design effect"),
+            "cannot be judged: all nodes have the same task",
+        ),
+        (
+            {"done": 3, "status": None},
+            ("Accepted length",),
+            "session: it is running: these are the figures so far",
+        ),
+        (
+            {"done": 4, "status": "interrupted"},
+            ("Accepted length",),
+            "it is interrupted with 4 of 6 prompts done",
+        ),
+        ({"done": 0, "status": "failed"}, (), "everything: no round has been recorded yet"),
+        ({"parents": (None,)}, ("Acceptance α",), "cannot be judged: all nodes have the same depth"),
+    ],
+    ids=["one prompt", "one task", "running", "interrupted", "empty", "chains of one"],
+)
+def test_what_can_be_computed_is_and_the_rest_says_why(
+    invoke: Invoke,
+    database: Path,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    present: tuple[str, ...],
+    said: str,
+) -> None:
+    add(database, "lame", **settings)
+    result = invoke("report", "lame")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert said in result.stdout
+    assert all(each in result.stdout for each in present)
+    json.dumps(report(invoke, "lame"), allow_nan=False)
+    written = invoke(
+        "report", "lame", "--html", tmp_path / "r.html", "--svg", tmp_path / "r.svg", "--csv", tmp_path / "c"
+    )
+    assert (written.exit_code, written.stderr) == (0, "")
+    assert said in page.read_text(encoding="utf-8")
+    ElementTree.parse(charts)
+
+
+def test_an_unknown_session_names_the_closest(invoke: Invoke, database: Path) -> None:
+    add(database, "friday-study", ("code",))
+    add(database, "monday", ("code",))
+    for arguments in (["report", "fridaystudy"], ["compare", "fridaystudy", "monday"], ["report", "99"]):
+        result = invoke(*arguments)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert result.stderr.count("\n") == 1
+        assert "did you mean" in result.stderr
+    assert "friday-study" in invoke("report", "fridaystudy").stderr
+
+
+def test_files_hold_the_same_numbers_and_nothing_foreign(
+    invoke: Invoke, database: Path, tmp_path: Path
+) -> None:
+    """CSV in full, a page without scripts or addresses, both closed to what a task's name may hold."""
+    evil = "<script>alert(1)</script>"
+    add(database, "friday", ("code", evil, "=1+1") * 2)
+    found = report(invoke, "friday")
+    page, charts, folder = tmp_path / "r.html", tmp_path / "r.svg", tmp_path / "csv"
+    done = invoke("report", "friday", "--html", page, "--svg", charts, "--csv", folder)
+    assert done.exit_code == 0, done.stderr
+    with (folder / "alpha.csv").open(encoding="utf-8", newline="") as file:
+        rows = {(row["task"], row["definition"]): row for row in csv.DictReader(file)}
+    row, alpha = rows["code", "overlap"], found["tasks"]["code"]["alpha"]["overlap"]
+    assert float(row["mean"]) == alpha["mean"]
+    assert [float(row["ci_low"]), float(row["ci_high"])] == alpha["ci"]
+    assert ("'=1+1", "match") in rows
+    html = page.read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert re.findall(r"(?:src|href)=", html) == []
+    assert set(re.findall(r"https?://[^\"' <)]+", html)) == {"http://www.w3.org/2000/svg"}
+    assert "prefers-color-scheme: dark" in html
+    assert f"{alpha['mean']:.3f}" in html
+    assert found["task_minus_depth"]["sentence"][:40] in html
+    drawn = ElementTree.parse(charts).getroot()
+    assert len(drawn.findall(".//{http://www.w3.org/2000/svg}circle")) > 20
+    blocked = invoke("report", "friday", "--html", tmp_path / "no" / "r.html")
+    assert blocked.exit_code == 2
+    assert "name another place" in blocked.stderr
+
+
+def test_compare_pairs_the_same_prompts(invoke: Invoke, database: Path) -> None:
+    add(database, "a")
+    add(database, "b", drafted=False)
+    add(database, "c", ("law",) * 3)
+    found = json.loads(invoke("compare", "a", "b", "--json").stdout)
+    overall = found["overall"]
+    assert overall["paired"] is True
+    assert overall["prompts"] == [6, 6]
+    match = overall["figures"]["match"]
+    assert match["difference"]["mean"] == pytest.approx(match["b"]["mean"] - match["a"]["mean"])
+    assert overall["figures"]["overlap"]["b"]["mean"] is None
+    assert overall["figures"]["overlap"]["difference"] == {"mean": None, "ci": None}
+    apart = json.loads(invoke("compare", "a", "c", "--json").stdout)
+    assert apart["overall"]["paired"] is False
+    assert apart["tasks"] == {}
+    text = invoke("compare", "a", "b").stdout
+    assert "6 prompts of both" in text
+    assert "both are the same" in invoke("compare", "a", "a").stdout
