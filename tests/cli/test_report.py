@@ -154,9 +154,8 @@ def test_what_can_be_computed_is_and_the_rest_says_why(
     assert said in result.stdout
     assert all(each in result.stdout for each in present)
     json.dumps(report(invoke, "lame"), allow_nan=False)
-    written = invoke(
-        "report", "lame", "--html", tmp_path / "r.html", "--svg", tmp_path / "r.svg", "--csv", tmp_path / "c"
-    )
+    page, charts = tmp_path / "r.html", tmp_path / "r.svg"
+    written = invoke("report", "lame", "--html", page, "--svg", charts, "--csv", tmp_path / "c")
     assert (written.exit_code, written.stderr) == (0, "")
     assert said in page.read_text(encoding="utf-8")
     ElementTree.parse(charts)
