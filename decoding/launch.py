@@ -33,10 +33,14 @@ time of a 256-row training step and are a twentieth of a round's. So it keeps wh
 def log_path(database: Path, session_id: int) -> Path:
     """Where the worker of a session writes what does not fit into a row: warnings and tracebacks.
 
-    ``SPECTUI_LOGS`` names another folder than the user's log directory.
+    See `log_folder`; `decoding.worker_log` keeps it from growing.
     """
-    folder = Path(os.environ.get("SPECTUI_LOGS") or user_log_path("spectui"))
-    return folder / f"{database.stem}-{session_id}.log"
+    return log_folder() / f"{database.stem}-{session_id}.log"
+
+
+def log_folder() -> Path:
+    """Where logs are, and private to the user: ``SPECTUI_LOGS``, or the user's log directory."""
+    return Path(os.environ.get("SPECTUI_LOGS") or user_log_path("spectui"))
 
 
 def launch_worker(database: Path, session_id: int, *, force: bool = False) -> int:

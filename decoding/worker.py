@@ -25,6 +25,7 @@ from decoding.control import Control, LimitReached, Skipped, Stopped
 from decoding.errors import DecodingError
 from decoding.gpu import gpu_use
 from decoding.recorder import Recorder as Recorder
+from decoding.worker_log import log_to
 from store.database import connect
 from store.errors import StoreError
 from store.file_system import COST, network_kind
@@ -272,7 +273,7 @@ def main() -> int:
     parser.add_argument("--log", default="")
     parser.add_argument("--force", action="store_true")
     arguments = parser.parse_args()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to(arguments.log)
     try:
         return run(arguments.db, arguments.session, arguments.log, force=arguments.force)
     except StoreError as error:

@@ -35,22 +35,23 @@ NODES_SQL = """
 _ADD_BLOCK = f"""
     INSERT INTO rollup_block
     SELECT generation_id, max(number), {ROUND_SUMS_SQL} FROM round
-    WHERE generation_id = :generation AND number > :after HAVING count(*) > 0
+    WHERE generation_id = :generation AND number > :after AND number <= :upto HAVING count(*) > 0
 """
 _ADD_DEPTHS = f"""
     INSERT INTO rollup_block_depth
     SELECT round.generation_id, (SELECT max(last) FROM rollup_block WHERE generation_id = :generation),
            node.depth, {DEPTH_SUMS_SQL}
-    FROM {NODES_SQL} WHERE round.generation_id = :generation AND round.number > :after GROUP BY node.depth
+    FROM {NODES_SQL} WHERE round.generation_id = :generation AND round.number > :after AND round.number <= :upto
+    GROUP BY node.depth
 """
 
 
-def add_block(connection: sqlite3.Connection, generation_id: int) -> None:
-    """Sum up the rounds of a prompt that no block covers yet. Call within a transaction."""
+def add_block(connection: sqlite3.Connection, generation_id: int, upto: int = 2**62) -> None:
+    """Sum up the rounds of a prompt, up to number `upto`, that no block covers yet. Call within a transaction."""
     (after,) = connection.execute(
         "SELECT coalesce(max(last), 0) FROM rollup_block WHERE generation_id = ?", (generation_id,)
     ).fetchone()
-    where = {"generation": generation_id, "after": after}
+    where = {"generation": generation_id, "after": after, "upto": upto}
     if connection.execute(_ADD_BLOCK, where).rowcount > 0:
         connection.execute(_ADD_DEPTHS, where)
 
@@ -60,3 +61,18 @@ def forget_blocks(connection: sqlite3.Connection, generations: Iterable[int]) ->
     rows = [(generation_id,) for generation_id in generations]
     for table in ("rollup_block", "rollup_block_depth"):
         connection.executemany(f"DELETE FROM {table} WHERE generation_id = ?", rows)
+
+
+def rebuild_blocks(connection: sqlite3.Connection, session_id: int) -> None:
+    """Replace a session's blocks by new ones, but those of pruned prompts. Call within a transaction."""
+    rows = connection.execute(
+        "SELECT id, (SELECT count(*) FROM round WHERE generation_id = generation.id), status FROM generation"
+        " WHERE session_id = ? AND id NOT IN (SELECT generation_id FROM pruned)",
+        (session_id,),
+    ).fetchall()
+    forget_blocks(connection, [row[0] for row in rows])
+    for generation_id, rounds, status in rows:
+        for upto in range(BLOCK, rounds + 1, BLOCK):
+            add_block(connection, generation_id, upto)
+        if status not in ("pending", "running"):
+            add_block(connection, generation_id)

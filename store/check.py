@@ -10,8 +10,8 @@ import sqlite3
 from store.bins import unpacked
 from store.database import Connection, raw
 from store.errors import StoreError
-from store.recount import GENERATION_SUMS, Key, Recount, Sums, rebuild, recount, tables
-from store.sqlite_errors import explained, transaction
+from store.recount import GENERATION_SUMS, Key, Recount, Sums, recount, tables
+from store.sqlite_errors import explained
 
 _MOST_OF_A_KIND = 5
 """Problems of one kind that are listed before the rest are counted."""
@@ -127,20 +127,16 @@ def check(db: Connection) -> list[str]:
         raise
 
 
-def repair(db: Connection) -> list[str]:
-    """Replace every sum and rollup that is not what its rounds and nodes say; returns what was wrong, a line each.
-
-    Only counts are repaired: rounds and nodes are what was measured and stay as they are. One transaction.
-    """
+def check_counts(db: Connection) -> list[str]:
+    """As `check`, of sums and rollups alone. Raises `StoreError` when the file cannot be read."""
     connection = raw(db)
-    with transaction(connection):
-        wrong = _check_counts(connection)
-        if wrong:
-            for (session_id,) in connection.execute(
-                "SELECT id FROM session WHERE deleted_at IS NULL"
-            ).fetchall():
-                rebuild(connection, session_id)
-    return wrong
+    with explained(None, connection):
+        connection.execute("BEGIN")
+        try:
+            return _check_counts(connection)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
 
 def _check_file(connection: sqlite3.Connection) -> list[str]:

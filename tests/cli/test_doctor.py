@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from store.database import connect
+from store.pruning import prune_session
+from store.reader import Reader
 from tests.cli.conftest import Invoke, Popen
 from tests.cli.test_run import TIMEOUT_S
+from tests.store.samples import record_all
 
 
 def test_it_describes_the_machine_without_a_database(invoke: Invoke, database: Path) -> None:
@@ -86,3 +90,44 @@ def test_a_recount_that_differs_is_found(
     assert "repaired: session" in result.stdout
     assert "rag" in result.stdout
     assert invoke("doctor", "--db", database).exit_code == 0
+
+
+def test_counts_are_repaired_on_request(
+    invoke: Invoke, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    connection = connect(database)
+    record_all(connection, ["code", "math"], 150)
+    thin = record_all(connection, ["code"], 20)
+    prune_session(connection, thin, "rounds")
+    before = Reader(connection).figures(1)
+    for damage in (
+        "UPDATE rollup_task SET nodes = nodes + 1",
+        "DELETE FROM rollup_length WHERE accepted_length = 0",
+        "UPDATE rollup_depth SET match_count = 0 WHERE depth = 2",
+        "UPDATE generation SET token_count = token_count + 1",
+        "UPDATE rollup_block SET tokens = tokens + 1 WHERE last = 150",
+        "UPDATE session SET prompt_count = 9",
+    ):
+        connection.execute(damage)
+    assert invoke("doctor", "--db", database).exit_code == 1
+    mended = invoke("doctor", "--db", database, "--repair")
+    assert (mended.exit_code, mended.stderr) == (0, "")
+    assert "repaired: " in mended.stdout
+    assert invoke("doctor", "--db", database).exit_code == 0
+    after = Reader(connection).figures(1)
+    assert {task: f.depths.keys() for task, f in after.items()} == {
+        t: f.depths.keys() for t, f in before.items()
+    }
+    # What is not a count is not made up.
+    connection.execute("UPDATE node SET depth = 3 WHERE round_id = 1 AND idx = 0")
+    damaged = invoke("doctor", "--db", database, "--repair")
+    assert damaged.exit_code == 1
+    assert "depth is not one more" in damaged.stderr
+    connection.close()
+
+
+def test_it_says_where_the_logs_are(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    found = json.loads(invoke("doctor", "--json").stdout)["logs"]
+    assert found == {"folder": str(tmp_path / "logs"), "files": 0, "bytes": 0}

@@ -9,9 +9,10 @@ import pytest
 from sqlite_utils import Database
 
 from store import bins
-from store.check import check, repair
+from store.check import check
 from store.database import connect
 from store.reader import Reader
+from store.repair import repair
 from tests.store.samples import claimed_writer, make_round, record_all
 
 

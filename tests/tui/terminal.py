@@ -66,6 +66,11 @@ class Terminal:
         with self._lock:
             return b"".join(data for at, data in self._chunks if at >= since)
 
+    def forget(self) -> None:
+        """Drop what was written so far: hours of it would fill the memory."""
+        with self._lock:
+            del self._chunks[:-1]
+
     def last_write(self) -> float:
         """When something was last written."""
         with self._lock:

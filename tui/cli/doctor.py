@@ -29,7 +29,9 @@ ENVIRONMENT_TIMEOUT_S = 180
 )
 @click.option("--target", metavar="M", help="Measure with this target (default: embedded).")
 @click.option("--draft", metavar="D", help="Measure with this drafter (default: the target's).")
-@click.option("--repair", is_flag=True, help="Put the database's sums and rollups right from its nodes.")
+@click.option(
+    "--repair", is_flag=True, help="Where counts disagree with rounds and nodes, work them out anew."
+)
 @json_option
 @shared_options
 @click.pass_context
@@ -38,7 +40,8 @@ def doctor(
 ) -> int:
     """Look over the machine, the terminal and the database.
 
-    Exits with 1 when something is wrong. Every round in the database is recounted.
+    Exits with 1 when something is wrong. Every round in the database is recounted: the file's own integrity, its
+    references, the shape of every tree and every count.
     """
     if not measure and (target or draft):
         raise click.UsageError("--target and --draft say what to measure; add --measure")
@@ -53,6 +56,7 @@ def doctor(
         "terminal": _terminal(),
         "model": _model(),
         "costs": costs.kept() if as_json else costs.described(),
+        "logs": _logs(),
         "database": _database(state, problems, repair),
         "problems": problems,
     }
@@ -112,16 +116,26 @@ def _model() -> dict[str, Any]:
     return {"embedded": EMBEDDED.name, "ready": is_ready(), "folder": str(folder())}
 
 
+def _logs() -> dict[str, Any]:
+    """Where workers write what does not fit into a row."""
+    from decoding.launch import log_folder
+
+    folder = log_folder()
+    files = list(folder.glob("*.log*")) if folder.is_dir() else []
+    return {"folder": str(folder), "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
+
+
 def _database(state: State, problems: list[str], mend: bool) -> dict[str, Any]:
-    """Facts about the database; what `store.check` finds goes to `problems`."""
+    """Facts about the database; what `store.check` finds, and could not be repaired, goes to `problems`."""
     path: Path = state.database
     facts: dict[str, Any] = {"path": str(path), "exists": path.exists()}
     if state.chosen is None and not path.exists():
         return facts  # it begins with the first run
-    from store.check import check, repair
+    from store.check import check
     from store.database import connect
     from store.errors import StoreError
     from store.reader import Reader
+    from store.repair import repair
     from store.schema import KNOWN_NAMES
 
     try:
@@ -134,9 +148,15 @@ def _database(state: State, problems: list[str], mend: bool) -> dict[str, Any]:
         facts["bytes"] = path.stat().st_size
         facts["schema"] = max(KNOWN_NAMES)  # `connect` refuses all others
         facts["sessions"] = len(reader.sessions())
-        if mend:
+        found = check(db)
+        if mend and found:
             facts["repaired"] = repair(db)
-        problems += [f"{path}: {problem}" for problem in check(db)]
+            found = check(db)
+            if found and any(summary.live for summary in reader.sessions()):
+                problems.append(f"{path}: sessions at work are left alone; repair them when they have ended")
+        problems += [f"{path}: {problem}" for problem in found]
+    except StoreError as error:
+        problems.append(str(error))
     finally:
         db.close()
     return facts

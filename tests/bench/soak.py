@@ -1,0 +1,176 @@
+"""Hours of a run in minutes: a worker's writer at the highest rate the store takes, and dashboards on it.
+
+python -m tests.bench.soak [--minutes 30] [--dashboards 2] [--db FILE]
+
+Prints one JSON object: nodes a second, the slope of memory of the writing process and of each dashboard, the largest
+write-ahead log, and whether every row that was written is there. Exits with 1 when something grew or is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from decoding.config import RunConfig
+from store.check import check
+from store.database import connect
+from store.reader import Reader
+from store.records import PromptRecord
+from store.sessions import create_session
+from store.writer import SessionWriter
+from tests.tui.synthetic import TEXTS, TOKENIZER, Vocabulary, rounds
+from tests.tui.terminal import dashboard
+
+ROUNDS = 2048
+"""Of each prompt: a second or less at this rate."""
+PROMPTS_PER_SECOND = 8
+"""More than are decoded."""
+WAL_BOUND = 64 << 20
+"""Bytes: what the log is cut back to (`journal_size_limit`), eight times what is written back at once."""
+SLOPE_BOUND = 2.0
+"""MB a minute that a process may grow by, once warm; less than the noise of an allocator over minutes."""
+WARM = 0.3
+"""Part of the time that is left out of slopes: caches fill."""
+
+
+def write(path: Path, seconds: float) -> None:
+    """The child: write rounds for so long; says how many."""
+    vocabulary = Vocabulary()
+    # Made before the clock starts: what is measured is the store, not how fast trees are made up.
+    made = {
+        task: list(itertools.islice(rounds(text, vocabulary, seed=seed), ROUNDS))
+        for seed, (task, text) in enumerate(TEXTS.items())
+    }
+    tasks = itertools.cycle(TEXTS)
+    count = 40 + int(PROMPTS_PER_SECOND * seconds)
+    prompts = [PromptRecord(str(i), next(tasks), f"What about {i}?") for i in range(count)]
+    db = connect(path)
+    session = create_session(
+        db, name="soak", config_json=RunConfig().to_json(), target="none", drafter="none", tree="full:3x2",
+        prompts=prompts,
+    )  # fmt: skip
+    writer = SessionWriter(db, session)
+    writer.claim()
+    writer.add_tokens(TOKENIZER, vocabulary.table)
+    writer.describe(device="cpu", tokenizer_id=TOKENIZER, baseline_ms=30.0)
+    writer.set_status("running")
+    print(session, flush=True)
+    sys.stdin.readline()  # the dashboards are there
+    begun, cpu = time.monotonic(), time.process_time()
+    beat = written = nodes = 0
+    for generation in writer.pending_generations():
+        writer.start_generation(generation.id, 40)
+        for record in made[generation.task]:
+            writer.record_round(generation.id, record)
+            written += 1
+            nodes += len(record.nodes)
+            writer.take_commands()
+            if time.monotonic() - begun > beat:
+                writer.heartbeat(100.0, psutil.Process().memory_info().rss)
+                beat += 1
+                if beat > seconds:
+                    break
+        writer.finish_generation(generation.id, "finished", output="text", finish_reason="length")
+        if time.monotonic() - begun > seconds:
+            break
+    spent = {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - cpu}
+    writer.set_status("finished")
+    db.close()
+    print(json.dumps({"rounds": written, "nodes": nodes, **spent}), flush=True)
+
+
+def slope(samples: list[tuple[float, int]]) -> float:
+    """MB a minute, by least squares, once warm."""
+    times, sizes = np.array(samples).T
+    kept = times >= times[0] + WARM * (times[-1] - times[0])
+    return float(np.polyfit(times[kept] / 60, sizes[kept] / 1e6, 1)[0])
+
+
+def main() -> int:
+    """Run, print, and judge."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--dashboards", type=int, default=2)
+    parser.add_argument("--db", type=Path, help="Keep the database here.")
+    parser.add_argument("--write", type=float, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.write is not None:
+        write(args.db, args.write)
+        return 0
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        path = args.db or Path(folder) / "soak.db"
+        command = [
+            sys.executable,
+            "-m",
+            "tests.bench.soak",
+            "--db",
+            str(path),
+            "--write",
+            str(args.minutes * 60),
+        ]
+        child = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        session = int(child.stdout.readline())
+        terminals = [stack.enter_context(dashboard(path, session)) for _ in range(args.dashboards)]
+        for terminal in terminals:
+            terminal.wait_for("accepted")
+        log = path.with_name(path.name + "-wal")
+        processes = {"writer": psutil.Process(child.pid)}
+        processes |= {f"dashboard {i + 1}": psutil.Process(t.pid) for i, t in enumerate(terminals)}
+        memory: dict[str, list[tuple[float, int]]] = {name: [] for name in processes}
+        largest = 0
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        os.set_blocking(child.stdout.fileno(), False)
+        while not (said := child.stdout.readline()):
+            assert child.poll() is None
+            largest = max(largest, log.stat().st_size if log.exists() else 0)
+            for name, process in processes.items():
+                memory[name].append((time.monotonic(), process.memory_info().rss))
+            for terminal in terminals:
+                terminal.forget()
+            time.sleep(0.5)
+        written = json.loads(said)
+        alive = [psutil.Process(t.pid).status() != psutil.STATUS_ZOMBIE for t in terminals]
+        with Reader(path) as reader:
+            summary = reader.session(session)
+        connection = connect(path)
+        dropped = written["nodes"] - connection.execute("SELECT count(*) FROM node").fetchone()[0]
+        problems = check(connection)
+        connection.close()
+        slopes = {name: round(slope(samples), 3) for name, samples in memory.items()}
+        found = {
+            "nodes_per_second": round(written["nodes"] / written["seconds"]),
+            "nodes_per_cpu_second_of_the_writer": round(written["nodes"] / written["cpu_seconds"]),
+            "nodes": written["nodes"],
+            "seconds": round(written["seconds"], 1),
+            "memory_mb": {name: round(samples[-1][1] / 1e6) for name, samples in memory.items()},
+            "memory_slope_mb_per_minute": slopes,
+            "largest_log_mb": round(largest / 1e6, 1),
+            "database_mb": round(path.stat().st_size / 1e6),
+            "bytes_per_node": round(path.stat().st_size / written["nodes"], 1),
+            "rows_dropped": dropped + written["rounds"] - summary.rounds,
+            "dashboards_alive": all(alive),
+            "problems": problems,
+        }
+        print(json.dumps(found, indent=2))
+        bad = found["rows_dropped"] or problems or largest > WAL_BOUND or not all(alive)
+        return 1 if bad or max(slopes.values()) > SLOPE_BOUND else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
