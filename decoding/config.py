@@ -223,8 +223,8 @@ class RunConfig:
         """The inverse of `to_json`; unknown keys raise `UsageError`, missing ones take their default."""
         try:
             data: Any = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"the configuration is not JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"the configuration is not JSON that spectui reads: {error}") from error
         if not isinstance(data, dict):
             raise UsageError("the configuration is not a JSON object")
         return cls.from_dict(data)
@@ -235,11 +235,25 @@ class RunConfig:
         unknown = sorted(set(data) - {f.name for f in fields(cls)})
         if unknown:
             raise UsageError(f"unknown configuration key '{unknown[0]}'; a newer spectui may have written it")
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise UsageError(f"the configuration has a value of the wrong type: {error}") from error
+        kinds = {field.name: str(field.type) for field in fields(cls)}
+        for name, value in data.items():
+            if not _fits(value, kinds[name]):
+                raise UsageError(
+                    f"the configuration's {name} is of the wrong type; it has to be {kinds[name]}"
+                )
+        return cls(**data)
 
     def changed(self, **changes: Any) -> RunConfig:
         """A copy with some fields replaced, validated again."""
         return replace(self, **changes)
+
+
+def _fits(value: object, kind: str) -> bool:
+    """Whether a value from JSON is of the type that a field is annotated with, such as ``float | None``."""
+    plain, _, none = kind.partition(" | ")
+    if value is None:
+        return bool(none)
+    if isinstance(value, bool):
+        return plain == "bool"
+    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+    return isinstance(value, kinds.get(plain, ()))

@@ -324,8 +324,8 @@ def _shape_from_file(path: Path) -> TreeShape:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"tree file {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"tree file {path} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"tree file {path} is not JSON that spectui reads: {error}") from error
     if isinstance(data, dict) and _is_ints(data.get("parents")):
         shape = TreeShape.from_parents(str(path), data["parents"])
     else:

@@ -90,7 +90,9 @@ class Reader:
         """By id, name or "last"; `StoreError` names the closest when there is none."""
         if isinstance(ref, str) and ref.strip().isdecimal():
             ref = int(ref)
-        if isinstance(ref, int):
+        if isinstance(ref, int) and abs(ref) >= 2**63:
+            found = []  # more than an id can be
+        elif isinstance(ref, int):
             found = self._summaries("AND id = ?", ref)
         elif ref == "last":
             found = self._summaries("AND id = (SELECT max(id) FROM session WHERE deleted_at IS NULL)")
@@ -228,10 +230,8 @@ class Reader:
 
     def model_files(self, session_id: int) -> dict[str, dict[str, str]]:
         """What the models were read from: role -> file -> digest; empty when it was not recorded."""
-        found: dict[str, dict[str, str]] = json.loads(
-            self._all("SELECT model_files FROM session WHERE id = ?", session_id)[0][0]
-        )
-        return found
+        ((text,),) = self._all("SELECT model_files FROM session WHERE id = ?", session_id)
+        return _object(text, "model files")
 
     def pending_commands(self, session_id: int) -> list[str]:
         """Commands the worker has not taken yet, oldest first."""
@@ -336,6 +336,17 @@ class Reader:
             return self._connection.execute(sql, parameters).fetchall()
 
 
+def _object(text: Any, what: str) -> dict[str, Any]:
+    """What a column of JSON holds. Raises `StoreError` for what we did not write."""
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise StoreError(f"the database is damaged: a session's {what} cannot be read; restore a copy of it")
+    return found
+
+
 def _only(session_id: int | None) -> tuple[str, tuple[int, ...]]:
     """A WHERE clause for one session or, for None, for all of them, and its parameters."""
     return ("", ()) if session_id is None else ("WHERE session_id = ?", (session_id,))
@@ -354,11 +365,11 @@ def _summary(
     return SessionSummary(
         **columns
         | {
-            "config": json.loads(columns["config"]),
-            "versions": json.loads(columns["versions"]),
+            "config": _object(columns["config"], "configuration"),
+            "versions": _object(columns["versions"], "versions"),
             "tags": parted(columns["tags"]),
             **{
-                name: None if columns[name] is None else json.loads(columns[name])
+                name: None if columns[name] is None else _object(columns[name], name)
                 for name in ("gpu", "costs")
             },
         },

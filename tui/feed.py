@@ -85,15 +85,26 @@ class Feed:
         """Seconds until the next look."""
         return IDLE_SECONDS
 
+    def look(self, reader: Reader) -> tuple[object, ...]:
+        """What is new, or the trouble there is in reading it."""
+        try:
+            return tuple(self.poll(reader, changed=reader.changed()))
+        except (StoreError, sqlite3.Error, OSError) as error:
+            return (Trouble(str(error)),)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            # Nothing that a database holds may end the dashboard.
+            return (Trouble(f"the database holds what cannot be shown ({type(error).__name__}: {error})"),)
+
     def _run(self) -> None:
         reader: Reader | None = None
         while self._wait():
             try:
                 if reader is None:
                     reader = Reader(self.database)
-                payload = tuple(self.poll(reader, changed=reader.changed()))
             except (StoreError, sqlite3.Error, OSError) as error:
-                payload = (Trouble(str(error)),)
+                payload: tuple[object, ...] = (Trouble(str(error)),)
+            else:
+                payload = self.look(reader)
             if payload:
                 with self._wake:
                     self._in_flight = True

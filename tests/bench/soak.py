@@ -25,6 +25,7 @@ import psutil
 from decoding.config import RunConfig
 from store.check import check
 from store.database import connect
+from store.log_size import LogKeeper
 from store.reader import Reader
 from store.records import PromptRecord
 from store.sessions import create_session
@@ -40,7 +41,7 @@ WAL_BOUND = 64 << 20
 """Bytes: what the log is cut back to (`journal_size_limit`), eight times what is written back at once."""
 SLOPE_BOUND = 2.0
 """MB a minute that a process may grow by, once warm; less than the noise of an allocator over minutes."""
-WARM = 0.3
+WARM = 0.5
 """Part of the time that is left out of slopes: caches fill."""
 
 
@@ -62,6 +63,7 @@ def write(path: Path, seconds: float) -> None:
     )  # fmt: skip
     writer = SessionWriter(db, session)
     writer.claim()
+    keeper, other = LogKeeper(path), connect(path)
     writer.add_tokens(TOKENIZER, vocabulary.table)
     writer.describe(device="cpu", tokenizer_id=TOKENIZER, baseline_ms=30.0)
     writer.set_status("running")
@@ -78,6 +80,7 @@ def write(path: Path, seconds: float) -> None:
             writer.take_commands()
             if time.monotonic() - begun > beat:
                 writer.heartbeat(100.0, psutil.Process().memory_info().rss)
+                keeper.tend(other)
                 beat += 1
                 if beat > seconds:
                     break
@@ -86,6 +89,7 @@ def write(path: Path, seconds: float) -> None:
             break
     spent = {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - cpu}
     writer.set_status("finished")
+    other.close()
     db.close()
     print(json.dumps({"rounds": written, "nodes": nodes, **spent}), flush=True)
 

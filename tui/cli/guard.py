@@ -82,6 +82,8 @@ def _explain(error: BaseException, state: State) -> tuple[str, int]:
             return str(error), MISUSED
         case DecodingError():
             return str(error), FAILED
+        case UnicodeEncodeError():
+            return "an argument is no text in UTF-8; write it again", MISUSED
         case sqlite3.Error():
             return f"database {state.database}: {error}", FAILED
         case OSError():

@@ -1,0 +1,189 @@
+"""What the fuzzer makes: text that steers terminals, prompt files, configurations, trees, broken databases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from decoding.config import RunConfig
+from store.database import connect
+from store.pruning import prune_session
+from store.writer import SessionWriter
+from tests.store.samples import make_round, record_all
+
+HOSTILE = (
+    "\x1b[31mred\x1b[0m", "\x1b]52;c;aGk=\x07", "\x1b]0;title\x1b\\", "\x9b31m", "\x9d0;t\x9c", "\x00", "\r",
+    "\x08\x08", "\x7f", "a\u202eb\u2066c", "e" + "\u0301" * 50, "漢字", "👩\u200d👩\u200d👧", "\u200b\ufeff",
+    "\ud800", "﷽", "\u2028", "[red]markup[/red]", "%s%n", "../../etc/passwd", "'; DROP TABLE node; --",
+)  # fmt: skip
+"""Controls, bidi marks, combining, wide and zero-width characters, and what other programs would run."""
+
+any_text = st.one_of(
+    st.text(st.characters(exclude_categories=()), max_size=60),
+    st.lists(st.sampled_from(HOSTILE), min_size=1, max_size=6).map("".join),
+)
+stored_text = any_text.map(lambda text: text.encode("utf-8", "replace").decode())
+"""As a database or a file in UTF-8 can hold it."""
+
+numbers = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.sampled_from([0, -1, 2**31, 2**63 - 1, -(2**63), 10**400, 1e308, float("nan")]),
+)
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, any_text),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(any_text, inner, max_size=4)),
+    max_leaves=8,
+)
+
+_LINES = st.one_of(
+    st.builds(
+        lambda data: json.dumps(data).encode(),
+        st.fixed_dictionaries(
+            {
+                "task": st.one_of(st.sampled_from(["code", "x"]), json_values),
+                "prompt": st.one_of(any_text, json_values),
+            },
+            optional={"id": st.one_of(any_text, json_values), "more": json_values},
+        ),
+    ),
+    st.builds(lambda data: json.dumps(data).encode(), json_values),
+    st.binary(max_size=60),
+    any_text.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.sampled_from(
+        [b"[" * 5000, b'{"task":"a","prompt":"' + b"x" * 100_000 + b'"}', b"\xef\xbb\xbf", b"1" * 5000]
+    ),
+)
+prompt_files = st.lists(_LINES, max_size=5).map(b"\n".join)
+
+_FIELDS = [field.name for field in fields(RunConfig)]
+configs = st.one_of(
+    st.dictionaries(st.one_of(st.sampled_from(_FIELDS), any_text), json_values, max_size=5).map(json.dumps),
+    st.dictionaries(
+        st.sampled_from(_FIELDS),
+        st.one_of(
+            st.sampled_from(
+                ["eagle", "lookup", "recycling+lookup", "full:3x2", "dynamic:8x4", "rounds", "cuda:0", 1, 0.5]
+            ),
+            json_values,
+        ),
+        max_size=4,
+    ).map(json.dumps),
+    any_text,
+    st.sampled_from(["[" * 5000, "{" * 5000, "", "null", '{"seed": NaN}', '{"max_nodes": 1e999}']),
+)
+
+trees = st.one_of(
+    st.builds(
+        lambda kind, rest: f"{kind}:{rest}",
+        st.sampled_from(["full", "chain", "recycling", "dynamic", "paths", "", "auto"]),
+        st.one_of(
+            st.from_regex(r"-?[0-9]{0,6}(x-?[0-9]{0,6})?", fullmatch=True),
+            st.from_regex(r"[0-9,. ]{0,20}", fullmatch=True),
+            any_text,
+        ),
+    ),
+    any_text,
+)
+tree_files = st.one_of(
+    st.lists(st.lists(st.integers(-1, 4), max_size=5), max_size=8).map(json.dumps),
+    st.fixed_dictionaries({}, optional={"parents": st.lists(st.integers(-2, 9)), "paths": json_values}).map(
+        json.dumps
+    ),
+    json_values.map(json.dumps),
+    st.sampled_from(["[" * 5000, "[[0], [" + "0," * 3000 + "0]]"]),
+).map(str.encode) | st.binary(max_size=40)
+
+commands = st.lists(
+    st.one_of(
+        st.sampled_from(["pause", "resume", "skip", "stop", "PAUSE", ""]), stored_text, st.integers(-9, 9),
+        st.binary(max_size=9),
+    ),
+    max_size=6,
+)  # fmt: skip
+
+
+def sound_database(path: Path) -> bytes:
+    """Bytes of a small database with everything in it: text, a pruned session, events, commands, a failed prompt."""
+    connection = connect(path)
+    record_all(connection, ["code", "math"], 6)
+    thin = record_all(connection, ["code"], 4)
+    prune_session(connection, thin, "rounds")
+    writer = SessionWriter(connection, thin)
+    writer.add_event("database", "waited")
+    writer.add_tokens(
+        "t", {token: b"w%d " % token for node in make_round().nodes for token in [node.token_id]}
+    )
+    writer.describe(tokenizer_id="t", device="cpu", versions={"python": "3"}, notes="n", log_path="/l")
+    connection.execute("INSERT INTO command (session_id, kind, created_at) VALUES (1, 'stop', '2026-01-01')")
+    connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+    connection.close()
+    return path.read_bytes()
+
+
+TABLES = (
+    "session", "generation", "round", "node", "token", "rollup_task", "rollup_length", "rollup_depth", "rollup_block",
+    "rollup_block_depth", "command", "event", "pruned", "_sqlite_migrations",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is done to a sound database."""
+
+    flips: tuple[tuple[float, int], ...] = ()
+    """Where, as a part of the file, and with which mask."""
+    cut: float | None = None
+    drop: str | None = None
+    table: str = ""
+    column: int = 0
+    row: int = 0
+    value: Any = None
+    """Put into that column of that row."""
+
+
+_values = st.one_of(
+    stored_text,
+    json_values.map(json.dumps).map(lambda text: text.encode("utf-8", "replace").decode()),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.binary(max_size=20),
+    st.none(),
+    st.sampled_from(
+        ["[" * 3000, "running", "paused", "2026-01-01T00:00:00+00:00", "9999-99-99", -1, 0, 10**15]
+    ),
+)
+damages = st.one_of(
+    st.builds(
+        Damage,
+        flips=st.lists(
+            st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=12
+        ).map(tuple),
+    ),
+    st.builds(
+        Damage,
+        flips=st.lists(st.tuples(st.floats(0, 0.002), st.integers(1, 255)), min_size=1, max_size=3).map(
+            tuple
+        ),
+    ),
+    st.builds(Damage, cut=st.floats(0, 1)),
+    st.builds(Damage, drop=st.sampled_from(TABLES)),
+    st.builds(
+        Damage,
+        table=st.sampled_from(TABLES),
+        column=st.integers(0, 40),
+        row=st.integers(0, 20),
+        value=_values,
+    ),
+    st.builds(
+        Damage,
+        table=st.sampled_from(["session", "generation", "pruned"]),
+        column=st.integers(0, 40),
+        row=st.integers(0, 3),
+        value=_values,
+    ),
+)
