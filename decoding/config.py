@@ -31,8 +31,14 @@ DEFAULT_TREES = {RECYCLING: "recycling:8", EAGLE: "dynamic:8x4", LOOKUP: "chain:
 """The tree of each named drafter where none is named and none can be chosen by measured costs; see
 `DEFAULT_MODEL_TREE` for models."""
 
-DEFAULT_MODEL_TREE = "full:3x2"
-"""The tree of a draft *model* then: the study's."""
+STUDY_TREE = "full:3x2"
+"""The tree of the published study, the same for every task."""
+
+STUDY_TOKENS = 80
+"""Tokens per prompt of a study that names no number: 200 prompts make about as many nodes as were published."""
+
+DEFAULT_MODEL_TREE = STUDY_TREE
+"""The tree of a draft *model* then."""
 
 WITHOUT_PROBABILITIES = (LOOKUP, RECYCLING)
 """Drafters that cannot grow a dynamic tree."""
@@ -97,6 +103,8 @@ class RunConfig:
     """What an hour of the device costs, in any currency; figures only."""
     speculate: bool = True
     """False decodes one token a round with an empty tree: the baseline of `spectui bench`."""
+    study: bool = False
+    """True holds the set-up of the published study: `STUDY_TREE`, greedy, a draft with probabilities."""
 
     def __post_init__(self) -> None:
         if not self.target.strip():
@@ -124,6 +132,8 @@ class RunConfig:
             self._check_retention()
         if self.price is not None and not 0.0 <= self.price < float("inf"):
             raise UsageError(f"--price is {self.price}; it must be 0 or more, for an hour of the device")
+        if self.study:
+            self._check_study()
         if self.speculate:
             self._check_drafting()
 
@@ -213,6 +223,26 @@ class RunConfig:
                     f"--draft is '{self.draft}'; put {WITH_LOOKUP} behind another drafter, as in "
                     f"{RECYCLING}{WITH_LOOKUP}"
                 )
+
+    def _check_study(self) -> None:
+        if not self.greedy or self.top_p != 1.0:
+            option = "top-p" if self.greedy else "temperature"
+            raise UsageError(f"--{option} does not go with --study: what was published decodes greedily")
+        if self.tree != STUDY_TREE:
+            raise UsageError(
+                f"--tree {self.tree_label} does not go with --study, whose tree is {STUDY_TREE} for every task: with"
+                " another, or one that changes, comparisons over depth mean nothing"
+            )
+        if self.keep_nodes != "all":
+            raise UsageError(
+                f"--keep-nodes {self.keep_nodes} does not go with --study: its tables are of all nodes"
+            )
+        if self.base_draft in WITHOUT_PROBABILITIES or self.looks_up:
+            asked = "" if self.draft.strip() else f", the default for {self.target},"
+            raise UsageError(
+                f"--draft {self.draft_name}{asked} does not go with --study, whose tables need the draft's"
+                " probabilities at every node: name a model or an EAGLE-3 head"
+            )
 
     def to_json(self) -> str:
         """One JSON object, keys as the fields."""

@@ -92,6 +92,11 @@ class SessionSummary:
         return self.status in LIVE_STATUSES
 
     @property
+    def study(self) -> bool:
+        """Whether it was set up as the published study: `spectui run --study`."""
+        return self.config.get("study") is True
+
+    @property
     def total_ms(self) -> float:
         """Decoding time of all rounds."""
         return self.draft_ms + self.verify_ms + self.other_ms

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompts.errors import PromptError
-from prompts.loader import Prompt, interleave
+from prompts.loader import Prompt, interleave, select
 
 if TYPE_CHECKING:
     from decoding.config import RunConfig
@@ -53,6 +53,25 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
     finally:
         db.close()
     return session
+
+
+def study_prompts(file: Path | None, tasks: str | None, per_task: int | None) -> list[Prompt]:
+    """What a study asks: every prompt of `file`, or of the bundled ones.
+
+    Raises `UsageError` where only a part is wanted or there is one task, for a study compares tasks.
+    """
+    from decoding.errors import UsageError
+
+    for option, value in (("tasks", tasks), ("per-task", per_task)):
+        if value is not None:
+            raise UsageError(
+                f"--{option} does not go with --study: it compares all tasks, and fewer prompts tell less"
+            )
+    prompts = select(file, None, None)
+    present = {prompt.task for prompt in prompts}
+    if len(present) < 2:
+        raise UsageError(f"--prompts {file} has only the task '{present.pop()}', and --study compares tasks")
+    return prompts
 
 
 def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:

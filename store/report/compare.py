@@ -141,6 +141,9 @@ def _circumstances(a: Measured, b: Measured) -> dict[str, str]:
             )
     if a.summary.id == b.summary.id:
         notes["sessions"] = "both are the same"
+    if a.summary.study != b.summary.study:
+        one = next(each.summary.name for each in (a, b) if each.summary.study)
+        notes["set-up"] = f"only '{one}' is set up as the study"
     if a.summary.tree != b.summary.tree:
         notes["trees"] = f"{a.summary.tree} and {b.summary.tree}: means over nodes are of different nodes"
     return notes

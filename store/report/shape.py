@@ -135,6 +135,7 @@ def _session(summary: SessionSummary) -> dict[str, Any]:
         "target": summary.target,
         "drafter": summary.drafter,
         "tree": summary.tree,
+        "study": summary.study,
     }
 
 

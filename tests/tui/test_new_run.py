@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from decoding.config import EAGLE, NAMED_DRAFTERS, WITH_LOOKUP, RunConfig
+from decoding.config import EAGLE, NAMED_DRAFTERS, STUDY_TREE, WITH_LOOKUP, RunConfig
 from decoding.errors import UsageError
-from prompts import Prompt, PromptError
+from prompts import Prompt, PromptError, bundled
 from store.database import connect
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording
 from tui.app import SpectuiApp
 from tui.screens import new_run
 from tui.screens.live import LiveScreen
-from tui.screens.new_run import FIELDS, NewRunScreen, drafter_choices, read_config, read_prompts
+from tui.screens.new_run import FIELDS, STUDY, NewRunScreen, drafter_choices, read_config, read_prompts
 from tui.widgets.choice_input import ChoiceInput
 from tui.widgets.rows import Line
 
@@ -39,6 +39,8 @@ def test_the_form_as_it_opens_is_a_run() -> None:
         ("tree", "full:99x99", "depth must be between"),
         ("device", "tpu", "--device is 'tpu'"),
         ("target", "", "--target is empty"),
+        ("study", "maybe", "--study is 'maybe'"),
+        ("study", "yes", "--tree auto does not go with --study"),
     ],
 )
 def test_what_cannot_be_is_said_with_its_flag(field: str, value: str, words: str) -> None:
@@ -119,6 +121,39 @@ async def test_space_goes_through_the_drafters_and_typing_names_any_other(databa
         await wait_for(pilot, lambda: not any(EAGLE in choice for choice in draft.choices))
         await pilot.press("down")
         await wait_for(pilot, lambda: "auto takes the tree that gives most" in about.text)
+
+
+async def test_the_study_fills_in_its_set_up_and_takes_it_back(
+    database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[tuple[RunConfig, list[Prompt]]] = []
+
+    def start(_: Path, config: RunConfig, prompts: list[Prompt], __: str | None) -> Any:
+        handed.append((config, prompts))
+        return finished.id
+
+    monkeypatch.setattr(new_run, "start_run", start)
+    app = app_for(database)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        screen = form(app)
+        screen.query_one("#study", Input).focus()
+        await pilot.press("space")
+        assert {name: screen.query_one(f"#{name}", Input).value for name in STUDY} == STUDY
+        await pilot.press("space")
+        assert {f.name: screen.query_one(f"#{f.name}", Input).value for f in FIELDS} == DEFAULTS
+        await pilot.press("space")
+        per_task = screen.query_one("#per_task", Input)
+        per_task.value = "3"
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: "--per-task does not go" in screen.query_one("#problem", Line).text)
+        assert app.focused is per_task
+        per_task.value = ""
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen))
+    ((config, prompts),) = handed
+    assert (config.study, config.tree, len(prompts)) == (True, STUDY_TREE, len(bundled()))
 
 
 @pytest.mark.parametrize("target", ["embedded", "some/model"])

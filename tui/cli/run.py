@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--study",
+    is_flag=True,
+    help="The published study: every prompt of every task, the tree full:3x2, greedy, a draft with probabilities, "
+    "80 tokens a prompt if --max-new-tokens says no other number.",
+)
 @click.option("--tasks", metavar="A,B,...", help="Only these tasks (default: all).")
 @click.option("--per-task", type=int, metavar="N", help="Only the first N prompts of each task.")
 @click.option(
@@ -108,6 +114,7 @@ def run(
     context: click.Context,
     /,
     *,
+    study: bool,
     tasks: str | None,
     per_task: int | None,
     prompt_file: Path | None,
@@ -128,21 +135,23 @@ def run(
     process of its own: it survives the terminal, and `spectui attach` finds it again.
     """
     from prompts.loader import select
-    from tui.start import resume_run, start_run
+    from tui.start import resume_run, start_run, study_prompts
 
     database = context.ensure_object(State).database
     if resume is not None:
         settings = {**fields, "tasks": tasks, "per-task": per_task, "prompts": prompt_file, "name": name}
-        _refuse_settings({**settings, "depth": depth, "branching": branching, "revision": revision})
+        settings |= {"study": study or None, "depth": depth, "branching": branching, "revision": revision}
+        _refuse_settings(settings)
         session = resume_run(database, resume, force=force)
     else:
         if revision is not None:
             fields["target"] = _revised(fields["target"], revision)
-        config = _config(fields, depth, branching)
+        config = _config(fields, depth, branching, study=study)
         if force and not config.budget_file:
             raise click.UsageError("--force belongs to --resume or to --tree auto:FILE")
         config = config.changed(force_budget=force)
-        session = start_run(database, config, select(prompt_file, tasks, per_task), name)
+        choose = study_prompts if study else select
+        session = start_run(database, config, choose(prompt_file, tasks, per_task), name)
     if detach:
         return _say_detached(database, session, as_json)
     if has_terminal() and not headless and not as_json:
@@ -165,14 +174,16 @@ def _revised(target: str | None, revision: str) -> str:
     return f"{target}@{revision}"
 
 
-def _config(fields: dict[str, Any], depth: int | None, branching: int | None) -> RunConfig:
-    from decoding.config import RunConfig
+def _config(fields: dict[str, Any], depth: int | None, branching: int | None, *, study: bool) -> RunConfig:
+    from decoding.config import STUDY_TOKENS, STUDY_TREE, RunConfig
 
     if depth is not None or branching is not None:
         if fields["tree"] is not None:
             raise click.UsageError("give either --tree, or --depth and --branching")
         fields["tree"] = f"full:{3 if depth is None else depth}x{2 if branching is None else branching}"
-    return RunConfig(**{key: value for key, value in fields.items() if value is not None})
+    given = {key: value for key, value in fields.items() if value is not None}
+    defaults = {"tree": STUDY_TREE, "max_new_tokens": STUDY_TOKENS, "study": True} if study else {}
+    return RunConfig(**{**defaults, **given})
 
 
 def _say_detached(database: Path, session: int, as_json: bool) -> int:

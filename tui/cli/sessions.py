@@ -133,9 +133,10 @@ def _facts(summary: SessionSummary, events: Sequence[EventRow]) -> Iterator[tupl
     yield "device", summary.device or NOTHING
     tasks = ", ".join(f"{task} {prompts}" for task, prompts in summary.tasks.items())
     yield "prompts", f"{summary.prompts_done} of {summary.prompt_count} done: {tasks}"
-    config = {
-        k: v for k, v in summary.config.items() if k not in ("target", "draft", "tree") and v is not None
-    }
+    if summary.study:
+        yield "set-up", "the published study's"
+    apart = ("target", "draft", "tree", "study")
+    config = {k: v for k, v in summary.config.items() if k not in apart and v is not None}
     yield "settings", ", ".join(f"{key} {value}" for key, value in config.items())
     yield "started", summary.started_at or NOTHING
     yield "ended", summary.ended_at or NOTHING

@@ -5,7 +5,7 @@ from __future__ import annotations
 from store.report.compare import Comparison, Contrast, GroupContrast
 from store.report.predictors import TITLES
 from tui.report.grid import Cell, Column, Grid, grid
-from tui.report.tables import DEFINITIONS
+from tui.report.tables import DEFINITIONS, models
 
 _FIGURES = {
     **{key: f"α, {name}" for key, name in DEFINITIONS.items()},
@@ -43,8 +43,7 @@ def contrast_tables(comparison: Comparison) -> list[Grid]:
 def contrast_subject(comparison: Comparison) -> list[str]:
     """Which sessions, a line each."""
     return [
-        f"{letter}  session {each.id} '{each.name}': {each.target} <- {each.drafter}, tree {each.tree}"
-        for letter, each in (("A", comparison.a), ("B", comparison.b))
+        f"{letter}  session {models(each)}" for letter, each in (("A", comparison.a), ("B", comparison.b))
     ]
 
 

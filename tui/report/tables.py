@@ -9,6 +9,7 @@ from store.report.counts import ALPHAS
 from store.report.figures import Estimate, GroupFigures, Step
 from store.report.predictors import TITLES, Predictor
 from store.report.report import OVERALL, Report
+from store.rows import SessionSummary
 from tui.report.grid import Cell, Column, Grid, grid
 
 DEFINITIONS = {
@@ -66,10 +67,13 @@ def report_groups(report: Report) -> list[GroupFigures]:
 
 def subject(report: Report) -> str:
     """What was measured, in a line."""
-    session = report.session
-    return (
-        f"session {session.id} '{session.name}': {session.target} <- {session.drafter}, tree {session.tree}"
-    )
+    return f"session {models(report.session)}"
+
+
+def models(session: SessionSummary) -> str:
+    """Which session, which models, which tree, and whether it was set up as the study, in a line."""
+    said = f"{session.id} '{session.name}': {session.target} <- {session.drafter}, tree {session.tree}"
+    return f"{said}, study set-up" if session.study else said
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

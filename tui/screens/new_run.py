@@ -25,13 +25,15 @@ from decoding.config import (
     EMBEDDED_TARGET,
     LOOKUP,
     NAMED_DRAFTERS,
+    STUDY_TOKENS,
+    STUDY_TREE,
     WITH_LOOKUP,
     RunConfig,
 )
 from decoding.errors import DecodingError, UsageError
 from prompts import Prompt, PromptError, interleave, select
 from store.errors import StoreError
-from tui.start import start_run
+from tui.start import start_run, study_prompts
 from tui.textsafe import sanitize_line
 from tui.transcript import wrap
 from tui.widgets.choice_input import ChoiceInput
@@ -54,6 +56,7 @@ class Field:
 
 
 DEFAULTS = RunConfig()
+NO, YES = "no", "yes"
 
 
 def drafter_choices(target: str) -> tuple[str, ...]:
@@ -91,8 +94,28 @@ FIELDS = (
     Field("seed", "seed", "of the sampling", str(DEFAULTS.seed), int),
     Field("device", "device", "space: next; or cuda:N", DEFAULTS.device, choices=DEVICES),
     Field("dtype", "dtype", "space: next", DEFAULTS.dtype, choices=DTYPES),
+    Field(
+        "study",
+        "study",
+        "space: yes, fills in the rest",
+        NO,
+        about=f"{YES} is the published set-up: every prompt, {STUDY_TREE} for every task, greedy, a draft with "
+        "probabilities.",
+        choices=(NO, YES),
+    ),
     Field("name", "name", "empty: a memorable one"),
 )
+
+
+STUDY = {
+    "tree": STUDY_TREE,
+    "tasks": "",
+    "per_task": "",
+    "max_new_tokens": str(STUDY_TOKENS),
+    "temperature": "0",
+    "top_p": "1",
+}
+"""What a study fills into the form."""
 
 
 class NewRunScreen(ModalScreen[int | None]):
@@ -146,6 +169,17 @@ class NewRunScreen(ModalScreen[int | None]):
             meant = RunConfig(target=target.value.strip() or DEFAULTS.target)
             draft.placeholder = meant.draft_name
             tree.placeholder = meant.changed(draft=draft.value).tree_label
+
+    @on(Input.Changed, "#study")
+    def _fill_in_the_study(self, event: Input.Changed) -> None:
+        """Its set-up when it is chosen, and what the form began with when it no longer is."""
+        chosen = event.value.strip()
+        here = {name: self.query_one(f"#{name}", Input) for name in STUDY}
+        filled = all(field.value == STUDY[name] for name, field in here.items())
+        if chosen == YES or (chosen == NO and filled):
+            began = {field.name: field.value for field in FIELDS}
+            for name, field in here.items():
+                field.value = STUDY[name] if chosen == YES else began[name]
 
     @on(events.DescendantFocus)
     @on(Input.Changed)
@@ -242,8 +276,10 @@ def _choice_row(field: ChoiceInput) -> Row:
 def read_config(values: Mapping[str, str]) -> RunConfig:
     """The configuration that the form's texts mean. Raises `UsageError` with the flag it is about."""
     found: dict[str, Any] = {}
+    if values["study"] not in (NO, YES):
+        raise UsageError(f"--study is '{values['study']}'; it must be {YES} or {NO}")
     for field in FIELDS:
-        if field.name not in RunConfig.__dataclass_fields__:
+        if field.name not in RunConfig.__dataclass_fields__ or field.name == "study":
             continue
         convert: Callable[[str], Any] = field.kind
         try:
@@ -252,7 +288,7 @@ def read_config(values: Mapping[str, str]) -> RunConfig:
             kind = "a whole number" if field.kind is int else "a number"
             flag = field.name.replace("_", "-")
             raise UsageError(f"--{flag} is '{values[field.name]}'; it must be {kind}") from None
-    return RunConfig(**found)
+    return RunConfig(**found, study=values["study"] == YES)
 
 
 def read_prompts(values: Mapping[str, str]) -> list[Prompt]:
@@ -263,4 +299,5 @@ def read_prompts(values: Mapping[str, str]) -> list[Prompt]:
             raise UsageError(f"--per-task is '{values['per_task']}'; it must be at least 1, or empty")
         per_task = int(values["per_task"])
     file = Path(values["prompts"]).expanduser() if values["prompts"] else None
-    return interleave(select(file, values["tasks"].strip() or None, per_task))
+    choose = study_prompts if values["study"] == YES else select
+    return interleave(choose(file, values["tasks"].strip() or None, per_task))
