@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from store import metrics
 
@@ -113,6 +113,23 @@ class Bins:
 
     probability: tuple[ProbabilityBin, ...]
     entropy: tuple[EntropyBin, ...]
+
+    def __add__(self, other: Bins) -> Bins:
+        probability = (
+            replace(
+                a,
+                nodes=a.nodes + b.nodes,
+                matched=a.matched + b.matched,
+                at_risk=a.at_risk + b.at_risk,
+                accepted=a.accepted + b.accepted,
+            )
+            for a, b in zip(self.probability, other.probability, strict=True)
+        )
+        entropy = (
+            replace(a, unmatched=a.unmatched + b.unmatched, matched=a.matched + b.matched)
+            for a, b in zip(self.entropy, other.entropy, strict=True)
+        )
+        return Bins(tuple(probability), tuple(entropy))
 
     @property
     def empty(self) -> bool:

@@ -75,7 +75,7 @@ def at_risk_alpha(accepted_count: int, at_risk_count: int) -> float | None:
     return ratio(accepted_count, at_risk_count)
 
 
-def mean_accepted_length(accepted_count: int, round_count: int) -> float | None:
+def mean_accepted_length(accepted_count: float, round_count: float) -> float | None:
     """Accepted draft tokens per round, measured."""
     return ratio(accepted_count, round_count)
 
@@ -110,7 +110,7 @@ def chain_expected_length(alpha: float, depth: int) -> float:
     return math.fsum(alpha**d for d in range(1, depth + 1))
 
 
-def tokens_per_second(token_count: int, total_ms: float) -> float | None:
+def tokens_per_second(token_count: float, total_ms: float) -> float | None:
     """Emitted tokens per second of decoding time (draft + verify + other)."""
     return ratio(token_count * 1000.0, total_ms)
 

@@ -35,8 +35,8 @@ class Glyphs:
     """The horizontal axis where a value is written."""
     reference: str
     """A value that was not measured here."""
-    cursor: str
-    """The column that is read."""
+    pointer: str
+    """The column that is read, on the horizontal axis."""
     ellipsis: str
     """Text was cut here."""
     nothing: str
@@ -55,7 +55,7 @@ BLOCKS = Glyphs(
     corner="└",
     under="┬",
     reference="◇",
-    cursor="│",
+    pointer="▲",
     ellipsis="…",
     nothing="–",
 )
@@ -71,7 +71,7 @@ ASCII = Glyphs(
     corner="+",
     under="+",
     reference="v",
-    cursor="|",
+    pointer="^",
     ellipsis="~",
     nothing="-",
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
 from store.reader import Reader
 from store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
+from tui.charts import Source, read_sources
 from tui.feed import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
 from tui.pieces import Piece, StreamDecoder, token_text
 
@@ -39,6 +40,8 @@ class Charts:
 
     figures: Mapping[str, TaskFigures]
     intervals: Mapping[str, Interval]
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """What the other charts are drawn from, by task; empty for a moment of the past, whose bins nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,9 @@ class SessionFeed(Feed):
         if now - self._intervals_at >= INTERVAL_SECONDS or not self._live():
             self._intervals_at = now
             self._intervals = reader.intervals(self.session_id)
-        charts = Charts(reader.figures(self.session_id), self._intervals)
+        charts = Charts(
+            reader.figures(self.session_id), self._intervals, read_sources(reader, self.session_id)
+        )
         if charts != self._charts:
             self._charts = charts
             yield charts

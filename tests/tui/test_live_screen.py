@@ -145,10 +145,9 @@ async def test_h_switches_the_chart(database: Path, finished: Recording) -> None
         assert screen.query_one("#lengths").display
         assert not screen.query_one("#depths").display
         await pilot.press("h")
-        await wait_for(pilot, lambda: "S " in screen.query_one("#depths-view", Histogram).text)
-        assert not screen.query_one("#lengths").display
-        await pilot.press("h")
-        assert screen.query_one("#lengths").display
+        await wait_for(pilot, lambda: "S " in screen.query_one("#lengths-view", Histogram).text)
+        await pilot.press("H")
+        assert "S " not in screen.query_one("#lengths-view", Histogram).text
 
 
 async def test_charts_say_what_the_store_says(database: Path, finished: Recording) -> None:

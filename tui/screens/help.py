@@ -19,7 +19,7 @@ KEYS = (
             ("←  →", "previous and next round: its tree and its text"),
             ("x", "show or hide rejected drafts"),
             ("v", "show the whole prompt"),
-            ("h", "switch the chart"),
+            ("h  z", "next chart (H: before); on the whole screen, with a cursor"),
             ("1 2 3 4", "text, tree, charts, prompts; alone or all together"),
         ),
     ),

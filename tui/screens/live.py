@@ -17,6 +17,7 @@ from store.rows import GenerationRow
 from tui.clipboard import copy
 from tui.commands import tell
 from tui.feed import Trouble
+from tui.screens.chart import ChartScreen
 from tui.screens.live_body import LiveBody
 from tui.screens.live_titles import head_row, notice_rows
 from tui.session_feed import Charts, Ended, Opened, RunState, SessionFeed, Stream, Tree
@@ -38,7 +39,8 @@ HINTS: tuple[Hint, ...] = (
     ("[ ]", "prompt", "step_prompt(1)"),
     ("← →", "round", "step_round(-1)"),
     ("x", "rejected", "toggle_rejected"),
-    ("h", "chart", "toggle_chart"),
+    ("h", "chart", "toggle_chart(1)"),
+    ("z", "zoom", "zoom_chart"),
     ("R", "report", "report"),
     ("s", "skip", "skip_prompt"),
     ("1-4", "pane", "next_pane"),
@@ -66,7 +68,9 @@ class LiveScreen(Screen[None]):
         Binding("space", "toggle_run", "Pause or resume the run"),
         Binding("s", "skip_prompt", "Skip this prompt"),
         Binding("x", "toggle_rejected", "Show or hide rejected drafts"),
-        Binding("h", "toggle_chart", "Switch the chart"),
+        Binding("h", "toggle_chart(1)", "Next chart"),
+        Binding("H", "toggle_chart(-1)", "Chart before", show=False),
+        Binding("z", "zoom_chart", "Show the chart on the whole screen"),
         Binding("left_square_bracket", "step_prompt(-1)", "Previous prompt"),
         Binding("right_square_bracket", "step_prompt(1)", "Next prompt"),
         Binding("left", "step_round(-1)", "Previous round", priority=True),
@@ -190,9 +194,13 @@ class LiveScreen(Screen[None]):
         """Go to the pane after this one."""
         self.action_pane(self.body.pane % 4 + 1)
 
-    def action_toggle_chart(self) -> None:
-        """Show the other chart."""
-        self.body.next_chart()
+    def action_toggle_chart(self, step: int) -> None:
+        """Show the chart after this one, or before it."""
+        self.body.next_chart(step)
+
+    def action_zoom_chart(self) -> None:
+        """Show the chart with axes on the whole screen."""
+        self.app.push_screen(ChartScreen(self.database, self.session_id, self.body.chart))
 
     # Reading.
 

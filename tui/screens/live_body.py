@@ -7,10 +7,11 @@ from textual.containers import Horizontal, Vertical
 from textual.geometry import Size
 
 from store.rows import GenerationRow
+from tui.charts import CHARTS, NOTES, TITLES, Chart
 from tui.screens.live_titles import prompt_columns, text_title, tree_title
 from tui.session_feed import Charts, RunState, Stream, Tree
 from tui.textsafe import sanitize
-from tui.widgets.histogram import NOTES, TITLES, Chart, Histogram
+from tui.widgets.histogram import Histogram
 from tui.widgets.legend import Legend
 from tui.widgets.prompt_head import PromptHead
 from tui.widgets.table import Table
@@ -21,8 +22,8 @@ WIDE, NARROW, LOW, TINY = 170, 100, 28, 14
 """Columns from which three columns fit; columns and rows below which one pane is shown at a time; rows
 below which the prompt gives way to the text."""
 
-CHARTS: dict[str, Chart] = {"lengths": "length", "depths": "depth"}
-"""Pane -> what it shows."""
+CHART_PANES = ("lengths", "depths")
+"""The second is there on a wide terminal alone, and shows the chart after the first's."""
 
 WAITING = "This prompt waits for its turn."
 CUTS = {
@@ -61,7 +62,7 @@ class LiveBody(Horizontal):
                 yield self.tree_view
         with Vertical(id="right"):
             with Vertical(id="charts"):
-                for name, chart in CHARTS.items():
+                for name, chart in zip(CHART_PANES, CHARTS, strict=False):
                     with Vertical(id=name, classes="pane"):
                         yield Histogram(chart, id=f"{name}-view")
             with Vertical(id="prompts", classes="pane"):
@@ -69,9 +70,7 @@ class LiveBody(Horizontal):
 
     def on_mount(self) -> None:
         """Name the panes."""
-        for name, chart in CHARTS.items():
-            self.query_one(f"#{name}").border_title = TITLES[chart]
-            self.query_one(f"#{name}").border_subtitle = NOTES[chart]
+        self._name_charts()
         self.query_one("#prompts").border_title = "prompts"
         self.query_one("#tree").border_title = "tree"
         self.query_one("#tree").border_subtitle = NOTE
@@ -125,7 +124,7 @@ class LiveBody(Horizontal):
         """Show the figures of all tasks."""
         tasks = tuple(self._state.summary.tasks) if self._state else tuple(item.figures)
         for histogram in self.query(Histogram):
-            histogram.show(item.figures, item.intervals, tasks)
+            histogram.show(item.figures, item.intervals, tasks, item.sources)
 
     def draw_lines(self, shown: GenerationRow | None, *, follow: bool) -> None:
         """Draw the text pane's title and the legend."""
@@ -164,8 +163,7 @@ class LiveBody(Horizontal):
             self._zoomed = not (self._zoomed and pane == self.pane)
         self.pane = pane
         self._arrange()
-        charts = "#depths-view" if self.has_class("-depths") else "#lengths-view"
-        self.query_one({1: "#stream", 2: "#tree-view", 3: charts, 4: "#prompts-view"}[pane]).focus()
+        self.query_one({1: "#stream", 2: "#tree-view", 3: "#lengths-view", 4: "#prompts-view"}[pane]).focus()
 
     def put_back(self) -> bool:
         """Put a blown-up pane back; False when none is."""
@@ -174,19 +172,28 @@ class LiveBody(Horizontal):
             return True
         return False
 
-    def next_chart(self) -> None:
-        """Show the other chart; where both fit, each alone in turn."""
-        self._chart += 1
-        self._arrange()
+    @property
+    def chart(self) -> Chart:
+        """The chart that is shown, on a wide terminal the one whose pane has the focus, else the first."""
+        second = self.query_one("#depths-view", Histogram)
+        return second.chart if second.has_focus else self.query_one("#lengths-view", Histogram).chart
+
+    def next_chart(self, step: int = 1) -> None:
+        """Show the charts after these."""
+        self._chart += step
+        self._name_charts()
+
+    def _name_charts(self) -> None:
+        for place, name in enumerate(CHART_PANES, self._chart):
+            chart = CHARTS[place % len(CHARTS)]
+            self.query_one(f"#{name}-view", Histogram).set_chart(chart)
+            pane = self.query_one(f"#{name}")
+            pane.border_title, pane.border_subtitle = TITLES[chart], NOTES[chart]
 
     def _arrange(self) -> None:
         self.set_class(self.single, "-single")
         for pane in (1, 2, 3, 4):
             self.set_class(pane == self.pane, f"-pane-{pane}")
-        modes = ("", "-lengths", "-depths") if self.has_class("-wide") else ("", "-depths")
-        chosen = modes[self._chart % len(modes)]
-        for name in ("-lengths", "-depths"):
-            self.set_class(name == chosen, name)
         self.call_after_refresh(self._fit_tree)
 
     def _fit_tree(self) -> None:

@@ -1,33 +1,32 @@
-"""Per-task histograms: accepted length of a round, and acceptance by depth. Eighth blocks, no axes."""
+"""One small chart a task: bars across for accepted length and depth, upright ones for all others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+
+from textual.binding import Binding
 
 from store.rows import Interval, TaskFigures
-from tui.cells import NOTHING, bar, fit, number, share, short_count
+from tui.cells import NOTHING, bar, fit, number, share, short_count, stack
+from tui.charts import Chart, Point, Source, highest, points
 from tui.textsafe import sanitize_line
 from tui.theme import task_slots
 from tui.widgets.rows import Cell, Row, Rows
 
-Chart = Literal["length", "depth"]
-
-TITLES: dict[Chart, str] = {"length": "accepted length", "depth": "acceptance by depth"}
 TWO_ABREAST = 66
 GAP = 3
 """Cells from which two tasks fit side by side, and cells between them."""
 
-NOTES: dict[Chart, str] = {
-    "length": "n rounds  α match rate  E mean",
-    "depth": "h goes on to this depth  S gets there",
-}
+UPRIGHT = 4
+"""Rows of an upright chart in a pane, where there is room; and cells right of it for its scale."""
+SCALE = 5
 
 
 class Histogram(Rows, can_focus=True):
     """One block of bars a task, as many tasks as the session has; scrolls when they do not fit."""
 
     DEFAULT_CSS = "Histogram { scrollbar-gutter: stable; }"
+    BINDINGS = [Binding("enter", "screen.zoom_chart", show=False)]  # noqa: RUF012
 
     def __init__(self, chart: Chart, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -35,6 +34,7 @@ class Histogram(Rows, can_focus=True):
         self._figures: Mapping[str, TaskFigures] = {}
         self._intervals: Mapping[str, Interval] = {}
         self._tasks: Sequence[str] = ()
+        self._sources: Mapping[str, Source] = {}
         self._deepest = 0
 
     def show(
@@ -42,13 +42,21 @@ class Histogram(Rows, can_focus=True):
         figures: Mapping[str, TaskFigures],
         intervals: Mapping[str, Interval],
         tasks: Sequence[str],
+        sources: Mapping[str, Source],
     ) -> None:
         """Draw these figures; `tasks` is the session's order, tasks without figures included."""
         self._figures, self._intervals, self._tasks = figures, intervals, tasks
+        self._sources = sources
         # Bins are only ever added, so that blocks never move up while a run goes on.
         bins = [max((*f.lengths, *f.depths), default=0) for f in figures.values()]
         self._deepest = max([self._deepest, *bins])
         self._draw()
+
+    def set_chart(self, chart: Chart) -> None:
+        """Show another chart."""
+        if chart != self.chart:
+            self.chart = chart
+            self._draw()
 
     def on_resize(self) -> None:
         """Draw for the new width."""
@@ -59,7 +67,7 @@ class Histogram(Rows, can_focus=True):
         if not width or not self._tasks:
             return
         slots = task_slots(self._tasks)
-        deep = self._bins + 1
+        deep = (self._bins if self._across else UPRIGHT) + 1
         # Two tasks abreast where one below the other would have to scroll.
         abreast = 2 if deep * len(self._tasks) > self.size.height and width >= TWO_ABREAST else 1
         each = (width - GAP * (abreast - 1)) // abreast
@@ -74,6 +82,10 @@ class Histogram(Rows, can_focus=True):
         self.set_rows(rows)
 
     @property
+    def _across(self) -> bool:
+        return self.chart in ("length", "depth")
+
+    @property
     def _bins(self) -> int:
         deepest = max(self._deepest, 1)
         return deepest + 1 if self.chart == "length" else deepest
@@ -81,7 +93,9 @@ class Histogram(Rows, can_focus=True):
     def _block(self, task: str, role: str, width: int) -> list[Row]:
         figures = self._figures.get(task)
         rows = [self._heading(task, figures, role, width)]
-        if self.chart == "length":
+        if not self._across:
+            rows += self._upright(task, role, width)
+        elif self.chart == "length":
             rows += [self._length_row(figures, i, role, width) for i in range(self._bins)]
         else:
             rows += [self._depth_row(figures, d, role, width) for d in range(1, self._bins + 1)]
@@ -122,6 +136,42 @@ class Histogram(Rows, can_focus=True):
         value = f"h {share(hazard):>3}  S {share(reached):>3}" if width >= 30 else f"{share(hazard):>3}"
         return self._bar_row(f"{depth}", hazard or 0.0, value, role, width)
 
+    def _upright(self, task: str, role: str, width: int) -> list[Row]:
+        """A task's chart as columns under one scale, the highest value beside the first row."""
+        source = self._sources.get(task)
+        sides = [points(self.chart, source)] if source else []
+        if self.chart == "entropy" and source:
+            sides.append(points(self.chart, source, matched=False))
+        known = [side for side in sides if any(point.value is not None for point in side)]
+        if not known:
+            blank: list[Row] = [((" " * width, "text"),)] * (UPRIGHT - 1)
+            why = "no draft probabilities" if self._figures.get(task) and source else "nothing recorded yet"
+            return [((fit(f"  {why}", width), "muted"),), *blank]
+        # All tasks under one scale, so that they can be told apart by height.
+        top = highest(self.chart, self._all_points())
+        each = (width - SCALE - (len(sides) - 1)) // len(sides)
+        columns: list[str] = []
+        for side in sides:
+            if columns:
+                columns.append(" " * UPRIGHT)
+            columns += _columns(side, each, top)
+        spare = " " * max(width - SCALE - len(columns), 0)
+        scale = {0: number(top, 1 if self.chart == "speed" else 2), UPRIGHT - 1: "0"}
+        return [
+            (
+                ("".join(column[y] for column in columns) + spare, role),
+                (fit(scale.get(y, ""), SCALE, "right"), "muted"),
+            )
+            for y in range(UPRIGHT)
+        ]
+
+    def _all_points(self) -> list[list[Point]]:
+        sources = [self._sources[task] for task in self._tasks if task in self._sources]
+        found = [points(self.chart, source) for source in sources]
+        if self.chart == "entropy":
+            found += [points(self.chart, source, matched=False) for source in sources]
+        return found
+
     @staticmethod
     def _bar_row(label: str, part: float, value: str, role: str, width: int) -> Row:
         room = max(width - len(value) - 5, 1)
@@ -130,6 +180,17 @@ class Histogram(Rows, can_focus=True):
             (bar(part, room) + " ", role),
             (fit(value, width - room - 4, "right"), "text"),
         )
+
+
+def _columns(side: Sequence[Point], width: int, top: float) -> list[str]:
+    """`width` columns of `UPRIGHT` cells: points spread over them, or the highest of those that share one."""
+    out = []
+    for x in range(width):
+        first = x * len(side) // width
+        last = max((x + 1) * len(side) // width, first + 1)
+        value = max((point.value or 0.0 for point in side[first:last]), default=0.0)
+        out.append("".join(stack(value / top, UPRIGHT)))
+    return out
 
 
 def _side_by_side(rows: Sequence[Row]) -> Row:

@@ -1,0 +1,235 @@
+"""One chart on all the room there is: axes, several series over each other, and a cursor that reads values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from textual import events
+from textual.binding import Binding
+from textual.message import Message
+
+from tui.cells import duration, fit, number, share, stack
+from tui.charts import AXES, Chart, Point, highest
+from tui.glyphs import glyphs
+from tui.widgets.rows import Cell, Row, Rows
+
+MARGIN = 7
+"""Cells left of the plot: a value, a space and the axis."""
+LEAST = 3
+"""Rows of the plot below which only the axis is drawn."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points of one task or session, and the role they are drawn in."""
+
+    name: str
+    role: str
+    points: tuple[Point, ...]
+    dot: int = 0
+    """Which of `glyphs().dots` marks its points, so that series differ without colour too."""
+
+
+class Plot(Rows, can_focus=True, inherit_bindings=False):
+    """Bars for one series, dots joined by lines for several. Only rows that change are sent."""
+
+    DEFAULT_CSS = "Plot { overflow: hidden hidden; }"
+    BINDINGS = [  # noqa: RUF012
+        Binding("left", "step(-1)", "Value to the left", show=False),
+        Binding("right", "step(1)", "Value to the right", show=False),
+        Binding("home", "edge(0)", show=False),
+        Binding("end", "edge(1)", show=False),
+    ]
+
+    class Moved(Message):
+        """The cursor reads another place, or what stands there has changed."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._chart: Chart = "length"
+        self._series: tuple[Series, ...] = ()
+        self._stops: list[Point] = []
+        self._at = 0
+
+    def show(self, chart: Chart, series: Sequence[Series]) -> None:
+        """Draw these series; the cursor stays where it is while the chart does."""
+        if chart != self._chart:
+            self._at = 0
+        self._chart, self._series = chart, tuple(series)
+        longest = max((s.points for s in self._series), key=len, default=())
+        self._stops = list(longest)
+        self._at = min(self._at, max(len(self._stops) - 1, 0))
+        self._draw()
+        self.post_message(self.Moved())
+
+    @property
+    def chart(self) -> Chart:
+        """What is drawn."""
+        return self._chart
+
+    @property
+    def place(self) -> Point | None:
+        """What the cursor is on: a point of the longest series."""
+        return self._stops[self._at] if self._stops else None
+
+    def reading(self) -> list[tuple[Series, Point | None]]:
+        """Every series and its point under the cursor."""
+        here = self.place
+        found = []
+        for series in self._series:
+            at = [p for p in series.points if here and p.low <= here.middle < p.high]
+            found.append((series, at[0] if at else None))
+        return found
+
+    def on_resize(self) -> None:
+        """Draw for the new size."""
+        self._draw()
+
+    def action_step(self, by: int) -> None:
+        """Move the cursor."""
+        self._move(self._at + by)
+
+    def action_edge(self, last: int) -> None:
+        """Move the cursor to the first value, or the last."""
+        self._move(len(self._stops) - 1 if last else 0)
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """The cursor follows the pointer."""
+        self._point(event.x)
+
+    def on_click(self, event: events.Click) -> None:
+        """The cursor goes where it is clicked."""
+        self._point(event.x)
+
+    def _point(self, x: int) -> None:
+        if self._stops and x >= MARGIN:
+            near = min(
+                range(len(self._stops)), key=lambda i: abs(self._column(self._stops[i].middle) - (x - MARGIN))
+            )
+            self._move(near)
+
+    def _move(self, index: int) -> None:
+        index = min(max(index, 0), max(len(self._stops) - 1, 0))
+        if index != self._at:
+            self._at = index
+            self._draw()
+            self.post_message(self.Moved())
+
+    # Drawing.
+
+    @property
+    def _width(self) -> int:
+        return max(self.size.width - MARGIN - 1, 1)
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        ends = [end for s in self._series for p in s.points for end in (p.low, p.high)]
+        return (min(ends), max(ends)) if ends else (0.0, 1.0)
+
+    def _column(self, x: float) -> int:
+        low, high = self._range
+        return min(int((x - low) / ((high - low) or 1.0) * self._width), self._width - 1)
+
+    def _draw(self) -> None:
+        width, height = self._width, self.size.height - 3
+        if not self.size.width or height < LEAST:
+            self.set_rows([])
+            return
+        known = [s for s in self._series if any(p.value is not None for p in s.points)]
+        grid: list[list[Cell]] = [[(" ", "text")] * width for _ in range(height)]
+        top = highest(self._chart, [s.points for s in known])
+        if self._chart == "calibration":
+            self._diagonal(grid)
+        if len(known) == 1:
+            self._bars(grid, known[0], top)
+        else:
+            for series in known:
+                self._line(grid, series, top)
+        across, up = AXES[self._chart]
+        rows: list[Row] = [((fit(up, self.size.width), "muted"),)]
+        for y, cells in enumerate(grid):
+            rows.append((*self._label(y, height, top), *_joined(cells)))
+        rows += [self._axis(), self._ticks(across)]
+        self.set_rows(rows)
+
+    def _bars(self, grid: list[list[Cell]], series: Series, top: float) -> None:
+        height = len(grid)
+        for point in series.points:
+            if not point.value:
+                continue
+            left, right = self._column(point.low), self._column(point.high)
+            right = self._width if point.high >= self._range[1] else right
+            right -= right - left >= 4  # bars stand apart where there is room
+            cells = stack(point.value / top, height)
+            for x in range(left, max(right, left + 1)):
+                for y, cell in enumerate(cells):
+                    if cell != " ":
+                        grid[y][x] = (cell, series.role)
+
+    def _line(self, grid: list[list[Cell]], series: Series, top: float) -> None:
+        height = len(grid)
+        dots, trail = glyphs().dots, glyphs().rule
+        before: tuple[int, float] | None = None
+        marks: list[tuple[int, int]] = []
+        for point in series.points:
+            if point.value is None:
+                before = None
+                continue
+            x = self._column(point.middle)
+            y = (1 - min(point.value / top, 1.0)) * (height - 1)
+            if before is not None:
+                for between in range(before[0] + 1, x):
+                    part = (between - before[0]) / (x - before[0])
+                    grid[round(before[1] + (y - before[1]) * part)][between] = (trail, series.role)
+            marks.append((x, round(y)))
+            before = (x, y)
+        for x, row in marks:
+            grid[row][x] = (dots[series.dot % len(dots)], series.role)
+
+    def _diagonal(self, grid: list[list[Cell]]) -> None:
+        """Where a draft would be whose probabilities are those of acceptance."""
+        height, width = len(grid), self._width
+        for x in range(width):
+            grid[round((1 - x / max(width - 1, 1)) * (height - 1))][x] = (glyphs().rule, "faint")
+
+    def _label(self, y: int, height: int, top: float) -> list[Cell]:
+        at = {0: top, (height - 1) // 2: top * (1 - ((height - 1) // 2) / (height - 1)), height - 1: 0.0}
+        if y not in at:
+            return [(" " * (MARGIN - 1) + glyphs().axis, "muted")]
+        value = at[y]
+        text = number(value, 1) if self._chart == "speed" else number(value)
+        return [(fit(text, MARGIN - 2, "right") + " " + glyphs().tick, "muted")]
+
+    def _axis(self) -> Row:
+        here = self._column(self.place.middle) if self.place else -1
+        floor = glyphs().floor
+        left, right = floor * max(here, 0), floor * (self._width - max(here, 0) - (here >= 0))
+        cells: list[Cell] = [(" " * (MARGIN - 1) + glyphs().corner + left, "muted")]
+        if here >= 0:
+            cells.append((glyphs().pointer, "key"))
+        return (*cells, (right, "muted"))
+
+    def _ticks(self, across: str) -> Row:
+        """Values at both ends and what they are, in between."""
+        low, high = self._range
+        first, last = self._tick(low), self._tick(high)
+        middle = fit(f"{across}", max(self._width - len(first) - len(last) - 2, 0)).strip()
+        room = self._width - len(first) - len(last)
+        return ((" " * MARGIN + first + middle.center(max(room, 0)) + last, "muted"),)
+
+    def _tick(self, value: float) -> str:
+        if not self._series:
+            return ""
+        if self._chart in ("length", "depth"):
+            return str(round(value + (0.5 if value <= self._range[0] else -0.5)))
+        if self._chart in ("speed", "course"):
+            return duration(value)
+        return share(value) if self._chart == "calibration" else number(value, 1)
+
+
+def _joined(cells: Sequence[Cell]) -> list[Cell]:
+    return [
+        ("".join(text for text, _ in run), role) for role, run in groupby(cells, key=lambda cell: cell[1])
+    ]
