@@ -43,6 +43,7 @@ KEYS = (
             ("d  u", "delete (once you leave); bring back until then"),
             ("v", "show or hide the summary; tab goes to it"),
             ("R", "report on acceptance (in a session too)"),
+            ("x", "export the session: CSV, JSON, Parquet, a database"),
         ),
     ),
     (

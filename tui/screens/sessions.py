@@ -48,6 +48,7 @@ HINTS: tuple[Hint, ...] = (
     ("d", "delete", "delete"),
     ("v", "summary", "toggle_card"),
     ("R", "report", "report"),
+    ("x", "export", "export"),
     ("y", "copy", "copy"),
     ("t", "theme", "app.next_theme"),
     ("ctrl+p", "commands", "app.command_palette"),
@@ -106,6 +107,7 @@ class SessionsScreen(Screen[None]):
         Binding("u", "undo", "Bring back what was deleted last"),
         Binding("v", "toggle_card", "Show or hide the summary"),
         Binding("R", "report", "Report on acceptance"),
+        Binding("x", "export", "Export the session"),
         Binding("y", "copy", "Copy the summary"),
         Binding("q", "leave", "Leave"),
         Binding("escape", "all", "Show all sessions", show=False),
@@ -284,6 +286,23 @@ class SessionsScreen(Screen[None]):
         """Open the report of the session."""
         if self.table.cursor_item is not None:
             self.app.open_report(self.table.cursor_item.id)
+
+    def action_export(self) -> None:
+        """Write the session to files."""
+        from tui.screens.export import ExportScreen
+
+        if self.table.cursor_item is None:
+            return
+        screen = ExportScreen(self.database, self.table.cursor_item)
+
+        def answered(written: bool | None) -> None:
+            if written and screen.exported is not None:
+                rows = sum(screen.exported.rows.values())
+                first = screen.exported.paths[0]
+                place = first if len(screen.exported.paths) == 1 else first.parent
+                self._tell(f"Wrote {count(rows)} rows to {place}.")
+
+        self.app.push_screen(screen, answered)
 
     def action_toggle_card(self) -> None:
         """Show the summary, or hide it."""
