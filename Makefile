@@ -9,7 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then echo $$name; break; fi; done)
 
-.PHONY: help install run test test-gptq check bench
+.PHONY: help install run test test-gptq check bench fuzz soak
 
 help:
 	@echo "make install   virtual environment in $(VENV) with everything for development"
@@ -18,6 +18,8 @@ help:
 	@echo "make test-gptq GPTQ loading, in an environment of its own with gptqmodel (1.6 GB)"
 	@echo "make check     ruff, mypy, import-linter"
 	@echo "make bench     speed against plain and assisted decoding"
+	@echo "make fuzz      20,000 cases of bad input (CASES=n)"
+	@echo "make soak      200 kills, faults at every statement, $(MINUTES) minutes at full rate, 10 million nodes"
 
 install: $(INSTALLED)
 
@@ -65,3 +67,16 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(SPECTUI) bench
+
+CASES ?= 20000
+fuzz: $(INSTALLED)
+	@$(VENV)/bin/python -m tests.bench.fuzz --cases $(CASES)
+
+# Not for CI: the better part of an hour, and it wants the machine to itself.
+MINUTES ?= 30
+KILLS ?= 200
+soak: $(INSTALLED)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.bench.kills --kills $(KILLS)
+	@SPECTUI_SOAK=1 $(VENV)/bin/python -m pytest -q -s tests/store/test_faults.py
+	@$(VENV)/bin/python -m tests.bench.scale
+	@$(VENV)/bin/python -m tests.bench.soak --minutes $(MINUTES)

@@ -70,3 +70,5 @@ def export(
     rows = ", ".join(f"{count(number)} {words[table]}" for table, number in found.rows.items())
     so_far = f" so far: it is {summary.status}" if summary.live else ""
     line(f"session {found.session_id} '{found.name}': {rows}{so_far}")
+    if summary.pruned:
+        line(f"of {summary.pruned} prompts the nodes off the committed paths had been given up (see docs/export.md)")
