@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from decoding.embedded import cache_folder
+from decoding.private import private_folder
 
 VERSION = 4
 """Raised whenever the figures mean something else, so that older records are measured again."""
@@ -115,7 +116,7 @@ def load_all() -> list[Costs]:
 def save(costs: Costs) -> None:
     """Keep a record, whole or not at all. Raises `OSError` where the cache folder cannot be written."""
     path = _path(costs.machine)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     descriptor, staging = tempfile.mkstemp(prefix=".costs-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

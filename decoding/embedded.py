@@ -25,6 +25,7 @@ import platformdirs
 from decoding.errors import DecodingError
 from decoding.gguf_llama import convert
 from decoding.pip_download import download
+from decoding.private import private_folder
 
 Progress = Callable[[str, float, float, str], None]
 """Called with a stage, how much of it is done, how much there is (0 when unknown) and the unit."""
@@ -177,7 +178,7 @@ def _wrong_size(path: Path, entry: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def _lock(model: EmbeddedModel, tell: Progress) -> Iterator[None]:
     """Held by one process at a time, and freed by the system when that dies. Raises `OSError`."""
-    cache_folder().mkdir(parents=True, exist_ok=True)
+    private_folder(cache_folder())
     # Never deleted: a process may be waiting on this very file.
     with (cache_folder() / f".{model.name}.lock").open("a") as file:
         while True:

@@ -11,6 +11,7 @@ from pathlib import Path
 from platformdirs import user_log_path
 
 from decoding.errors import DecodingError
+from decoding.private import private_folder
 
 MODEL_PROCESS = {
     "GOMP_SPINCOUNT": "100000",
@@ -54,7 +55,7 @@ def launch_worker(database: Path, session_id: int, *, force: bool = False) -> in
     command = [sys.executable, "-m", "decoding.worker", "--db", str(database)]
     command += ["--session", str(session_id), "--log", str(log), *(["--force"] if force else [])]
     try:
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(log.parent)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
         raise DecodingError(

@@ -9,6 +9,7 @@ import pytest
 
 from decoding import costs
 from decoding.costs import Costs, Machine, Timing
+from decoding.private import private_folder
 
 MACHINE = Machine("tiny (01)", "recycling", "some cpu", "float32", 2, "2.13.0")
 RECORD = Costs(
@@ -92,3 +93,10 @@ def test_quartiles_and_median() -> None:
     assert (timing.median, timing.low, timing.high, timing.count) == (3.0, 2.0, 4.0, 5)
     with pytest.raises(ValueError, match="nothing"):
         Timing.of([])
+
+
+def test_folders_of_ours_are_closed_to_others(tmp_path: Path) -> None:
+    folder = private_folder(tmp_path / "a" / "b")
+    assert [f.stat().st_mode & 0o777 for f in (folder, folder.parent)] == [0o700, 0o700]
+    folder.chmod(0o755)
+    assert private_folder(folder).stat().st_mode & 0o777 == 0o755

@@ -71,4 +71,6 @@ def export(
     so_far = f" so far: it is {summary.status}" if summary.live else ""
     line(f"session {found.session_id} '{found.name}': {rows}{so_far}")
     if summary.pruned:
-        line(f"of {summary.pruned} prompts the nodes off the committed paths had been given up (see docs/export.md)")
+        line(
+            f"of {summary.pruned} prompts the nodes off the committed paths had been given up (see docs/export.md)"
+        )
