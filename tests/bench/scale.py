@@ -94,8 +94,9 @@ def main() -> int:
     asked_rate = GPU_ROUNDS_PER_SECOND * GPU_NODES
     week = asked_rate * WEEK
     print(
-        f"extrapolated: a week of {GPU_ROUNDS_PER_SECOND} rounds/s of {GPU_NODES} nodes is {week / 1e9:.1f} billion nodes"
-        f" and {week * size / 1e9:,.0f} GB, and takes {100 * asked_rate / rate:.0f} % of what the store takes here"
+        f"extrapolated: a week of {GPU_ROUNDS_PER_SECOND} rounds/s of {GPU_NODES} nodes is {week / 1e9:.1f} billion"
+        f" nodes and {week * size / 1e9:,.0f} GB, and takes {100 * asked_rate / rate:.0f} % of what"
+        " the store takes here"
     )
     return 1 if growth > FLAT or size > BYTES else 0
 
