@@ -34,7 +34,7 @@ def test_prune_gives_up_nodes_and_says_how_many(invoke: Invoke, filled: Path) ->
     shown = invoke("sessions", "show", "1").stdout
     assert "2 prompts: of their trees only the committed paths are kept" in shown
     report = invoke("report", "1")
-    assert "the nodes of every prompt were pruned" in report.stdout
+    assert "the nodes of every prompt were given up" in report.stdout
     assert invoke("sessions", "prune", "--keep-nodes", "some").exit_code == 2
 
 

@@ -235,7 +235,10 @@ def test_reports_leave_pruned_prompts_out_and_say_so(connection: sqlite3.Connect
     assert "1 are left out" in str(compare_sessions(reader, session_id, other).notes)
     prune_session(connection, session_id, "rounds")
     report = build_report(reader, session_id)
-    assert (report.overall, report.notes["everything"]) == (None, "the nodes of every prompt were pruned")
+    assert (report.overall, report.notes["everything"]) == (
+        None,
+        "the nodes of every prompt were given up; what was counted: spectui sessions show",
+    )
     assert compare_sessions(reader, session_id, other).overall is None
 
 
