@@ -144,7 +144,7 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
     notes = _circumstances(data)
     if not data.prompts:
         notes["everything"] = (
-            "the nodes of every prompt were pruned"
+            "the nodes of every prompt were given up; what was counted: spectui sessions show"
             if data.summary.pruned
             else "no round has been recorded yet"
         )
