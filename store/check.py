@@ -122,7 +122,9 @@ def check(db: Connection) -> list[str]:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
     except StoreError as error:
-        if isinstance(error.__cause__, sqlite3.DatabaseError) and "is damaged" in str(error):
+        if isinstance(error.__cause__, sqlite3.DatabaseError | UnicodeDecodeError) and "is damaged" in str(
+            error
+        ):
             return [str(error)]
         raise
 

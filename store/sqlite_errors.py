@@ -70,6 +70,9 @@ def explained(path: Path | str | None, connection: sqlite3.Connection | None = N
     except sqlite3.Error as error:
         where = path if path is not None else path_of(connection) if connection is not None else ""
         raise in_words(error, where) from error
+    except UnicodeDecodeError as error:  # what SQLite says about a damaged schema quotes it
+        where = path if path is not None else path_of(connection) if connection is not None else ""
+        raise StoreError(f"database {where} {_ADVICE['SQLITE_CORRUPT']}") from error
 
 
 class transaction:  # noqa: N801 (reads as the function it stands for)
