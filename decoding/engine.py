@@ -21,8 +21,10 @@ from decoding.config import RunConfig
 from decoding.distributions import best_tokens, distribution, entropy
 from decoding.drafters.base import Drafter, NoDrafter
 from decoding.errors import DecodingError
-from decoding.language_model import LanguageModel
 from decoding.models import LoadedModels, Progress, load_models, make_drafter
+from decoding.static.choice import language_model
+from decoding.static.model import StaticModel
+from decoding.static.round import static_round
 from decoding.tree import BoolArray, FloatArray, TokenTree, ancestor_mask
 
 Finish = Literal["eos", "length", "context"]
@@ -83,7 +85,7 @@ class SpeculativeDecoder:
         self.config = config
         self.models = models or load_models(config, progress)
         self.drafter: Drafter = make_drafter(config, self.models) if config.speculate else NoDrafter()
-        self.target = LanguageModel(self.models.target, self.drafter.feature_layers)
+        self.target = language_model(self.models.target, self.drafter.feature_layers)
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of `prompt` as a user's turn of the chat template, or as plain text without one."""
@@ -117,6 +119,8 @@ class SpeculativeDecoder:
 
     @torch.inference_mode()
     def _round(self, number: int, root: int, produced: int, rng: np.random.Generator) -> Round:
+        if isinstance(self.target, StaticModel):
+            return static_round(self, number, root, produced, rng)
         start = time.perf_counter()
         prefix = self.target.length + 1
         tree = self.drafter.propose(root, max_depth=self.target.context - prefix - 1)
@@ -172,6 +176,16 @@ class SpeculativeDecoder:
         self, tree: TokenTree, verdict: Verdict, produced: int
     ) -> tuple[tuple[int, ...], int | None, Literal["eos", "length"] | None, Finish | None]:
         """Cut the verdict where the output ends, and keep the root and what is left in the cache."""
+        path, bonus, cut, finish = self.ended(tree, verdict, produced)
+        self.target.keep([0, *(node + 1 for node in path)])
+        if finish is None and self.target.length + 1 >= self.target.context:
+            finish = "context"
+        return path, bonus, cut, finish
+
+    def ended(
+        self, tree: TokenTree, verdict: Verdict, produced: int
+    ) -> tuple[tuple[int, ...], int | None, Literal["eos", "length"] | None, Finish | None]:
+        """The path, the bonus and how the output ends, with the verdict cut where it does."""
         path: list[int] = []
         bonus: int | None = None
         cut: Literal["eos", "length"] | None = None
@@ -190,7 +204,4 @@ class SpeculativeDecoder:
                 finish = "eos"
             elif produced + len(path) + 1 == self.config.max_new_tokens:
                 finish = "length"
-        self.target.keep([0, *(node + 1 for node in path)])
-        if finish is None and self.target.length + 1 >= self.target.context:
-            finish = "context"
         return tuple(path), bonus, cut, finish

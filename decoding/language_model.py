@@ -33,6 +33,13 @@ class Scored:
     """``[n, k H]``: side by side, the inputs of the k layers that `LanguageModel` was asked to watch, in the
     model's own type; None where it watches none."""
 
+    def rows(self, index: torch.Tensor) -> Scored:
+        """Of the tokens `index` ``[k]`` alone."""
+        return Scored(
+            None if self.logits is None else self.logits[index],
+            None if self.features is None else self.features[index],
+        )
+
 
 class LanguageModel:
     """One sequence in a model: a committed prefix, and tree nodes behind it until `keep` decides.
@@ -114,10 +121,7 @@ class LanguageModel:
 
     def _run(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, *, keep: int) -> Scored:
         start = time.perf_counter()
-        watching: contextlib.AbstractContextManager[list[torch.Tensor]] = (
-            self._inputs.watching() if self._inputs else contextlib.nullcontext([])
-        )
-        with watching as caught:
+        with self._watching() as caught:
             logits: torch.Tensor = self.model(
                 input_ids=ids,
                 position_ids=positions,
@@ -131,6 +135,9 @@ class LanguageModel:
             torch.cuda.synchronize(self.device)
         self.forward_seconds += time.perf_counter() - start
         return Scored(logits.float(), features)
+
+    def _watching(self) -> contextlib.AbstractContextManager[list[torch.Tensor]]:
+        return self._inputs.watching() if self._inputs else contextlib.nullcontext([])
 
     def _mask(self, depth: IntArray, mask: BoolArray) -> Any:
         """The 4D mask of an `append`: all of the prefix, and `mask` over the uncommitted slots.

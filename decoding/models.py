@@ -13,7 +13,6 @@ from decoding.eagle.head import EagleHead
 from decoding.eagle.lean import use_lean_head
 from decoding.errors import DecodingError
 from decoding.hub import Progress as Progress
-from decoding.language_model import LanguageModel
 from decoding.lean import use_lean_layers
 from decoding.loading import load_model, load_tokenizer
 from decoding.locate import locate, locate_draft
@@ -21,6 +20,9 @@ from decoding.needs import needs_of
 from decoding.norms import fuse_norms
 from decoding.packed import pack_linears
 from decoding.placement import Placement, place, resolve_device
+from decoding.static.choice import language_model
+from decoding.static.lm import StaticLMDrafter
+from decoding.static.model import StaticModel
 from decoding.tree import static_only
 from decoding.vocabulary import Vocabulary
 
@@ -162,8 +164,9 @@ def _base_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
             seed=config.seed,
         )
     if models.draft is not None:
-        return LMDrafter(
-            LanguageModel(models.draft),
+        draft = language_model(models.draft)
+        return (StaticLMDrafter if isinstance(draft, StaticModel) else LMDrafter)(
+            draft,
             shape,
             vocab,
             name=name,

@@ -56,10 +56,10 @@ class Expander:
         seed: int = 0,
         device: torch.device | None = None,
     ) -> None:
-        self._vocab, self._ids, self._columns = vocab_size, ids, width
+        self.vocab_size, self._ids, self._columns = vocab_size, ids, width
         self._token_of = list(range(width)) if ids is None else ids.tolist()
-        self._temperature, self._top_p = temperature, top_p
-        self._generator = torch.Generator(device=device or "cpu").manual_seed(seed)
+        self.temperature, self.top_p = temperature, top_p
+        self.generator = torch.Generator(device=device or "cpu").manual_seed(seed)
         self.use(shape)
 
     def use(self, shape: Shape) -> None:
@@ -69,7 +69,7 @@ class Expander:
                 f"tree '{shape.name}' has {shape.width} siblings; the draft knows {self._columns} tokens"
             )
         self.shape = shape
-        self._drawn = self._temperature > 0.0 and isinstance(shape, TreeShape)
+        self.drawn = self.temperature > 0.0 and isinstance(shape, TreeShape)
 
     def grow(self, root_logits: torch.Tensor, score: Score, max_depth: int) -> Expansion:
         """A tree at most `max_depth` deep from the draft's logits after the root, ``[1, W]``."""
@@ -138,11 +138,11 @@ class Expander:
 
     def _candidates(self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int) -> _Candidates:
         """`width` children for each of the nodes `above`, whose logits are the rows of `logits`."""
-        q = distribution(logits, self._temperature, self._top_p)
-        if self._drawn:
+        q = distribution(logits, self.temperature, self.top_p)
+        if self.drawn:
             growth.rows += zip(above, q, strict=True)
             # The exponential race: q / Exp(1) orders tokens as successive draws without replacement do.
-            race = q / torch.empty_like(q).exponential_(generator=self._generator)
+            race = q / torch.empty_like(q).exponential_(generator=self.generator)
             chosen = race.topk(width, dim=-1).indices
             picked = q.gather(1, chosen)
         else:
@@ -152,13 +152,13 @@ class Expander:
         # A softmax may round above 1; a child must never be likelier than its parent.
         logprob = [[min(0.0, math.log(p)) if p > 0.0 else -math.inf for p in row] for row in likely]
         best = logits.gather(1, chosen[:, :1]).flatten().tolist()
-        nats = entropy(q, logits, self._temperature, best, [row[0] for row in likely])
+        nats = entropy(q, logits, self.temperature, best, [row[0] for row in likely])
         return _Candidates(ids, logprob, nats)
 
     def _tree(self, growth: _Growth) -> TokenTree:
         rows = None
-        if self._drawn:
-            rows = np.full((growth.size + 1, self._vocab), np.nan, dtype=np.float32)
+        if self.drawn:
+            rows = np.full((growth.size + 1, self.vocab_size), np.nan, dtype=np.float32)
             columns = slice(self._columns) if self._ids is None else self._ids
             for node, q in growth.rows:
                 rows[node + 1] = 0.0
@@ -170,7 +170,7 @@ class Expander:
             rank=np.asarray(growth.rank, dtype=np.int64),
             draft_logprob=np.asarray(growth.logprob, dtype=np.float64),
             draft_entropy=np.asarray(growth.entropy, dtype=np.float64),
-            draw="without_replacement" if self._drawn else "deterministic",
+            draw="without_replacement" if self.drawn else "deterministic",
             draft_rows=rows,
         )
 

@@ -1,0 +1,69 @@
+"""What is recorded of a round, computed on the device and brought over in one piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from decoding.static.acceptance import Accepted
+from decoding.static.draft import DeviceTree
+
+
+def distribution(logits: torch.Tensor, *, temperature: float, top_p: float) -> torch.Tensor:
+    """See `decoding.distributions.distribution`; sorts whole rows rather than look whether it has to."""
+    p = torch.softmax(logits if temperature == 0.0 else logits / temperature, dim=-1)
+    if temperature == 0.0 or top_p >= 1.0:
+        return p
+    values, index = p.sort(dim=-1, descending=True)
+    before = values.cumsum(-1) - values
+    nucleus = torch.zeros_like(p).scatter_(-1, index, torch.where(before < top_p, values, 0.0))
+    normalised: torch.Tensor = nucleus / nucleus.sum(-1, keepdim=True)
+    return normalised
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A round's numbers on the host, lists of length N (`best`: N + 1)."""
+
+    token: list[int]
+    valid: list[bool]
+    logprob: list[float]
+    draft_entropy: list[float]
+    on_path: list[bool]
+    target_p: list[float]
+    target_entropy: list[float]
+    best: list[int]
+    bonus: int
+    draws: int
+    finite: bool
+
+
+def fetch(
+    tree: DeviceTree,
+    accepted: Accepted,
+    parent: torch.Tensor,
+    p: torch.Tensor,
+    best: torch.Tensor,
+    finite: torch.Tensor,
+) -> Figures:
+    """Everything in one transfer: the round's one wait. Token ids are exact in float64.
+
+    `parent` is ``[N]``, `p` ``[N + 1, V]``, `best` ``[N + 1]``.
+    """
+    nats = torch.special.entr(p).sum(-1).double()
+    target_p = p[parent + 1].gather(1, tree.token[:, None])[:, 0]
+    columns = (
+        tree.token, tree.valid, tree.logprob, tree.entropy, accepted.on_path, target_p, nats[parent + 1], best,
+        accepted.bonus[None], accepted.draws[None], finite[None],
+    )  # fmt: skip
+    flat = torch.cat([column.double() for column in columns]).cpu().tolist()
+    parts, at = [], 0
+    for column in columns:
+        parts.append(flat[at : at + len(column)])
+        at += len(column)
+    token, valid, logprob, draft_entropy, on_path, likely, entropy, argmax, bonus, draws, fine = parts
+    return Figures(
+        [int(t) for t in token], [v > 0 for v in valid], logprob, draft_entropy, [v > 0 for v in on_path],
+        likely, entropy, [int(t) for t in argmax], int(bonus[0]), int(draws[0]), fine[0] > 0,
+    )  # fmt: skip

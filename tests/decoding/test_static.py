@@ -1,0 +1,193 @@
+"""The path of fixed sizes, which a GPU captures, gives the rounds of the path that grows: here on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decoding.config import RunConfig
+from decoding.engine import Round, SpeculativeDecoder
+from decoding.models import LoadedModels
+from decoding.static.cache import FIRST_CAPACITY
+from decoding.static.capture import Graphs
+from decoding.static.model import ROWS, StaticModel, padded_rows
+from decoding.vocabulary import Vocabulary
+from tests.heads import tiny_head
+from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
+
+PROMPT = "Tom is a cat and a cat is an animal"
+TREES = [
+    "full:3x2", "full:1x4", "full:2x3", "chain:1", "chain:5", "paths:000,01,10,2", "recycling:8", "recycling:16",
+    "dynamic:8x4",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair() -> LoadedModels:
+    """A target and a draft that agrees with it now and then."""
+    target = tiny_llama(layers=2, context=4096)
+    draft = tiny_llama(layers=2, context=4096)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in draft.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), [2]))
+
+
+@contextmanager
+def switched(monkeypatch: pytest.MonkeyPatch, value: str) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("SPECTUI_STATIC", value)
+        yield
+
+
+def both(
+    monkeypatch: pytest.MonkeyPatch, config: RunConfig, models: LoadedModels, prompt: str | list[int] = PROMPT
+) -> tuple[list[Round], list[Round], SpeculativeDecoder]:
+    """Rounds of the growing path, of the fixed one, and the decoder of the latter."""
+    found = []
+    for value in ("0", "1"):
+        with switched(monkeypatch, value):
+            decoder = SpeculativeDecoder(config, models=models)
+        assert isinstance(decoder.target, StaticModel) == (value == "1")
+        found.append([r for position in range(2) for r in decoder.generate(prompt, position=position)])
+    return found[0], found[1], decoder
+
+
+def assert_same(ours: list[Round], theirs: list[Round]) -> None:
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.tokens, a.path, a.bonus, a.cut, a.finish) == (b.tokens, b.path, b.bonus, b.cut, b.finish)
+        for name in ("token", "parent", "depth", "rank"):
+            np.testing.assert_array_equal(getattr(a.tree, name), getattr(b.tree, name))
+        np.testing.assert_array_equal(a.match, b.match)
+        for name in ("target_p", "target_entropy"):
+            np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=1e-4)
+        np.testing.assert_allclose(a.tree.draft_logprob, b.tree.draft_logprob, atol=1e-4)
+        np.testing.assert_allclose(a.tree.draft_entropy, b.tree.draft_entropy, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.7}])
+@pytest.mark.parametrize("tree", TREES)
+def test_both_paths_give_the_same_rounds(
+    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str, sampling: dict[str, Any]
+) -> None:
+    drafts = ["embedded", "recycling"] if not tree.startswith("dynamic") else ["embedded"]
+    for draft in drafts:
+        config = RunConfig(draft=draft, tree=tree, max_new_tokens=20, **sampling)
+        models = pair if draft == "embedded" else LoadedModels(pair.target, None, pair.tokenizer)
+        theirs, ours, decoder = both(monkeypatch, config, models)
+        assert_same(ours, theirs)
+        if config.greedy:
+            ids = decoder.encode(PROMPT)
+            output = [t for r in decoder.generate(ids) for t in r.tokens]
+            assert output == greedy_reference(pair.target, ids, 20)
+
+
+@settings(max_examples=25, deadline=None)
+@given(parents=st.lists(st.integers(-1, 20), min_size=1, max_size=24), hot=st.booleans())
+def test_any_tree(parents: list[int], hot: bool) -> None:
+    shape_parents = [min(p, i - 1) for i, p in enumerate(parents)]
+    paths: list[list[int]] = []
+    children: dict[int, int] = {}
+    for p in shape_parents:
+        rank = children.get(p, 0)
+        children[p] = rank + 1
+        paths.append([*(paths[p] if p >= 0 else []), rank])
+    spec = "paths:" + ",".join("".join("0123456789abcdefghijklmnopqrstuv"[r] for r in path) for path in paths)
+    models = _models()
+    config = RunConfig(draft="embedded", tree=spec, max_new_tokens=8, temperature=0.9 if hot else 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        theirs, ours, _ = both(patch, config, models)
+    assert_same(ours, theirs)
+
+
+def _models(kept: list[LoadedModels] = []) -> LoadedModels:  # noqa: B006 - made once
+    if not kept:
+        target, draft = tiny_llama(), tiny_llama()
+        with torch.no_grad():
+            draft.lm_head.weight.add_(0.05 * torch.randn_like(draft.lm_head.weight))
+        kept.append(LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), [2])))
+    return kept[0]
+
+
+@pytest.mark.parametrize("tree", ["chain:3", "dynamic:8x3"])
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_a_head_on_a_static_target(monkeypatch: pytest.MonkeyPatch, tree: str, temperature: float) -> None:
+    target = tiny_llama(layers=6)
+    models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target))
+    config = RunConfig(draft="eagle", tree=tree, max_new_tokens=20, temperature=temperature)
+    theirs, ours, _ = both(monkeypatch, config, models)
+    assert_same(ours, theirs)
+
+
+def test_a_sequence_that_outgrows_the_first_buffers(
+    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 40)]
+    config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=60)
+    theirs, ours, decoder = both(monkeypatch, config, pair, ids)
+    assert_same(ours, theirs)
+    assert decoder.target._cache.capacity == 2 * FIRST_CAPACITY
+
+
+def test_to_the_end_of_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, tiny = tiny_llama(context=64), tiny_llama(context=48)
+    models = LoadedModels(small, tiny, Vocabulary(tiny_tokenizer(), []))
+    config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=200)
+    theirs, ours, _ = both(monkeypatch, config, models, list(range(5, 25)))
+    assert_same(ours, theirs)
+    assert ours[-1].finish == "context"
+
+
+def test_a_round_waits_for_the_device_once(pair: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted where a value would come over: a static tree of a draft model, greedy and drawn."""
+    waits: list[str] = []
+    for temperature in (0.0, 0.9):
+        config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=24, temperature=temperature)
+        with switched(monkeypatch, "1"):
+            decoder = SpeculativeDecoder(config, models=pair)
+        rounds = decoder.generate(PROMPT)
+        next(rounds)
+        waits.clear()
+        with monkeypatch.context() as patch:
+            for name in ("cpu", "item", "__bool__", "__int__", "__float__", "numpy", "__index__"):
+                real = getattr(torch.Tensor, name)
+
+                def counted(
+                    self: torch.Tensor, *a: Any, _real: Any = real, _name: str = name, **k: Any
+                ) -> Any:
+                    waits.append(_name)
+                    return _real(self, *a, **k)
+
+                patch.setattr(torch.Tensor, name, counted)
+            next(rounds)
+        assert waits == ["cpu"]
+
+
+def test_sizes_and_why_nothing_is_captured_here() -> None:
+    assert [padded_rows(n) for n in (1, 3, 7, 15, 33, 513)] == [1, 4, 8, 16, 48, 520]
+    with pytest.raises(ValueError, match="more than"):
+        padded_rows(ROWS[-1] + 1)
+    graphs = Graphs(torch.device("cpu"))
+    assert graphs.reason == "CUDA graphs need a GPU; this runs on the cpu"
+    assert graphs.run("anything", lambda: 7) == 7
+
+
+def test_a_capture_that_fails_runs_eagerly_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = Graphs(torch.device("cpu"))
+    graphs.reason = None  # as on a GPU
+
+    def fails(_: Any) -> Any:
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    monkeypatch.setattr(graphs, "_capture", fails)
+    assert graphs.run("anything", lambda: 7) == 7
+    assert graphs.reason == "capturing failed: operation not permitted when stream is capturing"
