@@ -6,37 +6,15 @@ here or further on knows a fixed list of tasks.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from prompts.errors import PromptError
+from prompts.lines import Fields, Prompt, checked, numbered, object_of, split
 
 BUNDLED_TASKS = ("code", "math", "logic", "chat")
 """Tasks that come with spectui, in the order they are shown and run."""
-
-TASK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-"""What a task may be called: short enough for a column, plain enough for a file name."""
-
-ID_LENGTH = 64
-"""Most characters of a prompt id."""
-
-KEYS = ("id", "task", "prompt")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One thing to ask a model."""
-
-    id: str
-    """Unique within a run."""
-    task: str
-    """What kind of text it asks for; figures are kept per task."""
-    text: str
-    """What the user says, before any chat template."""
 
 
 def bundled(tasks: Sequence[str] | None = None, per_task: int | None = None) -> list[Prompt]:
@@ -62,13 +40,13 @@ def load(path: str | Path) -> list[Prompt]:
     A line without an ``id`` gets ``task-001``, numbered within its task. Raises `PromptError`,
     as ``FILE:LINE: reason`` where a line is at fault, before anything is returned.
     """
-    return _all_or_error(_read(path), str(path))
+    return _all_or_error(read_bytes(path), str(path))
 
 
 def problems(path: str | Path) -> list[str]:
     """Everything wrong with a file, one line each; empty when `load` would take it."""
     try:
-        data = _read(path)
+        data = read_bytes(path)
     except PromptError as error:
         return [str(error)]
     return [str(item) for item in _items(data, str(path)) if isinstance(item, PromptError)]
@@ -123,7 +101,8 @@ def interleave(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [queue[i] for i in range(longest) for queue in queues.values() if i < len(queue)]
 
 
-def _read(path: str | Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
+    """The file's bytes. Raises `PromptError` when it cannot be read."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -147,74 +126,14 @@ def _items(data: bytes, name: str) -> Iterator[Prompt | PromptError]:
     """What each line holds: a prompt, or why it holds none. A file without any line is one error."""
     # Taken ids of the whole file first: a numbered id must not collide with one given further down.
     given: dict[str, int] = {}
-    parsed: list[tuple[int, dict[str, str] | PromptError]] = []
-    # Split on LF alone: JSON strings may hold U+2028 and the like, at which splitlines() would cut.
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if not line.strip():
-            continue
+    parsed: list[Fields | PromptError] = []
+    for number, line in split(data):
         try:
-            parsed.append((number, _fields(line, number, given)))
+            parsed.append(checked(object_of(line), number, given))
         except ValueError as error:
-            parsed.append((number, PromptError(f"{name}:{number}: {error}")))
+            parsed.append(PromptError(f"{name}:{number}: {error}"))
     if not parsed:
         yield PromptError(f'{name}: no prompts in it; give one {{"task": ..., "prompt": ...}} per line')
-    counts: dict[str, int] = {}
-    for _, item in parsed:
-        if isinstance(item, PromptError):
-            yield item
-            continue
-        task = item["task"]
-        identity = item.get("id", "")
-        while not identity:
-            counts[task] = counts.get(task, 0) + 1
-            candidate = f"{task}-{counts[task]:03d}"
-            identity = "" if candidate in given else candidate
-        yield Prompt(identity, task, item["prompt"])
-
-
-def _fields(line: bytes, number: int, given: dict[str, int]) -> dict[str, str]:
-    """The checked fields of one line; remembers its id in `given`. Raises `ValueError` with the reason."""
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8") from None
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except (RecursionError, ValueError):  # nested too deep, or a number too long to convert
-        raise ValueError("not JSON that spectui reads; give an object of three strings") from None
-    if not isinstance(data, dict):
-        raise ValueError('not an object; give {"task": ..., "prompt": ...}')
-    # Other keys are the file's own business: data sets come with answers, levels, sources.
-    fields = {key: data[key] for key in KEYS if key in data}
-    for key, value in fields.items():
-        if not isinstance(value, str):
-            raise ValueError(f"'{key}' is not a string")
-        if not value.strip():
-            raise ValueError(f"'{key}' is empty")
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise ValueError(f"'{key}' holds half of a surrogate pair, which is no character") from None
-    for key in ("task", "prompt"):
-        if key not in fields:
-            raise ValueError(f"'{key}' is missing")
-    if not TASK_NAME.fullmatch(fields["task"]):
-        raise ValueError(
-            f"task {_quoted(fields['task'])} is no short name: use up to 32 of a-z, 0-9, '_' and '-', "
-            "beginning with a letter or a digit"
-        )
-    identity = fields.get("id")
-    if identity is not None:
-        if len(identity) > ID_LENGTH or not identity.isprintable():
-            raise ValueError(f"id {_quoted(identity)} is no id: use up to {ID_LENGTH} printable characters")
-        if identity in given:
-            raise ValueError(f"id {_quoted(identity)} is already that of line {given[identity]}")
-        given[identity] = number
-    return fields
-
-
-def _quoted(text: str) -> str:
-    """`text` short and on one line, for an error message."""
-    return ascii(text if len(text) <= 40 else text[:37] + "...")
+    prompts = numbered((item for item in parsed if not isinstance(item, PromptError)), given)
+    for item in parsed:
+        yield item if isinstance(item, PromptError) else next(prompts)

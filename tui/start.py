@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompts.errors import PromptError
-from prompts.loader import Prompt, interleave, select
+from prompts.lines import Prompt
+from prompts.loader import interleave, select
 
 if TYPE_CHECKING:
     from decoding.config import RunConfig

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import Prompt, PromptError, bundled, interleave, load, problems
-from prompts.loader import TASK_NAME, first_of_each_task
+from prompts.lines import TASK_NAME
+from prompts.loader import first_of_each_task
 
 GOOD = '{"task": "rag", "prompt": "Who?"}'
 

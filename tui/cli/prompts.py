@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tui.cli.options import json_option, shared_options
-from tui.cli.output import count, json_line, line, table
+from tui.cli.output import NOTHING, count, json_line, line, table
+
+if TYPE_CHECKING:
+    from prompts import Prompt
+    from prompts.importers import Imported
 
 SHOWN = 60
 """Characters of a prompt in the list."""
@@ -29,40 +36,140 @@ def prompts(context: click.Context) -> None:
 @json_option
 @shared_options
 def ls(tasks: tuple[str, ...], as_json: bool) -> None:
-    """List the bundled prompts, of all tasks or of some."""
+    """List the bundled prompts, of all tasks or of some, and how long they are."""
+    from decoding.token_lengths import token_lengths
     from prompts.loader import bundled
 
     found = bundled(tasks or None)
+    lengths = token_lengths([prompt.text for prompt in found])
+    each: Sequence[int | None] = lengths or [None] * len(found)
     if as_json:
-        json_line([asdict(prompt) for prompt in found])
+        json_line([{**asdict(p), "tokens": tokens} for p, tokens in zip(found, each, strict=True)])
         return
     rows = []
-    for prompt in found:
+    for prompt, tokens in zip(found, each, strict=True):
         text = " ".join(prompt.text.split())
-        rows.append(
-            (prompt.id, text if len(text) <= SHOWN else text[: SHOWN - 1] + "…", count(len(prompt.text)))
-        )
-    table(("id", "prompt", "characters"), rows, left=2)
+        rows.append((prompt.id, text if len(text) <= SHOWN else text[: SHOWN - 1] + "…", count(tokens)))
+    table(("id", "prompt", "tokens"), rows, left=2)
+    line()
+    _print_tasks(found, lengths)
 
 
 @prompts.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @json_option
 @shared_options
-def check(file: Path, as_json: bool) -> int:
-    """Say whether `spectui run --prompts FILE` would take a file; lists every bad line."""
-    from prompts.loader import load, problems
+def check(file: Path | None, as_json: bool) -> int:
+    """Say whether `spectui run --prompts FILE` would take a file; lists every bad line.
 
-    found = problems(file)
-    tasks = {} if found else dict(Counter(prompt.task for prompt in load(file)))
+    Shows how many prompts of which length each task has. Without FILE, of the bundled ones.
+    """
+    from decoding.token_lengths import token_lengths
+    from prompts.loader import bundled, load, problems
+
+    name = "bundled" if file is None else str(file)
+    bad = [] if file is None else problems(file)
+    found = [] if bad else bundled() if file is None else load(file)
+    lengths = token_lengths([prompt.text for prompt in found])
     if as_json:
-        json_line({"file": str(file), "tasks": tasks, "problems": found})
-    elif found:
-        for problem in found:
+        tasks = dict(Counter(prompt.task for prompt in found))
+        tokens = {row["task"]: row["tokens"] for row in _tasks(found, lengths)}
+        json_line({"file": name, "tasks": tasks, "tokens": tokens, "problems": bad})
+    elif bad:
+        for problem in bad:
             line(problem)
     else:
-        numbers = ", ".join(f"{task} {number}" for task, number in tasks.items())
-        line(f"{file}: {sum(tasks.values())} prompts: {numbers}")
-    if found:
-        line(f"spectui: {len(found)} problem(s) in {file}", err=True)
-    return 1 if found else 0
+        numbers = ", ".join(f"{row['task']} {row['prompts']}" for row in _tasks(found, lengths))
+        line(f"{name}: {len(found)} prompts: {numbers}")
+        _print_tasks(found, lengths)
+    if bad:
+        line(f"spectui: {len(bad)} problem(s) in {name}", err=True)
+    return 1 if bad else 0
+
+
+@prompts.command("import")
+@click.option(
+    "--format",
+    "format_",
+    metavar="FORMAT",
+    required=True,
+    help="What FILE is: humaneval, gsm8k, mt-bench, spec-bench or jsonl (our own).",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--task", metavar="T", help="Put all of them under this task (default: what the format says).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write them here (default: stdout)."
+)
+@click.option("--force", is_flag=True, help="Replace what --out names.")
+@json_option
+@shared_options
+def import_(format_: str, file: Path, task: str | None, out: Path | None, force: bool, as_json: bool) -> None:
+    """Turn a benchmark's FILE, plain or .gz, into prompts that `spectui run --prompts` takes.
+
+    Says of every line that became no prompt why. HumanEval's are of task code, GSM8K's of math; MT-bench's go by
+    their category, and so do Spec-Bench's, where those of MT-bench together are mt_bench. Of several turns the
+    first is taken.
+    """
+    from prompts.importers import import_file, json_lines
+
+    found = import_file(file, format_, task)
+    if out is not None:
+        from store.export.place import new_file
+
+        with new_file(out, force=force) as draft:
+            draft.write_text(json_lines(found.prompts), encoding="utf-8")
+    if as_json:
+        json_line(_imported(found, file, format_, out))
+        return
+    for skipped in found.skipped:
+        line(f"{file}:{skipped.line}: skipped: {skipped.reason}", err=True)
+    for what, prompts_ in found.shortened.items():
+        line(f"{file}: {what} ({prompts_} of {len(found.prompts)} prompts)", err=True)
+    if out is None:
+        click.echo(json_lines(found.prompts, ascii_only=True), nl=False)
+        return
+    numbers = ", ".join(f"{name} {n}" for name, n in Counter(p.task for p in found.prompts).items())
+    said = f"; {len(found.skipped)} lines skipped" if found.skipped else ""
+    line(f"wrote {out}: {len(found.prompts)} prompts: {numbers}{said}")
+
+
+def _imported(found: Imported, file: Path, format_: str, out: Path | None) -> dict[str, Any]:
+    """What `import --json` prints; the prompts themselves only where they were not written to a file."""
+    said = {
+        "file": str(file),
+        "format": format_,
+        "out": None if out is None else str(out),
+        "tasks": dict(Counter(prompt.task for prompt in found.prompts)),
+        "skipped": [asdict(skipped) for skipped in found.skipped],
+        "shortened": found.shortened,
+    }
+    if out is None:
+        said["prompts"] = [{"id": p.id, "task": p.task, "prompt": p.text} for p in found.prompts]
+    return said
+
+
+def _tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> list[dict[str, Any]]:
+    """By task: how many prompts, and the least, the median and the most tokens, None where they are unknown."""
+    rows: list[dict[str, Any]] = []
+    for task in dict.fromkeys(prompt.task for prompt in found):
+        here = [i for i, prompt in enumerate(found) if prompt.task == task]
+        tokens = None if lengths is None else sorted(lengths[i] for i in here)
+        spread = tokens and {"least": tokens[0], "median": statistics.median(tokens), "most": tokens[-1]}
+        rows.append({"task": task, "prompts": len(here), "tokens": spread})
+    return rows
+
+
+def _print_tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> None:
+    from decoding.token_lengths import TOKENIZER
+
+    rows = [
+        (
+            row["task"],
+            count(row["prompts"]),
+            *(f"{row['tokens'][k]:g}" if row["tokens"] else NOTHING for k in ("least", "median", "most")),
+        )
+        for row in _tasks(found, lengths)
+    ]
+    table(("task", "prompts", "least", "median", "most tokens"), rows)
+    if lengths is None:
+        line(f"tokens are those of {TOKENIZER}, which is not here yet: spectui models pull")

@@ -1,0 +1,181 @@
+"""Protects the files of public benchmarks: read as they are published, and every line that is not taken explained."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prompts import Prompt, PromptError, load
+from prompts.importers import FORMATS, FURTHER_TURNS, Skipped, import_file, json_lines
+
+HUMANEVAL = {
+    "task_id": "HumanEval/0",
+    "prompt": 'def double(x: int) -> int:\n    """ Twice x.\n    >>> double(2)\n    4\n    """\n',
+    "entry_point": "double",
+    "canonical_solution": "    return 2 * x\n",
+    "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+}
+GSM8K = {"question": "Two bags hold 3 nuts each. How many nuts?", "answer": "3*2 = <<3*2=6>>6 nuts.\n#### 6"}
+MT_BENCH = {
+    "question_id": 111,
+    "category": "math",
+    "turns": ["Add 2 and 3.", "Now double it."],
+    "reference": ["5", "10"],
+}
+SPEC_BENCH = {"question_id": 161, "category": "translation", "turns": ["Translate German to English: Hallo."]}
+LINES: dict[str, dict[str, Any]] = {
+    "humaneval": HUMANEVAL,
+    "gsm8k": GSM8K,
+    "mt-bench": MT_BENCH,
+    "spec-bench": SPEC_BENCH,
+}
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(*lines: Any) -> Path:
+        path = tmp_path / "theirs.jsonl"
+        path.write_text("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("format", "expected"),
+    [
+        ("humaneval", Prompt("HumanEval/0", "code", str(HUMANEVAL["prompt"]))),
+        ("gsm8k", Prompt("gsm8k-0001", "math", GSM8K["question"])),
+        ("mt-bench", Prompt("mt-bench-111", "math", "Add 2 and 3.")),
+        ("spec-bench", Prompt("spec-bench-161", "translation", "Translate German to English: Hallo.")),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_line_of_each_format_becomes_its_prompt(
+    write: Write, tmp_path: Path, format: str, expected: Prompt, packed: bool
+) -> None:
+    path = write(LINES[format])
+    if packed:
+        path = tmp_path / "packed"  # known by its first bytes, whatever it is called
+        path.write_bytes(gzip.compress((tmp_path / "theirs.jsonl").read_bytes()))
+    found = import_file(path, format)
+    assert found.prompts == [expected]
+    assert found.skipped == []
+    assert found.shortened == ({FURTHER_TURNS: 1} if format == "mt-bench" else {})
+    assert [p.task for p in import_file(path, format, "mine").prompts] == ["mine"]
+
+
+def test_categories_are_tasks_and_spec_bench_takes_those_of_mt_bench_together(write: Write) -> None:
+    path = write(
+        MT_BENCH,
+        SPEC_BENCH,
+        {**SPEC_BENCH, "question_id": 400, "category": "Math Reasoning", "turns": ["1+1?"]},
+    )
+    assert [p.task for p in import_file(path, "mt-bench").prompts] == [
+        "math",
+        "translation",
+        "math-reasoning",
+    ]
+    assert [p.task for p in import_file(path, "spec-bench").prompts] == [
+        "mt_bench",
+        "translation",
+        "math-reasoning",
+    ]
+
+
+def test_our_own_format_may_be_given_the_task_it_lacks(write: Write) -> None:
+    path = write({"prompt": "One"}, {"prompt": "Two", "task": "rag", "id": "x"})
+    assert import_file(path, "jsonl", "all").prompts == [
+        Prompt("all-001", "all", "One"),
+        Prompt("x", "all", "Two"),
+    ]
+    found = import_file(path, "jsonl")
+    assert found.prompts == [Prompt("x", "rag", "Two")]
+    assert found.skipped == [Skipped(1, "'task' is missing; --task names one for all lines")]
+
+
+@pytest.mark.parametrize(
+    ("format", "line", "reason"),
+    [
+        ("gsm8k", "{", "not JSON"),
+        ("gsm8k", "[1]", "not an object"),
+        ("gsm8k", {"answer": "4"}, "'question' is missing"),
+        ("gsm8k", {"question": 3, "answer": "4"}, "'question' is not a string"),
+        ("gsm8k", {"question": " \n", "answer": "4"}, "'question' is empty"),
+        ("gsm8k", GSM8K, "the same prompt as line 1"),
+        ("humaneval", {"prompt": "def f():"}, "'task_id' is missing"),
+        ("humaneval", {**HUMANEVAL, "prompt": "def f():"}, "id 'HumanEval/0' is already that of line 1"),
+        ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": []}, "'turns' is no list of texts"),
+        ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": "Hi"}, "'turns' is no list of texts"),
+        ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": [7]}, "'turns' is not a string"),
+        ("mt-bench", {"question_id": 2, "turns": ["Hi"]}, "'category' is missing"),
+        ("mt-bench", {"category": "math", "turns": ["Hi"]}, "'question_id' is missing"),
+        ("mt-bench", {**MT_BENCH, "question_id": 2.5, "turns": ["Hi"]}, "'question_id' is no number or name"),
+        ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": ["Hi"], "category": "日本"}, "is no short name"),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_prompt_is_skipped_with_its_number_and_the_reason(
+    write: Write, format: str, line: Any, reason: str
+) -> None:
+    found = import_file(write(LINES[format], "", line), format)
+    assert len(found.prompts) == 1
+    ((number, said),) = [(skipped.line, skipped.reason) for skipped in found.skipped]
+    assert number == 3
+    assert reason in said
+
+
+def test_the_wrong_format_is_refused_with_the_one_it_looks_like(write: Write) -> None:
+    with pytest.raises(
+        PromptError, match=r"line 1: 'question' is missing; it looks like --format humaneval$"
+    ):
+        import_file(write(HUMANEVAL), "gsm8k")
+    with pytest.raises(PromptError, match=r"it looks like --format mt-bench or spec-bench$"):
+        import_file(write("{", MT_BENCH), "gsm8k")
+    with pytest.raises(PromptError, match="choose from humaneval, gsm8k, mt-bench, spec-bench, jsonl"):
+        import_file(write(GSM8K), "mmlu")
+    with pytest.raises(PromptError, match="--task 'Code!' is no short name"):
+        import_file(write(GSM8K), "gsm8k", "Code!")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no prompts in it"),
+        (b"PAR1\x00\x00", "this is a Parquet file"),
+        (b"PK\x03\x04..", "this is a zip archive"),
+        (b' [{"question": "x"}]', "this is one JSON list"),
+        (gzip.compress(json.dumps(GSM8K).encode())[:-9], "the gzip file is damaged"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_with_what_to_give(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    path = tmp_path / "theirs"
+    path.write_bytes(content)
+    with pytest.raises(PromptError, match=said) as caught:
+        import_file(path, "gsm8k")
+    assert str(caught.value).startswith(f"{path}: ")
+    with pytest.raises(PromptError, match="no such file"):
+        import_file(tmp_path / "none", "gsm8k")
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_what_is_written_is_what_a_run_reads(write: Write, tmp_path: Path, ascii_only: bool) -> None:
+    path = write({"question": "Wie viele Äpfel?\u2028", "answer": "1"}, GSM8K)
+    found = import_file(path, "gsm8k").prompts
+    written = json_lines(found, ascii_only=ascii_only)
+    assert written.isascii() == ascii_only
+    (tmp_path / "ours.jsonl").write_text(written, encoding="utf-8")
+    assert load(tmp_path / "ours.jsonl") == found
+
+
+def test_every_format_is_known_by_its_own_lines() -> None:
+    for name, line in LINES.items():
+        assert all(key in line for key in FORMATS[name].keys)
