@@ -11,6 +11,7 @@ from pathlib import Path
 
 from store.reader import Reader
 from tests.tui.replay import Recording
+from tests.tui.screens.data import make_compared
 from tests.tui.terminal import dashboard
 from tests.waiting import until
 
@@ -68,3 +69,26 @@ def test_the_list_of_sessions_writes_nothing_more(database: Path, finished: Reco
     with dashboard(database) as terminal:
         terminal.wait_for("quiet-heron")
         until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
+
+
+def test_a_chart_and_a_comparison_write_little_and_then_nothing(database: Path) -> None:
+    make_compared(database)
+    with dashboard(database) as terminal:
+        terminal.wait_for("quiet-heron")
+        terminal.press("Gmkmc")
+        terminal.wait_for("outputs")
+        terminal.wait_for("differ")
+        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
+        pressed = terminal.press("\x1b[C")
+        until(lambda: time.monotonic() - terminal.last_write() > 1.0 and bool(terminal.output(pressed)))
+        assert len(terminal.output(pressed)) < 2_500, len(terminal.output(pressed))
+        terminal.press("q")
+        opened = terminal.press("\r")
+        terminal.wait_for("finished", since=opened)
+        zoomed = terminal.press("z")
+        terminal.wait_for("0 accepted", since=zoomed)
+        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
+        pressed = terminal.press("\x1b[C")
+        terminal.wait_for("1", since=pressed)
+        until(lambda: time.monotonic() - terminal.last_write() > 1.0)
+        assert len(terminal.output(pressed)) < 2_500, len(terminal.output(pressed))

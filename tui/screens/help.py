@@ -42,6 +42,7 @@ KEYS = (
             ("e  #  n", "rename, tags, note"),
             ("d  u", "delete (once you leave); bring back until then"),
             ("v", "show or hide the summary; tab goes to it"),
+            ("m  c", "mark two to four sessions; compare them"),
             ("R", "report on acceptance (in a session too)"),
             ("x", "export the session: CSV, JSON, Parquet, a database"),
         ),

@@ -46,6 +46,8 @@ HINTS: tuple[Hint, ...] = (
     ("#", "tags", "tag"),
     ("n", "note", "note"),
     ("d", "delete", "delete"),
+    ("m", "mark", "mark"),
+    ("c", "compare", "compare"),
     ("v", "summary", "toggle_card"),
     ("R", "report", "report"),
     ("x", "export", "export"),
@@ -66,6 +68,8 @@ EMPTY: tuple[Row, ...] = (
 )
 
 FILTER_HINT = "name, model, task, #tag, status, >2026-11-01, task:code, -word"
+
+MOST_COMPARED = 4
 
 LOW, SHORT = 34, 18
 """Rows of the terminal below which the summary is small, and below which it stands in the list's place."""
@@ -106,6 +110,8 @@ class SessionsScreen(Screen[None]):
         Binding("d", "delete", "Delete the session"),
         Binding("u", "undo", "Bring back what was deleted last"),
         Binding("v", "toggle_card", "Show or hide the summary"),
+        Binding("m", "mark", "Mark the session, or unmark it"),
+        Binding("c", "compare", "Compare the marked sessions"),
         Binding("R", "report", "Report on acceptance"),
         Binding("x", "export", "Export the session"),
         Binding("y", "copy", "Copy the summary"),
@@ -122,6 +128,8 @@ class SessionsScreen(Screen[None]):
         self._filter = Filter()
         self._entries: dict[int, tuple[SessionSummary, Entry]] = {}
         self._card_wanted: bool | None = None
+        self.marked: dict[int, str] = {}
+        """Sessions to be compared, id -> name, in the order they were marked."""
 
     def compose(self) -> ComposeResult:
         """Header, filter, list or what to do without one, summary, notice, keys."""
@@ -130,7 +138,7 @@ class SessionsScreen(Screen[None]):
             yield Label("/ ", markup=False)
             yield FilterInput(placeholder=FILTER_HINT, id="filter-text")
         with Vertical(id="list"):
-            yield Table(session_columns(), lambda row: row.id, id="list-view")
+            yield Table(session_columns(self.marked), lambda row: row.id, id="list-view")
             yield Rows(id="none")
         yield Rows(id="empty")
         with Vertical(id="card"):
@@ -218,7 +226,8 @@ class SessionsScreen(Screen[None]):
         shown = len(self.table.items)
         number = f"{count(shown)} of {count(every)}" if self._filter else count(every)
         title = f"sessions {number} · by {self.table.order}"
-        subtitle = self._filter.problem or "α match rate  τ tokens per round"
+        marked = f"{len(self.marked)} marked, c compares" if self.marked else ""
+        subtitle = self._filter.problem or marked or "α match rate  τ tokens per round"
         for name, text in (("border_title", title), ("border_subtitle", subtitle)):
             if getattr(pane, name) != text:
                 setattr(pane, name, text)
@@ -347,6 +356,30 @@ class SessionsScreen(Screen[None]):
         self.app.push_screen(
             AskScreen(title, present(row), hint, partial(save, self.database, row.id)), answered
         )
+
+    def action_mark(self) -> None:
+        """Mark the session for a comparison, or take its mark away."""
+        row = self.table.cursor_item
+        if row is None:
+            return
+        if self.marked.pop(row.id, None) is None:
+            if len(self.marked) == MOST_COMPARED:
+                self._tell(f"{MOST_COMPARED} sessions are marked; c compares them, m on one unmarks it.")
+                return
+            self.marked[row.id] = row.name
+        self.table.show(self.table.items)
+        self._draw_titles()
+
+    def action_compare(self) -> None:
+        """Open the marked sessions beside each other."""
+        here = {row.id for row in self.sessions} - self.app.doomed.keys()
+        chosen = {number: name for number, name in self.marked.items() if number in here}
+        if len(chosen) < 2:
+            self._tell("Mark two to four sessions with m, then c compares them.")
+            return
+        from tui.screens.compare import CompareScreen
+
+        self.app.push_screen(CompareScreen(self.database, chosen))
 
     def action_delete(self) -> None:
         """Delete the session, once that is confirmed."""

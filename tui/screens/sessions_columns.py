@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from store.rows import SESSION_STATUSES, SessionSummary
 from tui.cells import NOTHING, number, share, short_count
+from tui.glyphs import glyphs
 from tui.progress import ago
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Cell
@@ -14,11 +15,16 @@ from tui.widgets.status import SYMBOLS
 from tui.widgets.table import Column
 
 
-def session_columns() -> list[Column[SessionSummary]]:
-    """From left to right; on a narrow terminal the highest `keep` goes first."""
+def session_columns(marked: Container[int] = ()) -> list[Column[SessionSummary]]:
+    """From left to right; on a narrow terminal the highest `keep` goes first. `marked` are ids."""
+
+    def name(row: SessionSummary) -> Cell:
+        text = sanitize_line(row.name)
+        return (f"{glyphs().dots[1]} {text}", "key") if row.id in marked else (text, "strong")
+
     return [
         Column("#", lambda row: (str(row.id), "muted"), 4, "right", 8, order=lambda r: r.id, falling=True),
-        Column("session", lambda row: (sanitize_line(row.name), "strong"), 14, order=_folded("name")),
+        Column("session", name, 14, order=_folded("name")),
         Column("status", _status, 13, order=_status_place),
         Column("prompts", _prompts, 7, "right", 4, order=lambda row: row.prompts_done, falling=True),
         Column(

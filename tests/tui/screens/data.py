@@ -7,6 +7,7 @@ from pathlib import Path
 
 from store.sessions import set_notes, set_tags
 from tests.tui.replay import Recording
+from tests.tui.synthetic import TEXTS
 
 Data = Callable[[Path], int | None]
 """Writes a database; returns the session to open, None for the list of all."""
@@ -63,6 +64,32 @@ def make_several(database: Path) -> None:
         if status:
             other.end(status, error=error)
         at_fixed_times(other)
+
+
+def make_compared(database: Path) -> None:
+    """Two finished runs of the same prompts, answers to two of which part, and one that has not begun."""
+    apples, plan = TEXTS["math"], TEXTS["chat"]
+    for name, tree, texts in (
+        ("quiet-heron", "full:3x2", {}),
+        (
+            "tall-wren",
+            "full:4x2",
+            {"math": apples.replace("apples", "pears"), "chat": plan.replace("calm", "busy")},
+        ),
+    ):
+        run = Recording(database, name=name, prompts=4, tree=tree, texts=texts)
+        run.begin()
+        for _ in range(4):
+            run.prompt(tokens=60)
+        run.end()
+        at_fixed_times(run)
+    late = Recording(database, name="brave-otter", prompts=4)
+    at_fixed_times(late)
+
+
+def compared(database: Path) -> None:
+    """The list of those."""
+    make_compared(database)
 
 
 def nothing(database: Path) -> None:

@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from tests.tui.conftest import live_screen, shown, wait_for
 from tests.tui.screens import data
+from tui.screens.compare import CompareScreen
 from tui.screens.sessions import SessionsScreen
 from tui.widgets.histogram import Histogram
 from tui.widgets.rows import Line, Rows
@@ -81,6 +82,23 @@ def until(*keys: str, then: str, on: str = "") -> Reach:
     return reach
 
 
+def comparing(*keys: str) -> Reach:
+    """The two older sessions beside each other."""
+
+    async def reach(pilot: Pilot[Any]) -> None:
+        home = pilot.app.screen
+        assert isinstance(home, SessionsScreen)
+        await wait_for(pilot, lambda: len(home.table.items) == 3)
+        await pilot.press("end", "m", "up", "m", "c")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, CompareScreen))
+        screen = pilot.app.screen
+        assert isinstance(screen, CompareScreen)
+        await wait_for(pilot, lambda: screen.answers is not None and screen._lines and screen._sources)
+        await pilot.press(*keys)
+
+    return reach
+
+
 async def new_run(pilot: Pilot[Any]) -> None:
     """The form, with another drafter chosen."""
     await pilot.press("r")
@@ -104,6 +122,9 @@ SCREENS = (
     Shown("sessions-filter", data.make_several, listed("slash", *"-failed", "space", *"task:code")),
     Shown("sessions-delete", data.make_several, listed("d", dialogue="Delete quiet-heron?")),
     Shown("sessions-tags", data.make_several, listed("number_sign", dialogue="finds #study")),
+    Shown("compare", data.compared, comparing("right")),
+    Shown("compare-figures", data.compared, comparing("2")),
+    Shown("compare-outputs", data.compared, comparing("3", "n")),
     Shown("report", data.finished, until("R", then="Acceptance α", on="ReportScreen")),
     Shown("new-run", data.nothing, new_run),
     Shown("help", data.running, live(2, "question_mark", then="round", on="HelpScreen")),

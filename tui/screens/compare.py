@@ -1,0 +1,315 @@
+"""Two to four sessions beside each other: charts over each other, the figures of `spectui compare`, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from store.errors import StoreError
+from store.reader import Reader
+from tui.cells import fit
+from tui.charts import CHARTS, TITLES, Chart, Source
+from tui.clipboard import copy
+from tui.feed import Trouble
+from tui.screens.chart import SESSION_SLOT, ChartFed, ChartFeed, Read, reading_rows, session_series
+from tui.textsafe import sanitize_line
+from tui.widgets.key_bar import Hint, KeyBar
+from tui.widgets.outputs import Answers, Outputs, read_answers
+from tui.widgets.plot import Plot
+from tui.widgets.rows import Cell, Line, Row, Rows
+
+if TYPE_CHECKING:
+    from tui.app import SpectuiApp
+
+HINTS: tuple[Hint, ...] = (
+    ("esc", "back", "back"),
+    ("?", "help", "app.help"),
+    ("1-3", "pane", "next_pane"),
+    ("h", "chart", "chart(1)"),
+    ("o", "task", "task"),
+    ("← →", "read", "read(1)"),
+    ("[ ]", "prompt", "prompt(1)"),
+    ("n N", "difference", "difference(1)"),
+    ("r", "again", "again"),
+    ("y", "copy", "copy"),
+    ("t", "theme", "app.next_theme"),
+)
+LETTERS = "ABCD"
+PANES = ("chart", "figures", "outputs")
+TALL = 34
+"""Rows of the terminal from which all panes are in sight."""
+
+Tables = list[tuple[str, list[str]]]
+"""Title and lines of the figures of each session against the first."""
+
+
+class Page(Rows, can_focus=True):
+    """Lines that scroll both ways."""
+
+    DEFAULT_CSS = "Page { overflow-x: auto; scrollbar-size: 1 1; scrollbar-gutter: stable; }"
+
+
+class CompareScreen(Screen[None]):
+    """Sessions by id -> name, the first being what the others are compared with."""
+
+    app: SpectuiApp
+    CSS_PATH = "compare.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("1", "pane(1)", "Charts", show=False),
+        Binding("2", "pane(2)", "Figures", show=False),
+        Binding("3", "pane(3)", "Outputs", show=False),
+        Binding("h", "chart(1)", "Next chart"),
+        Binding("H", "chart(-1)", "Chart before", show=False),
+        Binding("o", "task", "Chart of one task, or of all"),
+        Binding("left", "read(-1)", "Value to the left", show=False, priority=True),
+        Binding("right", "read(1)", "Value to the right", show=False, priority=True),
+        Binding("left_square_bracket", "prompt(-1)", "Previous prompt"),
+        Binding("right_square_bracket", "prompt(1)", "Next prompt"),
+        Binding("n", "difference(1)", "Next prompt whose outputs differ"),
+        Binding("N", "difference(-1)", "Prompt before whose outputs differ"),
+        Binding("r", "again", "Work the figures out again"),
+        Binding("y", "copy", "Copy the figures"),
+        Binding("escape,q", "back", "Back"),
+    ]
+
+    def __init__(self, database: Path, sessions: Mapping[int, str]) -> None:
+        super().__init__()
+        self.database = database
+        self.sessions = dict(sessions)
+        self.chart: Chart = "length"
+        self.of_task: str | None = None
+        self.answers: list[Answers] | None = None
+        self.shown = 0
+        self.pane = 1
+        self._blown_up = False
+        self._sources: Mapping[int, Mapping[str, Source]] = {}
+        self._lines: list[str] = []
+        self._feed = ChartFeed(database, self.sessions, lambda payload: self.post_message(ChartFed(payload)))  # type: ignore[arg-type]
+
+    def compose(self) -> ComposeResult:
+        """Who is compared, the three panes, keys."""
+        yield Line(id="head")
+        with Vertical(id="chart", classes="pane"):
+            yield Plot(id="plot")
+            yield Rows(id="reading")
+        with Vertical(id="figures", classes="pane"):
+            yield Page(id="figures-view")
+        with Vertical(id="outputs", classes="pane"):
+            yield Outputs(id="outputs-view")
+        yield KeyBar(HINTS, id="keys")
+
+    def on_mount(self) -> None:
+        """Start reading and counting."""
+        self.query_one("#figures").border_title = "figures"
+        self.query_one("#outputs").border_title = "outputs"
+        cells: list[Cell] = [(" compare  ", "accent")]
+        for text, role in self._names():
+            cells += [(text, role), ("   ", "text")]
+        self.query_one("#head", Line).set_rows([tuple(cells)])
+        self._feed.start()
+        self.action_again()
+        self.query_one(Plot).focus()
+        self._arrange()
+
+    def on_unmount(self) -> None:
+        """Stop reading."""
+        self._feed.stop()
+
+    def on_screen_suspend(self) -> None:
+        """Another screen covers this one."""
+        self._feed.pause(True)
+
+    def on_screen_resume(self) -> None:
+        """In sight again."""
+        self._feed.pause(False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """One pane at a time where there is no room for three."""
+        self.set_class(event.size.height < TALL, "-small")
+        self._arrange()
+
+    def _names(self) -> list[Cell]:
+        return [
+            (f"{LETTERS[place]} {fit(sanitize_line(name), 24).rstrip()}", f"task-{SESSION_SLOT + place}-name")
+            for place, name in enumerate(self.sessions.values())
+        ]
+
+    # Charts.
+
+    def on_chart_fed(self, message: ChartFed) -> None:
+        """Draw what was read."""
+        try:
+            for item in message.payload:
+                if isinstance(item, Read):
+                    self._sources = item.sources
+                    self._draw_chart()
+                elif isinstance(item, Trouble):
+                    self.notify(sanitize_line(item.message), severity="error", markup=False)
+        finally:
+            self._feed.taken()
+
+    def _draw_chart(self) -> None:
+        names = {number: f"{LETTERS[i]} {name}" for i, (number, name) in enumerate(self.sessions.items())}
+        self.query_one(Plot).show(self.chart, session_series(self.chart, self._sources, names, self.of_task))
+        title = f"{TITLES[self.chart]} · {sanitize_line(self.of_task) if self.of_task else 'all tasks'}"
+        if self.query_one("#chart").border_title != title:
+            self.query_one("#chart").border_title = title
+
+    @on(Plot.Moved)
+    def _read_values(self) -> None:
+        rows = reading_rows(self.query_one(Plot), self.size.width)
+        view = self.query_one("#reading", Rows)
+        if view.styles.height is None or view.styles.height.value != len(rows):
+            view.styles.height = len(rows)
+        view.set_rows(rows)
+
+    def action_chart(self, step: int) -> None:
+        """Draw another chart."""
+        self.chart = CHARTS[(CHARTS.index(self.chart) + step) % len(CHARTS)]
+        self._draw_chart()
+
+    def action_task(self) -> None:
+        """All tasks together, then each alone."""
+        tasks = [None, *dict.fromkeys(task for sources in self._sources.values() for task in sources)]
+        self.of_task = tasks[(tasks.index(self.of_task) + 1) % len(tasks)] if self.of_task in tasks else None
+        self._draw_chart()
+
+    def action_read(self, by: int) -> None:
+        """Move the cursor of the chart, or scroll the figures sideways when those are looked at."""
+        page = self.query_one(Page)
+        if page.has_focus:
+            page.scroll_to(x=page.scroll_x + 8 * by, animate=False)
+        else:
+            self.query_one(Plot).action_step(by)
+
+    # Figures and outputs.
+
+    def action_again(self) -> None:
+        """Work the figures out from what is recorded now."""
+        self._say("Reading the sessions …")
+        for name, work in (("figures", self._figures), ("answers", self._answers)):
+            self.run_worker(work, name=name, group=name, thread=True, exclusive=True, exit_on_error=False)
+
+    def _figures(self) -> Tables:
+        from store.report.compare import compare_sessions
+        from tui.report.contrasts import contrast_subject, contrast_tables
+        from tui.report.text import grid_lines
+
+        first, *others = self.sessions
+        found: Tables = []
+        with Reader(self.database) as reader:
+            for other in others:
+                comparison = compare_sessions(reader, first, other)
+                lines = [sanitize_line(line) for line in contrast_subject(comparison)]
+                lines += [sanitize_line(f"{what}: {why}") for what, why in comparison.notes.items()]
+                lines += ["", *grid_lines(contrast_tables(comparison))]
+                found.append((f"{self.sessions[first]} and {self.sessions[other]}", lines))
+        return found
+
+    def _answers(self) -> list[Answers]:
+        with Reader(self.database) as reader:
+            return read_answers(reader, list(self.sessions))
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Something was worked out, or could not be."""
+        if event.state == WorkerState.ERROR:
+            error = event.worker.error
+            words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+            self._say(f"✗ {sanitize_line(words)}  (r tries again)")
+        elif event.state == WorkerState.SUCCESS and event.worker.group == "figures":
+            self._show_figures(event.worker.result or [])
+        elif event.state == WorkerState.SUCCESS and event.worker.group == "answers":
+            self.answers = event.worker.result or []
+            self._show_answers()
+
+    def _show_figures(self, tables: Tables) -> None:
+        rows: list[Row] = []
+        self._lines = []
+        for title, lines in tables:
+            if len(tables) > 1:
+                rows.append(((sanitize_line(title), "strong"),))
+            rows += [((line, "text"),) for line in lines]
+            self._lines += [title, *lines]
+        self.query_one(Page).set_rows(rows, width=max((len(line) for line in self._lines), default=0))
+
+    def _show_answers(self) -> None:
+        answers = self.answers or []
+        pane, view = self.query_one("#outputs"), self.query_one(Outputs)
+        if not answers:
+            pane.border_title = "outputs · the sessions share no prompt; compare runs of the same prompts"
+            view.show(None, [])
+            return
+        here = answers[self.shown]
+        part = here.differs_at
+        known = sum(output is not None for output in here.outputs)
+        says = "the same" if part is None else f"differ after {part:,} characters"
+        says = says if known > 1 else "only one output so far"
+        differing = sum(a.differs_at is not None for a in answers)
+        pane.border_title = f"{sanitize_line(here.task)} · prompt {self.shown + 1} of {len(answers)} · {says}"
+        pane.border_subtitle = f"{differing} of {len(answers)} differ"
+        view.show(here, self._names())
+
+    def action_prompt(self, step: int) -> None:
+        """The prompt after this one, or before it."""
+        if self.answers and 0 <= self.shown + step < len(self.answers):
+            self.shown += step
+            self._show_answers()
+
+    def action_difference(self, step: int) -> None:
+        """The next prompt, or the one before, whose outputs differ."""
+        places = range(len(self.answers or ()))
+        ahead = [i for i in places if (i - self.shown) * step > 0]
+        for place in sorted(ahead, key=lambda i: abs(i - self.shown)):
+            if (self.answers or [])[place].differs_at is not None:
+                self.shown = place
+                self._show_answers()
+                return
+        self.notify("No more outputs that differ.", timeout=3, markup=False)
+
+    def _say(self, words: str) -> None:
+        self.query_one(Page).set_rows([((words, "muted"),)])
+
+    # Panes.
+
+    def action_pane(self, pane: int) -> None:
+        """Go to a pane; where all are in sight, its number blows it up and puts it back."""
+        again = pane == self.pane and self.query_one(f"#{PANES[pane - 1]}").has_focus_within
+        self._blown_up = not self._blown_up if again else False
+        self.pane = pane
+        self._arrange()
+        views: Sequence[str] = ("#plot", "#figures-view", "#outputs-view")
+        self.query_one(views[pane - 1]).focus()
+
+    def action_next_pane(self) -> None:
+        """Go to the pane after this one."""
+        self.action_pane(self.pane % len(PANES) + 1)
+
+    def _arrange(self) -> None:
+        self.set_class(self.has_class("-small") or self._blown_up, "-single")
+        for place in range(1, len(PANES) + 1):
+            self.set_class(place == self.pane, f"-pane-{place}")
+
+    def action_copy(self) -> None:
+        """Copy the figures as text."""
+        words = copy(self.app, "\n".join(self._lines)) if self._lines else "There is nothing to copy yet."
+        self.notify(words, timeout=4, markup=False)
+
+    def action_back(self) -> None:
+        """Put a blown-up pane back, else go back to the list."""
+        if self._blown_up:
+            self._blown_up = False
+            self._arrange()
+        else:
+            self.dismiss()
+
+    def action_leave(self) -> None:
+        """Leave by way of the list."""
+        self.dismiss()
