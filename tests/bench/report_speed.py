@@ -103,7 +103,8 @@ def main() -> None:
             f"report of {summary.nodes:,} nodes, {summary.rounds:,} rounds, {summary.prompt_count} prompts:"
         )
         print(
-            f"  {statistics.median(seconds):.1f} s (least {min(seconds):.1f}), {max(megabytes):,.0f} MB at most"
+            f"  {statistics.median(seconds):.1f} s (least {min(seconds):.1f}), of which computing"
+            f" {statistics.median(busy):.1f} s; {max(megabytes):,.0f} MB at most"
         )
 
 
