@@ -22,6 +22,7 @@ import psutil
 
 from decoding.config import RunConfig
 from decoding.control import Control, LimitReached, Skipped, Stopped
+from decoding.energy import EnergyMeter, decoding_now
 from decoding.errors import DecodingError
 from decoding.gpu import gpu_use
 from decoding.recorder import Recorder as Recorder
@@ -61,9 +62,10 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
         writer = SessionWriter(db, session_id)
         log_size = LogKeeper(database)
         said = ""
+        meter = EnergyMeter()
         while not done.wait(HEARTBEAT_SECONDS):
             try:
-                writer.heartbeat(process.cpu_percent(), process.memory_info().rss, gpu_use())
+                writer.heartbeat(process.cpu_percent(), process.memory_info().rss, gpu_use(), meter.spent())
                 said = ""
                 log_size.tend(db)
             except StoreError as error:
@@ -218,6 +220,7 @@ def _decode_all(
         writer.describe(baseline_ms=_measure_baseline(runner.decoder, pending[0].prompt_text))
     progress("decoding", None, None, "")
     writer.set_status("running")
+    decoding_now.set()
     for generation in pending:
         try:
             runner.check()

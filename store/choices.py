@@ -47,6 +47,14 @@ def choices(reader: Reader, session_id: int) -> list[TreeChoice]:
         return [TreeChoice(*row) for rows in reader.scan(sql, session_id) for row in rows]
 
 
+def choice_of(reader: Reader, choice_id: int) -> TreeChoice | None:
+    """The choice that a round refers to. Raises `StoreError` when it cannot be read."""
+    sql = "SELECT id, task, tree, kind, reason, at FROM tree_choice WHERE id = ?"
+    with reader.snapshot():
+        rows = [row for rows in reader.scan(sql, choice_id) for row in rows]
+    return TreeChoice(*rows[0]) if rows else None
+
+
 def budgets(found: list[TreeChoice]) -> dict[str, TreeChoice]:
     """The tree that each task has now: its last choice that was no exploration."""
     return {choice.task: choice for choice in found if choice.kind != "explore"}

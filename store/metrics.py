@@ -119,3 +119,18 @@ def speedup(token_count: int, total_ms: float, baseline_ms: float | None) -> flo
     """Speed over one-at-a-time decoding, whose cost is `baseline_ms` a token; None without either."""
     rate = tokens_per_second(token_count, total_ms)
     return None if rate is None or baseline_ms is None else rate * baseline_ms / 1000.0
+
+
+def seconds_per_million(token_count: int, total_ms: float) -> float | None:
+    """Seconds that the device decodes for a million tokens (draft + verify + other)."""
+    return ratio(total_ms * 1000.0, token_count)
+
+
+def price_per_million(seconds: float | None, price: float | None) -> float | None:
+    """What a million tokens cost, at `price` for an hour of the device; None without either."""
+    return None if seconds is None or price is None else seconds * price / 3600.0
+
+
+def joules_per_million(seconds: float | None, watts: float | None) -> float | None:
+    """Energy of a million tokens at a mean power; None without either."""
+    return None if seconds is None or watts is None else seconds * watts

@@ -106,6 +106,12 @@ class SpectuiApp(App[None]):
 
         self.push_screen(ReportScreen(self.database, session_id))
 
+    def open_advice(self, session_id: int) -> None:
+        """Show which tree pays for which task of a session."""
+        from tui.screens.advise import AdviseScreen  # brings in numpy
+
+        self.push_screen(AdviseScreen(self.database, session_id))
+
     def show_sessions(self) -> None:
         """Go to the list: back to it, or to a new one when a session was opened first."""
         if any(isinstance(screen, SessionsScreen) for screen in self.screen_stack[:-1]):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from store.choices import TreeChoice, choice_of
 from store.reader import Reader
 from store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
 from tui.charts import Source, read_sources
@@ -77,6 +78,8 @@ class Tree:
     """Token id -> text on one line, of every token of the round."""
     last: int
     """The newest round of the generation."""
+    choice: TreeChoice | None = None
+    """What its tree was chosen by, in a run with tree budgets."""
 
 
 class SessionFeed(Feed):
@@ -222,7 +225,8 @@ class SessionFeed(Feed):
         if row.bonus_token_id is not None:
             ids.add(row.bonus_token_id)
         self._learn(reader, ids)
-        yield Tree(row, {i: token_text(i, self._tokens) for i in ids}, self._seen)
+        choice = None if row.choice_id is None else choice_of(reader, row.choice_id)
+        yield Tree(row, {i: token_text(i, self._tokens) for i in ids}, self._seen, choice)
 
     def _read_charts(self, reader: Reader, now: float) -> Iterator[Charts]:
         if not self._charts_stale or now - self._charts_at < CHART_SECONDS:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tui.cli.options import State, json_option, shared_options
+from tui.cli.options import State, json_option, price_option, shared_options
 from tui.cli.output import json_line, line
 
 
@@ -20,9 +20,12 @@ from tui.cli.output import json_line, line
     metavar="FILE",
     help="Write the trees as a budget file, for: spectui run --tree auto:FILE",
 )
+@price_option
 @shared_options
 @click.pass_context
-def advise(context: click.Context, session: str, as_json: bool, save_file: Path | None) -> None:
+def advise(
+    context: click.Context, session: str, as_json: bool, save_file: Path | None, price: float | None
+) -> None:
     """Which tree pays for which task: SESSION is an id, a name, or 'last' (the default).
 
     Replays the recorded rounds with other trees at the measured costs of drafting and verifying, and
@@ -31,21 +34,26 @@ def advise(context: click.Context, session: str, as_json: bool, save_file: Path 
     from decoding.budget.advice import advise as weigh
     from decoding.budget.shape import advice_json, undecided, verdict
     from store.reader import Reader
+    from store.spending import spending, spending_json
     from tui.report.advice import advice_subject, advice_tables, beyond
+    from tui.report.spending import spending_grid
     from tui.report.text import print_grids
 
     with Reader(context.ensure_object(State).database) as reader:
         found = weigh(reader, session)
+        spent = spending(found.summary, reader.figures(found.summary.id), price)
     if save_file is not None:
         from decoding.budget.files import budget_of, save_budget
 
         save_budget(budget_of(found), save_file)
     if as_json:
-        json_line(advice_json(found))
+        data = advice_json(found)
+        data["costs"]["per_million_tokens"] = spending_json(spent)
+        json_line(data)
         return
     line(advice_subject(found))
     line()
-    print_grids(advice_tables(found))
+    print_grids([*advice_tables(found), spending_grid(found.summary, spent)])
     for said in (verdict(found), *undecided(found), *beyond(found)):
         line(said)
     if save_file is not None:

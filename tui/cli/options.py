@@ -74,3 +74,11 @@ def read_duration(_: click.Context, __: click.Parameter, value: str | None) -> f
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """`--json`, as `as_json`, for commands that read."""
+
+price_option = click.option(
+    "--price",
+    type=click.FloatRange(min=0.0),
+    metavar="P",
+    help="What an hour of the device costs (default: what the run was told).",
+)
+"""For commands that say what tokens cost."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tui.cli.options import State, json_option, shared_options
+from tui.cli.options import State, json_option, price_option, shared_options
 from tui.cli.output import json_line, line
 
 
@@ -20,6 +20,7 @@ def _file(writes: str) -> click.Path:
 @click.option("--csv", "csv_folder", type=_file("folder"), metavar="DIR", help="Write one CSV file a table.")
 @click.option("--html", "html_file", type=_file("file"), metavar="FILE", help="Write one page with charts.")
 @click.option("--svg", "svg_file", type=_file("file"), metavar="FILE", help="Write the charts.")
+@price_option
 @shared_options
 @click.pass_context
 def report(
@@ -29,6 +30,7 @@ def report(
     csv_folder: Path | None,
     html_file: Path | None,
     svg_file: Path | None,
+    price: float | None,
 ) -> None:
     """What a session says about acceptance: SESSION is an id, a name, or 'last' (the default).
 
@@ -38,12 +40,15 @@ def report(
     from store.reader import Reader
     from store.report.report import build_report
     from store.report.shape import report_json
+    from store.spending import spending
     from tui.report.files import write_charts, write_csv, write_page
+    from tui.report.spending import spending_grid
     from tui.report.tables import tables
-    from tui.report.text import report_lines
+    from tui.report.text import grid_lines, report_lines
 
     with Reader(context.ensure_object(State).database) as reader:
         found = build_report(reader, session)
+        spent = spending(found.session, reader.figures(found.session.id), price)
     written = [] if csv_folder is None else write_csv(csv_folder, tables(found))
     if html_file is not None:
         written.append(write_page(html_file, found))
@@ -57,4 +62,7 @@ def report(
             line(f"wrote {path}")
         return
     for said in report_lines(found):
+        line(said)
+    line()
+    for said in grid_lines([spending_grid(found.session, spent)]):
         line(said)

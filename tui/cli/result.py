@@ -44,6 +44,8 @@ def as_json(reader: Reader, summary: SessionSummary) -> dict[str, Any]:
 
 def print_figures(reader: Reader, summary: SessionSummary) -> None:
     """The table per task and the totals under it."""
+    from tui.report.spending import spending_words
+
     figures = reader.figures(summary.id)
     intervals = reader.intervals(summary.id)
     if figures:
@@ -53,6 +55,9 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
         f"{duration(summary.total_ms / 1000)} of decoding: {number(summary.tokens_per_second, 1)} tok/s, "
         f"{number(summary.tokens_per_round)} tok/round{_speedup(summary)}"
     )
+    words = spending_words(summary)
+    if words:
+        line(f"a million tokens take {words.replace('/M tok', '')}")
 
 
 def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | None:

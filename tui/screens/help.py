@@ -45,6 +45,7 @@ KEYS = (
             ("m  c", "mark two to four sessions; compare them"),
             ("R", "report on acceptance (in a session too)"),
             ("x", "export the session: CSV, JSON, Parquet, a database"),
+            ("A", "which tree pays for which task (advise)"),
         ),
     ),
     (

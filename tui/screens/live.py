@@ -82,6 +82,7 @@ class LiveScreen(Screen[None]):
         Binding("g,home", "top", "Top of the text", show=False),
         Binding("G,end", "end", "End of the text", show=False),
         Binding("R", "report", "Report on acceptance"),
+        Binding("A", "advise", "Which tree pays for which task"),
         Binding("y", "copy", "Copy the text of this prompt"),
         Binding("v", "whole_prompt", "Show the whole prompt", show=False),
         Binding("q", "leave", "Leave"),
@@ -255,6 +256,10 @@ class LiveScreen(Screen[None]):
         """Show or hide rejected spans."""
         self.stream.set_show_rejected(not self.stream.show_rejected)
         self._draw_lines()
+
+    def action_advise(self) -> None:
+        """Weigh trees on this session."""
+        self.app.open_advice(self.session_id)
 
     def action_report(self) -> None:
         """Open the report of this session."""

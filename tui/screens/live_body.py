@@ -8,7 +8,7 @@ from textual.geometry import Size
 
 from store.rows import GenerationRow
 from tui.charts import CHARTS, NOTES, TITLES, Chart
-from tui.screens.live_titles import prompt_columns, text_title, tree_title
+from tui.screens.live_titles import choice_title, prompt_columns, text_title, tree_title
 from tui.session_feed import Charts, RunState, Stream, Tree
 from tui.textsafe import sanitize
 from tui.widgets.histogram import Histogram
@@ -117,7 +117,8 @@ class LiveBody(Horizontal):
 
     def show_tree(self, item: Tree, *, held: bool) -> None:
         """Show the tree of a round."""
-        self.tree_view.show(item.row, item.texts, tree_title(item.row, item.last, pinned=held))
+        why = "" if item.choice is None else choice_title(item.choice)
+        self.tree_view.show(item.row, item.texts, tree_title(item.row, item.last, pinned=held), why)
         self._fit_tree()
 
     def show_charts(self, item: Charts) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from textual.content import Content
 
+from store.choices import TreeChoice
 from store.rows import GenerationRow, RoundRow, SessionSummary
 from tui.cells import count, fit, number, share
 from tui.session_feed import RunState
@@ -65,6 +66,11 @@ def tree_title(row: RoundRow, last: int, *, pinned: bool) -> str:
     where = f"round {row.number} of {last}" + (" (held)" if pinned else "")
     took = "the others were pruned" if row.pruned else f"{row.total_ms:.0f} ms"
     return f"{where} · {row.accepted_length} of {row.node_count} accepted · {took}"
+
+
+def choice_title(choice: TreeChoice) -> str:
+    """``dynamic:3x2 · learned: 1.08x as fast as …``: the tree of a round in a run with tree budgets, and why."""
+    return sanitize_line(f"{choice.task}: {choice.tree} · {choice.kind}: {choice.reason}")
 
 
 def notice_rows(summary: SessionSummary | None, trouble: str, width: int) -> list[Row]:

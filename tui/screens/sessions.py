@@ -114,6 +114,7 @@ class SessionsScreen(Screen[None]):
         Binding("c", "compare", "Compare the marked sessions"),
         Binding("R", "report", "Report on acceptance"),
         Binding("x", "export", "Export the session"),
+        Binding("A", "advise", "Which tree pays for which task"),
         Binding("y", "copy", "Copy the summary"),
         Binding("q", "leave", "Leave"),
         Binding("escape", "all", "Show all sessions", show=False),
@@ -290,6 +291,11 @@ class SessionsScreen(Screen[None]):
     def action_open(self) -> None:
         """Open the session under the cursor."""
         self.table.action_choose()
+
+    def action_advise(self) -> None:
+        """Weigh trees on the session."""
+        if self.table.cursor_item is not None:
+            self.app.open_advice(self.table.cursor_item.id)
 
     def action_report(self) -> None:
         """Open the report of the session."""

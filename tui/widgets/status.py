@@ -132,6 +132,7 @@ class Status(Line):
                     (fit(percent(value / total if total else None), 5, "right") + " ", "text"),
                 )
             ],
+            _spending_cells(summary),
             _machine_cells(summary),
         ]
         rows: list[Row] = []
@@ -180,6 +181,12 @@ def _plain_cells(summary: SessionSummary) -> list[Cell]:
         (fit(f"{number(ratio)}×" if ratio else NOTHING, 5, "right"), "strong"),
         (" plain", "muted"),
     ]
+
+
+def _spending_cells(summary: SessionSummary) -> list[Cell]:
+    from tui.report.spending import spending_words, worth_showing
+
+    return [(spending_words(summary), "text")] if summary.tokens and worth_showing(summary) else []
 
 
 def _machine_cells(summary: SessionSummary) -> list[Cell]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from store.rows import NodeRow, RoundRow
 from tui.cells import fit, share
+from tui.transcript import wrap
 from tui.widgets.rows import Cell, Row, Rows
 
 LONGEST_TOKEN = 14
@@ -19,6 +20,7 @@ BONUS = -2
 BONUS_CELLS = 6
 """Kept free on the right for a target's own token that follows the deepest node."""
 
+WHY_ROWS = 2
 NOTE = "q/p draft/target  ✓ target's choice"
 
 
@@ -32,18 +34,20 @@ class TreeView(Rows, can_focus=True):
         self._round: RoundRow | None = None
         self._texts: Mapping[int, str] = {}
         self._title = ""
+        self._why = ""
 
     @property
     def number(self) -> int:
         """The round that is shown; 0 for none."""
         return self._round.number if self._round else 0
 
-    def show(self, row: RoundRow, texts: Mapping[int, str], title: str) -> None:
-        """Draw the tree of this round; `texts` has every token of it, safe to draw and on one line.
+    def show(self, row: RoundRow, texts: Mapping[int, str], title: str, why: str = "") -> None:
+        """Draw the tree of this round; `texts` has every token of it, safe to draw and on one line; `why` it
+        is this tree stands below it.
 
         The title is a row of its own, since a border's title cannot change without the pane being sent anew.
         """
-        self._round, self._texts, self._title = row, texts, title
+        self._round, self._texts, self._title, self._why = row, texts, title, why
         self._draw()
 
     def clear(self) -> None:
@@ -59,6 +63,7 @@ class TreeView(Rows, can_focus=True):
         if self._round is not None and self.room:
             rows, width = draw_tree(self._round, self._texts, self.room)
             rows.insert(0, ((self._title, "text"),))
+            rows[1:1] = [((said, "muted"),) for said in wrap(self._why, self.room)[:WHY_ROWS]]
             self.set_rows(rows, width if width > self.room else 0)
 
 

@@ -1,0 +1,66 @@
+"""What a million tokens take, as a table and in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from store.rows import SessionSummary
+from store.spending import Spending, device_word, price_of, spending, watts_of
+from tui.report.grid import Cell, Column, Grid, grid
+
+WH = 3600.0
+
+
+def spending_grid(summary: SessionSummary, rows: Sequence[Spending]) -> Grid:
+    """By task: seconds of the device, the price, and energy, with speculation and without."""
+    device = device_word(summary.device)
+    columns = [
+        Column("task", "task", "text"),
+        Column("seconds", f"{device} s", "count"),
+        Column("plain_seconds", "without", "count"),
+        Column("price", "price", digits=4),
+        Column("plain_price", "without", digits=4),
+        Column("energy_wh", "Wh", digits=1),
+        Column("plain_energy_wh", "without", digits=1),
+    ]
+    cells: list[list[Cell]] = [
+        [
+            row.task,
+            row.speculative.seconds,
+            row.plain.seconds,
+            row.speculative.price,
+            row.plain.price,
+            None if row.speculative.joules is None else row.speculative.joules / WH,
+            None if row.plain.joules is None else row.plain.joules / WH,
+        ]
+        for row in rows
+    ]
+    note = (
+        f"{device} s: seconds of decoding; without: one token at a time, at the pace measured at the start."
+    )
+    if watts_of(summary) is not None:
+        note += f" Mean power {watts_of(summary):.0f} W, measured."
+    if all(row.speculative.price is None for row in rows):
+        note += " --price P, for an hour of the device, adds the price."
+    return grid("per_million", "A million tokens take", columns, cells, note)
+
+
+def spending_words(summary: SessionSummary) -> str:
+    """``0.42/M tok`` at a price, or ``1,234 GPU s/M tok``; with energy where it is measured; "" before a round."""
+    if not summary.tokens:
+        return ""
+    part = spending(summary, {})[-1].speculative
+    words = []
+    if part.price is not None:
+        words.append(f"{part.price:.3g}/M tok")
+    elif part.seconds is not None:
+        words.append(f"{part.seconds:,.0f} {device_word(summary.device)} s/M tok")
+    if part.joules is not None:
+        words.append(f"{part.joules / WH:,.0f} Wh/M tok")
+    return " ".join(words)
+
+
+def worth_showing(summary: SessionSummary) -> bool:
+    """Whether a live screen says it: a CPU's seconds cost nobody anything until there is a price or a meter."""
+    told = price_of(summary) is not None or watts_of(summary) is not None
+    return told or device_word(summary.device) == "GPU"

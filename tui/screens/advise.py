@@ -1,0 +1,251 @@
+"""Which tree pays for which task: the page of `spectui advise`, in the dashboard, worked out in a thread."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState, get_current_worker
+
+from decoding.errors import DecodingError
+from store.choices import TreeChoice, budgets, choices
+from store.errors import StoreError
+from store.reader import Reader
+from store.spending import Spending, spending
+from tui.cells import bar, fit
+from tui.clipboard import copy
+from tui.screens.ask import AskScreen
+from tui.textsafe import sanitize_line
+from tui.widgets.key_bar import Hint, KeyBar
+from tui.widgets.rows import Line, Row, Rows, row_width
+
+if TYPE_CHECKING:
+    from decoding.budget.advice import Advice
+    from tui.app import SpectuiApp
+
+HINTS: tuple[Hint, ...] = (
+    ("q", "leave", "leave"),
+    ("?", "help", "app.help"),
+    ("esc", "back", "back"),
+    ("w", "write a budget file", "save"),
+    ("y", "copy", "copy"),
+    ("r", "again", "again"),
+    ("t", "theme", "app.next_theme"),
+)
+BAR = 30
+TEXT = 110
+"""Cells that sentences are folded to at most."""
+
+
+class Gone(Exception):  # noqa: N818
+    """Nobody waits for the advice any more."""
+
+
+class Weighed(Message):
+    """So many of the trees have been weighed."""
+
+    def __init__(self, done: float, total: float) -> None:
+        super().__init__()
+        self.share = done / max(total, 1.0)
+
+    def can_replace(self, message: Message) -> bool:
+        """The last word is enough."""
+        return isinstance(message, Weighed)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is shown."""
+
+    advice: Advice
+    spent: list[Spending]
+    budgets: dict[str, TreeChoice]
+    """Of a run with tree budgets: the tree that each task has now."""
+
+
+class AdviceView(Rows, can_focus=True):
+    """The page; a table that is wider scrolls sideways."""
+
+    DEFAULT_CSS = "AdviceView { overflow-x: auto; scrollbar-size: 0 1; scrollbar-gutter: stable; }"
+    BINDINGS = [  # noqa: RUF012
+        Binding("down,j", "scroll_down", show=False),
+        Binding("up,k", "scroll_up", show=False),
+        Binding("g", "scroll_home", show=False),
+        Binding("G", "scroll_end", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._page: Page | None = None
+
+    def show(self, page: Page) -> None:
+        """Show this advice."""
+        self._page = page
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """Draw for the new width."""
+        if self._page is not None and self.size.width:
+            rows = page_rows(self._page, self.size.width)
+            widest = max(map(row_width, rows), default=0)
+            self.set_rows(rows, widest if widest > self.size.width else 0)
+
+
+def page_rows(page: Page, width: int) -> list[Row]:
+    """The verdict, what each task has now and why, the tables."""
+    from decoding.budget.shape import undecided, verdict
+    from tui.report.advice import advice_subject, advice_tables, beyond
+    from tui.report.spending import spending_grid
+    from tui.widgets.report_view import table_rows
+
+    found = page.advice
+    fold = max(min(width, TEXT), 20)
+    rows: list[Row] = [
+        ((said, "strong"),) for said in textwrap.wrap(sanitize_line(advice_subject(found)), fold)
+    ]
+    rows.append(())
+    for words in (verdict(found), *undecided(found), *beyond(found)):
+        rows += [((said, "text"),) for said in textwrap.wrap(sanitize_line(words), fold)]
+    for task, choice in page.budgets.items():
+        words = sanitize_line(f"{task} has {choice.tree} ({choice.kind}): {choice.reason}")
+        rows += [((said, "muted"),) for said in textwrap.wrap(words, fold)]
+    for grid in (*advice_tables(found), spending_grid(found.summary, page.spent)):
+        rows += [(), *table_rows(grid, {}, width)]
+    return rows
+
+
+class AdviseScreen(Screen[None]):
+    """The advice for one session."""
+
+    app: SpectuiApp
+    CSS_PATH = "advise.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("w", "save", "Write the trees to a budget file"),
+        Binding("y", "copy", "Copy the advice as text"),
+        Binding("r", "again", "Weigh the trees again"),
+        Binding("q", "leave", "Leave"),
+        Binding("escape,A", "back", "Back", show=False),
+    ]
+
+    def __init__(self, database: Path, session_id: int) -> None:
+        super().__init__()
+        self.database = database
+        self.session_id = session_id
+        self.page: Page | None = None
+
+    def compose(self) -> ComposeResult:
+        """Header, page, keys."""
+        yield Line(id="head")
+        with Vertical(id="page"):
+            yield AdviceView(id="page-view")
+            yield Line(id="waiting")
+        yield KeyBar(HINTS, id="keys")
+
+    def on_mount(self) -> None:
+        """Begin to weigh."""
+        self.query_one("#page").border_title = "which tree pays"
+        self.query_one(AdviceView).focus()
+        self.query_one("#head", Line).set_rows([((" spectui  ", "accent"), ("advise", "muted"))])
+        self.action_again()
+
+    def action_again(self) -> None:
+        """Weigh the trees on what is recorded now; what is on its way is given up."""
+        self.set_class(self.page is None, "-waiting")
+        self._say((("Reading the session…", "muted"),))
+        self.run_worker(
+            self._work, name="advise", group="advise", thread=True, exclusive=True, exit_on_error=False
+        )
+
+    def _work(self) -> Page:
+        from decoding.budget.advice import advise
+
+        worker = get_current_worker()
+
+        def tell(done: float, total: float) -> None:
+            if worker.is_cancelled:
+                raise Gone
+            self.post_message(Weighed(done, total))
+
+        with Reader(self.database) as reader:
+            found = advise(reader, self.session_id, tell)
+            spent = spending(found.summary, reader.figures(self.session_id))
+            return Page(found, spent, budgets(choices(reader, self.session_id)))
+
+    def on_weighed(self, message: Weighed) -> None:
+        """Show how far it is."""
+        if self.page is None:
+            self._say((("weighing trees  ", "muted"), (bar(message.share, BAR), "accent")))
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """It is there, or there is nothing to weigh."""
+        if event.worker.group != "advise":
+            return
+        if event.state == WorkerState.SUCCESS and event.worker.result is not None:
+            self.page = event.worker.result
+            self.remove_class("-waiting")
+            self.query_one(AdviceView).show(self.page)
+            summary = self.page.advice.summary
+            name = fit(sanitize_line(summary.name), 60).rstrip()
+            self.query_one("#head", Line).set_rows(
+                [((" spectui  ", "accent"), (name, "strong"), (f"  {summary.status}", "muted"))]
+            )
+        elif event.state == WorkerState.ERROR and not isinstance(event.worker.error, Gone):
+            error = event.worker.error
+            known = isinstance(error, StoreError | DecodingError)
+            words = str(error) if known else f"{type(error).__name__}: {error}"
+            width = max(self.size.width - 8, 20)
+            rows: list[Row] = [
+                ((said, "warning" if known else "error"),)
+                for said in textwrap.wrap(sanitize_line(words), width)
+            ]
+            self.query_one("#waiting", Line).set_rows(rows)
+            self.add_class("-waiting")
+
+    def _say(self, row: Row) -> None:
+        self.query_one("#waiting", Line).set_rows([row])
+
+    def action_copy(self) -> None:
+        """Copy the page as text."""
+        if self.page is not None:
+            text = "\n".join("".join(cell for cell, _ in row).rstrip() for row in page_rows(self.page, 200))
+            self.notify(sanitize_line(copy(self.app, text + "\n")), timeout=4, markup=False)
+
+    def action_save(self) -> None:
+        """Ask for a place and write the budget file."""
+        page = self.page
+        if page is None:
+            return
+
+        def save(text: str) -> None:
+            from decoding.budget.files import budget_of, save_budget
+
+            try:
+                save_budget(budget_of(page.advice), Path(text.strip()).expanduser())
+            except DecodingError as error:
+                raise StoreError(str(error)) from error
+
+        def answered(saved: bool | None) -> None:
+            if saved:
+                self.notify("Written; use it with: spectui run --tree auto:FILE", timeout=4, markup=False)
+
+        place = f"{sanitize_line(page.advice.summary.name).replace('/', '-')}-budget.json"
+        self.app.push_screen(
+            AskScreen("write a budget file", place, "For spectui run --tree auto:FILE", save), answered
+        )
+
+    def action_leave(self) -> None:
+        """Leave the dashboard."""
+        summary = self.page.advice.summary if self.page else None
+        self.app.leave([summary] if summary is not None and summary.live else [])
+
+    def action_back(self) -> None:
+        """Go back to where this was opened."""
+        self.workers.cancel_node(self)
+        self.app.pop_screen()
