@@ -99,8 +99,7 @@ FIELDS = (
         "study",
         "space: yes, fills in the rest",
         NO,
-        about=f"{YES} is the published set-up: every prompt, {STUDY_TREE} for every task, greedy, a draft with "
-        "probabilities.",
+        about=f"The published set-up: all prompts, {STUDY_TREE}, greedy, probabilities.",
         choices=(NO, YES),
     ),
     Field("name", "name", "empty: a memorable one"),
