@@ -9,13 +9,14 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then echo $$name; break; fi; done)
 
-.PHONY: help install run test test-gptq check bench fuzz soak
+.PHONY: help install run test test-gptq gpu-check check bench fuzz soak
 
 help:
 	@echo "make install   virtual environment in $(VENV) with everything for development"
 	@echo "make run       three prompts a task, live in the terminal (or as lines in a pipe)"
 	@echo "make test      all tests"
 	@echo "make test-gptq GPTQ loading, in an environment of its own with gptqmodel (1.6 GB)"
+	@echo "make gpu-check correctness and milliseconds against the memory floor, on a CUDA machine"
 	@echo "make check     ruff, mypy, import-linter"
 	@echo "make bench     speed against plain and assisted decoding"
 	@echo "make fuzz      20,000 cases of bad input (CASES=n)"
@@ -58,6 +59,10 @@ $(GPTQ_INSTALLED): pyproject.toml constraints.txt | $(INSTALLED)
 
 test-gptq: $(GPTQ_INSTALLED)
 	@OMP_NUM_THREADS=1 $(GPTQ_VENV)/bin/python -m pytest tests/decoding/test_gptq.py
+
+# Exits with 3 where there is no CUDA device.
+gpu-check: $(INSTALLED)
+	@$(VENV)/bin/python -m tests.bench.gpu_check
 
 check: $(INSTALLED)
 	@$(VENV)/bin/ruff check

@@ -1,0 +1,278 @@
+"""``make gpu-check``: is decoding right on this GPU, and how near to what its memory allows?
+
+No downloads: models have the exact shapes of Llama-2-7B and TinyLlama-1.1B and random weights. Exits with 3 where
+there is no CUDA device, with 1 when a check fails. ``--device cpu --tiny`` runs all of it but the capture on small
+shapes, which is how it is tested; its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from decoding.attention import use_grouped_attention
+from decoding.config import RunConfig
+from decoding.engine import SpeculativeDecoder
+from decoding.models import LoadedModels, load_models
+from decoding.quantization import missing_packages
+from decoding.static.clock import Clock
+from decoding.static.model import StaticModel
+from decoding.tree import ancestor_mask, recycling_shape
+from decoding.vocabulary import Vocabulary
+from tests.models import tiny_tokenizer
+
+NO_CUDA = 3
+LLAMA_2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+              "num_key_value_heads": 32, "max_position_embeddings": 4096}  # fmt: skip
+TINY_LLAMA = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
+              "num_key_value_heads": 4, "max_position_embeddings": 2048}  # fmt: skip
+SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "max_position_embeddings": 192}  # fmt: skip
+NODES = (1, 6, 14, 32, 64)
+PASSES = 15
+PREFIX = 100
+NEAR_TIE = {torch.float16: 0.05, torch.float32: 1e-3}
+"""Top-two margin of logits below which kernels of different sizes may rank either token first."""
+
+
+def random_llama(
+    sizes: dict[str, int], dtype: torch.dtype, device: torch.device, vocab: int, seed: int
+) -> Any:
+    """Random weights, wide enough for outputs to wander."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(**sizes, vocab_size=vocab, attn_implementation="sdpa", tie_word_embeddings=False)
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    model = model.to(dtype).to_empty(device=device).eval()
+    fresh = LlamaForCausalLM(
+        LlamaConfig(**{**sizes, "num_hidden_layers": 1, "vocab_size": 8})
+    ).model.rotary_emb
+    model.model.rotary_emb = fresh.to(device)  # its angles are no weights, and to_empty lost them
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, 1.0 if "embed" in name else 2.0 / parameter.shape[1] ** 0.5)
+            else:
+                parameter.fill_(1.0)
+    use_grouped_attention(model)
+    return model
+
+
+class Checks:
+    """Collects verdicts."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def add(self, name: str, holds: bool, **facts: Any) -> None:
+        self.found[name] = {"holds": holds, **facts}
+        print(f"{'ok    ' if holds else 'FAILED'} {name}  {facts or ''}", flush=True)
+
+
+def decode(decoder: SpeculativeDecoder, ids: list[int]) -> list[int]:
+    return [t for r in decoder.generate(ids) for t in r.tokens]
+
+
+@contextmanager
+def capturing(decoder: SpeculativeDecoder, on: bool) -> Iterator[None]:
+    """Inside, the decoder's forwards are captured where they can be, or not at all."""
+    models = [
+        m for m in (decoder.target, getattr(decoder.drafter, "_model", None)) if isinstance(m, StaticModel)
+    ]
+    before = [m.graphs.reason for m in models]
+    for model in models:
+        model.graphs.reason = model.graphs.reason if on else "switched off for the comparison"
+    try:
+        yield
+    finally:
+        for model, reason in zip(models, before, strict=True):
+            model.graphs.reason = reason
+
+
+def teacher_forced(model: Any, ids: list[int], output: list[int]) -> list[dict[str, float]]:
+    """Where `output` is not the argmax of one plain forward over everything: position and how far it falls short."""
+    with torch.inference_mode():
+        logits = model(torch.tensor([[*ids, *output]], device=model.device)).logits[0].float()
+    rows = logits[len(ids) - 1 : -1]
+    chosen = rows.gather(1, torch.tensor(output, device=rows.device)[:, None])[:, 0]
+    short = (rows.amax(-1) - chosen).tolist()
+    return [{"position": i, "margin": gap} for i, gap in enumerate(short) if gap > 0]
+
+
+def check(models: LoadedModels, label: str, checks: Checks) -> None:
+    """Everything but the times."""
+    target, vocabulary = models.target, models.tokenizer
+    ids = [5 + 7 * i % 300 for i in range(24)]
+    config = RunConfig(
+        draft="embedded" if models.draft is not None else "recycling", tree="full:3x2", max_new_tokens=48
+    )
+    decoder = SpeculativeDecoder(config, models=models)
+    output = decode(decoder, ids)
+    gaps = teacher_forced(target, ids, output)
+    tie = NEAR_TIE.get(target.dtype, NEAR_TIE[torch.float16])
+    checks.add(
+        f"{label}: greedy equals teacher-forced argmax", all(g["margin"] < tie for g in gaps), near_ties=gaps
+    )
+    with capturing(decoder, False):
+        eager = decode(decoder, ids)
+    reason = decoder.target.graphs.reason if isinstance(decoder.target, StaticModel) else "the growing path"
+    checks.add(f"{label}: captured equals eager", output == eager, captured=reason is None, reason=reason)
+    hot = config.changed(temperature=0.8, max_new_tokens=24)
+    again = [decode(SpeculativeDecoder(hot, models=models), ids) for _ in range(2)]
+    checks.add(f"{label}: sampling repeats with its seed", again[0] == again[1] and len(again[0]) == 24)
+    rows = sampled_shares(decoder, hot, models, ids)
+    checks.add(f"{label}: sampled first tokens follow the target", rows["z"] < 4.0, **rows)
+    endless = LoadedModels(target, models.draft, Vocabulary(vocabulary.tokenizer, []))
+    context = decoder.target.context
+    long = SpeculativeDecoder(config.changed(max_new_tokens=10**6), models=endless)
+    start = [5 + 7 * i % 300 for i in range(context - 40)]
+    last = list(long.generate(start))[-1]
+    checks.add(
+        f"{label}: decodes to the end of the cache",
+        last.finish == "context" and long.target.length + 1 >= context,
+    )
+    recovery(decoder, ids, output, checks, label)
+
+
+def sampled_shares(
+    decoder: SpeculativeDecoder, hot: RunConfig, models: LoadedModels, ids: list[int], runs: int = 200
+) -> dict[str, float]:
+    """How often the likeliest first token was drawn against its probability, in standard deviations."""
+    with torch.inference_mode():
+        logits = models.target(torch.tensor([ids], device=models.target.device)).logits[0, -1].float()
+    p, token = (logits / hot.temperature).softmax(-1).max(-1)
+    sampler = SpeculativeDecoder(hot.changed(max_new_tokens=1), models=models)
+    hits = sum(next(sampler.generate(ids, position=i)).tokens[0] == int(token) for i in range(runs))
+    spread = max(float(p * (1 - p) * runs) ** 0.5, 0.5)
+    return {"p": float(p), "share": hits / runs, "z": abs(hits - runs * float(p)) / spread}
+
+
+def recovery(
+    decoder: SpeculativeDecoder, ids: list[int], output: list[int], checks: Checks, label: str
+) -> None:
+    """After an allocation that cannot be, decoding goes on as before."""
+    refused = False
+    try:
+        torch.empty(2**50, dtype=torch.uint8, device=decoder.target.device)
+    except (torch.OutOfMemoryError, RuntimeError):
+        refused = True
+    checks.add(f"{label}: goes on after running out of memory", refused and decode(decoder, ids) == output)
+
+
+def bandwidth(device: torch.device, count: int) -> float:
+    """Bytes a second that a large copy reads and writes."""
+    a = torch.empty(count, dtype=torch.uint8, device=device)
+    b = torch.empty_like(a)
+    return 2 * count / (median_ms(device, lambda: b.copy_(a)) / 1e3)
+
+
+def median_ms(device: torch.device, work: Callable[[], object]) -> float:
+    clock, times = Clock(device), []
+    for i in range(PASSES + 3):
+        start = clock.mark()
+        work()
+        end = clock.mark()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if i >= 3:
+            times.append(1e3 * clock.seconds(start, end))
+    return statistics.median(times)
+
+
+def weight_bytes(model: Any) -> int:
+    """What a forward reads: everything but the embedding, of which it takes a few rows."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum(t.numel() * t.element_size() for t in tensors) - int(
+        model.get_input_embeddings().weight.nbytes
+    )
+
+
+def times(model: Any, floor_bandwidth: float) -> dict[str, Any]:
+    """Milliseconds of a forward of a tree of each size, against the floor."""
+    static = StaticModel(model)
+    static.prefill([5 + i % 300 for i in range(PREFIX)])
+    floor = 1e3 * weight_bytes(model) / floor_bandwidth
+    out: dict[str, Any] = {"floor_ms": floor, "nodes": {}}
+    for nodes in NODES:
+        shape = recycling_shape(nodes)
+        depth, mask = np.concatenate([[0], shape.depth]), ancestor_mask(shape.parent)
+        tokens = torch.arange(nodes + 1, device=model.device) + 5
+
+        def one(tokens: torch.Tensor = tokens, depth: Any = depth, mask: Any = mask) -> None:
+            static.append_tensors(tokens, depth, mask)
+            static.keep([])
+
+        with torch.inference_mode():
+            ms = median_ms(static.device, one)
+        out["nodes"][nodes] = {"ms": ms, "over_floor": ms / floor}
+    out["eager_because"] = static.graphs.reason
+    return out
+
+
+def gptq_target(device: torch.device, tiny: bool, checks: Checks) -> Any | None:
+    """A target in the GPTQ format, loaded as a run loads it; None without what reads it."""
+    if missing := missing_packages():
+        print(f"left   GPTQ: {' and '.join(missing)} not installed (pip install 'spectui[gptq]')", flush=True)
+        return None
+    from tests.gptq_checkpoint import gptq_llama
+
+    with tempfile.TemporaryDirectory() as folder:
+        gptq_llama(Path(folder), hidden=64 if tiny else 1024, layers=2 if tiny else 8)
+        loaded = load_models(RunConfig(target=folder, draft="recycling", device=str(device)))
+    check(loaded, "gptq int4", checks)
+    return loaded.target
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="small shapes, to test the check itself")
+    parser.add_argument("--out", type=Path, default=Path("gpu-check.json"))
+    arguments = parser.parse_args()
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        print(
+            "gpu-check: there is no CUDA device here, so nothing was checked or measured; run it on a machine with one"
+        )
+        return NO_CUDA
+    device = torch.device(arguments.device)
+    tiny, checks = arguments.tiny, Checks()
+    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    vocab = 512 if tiny else 32000
+    target = random_llama(SMALL if tiny else LLAMA_2_7B, dtype, device, vocab, 0)
+    draft = random_llama(SMALL if tiny else TINY_LLAMA, dtype, device, vocab, 1)
+    models = LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), []))
+    check(models, "Llama-2-7B shapes", checks)
+    speed = bandwidth(device, 2**24 if tiny else 2**31)
+    table = {"verification": times(target, speed), "draft level": times(draft, speed)}
+    quantized = gptq_target(device, tiny, checks)
+    if quantized is not None:
+        table["verification, gptq int4"] = times(quantized, speed)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    print(f"\n{name}: {speed / 1e9:.0f} GB/s measured")
+    for what, found in table.items():
+        for nodes, one in found["nodes"].items():
+            print(f"{what:26} {nodes:3} nodes  {one['ms']:8.3f} ms  {one['over_floor']:6.2f} x the floor")
+    result = {
+        "device": name,
+        "torch": torch.__version__,
+        "tiny": tiny,
+        "bandwidth": speed,
+        "checks": checks.found,
+    }
+    arguments.out.write_text(json.dumps({**result, "times": table}, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(one["holds"] for one in checks.found.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
