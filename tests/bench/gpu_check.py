@@ -193,9 +193,8 @@ def median_ms(device: torch.device, work: Callable[[], object]) -> float:
 def weight_bytes(model: Any) -> int:
     """What a forward reads: everything but the embedding, of which it takes a few rows."""
     tensors = [*model.parameters(), *model.buffers()]
-    return sum(t.numel() * t.element_size() for t in tensors) - int(
-        model.get_input_embeddings().weight.nbytes
-    )
+    total: int = sum(t.numel() * t.element_size() for t in tensors)
+    return total - int(model.get_input_embeddings().weight.nbytes)
 
 
 def times(model: Any, floor_bandwidth: float) -> dict[str, Any]:
