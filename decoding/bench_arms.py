@@ -120,6 +120,7 @@ class EngineArm:
             self.each(round_, position, warm_up)
             outcome.tokens += round_.tokens
             rounds.append(round_)
+        self.settle()
         outcome.seconds = time.perf_counter() - start
         outcome.forward_seconds = self._forwards() - before
         for round_ in rounds:
@@ -128,6 +129,9 @@ class EngineArm:
 
     def each(self, round_: Round, position: int, warm_up: bool) -> None:
         """What is done with a round beside counting it."""
+
+    def settle(self) -> None:
+        """What is left to be done behind the last round."""
 
     def _forwards(self) -> float:
         return self.decoder.target.forward_seconds + self.decoder.drafter.seconds_in_models()
@@ -172,6 +176,10 @@ class RecordedArm(EngineArm):
         """Record it."""
         if not warm_up:
             self._recorder.record(self._generations[position].id, round_)
+
+    def settle(self) -> None:
+        """Wait until the last round is written."""
+        self._recorder.settle()
 
 
 CATCH_UP_SECONDS = 1.0

@@ -37,6 +37,7 @@ class Control:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._ended = False
+        self._heard = False
         self.paused_seconds = 0.0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
@@ -44,11 +45,20 @@ class Control:
         # The terminal that started the run may go; the run stays.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+    def listen(self, writer: SessionWriter) -> None:
+        """Note whether commands wait for a `check`; called beside decoding, as each round is written."""
+        self._heard = writer.commands_wait()
+
+    def due(self) -> bool:
+        """Whether there is anything to `check`: it looks at nothing but what `listen` and signals left."""
+        return self._heard or self._stop.is_set()
+
     def check(self, writer: SessionWriter) -> None:
         """Obey what has come in; waits here while paused. Raises `Stopped` or `Skipped`."""
         paused_at: float | None = None
         skip = False
         while True:
+            self._heard = False
             for kind in writer.take_commands():
                 if kind == "stop":
                     self._stop.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 
@@ -43,7 +44,7 @@ class PromptRunner:
         self._budget = budget
         self._limits = Limits(config)
         self.decoder = SpeculativeDecoder(config, models=models)
-        self._recorder = Recorder(writer, self.decoder)
+        self._recorder = Recorder(writer, self.decoder, after=lambda: control.listen(writer))
 
     def run(self, generation: PendingGeneration) -> None:
         """One prompt, to whatever end. Raises `Stopped` or, when nothing can be written, `StoreError`."""
@@ -60,7 +61,10 @@ class PromptRunner:
 
     def check(self) -> None:
         """Between rounds: raises `Skipped`, `Stopped` or `LimitReached` when it is time for that."""
-        self._control.check(self._writer)
+        if self._control.due():
+            # What is paused or ended is all written.
+            self._recorder.settle()
+            self._control.check(self._writer)
         limit = self._limits.reached(self._control.paused_seconds)
         if limit is not None:
             raise LimitReached(limit)
@@ -68,6 +72,8 @@ class PromptRunner:
     def _decode_smaller(self, generation: PendingGeneration, failed: str) -> None:
         """Once more with the smallest tree; the next prompt has its own tree again."""
         log.warning("prompt %s: %s; once more with %s", generation.id, failed, SMALLEST_TREE)
+        with contextlib.suppress(BadRound):
+            self._recorder.settle()
         self._writer.add_event("memory", f"{failed}; once more with the tree {SMALLEST_TREE}", generation.id)
         self._writer.restart_generation(generation.id)
         try:
@@ -109,6 +115,7 @@ class PromptRunner:
                 finish = round_.finish
                 if finish is None:
                     self.check()
+            self._recorder.settle()
             if finish != "eos":
                 self._note_loop(generation.id, tokens)
             self._end(generation.id, "finished", tokens, reason=finish)
@@ -151,6 +158,10 @@ class PromptRunner:
     ) -> None:
         """Close a prompt. One whose tokens the tokenizer cannot decode has failed, whatever else it is."""
         text = ""
+        try:
+            self._recorder.settle()
+        except BadRound as refused:
+            status, reason, error = "failed", None, error or str(refused)
         try:
             text = self.decoder.models.tokenizer.decode(tokens)
         except Exception as undecodable:

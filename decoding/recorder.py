@@ -1,8 +1,10 @@
-"""Rounds into the database, with the time that takes."""
+"""Rounds into the database, beside the decoding of the next."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from store.writer import SessionWriter
@@ -12,20 +14,47 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Writes rounds, after the bytes of every token: a tenth of a second once, instead of some each round."""
+    """Writes rounds, after the bytes of every token: a tenth of a second once, instead of some each round.
 
-    def __init__(self, writer: SessionWriter, decoder: SpeculativeDecoder) -> None:
+    A round is written by a thread of its own while the next is decoded, never more than one at a time:
+    torch and SQLite both let other threads run, so that recording is off the critical path. What goes wrong
+    is raised by the call after, at the latest by `settle`, which goes before whatever else is written.
+    `after` is called by that thread when a round is written.
+    """
+
+    def __init__(
+        self, writer: SessionWriter, decoder: SpeculativeDecoder, *, after: Callable[[], None] | None = None
+    ) -> None:
         from decoding.recording import to_record  # torch comes with it
 
         self._writer = writer
         self._to_record = to_record
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._after = after
+        self._written: Future[None] | None = None
         self._carried_ms = 0.0
         vocabulary = decoder.models.tokenizer
         writer.add_tokens(vocabulary.identity, vocabulary.table(decoder.target.vocab_size))
 
     def record(self, generation_id: int, round_: Round, choice_id: int | None = None) -> None:
-        """One round, durably. The time it takes counts as other time of the round after."""
+        """One round, durably by the time of the next call.
+
+        The time decoding waits for it counts as other time of the round after.
+        """
         start = time.perf_counter()
-        record = self._to_record(round_, extra_ms=self._carried_ms, choice_id=choice_id)
-        self._writer.record_round(generation_id, record)
+        self.settle()
+        waited, self._carried_ms = self._carried_ms, 0.0
+        self._written = self._thread.submit(self._write, generation_id, round_, choice_id, waited)
         self._carried_ms = 1e3 * (time.perf_counter() - start)
+
+    def settle(self) -> None:
+        """Wait for the round that is being written. Raises `StoreError` when it could not be."""
+        if self._written is not None:
+            written, self._written = self._written, None
+            written.result()
+
+    def _write(self, generation_id: int, round_: Round, choice_id: int | None, extra_ms: float) -> None:
+        record = self._to_record(round_, extra_ms=extra_ms, choice_id=choice_id)
+        self._writer.record_round(generation_id, record)
+        if self._after is not None:
+            self._after()

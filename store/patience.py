@@ -177,6 +177,7 @@ for _name in (
     "finish_generation",
     "prune",
     "add_tokens",
+    "commands_wait",
     "take_commands",
 ):
     setattr(PatientWriter, _name, _patient(_name))

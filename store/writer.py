@@ -374,6 +374,14 @@ class SessionWriter:
                 [(tokenizer_id, token_id, value) for token_id, value in sorted(tokens.items())],
             )
 
+    def commands_wait(self) -> bool:
+        """Whether there are commands to take: a read of a few microseconds."""
+        (found,) = self._read(
+            "SELECT EXISTS (SELECT 1 FROM command WHERE session_id = ? AND taken_at IS NULL)",
+            self._session_id,
+        )
+        return bool(found)
+
     def take_commands(self) -> list[str]:
         """Commands not yet taken, oldest first; without any it only reads, a few microseconds."""
         with self._lock, explained(None, self._connection):

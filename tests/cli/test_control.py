@@ -19,7 +19,7 @@ from tui.cli.options import read_duration
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("control") / "tiny"
-    make_model(folder)
+    make_model(folder, endless=True)
     return folder
 
 

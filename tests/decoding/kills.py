@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.decoding.workers import Worked
@@ -63,9 +60,7 @@ def kill_again_and_again(
             continue
         beside(session, found.kills)
         events, seen = len(session.reader.events(session.id)), session.now().rounds
-        with suppress(ProcessLookupError):
-            os.kill(session.pid, signal.SIGKILL)
-        if session.ended() == 0:  # it was faster
+        if not session.killed_at_work():
             _finish(session, expected, found)
             session = begin(f"killed-{found.kills}-{found.finished}")
             continue

@@ -38,6 +38,13 @@ class Undisturbed(Control):
     def __init__(self) -> None:
         self.paused_seconds = 0.0
 
+    def listen(self, writer: SessionWriter) -> None:
+        """Nobody speaks."""
+
+    def due(self) -> bool:
+        """Between any two rounds."""
+        return True
+
     def check(self, writer: SessionWriter) -> None:
         """Nothing to obey."""
 

@@ -33,15 +33,18 @@ TEXTS = [
 ]
 
 
-def make_model(folder: Path, *, broken: bool = False) -> None:
-    """A tiny random Llama with its tokenizer, made elsewhere so that the tests need no torch themselves."""
-    process = CONTEXT.Process(target=_make_model, args=(folder, broken))
+def make_model(folder: Path, *, broken: bool = False, endless: bool = False) -> None:
+    """A tiny random Llama with its tokenizer, made elsewhere so that the tests need no torch themselves.
+
+    `broken` has a weight that is no number; `endless` knows no end token, so that outputs end by their length.
+    """
+    process = CONTEXT.Process(target=_make_model, args=(folder, broken, endless))
     process.start()
     process.join()
     assert process.exitcode == 0
 
 
-def _make_model(folder: Path, broken: bool) -> None:
+def _make_model(folder: Path, broken: bool, endless: bool) -> None:
     import torch
 
     from tests.models import tiny_llama, tiny_tokenizer
@@ -50,8 +53,11 @@ def _make_model(folder: Path, broken: bool) -> None:
     if broken:
         with torch.no_grad():
             model.lm_head.weight[7] = float("nan")
+    tokenizer = tiny_tokenizer()
+    if endless:
+        model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token = None
     model.save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _work(arguments: list[str], log: Path, environment: Mapping[str, str]) -> None:
@@ -130,8 +136,13 @@ class Worked:
         return self.process.exitcode
 
     def kill(self) -> None:
+        """Kill the worker, which must be at work."""
+        assert self.killed_at_work()
+
+    def killed_at_work(self) -> bool:
+        """Kill the worker; False when it had just come to its end."""
         os.kill(self.pid, signal.SIGKILL)
-        assert self.ended() == -signal.SIGKILL
+        return self.ended() == -signal.SIGKILL
 
     def allow_files_of(self, size: int) -> None:
         """Let the worker write no file beyond so many bytes, as a full disk would."""
