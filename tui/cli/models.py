@@ -84,8 +84,8 @@ def check(model: str | None, as_json: bool, **options: Any) -> int:
         for name, value in given.items():
             command += [f"--{name}", str(value)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        if done.stdout:
-            line(done.stdout.rstrip("\n"))
+        for said in done.stdout.splitlines():
+            line(said)
         if done.returncode and done.stderr:
             line(done.stderr.strip().rpartition("\n")[2], err=True)
         return done.returncode
