@@ -7,6 +7,7 @@ are counted, whatever the session holds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from store import metrics
 from store.blocks import DEPTH_SUMS_SQL, NODES_SQL, ROUND_SUMS_SQL
 from store.reader import Reader
-from store.rows import DepthFigures, TaskFigures
+from store.rows import DepthFigures, GenerationRow, Interval, TaskFigures
 
 _TOTAL_DEPTHS = ", ".join(f"sum(at.{field.name})" for field in fields(DepthFigures)[1:])
 _NONE = (0, 0, 0, 0.0, 0.0, 0.0)
@@ -64,9 +65,30 @@ class RoundTime:
     total_ms: float
 
 
+FEW, FINE = 20_000, 8
+"""Rounds up to which a session's course is read round by round, and rounds of each of its stretches then."""
+
+
 def stretches(reader: Reader, session_id: int) -> list[Stretch]:
-    """The course of a session: its rounds in the order they were decoded, summed up by block."""
+    """The course of a session: its rounds in the order they were decoded, summed up by a few or by block."""
     with reader.snapshot():
+        ((rounds,),) = _rows(
+            reader, "SELECT total(round_count) FROM generation WHERE session_id = ?", session_id
+        )
+        if rounds <= FEW:
+            return [
+                Stretch(*row)
+                for row in _rows(
+                    reader,
+                    "SELECT generation_id, min(number), max(number), count(*),"
+                    " sum(accepted_length) + count(bonus_token_id), sum(accepted_length),"
+                    " sum(round.draft_ms + round.verify_ms + round.other_ms)"
+                    " FROM generation JOIN round ON round.generation_id = generation.id WHERE session_id = ?"
+                    " GROUP BY position, (number - 1) / ? ORDER BY position, min(number)",
+                    session_id,
+                    FINE,
+                )
+            ]
         totals = _rows(
             reader,
             "SELECT id, round_count, token_count, accepted_count, draft_ms + verify_ms + other_ms FROM generation"
@@ -196,6 +218,18 @@ def _countable(reader: Reader, generation_id: int, number: int) -> int:
 def figures(sums: dict[str, TaskSums]) -> dict[str, TaskFigures]:
     """The figures of each task, as `Reader.figures` gives them at the end of a session."""
     return {task: _figures(task, of) for task, of in sums.items()}
+
+
+def intervals(generations: Iterable[GenerationRow]) -> dict[str, Interval]:
+    """Of mean accepted length, per task, over prompts as they were; see `Reader.intervals`."""
+    from store.intervals import ratio_interval
+
+    by_task: dict[str, list[tuple[float, float]]] = {}
+    for row in generations:
+        if row.round_count:
+            by_task.setdefault(row.task, []).append((row.accepted_count, row.round_count))
+    found = {task: ratio_interval(*zip(*pairs, strict=True)) for task, pairs in by_task.items()}
+    return {task: interval for task, interval in found.items() if interval is not None}
 
 
 def _figures(task: str, sums: TaskSums) -> TaskFigures:

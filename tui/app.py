@@ -25,6 +25,7 @@ from store.errors import StoreError
 from store.reader import Reader
 from store.rows import SessionSummary
 from tui.commands import tell
+from tui.course import Place
 from tui.editing import delete_all
 from tui.screens.help import HelpScreen
 from tui.screens.leave import Choice, LeaveScreen
@@ -111,6 +112,12 @@ class SpectuiApp(App[None]):
         from tui.screens.advise import AdviseScreen  # brings in numpy
 
         self.push_screen(AdviseScreen(self.database, session_id))
+
+    def replay(self, session_id: int, start: Place | None = None, *, play: bool = False) -> None:
+        """Play a session again over what is there."""
+        from tui.screens.replay import ReplayScreen
+
+        self.push_screen(ReplayScreen(self.database, session_id, start, play=play))
 
     def show_sessions(self) -> None:
         """Go to the list: back to it, or to a new one when a session was opened first."""

@@ -57,6 +57,15 @@ class StreamDecoder:
                 out.append(Piece(span.kind, text, round_row.number, tokens))
         return out
 
+    @property
+    def state(self) -> tuple[bytes, int]:
+        """What is pending between two rounds; set it to go on from there."""
+        return self._decoder.getstate()
+
+    @state.setter
+    def state(self, state: tuple[bytes, int]) -> None:
+        self._decoder.setstate(state)
+
     def close(self) -> str:
         """What is left when the generation has ended: bytes that never became a character."""
         text = sanitize(self._decoder.decode(b"", final=True))

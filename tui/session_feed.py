@@ -20,6 +20,8 @@ INTERVAL_SECONDS = 5.0
 """Between two resamplings of the prompts."""
 TREE_SECONDS = 1.0
 """Least time between two trees while they come by themselves: more could not be read."""
+PLAYING, HELD = "playing", "held"
+"""What stands in the place of a session's status while it is replayed."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class RunState:
     """Generation id -> what was asked."""
     pending: tuple[str, ...]
     """Commands that the worker has not taken yet."""
+
+    @property
+    def growing(self) -> bool:
+        """Whether more text may come."""
+        return self.summary.live or self.summary.status in (PLAYING, HELD)
 
 
 @dataclass(frozen=True)

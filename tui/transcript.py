@@ -71,6 +71,26 @@ class Transcript:
                 self._rounds.append(number)
         self._wrap_from(first)
 
+    def cut(self, number: int) -> int:
+        """Drop what comes after round `number`, and remarks after the text; returns the first line that changed.
+
+        A remark at the very start stays.
+        """
+        kept = len(self._ends)
+        remarks = (KINDS.index("note"), KINDS.index("error"))
+        while kept and (self._rounds[kept - 1] > number or (kept > 1 and self._kinds[kept - 1] in remarks)):
+            kept -= 1
+        if kept == len(self._ends):
+            return self.line_count
+        del self._ends[kept:], self._kinds[kept:], self._rounds[kept:]
+        self._length = self._ends[-1] if self._ends else 0
+        self._text.seek(self._length)
+        self._text.truncate()
+        # The line before may have been broken for the sake of what is gone.
+        line = max(bisect_right(self._starts, self._length) - 2, 0)
+        self._wrap_from(line)
+        return line
+
     def resize(self, width: int) -> bool:
         """Wrap to another width; False when it is the same."""
         width = max(width, 2)

@@ -96,7 +96,11 @@ def test_the_last_moment_is_the_end(db: Database, end: bool) -> None:
     assert check(db) == []
 
 
-def test_stretches_are_the_course_of_the_session(db: Database) -> None:
+@pytest.mark.parametrize("few", [0, 1000], ids=["by block", "by round"])
+def test_stretches_are_the_course_of_the_session(
+    db: Database, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moments, "FEW", few)
     _, ids = decode(db, end=False)
     reader = Reader(db)
     found = moments.stretches(reader, 1)

@@ -1,4 +1,4 @@
-"""One line to fill in about a session: its name, its tags, a note."""
+"""One line to fill in: a session's name, its tags, a note, a place to go to."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ class AskScreen(ModalScreen[bool]):
     CSS_PATH = "ask.tcss"
     BINDINGS = [Binding("escape", "cancel", "Cancel", show=False)]  # noqa: RUF012
 
-    def __init__(self, title: str, value: str, hint: str, save: Callable[[str], None]) -> None:
+    def __init__(
+        self, title: str, value: str, hint: str, save: Callable[[str], None], *, does: str = "saves"
+    ) -> None:
         super().__init__()
         self._title = title
         self._value = value
         self._hint = hint
         self._save = save
+        self._does = does
 
     def compose(self) -> ComposeResult:
         """The line, and room for what is wrong with it."""
@@ -42,7 +45,7 @@ class AskScreen(ModalScreen[bool]):
         """Say what is asked."""
         box = self.query_one("#ask-box")
         box.border_title = self._title
-        box.border_subtitle = "enter saves  esc cancels"
+        box.border_subtitle = f"enter {self._does}  esc cancels"
         self._say(self._hint, "muted")
 
     @on(Input.Submitted)
@@ -65,7 +68,7 @@ class AskScreen(ModalScreen[bool]):
             error = event.worker.error
             words = (
                 str(error)
-                if isinstance(error, StoreError | DecodingError)
+                if isinstance(error, StoreError | DecodingError | ValueError)
                 else f"{type(error).__name__}: {error}"
             )
             self._say(f"✗ {words}", "bad")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -16,6 +17,7 @@ from store.errors import StoreError
 from store.rows import GenerationRow
 from tui.clipboard import copy
 from tui.commands import tell
+from tui.course import Place
 from tui.feed import Trouble
 from tui.screens.chart import ChartScreen
 from tui.screens.live_body import LiveBody
@@ -30,6 +32,7 @@ from tui.widgets.token_stream import TokenStream
 
 if TYPE_CHECKING:
     from tui.app import SpectuiApp
+    from tui.replay_feed import ReplayFeed
 
 HINTS: tuple[Hint, ...] = (
     ("q", "leave", "leave"),
@@ -42,6 +45,7 @@ HINTS: tuple[Hint, ...] = (
     ("h", "chart", "toggle_chart(1)"),
     ("z", "zoom", "zoom_chart"),
     ("R", "report", "report"),
+    ("r", "replay", "replay"),
     ("s", "skip", "skip_prompt"),
     ("1-4", "pane", "next_pane"),
     ("esc", "sessions", "back"),
@@ -62,10 +66,13 @@ class LiveScreen(Screen[None]):
     """Watch or browse one session."""
 
     app: SpectuiApp
-    CSS_PATH = "live.tcss"
+    MODE: ClassVar[str] = ""
+    """Stands in the header of a screen whose time is not the present."""
+    CSS_PATH = ["live.tcss"]  # noqa: RUF012
     BINDINGS = [  # noqa: RUF012
         Binding("p", "toggle_follow", "Follow the text, or stop"),
         Binding("space", "toggle_run", "Pause or resume the run"),
+        Binding("r", "replay", "Replay from this round"),
         Binding("s", "skip_prompt", "Skip this prompt"),
         Binding("x", "toggle_rejected", "Show or hide rejected drafts"),
         Binding("h", "toggle_chart(1)", "Next chart"),
@@ -96,12 +103,16 @@ class LiveScreen(Screen[None]):
         self.state: RunState | None = None
         self.shown: GenerationRow | None = None
         self.follow = True
-        self._feed = SessionFeed(database, session_id, lambda payload: self.post_message(Fed(payload)))  # type: ignore[arg-type]
+        self._feed = self.make_feed(lambda payload: self.post_message(Fed(payload)))  # type: ignore[arg-type]
         self.body = LiveBody(id="body")
         self.stream = self.body.stream
         self._round: int | None = None
         self._last_round = 0
         self._trouble = ""
+
+    def make_feed(self, post: Callable[[object], None]) -> SessionFeed | ReplayFeed:
+        """What reads for this screen."""
+        return SessionFeed(self.database, self.session_id, post)
 
     def compose(self) -> ComposeResult:
         """Header, panes, notice, status, keys."""
@@ -139,25 +150,30 @@ class LiveScreen(Screen[None]):
         try:
             trouble = ""
             for item in message.payload:
-                if isinstance(item, RunState):
-                    self._take_state(item)
-                elif isinstance(item, Opened):
-                    self._take_opened(item.generation)
-                elif isinstance(item, Stream):
-                    self.body.add(item)
-                elif isinstance(item, Ended):
-                    self.body.end(item.generation)
-                elif isinstance(item, Tree):
-                    self._last_round = item.last
-                    self.body.show_tree(item, held=self._round is not None)
-                elif isinstance(item, Charts):
-                    self.body.show_charts(item)
-                elif isinstance(item, Trouble):
+                if isinstance(item, Trouble):
                     trouble = item.message
+                else:
+                    self.take(item)
             self._trouble = trouble
             self._draw_lines()
         finally:
             self._feed.taken()
+
+    def take(self, item: object) -> None:
+        """Show one thing that was read."""
+        if isinstance(item, RunState):
+            self._take_state(item)
+        elif isinstance(item, Opened):
+            self._take_opened(item.generation)
+        elif isinstance(item, Stream):
+            self.body.add(item)
+        elif isinstance(item, Ended):
+            self.body.end(item.generation)
+        elif isinstance(item, Tree):
+            self._last_round = item.last
+            self.body.show_tree(item, held=self._round is not None)
+        elif isinstance(item, Charts):
+            self.body.show_charts(item)
 
     def _take_state(self, state: RunState) -> None:
         self.state = state
@@ -179,7 +195,9 @@ class LiveScreen(Screen[None]):
         rows = notice_rows(summary, self._trouble, self.size.width)
         if summary is not None:
             pane = self.body.pane if self.body.single else 0
-            self.query_one("#head", Line).set_rows([head_row(summary, self.size.width, pane=pane)])
+            self.query_one("#head", Line).set_rows(
+                [head_row(summary, self.size.width, pane=pane, mode=self.MODE)]
+            )
         notice = self.query_one("#notice", Line)
         if tuple(rows) != notice.rows:
             notice.styles.height = len(rows)
@@ -320,12 +338,23 @@ class LiveScreen(Screen[None]):
     # The run.
 
     def action_toggle_run(self) -> None:
-        """Pause the run, or let it go on."""
+        """Pause the run, or let it go on; where there is none, play the session again."""
         if self.state is None:
+            return
+        if not self.state.summary.live:
+            self.action_replay(play=True)
             return
         pending = [kind for kind in self.state.pending if kind in ("pause", "resume")]
         paused = pending[-1] == "pause" if pending else self.state.summary.status == "paused"
         self._tell("resume" if paused else "pause")
+
+    def action_replay(self, *, play: bool = False) -> None:
+        """Play the session again, from the round that is held or the start of the prompt that is shown."""
+        if self.state is None or not self.state.summary.rounds:
+            self.notify("There is nothing to replay: no round has been decoded.", markup=False)
+            return
+        start = Place(self.shown.id, self._round or 1) if self.shown else None
+        self.app.replay(self.session_id, start, play=play)
 
     def action_skip_prompt(self) -> None:
         """Leave the prompt that is being decoded."""

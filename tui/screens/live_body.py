@@ -85,7 +85,7 @@ class LiveBody(Horizontal):
     def show_state(self, state: RunState) -> None:
         """Show the prompts and what has become of them."""
         self._state = state
-        self.stream.set_growing(state.summary.live)
+        self.stream.set_growing(state.growing)
         self.table.show(state.generations)
 
     def open(self, generation: GenerationRow, *, follow: bool) -> None:

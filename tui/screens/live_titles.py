@@ -20,16 +20,22 @@ from tui.widgets.table import Column
 PANES = ("text", "tree", "charts", "prompts")
 
 
-def head_row(summary: SessionSummary, width: int, *, pane: int = 0) -> Row:
-    """``spectui  name`` on the left; on the right models and device, or the panes that are stacked."""
+def head_row(summary: SessionSummary, width: int, *, pane: int = 0, mode: str = "") -> Row:
+    """``spectui  name`` on the left; on the right models and device, or the panes that are stacked.
+
+    A `mode` is named, and the whole row is marked.
+    """
     left: list[Cell] = [(" spectui  ", "accent"), (sanitize_line(summary.name), "strong")]
+    if mode:
+        left.insert(1, (f"{mode}  ", "warning"))
     for right in [_pane_cells(pane)] if pane else _model_cells(summary):
         if row_width((*left, *right)) + 2 <= width:
             break
     else:
         left, right = ([], _pane_cells(pane)) if pane else (left, [])
     gap = width - row_width((*left, *right))
-    return (*left, (" " * max(gap, 0), "text"), *right)
+    row: Row = (*left, (" " * max(gap, 0), "text"), *right)
+    return tuple((text, f"{role} cursor") for text, role in row) if mode else row
 
 
 def _model_cells(summary: SessionSummary) -> Iterator[list[Cell]]:

@@ -18,6 +18,8 @@ SYMBOLS = {
     "stopped": ("■", "muted"),
     "interrupted": ("!", "warning"),
     "failed": ("✗", "bad"),
+    "playing": ("▶", "accent"),
+    "held": ("‖", "accent"),
     "pending": ("·", "faint"),
     "skipped": ("»", "muted"),
 }

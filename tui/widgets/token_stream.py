@@ -113,6 +113,18 @@ class TokenStream(LineView, can_focus=True, inherit_bindings=False):
         self._resize_view()
         self._refresh_from(first, before)
 
+    def rewind(self, number: int) -> None:
+        """Forget the text of the rounds after `number`; only lines that change are drawn."""
+        first, before = self.transcript.line_count, self.transcript.line_count
+        for transcript in (self._full, self._committed):
+            line = transcript.cut(number)
+            if transcript is self.transcript:
+                first = line
+        self._resize_view()
+        top, height = self.scroll_offset.y, self.size.height
+        for y in range(max(first, top), min(before, top + height)):
+            self.refresh(Region(0, y - top, self.size.width, 1))
+
     def set_growing(self, growing: bool) -> None:
         """Whether more text is expected: only then the view moves in jumps."""
         if growing != self._growing:

@@ -1,0 +1,164 @@
+"""A session played again in the live screen, from any point and at any speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+
+from tui.course import Place
+from tui.goto import HINT, parse
+from tui.replay_feed import SPEEDS, Moment, ReplayFeed, Rewound
+from tui.screens.ask import AskScreen
+from tui.screens.live import LiveScreen
+from tui.theme import task_slots
+from tui.widgets.key_bar import Hint, KeyBar
+from tui.widgets.rows import Line
+from tui.widgets.scrubber import Scrubber, speed_words
+from tui.widgets.status import Status
+from tui.widgets.table import Table
+
+HINTS: tuple[Hint, ...] = (
+    ("esc", "leave replay", "back"),
+    ("?", "help", "app.help"),
+    ("space", "play", "toggle_run"),
+    ("← →", "round", "step_round(1)"),
+    ("shift+← →", "ten", "step_round(10)"),
+    ("< >", "speed", "change_speed(1)"),
+    (":", "go to", "go_to"),
+    ("[ ]", "prompt", "step_prompt(1)"),
+    ("h", "chart", "toggle_chart"),
+    ("1-4", "pane", "next_pane"),
+    ("x", "rejected", "toggle_rejected"),
+    ("q", "quit", "leave"),
+)
+
+
+class ReplayScreen(LiveScreen):
+    """The live screen on a clock: space plays, arrows step, the scrubber says where it is."""
+
+    MODE = "REPLAY"
+    CSS_PATH = ["live.tcss", "replay.tcss"]  # noqa: RUF012
+    BINDINGS = [  # noqa: RUF012
+        Binding("space", "toggle_run", "Play, or hold"),
+        Binding("shift+left", "step_round(-10)", "Ten rounds back", priority=True),
+        Binding("shift+right", "step_round(10)", "Ten rounds on", priority=True),
+        Binding("less_than_sign", "change_speed(-1)", "Slower"),
+        Binding("greater_than_sign", "change_speed(1)", "Faster"),
+        Binding("colon", "go_to", "Go to a prompt or a time"),
+        Binding("home", "to_start", "Start of the session", show=False),
+        Binding("end", "to_end", "End of the session", show=False),
+        Binding("escape", "back", "Leave the replay"),
+    ]
+
+    def __init__(
+        self, database: Path, session_id: int, start: Place | None = None, *, play: bool = False
+    ) -> None:
+        self._start = start
+        super().__init__(database, session_id)
+        self.moment: Moment | None = None
+        if play:
+            self._clock.toggle()
+
+    def make_feed(self, post: Callable[[object], None]) -> ReplayFeed:
+        """A feed with a clock."""
+        self._clock = ReplayFeed(self.database, self.session_id, post, self._start)
+        return self._clock
+
+    def compose(self) -> ComposeResult:
+        """As the live screen, with the scrubber under its panes."""
+        yield Line(id="head")
+        yield self.body
+        yield Line(id="notice")
+        yield Scrubber(id="scrubber")
+        yield Status(id="status")
+        yield KeyBar(HINTS, id="keys")
+
+    def take(self, item: object) -> None:
+        """Show what the feed has read."""
+        if isinstance(item, Moment):
+            self.moment = item
+            if self.state is not None:
+                slots = task_slots(self.state.summary.tasks)
+                shown = item.place.generation_id
+                self.query_one(Scrubber).show(item, self.state.generations, slots, shown)
+            self.stream.set_mark(0 if item.playing else item.place.number)
+        elif isinstance(item, Rewound):
+            self.stream.rewind(item.number)
+        else:
+            super().take(item)
+
+    # The clock.
+
+    def action_toggle_run(self) -> None:
+        """Play, or hold."""
+        self.stream.set_follow(True)
+        self._clock.toggle()
+
+    def action_step_round(self, step: int) -> None:
+        """Go on by rounds, or back, over the borders of prompts."""
+        self.stream.set_follow(True)
+        self._clock.step(step)
+
+    def action_step_prompt(self, step: int) -> None:
+        """Go to the start of this prompt, then of the one before; or of the next."""
+        self.stream.set_follow(True)
+        self._clock.step_prompt(step)
+
+    def action_change_speed(self, step: int) -> None:
+        """Play faster or slower."""
+        now = self.moment.speed if self.moment else 1.0
+        at = min(max(SPEEDS.index(now) + step, 0), len(SPEEDS) - 1)
+        self._clock.set_speed(SPEEDS[at])
+        self.notify(f"Speed {speed_words(SPEEDS[at])}", timeout=1, markup=False)
+
+    def action_go_to(self) -> None:
+        """Ask for a prompt, a round or a time."""
+        self.app.push_screen(
+            AskScreen("go to", "", HINT, lambda text: self._clock.seek(parse(text)), does="goes")
+        )
+
+    def action_to_start(self) -> None:
+        """Go to the first round."""
+        self._clock.seek(parse("0%"))
+
+    def action_to_end(self) -> None:
+        """Go to the last round."""
+        self._clock.seek(parse("100%"))
+
+    @on(Scrubber.Sought)
+    def _scrubbed(self, message: Scrubber.Sought) -> None:
+        self._clock.seek(parse(f"{message.part * 100:.4f}%"))
+
+    @on(Table.Chosen)
+    def _prompt_sought(self, message: Table.Chosen) -> None:
+        message.stop()
+        message.prevent_default()
+        self._clock.look_at(message.key)
+        if self.body.single:
+            self.action_pane(1)
+
+    # What means something else here than in a live session.
+
+    def action_toggle_follow(self) -> None:
+        """Go to the end of the text, and stay there."""
+        self.stream.set_follow(not self.stream.follow)
+
+    def action_skip_prompt(self) -> None:
+        """A replay sends nothing to a worker."""
+        self.notify("This is a replay; esc goes back to the session itself.", markup=False)
+
+    def action_leave(self) -> None:
+        """Leave the dashboard."""
+        live = self.state is not None and self.moment is not None and self.moment.live
+        self.app.leave([self.state.summary] if live and self.state else [])
+
+    def action_back(self) -> None:
+        """Put a blown-up pane back, else leave the replay."""
+        if self.body.put_back():
+            self.call_after_refresh(self._draw_lines)
+        else:
+            self.app.pop_screen()

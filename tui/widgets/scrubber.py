@@ -1,0 +1,113 @@
+"""Where a replay is: accepted length over the whole session, what has been played bright, and the clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from textual import events
+from textual.message import Message
+
+from store.rows import GenerationRow
+from tui.cells import columns, count, duration, fit
+from tui.course import Course
+from tui.replay_feed import Moment
+from tui.widgets.rows import Cell, Line, Row, row_width
+
+MARGIN = 1
+
+
+class Scrubber(Line):
+    """Two rows: bars over time, then the moment in words. A click goes there."""
+
+    DEFAULT_CSS = "Scrubber { height: 2; }"
+
+    class Sought(Message):
+        """A part of the whole, 0 to 1, was clicked."""
+
+        def __init__(self, part: float) -> None:
+            super().__init__()
+            self.part = part
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._moment: Moment | None = None
+        self._generation: GenerationRow | None = None
+        self._prompts = 0
+        self._slots: Mapping[str, int] = {}
+        self._tasks: Mapping[int, str] = {}
+        self._bars: tuple[tuple[Course, int] | None, str, list[str]] = (None, "", [])
+
+    def show(
+        self, moment: Moment, generations: Sequence[GenerationRow], slots: Mapping[str, int], shown: int
+    ) -> None:
+        """Draw this moment of a session with these prompts; `shown` is the id of the present one."""
+        if len(generations) != self._prompts or not self._tasks:
+            self._tasks = {g.id: g.task for g in generations}
+        self._prompts, self._slots, self._moment = len(generations), slots, moment
+        self._generation = next((g for g in generations if g.id == shown), None)
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Draw for the new width."""
+        self._draw()
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the clicked time."""
+        width = self.size.width - 2 * MARGIN
+        if event.y == 0 and width > 0:
+            self.post_message(self.Sought(min(max((event.x - MARGIN + 0.5) / width, 0.0), 1.0)))
+
+    def _draw(self) -> None:
+        moment = self._moment
+        width = self.size.width - 2 * MARGIN
+        if moment is None or width < 4:
+            return
+        self.set_rows([self._bar_row(moment, width), self._word_row(moment, width)])
+
+    def _bar_row(self, moment: Moment, width: int) -> Row:
+        key = (moment.course, width)
+        if self._bars[0] != key:
+            means = moment.course.means(width)
+            tasks = [self._tasks.get(generation_id, "") for _, generation_id in means]
+            self._bars = key, columns([mean or 0.0 for mean, _ in means]), tasks
+        _, bars, tasks = self._bars
+        part = moment.at_ms / moment.course.total_ms if moment.course.total_ms else 1.0
+        here = min(int(part * width), width - 1)
+        cells: list[Cell] = [(" " * MARGIN, "text")]
+        for column, bar in enumerate(bars):
+            role = f"task-{self._slots.get(tasks[column], 0)}" if column <= here else "faint"
+            if column == here:
+                role += " cursor"
+            if cells[-1][1] == role:
+                cells[-1] = (cells[-1][0] + bar, role)
+            else:
+                cells.append((bar, role))
+        return tuple(cells)
+
+    def _word_row(self, moment: Moment, width: int) -> Row:
+        sign = ("▶ ", "accent") if moment.playing else ("‖ ", "accent")
+        words = "playing" if moment.playing else "at the end" if moment.at_end else "held"
+        total = duration(moment.course.total_ms / 1000)
+        clock = f"{fit(duration(moment.at_ms / 1000), len(total), 'right')} / {total}"
+        last = moment.course.last(moment.place.generation_id)
+        place = self._generation.position + 1 if self._generation else 0
+        round_words = f"round {fit(count(moment.place.number), len(count(last)), 'right')} of {count(last)}"
+        left: list[Cell] = [
+            (" " * MARGIN, "text"),
+            sign,
+            (fit(words, 11), "strong"),
+            (fit(speed_words(moment.speed), 6), "text"),
+            (clock, "text"),
+        ]
+        parts = [f"prompt {place} of {self._prompts} · {round_words}", round_words, ""]
+        for right in parts:
+            gap = width + MARGIN - row_width(tuple(left)) - len(right)
+            if gap >= 2:
+                return (*left, (" " * gap, "text"), (right, "muted"))
+        return tuple(left)
+
+
+def speed_words(speed: float) -> str:
+    """``0.25×``, ``8×``, ``max``."""
+    return "max" if math.isinf(speed) else f"{speed:g}×"
