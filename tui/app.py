@@ -119,6 +119,12 @@ class SpectuiApp(App[None]):
 
         self.push_screen(ReplayScreen(self.database, session_id, start, play=play))
 
+    def inspect(self, session_id: int, start: Place | None = None, *, search: bool = False) -> None:
+        """Look into one round over what is there."""
+        from tui.screens.inspector import InspectorScreen
+
+        self.push_screen(InspectorScreen(self.database, session_id, start, search=search))
+
     def show_sessions(self) -> None:
         """Go to the list: back to it, or to a new one when a session was opened first."""
         if any(isinstance(screen, SessionsScreen) for screen in self.screen_stack[:-1]):

@@ -33,6 +33,26 @@ KEYS = (
         ),
     ),
     (
+        "Replay (r in a session; space in one that is over)",
+        (
+            ("space", "play, or hold"),
+            ("←  →  shift", "a round back, a round on; with shift ten"),
+            ("<  >", "slower, faster: 0.25 to 32 times, then as fast as it goes"),
+            (":", "go to: 12 a prompt, 12.88 its round, 1:30 a time, 50%"),
+            ("[  ]", "start of this prompt, then the one before; the next"),
+            ("home  end", "start and end of the session"),
+        ),
+    ),
+    (
+        "The inspector (enter in a session)",
+        (
+            ("n  N", "next and previous rejected node, over all rounds"),
+            ("←  →  shift", "round before, next round; with shift ten"),
+            ("/", "search the session for a text or #123, a token's id"),
+            ("r", "replay from this round"),
+        ),
+    ),
+    (
         "The list of sessions",
         (
             ("enter", "open the session"),

@@ -45,6 +45,7 @@ HINTS: tuple[Hint, ...] = (
     ("h", "chart", "toggle_chart(1)"),
     ("z", "zoom", "zoom_chart"),
     ("R", "report", "report"),
+    ("enter", "inspect", "inspect"),
     ("r", "replay", "replay"),
     ("s", "skip", "skip_prompt"),
     ("1-4", "pane", "next_pane"),
@@ -73,6 +74,8 @@ class LiveScreen(Screen[None]):
         Binding("p", "toggle_follow", "Follow the text, or stop"),
         Binding("space", "toggle_run", "Pause or resume the run"),
         Binding("r", "replay", "Replay from this round"),
+        Binding("enter", "inspect", "Inspect the tree of this round"),
+        Binding("slash", "inspect(True)", "Search the session"),
         Binding("s", "skip_prompt", "Skip this prompt"),
         Binding("x", "toggle_rejected", "Show or hide rejected drafts"),
         Binding("h", "toggle_chart(1)", "Next chart"),
@@ -355,6 +358,12 @@ class LiveScreen(Screen[None]):
             return
         start = Place(self.shown.id, self._round or 1) if self.shown else None
         self.app.replay(self.session_id, start, play=play)
+
+    def action_inspect(self, search: bool = False) -> None:
+        """Look into the round whose tree is shown, or for a text in the whole session."""
+        number = self.body.tree_view.number
+        start = Place(self.shown.id, number) if self.shown is not None and number else None
+        self.app.inspect(self.session_id, start, search=search)
 
     def action_skip_prompt(self) -> None:
         """Leave the prompt that is being decoded."""

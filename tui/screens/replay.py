@@ -30,6 +30,7 @@ HINTS: tuple[Hint, ...] = (
     ("< >", "speed", "change_speed(1)"),
     (":", "go to", "go_to"),
     ("[ ]", "prompt", "step_prompt(1)"),
+    ("enter", "inspect", "inspect"),
     ("h", "chart", "toggle_chart"),
     ("1-4", "pane", "next_pane"),
     ("x", "rejected", "toggle_rejected"),
@@ -140,6 +141,15 @@ class ReplayScreen(LiveScreen):
         self._clock.look_at(message.key)
         if self.body.single:
             self.action_pane(1)
+
+    def action_inspect(self, search: bool = False) -> None:
+        """Hold, and look into the round."""
+        if self.moment is not None and self.moment.playing:
+            self._clock.toggle()
+        super().action_inspect(search)
+
+    def action_replay(self, *, play: bool = False) -> None:
+        """This is one."""
 
     # What means something else here than in a live session.
 

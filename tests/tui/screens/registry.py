@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from tests.tui.conftest import live_screen, shown, wait_for
 from tests.tui.screens import data
 from tui.screens.compare import CompareScreen
+from tui.screens.replay import ReplayScreen
 from tui.screens.sessions import SessionsScreen
 from tui.widgets.histogram import Histogram
 from tui.widgets.rows import Line, Rows
@@ -107,6 +108,29 @@ async def new_run(pilot: Pilot[Any]) -> None:
     await wait_for(pilot, lambda: "eagle+lookup" in pilot.app.screen.query_one("#about", Line).text)
 
 
+async def replay(pilot: Pilot[Any]) -> None:
+    """A replay held in the middle."""
+    await live(7, "r", then="held", on="ReplayScreen")(pilot)
+    await pilot.press("colon", *"7.9", "enter")
+    await wait_for(pilot, lambda: isinstance(pilot.app.screen, ReplayScreen))
+    screen = pilot.app.screen
+    assert isinstance(screen, ReplayScreen)
+    await wait_for(pilot, lambda: screen.moment and screen.moment.place.number == 9)
+    # Intervals come once nothing moves any more.
+    await wait_for(pilot, lambda: screen.query(Histogram).first()._intervals)
+
+
+def inspected(*keys: str, then: str, on: str = "InspectorScreen") -> Reach:
+    """The inspector on a round of the last prompt; keys, then a text."""
+
+    async def reach(pilot: Pilot[Any]) -> None:
+        await live(7, "left", "left", "enter", then="accepted", on="InspectorScreen")(pilot)
+        await pilot.press(*keys)
+        await wait_for(pilot, lambda: says(then, on=on)(pilot))
+
+    return reach
+
+
 SCREENS = (
     Shown("live", data.running, live(2)),
     Shown("live-tree", data.running, live(2, "2")),
@@ -117,6 +141,9 @@ SCREENS = (
     Shown("chart", data.finished, live(7, "z", then="0 accepted", on="ChartScreen")),
     Shown("chart-calibration", data.finished, live(7, "h", "h", "h", "z", then="q .00 to", on="ChartScreen")),
     Shown("live-failed", data.failed, until(then="The run failed")),
+    Shown("replay", data.finished, replay),
+    Shown("inspector", data.finished, inspected("n", then="Rejected:")),
+    Shown("search", data.finished, inspected("slash", *"calm", "enter", then="places in", on="SearchScreen")),
     Shown("sessions", data.make_several, listed()),
     Shown("sessions-empty", data.nothing, until(then="No sessions yet")),
     Shown("sessions-filter", data.make_several, listed("slash", *"-failed", "space", *"task:code")),

@@ -1,0 +1,318 @@
+"""One round looked into: every node of its tree, what became of it and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.screen import Screen
+
+from store.search import Hit
+from tui.cells import NOTHING, count, fit, number, share
+from tui.clipboard import copy
+from tui.course import Place
+from tui.feed import Trouble
+from tui.inspection import Item, items_of, missing, why
+from tui.inspector_feed import Inspected, InspectorFeed
+from tui.screens.live_titles import head_row
+from tui.screens.search import Found, SearchScreen
+from tui.textsafe import sanitize, sanitize_line
+from tui.transcript import wrap
+from tui.widgets.key_bar import Hint, KeyBar
+from tui.widgets.rows import Cell, Line, Row
+from tui.widgets.table import Column, Table
+
+if TYPE_CHECKING:
+    from tui.app import SpectuiApp
+
+HINTS: tuple[Hint, ...] = (
+    ("esc", "back", "back"),
+    ("?", "help", "app.help"),
+    ("n N", "rejected", "rejected(1)"),
+    ("← →", "round", "step_round(1)"),
+    ("/", "search", "search"),
+    ("r", "replay", "replay"),
+    ("shift+← →", "ten", "step_round(10)"),
+    ("y", "copy", "copy"),
+    ("q", "leave", "leave"),
+    ("t", "theme", "app.next_theme"),
+)
+NOTE = "q draft  p target  H entropy, nats  overlap min(1, p/q)"
+FATES = {
+    "accepted": "accepted-path",
+    "rejected": "bad",
+    "not reached": "muted",
+    "cut off": "muted",
+    "target's own": "target",
+}
+SHORT = 30
+"""Rows of the terminal below which the text before the round gets one line."""
+
+
+def node_columns() -> list[Column[Item]]:
+    """The tree in the first column, then what is known of each node."""
+
+    def figure(text: str, item: Item) -> Cell:
+        return (text if item.node else "", "text" if item.fate in ("accepted", "rejected") else "muted")
+
+    def tree(item: Item) -> Cell:
+        return item.lead + item.text, FATES[item.fate] if item.fate != "rejected" else "text"
+
+    def match(item: Item) -> Cell:
+        return ("✓" if item.node and item.node.match else "", "good")
+
+    return [
+        Column("token", tree, 16, grows=True),
+        Column("rank", lambda i: figure(str(i.node.rank) if i.node else "", i), 4, "right", keep=1),
+        Column("q", lambda i: figure(share(i.node.draft_p) if i.node else "", i), 3, "right"),
+        Column("p", lambda i: figure(share(i.node.target_p) if i.node else "", i), 3, "right"),
+        Column("overlap", lambda i: figure(share(i.node.overlap) if i.node else "", i), 7, "right"),
+        Column("Hq", lambda i: figure(number(i.node.draft_entropy) if i.node else "", i), 4, "right"),
+        Column("Hp", lambda i: figure(number(i.node.target_entropy) if i.node else "", i), 4, "right"),
+        Column("match", match, 5, "right"),
+        Column("", lambda i: (i.fate, FATES[i.fate]), 12),
+    ]
+
+
+class InspectorFed(Message):
+    """The feed has read something."""
+
+    def __init__(self, payload: tuple[object, ...]) -> None:
+        super().__init__()
+        self.payload = payload
+
+
+class InspectorScreen(Screen[None]):
+    """The nodes of one round; n goes from one rejected node to the next, / searches the session."""
+
+    app: SpectuiApp
+    CSS_PATH = "inspector.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("n", "rejected(1)", "Next rejected node"),
+        Binding("N", "rejected(-1)", "Rejected node before"),
+        Binding("left", "step_round(-1)", "Round before", priority=True),
+        Binding("right", "step_round(1)", "Next round", priority=True),
+        Binding("shift+left", "step_round(-10)", "Ten rounds back", priority=True),
+        Binding("shift+right", "step_round(10)", "Ten rounds on", priority=True),
+        Binding("slash", "search", "Search the session"),
+        Binding("r", "replay", "Replay from this round"),
+        Binding("y", "copy", "Copy this round"),
+        Binding("q", "leave", "Leave"),
+        Binding("escape", "back", "Back"),
+    ]
+
+    def __init__(self, database: Path, session_id: int, start: Place | None, *, search: bool = False) -> None:
+        super().__init__()
+        self.database = database
+        self.session_id = session_id
+        self.shown: Inspected | None = None
+        self.items: list[Item] = []
+        self._feed = InspectorFeed(database, session_id, lambda p: self.post_message(InspectorFed(p)), start)  # type: ignore[arg-type]
+        self._found = Found()
+        self._search_first = search
+        self._toward = 1
+
+    def compose(self) -> ComposeResult:
+        """Header, the text before, the tree, what became of the node under the cursor, keys."""
+        yield Line(id="head")
+        with Vertical(id="before-pane", classes="pane"):
+            yield Line(id="before")
+        with Vertical(id="nodes-pane", classes="pane"):
+            yield Table(node_columns(), lambda item: item.key, id="nodes")
+        yield Line(id="why")
+        yield Line(id="gaps")
+        yield KeyBar(HINTS, id="keys")
+
+    def on_mount(self) -> None:
+        """Start reading."""
+        self.table: Table[Item] = self.query_one("#nodes", Table)
+        self.query_one("#before", Line).styles.height = "1fr"
+        self.query_one("#before-pane").border_title = "before it"
+        self.query_one("#nodes-pane").border_subtitle = NOTE
+        self.table.focus()
+        self._feed.start()
+        if self._search_first:
+            self.action_search()
+
+    def on_unmount(self) -> None:
+        """Stop reading."""
+        self._feed.stop()
+
+    def on_screen_suspend(self) -> None:
+        """Another screen covers this one."""
+        self._feed.pause(True)
+
+    def on_screen_resume(self) -> None:
+        """In sight again."""
+        self._feed.pause(False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Give the text before the round what the terminal has room for."""
+        self.set_class(event.size.height < SHORT, "-short")
+        self.call_after_refresh(self._draw)
+
+    def on_inspector_fed(self, message: InspectorFed) -> None:
+        """Show what was read."""
+        try:
+            trouble = ""
+            for item in message.payload:
+                if isinstance(item, Inspected):
+                    self._show(item)
+                elif isinstance(item, Trouble):
+                    trouble = item.message
+            self._draw(trouble)
+        finally:
+            self._feed.taken()
+
+    def _show(self, shown: Inspected) -> None:
+        other = self.shown is None or (shown.generation, shown.number) != (
+            self.shown.generation,
+            self.shown.number,
+        )
+        self.shown = shown
+        self.items = items_of(shown.row, shown.texts) if shown.row else []
+        self.table.show(self.items)
+        if shown.node is not None:
+            self.table.select(shown.node)
+        elif other and self.items:
+            rejected = self._rejected()
+            path = [item.key for item in self.items if item.fate == "accepted"]
+            self.table.select((path or rejected or [self.items[0].key])[-1 if path else 0])
+
+    def _rejected(self) -> list[int]:
+        return [item.key for item in self.items if item.fate == "rejected"]
+
+    # Drawing.
+
+    def _draw(self, trouble: str = "") -> None:
+        shown = self.shown
+        if shown is None:
+            return
+        self.query_one("#head", Line).set_rows([head_row(shown.summary, self.size.width, mode="INSPECT")])
+        pane = self.query_one("#nodes-pane")
+        title = self._title(shown)
+        if pane._border_title != title:
+            pane.border_title = title
+        self._draw_before(shown)
+        self._draw_why()
+        gaps = sanitize_line(trouble) or self._gaps(shown)
+        self.query_one("#gaps", Line).set_rows([((f" ! {gaps}", "warning"),)] if gaps else [])
+        self.set_class(bool(gaps), "-gaps")
+
+    def _title(self, shown: Inspected) -> str:
+        if shown.generation is None:
+            return "no rounds"
+        row = shown.row
+        took = f" · {row.accepted_length} of {row.node_count} accepted · {row.total_ms:.0f} ms" if row else ""
+        place = f"prompt {shown.generation.position + 1} of {shown.prompts}"
+        task = sanitize_line(shown.generation.task)
+        where = f"round {count(shown.number)} of {count(shown.last)}"
+        return f"{task} · {place} · {where}{took}".replace("[", "\\[")
+
+    def _draw_before(self, shown: Inspected) -> None:
+        line = self.query_one("#before", Line)
+        width, height = line.size.width, line.size.height
+        if not width or not height:
+            return
+        text, role = shown.before, "text"
+        if shown.generation is None:
+            text, role = "This session has no rounds yet: nothing was decoded.", "muted"
+        elif shown.begun:
+            asked = sanitize(shown.generation.prompt_text).strip()
+            prompt: list[Row] = [((part, "note"),) for part in wrap(asked, width)]
+            rows = [*prompt, *(((part, "text"),) for part in wrap(text, width))]
+            line.set_rows(rows[-height:])
+            return
+        line.set_rows([((part, role),) for part in wrap(text, width)[-height:]])
+
+    def _draw_why(self) -> None:
+        shown, item = self.shown, self.table.cursor_item
+        line = self.query_one("#why", Line)
+        width = max(line.size.width, 10)
+        if shown is None or shown.row is None or item is None:
+            words = ""
+            if shown is not None and shown.row is None and shown.generation is not None:
+                words = f"Round {shown.number} is missing from the file."
+            elif shown is not None and shown.row is not None:
+                words = "This round had no tree: the draft proposed nothing."
+            line.set_rows([((words, "muted"),)])
+            return
+        out = wrap(why(item, shown.row, self.items), width)
+        out = [*out[:1], fit(" ".join(out[1:]), width)] if len(out) > 2 else out
+        line.set_rows([((part, "text"),) for part in out])
+
+    def _gaps(self, shown: Inspected) -> str:
+        if shown.row is None:
+            return ""
+        pruned = shown.generation is not None and shown.generation.pruned_at is not None
+        gaps = missing(shown.row, pruned=pruned)
+        if shown.unknown:
+            gaps += " The session's tokenizer is not in the database: tokens are shown as their ids."
+        return gaps.strip()
+
+    @on(Table.Moved)
+    def _cursor_moved(self) -> None:
+        self._draw_why()
+
+    # Keys.
+
+    def action_rejected(self, step: int) -> None:
+        """Go to the next rejected node, or to the one before; over the rounds of the session."""
+        keys = [item.key for item in self.items]
+        here = keys.index(self.table.cursor_item.key) if self.table.cursor_item else -1
+        rejected = [keys.index(key) for key in self._rejected()]
+        ahead = [i for i in rejected if (i > here if step > 0 else i < here)]
+        if ahead:
+            self.table.select(keys[ahead[0] if step > 0 else ahead[-1]])
+        else:
+            self._feed.seek_rejected(step)
+
+    def action_step_round(self, step: int) -> None:
+        """Show the round so many on."""
+        self._feed.step(step)
+
+    def action_search(self) -> None:
+        """Look for a text or a token in the whole session."""
+
+        def answered(hit: Hit | None) -> None:
+            if hit is not None:
+                self._feed.go(hit.generation_id, hit.number, hit.idx)
+
+        self.app.push_screen(SearchScreen(self.database, self.session_id, self._found), answered)
+
+    def action_replay(self) -> None:
+        """Replay from this round."""
+        if self.shown is not None and self.shown.generation is not None:
+            self.app.replay(self.session_id, Place(self.shown.generation.id, self.shown.number))
+
+    def action_copy(self) -> None:
+        """Copy the nodes of this round."""
+        if self.items:
+            self.notify(copy(self.app, self.text()), timeout=4, markup=False)
+
+    def text(self) -> str:
+        """The round as tab-separated text."""
+        out = ["token\trank\tq\tp\toverlap\tH draft\tH target\tmatch\tfate"]
+        for item in self.items:
+            node = item.node
+            figures: list[float | int | None] = [None] * 7
+            if node:
+                entropies = (node.draft_entropy, node.target_entropy)
+                figures = [node.rank, node.draft_p, node.target_p, node.overlap, *entropies, int(node.match)]
+            cells = [NOTHING if f is None else f"{f:g}" for f in figures]
+            out.append("\t".join([item.lead + item.text, *cells, item.fate]))
+        return "\n".join(out)
+
+    def action_leave(self) -> None:
+        """Leave the dashboard."""
+        live = [self.shown.summary] if self.shown is not None and self.shown.summary.live else []
+        self.app.leave(live)
+
+    def action_back(self) -> None:
+        """Back to where we came from."""
+        self.app.pop_screen()

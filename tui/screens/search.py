@@ -1,0 +1,213 @@
+"""Looking for a text or a token in a whole session: what is found comes in while the search goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Input
+from textual.worker import Worker, WorkerState, get_current_worker
+
+from store.errors import StoreError
+from store.reader import Reader
+from store.search import Hit, search
+from tui.cells import count
+from tui.textsafe import sanitize_line
+from tui.widgets.rows import Cell, Line
+from tui.widgets.steady_input import SteadyInput
+from tui.widgets.table import Column, Table
+
+MOST = 1000
+"""Places after which a search ends: more cannot be read."""
+POST_SECONDS = 0.25
+"""Between two looks at what was found so far."""
+HINT = "A text, over any tokens, whatever its case; #123 for the token of that id."
+
+
+@dataclass
+class Found:
+    """What was looked for last, so that one can go on from there."""
+
+    query: str = ""
+    hits: list[Hit] = field(default_factory=list)
+    note: str = HINT
+    cursor: int = 0
+
+
+class SearchInput(SteadyInput):
+    """Enter searches; the arrows move in what was found."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("up", "screen.move(-1)", show=False),
+        Binding("down", "screen.move(1)", show=False),
+    ]
+
+
+class Progress(Message):
+    """What has been found since, and how far the search is."""
+
+    def __init__(self, hits: tuple[Hit, ...], rounds: int, of: int, *, done: bool) -> None:
+        super().__init__()
+        self.hits = hits
+        self.rounds = rounds
+        self.of = of
+        self.done = done
+
+
+class SearchScreen(ModalScreen[Hit | None]):
+    """Dismissed with the place to go to, or None."""
+
+    CSS_PATH = "search.tcss"
+    BINDINGS = [Binding("escape", "cancel", "Cancel", show=False)]  # noqa: RUF012
+
+    def __init__(self, database: Path, session_id: int, found: Found) -> None:
+        super().__init__()
+        self.database = database
+        self.session_id = session_id
+        self.found = found
+        self._searched = found.query
+
+    def compose(self) -> ComposeResult:
+        """What to look for, how far it is, what was found."""
+        with Vertical(id="search-box"):
+            yield SearchInput(self.found.query, id="search-text")
+            yield Line(id="search-note")
+            yield Table(hit_columns(), lambda pair: pair[0], id="hits")
+
+    def on_mount(self) -> None:
+        """Show what was found last."""
+        box = self.query_one("#search-box")
+        box.border_title = "search the session"
+        box.border_subtitle = "enter searches, again goes there  ↑ ↓  esc closes"
+        self.table: Table[tuple[int, Hit]] = self.query_one("#hits", Table)
+        self._show()
+        self.table.select(self.found.cursor)
+        self.query_one("#search-text").focus()
+
+    def _show(self) -> None:
+        self.table.show(list(enumerate(self.found.hits)))
+        role = "bad" if self.found.note.startswith("✗") else "muted"
+        self.query_one("#search-note", Line).set_rows([((self.found.note, role),)])
+
+    @on(Input.Submitted)
+    def _submitted(self, message: Input.Submitted) -> None:
+        if message.value and message.value == self._searched and self.found.hits:
+            self.table.action_choose()
+            return
+        if not message.value.strip():
+            return
+        query = self._searched = message.value
+        self.found.query, self.found.hits, self.found.cursor = query, [], 0
+        self.found.note = "Searching…"
+        self._show()
+        self.run_worker(
+            lambda: self._search(query),
+            name="search",
+            group="search",
+            thread=True,
+            exclusive=True,
+            exit_on_error=False,
+        )
+
+    def _search(self, query: str) -> None:
+        """In a thread of its own, until it is told to stop."""
+        worker = get_current_worker()
+        total = rounds = 0
+        pending: list[Hit] = []
+        posted = monotonic()
+        with Reader(self.database) as reader:
+            of = reader.session(self.session_id).rounds
+            for step in search(reader, self.session_id, query):
+                if worker.is_cancelled:
+                    return
+                rounds = step.rounds
+                pending += step.hits[: MOST - total]
+                total += len(step.hits)
+                if total >= MOST:
+                    break
+                if monotonic() - posted >= POST_SECONDS:
+                    posted = monotonic()
+                    self.post_message(Progress(tuple(pending), rounds, of, done=False))
+                    pending = []
+        if not worker.is_cancelled:
+            self.post_message(Progress(tuple(pending), rounds, of, done=True))
+
+    def on_progress(self, message: Progress) -> None:
+        """Show what has come in."""
+        found = self.found
+        found.hits += message.hits
+        places = f"{count(len(found.hits))} place{'' if len(found.hits) == 1 else 's'}"
+        if not message.done:
+            share = message.rounds / message.of if message.of else 1.0
+            found.note = f"{places} so far · {share * 100:.0f} % of {count(message.of)} rounds"
+        elif len(found.hits) >= MOST:
+            found.note = f"The first {count(MOST)} places; look for something longer."
+        elif not found.hits:
+            found.note = f"Not found in {count(message.rounds)} rounds."
+        else:
+            found.note = f"{places} in {count(message.rounds)} rounds."
+        self._show()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """The session could not be read."""
+        if event.state == WorkerState.ERROR:
+            error = event.worker.error
+            words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+            self.found.note = f"✗ {sanitize_line(words)}"
+            self._show()
+
+    @on(Table.Moved)
+    def _moved(self, message: Table.Moved) -> None:
+        if message.key is not None:
+            self.found.cursor = message.key
+
+    @on(Table.Chosen)
+    def _chosen(self, message: Table.Chosen) -> None:
+        self._end()
+        self.dismiss(self.found.hits[message.key])
+
+    def action_move(self, rows: int) -> None:
+        """Move in what was found."""
+        self.table.action_move(rows)
+
+    def action_cancel(self) -> None:
+        """Go nowhere."""
+        self._end()
+        self.dismiss(None)
+
+    def _end(self) -> None:
+        self.workers.cancel_group(self, "search")
+        if (
+            self.found.note.startswith(("Searching", f"{count(len(self.found.hits))} place"))
+            and "%" in self.found.note
+        ):
+            self.found.note = f"{self.found.note} · stopped"
+
+
+def hit_columns() -> list[Column[tuple[int, Hit]]]:
+    """Where, what kind, and the text around it."""
+
+    def where(pair: tuple[int, Hit]) -> Cell:
+        return str(pair[1].position + 1), "muted"
+
+    def kind(pair: tuple[int, Hit]) -> Cell:
+        return ("output", "accepted") if pair[1].idx is None else ("draft", "rejected")
+
+    def text(pair: tuple[int, Hit]) -> Cell:
+        hit = pair[1]
+        before, after = sanitize_line(hit.before[-24:]), sanitize_line(hit.after)
+        return f"{before}{sanitize_line(hit.found)}{after}", "text"
+
+    return [
+        Column("prompt", where, 6, "right"),
+        Column("round", lambda pair: (count(pair[1].number), "text"), 7, "right"),
+        Column("in", kind, 6),
+        Column("text", text, 20, grows=True),
+    ]
