@@ -37,7 +37,7 @@ from tui.session_feed import (
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, math.inf)
 """Times the speed at which it was decoded; the last is as fast as the screen goes."""
-WINDOW = 512
+WINDOW = 256
 """Rounds of text before the moment that a jump reads."""
 AHEAD = 64
 """Rounds read at a time while playing."""

@@ -361,7 +361,7 @@ class LiveScreen(Screen[None]):
 
     def action_inspect(self, search: bool = False) -> None:
         """Look into the round whose tree is shown, or for a text in the whole session."""
-        number = self.body.tree_view.number
+        number = self._round or self.body.tree_view.number
         start = Place(self.shown.id, number) if self.shown is not None and number else None
         self.app.inspect(self.session_id, start, search=search)
 

@@ -146,7 +146,8 @@ class ReplayScreen(LiveScreen):
         """Hold, and look into the round."""
         if self.moment is not None and self.moment.playing:
             self._clock.toggle()
-        super().action_inspect(search)
+        start = self.moment.place if self.moment is not None else None
+        self.app.inspect(self.session_id, start, search=search)
 
     def action_replay(self, *, play: bool = False) -> None:
         """This is one."""

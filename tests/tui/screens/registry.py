@@ -124,7 +124,7 @@ def inspected(*keys: str, then: str, on: str = "InspectorScreen") -> Reach:
     """The inspector on a round of the last prompt; keys, then a text."""
 
     async def reach(pilot: Pilot[Any]) -> None:
-        await live(7, "left", "left", "enter", then="accepted", on="InspectorScreen")(pilot)
+        await live(7, "left", "left", "enter", then="rejected", on="InspectorScreen")(pilot)
         await pilot.press(*keys)
         await wait_for(pilot, lambda: says(then, on=on)(pilot))
 
