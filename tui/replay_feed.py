@@ -17,11 +17,13 @@ from store import moments
 from store.moments import TaskSums
 from store.reader import Reader
 from store.rows import GenerationRow, Interval, RoundRow, TaskFigures
+from tui.charts import Source, read_sources
 from tui.course import Course, Place
 from tui.feed import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
 from tui.goto import Target, ToPrompt, ToTime
 from tui.moment import state_at, underway, waiting
-from tui.pieces import Piece, StreamDecoder, token_text
+from tui.pieces import Piece, token_text
+from tui.replay_text import ReplayText, ids_of
 from tui.session_feed import (
     HELD,
     INTERVAL_SECONDS,
@@ -100,11 +102,12 @@ class ReplayFeed(Feed):
         self._speed = 1.0
         self._ticked = self._due_ms = 0.0
         self._ahead: deque[RoundRow] = deque()
-        self._text = _Text()
+        self._text = ReplayText()
         self._before: tuple[int, dict[str, TaskSums]] = (-1, {})
         self._intervals: Mapping[str, Interval] = {}
         self._intervals_for: Place | None = None
         self._figures: dict[str, TaskFigures] = {}
+        self._sources: dict[str, Source] = {}
         self._shown: dict[str, object] = {}
         self._moved_at = self._tree_at = self._charts_at = self._intervals_at = float("-inf")
 
@@ -193,6 +196,7 @@ class ReplayFeed(Feed):
         self._waiting = [waiting(row) for row in rows]
         self._index = {row.id: index for index, row in enumerate(rows)}
         self._before = (-1, {})
+        self._sources = read_sources(reader, self.session_id)
         self._course = Course(stretches) if stretches else None
         if self._course is not None:
             self._go(self._place or self._start or self._course.start)
@@ -371,7 +375,7 @@ class ReplayFeed(Feed):
 
     def _learn(self, reader: Reader, rounds: Iterable[RoundRow]) -> None:
         assert self._base is not None
-        ids = {i for row in rounds for i in _ids(row)} - self._text.table.keys()
+        ids = {i for row in rounds for i in ids_of(row)} - self._text.table.keys()
         if ids:
             self._text.table.update(reader.tokens(self._base.summary.tokenizer_id, sorted(ids)))
 
@@ -384,7 +388,7 @@ class ReplayFeed(Feed):
         self._shown["tree"] = key
         self._tree_at = monotonic()
         for row in reader.rounds(here, after=number - 1, limit=1):
-            texts = {i: token_text(i, self._text.table) for i in _ids(row)}
+            texts = {i: token_text(i, self._text.table) for i in ids_of(row)}
             yield Tree(row, texts, self._course.last(here))
 
     def _show_charts(self, now: float, *, due: bool) -> Iterator[object]:
@@ -399,49 +403,14 @@ class ReplayFeed(Feed):
             elif not self._playing or now - self._intervals_at >= INTERVAL_SECONDS:
                 self._intervals_at, self._intervals_for = now, place
                 self._intervals = moments.intervals(self._shown["rows"])  # type: ignore[arg-type]
-        yield from self._once("charts", Charts(dict(self._figures), self._intervals))
+        yield from self._once("charts", Charts(dict(self._figures), self._intervals, self._sources_now()))
 
-
-class _Text:
-    """The text that is shown: of one prompt, from its round `first` to its round `number`."""
-
-    def __init__(self) -> None:
-        self.table: dict[int, bytes] = {}
-        self.generation_id = -1
-        self.first = 1
-        self.number = 0
-        self.ended = False
-        self._states: list[tuple[int, tuple[bytes, int]]] = []
-        self._decoder = StreamDecoder()
-
-    @property
-    def last_round(self) -> int:
-        """The round that is shown, or the one before it where it is missing; 0 when all are."""
-        return self._states[-1][0] if self._states else 0
-
-    def open(self, generation_id: int, after: int) -> None:
-        """Begin anew after a round of a prompt."""
-        self.generation_id, self.first, self.number, self.ended = generation_id, after + 1, after, False
-        self._states, self._decoder = [], StreamDecoder()
-
-    def feed(self, rounds: Iterable[RoundRow]) -> list[Piece]:
-        """The pieces of the next rounds."""
-        pieces: list[Piece] = []
-        for row in rounds:
-            pieces += self._decoder.feed(row, self.table)
-            self._states.append((row.number, self._decoder.state))
-        return pieces
-
-    def rewind(self, number: int) -> None:
-        """Go back to where a round of this prompt ended."""
-        while self._states and self._states[-1][0] > number:
-            self._states.pop()
-        self._decoder = StreamDecoder()
-        if self._states:
-            self._decoder.state = self._states[-1][1]
-        self.number, self.ended = number, False
-
-
-def _ids(row: RoundRow) -> set[int]:
-    ids = {node.token_id for node in row.nodes}
-    return ids if row.bonus_token_id is None else ids | {row.bonus_token_id}
+    def _sources_now(self) -> dict[str, Source]:
+        """What is drawn over time, up to the moment; the bins of a moment nobody knows."""
+        at_ms = sum(f.total_ms for f in self._figures.values())
+        found: dict[str, Source] = {}
+        for task, source in self._sources.items():
+            if task in self._figures:
+                spans = tuple(span for span in source.spans if span.start < at_ms)
+                found[task] = replace(source, bins=None, spans=spans)
+        return found

@@ -44,6 +44,8 @@ class LiveBody(Horizontal):
         self.tree_view = TreeView(id="tree-view")
         self.table = Table[GenerationRow](prompt_columns(self.state), lambda g: g.id, id="prompts-view")
         self.pane = 1
+        self.offered: tuple[Chart, ...] = CHARTS
+        """The charts that there are, in the order in which they follow each other."""
         self._state: RunState | None = None
         self._zoomed = False
         self._chart = 0
@@ -186,7 +188,7 @@ class LiveBody(Horizontal):
 
     def _name_charts(self) -> None:
         for place, name in enumerate(CHART_PANES, self._chart):
-            chart = CHARTS[place % len(CHARTS)]
+            chart = self.offered[place % len(self.offered)]
             self.query_one(f"#{name}-view", Histogram).set_chart(chart)
             pane = self.query_one(f"#{name}")
             pane.border_title, pane.border_subtitle = TITLES[chart], NOTES[chart]

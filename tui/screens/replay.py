@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 
+from tui.charts import Chart
 from tui.course import Place
 from tui.goto import HINT, parse
 from tui.replay_feed import SPEEDS, Moment, ReplayFeed, Rewound
@@ -31,11 +32,15 @@ HINTS: tuple[Hint, ...] = (
     (":", "go to", "go_to"),
     ("[ ]", "prompt", "step_prompt(1)"),
     ("enter", "inspect", "inspect"),
-    ("h", "chart", "toggle_chart"),
+    ("h", "chart", "toggle_chart(1)"),
     ("1-4", "pane", "next_pane"),
     ("x", "rejected", "toggle_rejected"),
     ("q", "quit", "leave"),
 )
+
+
+KNOWN: tuple[Chart, ...] = ("length", "depth", "speed", "course")
+"""The charts whose past is known; the bins of the others are kept for whole sessions alone."""
 
 
 class ReplayScreen(LiveScreen):
@@ -60,6 +65,7 @@ class ReplayScreen(LiveScreen):
     ) -> None:
         self._start = start
         super().__init__(database, session_id)
+        self.body.offered = KNOWN
         self.moment: Moment | None = None
         if play:
             self._clock.toggle()
@@ -157,6 +163,10 @@ class ReplayScreen(LiveScreen):
     def action_toggle_follow(self) -> None:
         """Go to the end of the text, and stay there."""
         self.stream.set_follow(not self.stream.follow)
+
+    def action_zoom_chart(self) -> None:
+        """The whole screen is for whole sessions."""
+        self.notify("Charts on the whole screen are of the whole session: esc, then z.", markup=False)
 
     def action_skip_prompt(self) -> None:
         """A replay sends nothing to a worker."""
