@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from store.search import Hit
-from tui.cells import NOTHING, count, fit, number, share
+from tui.cells import NOTHING, count, number, share
 from tui.clipboard import copy
 from tui.course import Place
 from tui.feed import Trouble
@@ -22,10 +22,10 @@ from tui.inspector_feed import Inspected, InspectorFeed
 from tui.screens.live_titles import head_row
 from tui.screens.search import Found, SearchScreen
 from tui.textsafe import sanitize, sanitize_line
-from tui.transcript import wrap
 from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.rows import Cell, Line, Row
+from tui.widgets.rows import Cell, Line
 from tui.widgets.table import Column, Table
+from tui.widgets.words import Words
 
 if TYPE_CHECKING:
     from tui.app import SpectuiApp
@@ -121,17 +121,17 @@ class InspectorScreen(Screen[None]):
         """Header, the text before, the tree, what became of the node under the cursor, keys."""
         yield Line(id="head")
         with Vertical(id="before-pane", classes="pane"):
-            yield Line(id="before")
+            yield Words(tail=True, id="before")
         with Vertical(id="nodes-pane", classes="pane"):
             yield Table(node_columns(), lambda item: item.key, id="nodes")
-        yield Line(id="why")
+        yield Words(id="why")
         yield Line(id="gaps")
         yield KeyBar(HINTS, id="keys")
 
     def on_mount(self) -> None:
         """Start reading."""
         self.table: Table[Item] = self.query_one("#nodes", Table)
-        self.query_one("#before", Line).styles.height = "1fr"
+        self.query_one("#before").styles.height = "1fr"
         self.query_one("#before-pane").border_title = "before it"
         self.query_one("#nodes-pane").border_subtitle = NOTE
         self.table.focus()
@@ -154,7 +154,7 @@ class InspectorScreen(Screen[None]):
     def on_resize(self, event: events.Resize) -> None:
         """Give the text before the round what the terminal has room for."""
         self.set_class(event.size.height < SHORT, "-short")
-        self.call_after_refresh(self._draw)
+        self._draw()
 
     def on_inspector_fed(self, message: InspectorFed) -> None:
         """Show what was read."""
@@ -215,36 +215,26 @@ class InspectorScreen(Screen[None]):
         return f"{task} · {place} · {where}{took}".replace("[", "\\[")
 
     def _draw_before(self, shown: Inspected) -> None:
-        line = self.query_one("#before", Line)
-        width, height = line.size.width, line.size.height
-        if not width or not height:
-            return
-        text, role = shown.before, "text"
+        words = self.query_one("#before", Words)
         if shown.generation is None:
-            text, role = "This session has no rounds yet: nothing was decoded.", "muted"
+            words.show(("This session has no rounds yet: nothing was decoded.", "muted"))
         elif shown.begun:
             asked = sanitize(shown.generation.prompt_text).strip()
-            prompt: list[Row] = [((part, "note"),) for part in wrap(asked, width)]
-            rows = [*prompt, *(((part, "text"),) for part in wrap(text, width))]
-            line.set_rows(rows[-height:])
-            return
-        line.set_rows([((part, role),) for part in wrap(text, width)[-height:]])
+            words.show((asked, "note"), (shown.before, "text"))
+        else:
+            words.show((shown.before, "text"))
 
     def _draw_why(self) -> None:
         shown, item = self.shown, self.table.cursor_item
-        line = self.query_one("#why", Line)
-        width = max(line.size.width, 10)
-        if shown is None or shown.row is None or item is None:
-            words = ""
-            if shown is not None and shown.row is None and shown.generation is not None:
-                words = f"Round {shown.number} is missing from the file."
-            elif shown is not None and shown.row is not None:
-                words = "This round had no tree: the draft proposed nothing."
-            line.set_rows([((words, "muted"),)])
-            return
-        out = wrap(why(item, shown.row, self.items), width)
-        out = [*out[:1], fit(" ".join(out[1:]), width)] if len(out) > 2 else out
-        line.set_rows([((part, "text"),) for part in out])
+        words = self.query_one("#why", Words)
+        if shown is None or shown.generation is None:
+            words.show()
+        elif shown.row is None:
+            words.show((f"Round {shown.number} is missing from the file.", "muted"))
+        elif item is None:
+            words.show(("This round had no tree: the draft proposed nothing.", "muted"))
+        else:
+            words.show((why(item, shown.row, self.items), "text"))
 
     def _gaps(self, shown: Inspected) -> str:
         if shown.row is None:
