@@ -9,6 +9,8 @@ import pytest
 
 # The same trees on every machine, however fast it is; the tests of measuring allow it again.
 os.environ["SPECTUI_MEASURE"] = "0"
+# Nobody's own settings, and nothing to be remembered of what tests do.
+os.environ["SPECTUI_CONFIG"] = os.environ["SPECTUI_STATE"] = os.devnull + "/none"
 
 
 @pytest.fixture(scope="session")

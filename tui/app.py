@@ -17,6 +17,7 @@ for _name, _value in {"TEXTUAL_SMOOTH_SCROLL": "0", "TEXTUAL_ANIMATIONS": "none"
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
 
@@ -24,13 +25,19 @@ from store.database import connect
 from store.errors import StoreError
 from store.reader import Reader
 from store.rows import SessionSummary
+from tui import glyphs, keys
 from tui.commands import tell
+from tui.console_driver import ConsoleDriver, is_console
 from tui.course import Place
 from tui.editing import delete_all
+from tui.feed import set_frame_rate
+from tui.memory import Memory
+from tui.plain import PlainFilter, characters_of
 from tui.screens.help import HelpScreen
 from tui.screens.leave import Choice, LeaveScreen
 from tui.screens.live import LiveScreen
 from tui.screens.sessions import SessionsScreen
+from tui.settings import Settings
 from tui.textsafe import sanitize
 from tui.theme import THEME_NAMES, default_theme, themes
 
@@ -45,17 +52,31 @@ class SpectuiApp(App[None]):
         Binding("ctrl+q,ctrl+c", "leave", "Leave", priority=True, show=False),
     ]
 
-    def __init__(self, database: Path, session: int | None = None) -> None:
+    def __init__(
+        self,
+        database: Path,
+        session: int | None = None,
+        *,
+        settings: Settings | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         # Textual drops colours, rather than turning them grey, only where they are the terminal's own.
-        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
+        super().__init__(
+            driver_class=ConsoleDriver if is_console(os.environ) else None,
+            ansi_color=True if "NO_COLOR" in os.environ else None,
+        )
         self.database = database
+        self.settings = settings or Settings()
+        self.memory = memory or Memory()
+        self.plain = PlainFilter(characters_of(self.settings.ascii, os.environ))
         self._session = session
         self._answered = False
         self.doomed: dict[int, str] = {}
         """Sessions, id -> name, that are deleted when the dashboard is left."""
         for theme in themes():
             self.register_theme(theme)
-        self.theme = default_theme(self.console.color_system, no_color=self.no_color)
+        self._theme_key = ""
+        self.theme = self._first_theme()
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -83,9 +104,23 @@ class SpectuiApp(App[None]):
                     partial(self.call_later, screen.run_action, binding.action),
                 )
 
+    def _first_theme(self) -> str:
+        """The theme of the settings, else the one chosen last on a terminal like this, else what suits it."""
+        suited = default_theme(self.console.color_system, no_color=self.no_color)
+        self._theme_key = f"theme on a {suited} terminal"
+        if self.no_color:
+            return suited
+        chosen = self.settings.theme or self.memory.get(self._theme_key, str)
+        return chosen if chosen in THEME_NAMES else suited
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's, and the one for terminals that lack characters."""
+        return [*super().get_line_filters(), *([self.plain] if self.plain.enabled else [])]
+
     def set_theme(self, name: str) -> None:
-        """Use the theme of that name."""
+        """Use the theme of that name, from now on."""
         self.theme = name
+        self.memory.remember(self._theme_key, name)
 
     def action_next_theme(self) -> None:
         """Use the theme after this one."""
@@ -169,7 +204,13 @@ class SpectuiApp(App[None]):
         self.push_screen(LeaveScreen([summary.name for summary in live]), answered)
 
 
-def run_dashboard(database: Path, session: int | None = None) -> int:
+def run_dashboard(
+    database: Path,
+    session: int | None = None,
+    *,
+    settings: Settings | None = None,
+    memory: Memory | None = None,
+) -> int:
     """Run the dashboard until it is left; returns the exit code.
 
     Raises `StoreError` before anything is drawn when the database cannot be used or has no such
@@ -182,8 +223,12 @@ def run_dashboard(database: Path, session: int | None = None) -> int:
             reader.session(session)
         finally:
             reader.close()
-    app = SpectuiApp(database, session)
-    app.run()
+    settings = settings or Settings()
+    keys.apply(settings.keys)
+    set_frame_rate(settings.fps)
+    app = SpectuiApp(database, session, settings=settings, memory=memory)
+    glyphs.choose(ascii=app.plain.characters == "ascii")
+    app.run(mouse=settings.mouse)
     code = app.return_code or 0
     if app.doomed and code == 0:
         print(f"deleting {sanitize(', '.join(app.doomed.values()))}", file=sys.stderr)  # noqa: T201

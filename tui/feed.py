@@ -27,6 +27,16 @@ PRESENCE_SECONDS = 2.0
 """How often to look whether a silent worker is still there: its death writes nothing."""
 
 
+_least = 0.0
+"""No look sooner than this after the last, for a terminal that is drawn seldom."""
+
+
+def set_frame_rate(fps: int | None) -> None:
+    """Look no more often than so many times a second; None: as often as each feed wants."""
+    global _least
+    _least = 1.0 / fps if fps else 0.0
+
+
 @dataclass(frozen=True)
 class Trouble:
     """The database could not be read; the next look may succeed."""
@@ -114,7 +124,7 @@ class Feed:
 
     def _wait(self) -> bool:
         """Sleep until the next look is due; False when the feed has been stopped."""
-        deadline = monotonic() + self.period()
+        deadline = monotonic() + max(self.period(), _least)
         with self._wake:
             while not self._stopped:
                 left = deadline - monotonic()

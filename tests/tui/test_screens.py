@@ -12,6 +12,8 @@ from decoding.config import RunConfig
 from tests.tui.conftest import app_for
 from tests.tui.dump import letters, lines_of, styles_of, text_of
 from tests.tui.screens.registry import SCREENS, Shown
+from tui import glyphs
+from tui.plain import PlainFilter
 from tui.theme import THEME_NAMES
 
 SIZES = ((80, 24), (120, 40), (200, 60))
@@ -31,7 +33,10 @@ async def test_it_looks_as_it_did(screen: Shown, database: Path, request: pytest
     app = app_for(database, screen.data(database))
     async with app.run_test(size=SIZES[0]) as pilot:
         await screen.reach(pilot)
-        found = await picture(pilot)
+        try:
+            found = await picture(pilot)
+        finally:
+            glyphs.choose(ascii=False)
     path = GOLDEN / f"{screen.name}.txt"
     if request.config.getoption("--snapshot-update"):
         path.parent.mkdir(exist_ok=True)
@@ -58,6 +63,13 @@ async def picture(pilot: Pilot[Any]) -> str:
         assert all(text_of(lines) == texts for lines in themes.values()), "a theme changes the text"
         styles = [styles_of(themes[theme]) for theme in THEME_NAMES]
         out += [f"== {width}x{height}", *texts, f"== {width}x{height} styles", *letters(styles, known)]
+    glyphs.choose(ascii=True)
+    pilot.app.plain = PlainFilter("ascii")  # type: ignore[attr-defined]
+    for width, height in SIZES:
+        await pilot.resize_terminal(width, height)
+        texts = text_of(lines_of(pilot.app))
+        assert all(text.isascii() for text in texts)
+        out += [f"== {width}x{height} ascii", *texts]
     for place, theme in enumerate(THEME_NAMES):
         out += [f"== {theme}", *(f"{letter} {styles[place]}" for styles, letter in known.items())]
     return "\n".join(out) + "\n"

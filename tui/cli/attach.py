@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tui.cli.dashboard import display_options, open_dashboard
 from tui.cli.options import State, json_option, shared_options
 from tui.cli.output import json_line, line
 from tui.cli.result import as_json as figures_json
@@ -17,6 +18,7 @@ from tui.cli.terminal import has_terminal
 @click.argument("session", default="last")
 @click.option("--headless", is_flag=True, help="Print progress lines even in a terminal.")
 @json_option
+@display_options
 @shared_options
 @click.pass_context
 def attach(context: click.Context, session: str, headless: bool, as_json: bool) -> int:
@@ -34,9 +36,7 @@ def attach(context: click.Context, session: str, headless: bool, as_json: bool) 
     finally:
         reader.close()
     if has_terminal() and not headless and not as_json:
-        from tui.app import run_dashboard
-
-        return run_dashboard(database, found)
+        return open_dashboard(context, found)
     return watch(database, found, as_json=as_json, stop_on_interrupt=False)
 
 

@@ -10,11 +10,13 @@ from tui.cli.advise import advise
 from tui.cli.attach import attach
 from tui.cli.bench import bench
 from tui.cli.compare import compare
+from tui.cli.config import config
+from tui.cli.dashboard import display_options, open_dashboard
 from tui.cli.distill import distill
 from tui.cli.doctor import doctor
 from tui.cli.guard import GuardedGroup
 from tui.cli.models import models
-from tui.cli.options import State, shared_options
+from tui.cli.options import shared_options
 from tui.cli.prompts import prompts
 from tui.cli.report import report
 from tui.cli.run import run
@@ -23,6 +25,7 @@ from tui.cli.terminal import has_terminal
 
 
 @click.group(cls=GuardedGroup, invoke_without_command=True)
+@display_options
 @shared_options
 @click.version_option(version("spectui"), message="%(prog)s %(version)s")
 @click.pass_context
@@ -37,10 +40,21 @@ def main(context: click.Context) -> int:
         from decoding.errors import UsageError
 
         raise UsageError("the dashboard needs a terminal; here, try: spectui sessions ls")
-    from tui.app import run_dashboard
-
-    return run_dashboard(context.ensure_object(State).database)
+    return open_dashboard(context)
 
 
-for command in (run, attach, sessions, report, compare, advise, models, prompts, bench, distill, doctor):
+for command in (
+    run,
+    attach,
+    sessions,
+    report,
+    compare,
+    advise,
+    models,
+    prompts,
+    bench,
+    distill,
+    doctor,
+    config,
+):
     main.add_command(command)

@@ -69,6 +69,7 @@ def _explain(error: BaseException, state: State) -> tuple[str, int]:
     from decoding.errors import DecodingError, UsageError
     from prompts.errors import PromptError
     from store.errors import StoreError
+    from tui.settings import SettingsError
 
     match error:
         case KeyboardInterrupt() | click.Abort():
@@ -78,7 +79,7 @@ def _explain(error: BaseException, state: State) -> tuple[str, int]:
             return f"{error.format_message()} (see: {command} --help)", MISUSED
         case click.ClickException():
             return error.format_message(), error.exit_code
-        case UsageError() | PromptError() | StoreError():
+        case UsageError() | PromptError() | StoreError() | SettingsError():
             return str(error), MISUSED
         case DecodingError():
             return str(error), FAILED

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from tui.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass
 class State:
-    """What `--db` and `--debug` said, wherever on the line they stood."""
+    """What `--db`, `--debug` and the options of the dashboard said, wherever on the line they stood."""
 
     chosen: Path | None = None
     debug: bool = False
+    display: dict[str, Any] = field(default_factory=dict)
+    """Fields of `Settings` that an option overrides."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The user's settings. Raises `SettingsError` with file and line."""
+        from tui.settings import load
+
+        return load()
 
     @property
     def database(self) -> Path:
-        """The database asked for, or the default one."""
+        """The database asked for, here, in the environment or in the settings; else the default one."""
         if self.chosen is not None:
             return self.chosen
+        if not os.environ.get("SPECTUI_DB") and self.settings.database is not None:
+            return self.settings.database
         from store.paths import default_database
 
         return default_database()

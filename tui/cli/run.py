@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tui.cli.dashboard import display_options, open_dashboard
 from tui.cli.options import State, read_duration, shared_options
 from tui.cli.output import json_line, line
 from tui.cli.terminal import has_terminal
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "as_json", is_flag=True, help="Headless; print one JSON object last, progress to stderr."
 )
+@display_options
 @shared_options
 @click.pass_context
 def run(
@@ -146,19 +148,40 @@ def run(
     else:
         if revision is not None:
             fields["target"] = _revised(fields["target"], revision)
-        config = _config(fields, depth, branching, study=study)
+        named = {"tasks": tasks, "per_task": per_task, "prompts": prompt_file}
+        # The study is what it is, whatever the user's defaults are.
+        given = {**fields, **named, "depth": depth, "branching": branching}
+        usual = {} if study else _usual(context, given)
+        chosen = {key: usual.pop(key, value) for key, value in named.items()}
+        config = _config({**fields, **usual}, depth, branching, study=study)
         if force and not config.budget_file:
             raise click.UsageError("--force belongs to --resume or to --tree auto:FILE")
         config = config.changed(force_budget=force)
         choose = study_prompts if study else select
-        session = start_run(database, config, choose(prompt_file, tasks, per_task), name)
+        session = start_run(
+            database, config, choose(chosen["prompts"], chosen["tasks"], chosen["per_task"]), name
+        )
     if detach:
         return _say_detached(database, session, as_json)
     if has_terminal() and not headless and not as_json:
-        return _dashboard(database, session)
+        return _dashboard(context, session)
     from tui.cli.attach import watch
 
     return watch(database, session, as_json=as_json, stop_on_interrupt=True)
+
+
+def _usual(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """The user's own defaults for what was not asked for."""
+    from tui.settings import defaults_beside
+
+    names = {"max_seconds": "max_time"}
+    given = [names.get(key, key) for key, value in options.items() if value is not None]
+    usual = defaults_beside(context.ensure_object(State).settings.run, given)
+    if "max_time" in usual:
+        usual["max_seconds"] = read_duration(context, context.command.params[0], usual.pop("max_time"))
+    if "prompts" in usual:
+        usual["prompts"] = Path(usual["prompts"]).expanduser()
+    return usual
 
 
 def _refuse_settings(settings: dict[str, Any]) -> None:
@@ -201,13 +224,12 @@ def _say_detached(database: Path, session: int, as_json: bool) -> int:
     return 0
 
 
-def _dashboard(database: Path, session: int) -> int:
+def _dashboard(context: click.Context, session: int) -> int:
     """The dashboard on a run just started; says afterwards how to come back where the run goes on."""
     from store.reader import Reader
-    from tui.app import run_dashboard
 
-    code = run_dashboard(database, session)
-    reader = Reader(database)
+    code = open_dashboard(context, session)
+    reader = Reader(context.ensure_object(State).database)
     try:
         if reader.session(session).live:
             line(f"the run goes on; watch it again with: spectui attach {session}")

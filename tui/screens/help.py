@@ -6,6 +6,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import ModalScreen
 
+from tui.keys import label
 from tui.widgets.rows import Row, Rows
 
 KEYS = (
@@ -80,6 +81,14 @@ KEYS = (
     ),
 )
 
+AREAS = {
+    "Reading": ("live", "token_stream"),
+    "The run": ("live",),
+    "The list of sessions": ("sessions", "table"),
+    "Everywhere": ("app",),
+}
+"""Section -> the screens and widgets whose keys it tells, so that changed ones are shown."""
+
 WORDS = (
     ("round", "one forward pass of the target over a tree of drafts"),
     ("accepted", "draft tokens the target agreed with"),
@@ -114,7 +123,8 @@ class HelpScreen(ModalScreen[None]):
         rows: list[Row] = []
         for title, keys in KEYS:
             rows.append(((title, "strong"),))
-            rows += [((f"  {key:<16}", "key"), (words, "text")) for key, words in keys]
+            places = AREAS.get(title, ())
+            rows += [((f"  {label(key, *places):<16}", "key"), (words, "text")) for key, words in keys]
             rows.append(())
         rows.append((("Words", "strong"),))
         rows += [((f"  {word:<16}", "accent"), (words, "text")) for word, words in WORDS]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -39,6 +39,9 @@ from tui.transcript import wrap
 from tui.widgets.choice_input import ChoiceInput
 from tui.widgets.rows import Cell, Line, Row
 from tui.widgets.steady_input import SteadyInput
+
+if TYPE_CHECKING:
+    from tui.app import SpectuiApp
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ STUDY = {
 class NewRunScreen(ModalScreen[int | None]):
     """Dismissed with the id of the session it started, or None."""
 
+    app: SpectuiApp
     CSS_PATH = "new_run.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "cancel", "Cancel", show=False),
@@ -139,10 +143,14 @@ class NewRunScreen(ModalScreen[int | None]):
             for field in FIELDS:
                 with Horizontal(classes="field"):
                     yield Label(field.label, classes="name", markup=False)
+                    usual = self.app.settings.run.get(field.name)
+                    value = (
+                        field.value if usual is None else f"{usual:g}" if field.kind is float else str(usual)
+                    )
                     if field.choices:
-                        yield ChoiceInput(field.value, field.choices, id=field.name)
+                        yield ChoiceInput(value, field.choices, id=field.name)
                     else:
-                        yield SteadyInput(field.value, id=field.name)
+                        yield SteadyInput(value, id=field.name)
                     yield Label(field.hint, classes="hint", markup=False)
             yield Line(id="about")
             yield Line(id="problem")

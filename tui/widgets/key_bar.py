@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from textual import events
 
+from tui.keys import label
 from tui.widgets.rows import Cell, Line
 
 Hint = tuple[str, str, str]
@@ -40,7 +41,8 @@ class KeyBar(Line):
         cells: list[Cell] = [(" ", "text")]
         self._spans = []
         at = 1
-        for key, words, action in self._hints:
+        for hint, words, action in self._hints:
+            key = label(hint, type(self.screen), type(self.app))
             width = cell_len(key) + 1 + cell_len(words)
             if at + width > self.size.width:
                 break

@@ -20,7 +20,7 @@ SYMBOLS = {
     "failed": ("✗", "bad"),
     "playing": ("▶", "accent"),
     "held": ("‖", "accent"),
-    "pending": ("·", "faint"),
+    "pending": ("·", "muted"),
     "skipped": ("»", "muted"),
 }
 """Status -> sign and role; the word always stands beside the sign."""

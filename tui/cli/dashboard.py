@@ -1,0 +1,64 @@
+"""Opening the dashboard from a command, as the settings and the options say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import click
+
+from tui.cli.options import State
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def display_options(function: Function) -> Function:
+    """Add ``--ascii``, ``--fps`` and ``--no-mouse``; their values go to `State`, not to the function."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            name = "mouse" if parameter.name == "no_mouse" else str(parameter.name)
+            context.ensure_object(State).display[name] = value
+
+    for option in (
+        click.option(
+            "--no-mouse",
+            flag_value=False,
+            default=None,
+            callback=keep,
+            expose_value=False,
+            help="Leave the mouse to the terminal.",
+        ),
+        click.option(
+            "--fps",
+            type=click.IntRange(1, 60),
+            callback=keep,
+            expose_value=False,
+            metavar="N",
+            help="Draw at most N times a second: fewer bytes on a slow line.",
+        ),
+        click.option(
+            "--ascii/--no-ascii",
+            "ascii",
+            default=None,
+            callback=keep,
+            expose_value=False,
+            help="Draw with ASCII alone, or never (default: where the terminal needs it).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def open_dashboard(context: click.Context, session: int | None = None) -> int:
+    """Run the dashboard until it is left; returns the exit code."""
+    state = context.ensure_object(State)
+    settings = replace(state.settings, **state.display)
+    if settings.fps is not None:
+        os.environ["TEXTUAL_FPS"] = str(settings.fps)  # read when Textual is first imported
+    from tui.app import run_dashboard
+    from tui.memory import Memory, memory_path
+
+    return run_dashboard(state.database, session, settings=settings, memory=Memory(memory_path()))

@@ -1,0 +1,68 @@
+"""What the dashboard remembers from one time to the next: the theme, the layout. Losing it costs nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def memory_path() -> Path:
+    """``SPECTUI_STATE`` when set, else ``dashboard.json`` in the user's state directory."""
+    override = os.environ.get("SPECTUI_STATE")
+    if override:
+        return Path(override).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("spectui")) / "dashboard.json"
+
+
+class Memory:
+    """Names and values in a small file; without one, they are forgotten at the end.
+
+    The file is replaced as a whole and readable by its owner alone. One that cannot be read or written is
+    no error: the dashboard then looks as it does the first time.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._values = self._read()
+
+    def get(self, name: str, kind: type, default: Any = None) -> Any:
+        """The value remembered, `default` when there is none or it is of another type."""
+        value = self._values.get(name, default)
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        return value if fits else default
+
+    def remember(self, name: str, value: str | int | bool) -> None:
+        """Remember it from now on, in the file too."""
+        if self._values.get(name) == value:
+            return
+        self._values[name] = value
+        if self._path is not None:
+            # Another dashboard may have written since: keep what it remembered.
+            with contextlib.suppress(OSError):
+                _replace(self._path, json.dumps({**self._read(), name: value}, indent=1, sort_keys=True))
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8")) if self._path else {}
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step, 0600."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+        os.replace(draft, path)  # noqa: PTH105
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,224 @@
+"""What the user set once and for all: a TOML file in the user's configuration directory.
+
+Read without Textual and without the screens, for the command line reads it too. Whatever is wrong is
+named with file and line; an unknown key is refused with the closest one that there is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tui.toml_lines import line_of
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class SettingsError(Exception):
+    """The file cannot be used; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The file's content, checked."""
+
+    theme: str | None = None
+    """A theme to start in; None: the one chosen last."""
+    database: Path | None = None
+    ascii: bool | None = None
+    """Whether to draw with ASCII alone; None: where the terminal needs it."""
+    fps: int | None = None
+    """Most pictures a second; None: what the dashboard thinks best."""
+    mouse: bool = True
+    run: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    """Defaults of `spectui run`: option, with underscores -> value."""
+    keys: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: NOTHING)
+    """Screen -> action -> key, as in `tui.keys`."""
+
+
+FPS = range(1, 61)
+RUN_TYPES: Mapping[str, type] = {
+    "target": str,
+    "draft": str,
+    "tree": str,
+    "max_new_tokens": int,
+    "temperature": float,
+    "top_p": float,
+    "seed": int,
+    "device": str,
+    "dtype": str,
+    "max_time": str,
+    "max_nodes": int,
+    "max_tokens": int,
+    "tasks": str,
+    "per_task": int,
+    "prompts": str,
+}
+"""What ``[run]`` may set, and what it has to be."""
+
+
+def settings_path() -> Path:
+    """``SPECTUI_CONFIG`` when set, else ``config.toml`` in the user's configuration directory."""
+    override = os.environ.get("SPECTUI_CONFIG")
+    if override:
+        return Path(override).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("spectui")) / "config.toml"
+
+
+def load(path: Path | None = None) -> Settings:
+    """The settings of that file, the user's own without one; defaults when it does not exist.
+
+    Raises `SettingsError` with file and line.
+    """
+    path = settings_path() if path is None else path
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return Settings()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{path}:{line}: this is not UTF-8; save the file as UTF-8") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Settings:
+    """The settings that a text means. Raises `SettingsError` naming `path` and the line."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        words, _, at = str(error).rpartition(" (at ")
+        line = at.removeprefix("line ").partition(",")[0]
+        where = line if line.isdigit() else str(text.count("\n") + 1)
+        raise SettingsError(f"{path}:{where}: {words or error}") from error
+    return _Reader(text, path).settings(table)
+
+
+class _Reader:
+    def __init__(self, text: str, path: Path) -> None:
+        self.text = text
+        self.path = path
+
+    def settings(self, table: Mapping[str, Any]) -> Settings:
+        self.known(table, ("theme", "database", "ascii", "fps", "mouse", "run", "keys"), ())
+        found = Settings()
+        for name, kind in (("theme", str), ("ascii", bool), ("fps", int), ("mouse", bool)):
+            if name in table:
+                found = replace(found, **{name: self.value(table, kind, (name,))})
+        self.check_theme(found.theme)
+        if found.fps is not None and found.fps not in FPS:
+            raise self.error(("fps",), f"fps is {found.fps}; it must be from {FPS.start} to {FPS.stop - 1}")
+        if "database" in table:
+            found = replace(found, database=Path(self.value(table, str, ("database",))).expanduser())
+        return replace(found, run=self.run(table), keys=self.keys(table))
+
+    def check_theme(self, theme: str | None) -> None:
+        if theme is None:
+            return
+        from tui.theme import THEME_NAMES
+
+        if theme not in THEME_NAMES:
+            raise self.error(("theme",), f"there is no theme '{theme}'; use {_either(THEME_NAMES)}")
+
+    def run(self, table: Mapping[str, Any]) -> Mapping[str, Any]:
+        given = self.table(table, ("run",))
+        flags = {name: name.replace("-", "_") for name in given}
+        self.known(given, [name.replace("_", "-") for name in RUN_TYPES], ("run",), flags=True)
+        found = {flag: self.value(given, RUN_TYPES[flag], ("run", name)) for name, flag in flags.items()}
+        self.check_run(found, {flag: name for name, flag in flags.items()})
+        return MappingProxyType(found)
+
+    def check_run(self, found: Mapping[str, Any], names: Mapping[str, str]) -> None:
+        """Values that no run could have are refused here, by the configuration of a run itself."""
+        from dataclasses import fields
+
+        from decoding.config import RunConfig
+        from decoding.errors import UsageError
+
+        able = {f.name for f in fields(RunConfig)} - {"tree"}  # a tree depends on the drafter named later
+        for name, value in found.items():
+            if name in able:
+                try:
+                    RunConfig(**{name: value})
+                except UsageError as error:
+                    raise self.error(("run", names[name]), str(error).removeprefix("--")) from error
+
+    def keys(self, table: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
+        given = self.table(table, ("keys",))
+        if not given:
+            return NOTHING
+        from tui.keys import KeymapError, check  # imports the screens: only whoever has remapped a key pays
+
+        found: dict[str, dict[str, str]] = {}
+        for area in given:
+            actions = self.table(given, ("keys", area))
+            found[area] = {name: self.value(actions, str, ("keys", area, name)) for name in actions}
+        try:
+            check(found)
+        except KeymapError as problem:
+            raise self.error(("keys", *problem.path), str(problem)) from problem
+        return MappingProxyType(found)
+
+    def table(self, table: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
+        value = table.get(path[-1], {})
+        if not isinstance(value, dict):
+            name = ".".join(path)
+            raise self.error(path, f"{name} is a table; write [{name}] and its settings below")
+        return value
+
+    def value(self, table: Mapping[str, Any], kind: type, path: tuple[str, ...]) -> Any:
+        value = table[path[-1]]
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if not fits:
+            words = {str: "text, in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+            raise self.error(path, f"{'.'.join(path)} is {value!r}; it must be {words[kind]}")
+        return value
+
+    def known(
+        self, table: Mapping[str, Any], names: Collection[str], path: tuple[str, ...], *, flags: bool = False
+    ) -> None:
+        for name in table:
+            if (name.replace("_", "-") if flags else name) not in names:
+                what = f"[{'.'.join(path)}] has no" if path else "there is no"
+                raise self.error((*path, name), f"{what} setting '{name}'; {closest(name, names)}")
+
+    def error(self, path: Sequence[str], words: str) -> SettingsError:
+        return SettingsError(f"{self.path}:{line_of(self.text, path)}: {words}")
+
+
+def defaults_beside(run: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """The defaults of ``[run]`` that hold beside the options `given`, by the names of those.
+
+    What is given replaces its default, and those that were chosen for it: another target the draft and the
+    tree, another draft the tree, another file of prompts the tasks.
+    """
+    chosen_for = {"target": ("draft", "tree"), "draft": ("tree",), "prompts": ("tasks", "per_task")}
+    out = {*given}
+    for name in given:
+        out.update(chosen_for.get(name, ()))
+    if {"depth", "branching"} & out:
+        out.add("tree")
+    return {name: value for name, value in run.items() if name not in out}
+
+
+def closest(name: str, names: Collection[str]) -> str:
+    """``did you mean 'theme'?``, or all there are when none is like it."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
+
+
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
