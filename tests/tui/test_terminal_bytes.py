@@ -9,16 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from store.reader import Reader
+from tests.bench.many_sessions import make
 from tests.tui.replay import Recording
 from tests.tui.screens.data import make_compared
 from tests.tui.terminal import dashboard
 from tests.waiting import until
 
-BUDGET = 20_000
+BUDGET = 15_000
 """Bytes a second at `RATE` tokens a second, all panes live, 120x40, 256 colours."""
 RATE = 60
 TOKENS = 480
+SCROLL_BUDGET = 6_000
+"""Bytes a key while the cursor moves through a list that is longer than the screen, 120x40, 256 colours."""
 
 
 @contextmanager
@@ -92,3 +97,32 @@ def test_a_chart_and_a_comparison_write_little_and_then_nothing(database: Path) 
         terminal.wait_for("1", since=pressed)
         until(lambda: time.monotonic() - terminal.last_write() > 1.0)
         assert len(terminal.output(pressed)) < 2_500, len(terminal.output(pressed))
+
+
+def test_scrolling_a_list_costs_few_bytes_a_key(database: Path) -> None:
+    """Two hundred sessions, a screen of some twenty: the cursor runs down through all of it, then back up."""
+    make(database, 200)
+    with dashboard(database) as terminal:
+        terminal.wait_for("run-00200")
+        until(lambda: time.monotonic() - terminal.last_write() > 1.0, what=lambda: "silence")
+        begun = time.monotonic()
+        keys = 0
+        for key, name in (("j", "run-00080"), ("k", "run-00200")):
+            # The summary's title says which session the cursor is on.
+            for _ in range(120):
+                pressed = terminal.press(key)
+                keys += 1
+                until(lambda pressed=pressed: terminal.last_write() > pressed)  # type: ignore[misc]
+            terminal.wait_for(name, since=begun)
+        written = len(terminal.output(begun))
+    assert written / keys <= SCROLL_BUDGET, f"{written / keys:.0f} bytes a key"
+
+
+@pytest.mark.parametrize("keys", ["?", "2", "3", "R"], ids=["help", "tree", "charts", "report"])
+def test_other_screens_write_nothing_more(database: Path, finished: Recording, keys: str) -> None:
+    with dashboard(database, finished.id) as terminal:
+        terminal.wait_for("finished")
+        until(lambda: time.monotonic() - terminal.last_write() > 1.0, what=lambda: "the screen to be drawn")
+        pressed = terminal.press(keys)
+        until(lambda: terminal.last_write() > pressed, what=lambda: "an answer to the key")
+        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")

@@ -1,0 +1,218 @@
+"""What a large database costs: 2,000 sessions, and one of ten million nodes.
+
+    python -m tests.bench.big_database make F [--sessions 2000] [--nodes 10000000]
+    python -m tests.bench.big_database measure F [--repeat 5]
+
+`make` writes the database (a gigabyte, some minutes); `measure` prints one JSON object: how soon the home
+screen is painted after the start of the process, what a key of the filter takes, how soon the big session
+shows its histograms, what opening any prompt and any round of it takes, and the memory of the dashboard.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from textual.pilot import Pilot
+
+from decoding.config import RunConfig
+from store.blocks import rebuild_blocks
+from store.database import connect
+from store.reader import Reader
+from store.records import PromptRecord
+from store.recount import rebuild
+from store.sessions import create_session
+from store.sqlite_errors import transaction
+from tests.bench.many_sessions import make
+from tests.tui.synthetic import TEXTS, TOKENIZER, Vocabulary, rounds
+from tests.tui.terminal import dashboard
+from tui.app import SpectuiApp
+from tui.screens.live import LiveScreen
+from tui.screens.sessions import SessionsScreen
+from tui.widgets.histogram import Histogram
+
+BIG = "ten-million"
+PROMPTS = 200
+TEMPLATES = 500
+"""Rounds that are made for each task and written over and over: making ten million nodes would take an hour."""
+
+
+def write_big(path: Path, nodes: int) -> None:
+    """Write one finished session of that many nodes: rows in bulk, then sums from them as a repair does."""
+    db = connect(path)
+    vocabulary = Vocabulary()
+    tasks = tuple(TEXTS)
+    made = {}
+    for task in tasks:
+        stream = rounds(TEXTS[task], vocabulary, seed=1, tree="full:3x2")
+        made[task] = [next(stream) for _ in range(TEMPLATES)]
+    session = create_session(
+        db,
+        name=BIG,
+        config_json=RunConfig().to_json(),
+        target="SmolLM2-135M-Instruct",
+        drafter="eagle",
+        tree="full:3x2",
+        prompts=[PromptRecord(f"p-{i}", tasks[i % 4], "What is it?") for i in range(PROMPTS)],
+    )
+    at = "2026-11-01T10:00:00+00:00"
+    db.execute(
+        "UPDATE session SET status = 'finished', tokenizer_id = ?, started_at = ?, ended_at = ? WHERE id = ?",
+        (TOKENIZER, at, at, session),
+    )
+    db.executemany(
+        "INSERT OR IGNORE INTO token (tokenizer_id, token_id, bytes) VALUES (?, ?, ?)",
+        [(TOKENIZER, number, data) for number, data in vocabulary.table.items()],
+    )
+    each = nodes // 14 // PROMPTS
+    first = db.execute("SELECT coalesce(max(id), 0) FROM round").fetchone()[0] + 1
+    generations = db.execute(
+        "SELECT id, task FROM generation WHERE session_id = ? ORDER BY position", (session,)
+    ).fetchall()
+    for place, (generation, task) in enumerate(generations):
+        start = first + place * each
+        chosen = [made[task][number % TEMPLATES] for number in range(each)]
+        db.execute("BEGIN")
+        db.executemany(
+            "INSERT INTO round (id, generation_id, number, prefix_length, accepted_length, bonus_token_id, cut,"
+            " node_count, draft_ms, verify_ms, other_ms) VALUES (?, ?, ?, ?, ?, ?, NULL, 14, ?, ?, ?)",
+            [
+                (
+                    start + i,
+                    generation,
+                    i + 1,
+                    40 + 2 * i,
+                    r.accepted_length,
+                    r.bonus_token_id,
+                    r.draft_ms,
+                    r.verify_ms,
+                    r.other_ms,
+                )
+                for i, r in enumerate(chosen)
+            ],
+        )
+        db.executemany(
+            "INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _node_rows(chosen, start)
+        )
+        db.execute(
+            "UPDATE generation SET status = 'finished', finish_reason = 'length', output = 'It is this.',"
+            " started_at = ?, ended_at = ? WHERE id = ?",
+            (at, at, generation),
+        )
+        db.execute("COMMIT")
+        print(f"\r{(place + 1) * each * 14:,} nodes", end="", flush=True)
+    print("\nadding up", flush=True)
+    with transaction(db):
+        rebuild(db, session)
+        rebuild_blocks(db, session)
+    db.close()
+
+
+def _node_rows(chosen: list[Any], start: int) -> Iterator[tuple[Any, ...]]:
+    for i, record in enumerate(chosen):
+        for node in record.nodes:
+            yield (start + i, *node)
+
+
+async def opened(pilot: Pilot[Any], condition: Callable[[], object]) -> float:
+    """Milliseconds until the condition holds."""
+    begun = time.perf_counter()
+    while not condition():
+        await pilot.pause(0.002)
+    return 1000 * (time.perf_counter() - begun)
+
+
+async def drive(path: Path, repeat: int) -> dict[str, object]:
+    """Times within the real screens, in milliseconds."""
+    with Reader(path) as reader:
+        big = reader.session(BIG).id
+        generations = reader.generations(big, texts=False)
+    app = SpectuiApp(path)
+    rng = random.Random(0)
+    out: dict[str, list[float]] = {"filter_key": [], "histograms": [], "any_prompt": [], "any_round": []}
+    async with app.run_test(size=(120, 40)) as pilot:
+        home = app.screen
+        assert isinstance(home, SessionsScreen)
+        await opened(pilot, lambda: home.table.items)
+        await pilot.press("slash")
+        for key in [*"eagle", "space", *"task:code", "space", *">2026-06"]:
+            begun = time.perf_counter()
+            await pilot.press(key)
+            await pilot.pause()
+            out["filter_key"].append(1000 * (time.perf_counter() - begun))
+        await pilot.press("escape")
+        for _ in range(repeat):
+            app.open_session(big)
+            taken = await opened(pilot, lambda: isinstance(app.screen, LiveScreen))
+            screen = app.screen
+            assert isinstance(screen, LiveScreen)
+            taken += await opened(pilot, lambda s=screen: any(h._figures for h in s.query(Histogram)))  # type: ignore[misc]
+            out["histograms"].append(taken)
+            for _ in range(repeat):
+                generation = rng.choice(generations)
+                screen.open_prompt(generation.id)
+                out["any_prompt"].append(
+                    await opened(
+                        pilot,
+                        lambda s=screen, g=generation: (
+                            s.shown and s.shown.id == g.id and s.body.tree_view.number
+                        ),  # type: ignore[misc]
+                    )
+                )
+                number = rng.randrange(1, max(screen._last_round, 2))
+                screen._set_round(number)
+                out["any_round"].append(
+                    await opened(pilot, lambda s=screen, n=number: s.body.tree_view.number == n)  # type: ignore[misc]
+                )
+            app.pop_screen()
+            await pilot.pause()
+    memory = psutil.Process().memory_info().rss
+    found: dict[str, object] = {
+        f"{name}_ms": {"median": round(statistics.median(times), 1), "most": round(max(times), 1)}
+        for name, times in out.items()
+    }
+    return found | {"memory_mb": round(memory / 1e6)}
+
+
+def first_paint(path: Path, repeat: int) -> list[float]:
+    """Milliseconds from the start of a process to the list of sessions, in a real terminal."""
+    out = []
+    for _ in range(repeat):
+        with dashboard(path) as terminal:
+            terminal.wait_for(BIG)
+            at = terminal.time_of(BIG, since=0.0)
+            assert at is not None
+            out.append(1000 * (at - terminal.started))
+    return out
+
+
+def main() -> None:
+    """Make, or measure and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=("make", "measure"))
+    parser.add_argument("database", type=Path)
+    parser.add_argument("--sessions", type=int, default=2000)
+    parser.add_argument("--nodes", type=int, default=10_000_000)
+    parser.add_argument("--repeat", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.what == "make":
+        make(arguments.database, arguments.sessions)
+        write_big(arguments.database, arguments.nodes)
+        return
+    paints = first_paint(arguments.database, arguments.repeat)
+    found: dict[str, object] = {
+        "first_paint_ms": {"median": round(statistics.median(paints)), "most": round(max(paints))}
+    }
+    print(json.dumps(found | asyncio.run(drive(arguments.database, arguments.repeat))))
+
+
+if __name__ == "__main__":
+    main()
