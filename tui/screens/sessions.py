@@ -27,7 +27,7 @@ from tui.screens.sessions_columns import session_columns
 from tui.session_filter import Entry, Filter, entry_of, parse
 from tui.textsafe import sanitize_line
 from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.rows import Cell, Line, Row, Rows
+from tui.widgets.rows import Cell, Line, Row, Rows, set_title
 from tui.widgets.session_card import SessionCard, card_text
 from tui.widgets.steady_input import SteadyInput
 from tui.widgets.table import Table
@@ -217,8 +217,7 @@ class SessionsScreen(Screen[None]):
         self.card = card
         self.query_one(SessionCard).show(card)
         title = fit(sanitize_line(card.summary.name), 60).rstrip() if card else ""
-        if self.query_one("#card").border_title != title:
-            self.query_one("#card").border_title = title
+        set_title(self.query_one("#card"), title)
 
     def _draw_titles(self) -> None:
         """How many are shown, in what order, and what of the filter was not understood."""

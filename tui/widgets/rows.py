@@ -12,9 +12,11 @@ from itertools import zip_longest
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tui.theme import styles
 
@@ -46,6 +48,18 @@ def set_scroll_size(view: ScrollView, size: Size) -> None:
     if view.show_vertical_scrollbar:
         view.vertical_scrollbar.window_virtual_size = size.height
         view.vertical_scrollbar.window_size = inner.height
+
+
+def set_title(pane: Widget, text: str) -> None:
+    """Write the title of a pane's border, repainting that row alone: Textual's own way sends the whole pane.
+
+    The text is drawn as it is, markup in it included.
+    """
+    title = Content(text)
+    if pane._border_title != title:
+        pane._border_title = title
+        x, y = pane.content_offset
+        pane.refresh(Region(-x, -y, pane.outer_size.width, 1))
 
 
 class LineView(ScrollView):
