@@ -53,6 +53,7 @@ async def picture(pilot: Pilot[Any]) -> str:
     for width, height in SIZES:
         if pilot.app.size != (width, height):
             await pilot.resize_terminal(width, height)
+            await settled(pilot)
         themes = {}
         for theme in order:
             pilot.app.theme = theme
@@ -67,9 +68,18 @@ async def picture(pilot: Pilot[Any]) -> str:
     pilot.app.plain = PlainFilter("ascii")  # type: ignore[attr-defined]
     for width, height in SIZES:
         await pilot.resize_terminal(width, height)
+        await settled(pilot)
         texts = text_of(lines_of(pilot.app))
         assert all(text.isascii() for text in texts)
         out += [f"== {width}x{height} ascii", *texts]
     for place, theme in enumerate(THEME_NAMES):
         out += [f"== {theme}", *(f"{letter} {styles[place]}" for styles, letter in known.items())]
     return "\n".join(out) + "\n"
+
+
+async def settled(pilot: Pilot[Any]) -> None:
+    """Until two pictures after each other are the same: a new size is answered in several steps."""
+    before: list[str] = []
+    while (now := text_of(lines_of(pilot.app))) != before:
+        before = now
+        await pilot.pause(0.05)
