@@ -84,6 +84,8 @@ KEYS = (
 AREAS = {
     "Reading": ("live", "token_stream"),
     "The run": ("live",),
+    "Replay (r in a session; space in one that is over)": ("replay",),
+    "The inspector (enter in a session)": ("inspector",),
     "The list of sessions": ("sessions", "table"),
     "Everywhere": ("app",),
 }
