@@ -80,12 +80,12 @@ def loads() -> Counter[str]:
 def comparison(asked: list[str], config: RunConfig, loads: Counter[str]) -> Comparison:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECTUI_MEASURE", "0")
-        for name in ("_load", "load_head"):
+        for name in ("load_model", "load_head"):
             original = getattr(models, name)
 
-            def counting(folder: Any, *rest: Any, _original: Any = original) -> Any:
+            def counting(folder: Any, *rest: Any, _original: Any = original, **options: Any) -> Any:
                 loads[Path(folder).name] += 1
-                return _original(folder, *rest)
+                return _original(folder, *rest, **options)
 
             patch.setattr(models, name, counting)
         return compare(parse(",".join(asked), config), CHOSEN, tell=lambda _: None)

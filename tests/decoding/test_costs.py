@@ -74,7 +74,7 @@ def test_a_write_that_fails_leaves_the_old_record_and_nothing_else(monkeypatch: 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("json.dump", fail)
+        patch.setattr("decoding.costs.to_json", fail)
         with pytest.raises(OSError, match="No space"):
             costs.save(replace(RECORD, measured_at="later"))
     assert costs.load(MACHINE) == RECORD
