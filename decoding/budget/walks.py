@@ -212,7 +212,8 @@ class Walks:
 
 
 def walks_of(rounds: Rounds) -> Walks:
-    """The walks of `rounds`: as many as their outputs have tokens."""
+    """The walks of `rounds`: as many as their outputs have tokens, and one at the very end of an output whose
+    last round was cut."""
     nodes = rounds.nodes
     count = len(rounds.prompt)
     # Walk numbers: a round's root, then its accepted nodes in order of depth. The last token of an output is
