@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def spending(
     return [Spending(task, per(seconds_per_million(tokens, ms)), plain) for task, tokens, ms in rows]
 
 
-def spending_json(rows: list[Spending]) -> dict[str, Any]:
+def spending_json(rows: Sequence[Spending]) -> dict[str, Any]:
     """By task: seconds, price and joules of a million tokens, with speculation and without."""
     return {
         row.task: {

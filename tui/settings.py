@@ -56,6 +56,7 @@ RUN_TYPES: Mapping[str, type] = {
     "max_time": str,
     "max_nodes": int,
     "max_tokens": int,
+    "price": float,
     "tasks": str,
     "per_task": int,
     "prompts": str,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from store.report.read import Bools, Floats, Measured, Progress, read_session, s
 from store.report.resampling import POSITIVE, SHARE, Draws, draw
 from store.report.verdict import CLAIM, Verdict, judge, sentence
 from store.rows import SessionSummary
+from store.spending import Spending, spending
 
 OVERALL = "all"
 
@@ -35,6 +36,8 @@ class Report:
     """One sentence about the published claim."""
     notes: dict[str, str]
     """What could not be computed, or wants care -> why."""
+    spending: tuple[Spending, ...] = ()
+    """What a million tokens take, by task; empty before the first round."""
 
 
 class Analysis:
@@ -131,12 +134,19 @@ class Analysis:
         return float(value), ci, clusters.design_effect(float(value), match.bottom)
 
 
-def build_report(reader: Reader, ref: int | str, progress: Progress = silent) -> Report:
+def build_report(
+    reader: Reader, ref: int | str, progress: Progress = silent, *, price: float | None = None
+) -> Report:
     """The report of a session, given by id, name or "last". Raises `StoreError` when there is none.
 
-    1,000,000 nodes take some seconds: call it from a thread that may wait.
+    `price` is for an hour of the device (None: what the run was told). 1,000,000 nodes take some seconds: call it
+    from a thread that may wait.
     """
-    return report_of(read_session(reader, ref, progress), progress)
+    found = report_of(read_session(reader, ref, progress), progress)
+    if not found.session.tokens:
+        return found
+    spent = spending(found.session, reader.figures(found.session.id), price)
+    return replace(found, spending=tuple(spent))
 
 
 def report_of(data: Measured, progress: Progress = silent) -> Report:

@@ -12,6 +12,7 @@ from store.report.predictors import Predictor
 from store.report.report import Report
 from store.report.resampling import Pair
 from store.rows import SessionSummary
+from store.spending import device_word, spending_json, watts_of
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -38,6 +39,11 @@ def report_json(report: Report) -> dict[str, Any]:
         "icc_ci": None if overall is None else pair(overall.icc_ci),
         "design_effect": None if overall is None else overall.design_effect,
         "published": published.as_json(),
+        "per_million_tokens": {
+            "device": device_word(report.session.device),
+            "mean_watts": watts_of(report.session),
+            "tasks": spending_json(report.spending),
+        },
         "notes": report.notes,
     }
 

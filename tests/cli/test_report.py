@@ -94,6 +94,29 @@ def test_json_has_the_documented_keys(invoke: Invoke, database: Path) -> None:
     assert isinstance(found["design_effect"], float)
 
 
+def test_what_a_million_tokens_take_is_in_every_form(invoke: Invoke, database: Path, tmp_path: Path) -> None:
+    """By task and for all, with speculation and without; seconds alone where there is no price."""
+    add(database, "friday")
+    found = report(invoke, "friday")["per_million_tokens"]
+    assert list(found["tasks"]) == ["code", "math", "all"]
+    seconds = found["tasks"]["code"]["speculative"]["seconds"]
+    assert seconds > 0.0
+    assert found["tasks"]["code"]["speculative"]["price"] is None
+    assert found["mean_watts"] is None
+    priced = report(invoke, "friday", "--price", "3.6")["per_million_tokens"]["tasks"]
+    assert priced["code"]["speculative"]["price"] == pytest.approx(seconds / 1000)
+    page, folder = tmp_path / "r.html", tmp_path / "csv"
+    assert invoke("report", "friday", "--price", "3.6", "--html", page, "--csv", folder).exit_code == 0
+    with (folder / "per_million.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["task"]: row for row in csv.DictReader(file)}
+    assert float(rows["code"]["seconds"]) == seconds
+    assert float(rows["all"]["price"]) == priced["all"]["speculative"]["price"]
+    assert "A million tokens take" in page.read_text(encoding="utf-8")
+    said = invoke("report", "friday").stdout
+    assert "A million tokens take" in said
+    assert "--price" in said
+
+
 def test_without_probabilities_figures_are_null_and_never_zero(invoke: Invoke, database: Path) -> None:
     add(database, "bare", drafted=False)
     found = report(invoke, "bare")

@@ -95,6 +95,7 @@ def template() -> str:
     special = {
         "max_time": '"45m"',
         "top_p": "0.9",
+        "price": "2.5",
         "tasks": '"code,math"',
         "per_task": "3",
         "draft": '"eagle"',

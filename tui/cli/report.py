@@ -40,15 +40,12 @@ def report(
     from store.reader import Reader
     from store.report.report import build_report
     from store.report.shape import report_json
-    from store.spending import spending
     from tui.report.files import write_charts, write_csv, write_page
-    from tui.report.spending import spending_grid
     from tui.report.tables import tables
-    from tui.report.text import grid_lines, report_lines
+    from tui.report.text import report_lines
 
     with Reader(context.ensure_object(State).database) as reader:
-        found = build_report(reader, session)
-        spent = spending(found.session, reader.figures(found.session.id), price)
+        found = build_report(reader, session, price=price)
     written = [] if csv_folder is None else write_csv(csv_folder, tables(found))
     if html_file is not None:
         written.append(write_page(html_file, found))
@@ -62,7 +59,4 @@ def report(
             line(f"wrote {path}")
         return
     for said in report_lines(found):
-        line(said)
-    line()
-    for said in grid_lines([spending_grid(found.session, spent)]):
         line(said)

@@ -11,6 +11,7 @@ from store.report.predictors import TITLES, Predictor
 from store.report.report import OVERALL, Report
 from store.rows import SessionSummary
 from tui.report.grid import Cell, Column, Grid, grid
+from tui.report.spending import spending_grid
 
 DEFINITIONS = {
     "overlap": "overlap",
@@ -55,6 +56,7 @@ def tables(report: Report) -> list[Grid]:
         _rhos(groups),
         _predictors(report),
         _clusters(groups),
+        *([spending_grid(report.session, report.spending)] if report.spending else []),
     ]
     return [table for table in found if table.rows]
 
