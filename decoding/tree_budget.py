@@ -51,7 +51,8 @@ class TreeBudget:
         """Take a round into account."""
         if self._learner is not None and self._shape is not None:
             cut = round_.cut is not None
-            self._learner.observe(task, round_.tree, round_.path, self._shape, cut=cut)
+            took = (round_.draft_ms, round_.verify_ms, round_.other_ms)
+            self._learner.observe(task, round_.tree, round_.path, self._shape, cut=cut, took=took)
 
     def forget_decoder(self) -> None:
         """The decoder is another one: it has no tree from here yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 
 from decoding.budget.candidates import DEPTHS, NODES
@@ -15,11 +15,10 @@ from decoding.tree_search import TreeSearch, expected_tokens
 UNKNOWN = Profile(((0.5, 0.12, 0.06, 0.04), (0.5, 0.12, 0.06, 0.04)))
 """A draft that nobody has measured: about what the measured ones bring."""
 RECYCLED = tuple(0.40 / (rank + 1) ** 2 for rank in range(8))
-WORTH_TRYING = 0.75
+MEASURED_ROUNDS, GUESSED_ROUNDS = 300.0, 60.0
+"""Rounds that the expectation before the run weighs as much as: from a measured profile, or from `UNKNOWN`."""
+WORTH_TRYING = 0.80
 """Trees that are expected to bring less than this share of the best rate are not weighed at all."""
-LEAST = (2, 3, 4)
-FLOORS = (0.15, 0.25)
-STOPS = (0.2, 0.4)
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Candidate:
     shape: Shape
     tokens: float
     ms: float
-    known: bool
-    """Whether the expectation is one; a tree that stops by itself has to show what it brings first."""
+    weight: float
+    """Rounds that the expectation is worth."""
 
     @property
     def rate(self) -> float:
@@ -49,30 +48,15 @@ def candidates_of(draft: str, profile: Profile | None, priced: Priced) -> dict[s
     else:
         shapes = [dynamic_shape(n, d) for n in (*NODES, 48, 64, 96) for d in DEPTHS if d <= n <= most]
     brings = _Expected(profile or UNKNOWN, draft, most)
+    weight = GUESSED_ROUNDS if profile is None else MEASURED_ROUNDS
     found = {
-        shape.name: Candidate(shape, brings(shape), priced.ms(shape.size, shape.max_depth), True)
+        shape.name: Candidate(shape, brings(shape), priced.ms(shape.size, shape.max_depth), weight)
         for shape in shapes
     }
     best = max(candidate.rate for candidate in found.values())
-    found = {name: c for name, c in found.items() if c.rate >= WORTH_TRYING * best}
-    if draft not in (LOOKUP, RECYCLING):
-        found |= _stopping(found)
-    return found
-
-
-def _stopping(found: Mapping[str, Candidate]) -> dict[str, Candidate]:
-    """Trees that go on only where it pays, no larger than the largest candidate."""
-    largest = max(found.values(), key=lambda c: c.shape.size)
-    depth = max(c.shape.max_depth for c in found.values())
-    best = max(found.values(), key=lambda c: c.rate)
-    shapes = [
-        dynamic_shape(largest.shape.size, depth, least, floor, stop)
-        for least in LEAST
-        if least < largest.shape.size
-        for floor in FLOORS
-        for stop in STOPS
-    ]
-    return {shape.name: Candidate(shape, best.tokens, best.ms, False) for shape in shapes}
+    # The smallest is what all others are compared with.
+    smallest = min(shape.size for shape in shapes)
+    return {name: c for name, c in found.items() if c.rate >= WORTH_TRYING * best or c.shape.size == smallest}
 
 
 class _Expected:
@@ -81,16 +65,22 @@ class _Expected:
     def __init__(self, profile: Profile, draft: str, most: int) -> None:
         self._hits = profile.hits or (RECYCLED,)
         self._search = TreeSearch(self._hits, most, max(DEPTHS))
-        # Where whole trees were measured, what the shares by rank promise is brought down, or up, to them.
-        ratios = [
-            (tokens - 1.0) / max(self._promised(parse_tree(name)) - 1.0, 0.05)
+        self._trees = profile.trees
+        # Where whole trees were measured, what the shares by rank promise others is brought down, or up, as it
+        # is with the measured one of the nearest size.
+        self._scales = [
+            (math.log(shape.size), (tokens - 1.0) / max(self._promised(shape) - 1.0, 0.05))
             for name, tokens in profile.trees.items()
+            if (shape := parse_tree(name)).size
         ]
-        self._scale = sum(ratios) / len(ratios) if ratios else 1.0
 
     def __call__(self, shape: Shape) -> float:
         """Tokens per round, the target's own included."""
-        return 1.0 + self._scale * (self._promised(shape) - 1.0)
+        if shape.name in self._trees:
+            return self._trees[shape.name]
+        size = math.log(shape.size)
+        _, scale = min(self._scales, key=lambda known: abs(known[0] - size), default=(0.0, 1.0))
+        return 1.0 + scale * (self._promised(shape) - 1.0)
 
     def _promised(self, shape: Shape) -> float:
         if isinstance(shape, TreeShape):

@@ -1,11 +1,15 @@
-"""`--tree auto` against every fixed tree of a sweep, on held-out questions, prompt by prompt. Wants a quiet machine.
+"""`--tree auto` against every fixed tree of a sweep, on held-out questions. Wants a quiet machine for 25 minutes.
 
     python -m tests.bench.auto_budget [--per-task 15] [--repetitions 3] [--tokens 96] [--trees ...]
 
-All arms decode each question in turn, in an order that moves on, so that the machine's drift meets each alike; each
-repetition begins with a learner that knows nothing of the run. Prints tokens per second of every arm, then the ratio
-of auto to the best fixed tree (found afterwards, on the same prompts: auto was not told) and to full:3x2, with
-the spread over repetitions, and whether every output was that of plain greedy decoding.
+The sweep comes first, on a third of the questions: every tree on some of them, the better half on the others. The
+three fastest, full:3x2 and auto then decode the other questions, so that no tree is best by luck. Within a stage all
+arms decode each question in turn, in an order that moves on, so that the machine's drift meets each alike;
+each repetition begins with a learner that knows nothing of the run, or of the sweep.
+
+Prints tokens per second of every arm, the ratio of auto to the finalists by repetition and as the median over
+questions with its 90 % interval (resampled), the same ratio as the costs kept for this machine have it (which no
+noise touches), and whether every output was that of plain greedy decoding.
 """
 
 from __future__ import annotations
@@ -13,6 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from decoding.auto_tree import costs_of, profile_of
 from decoding.budget.learner import Learner
@@ -23,87 +30,169 @@ from decoding.distill.prompts import heldout
 from decoding.engine import SpeculativeDecoder
 from decoding.models import load_models
 
-AUTO, PLAIN, STUDY = "auto", "plain", "full:3x2"
+AUTO, STUDY = "auto", "full:3x2"
 TREES = (
     "chain:1", "chain:2", "chain:3", "full:1x2", "full:1x3", "full:1x4", "full:2x2", STUDY, "dynamic:2x2",
-    "dynamic:3x2", "dynamic:3x3", "dynamic:4x2", "dynamic:4x3", "dynamic:5x3", "dynamic:6x3", "dynamic:8x4",
-    "dynamic:12x4",
+    "dynamic:3x2", "dynamic:3x3", "dynamic:4x2", "dynamic:4x3", "dynamic:5x2", "dynamic:5x3", "dynamic:6x2",
+    "dynamic:6x3", "dynamic:8x4", "dynamic:12x4",
 )  # fmt: skip
+FINALISTS = 3
+RESAMPLES = 2000
 
 
-def decode(decoder: SpeculativeDecoder, ids: list[int], task: str, learner: Learner | None) -> list[int]:
-    """The tokens of one answer; with a learner its tree is chosen before each round, as the worker does."""
-    tokens: list[int] = []
-    chosen = None
-    if learner is not None:
-        chosen = learner.next(task)
-        decoder.drafter.use(chosen.shape)
-    for round_ in decoder.generate(ids):
-        tokens += round_.tokens
-        if learner is not None and chosen is not None:
-            learner.observe(task, round_.tree, round_.path, chosen.shape, cut=round_.cut is not None)
-            following = learner.next(task)
-            if following.shape is not chosen.shape:
-                decoder.drafter.use(following.shape)
-            chosen = following
-    return tokens
+@dataclass
+class Arm:
+    """A way to decode, and what it took: by repetition and question."""
+
+    decoder: SpeculativeDecoder
+    seconds: list[list[float]] = field(default_factory=list)
+    due: list[list[float]] = field(default_factory=list)
+    """What its rounds cost by the kept costs, in seconds."""
+    rounds: int = 0
+    tokens: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second."""
+        return self.tokens / float(np.sum(self.seconds))
+
+
+class Bench:
+    """Models, questions and their outputs without speculation."""
+
+    def __init__(self, per_task: int, tokens: int) -> None:
+        self.config = RunConfig(max_new_tokens=tokens)
+        self.models = load_models(self.config)
+        self.priced = Priced(costs_of(self.config, self.models), MEASURED)
+        self.profile = profile_of(self.config, self.models)
+        questions = sorted(heldout(per_task), key=lambda q: (q["id"].rsplit("-", 1)[-1], q["task"]))
+        self.tasks = [q["task"] for q in questions]
+        plain = SpeculativeDecoder(self.config.changed(speculate=False), models=self.models)
+        self.ids = [plain.encode(q["prompt"]) for q in questions]
+        self.expected = [[t for r in plain.generate(prompt) for t in r.tokens] for prompt in self.ids]
+        self.differing: set[tuple[str, int]] = set()
+        self.checked: set[tuple[str, int]] = set()
+
+    def arm(self, tree: str) -> Arm:
+        """A decoder with a tree, warmed up."""
+        arm = Arm(SpeculativeDecoder(self.config.changed(tree=tree), models=self.models))
+        for _ in arm.decoder.generate(self.ids[0]):
+            pass
+        return arm
+
+    def learner(self) -> Learner:
+        """One that knows nothing of any run."""
+        return Learner(candidates_of(self.config.base_draft, self.profile, self.priced), self.priced)
+
+    def run(self, arms: dict[str, Arm], questions: list[int], repetitions: int) -> Learner:
+        """Decode the questions with every arm, next to each other. The learner of the last repetition."""
+        order = list(arms)
+        learner = self.learner()
+        for _ in range(repetitions):
+            learner = self.learner()
+            for arm in arms.values():
+                arm.seconds.append([])
+                arm.due.append([])
+            for number in questions:
+                order = order[1:] + order[:1]
+                for name in order:
+                    self._decode(name, arms[name], number, learner if name == AUTO else None)
+        return learner
+
+    def _decode(self, name: str, arm: Arm, number: int, learner: Learner | None) -> None:
+        """With a learner the tree is chosen before each round, as the worker does."""
+        tokens: list[int] = []
+        shapes: list[tuple[int, int]] = []
+        task, drafter = self.tasks[number], arm.decoder.drafter
+        start = time.perf_counter()
+        chosen = None
+        if learner is not None:
+            chosen = learner.next(task)
+            drafter.use(chosen.shape)
+        for round_ in arm.decoder.generate(self.ids[number]):
+            tokens += round_.tokens
+            depth = int(round_.tree.depth.max(initial=0))
+            shapes.append((round_.tree.size, chosen.shape.max_depth if chosen else depth))
+            if learner is not None and chosen is not None:
+                took = (round_.draft_ms, round_.verify_ms, round_.other_ms)
+                cut = round_.cut is not None
+                learner.observe(task, round_.tree, round_.path, chosen.shape, cut=cut, took=took)
+                following = learner.next(task)
+                if following.shape is not chosen.shape:
+                    drafter.use(following.shape)
+                chosen = following
+        arm.seconds[-1].append(time.perf_counter() - start)
+        arm.due[-1].append(sum(self.priced.ms(*shape) for shape in shapes) / 1e3)
+        arm.rounds += len(shapes)
+        arm.tokens += len(tokens)
+        self.checked.add((name, number))
+        if tokens != self.expected[number]:
+            self.differing.add((name, number))
+
+
+def sweep(bench: Bench, trees: list[str], questions: list[int]) -> dict[str, Arm]:
+    """Every tree on two fifths of the questions, then the better half on the others; the fastest first."""
+    arms = {tree: bench.arm(tree) for tree in trees}
+    cut = max(len(questions) * 2 // 5, 1)
+    bench.run(arms, questions[:cut], 1)
+    ranked = sorted(arms, key=lambda tree: -arms[tree].rate)
+    half = ranked[: max(len(ranked) // 2, FINALISTS)]
+    bench.run({tree: arms[tree] for tree in half}, questions[cut:] or questions, 1)
+    half.sort(key=lambda tree: -arms[tree].rate)
+    return {tree: arms[tree] for tree in [*half, *ranked[len(half) :]]}
+
+
+def compared(arm: Arm, other: Arm) -> dict[str, object]:
+    """How much faster `arm` is than `other` on the same questions."""
+    mine, theirs = np.array(arm.seconds), np.array(other.seconds)
+    logs = np.log(theirs / mine)
+    of_question = np.median(logs, axis=0)
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(of_question, size=(RESAMPLES, len(of_question)))
+    low, high = np.quantile(np.exp(np.median(drawn, axis=1)), [0.05, 0.95])
+    return {
+        "by_repetition": [round(float(r), 4) for r in theirs.sum(1) / mine.sum(1)],
+        "all": round(float(theirs.sum() / mine.sum()), 4),
+        "median_question": round(float(np.exp(np.median(of_question))), 4),
+        "ci": [round(float(low), 4), round(float(high), 4)],
+        "by_kept_costs": round(float(np.sum(other.due) / np.sum(arm.due)), 4),
+    }
 
 
 def main() -> None:
-    """Time all arms and print the ratios."""
+    """Sweep, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--per-task", type=int, default=15)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--trees", nargs="+", default=list(TREES))
     arguments = parser.parse_args()
-    trees = list(dict.fromkeys([STUDY, *arguments.trees]))
-    config = RunConfig(max_new_tokens=arguments.tokens)
-    models = load_models(config)
-    priced = Priced(costs_of(config, models), MEASURED)
-    questions = sorted(heldout(arguments.per_task), key=lambda q: (q["id"].rsplit("-", 1)[-1], q["task"]))
-    arms = {tree: SpeculativeDecoder(config.changed(tree=tree), models=models) for tree in trees}
-    arms[AUTO] = SpeculativeDecoder(config.changed(tree=AUTO), models=models)
-    plain = SpeculativeDecoder(config.changed(speculate=False), models=models)
-    ids = [plain.encode(q["prompt"]) for q in questions]
-    expected = [decode(plain, prompt, "", None) for prompt in ids]
-    for decoder in arms.values():
-        decode(decoder, ids[0], "", None)  # warms up
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
-    differing: set[tuple[str, int]] = set()
-    order = list(arms)
-    learner = None
-    for _ in range(arguments.repetitions):
-        learner = Learner(candidates_of(config.base_draft, profile_of(config, models), priced), priced)
-        spent = dict.fromkeys(arms, 0.0)
-        for number, (question, prompt) in enumerate(zip(questions, ids, strict=True)):
-            order = order[1:] + order[:1]
-            for name in order:
-                start = time.perf_counter()
-                tokens = decode(arms[name], prompt, question["task"], learner if name == AUTO else None)
-                spent[name] += time.perf_counter() - start
-                if tokens != expected[number]:
-                    differing.add((name, number))
-        for name, taken in spent.items():
-            seconds[name].append(taken)
-    total = sum(map(len, expected))
-    best = min(trees, key=lambda tree: sum(seconds[tree]))
-    ratios = {
-        f"auto_vs_{tree}": [round(a / b, 4) for a, b in zip(seconds[tree], seconds[AUTO], strict=True)]
-        for tree in (best, STUDY)
-    }
-    rates = {name: round(total * arguments.repetitions / sum(taken), 2) for name, taken in seconds.items()}
-    assert learner is not None
+    start = time.perf_counter()
+    bench = Bench(arguments.per_task, arguments.tokens)
+    tasks = len(set(bench.tasks))
+    count = len(bench.ids)
+    # Questions lie task by task in turns: the first third has all tasks.
+    split = max(count // 3 // tasks, 1) * tasks
+    swept = sweep(bench, list(dict.fromkeys(arguments.trees)), list(range(split)))
+    finalists = list(swept)[:FINALISTS]
+    arms = {tree: bench.arm(tree) for tree in dict.fromkeys([*finalists, STUDY, AUTO])}
+    learner = bench.run(arms, list(range(split, count)), arguments.repetitions)
     print(
         json.dumps(
             {
-                "tokens_per_second": dict(sorted(rates.items(), key=lambda item: -item[1])),
-                "best_fixed": best,
-                **ratios,
-                "trees_at_the_end": {q["task"]: learner.next(q["task"]).shape.name for q in questions},
-                "identical": len(arms) * len(questions) - len(differing),
-                "of": len(arms) * len(questions),
-                "prompts": len(questions),
+                "sweep_tokens_per_second": {tree: round(arm.rate, 2) for tree, arm in swept.items()},
+                "tokens_per_second": {name: round(arm.rate, 2) for name, arm in arms.items()},
+                "tokens_per_round": {name: round(arm.tokens / arm.rounds, 3) for name, arm in arms.items()},
+                "best_fixed": finalists[0],
+                **{f"auto_vs_{tree}": compared(arms[AUTO], arms[tree]) for tree in arms if tree != AUTO},
+                "trees_at_the_end": {
+                    task: learner.next(task).shape.name for task in dict.fromkeys(bench.tasks)
+                },
+                "pace": [round(f, 3) for f in learner.pace],
+                "identical": len(bench.checked) - len(bench.differing),
+                "of": len(bench.checked),
+                "questions": {"sweep": split, "compared": count - split},
+                "seconds": round(time.perf_counter() - start),
             },
             indent=1,
         )

@@ -9,12 +9,14 @@ import pytest
 
 from decoding.budget.files import Budget, Identity, differences, read_budget, save_budget
 from decoding.budget.learner import EXPLORE, Learner
+from decoding.budget.pace import Pace
 from decoding.budget.prices import Priced
 from decoding.budget.prior import candidates_of
+from decoding.budget.seen import Seen, covers
 from decoding.costs import Costs, Machine, Timing
 from decoding.errors import UsageError
 from decoding.profiles import Profile
-from decoding.tree import TokenTree, parse_tree
+from decoding.tree import TokenTree, TreeShape, parse_tree
 
 
 def priced(row_ms: float, level_ms: float) -> Priced:
@@ -74,6 +76,84 @@ def test_exploring_is_rare() -> None:
         kinds.append(chosen.kind)
         learner.observe("a", *drafted(chosen.shape.name, 0.5, rng, 0.5), chosen.shape, cut=False)
     assert kinds.count("explore") <= 400 // EXPLORE
+
+
+@pytest.mark.parametrize("smaller", ["chain:1", "full:1x2", "chain:2", "full:2x2"])
+def test_a_round_shows_what_a_smaller_tree_takes_for_its_tokens(smaller: str) -> None:
+    """Walked over a text whose every token is the draft's first (.5), second (.2) or neither, both ways."""
+    rank = np.random.default_rng(3).choice(3, p=[0.5, 0.2, 0.3], size=30_000)
+    large, small = parse_tree("full:3x2"), parse_tree(smaller)
+    assert isinstance(large, TreeShape)
+    assert isinstance(small, TreeShape)
+
+    def accepted(shape: TreeShape, place: int) -> list[int]:
+        table = {
+            (p, r): i for i, (p, r) in enumerate(zip(shape.parent.tolist(), shape.rank.tolist(), strict=True))
+        }
+        path: list[int] = []
+        while (child := table.get((path[-1] if path else -1, int(rank[place + len(path)])))) is not None:
+            path.append(child)
+        return path
+
+    truth, place = 0, 0
+    while place < len(rank) - 10:
+        place += len(accepted(small, place)) + 1
+        truth += 1
+    per_round = place / truth
+    tree, shown, place = TokenTree.from_shape(large, large.rank), 0.0, 0
+    while place < len(rank) - 10:
+        path = accepted(large, place)
+        rounds = Seen(tree, path).shown(small, per_round)
+        assert rounds is not None
+        shown += rounds
+        place += len(path) + 1
+    assert place / shown == pytest.approx(per_round, rel=0.015)
+    assert covers(large, small)
+    assert not covers(small, large)
+
+
+def test_of_dynamic_trees_those_are_covered_that_have_room_beside_the_deeper_levels() -> None:
+    for drafted, shape, is_so in (
+        ("dynamic:6x3", "dynamic:4x2", True), ("dynamic:4x3", "dynamic:4x2", False),
+        ("dynamic:4x3", "dynamic:4x3", True), ("dynamic:8x2", "dynamic:3x3", False),
+        ("dynamic:4-8x3@0.2/0", "dynamic:2x2", False), ("chain:3", "dynamic:2x2", False),
+    ):  # fmt: skip
+        assert covers(parse_tree(drafted), parse_tree(shape)) is is_so
+
+
+def test_costs_follow_the_rounds_and_the_tree_follows_the_costs() -> None:
+    """Drafting takes ten times what was measured: deep trees stop paying, though they bring what they did."""
+    price = priced(1.0, 0.3)
+    profile = Profile(((0.7, 0.1), (0.7, 0.1)))
+    learner = Learner(candidates_of("eagle", profile, price), price)
+    rng = np.random.default_rng(5)
+    first = learner.next("a").shape
+    for _ in range(400):
+        shape = learner.next("a").shape
+        tree, path = drafted(shape.name, 0.6, rng, 0.7)
+        took = (3.0 * shape.max_depth, price.costs.verify_ms(tree.size + 1), 0.5)
+        learner.observe("a", tree, path, shape, cut=False, took=took)
+    assert learner.next("a").shape.max_depth < first.max_depth
+
+
+def test_a_machine_that_is_busy_for_a_while_changes_no_cost_for_good() -> None:
+    pace = Pace(priced(1.0, 1.0).costs)
+    usual = pace.ms(4, 2)
+    for _ in range(20):
+        pace.observe(4, 2, (2000.0, 5000.0, 900.0))
+    assert pace.ms(4, 2) > 1.5 * usual
+    for _ in range(1500):
+        pace.observe(4, 2, (2.0, 15.0, 0.5))
+    assert pace.ms(4, 2) == pytest.approx(usual, rel=0.01)
+
+
+def test_a_measured_tree_is_expected_to_bring_what_it_brought() -> None:
+    profile = Profile(((0.6, 0.2), (0.5, 0.2)), trees={"dynamic:2x2": 1.9, "dynamic:4x2": 2.6})
+    found = candidates_of("eagle", profile, priced(1.0, 0.5))
+    assert found["dynamic:2x2"].tokens == 1.9
+    assert found["dynamic:4x2"].tokens == 2.6
+    unmeasured = candidates_of("eagle", Profile(profile.hits), priced(1.0, 0.5))
+    assert found["dynamic:4x3"].tokens > unmeasured["dynamic:4x3"].tokens
 
 
 @pytest.mark.parametrize("draft", ["eagle", "recycling", "lookup", "/some/model"])
