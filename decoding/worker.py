@@ -30,7 +30,6 @@ from decoding.worker_log import log_to
 from store.database import connect
 from store.errors import StoreError
 from store.file_system import COST, network_kind
-from store.log_size import LogKeeper
 from store.patience import PatientWriter
 from store.reader import Reader
 from store.rows import SessionSummary
@@ -60,14 +59,12 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
         process.cpu_percent()
         db = connect(database, create=False, timeout=LOCK_SECONDS)
         writer = SessionWriter(db, session_id)
-        log_size = LogKeeper(database)
         said = ""
         meter = EnergyMeter()
         while not done.wait(HEARTBEAT_SECONDS):
             try:
                 writer.heartbeat(process.cpu_percent(), process.memory_info().rss, gpu_use(), meter.spent())
                 said = ""
-                log_size.tend(db)
             except StoreError as error:
                 if str(error) != said:  # not once a second for a whole weekend
                     said = str(error)

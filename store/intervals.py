@@ -12,6 +12,8 @@ from store.rows import Interval
 
 RESAMPLES = 2000
 LEVEL = 0.95
+DRAWN = 100_000
+"""Numbers drawn at a time: a dashboard does this every few seconds for days, of ever more prompts."""
 SEED = 20260414
 """Fixed, so that an interval on a screen moves only when the data does."""
 
@@ -30,8 +32,11 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
     if prompts < 2:
         return None
     rng = np.random.default_rng(SEED)
-    # How often each prompt is drawn, [RESAMPLES, prompts].
-    drawn = rng.multinomial(prompts, np.full(prompts, 1.0 / prompts), size=RESAMPLES)
-    ratios = (drawn @ top) / (drawn @ bottom)
+    ratios = np.empty(RESAMPLES)
+    step = max(DRAWN // prompts, 1)
+    for at in range(0, RESAMPLES, step):
+        # How often each prompt is drawn, [step, prompts].
+        drawn = rng.multinomial(prompts, np.full(prompts, 1.0 / prompts), size=min(step, RESAMPLES - at))
+        ratios[at : at + step] = (drawn @ top) / (drawn @ bottom)
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(top.sum() / bottom.sum()), float(low), float(high), prompts)

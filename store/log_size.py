@@ -1,48 +1,63 @@
 """Keeps the write-ahead log from growing while there is always somebody reading.
 
-SQLite begins the log anew only at a moment when no reader looks at it. With several dashboards on a fast run
-such moments are rare, and the log would grow; so the worker now and then waits a little for one.
+SQLite begins the log anew only when a commit finds all of it written back and nobody reading from it. With
+several dashboards on a fast run such moments are rare, and a fast run writes a hundred megabytes a second. So
+whoever writes looks at the log's size now and then, and waits for such a moment when it is large: readers that
+come meanwhile read from the file itself, those that are reading take milliseconds.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import suppress
-from pathlib import Path
 
 LARGE = 16 << 20
-"""Bytes from which it is worth waiting for; twice what SQLite writes back by itself."""
+"""Bytes from which the log is written back and begun anew."""
 PATIENCE_MS = 300
-"""How long one attempt may wait; other writers wait with it."""
-MOST_BETWEEN = 60.0
-"""Seconds between two attempts, doubling from one, while somebody reads one state for long (a report)."""
+"""How long one attempt may wait for readers; other writers wait with it."""
+GROWTH = 1.25
+"""The log grows by so much before the next attempt that waits: all that a reader of one state for long (a report)
+costs a run is a few waits for each doubling of the log, and the log is cut back when it is done."""
+SECONDS = 1.0
+"""Between attempts that wait for nobody, while the log is large."""
 
 
 class LogKeeper:
-    """Call `tend` every second or so, with a connection that has nothing else to do."""
+    """Call `tend` after transactions, with the connection that made them."""
 
-    def __init__(self, path: Path) -> None:
-        self._log = path.with_name(path.name + "-wal")
+    def __init__(self, database: str) -> None:
+        self._log = database + "-wal"
+        self._size = LARGE
+        """Bytes at which it is waited for next."""
         self._next = 0.0
-        self._between = 1.0
 
     def tend(self, connection: sqlite3.Connection) -> bool:
         """Begin the log anew if it is large and that can be done soon; whether it was."""
-        now = time.monotonic()
         try:
-            if now < self._next or self._log.stat().st_size < LARGE:
-                return False
+            size = os.stat(self._log).st_size  # noqa: PTH116 (called thousands of times a second)
         except OSError:  # no log: another journal, or nothing written yet
             return False
+        if size < LARGE:
+            self._size = LARGE
+            return False
+        now = time.monotonic()
+        if size < self._size and now < self._next:
+            return False
+        begun = _begin_anew(connection, PATIENCE_MS if size >= self._size else 0)
+        self._next = now + SECONDS
+        self._size = LARGE if begun else max(int(size * GROWTH), self._size)
+        return begun
+
+
+def _begin_anew(connection: sqlite3.Connection, patience_ms: int) -> bool:
+    busy = 1
+    with suppress(sqlite3.Error):
         (before,) = connection.execute("PRAGMA busy_timeout").fetchone()
-        busy = 1
-        with suppress(sqlite3.Error):
-            connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}").fetchall()
-            try:
-                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            finally:
-                connection.execute(f"PRAGMA busy_timeout = {before}").fetchall()
-        self._between = min(2 * self._between, MOST_BETWEEN) if busy else 1.0
-        self._next = now + self._between
-        return not busy
+        connection.execute(f"PRAGMA busy_timeout = {patience_ms}").fetchall()
+        try:
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {before}").fetchall()
+    return not busy

@@ -119,6 +119,11 @@ def stretches(reader: Reader, session_id: int) -> list[Stretch]:
     return found
 
 
+def tasks_of(reader: Reader, session_id: int) -> dict[int, str]:
+    """Generation id -> task."""
+    return dict(_rows(reader, "SELECT id, task FROM generation WHERE session_id = ?", session_id))
+
+
 def round_times(reader: Reader, stretch: Stretch) -> list[RoundTime]:
     """The rounds of a stretch; fewer than it says when some are missing."""
     rows = _rows(

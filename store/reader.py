@@ -116,6 +116,20 @@ class Reader:
         )
         return [GenerationRow(*row) for row in rows]
 
+    def begun_generations(self, session_id: int, first: int) -> list[GenerationRow]:
+        """Prompts from position `first` on that have begun, in order; prompt_text and output are "".
+
+        What a view of a growing session asks for: prompts before that ended, and prompts not begun stay as they are.
+        """
+        columns = _GENERATION_COLUMNS.replace("prompt_text", "''").replace("output", "''")
+        rows = self._all(
+            f"SELECT {columns} FROM generation WHERE session_id = ? AND position >= ? AND status <> 'pending'"
+            " ORDER BY position",
+            session_id,
+            first,
+        )
+        return [GenerationRow(*row) for row in rows]
+
     def generation(self, generation_id: int) -> GenerationRow:
         """One prompt, with its texts. Raises `StoreError` when there is none."""
         rows = self._all(f"SELECT {_GENERATION_COLUMNS} FROM generation WHERE id = ?", generation_id)

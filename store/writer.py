@@ -15,6 +15,7 @@ from store.clock import now
 from store.database import Connection, raw
 from store.errors import StoreError
 from store.liveness import effective_status
+from store.log_size import LogKeeper
 from store.pruning import prune_session
 from store.records import RoundRecord
 from store.recount import rebuild
@@ -26,7 +27,7 @@ from store.rows import (
     LIVE_STATUSES,
     SESSION_STATUSES,
 )
-from store.sqlite_errors import explained, transaction
+from store.sqlite_errors import explained, path_of, transaction
 from store.tally import tally
 from store.totals import Totals
 
@@ -69,6 +70,9 @@ _ADD_PROMPT = """
     ON CONFLICT (session_id, task) DO UPDATE SET prompts = prompts + 1
 """
 
+TENDED = 16
+"""Rounds between two looks at the size of the log: a megabyte of it, or two."""
+
 
 class PendingGeneration(NamedTuple):
     """A prompt still to be run."""
@@ -93,6 +97,10 @@ class SessionWriter:
         self._lock = threading.RLock()
         self._tasks: dict[int, str] = {}
         self._totals = Totals(self._connection, session_id)
+        self._log = LogKeeper(path_of(self._connection))
+        with explained(None, self._connection):
+            # The keeper does it: SQLite, while a reader is in the way, tries and waits for the disk at every commit.
+            self._connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
         self._read("SELECT id FROM session WHERE id = ? AND deleted_at IS NULL", session_id)
 
     def claim(
@@ -164,6 +172,7 @@ class SessionWriter:
         usage = None if gpu is None else json.dumps(dict(gpu))
         spent = {} if energy is None else {"energy_joules": energy[0], "energy_seconds": energy[1]}
         self._update(heartbeat_at=now(), cpu_percent=cpu_percent, rss_bytes=rss_bytes, gpu=usage, **spent)
+        self._tend()
 
     def describe(
         self,
@@ -334,6 +343,8 @@ class SessionWriter:
             )
             if record.number % BLOCK == 0:
                 add_block(self._connection, generation_id)
+        if record.number % TENDED == 0:
+            self._tend()
 
     def finish_generation(
         self,
@@ -360,11 +371,12 @@ class SessionWriter:
                 (status, output, error, finish_reason, now(), generation_id),
             )
             add_block(self._connection, generation_id)
+        self._tasks.pop(generation_id, None)
 
     def prune(self, retention: str) -> None:
         """Give up the nodes that `retention` no longer keeps (`store.pruning`), in short transactions."""
         with self._lock:
-            prune_session(self._connection, self._session_id, retention)
+            prune_session(self._connection, self._session_id, retention, lambda *_: self._tend())
 
     def add_tokens(self, tokenizer_id: str, tokens: Mapping[int, bytes]) -> None:
         """Keep the bytes of tokens; those known already are left as they are. Call before `record_round`."""
@@ -395,6 +407,11 @@ class SessionWriter:
                         "UPDATE command SET taken_at = ? WHERE id = ?", [(now(), row[0]) for row in rows]
                     )
         return [kind for _, kind in rows]
+
+    def _tend(self) -> None:
+        """Keep the log small; call after a transaction."""
+        with self._lock:
+            self._log.tend(self._connection)
 
     def _task(self, generation_id: int) -> str:
         task = self._tasks.get(generation_id)

@@ -12,10 +12,11 @@ from typing import Literal
 
 from store import metrics
 from store.bins import Bins, ProbabilityBin
-from store.moments import stretches
+from store.moments import stretches, tasks_of
 from store.reader import Reader
 from store.rows import TaskFigures
 from tui.cells import count, duration, number, share
+from tui.spans import TIME_BINS, Course, Span
 
 Chart = Literal["length", "depth", "entropy", "calibration", "speed", "course"]
 CHARTS: tuple[Chart, ...] = ("length", "depth", "entropy", "calibration", "speed", "course")
@@ -46,20 +47,6 @@ AXES: dict[Chart, tuple[str, str]] = {
     "course": ("decoding time", "accepted length"),
 }
 """What the axes say: across, up."""
-
-TIME_BINS = 96
-"""Points of a chart over time, at most."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """Consecutive rounds, and when they were decoded: milliseconds of decoding since the session's start."""
-
-    start: float
-    end: float
-    rounds: int
-    tokens: int
-    accepted: int
 
 
 @dataclass(frozen=True)
@@ -107,24 +94,37 @@ class Point:
         return (self.low + self.high) / 2
 
 
+class SourceReader:
+    """What the charts of each task of a session are drawn from, read again and again while it grows.
+
+    The course is read once; what is added to it afterwards is what the totals have grown by since the last
+    call, so that a call costs bins and tasks, whatever the history.
+    """
+
+    def __init__(self, session_id: int) -> None:
+        self._session_id = session_id
+        self._course: Course | None = None
+
+    def read(self, reader: Reader) -> dict[str, Source]:
+        """By task, as it is now. Raises `StoreError`."""
+        with reader.snapshot():
+            figures = reader.figures(self._session_id)
+            bins = reader.bins(self._session_id)
+            if self._course is None or not self._course.grow(figures):
+                self._course = Course(
+                    figures, tasks_of(reader, self._session_id), stretches(reader, self._session_id)
+                )
+        known = {task: found for task, found in bins.items() if not found.empty}
+        course = self._course
+        return {
+            task: source_of(found, known.get(task), course.spans(task), course.total_ms)
+            for task, found in figures.items()
+        }
+
+
 def read_sources(reader: Reader, session_id: int) -> dict[str, Source]:
     """What the charts of each task are drawn from. Raises `StoreError`."""
-    with reader.snapshot():
-        figures = reader.figures(session_id)
-        bins = reader.bins(session_id)
-        tasks = {g.id: g.task for g in reader.generations(session_id, texts=False)}
-        parts = stretches(reader, session_id)
-    spans: dict[str, list[Span]] = {}
-    time = 0.0
-    for part in parts:
-        span = Span(time, time + part.total_ms, part.rounds, part.tokens, part.accepted_count)
-        spans.setdefault(tasks[part.generation_id], []).append(span)
-        time = span.end
-    known = {task: found for task, found in bins.items() if not found.empty}
-    return {
-        task: source_of(found, known.get(task), tuple(spans.get(task, ())), time)
-        for task, found in figures.items()
-    }
+    return SourceReader(session_id).read(reader)
 
 
 def source_of(
@@ -218,7 +218,7 @@ def _over_time(source: Source, *, speed: bool) -> list[Point]:
             inside = min(span.end, (place + 1) * width) - max(span.start, place * width)
             if inside > 0:
                 part = inside / length
-                for i, amount in enumerate((span.rounds, span.tokens, span.accepted, length)):
+                for i, amount in enumerate((span.rounds, span.tokens, span.accepted, span.ms)):
                     sums[place][i] += amount * part
     found = []
     for place, (rounds, tokens, accepted, ms) in enumerate(sums):

@@ -10,14 +10,16 @@ from time import monotonic
 from store.choices import TreeChoice, choice_of
 from store.reader import Reader
 from store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
-from tui.charts import Source, read_sources
+from tui.charts import Source, SourceReader
 from tui.feed import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
 from tui.pieces import Piece, StreamDecoder, token_text
 
 CHUNK = 256
 """Rounds read at a time: a long generation arrives in steps that keep the screen answering."""
-INTERVAL_SECONDS = 5.0
-"""Between two resamplings of the prompts."""
+INTERVAL_SECONDS, INTERVAL_SHARE = 5.0, 0.02
+"""Between two resamplings of the prompts: at least, and the share of the time they may take when prompts are many."""
+PROMPTS_SECONDS = 30.0
+"""Between two readings of all prompts; in between, only those that have begun and not ended are read."""
 TREE_SECONDS = 1.0
 """Least time between two trees while they come by themselves: more could not be read."""
 PLAYING, HELD = "playing", "held"
@@ -103,9 +105,14 @@ class SessionFeed(Feed):
         self._more = False
         self._shown_round: tuple[int, int, int] | None = None
         self._state: RunState | None = None
+        self._by_id: dict[int, GenerationRow] = {}
+        self._rows: list[GenerationRow] = []
+        self._rows_of: tuple[object, ...] = ()
+        self._rows_at = float("-inf")
+        self._sources = SourceReader(session_id)
         self._charts: Charts | None = None
         self._intervals: Mapping[str, Interval] = {}
-        self._state_at = self._charts_at = self._intervals_at = self._tree_at = float("-inf")
+        self._state_at = self._charts_at = self._intervals_due = self._tree_at = float("-inf")
         self._state_stale = self._charts_stale = True
         self._closed = False
         self._tokens: dict[int, bytes] = {}
@@ -155,29 +162,39 @@ class SessionFeed(Feed):
         self._state_at = now
         self._state_stale = False
         self._state_fresh = True
+        summary = reader.session(self.session_id)
         state = RunState(
-            reader.session(self.session_id),
-            self._generations(reader),
+            summary,
+            self._generations(reader, summary, now),
             self._prompts,
             tuple(reader.pending_commands(self.session_id)),
         )
         if state != self._state:
             self._state = state
+            self._by_id = {g.id: g for g in state.generations}
             yield state
 
-    def _generations(self, reader: Reader) -> tuple[GenerationRow, ...]:
-        """The prompts; their texts never change and are read once."""
-        rows = reader.generations(self.session_id, texts=False)
-        if len(rows) != len(self._prompts):
-            self._prompts = {g.id: g.prompt_text for g in reader.generations(self.session_id)}
-        return tuple(rows)
+    def _generations(self, reader: Reader, summary: SessionSummary, now: float) -> tuple[GenerationRow, ...]:
+        """The prompts; their texts never change and are read once, those that ended not again while a run goes on."""
+        same = (summary.pid, summary.status, summary.started_at, summary.prompt_count, summary.pruned)
+        if same == self._rows_of and now - self._rows_at < PROMPTS_SECONDS:
+            first = next((i for i, g in enumerate(self._rows) if g.status in ("pending", "running")), None)
+            if first is not None:
+                begun = reader.begun_generations(self.session_id, self._rows[first].position)
+                if [g.id for g in begun] == [g.id for g in self._rows[first : first + len(begun)]]:
+                    self._rows[first : first + len(begun)] = begun
+                    return tuple(self._rows)
+        self._rows_of, self._rows_at = same, now
+        self._rows = reader.generations(self.session_id, texts=False)
+        if len(self._rows) != len(self._prompts):
+            self._prompts = {g.id: g.prompt_text for g in reader.generations(self.session_id, outputs=False)}
+        return tuple(self._rows)
 
     def _read_generation(self) -> Iterator[Opened]:
         state = self._state
         if state is None or not state.generations:
             return
-        by_id = {g.id: g for g in state.generations}
-        wanted = by_id.get(self._wanted) if self._wanted is not None else _newest(state.generations)
+        wanted = self._by_id.get(self._wanted) if self._wanted is not None else _newest(state.generations)
         if wanted is None:
             return
         # A run that is taken up again begins its unfinished prompt anew.
@@ -240,12 +257,11 @@ class SessionFeed(Feed):
             return
         self._charts_stale = False
         self._charts_at = now
-        if now - self._intervals_at >= INTERVAL_SECONDS or not self._live():
-            self._intervals_at = now
+        if now >= self._intervals_due or not self._live():
+            begun = monotonic()
             self._intervals = reader.intervals(self.session_id)
-        charts = Charts(
-            reader.figures(self.session_id), self._intervals, read_sources(reader, self.session_id)
-        )
+            self._intervals_due = now + max(INTERVAL_SECONDS, (monotonic() - begun) / INTERVAL_SHARE)
+        charts = Charts(reader.figures(self.session_id), self._intervals, self._sources.read(reader))
         if charts != self._charts:
             self._charts = charts
             yield charts

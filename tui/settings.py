@@ -42,6 +42,8 @@ class Settings:
     """Screen -> action -> key, as in `tui.keys`."""
 
 
+SHOWN = 80
+"""Characters of a wrong value that are said again."""
 FPS = range(1, 61)
 RUN_TYPES: Mapping[str, type] = {
     "target": str,
@@ -103,6 +105,10 @@ def parse(text: str, path: Path) -> Settings:
         line = at.removeprefix("line ").partition(",")[0]
         where = line if line.isdigit() else str(text.count("\n") + 1)
         raise SettingsError(f"{path}:{where}: {words or error}") from error
+    except (RecursionError, ValueError) as error:  # brackets by the thousand, a number of thousands of digits
+        raise SettingsError(
+            f"{path}:1: something here is nested too deeply, or a number too long to be read"
+        ) from error
     return _Reader(text, path).settings(table)
 
 
@@ -121,8 +127,16 @@ class _Reader:
         if found.fps is not None and found.fps not in FPS:
             raise self.error(("fps",), f"fps is {found.fps}; it must be from {FPS.start} to {FPS.stop - 1}")
         if "database" in table:
-            found = replace(found, database=Path(self.value(table, str, ("database",))).expanduser())
+            found = replace(found, database=self.database(self.value(table, str, ("database",))))
         return replace(found, run=self.run(table), keys=self.keys(table))
+
+    def database(self, value: str) -> Path:
+        if not value or "\0" in value:
+            raise self.error(("database",), "database is no path; write where the file lies, in quotes")
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:  # nobody of that name has a home
+            raise self.error(("database",), f"database is no path ({error})") from error
 
     def check_theme(self, theme: str | None) -> None:
         if theme is None:
@@ -185,7 +199,9 @@ class _Reader:
             return float(value)
         if not fits:
             words = {str: "text, in quotes", int: "a whole number", float: "a number", bool: "true or false"}
-            raise self.error(path, f"{'.'.join(path)} is {value!r}; it must be {words[kind]}")
+            shown = repr(value)
+            shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
+            raise self.error(path, f"{'.'.join(path)} is {shown}; it must be {words[kind]}")
         return value
 
     def known(

@@ -18,7 +18,7 @@ def line_of(text: str, path: Sequence[str]) -> int:
     wanted = tuple(path)
     table: tuple[str, ...] = ()
     best, found = 1, -1
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if heading := _TABLE.match(line):
             table = _parts(heading.group(1))
             here = table

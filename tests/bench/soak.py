@@ -2,8 +2,9 @@
 
 python -m tests.bench.soak [--minutes 30] [--dashboards 2] [--db FILE]
 
-Prints one JSON object: nodes a second, the slope of memory of the writing process and of each dashboard, the largest
-write-ahead log, and whether every row that was written is there. Exits with 1 when something grew or is missing.
+Prints one JSON object: nodes a second, the memory of the writing process and of each dashboard at eleven moments
+and its slope, the largest write-ahead log, and whether every row that was written is there. Exits with 1 when
+something grew or is missing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import psutil
 from decoding.config import RunConfig
 from store.check import check
 from store.database import connect
-from store.log_size import LogKeeper
 from store.reader import Reader
 from store.records import PromptRecord
 from store.sessions import create_session
@@ -38,11 +38,11 @@ ROUNDS = 2048
 PROMPTS_PER_SECOND = 8
 """More than are decoded."""
 WAL_BOUND = 64 << 20
-"""Bytes: what the log is cut back to (`journal_size_limit`), eight times what is written back at once."""
+"""Bytes: four times what is written back at once (`store.log_size`): readers were waited for six times in vain."""
 SLOPE_BOUND = 2.0
 """MB a minute that a process may grow by, once warm; less than the noise of an allocator over minutes."""
-WARM = 0.5
-"""Part of the time that is left out of slopes: caches fill."""
+WARM_MINUTES, WARM_SHARE = 6.0, 0.5
+"""Left out of slopes, the shorter of the two: caches fill, the allocator finds its size, prompts become many."""
 
 
 def write(path: Path, seconds: float) -> None:
@@ -63,7 +63,6 @@ def write(path: Path, seconds: float) -> None:
     )  # fmt: skip
     writer = SessionWriter(db, session)
     writer.claim()
-    keeper, other = LogKeeper(path), connect(path)
     writer.add_tokens(TOKENIZER, vocabulary.table)
     writer.describe(device="cpu", tokenizer_id=TOKENIZER, baseline_ms=30.0)
     writer.set_status("running")
@@ -80,7 +79,6 @@ def write(path: Path, seconds: float) -> None:
             writer.take_commands()
             if time.monotonic() - begun > beat:
                 writer.heartbeat(100.0, psutil.Process().memory_info().rss)
-                keeper.tend(other)
                 beat += 1
                 if beat > seconds:
                     break
@@ -89,7 +87,6 @@ def write(path: Path, seconds: float) -> None:
             break
     spent = {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - cpu}
     writer.set_status("finished")
-    other.close()
     db.close()
     print(json.dumps({"rounds": written, "nodes": nodes, **spent}), flush=True)
 
@@ -97,8 +94,15 @@ def write(path: Path, seconds: float) -> None:
 def slope(samples: list[tuple[float, int]]) -> float:
     """MB a minute, by least squares, once warm."""
     times, sizes = np.array(samples).T
-    kept = times >= times[0] + WARM * (times[-1] - times[0])
+    warm = min(60 * WARM_MINUTES, WARM_SHARE * (times[-1] - times[0]))
+    kept = times >= times[0] + warm
     return float(np.polyfit(times[kept] / 60, sizes[kept] / 1e6, 1)[0])
+
+
+def course(samples: list[tuple[float, int]], points: int = 10) -> list[float]:
+    """MB at so many moments, evenly spread: what the slope was taken from, to be looked at."""
+    places = np.linspace(0, len(samples) - 1, points + 1).round().astype(int)
+    return [round(samples[place][1] / 1e6, 1) for place in places]
 
 
 def main() -> int:
@@ -139,6 +143,7 @@ def main() -> int:
         largest = 0
         child.stdin.write("go\n")
         child.stdin.flush()
+        begun = told = time.monotonic()
         os.set_blocking(child.stdout.fileno(), False)
         while not (said := child.stdout.readline()):
             assert child.poll() is None
@@ -147,6 +152,13 @@ def main() -> int:
                 memory[name].append((time.monotonic(), process.memory_info().rss))
             for terminal in terminals:
                 terminal.forget()
+            if time.monotonic() - told > 60:
+                told = time.monotonic()
+                sizes = ", ".join(f"{name} {samples[-1][1] / 1e6:.1f} MB" for name, samples in memory.items())
+                print(
+                    f"{(told - begun) / 60:.0f} min: {sizes}, largest log {largest / 1e6:.1f} MB",
+                    file=sys.stderr,
+                )
             time.sleep(0.5)
         written = json.loads(said)
         alive = [psutil.Process(t.pid).status() != psutil.STATUS_ZOMBIE for t in terminals]
@@ -162,7 +174,7 @@ def main() -> int:
             "nodes_per_cpu_second_of_the_writer": round(written["nodes"] / written["cpu_seconds"]),
             "nodes": written["nodes"],
             "seconds": round(written["seconds"], 1),
-            "memory_mb": {name: round(samples[-1][1] / 1e6) for name, samples in memory.items()},
+            "memory_mb": {name: course(samples) for name, samples in memory.items()},
             "memory_slope_mb_per_minute": slopes,
             "largest_log_mb": round(largest / 1e6, 1),
             "database_mb": round(path.stat().st_size / 1e6),

@@ -14,6 +14,7 @@ from store.database import connect
 from store.pruning import prune_session
 from store.writer import SessionWriter
 from tests.store.samples import make_round, record_all
+from tui.settings import RUN_TYPES
 
 HOSTILE = (
     "\x1b[31mred\x1b[0m", "\x1b]52;c;aGk=\x07", "\x1b]0;title\x1b\\", "\x9b31m", "\x9d0;t\x9c", "\x00", "\r",
@@ -76,6 +77,80 @@ configs = st.one_of(
     any_text,
     st.sampled_from(["[" * 5000, "{" * 5000, "", "null", '{"seed": NaN}', '{"max_nodes": 1e999}']),
 )
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML has it, or nearly: what is left wrong is bad input too."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(str(k))} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+_SETTINGS = (
+    "theme", "database", "ascii", "fps", "mouse", "run", "keys", "pause", "skip", "quit", "follow",
+    *(name.replace("_", "-") for name in RUN_TYPES),
+)  # fmt: skip
+_LONG = {
+    "digits": "9" * 5000,
+    "arrays": "[" * 2000,
+    "tables": "{a = " * 500,
+    "text": '"' + "x" * 100_000 + '"',
+}
+"""Named, so that hypothesis names them too."""
+_TOML_VALUES = st.one_of(
+    json_values.map(_toml),
+    st.sampled_from(sorted(_LONG)).map(lambda name: _LONG[name]),
+    st.sampled_from(
+        [
+            '"dark"', '"~nobody-of-that-name/x"', r'"\u0000"', r'"\uD800"', r'"a\nb"', "'\x1b[31m'", "2026-13-45",
+            "1e999", "nan", "1979-05-27T07:32:00Z", "0", "61", "-1", "true", '"full:3x2"', '"code,math"', '"lookup"',
+            '"12h"', '"ctrl+c"', '"q"', '""',
+        ]
+    ),
+)  # fmt: skip
+_TOML_LINES = st.one_of(
+    st.sampled_from(
+        [
+            "[run]",
+            "[keys]",
+            "[keys.live]",
+            "[keys.sessions]",
+            "[keys.app]",
+            "[[run]]",
+            "[run.x]",
+            "# \x1b[2J",
+            "",
+        ]
+    ),
+    st.builds(
+        lambda key, value: f"{key} = {value}",
+        st.one_of(st.sampled_from(_SETTINGS), any_text.map(json.dumps), any_text),
+        _TOML_VALUES,
+    ),
+    any_text,
+)
+settings_files = st.one_of(
+    st.lists(_TOML_LINES, max_size=6).map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass")),
+    st.builds(
+        lambda table, name, value: f"{table}{name} = {value}".encode("utf-8", "surrogatepass"),
+        st.sampled_from(["", "[run]\n", "[keys.live]\n"]),
+        st.sampled_from(_SETTINGS),
+        _TOML_VALUES,
+    ),
+    st.binary(max_size=60),
+    st.sampled_from(
+        [
+            b"a = " + b"[" * 5000,
+            b"a." * 5000 + b"b = 1",
+            b"\xff\xfe",
+            b"\xef\xbb\xbffps = 5",
+            b"fps = 5\r\n\r",
+        ]
+    ),
+)
+"""Files for SPECTUI_CONFIG."""
 
 trees = st.one_of(
     st.builds(

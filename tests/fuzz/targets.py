@@ -31,16 +31,19 @@ from tests.fuzz.strategies import (
     configs,
     damages,
     prompt_files,
+    settings_files,
     sound_database,
     tree_files,
     trees,
 )
 from tests.store.samples import make_session
+from tui import settings
 from tui.cells import fit
 from tui.cli import doctor
 from tui.feed import Trouble
 from tui.home_feed import SessionsFeed
 from tui.session_feed import SessionFeed, Stream, Tree
+from tui.settings import SettingsError
 from tui.textsafe import sanitize, sanitize_line
 from tui.transcript import Transcript
 
@@ -56,6 +59,8 @@ VIEWS = (
 )  # fmt: skip
 """What opens a damaged database, in turn."""
 
+SETTINGS_VIEWS = (("config", "show"), ("config", "show", "--json"), ("sessions", "ls"))
+
 WITH_ROWID = ("session", "generation", "round", "command", "event", "pruned")
 
 
@@ -66,6 +71,7 @@ class Targets:
         doctor._decoding = lambda problems: {}  # seconds of importing torch, and nothing of the database
         self._file = folder / "input"
         self._tree = folder / "tree.json"
+        self._settings = folder / "config.toml"
         self._database = folder / "damaged.db"
         self._sound = sound_database(folder / "sound.db")
         self._commands = connect(folder / "commands.db")
@@ -80,6 +86,7 @@ class Targets:
             "text": (any_text, self.text, 3),
             "prompt files": (prompt_files, self.prompt_file, 3),
             "configurations": (configs, self.config, 3),
+            "settings files": (settings_files, self.settings_file, 2),
             "trees": (trees, self.tree, 2),
             "tree files": (tree_files, self.tree_file, 2),
             "command rows": (commands, self.command_rows, 1),
@@ -115,6 +122,24 @@ class Targets:
             RunConfig.from_json(text)
         except UsageError as error:
             _is_one_line(sanitize_line(str(error)))
+
+    def settings_file(self, data: bytes) -> None:
+        """The user's own settings: what is wrong is said with file and line, whatever the command."""
+        self._settings.write_bytes(data)
+        wrong = ""
+        try:
+            settings.load(self._settings)
+        except SettingsError as error:
+            wrong = sanitize_line(str(error))
+            _is_one_line(wrong)
+            line = wrong.removeprefix(f"{self._settings}:").partition(":")[0]
+            assert line.isdecimal(), ascii(wrong)
+            assert 1 <= int(line) <= data.count(b"\n") + 1, ascii(wrong)
+        view = SETTINGS_VIEWS[self._turn % len(SETTINGS_VIEWS)]
+        self._turn += 1
+        sound = self._database.with_name("sound.db")
+        said = self._cli(*view, "--db", str(sound), env={"SPECTUI_CONFIG": str(self._settings)})
+        assert wrong in said or view == ("sessions", "ls"), (view, ascii(wrong), ascii(said))
 
     def tree(self, spec: str) -> None:
         """What --tree names."""
@@ -180,11 +205,14 @@ class Targets:
                     where = f"rowid IN ({some})"
                 connection.execute(f'UPDATE {damage.table} SET "{name}" = ? WHERE {where}', (damage.value,))
 
-    def _cli(self, *arguments: str, foreseen: bool = True) -> None:
-        """Run a command; unless `foreseen`, an error may be one that nobody had thought of, said in one line."""
+    def _cli(self, *arguments: str, foreseen: bool = True, env: dict[str, str] | None = None) -> str:
+        """Run a command; unless `foreseen`, an error may be one that nobody had thought of, said in one line.
+
+        Returns what it wrote.
+        """
         from tui.cli import main
 
-        result = CliRunner().invoke(main, list(arguments))
+        result = CliRunner().invoke(main, list(arguments), env=env)
         assert result.exit_code in (0, 1, 2), (arguments, result.exit_code)
         assert result.exception is None or isinstance(result.exception, SystemExit), arguments
         assert "Traceback" not in result.output
@@ -192,6 +220,7 @@ class Targets:
         _says_nothing_steering(result.output)
         if result.exit_code == 2:
             _is_one_line(result.stderr.strip())
+        return result.output
 
     def _feeds(self) -> None:
         posted: list[object] = []

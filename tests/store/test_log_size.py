@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,8 +19,7 @@ from tests.store.samples import claimed_writer, random_rounds
 
 def test_the_log_is_bounded_while_readers_stay_and_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_size, "LARGE", 1 << 20)
-    connection, other = connect(path), connect(path)
-    connection.execute("PRAGMA wal_autocheckpoint = 200")
+    connection = connect(path)
     writer = claimed_writer(connection, ["code"])
     (generation,) = writer.pending_generations()
     writer.start_generation(generation.id)
@@ -32,9 +32,8 @@ def test_the_log_is_bounded_while_readers_stay_and_read(path: Path, monkeypatch:
             while not done.is_set():
                 reader.rounds(generation.id, after=max(reader.generation(generation.id).round_count - 300, 0))
 
-    keeper = LogKeeper(path)
     threads = [threading.Thread(target=read) for _ in range(2)]
-    largest = 0
+    largest = written = 0
     with ExitStack() as stack:
         readers = [stack.enter_context(Reader(path)) for _ in range(3)]
         for reader in readers:
@@ -42,43 +41,60 @@ def test_the_log_is_bounded_while_readers_stay_and_read(path: Path, monkeypatch:
         for thread in threads:
             thread.start()
         for record in random_rounds(700, seed=1):
+            before = log.stat().st_size
             writer.record_round(generation.id, record)
-            if record.number % 50 == 0:
-                keeper._next = 0.0
-                keeper.tend(other)
-                largest = max(largest, log.stat().st_size)
+            now = log.stat().st_size
+            largest, written = max(largest, now), written + max(now - before, 0)
         done.set()
         for thread in threads:
             thread.join()
-        keeper._next = 0.0
-        assert log.stat().st_size < log_size.LARGE or keeper.tend(other)
-    assert largest < 8 << 20
+    assert written > 8 << 20
+    assert largest < 4 << 20
     assert check(connection) == []
     connection.close()
-    other.close()
 
 
-def test_somebody_who_reads_one_state_for_long_is_waited_for_ever_less_often(
+def test_heartbeats_alone_keep_the_log_small_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_size, "LARGE", 50_000)
+    connection = connect(path)
+    writer = claimed_writer(connection, ["code"])
+    with Reader(path) as reader:
+        for _ in range(60):
+            writer.heartbeat(1.0, 1)
+            reader.sessions()
+            assert path.with_name(path.name + "-wal").stat().st_size < 60_000
+    connection.close()
+
+
+def test_somebody_who_reads_one_state_for_long_is_waited_for_a_few_times_each_time_the_log_doubles(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_size, "LARGE", 1)
-    monkeypatch.setattr(log_size, "PATIENCE_MS", 1)
-    connection, other = connect(path), connect(path)
+    monkeypatch.setattr(log_size, "LARGE", 100_000)
+    monkeypatch.setattr(log_size, "SECONDS", 3600.0)
+    patience: list[int] = []
+    real = log_size._begin_anew
+
+    def attempt(connection: sqlite3.Connection, patience_ms: int) -> bool:
+        patience.append(patience_ms)
+        return real(connection, min(patience_ms, 1))
+
+    monkeypatch.setattr(log_size, "_begin_anew", attempt)
+    connection = connect(path)
     writer = claimed_writer(connection, ["code"])
-    keeper = LogKeeper(path)
+    log = path.with_name(path.name + "-wal")
+    keeper = LogKeeper(str(path))
     with Reader(path) as reader, reader.snapshot():
         reader.sessions()
-        writer.set_stage("something to keep")
-        between = []
-        for _ in range(8):
-            keeper._next = 0.0
-            assert not keeper.tend(other)
-            between.append(keeper._between)
-    assert between == [2, 4, 8, 16, 32, 60, 60, 60]
-    assert not keeper.tend(other)  # it is not time yet
-    keeper._next = 0.0
-    assert keeper.tend(other)
-    assert path.with_name(path.name + "-wal").stat().st_size == 0
-    assert other.execute("PRAGMA busy_timeout").fetchone() == (10_000,)
+        number = 0
+        while log.stat().st_size < 1_600_000:  # four times twice as large
+            number += 1
+            writer.set_stage(f"something to keep, {number}")
+            assert not keeper.tend(connection)
+        assert patience == [log_size.PATIENCE_MS] * len(patience)
+        assert 10 <= len(patience) <= 14
+    keeper._next = 0.0  # time for an attempt that waits for nobody
+    assert keeper.tend(connection)
+    assert patience[-1] == 0
+    assert log.stat().st_size == 0
+    assert connection.execute("PRAGMA busy_timeout").fetchone() == (10_000,)
     connection.close()
-    other.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ import pytest
 from store.reader import Reader
 from tests.tui.conftest import app_for, live_screen, wait_for
 from tests.tui.replay import Recording
-from tui.charts import CHARTS, Chart, points, read_sources, together
+from tui.charts import CHARTS, Chart, SourceReader, points, read_sources, source_of, together
 from tui.screens.chart import ChartScreen
+from tui.spans import FINENESS, MOST, Course
 from tui.widgets.histogram import Histogram
 from tui.widgets.plot import Plot
 from tui.widgets.rows import Line, Rows
@@ -41,6 +44,66 @@ def test_points_are_those_of_the_figures(database: Path, finished: Recording) ->
     assert everything.rounds == len(rounds)
     assert everything.bins is not None
     assert sum(b.nodes for b in everything.bins.probability) == sum(f.nodes for f in figures.values())
+
+
+def test_sources_read_while_a_session_grows_are_those_read_at_its_end(database: Path) -> None:
+    recording = Recording(database, prompts=8)
+    recording.begin()
+    with Reader(database) as reader:
+        growing = SourceReader(recording.id)
+        growing.read(reader)
+        for tokens in (30, 200, 90, 400, 20, 60):
+            recording.prompt(tokens=tokens)
+            grown = growing.read(reader)
+        whole = read_sources(reader, recording.id)
+        assert list(grown) == list(whole)
+        for task, source in whole.items():
+            mine = grown[task]
+            assert (mine.rounds, mine.lengths, mine.depths, mine.bins) == (
+                source.rounds, source.lengths, source.depths, source.bins
+            )  # fmt: skip
+            for name in ("rounds", "tokens", "accepted"):
+                assert sum(getattr(s, name) for s in mine.spans) == sum(
+                    getattr(s, name) for s in source.spans
+                )
+            assert mine.total_ms == pytest.approx(source.total_ms)
+        # A prompt that begins again takes its rounds back: the course is then another one.
+        half_done = recording.prompt(tokens=300, finish=None)
+        growing.read(reader)
+        recording.writer.restart_generation(half_done)
+        assert growing.read(reader) == read_sources(reader, recording.id)
+    recording.close()
+
+
+def test_the_course_of_a_session_stays_as_small_however_long_it_grows(
+    finished: Recording, database: Path
+) -> None:
+    with Reader(database) as reader:
+        figures = reader.figures(finished.id)
+    code, math = figures["code"], figures["math"]
+    course = Course({}, {}, ())
+    each = replace(code, rounds=0, tokens=0, accepted_count=0, draft_ms=0.0, verify_ms=0.0, other_ms=0.0)
+    other = replace(math, rounds=0, tokens=0, accepted_count=0, draft_ms=0.0, verify_ms=0.0, other_ms=0.0)
+    for step in range(20_000):
+        each = replace(
+            each, rounds=each.rounds + 10, tokens=each.tokens + 20 + step // 100, draft_ms=each.draft_ms + 5.0
+        )
+        if step % 50 == 0:
+            other = replace(
+                other, rounds=other.rounds + 10, tokens=other.tokens + 20, verify_ms=other.verify_ms + 9.0
+            )
+        assert course.grow({"code": each, "math": other})
+        assert len(course.spans("code")) <= MOST
+    spans = course.spans("code")
+    assert len(spans) > FINENESS / 2
+    assert sum(s.rounds for s in spans) == each.rounds
+    assert sum(s.ms for s in spans) == pytest.approx(each.total_ms)
+    assert max(s.end - s.start for s in spans) <= course.total_ms / FINENESS
+    assert all(a.end <= b.start + 1e-6 for a, b in pairwise(spans))
+    # Ever more tokens in the same time: that is what is drawn, at the right height.
+    speeds = [p.value for p in points("speed", source_of(each, None, spans, course.total_ms))]
+    assert speeds[0] == pytest.approx(1000 * 21 / 5, rel=0.05)
+    assert speeds[-1] == pytest.approx(1000 * 219 / 5, rel=0.05)
 
 
 def test_sources_without_anything_have_no_points() -> None:

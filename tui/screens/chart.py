@@ -16,7 +16,7 @@ from textual.screen import Screen
 
 from store.reader import Reader
 from tui.cells import NOTHING, fit
-from tui.charts import CHARTS, TITLES, Chart, Source, points, read_sources, together
+from tui.charts import CHARTS, TITLES, Chart, Source, SourceReader, points, together
 from tui.clipboard import copy
 from tui.feed import CHART_SECONDS, IDLE_SECONDS, Feed, Trouble
 from tui.textsafe import sanitize_line
@@ -58,7 +58,7 @@ class ChartFeed(Feed):
 
     def __init__(self, database: Path, sessions: Iterable[int], post: Callable[[object], None]) -> None:
         super().__init__(database, post)
-        self._sessions = tuple(sessions)
+        self._readers = {number: SourceReader(number) for number in sessions}
         self._live = True
         self._read: Read | None = None
 
@@ -72,8 +72,8 @@ class ChartFeed(Feed):
         """The sources, when they are others than before."""
         if not changed and self._read is not None:
             return
-        self._live = any(reader.session(number).live for number in self._sessions)
-        found = Read({number: read_sources(reader, number) for number in self._sessions}, self._live)
+        self._live = any(reader.session(number).live for number in self._readers)
+        found = Read({number: each.read(reader) for number, each in self._readers.items()}, self._live)
         if found != self._read:
             self._read = found
             yield found

@@ -1,0 +1,62 @@
+"""Protects: the live screen is told what the database holds of a session's prompts, though few of them are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from store.reader import Reader
+from store.writer import SessionWriter
+from tests.tui.replay import Recording
+from tui import session_feed
+from tui.session_feed import RunState, SessionFeed
+
+
+def test_prompts_are_as_in_the_database_whatever_becomes_of_them(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_feed, "CHART_SECONDS", 0.0)
+    recording = Recording(database, prompts=8)
+    feed = SessionFeed(database, recording.id, lambda _: None)
+    whole = 0
+
+    def counted(*args: object, **options: object) -> object:
+        nonlocal whole
+        whole += 1
+        return real(*args, **options)  # type: ignore[arg-type]
+
+    with Reader(database) as reader:
+        real = reader.generations
+
+        def agrees() -> bool:
+            states = [item for item in feed.look(reader) if isinstance(item, RunState)]
+            return bool(states) and states[-1].generations == tuple(real(recording.id, texts=False))
+
+        assert agrees()
+        recording.begin()
+        assert agrees()
+        monkeypatch.setattr(reader, "generations", counted)
+        for tokens in (20, 40, 20):
+            recording.prompt(tokens=tokens)
+            assert agrees()
+        recording.fail_prompt("no room")
+        assert agrees()
+        last = recording.prompt(tokens=30, finish=None)
+        assert agrees()
+        recording.go_on(last, tokens=20)
+        assert agrees()
+        skipped = recording.queue.pop()  # not in the order in which they run
+        assert whole == 0
+        recording.writer.finish_generation(skipped.id, "skipped", finish_reason="skipped")
+        assert agrees()
+        recording.end("stopped")
+        assert agrees()
+        # Another worker begins what was half-done anew, then gives up nodes.
+        again = SessionWriter(recording.db, recording.id)
+        again.claim()
+        again.restart_unfinished()
+        assert agrees()
+        again.prune("rounds")
+        assert agrees()
+    recording.close()
