@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from pathlib import Path
+
+from decoding.gpu import Gpus, in_use
 
 RAPL = Path("/sys/class/powercap")
 """Package counters of Intel and AMD; most systems let only root read them."""
@@ -17,15 +18,16 @@ decoding_now = threading.Event()
 class EnergyMeter:
     """Adds up what was used between calls while `decoding_now` is set."""
 
-    def __init__(self, rapl: Path = RAPL) -> None:
+    def __init__(self, rapl: Path = RAPL, gpus: Gpus | None = None) -> None:
         self._rapl = rapl
+        self._gpus = gpus or Gpus()
         self._joules = 0.0
         self._seconds = 0.0
         self._last: tuple[float, float] | None = None
 
     def spent(self) -> tuple[float, float] | None:
         """Joules and seconds so far; None where nothing counts them."""
-        counted = _gpu_joules() if _on_gpu() else cpu_joules(self._rapl)
+        counted = self._gpus.joules() if in_use() else cpu_joules(self._rapl)
         now = time.monotonic()
         if counted is None:
             return None
@@ -47,21 +49,3 @@ def cpu_joules(folder: Path = RAPL) -> float | None:
             except (OSError, ValueError):
                 return None
     return total / 1e6 if found else None
-
-
-def _on_gpu() -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and torch.cuda.is_initialized()
-
-
-def _gpu_joules() -> float | None:
-    import pynvml
-
-    torch = sys.modules["torch"]
-    try:
-        pynvml.nvmlInit()
-        uuid = torch.cuda.get_device_properties(torch.cuda.current_device()).uuid
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
-    except pynvml.NVMLError:
-        return None

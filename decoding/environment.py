@@ -6,13 +6,14 @@ import argparse
 import json
 import platform
 import sys
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 import psutil
 import torch
 
+from decoding.kernels import findings, gather
 from decoding.packed import can_pack
 
 
@@ -32,7 +33,7 @@ def environment() -> dict[str, Any]:
             "memory_available_bytes": psutil.virtual_memory().available,
         },
         "gpus": _gpus(),
-        "gptq": _gptq(),
+        "kernels": [asdict(found) for found in findings(gather())],
     }
 
 
@@ -45,12 +46,6 @@ def _gpus() -> list[dict[str, Any]]:
         name = torch.cuda.get_device_name(index)
         out.append({"name": name, "memory_bytes": total, "memory_available_bytes": free})
     return out
-
-
-def _gptq() -> dict[str, Any]:
-    """Whether GPTQ checkpoints load: gptqmodel and optimum are both needed (auto-gptq is discontinued)."""
-    missing = [name for name in ("gptqmodel", "optimum") if find_spec(name) is None]
-    return {"ready": not missing, "missing": missing}
 
 
 def _version(name: str) -> str | None:

@@ -24,7 +24,7 @@ from decoding.config import RunConfig
 from decoding.control import Control, LimitReached, Skipped, Stopped
 from decoding.energy import EnergyMeter, decoding_now
 from decoding.errors import DecodingError
-from decoding.gpu import gpu_use
+from decoding.gpu import Gpus
 from decoding.recorder import Recorder as Recorder
 from decoding.worker_log import log_to
 from store.database import connect
@@ -60,10 +60,13 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
         db = connect(database, create=False, timeout=LOCK_SECONDS)
         writer = SessionWriter(db, session_id)
         said = ""
-        meter = EnergyMeter()
+        gpus = Gpus()
+        meter = EnergyMeter(gpus=gpus)
         while not done.wait(HEARTBEAT_SECONDS):
             try:
-                writer.heartbeat(process.cpu_percent(), process.memory_info().rss, gpu_use(), meter.spent())
+                writer.heartbeat(
+                    process.cpu_percent(), process.memory_info().rss, gpus.readings(), meter.spent()
+                )
                 said = ""
             except StoreError as error:
                 if str(error) != said:  # not once a second for a whole weekend

@@ -44,6 +44,12 @@ def watts_of(summary: SessionSummary) -> float | None:
     return summary.energy_joules / summary.energy_seconds
 
 
+def joules_per_token(summary: SessionSummary) -> float | None:
+    """Energy of a token at the mean power of the run so far; None where nothing measures it or before a token."""
+    million = joules_per_million(seconds_per_million(summary.tokens, summary.total_ms), watts_of(summary))
+    return None if million is None else million / 1e6
+
+
 def price_of(summary: SessionSummary, price: float | None = None) -> float | None:
     """The price asked for, or else the run's own."""
     own = summary.config.get("price")

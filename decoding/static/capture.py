@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+CAPTURE_SWITCH = "SPECTUI_CAPTURE"
+"""``0`` in the environment switches capturing off."""
 WARM_UPS = 2
 """Runs before a capture: libraries choose their kernels and allocate their workspaces in them."""
 
@@ -16,14 +18,21 @@ log = logging.getLogger("spectui.static")
 
 
 class Graphs:
-    """Captured functions by key. `reason` says why nothing is captured, None while something can be."""
+    """Captured functions by key. `reason` says why nothing is captured, None while something can be.
+
+    Graphs of one object share their memory: what one has returned may be overwritten by running another.
+    """
 
     def __init__(self, device: torch.device, *, wanted: bool = True) -> None:
         self.reason: str | None = None
+        self.failed = False
+        """Whether capturing was tried and went wrong."""
         if device.type != "cuda":
             self.reason = f"CUDA graphs need a GPU; this runs on the {device.type}"
-        elif not wanted or os.environ.get("SPECTUI_CAPTURE") == "0":
-            self.reason = "capturing was switched off"
+        elif os.environ.get(CAPTURE_SWITCH) == "0":
+            self.reason = f"capturing was switched off ({CAPTURE_SWITCH}=0)"
+        elif not wanted:
+            self.reason = "the model is spread over several GPUs"
         self._device = device
         self._pool: Any = None
         self._kept: dict[Hashable, tuple[Any, Any]] = {}
@@ -35,7 +44,8 @@ class Graphs:
     def run(self, key: Hashable, function: Callable[[], Any]) -> Any:
         """What `function` returns, from its graph where there is one or can be.
 
-        `function` must read and write the same tensors in every call with the same key.
+        `function` must read and write the same tensors in every call with the same key, and doing so several times
+        must be as good as once: it is tried before it is captured.
         """
         if self.reason is not None:
             return function()
@@ -46,6 +56,7 @@ class Graphs:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
                 self.reason = f"capturing failed: {' '.join(str(error).split())[:200]}"
+                self.failed = True
                 self._kept.clear()
                 log.warning("forwards run one kernel at a time: %s", self.reason)
                 return function()

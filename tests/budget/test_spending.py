@@ -40,7 +40,7 @@ def test_energy_is_that_of_the_packages_while_rounds_are_decoded(
     assert cpu_joules(tmp_path) == pytest.approx(3.0)
     clock = iter([0.0, 1.0, 2.0, 3.0])
     monkeypatch.setattr("decoding.energy.time.monotonic", lambda: next(clock))
-    monkeypatch.setattr(energy, "_on_gpu", lambda: False)
+    monkeypatch.setattr(energy, "in_use", list)
     meter = EnergyMeter(tmp_path)
     monkeypatch.setattr(energy.decoding_now, "is_set", lambda: False)
     assert meter.spent() is None

@@ -23,8 +23,21 @@ def test_it_describes_the_machine_without_a_database(invoke: Invoke, database: P
     found = json.loads(result.stdout)
     assert found["decoding"]["torch"] == torch.__version__
     assert found["database"] == {"path": str(database), "exists": False}
+    parts = {kernel["what"]: kernel for kernel in found["kernels"]}
+    assert parts["torch"]["found"].startswith(torch.__version__)
     assert found["problems"] == []
     assert not database.parent.exists()
+
+
+def test_kernels_are_a_line_each_with_what_to_do(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = [
+        {"what": "attention", "found": "sdpa", "do": ""},
+        {"what": "GPTQ", "found": "cannot be loaded", "do": "pip install 'spectui[gptq]'"},
+    ]
+    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {"kernels": kernels})
+    shown = invoke("doctor").stdout.splitlines()
+    assert "  attention: sdpa" in shown
+    assert "  GPTQ: cannot be loaded. For better: pip install 'spectui[gptq]'" in shown
 
 
 def test_it_measures_when_asked_and_shows_what_is_kept(

@@ -49,10 +49,13 @@ def doctor(
     problems: list[str] = []
     if measure:
         costs.measure({"target": target, "draft": draft}, problems)
+    decoding = _decoding(problems)
+    kernels = decoding.pop("kernels", [])
     found = {
         "spectui": version("spectui"),
         "python": platform.python_version(),
-        "decoding": _decoding(problems),
+        "decoding": decoding,
+        "kernels": kernels if as_json else dict(map(_in_words, kernels)),
         "terminal": _terminal(),
         "model": _model(),
         "costs": costs.kept() if as_json else costs.described(),
@@ -94,6 +97,12 @@ def _decoding(problems: list[str]) -> dict[str, Any]:
         f"torch and transformers cannot be asked: {last[0] if last else 'no answer'}; try: make install"
     )
     return {}
+
+
+def _in_words(kernel: dict[str, str]) -> tuple[str, str]:
+    """What it is about, and one line on what there is and what would be better."""
+    do = f". For better: {kernel['do']}" if kernel["do"] else ""
+    return kernel["what"], kernel["found"] + do
 
 
 def _terminal() -> dict[str, Any]:

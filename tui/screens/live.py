@@ -24,6 +24,7 @@ from tui.screens.live_body import LiveBody
 from tui.screens.live_titles import head_row, notice_rows
 from tui.session_feed import Charts, Ended, Opened, RunState, SessionFeed, Stream, Tree
 from tui.textsafe import sanitize
+from tui.widgets.gpu_panel import GpuPanel
 from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.rows import Line
 from tui.widgets.status import Status
@@ -118,9 +119,10 @@ class LiveScreen(Screen[None]):
         return SessionFeed(self.database, self.session_id, post)
 
     def compose(self) -> ComposeResult:
-        """Header, panes, notice, status, keys."""
+        """Header, panes, GPUs, notice, status, keys."""
         yield Line(id="head")
         yield self.body
+        yield GpuPanel(id="gpus")
         yield Line(id="notice")
         yield Status(id="status")
         yield KeyBar(HINTS, id="keys")
@@ -183,6 +185,8 @@ class LiveScreen(Screen[None]):
         if self.shown is not None:
             self.shown = next((g for g in state.generations if g.id == self.shown.id), self.shown)
         self.body.show_state(state)
+        for panel in self.query(GpuPanel):  # a replay has none
+            panel.show(state.summary)
         self.query_one(Status).show(state.summary, state.generations, state.pending)
 
     def _take_opened(self, generation: GenerationRow) -> None:

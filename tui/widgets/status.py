@@ -195,11 +195,6 @@ def _machine_cells(summary: SessionSummary) -> list[Cell]:
     cells: list[Cell] = []
     if not summary.live:
         return cells
-    gpu = summary.gpu or {}
-    if isinstance(gpu.get("percent"), int | float):
-        cells += [("gpu ", "muted"), (fit(f"{gpu['percent']:.0f} %", 5, "right"), "text"), (" ", "text")]
-    if isinstance(gpu.get("used_bytes"), int | float):
-        cells += [(fit(size(gpu["used_bytes"]), 7, "right"), "text"), ("  ", "text")]
     if summary.cpu_percent is not None:
         cells += [("cpu ", "muted"), (fit(f"{summary.cpu_percent:.0f} %", 5, "right"), "text"), (" ", "text")]
     if summary.rss_bytes is not None:

@@ -1,0 +1,132 @@
+"""The GPUs of a run at work, a row each: load over the last minutes, memory, power, temperature, clock.
+
+Not there where the worker has nothing to say of a GPU: none, no driver, a run that is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.cells import cell_len
+from textual import events
+
+from store.rows import SessionSummary
+from store.spending import joules_per_token
+from tui.cells import fit, number, size
+from tui.glyphs import glyphs
+from tui.textsafe import sanitize_line
+from tui.widgets.rows import Cell, Line, Row, row_width
+
+Words = Callable[[float], str]
+"""A figure with its unit."""
+
+MOST_ROWS = 4
+"""Of a terminal of `TALL` rows; lower ones give the panel one row, and those below `SHORT` none."""
+TALL, SHORT = 28, 14
+LEAST_PLOT, NAMED_PLOT, MOST_PLOT = 6, 30, 60
+"""Columns of the load over time, one for every five seconds; the second number goes before the device's name."""
+
+
+class GpuPanel(Line):
+    """Shows what the worker last said of its GPUs."""
+
+    DEFAULT_CSS = "GpuPanel { height: 0; display: none; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._summary: SessionSummary | None = None
+        self._height = 0
+
+    def show(self, summary: SessionSummary) -> None:
+        """Draw the state of this run."""
+        self._summary = summary
+        self._draw()
+
+    def on_resize(self, _: events.Resize) -> None:
+        """Draw for the new width."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._summary is None:
+            return
+        tall = self.screen.size.height
+        most = MOST_ROWS if tall >= TALL else 1 if tall >= SHORT else 0
+        rows = gpu_rows(self._summary, self.screen.size.width, most)
+        if len(rows) != self._height:  # assigning a height costs a layout even when it is the same
+            self._height = len(rows)
+            self.styles.height = len(rows)
+            self.display = bool(rows)
+        self.set_rows(rows)
+
+
+def gpu_rows(summary: SessionSummary, width: int, most: int) -> list[Row]:
+    """A row for each GPU, the last of `most` naming how many more there are; none for a run that is over."""
+    found = (summary.gpu or {}).get("gpus")
+    if not summary.live or not isinstance(found, list):
+        return []
+    gpus = [gpu for gpu in found if isinstance(gpu, Mapping)]
+    per_token = joules_per_token(summary)
+    rows = []
+    for place, gpu in enumerate(gpus[:most]):
+        tail: list[Cell] = []
+        if place == 0 and per_token is not None:
+            tail = [(fit(number(per_token), 7, "right"), "text"), (" J/token", "muted")]
+        if place + 1 == most < len(gpus):
+            tail = [(f"  and {len(gpus) - most} more", "muted")]
+        rows.append(_gpu_row(gpu, width, tail))
+    return rows
+
+
+def _gpu_row(gpu: Mapping[str, Any], width: int, tail: list[Cell]) -> Row:
+    index, load = _figure(gpu, "index"), _figure(gpu, "percent")
+    row: list[Cell] = [(f" gpu {index or 0:.0f} ", "muted")]
+    if load is not None:
+        row.append((fit(f"{load:.0f} %", 5, "right"), "strong"))
+    figures = [
+        _of(_figure(gpu, "used_bytes"), _figure(gpu, "total_bytes"), size, 19),
+        _of(_figure(gpu, "watts"), _figure(gpu, "limit_watts"), lambda w: f"{w:.0f} W", 14),
+        _one(_figure(gpu, "celsius"), lambda c: f"{c:.0f} °C", 6),
+        _one(_figure(gpu, "mhz"), lambda mhz: f"{mhz:,.0f} MHz", 9),
+    ]
+    after: list[Cell] = []
+    for cells in (*figures, tail):
+        if cells and row_width((*row, *after, *cells)) + 2 <= width:
+            after += [("  ", "text"), *cells] if cells is not tail else cells
+    history = gpu.get("history")
+    points = [p for p in map(_number, history) if p is not None] if isinstance(history, list) else []
+    room = width - row_width((*row, *after)) - 3
+    name = sanitize_line(str(gpu.get("name", "")))
+    if name and room - cell_len(name) - 2 >= NAMED_PLOT:
+        after.append((f"  {name}", "muted"))
+        room -= cell_len(name) + 2
+    if load is not None and room >= LEAST_PLOT:
+        columns = min(room, MOST_PLOT)
+        drawn = "".join(glyphs().up[_eighths(p)] for p in points[-columns:])
+        row += [(" ", "text"), (fit(drawn, columns, "right"), "accent")]
+    return (*row, *after)
+
+
+def _eighths(percent: float) -> int:
+    """Height of a bar; what is above 0 shows."""
+    return min(max(round(percent / 12.5), 1 if percent > 0 else 0), 8)
+
+
+def _figure(gpu: Mapping[str, Any], name: str) -> float | None:
+    return _number(gpu.get(name))
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
+
+
+def _one(value: float | None, words: Words, width: int) -> list[Cell]:
+    return [] if value is None else [(fit(words(value), width, "right"), "text")]
+
+
+def _of(value: float | None, most: float | None, words: Words, width: int) -> list[Cell]:
+    """``41.2 GB of 80.0 GB``, or what is known of it."""
+    if value is None:
+        return []
+    limit = "" if most is None else f" of {words(most)}"
+    return [(fit(words(value), width - len(limit), "right"), "text"), (limit, "muted")]
