@@ -24,7 +24,7 @@ from decoding.errors import DecodingError
 from decoding.models import LoadedModels, Progress, load_models, make_drafter
 from decoding.static.choice import language_model
 from decoding.static.model import StaticModel
-from decoding.static.round import static_round
+from decoding.static.round import StaticRounds
 from decoding.tree import BoolArray, FloatArray, TokenTree, ancestor_mask
 
 Finish = Literal["eos", "length", "context"]
@@ -86,6 +86,8 @@ class SpeculativeDecoder:
         self.models = models or load_models(config, progress)
         self.drafter: Drafter = make_drafter(config, self.models) if config.speculate else NoDrafter()
         self.target = language_model(self.models.target, self.drafter.feature_layers)
+        self.static = StaticRounds(self) if isinstance(self.target, StaticModel) else None
+        """Takes the rounds where forwards have fixed sizes."""
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of `prompt` as a user's turn of the chat template, or as plain text without one."""
@@ -119,8 +121,8 @@ class SpeculativeDecoder:
 
     @torch.inference_mode()
     def _round(self, number: int, root: int, produced: int, rng: np.random.Generator) -> Round:
-        if isinstance(self.target, StaticModel):
-            return static_round(self, number, root, produced, rng)
+        if self.static is not None:
+            return self.static.round(number, root, produced, rng)
         start = time.perf_counter()
         prefix = self.target.length + 1
         tree = self.drafter.propose(root, max_depth=self.target.context - prefix - 1)

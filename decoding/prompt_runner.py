@@ -43,6 +43,7 @@ class PromptRunner:
         self._models = models
         self._budget = budget
         self._limits = Limits(config)
+        self._capture_noted = False
         self.decoder = SpeculativeDecoder(config, models=models)
         self._recorder = Recorder(writer, self.decoder, after=lambda: control.listen(writer))
 
@@ -50,6 +51,7 @@ class PromptRunner:
         """One prompt, to whatever end. Raises `Stopped` or, when nothing can be written, `StoreError`."""
         try:
             self._decode(generation)
+            self._note_capture()
         except Exception as error:
             if not _out_of_memory(error):
                 raise
@@ -169,6 +171,13 @@ class PromptRunner:
             status, reason = "failed", None
             error = error or f"the tokenizer cannot decode the output: {_in_words(undecodable)}"
         self._writer.finish_generation(generation_id, status, output=text, finish_reason=reason, error=error)
+
+    def _note_capture(self) -> None:
+        """Say once why a GPU runs one kernel after the other, if it does and was not to."""
+        reason = self.decoder.static.capture_failure() if self.decoder.static is not None else None
+        if reason is not None and not self._capture_noted:
+            self._capture_noted = True
+            self._writer.add_event("capture", f"forwards run one kernel after the other: {reason}")
 
     def _note_loop(self, generation_id: int, tokens: list[int]) -> None:
         found = loop(tokens)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from decoding.tree import ROOT, BoolArray, Draw, IntArray, TokenTree, TreeShape, ancestor_mask
+from decoding.static.plan import Plan, plan_of
+from decoding.tree import ROOT, BoolArray, Draw, IntArray, TokenTree, TreeShape
 
 ScoreTensors = Callable[[torch.Tensor, IntArray, BoolArray], torch.Tensor]
 """``score(token, depth, mask)`` as `decoding.drafters.expansion.Score`, the tokens on the device."""
@@ -20,11 +21,11 @@ ScoreTensors = Callable[[torch.Tensor, IntArray, BoolArray], torch.Tensor]
 class DeviceTree:
     """A `TokenTree` whose values are still on the device.
 
-    `shape` is known here; `token`, `valid`, `logprob` and `entropy` are ``[N]``, `rows` ``[N + 1, V]`` where
-    children were drawn. A node without probability is not valid, nor is anything below it.
+    Its shape, that of `plan`, is known here; `token`, `valid`, `logprob` and `entropy` are ``[N]``, `rows`
+    ``[N + 1, V]`` where children were drawn. A node without probability is not valid, nor is anything below it.
     """
 
-    shape: TreeShape
+    plan: Plan
     token: torch.Tensor
     valid: torch.Tensor
     logprob: torch.Tensor
@@ -34,16 +35,21 @@ class DeviceTree:
     fed: dict[int, int]
     """Node to slot of those that the draft was fed."""
 
+    @property
+    def shape(self) -> TreeShape:
+        """Which nodes there are."""
+        return self.plan.shape
+
     @classmethod
     def of(cls, tree: TokenTree, device: torch.device) -> DeviceTree:
         """A tree that was grown on the host, brought to the device."""
-        shape = TreeShape("", tree.parent, tree.depth, tree.rank)
+        plan = plan_of(TreeShape("", tree.parent, tree.depth, tree.rank), device)
 
         def up(values: NDArray[Any]) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
 
         return cls(
-            shape,
+            plan,
             up(tree.token),
             torch.ones(tree.size, dtype=torch.bool, device=device),
             up(tree.draft_logprob),
@@ -73,57 +79,46 @@ class DeviceTree:
 
 
 def grow(
-    shape: TreeShape,
+    plan: Plan,
     root_logits: torch.Tensor,
     score: ScoreTensors,
     vocab_size: int,
     distribution: Callable[[torch.Tensor], torch.Tensor],
     generator: torch.Generator | None,
 ) -> DeviceTree:
-    """`shape` filled level by level from the draft's logits after the root, ``[1, W]``.
+    """The shape of `plan` filled level by level from the draft's logits after the root, ``[1, W]``.
 
     With a `generator` children are drawn without replacement, else the likeliest are taken, as
     `decoding.drafters.expansion.Expander` does.
     """
-    device, size = root_logits.device, shape.size
+    device, size = root_logits.device, plan.shape.size
     token = torch.zeros(size, dtype=torch.int64, device=device)
     valid = torch.zeros(size, dtype=torch.bool, device=device)
     logprob = torch.full((size,), -torch.inf, dtype=torch.float64, device=device)
     nats = torch.zeros(size, dtype=torch.float64, device=device)
     rows = None if generator is None else torch.full((size + 1, vocab_size), torch.nan, device=device)
-    mask = ancestor_mask(shape.parent)[1:, 1:]
-    above, fed = [ROOT], dict[int, int]()
-    inner, logits = set(shape.parent.tolist()), root_logits
-    for level in shape.levels:
-        width = int(shape.rank[level].max()) + 1
+    logits = root_logits
+    for level in plan.levels:
         q = distribution(logits)
         if generator is not None and rows is not None:
-            rows[torch.as_tensor([node + 1 for node in above], device=device), : q.shape[1]] = q
-            rows[torch.as_tensor([node + 1 for node in above], device=device), q.shape[1] :] = 0.0
-            chosen = (q / torch.empty_like(q).exponential_(generator=generator)).topk(width, dim=-1).indices
+            rows[:, : q.shape[1]].index_copy_(0, level.places, q)
+            rows[:, q.shape[1] :].index_fill_(0, level.places, 0.0)
+            chosen = (
+                (q / torch.empty_like(q).exponential_(generator=generator)).topk(level.width, dim=-1).indices
+            )
         else:
-            chosen = q.topk(width, dim=-1).indices
+            chosen = q.topk(level.width, dim=-1).indices
         picked = q.gather(1, chosen)
         entropy = torch.special.entr(q).sum(-1).double()
-        row_of = {node: row for row, node in enumerate(above)}
-        row = torch.as_tensor([row_of[int(p)] for p in shape.parent[level]], device=device)
-        rank = torch.as_tensor(shape.rank[level], device=device)
-        nodes = torch.as_tensor(level, device=device)
-        token[nodes] = chosen[row, rank]
-        likely = picked[row, rank].double()
-        logprob[nodes] = likely.log().clamp(max=0.0)
-        nats[nodes] = entropy[row]
-        if above == [ROOT]:
-            valid[nodes] = likely > 0.0
-        else:
-            valid[nodes] = (likely > 0.0) & valid[torch.as_tensor(shape.parent[level], device=device)]
-        above = [int(node) for node in level if int(node) in inner]
-        if not above:
-            break
-        first = len(fed)
-        fed |= {node: first + k for k, node in enumerate(above)}
-        order = list(fed)
-        feed = torch.as_tensor(above, device=device)
-        logits = score(token[feed], shape.depth[above], mask[np.ix_(above, order)])
+        token.index_copy_(0, level.nodes, chosen[level.row, level.rank])
+        likely = picked[level.row, level.rank].double()
+        logprob.index_copy_(0, level.nodes, likely.log().clamp(max=0.0))
+        nats.index_copy_(0, level.nodes, entropy.index_select(0, level.row))
+        fine = likely > 0.0
+        if level.parents is not None:
+            fine = fine & valid.index_select(0, level.parents)
+        valid.index_copy_(0, level.nodes, fine)
+        if level.below:
+            logits = score(token.index_select(0, level.feed), level.depth, level.mask)
     draw: Draw = "deterministic" if generator is None else "without_replacement"
-    return DeviceTree(shape, token, valid, logprob, nats, rows, draw, fed)
+    return DeviceTree(plan, token, valid, logprob, nats, rows, draw, plan.fed)

@@ -39,15 +39,15 @@ class Figures:
     finite: bool
 
 
-def fetch(
+def packed(
     tree: DeviceTree,
     accepted: Accepted,
     parent: torch.Tensor,
     p: torch.Tensor,
     best: torch.Tensor,
     finite: torch.Tensor,
-) -> Figures:
-    """Everything in one transfer: the round's one wait. Token ids are exact in float64.
+) -> torch.Tensor:
+    """Everything side by side, for one transfer: the round's one wait. Token ids are exact in float64.
 
     `parent` is ``[N]``, `p` ``[N + 1, V]``, `best` ``[N + 1]``.
     """
@@ -57,11 +57,15 @@ def fetch(
         tree.token, tree.valid, tree.logprob, tree.entropy, accepted.on_path, target_p, nats[parent + 1], best,
         accepted.bonus[None], accepted.draws[None], finite[None],
     )  # fmt: skip
-    flat = torch.cat([column.double() for column in columns]).cpu().tolist()
+    return torch.cat([column.double() for column in columns])
+
+
+def unpacked(flat: list[float], size: int) -> Figures:
+    """What `packed` has put together, of a tree of `size` nodes."""
     parts, at = [], 0
-    for column in columns:
-        parts.append(flat[at : at + len(column)])
-        at += len(column)
+    for length in (*[size] * 7, size + 1, 1, 1, 1):
+        parts.append(flat[at : at + length])
+        at += length
     token, valid, logprob, draft_entropy, on_path, likely, entropy, argmax, bonus, draws, fine = parts
     return Figures(
         [int(t) for t in token], [v > 0 for v in valid], logprob, draft_entropy, [v > 0 for v in on_path],

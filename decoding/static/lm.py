@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from decoding.drafters.lm import LMDrafter
+from decoding.static.capture import Graphs
 from decoding.static.draft import DeviceTree, grow
 from decoding.static.figures import distribution
 from decoding.static.model import StaticModel
+from decoding.static.plan import plan_of
 from decoding.tree import BoolArray, IntArray, TreeShape
 
 
@@ -18,6 +20,11 @@ class StaticLMDrafter(LMDrafter):
     """As `LMDrafter`; `propose_tensors` leaves the tree on the device."""
 
     _model: StaticModel
+
+    @property
+    def graphs(self) -> tuple[Graphs, ...]:
+        """All that it captures."""
+        return self._model.graphs, self._model.moving
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
@@ -34,7 +41,7 @@ class StaticLMDrafter(LMDrafter):
         self._pending = []
         expander = self._expander
         return grow(
-            shape.trimmed(depth),
+            plan_of(shape.trimmed(depth), self._model.device),
             logits,
             self._score_tensors,
             expander.vocab_size,

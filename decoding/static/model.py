@@ -47,13 +47,17 @@ class StaticModel(LanguageModel):
     forward writes again. No real row ever looks at them.
     """
 
-    def __init__(self, model: Any, feature_layers: Sequence[int] = (), *, capture: bool = True) -> None:
+    def __init__(self, model: Any, feature_layers: Sequence[int] = ()) -> None:
         super().__init__(model, feature_layers)
         self._cache: Any = StaticCache()
         self._layers = int(model.config.get_text_config().num_hidden_layers)
         spread = len(set(map(str, getattr(model, "hf_device_map", {}).values()))) > 1
         self.graphs = Graphs(self.device, wanted=not spread)
+        self.moving = Graphs(self.device, wanted=not spread)
+        """What brings accepted paths together: apart, so that it leaves the last forward's logits alone."""
         self._inputs_of: dict[tuple[int, int], _Inputs] = {}
+        self._moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        """By their number, where slots are moved from and to: the same tensors every time."""
         self._clock = Clock(self.device)
         self._marks: list[tuple[Any, Any]] = []
         self._counted = 0.0
@@ -122,8 +126,19 @@ class StaticModel(LanguageModel):
     @torch.inference_mode()
     def keep_tensors(self, slots: torch.Tensor, first: int) -> None:
         """Bring uncommitted `slots` ``[k]``, numbered from 0, to `first`, `first` + 1, ...; `commit` follows."""
-        target = torch.arange(first, first + len(slots), device=slots.device) + self.length
-        self._cache.gather(slots + self.length, target)
+        count = len(slots)
+        start, end = self.length + first, self.length + first + count
+        fresh = count not in self._moves
+        if fresh:
+            numbers: dict[str, Any] = {"dtype": torch.int64, "device": self.device}
+            self._moves[count] = (torch.zeros(count, **numbers), torch.zeros(count, **numbers))
+        source, target = self._moves[count]
+        torch.arange(start, end, out=target)
+        if fresh:  # captured by staying in place: moving twice would be moving on
+            source.copy_(target)
+            self.moving.run(count, lambda: self._cache.gather(source, target))
+        torch.add(slots, self.length, out=source)
+        self.moving.run(count, lambda: self._cache.gather(source, target))
 
     def commit(self, count: int) -> None:
         """The first `count` uncommitted slots are committed, the others forgotten."""
@@ -151,7 +166,9 @@ class StaticModel(LanguageModel):
     def _make_room(self, slots: int) -> None:
         if self._cache.grow_to(slots):
             self.graphs.forget()
+            self.moving.forget()
             self._inputs_of.clear()
+            self._moves.clear()
 
     def _inputs_for(self, rows: int, view: int) -> _Inputs:
         if (rows, view) not in self._inputs_of:

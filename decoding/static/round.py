@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,122 +11,206 @@ import torch
 
 from decoding.acceptance import Verdict
 from decoding.errors import DecodingError
-from decoding.static.acceptance import Accepted, accept_greedy, accept_sampling, children_table
+from decoding.static.acceptance import Accepted, accept_greedy, accept_sampling
+from decoding.static.capture import Graphs
 from decoding.static.clock import Clock
 from decoding.static.draft import DeviceTree
-from decoding.static.figures import distribution, fetch
+from decoding.static.figures import Figures, distribution, packed, unpacked
 from decoding.static.lm import StaticLMDrafter
 from decoding.static.model import StaticModel
-from decoding.tree import ancestor_mask
 
 if TYPE_CHECKING:
     from decoding.engine import Round, SpeculativeDecoder
+    from decoding.language_model import Scored
+    from decoding.tree import IntArray, TokenTree
 
 
-def static_round(
-    decoder: SpeculativeDecoder, number: int, root: int, produced: int, rng: np.random.Generator
-) -> Round:
-    """As `SpeculativeDecoder`'s own round, for a target that is a `StaticModel`."""
-    from decoding.engine import Round
+class StaticRounds:
+    """The rounds of a `SpeculativeDecoder` whose target is a `StaticModel`.
 
-    target, drafter = decoder.target, decoder.drafter
-    assert isinstance(target, StaticModel)
-    clock = Clock(target.device)
-    start = clock.mark()
-    prefix = target.length + 1
-    tree = _drafted(decoder, root, target.context - prefix - 1)
-    drafted = clock.mark()
+    The judgement, everything between the target's logits and the transfer to the host, is captured as the forwards
+    are: by the size, depth and width of the tree, whose shape lies in tensors like the rest.
+    """
 
-    shape = tree.shape
-    parent = torch.from_numpy(shape.parent).to(target.device, non_blocking=True)
-    above = ancestor_mask(shape.parent)
-    first = torch.full((1,), root, dtype=torch.int64, device=target.device)
-    scored = target.append_tensors(torch.cat([first, tree.token]), np.concatenate([[0], shape.depth]), above)
-    assert scored.logits is not None
-    top, best = scored.logits.max(-1)
-    finite = top.isfinite().all()
-    verified = clock.mark()
+    def __init__(self, decoder: SpeculativeDecoder) -> None:
+        assert isinstance(decoder.target, StaticModel)
+        self._decoder, self._target = decoder, decoder.target
+        self._clock = Clock(self._target.device)
+        self._judging = Graphs(self._target.device)
+        self._desks: dict[tuple[int, int, int], _Desk] = {}
 
-    p = distribution(scored.logits, temperature=decoder.config.temperature, top_p=decoder.config.top_p)
-    state = rng.bit_generator.state
-    accepted = _judge(decoder, tree, parent, above, p, best, rng)
-    target.keep_tensors(_slots(accepted, shape.max_depth), 0)
-    found = fetch(tree, accepted, parent, p, best, finite)
-    if not found.finite:
-        raise DecodingError(
-            f"the target's logits behind token {prefix} are not finite numbers; its weights are damaged, or "
-            "--dtype is too narrow for it"
+    @property
+    def graphs(self) -> tuple[Graphs, ...]:
+        """All that is captured of a round, the drafter's part included."""
+        drafter = self._decoder.drafter
+        theirs = drafter.graphs if isinstance(drafter, StaticLMDrafter) else ()
+        return self._target.graphs, self._target.moving, self._judging, *theirs
+
+    def capture_failure(self) -> str | None:
+        """Why something that was to be captured is not; None where nothing went wrong so far."""
+        return next((graphs.reason for graphs in self.graphs if graphs.failed), None)
+
+    def round(self, number: int, root: int, produced: int, rng: np.random.Generator) -> Round:
+        """As `SpeculativeDecoder`'s own round."""
+        from decoding.engine import Round
+
+        decoder, target, clock = self._decoder, self._target, self._clock
+        began, start = time.perf_counter(), clock.mark()
+        prefix = target.length + 1
+        tree = self._drafted(root, target.context - prefix - 1)
+        drafted = clock.mark()
+        scored = self._scored(root, tree)
+        verified = clock.mark()
+
+        state = rng.bit_generator.state
+        flat, slots = self._judged(tree, scored, rng)
+        target.keep_tensors(slots, 0)
+        found = self._fetched(flat, tree.shape.size)
+        if not found.finite:
+            raise DecodingError(
+                f"the target's logits behind token {prefix} are not finite numbers; its weights are damaged, or "
+                "--dtype is too narrow for it"
+            )
+        # As many numbers are drawn as on the other path, so that both go on alike.
+        rng.bit_generator.state = state
+        rng.random(found.draws)
+        valid = np.asarray(found.valid, dtype=np.bool_)
+        at_home, index = tree.at_home(
+            np.asarray(found.token, dtype=np.int64), valid, found.logprob, found.draft_entropy
         )
-    # As many numbers are drawn as on the other path, so that both go on alike.
-    rng.bit_generator.state = state
-    rng.random(found.draws)
-    at_home, index = tree.at_home(
-        np.asarray(found.token, dtype=np.int64),
-        np.asarray(found.valid, dtype=np.bool_),
-        found.logprob,
-        found.draft_entropy,
-    )
-    at_home.check()
-    kept = np.flatnonzero(np.asarray(found.valid, dtype=np.bool_))
-    nodes = [index[node] for node, on in enumerate(found.on_path) if on]
-    path, bonus, cut, finish = decoder.ended(at_home, Verdict(tuple(nodes), found.bonus), produced)
-    target.commit(1 + len(path))
-    if finish is None and target.length + 1 >= target.context:
-        finish = "context"
-    if isinstance(drafter, StaticLMDrafter):
-        drafter.settle(tree, index)
-    rows = torch.from_numpy(np.concatenate([[0], kept + 1])).to(target.device, non_blocking=True)
-    whole = len(kept) == shape.size
-    drafter.observe(root, at_home, scored if whole else scored.rows(rows), path, bonus)
-    end = clock.mark()
-    if target.device.type == "cuda":
-        torch.cuda.synchronize(target.device)
-    best_of = np.asarray(found.best)
-    return Round(
-        number=number,
-        prefix_length=prefix,
-        tree=at_home,
-        path=path,
-        bonus=bonus,
-        cut=cut,
-        finish=finish,
-        target_p=np.asarray(found.target_p)[kept],
-        target_entropy=np.asarray(found.target_entropy)[kept],
-        match=at_home.token == best_of[shape.parent[kept] + 1],
-        draft_ms=1e3 * clock.seconds(start, drafted),
-        verify_ms=1e3 * clock.seconds(drafted, verified),
-        other_ms=1e3 * clock.seconds(verified, end),
-    )
+        at_home.check()
+        kept = np.flatnonzero(valid)
+        nodes = [index[node] for node, on in enumerate(found.on_path) if on]
+        path, bonus, cut, finish = decoder.ended(at_home, Verdict(tuple(nodes), found.bonus), produced)
+        target.commit(1 + len(path))
+        if finish is None and target.length + 1 >= target.context:
+            finish = "context"
+        self._told(root, tree, at_home, scored, kept, index, path, bonus)
+        # The device has come past these marks: the transfer waited for what was behind them.
+        draft_ms, verify_ms = 1e3 * clock.seconds(start, drafted), 1e3 * clock.seconds(drafted, verified)
+        best_of = np.asarray(found.best)
+        return Round(
+            number=number,
+            prefix_length=prefix,
+            tree=at_home,
+            path=path,
+            bonus=bonus,
+            cut=cut,
+            finish=finish,
+            target_p=np.asarray(found.target_p)[kept],
+            target_entropy=np.asarray(found.target_entropy)[kept],
+            match=at_home.token == best_of[tree.shape.parent[kept] + 1],
+            draft_ms=draft_ms,
+            verify_ms=verify_ms,
+            other_ms=max(1e3 * (time.perf_counter() - began) - draft_ms - verify_ms, 0.0),
+        )
+
+    def _drafted(self, root: int, max_depth: int) -> DeviceTree:
+        """The drafter's tree, on the device."""
+        drafter = self._decoder.drafter
+        if isinstance(drafter, StaticLMDrafter):
+            tree = drafter.propose_tensors(root, max_depth)
+            if tree is not None:
+                return tree
+        grown = drafter.propose(root, max_depth=max_depth)
+        grown.check()
+        return DeviceTree.of(grown, self._target.device)
+
+    def _scored(self, root: int, tree: DeviceTree) -> Scored:
+        """What the target makes of the root and the tree."""
+        first = torch.full((1,), root, dtype=torch.int64, device=self._target.device)
+        depth = np.concatenate([[0], tree.shape.depth])
+        return self._target.append_tensors(torch.cat([first, tree.token]), depth, tree.plan.above)
+
+    def _judged(
+        self, tree: DeviceTree, scored: Scored, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The figures as `packed` puts them side by side, and where the path lies in the cache."""
+        assert scored.logits is not None
+        key = (tree.shape.size, tree.shape.max_depth, tree.plan.width)
+        if key not in self._desks:
+            self._desks[key] = _Desk.like(tree, scored.logits)
+        desk = self._desks[key]
+        uniforms = None if self._decoder.config.greedy else torch.from_numpy(rng.random(tree.shape.size + 1))
+        desk.lay(tree, scored.logits, uniforms)
+        found: tuple[torch.Tensor, torch.Tensor] = self._judging.run(key, lambda: self._judge(desk))
+        return found
+
+    def _judge(self, desk: _Desk) -> tuple[torch.Tensor, torch.Tensor]:
+        config, tree, plan = self._decoder.config, desk.tree, desk.tree.plan
+        top, best = desk.logits.max(-1)
+        p = distribution(desk.logits, temperature=config.temperature, top_p=config.top_p)
+        if config.greedy:
+            accepted = accept_greedy(tree.token, desk.parent, desk.ancestors, tree.valid, best)
+        else:
+            accepted = accept_sampling(
+                tree.token, desk.table, tree.valid, p, tree.rows, desk.uniforms, plan.shape.max_depth
+            )
+        flat = packed(tree, accepted, desk.parent, p, best, top.isfinite().all())
+        return flat, _slots(accepted, plan.shape.max_depth)
+
+    def _fetched(self, flat: torch.Tensor, size: int) -> Figures:
+        """The figures on the host: what the round waits for the device for."""
+        return unpacked(flat.cpu().tolist(), size)
+
+    def _told(
+        self, root: int, tree: DeviceTree, at_home: TokenTree, scored: Scored, kept: IntArray, index: dict[int, int],
+        path: tuple[int, ...], bonus: int | None,
+    ) -> None:  # fmt: skip
+        """Let the drafter know what became of its tree."""
+        drafter = self._decoder.drafter
+        if isinstance(drafter, StaticLMDrafter):
+            drafter.settle(tree, index)
+        if len(kept) != tree.shape.size:
+            rows = torch.from_numpy(np.concatenate([[0], kept + 1])).to(
+                self._target.device, non_blocking=True
+            )
+            scored = scored.rows(rows)
+        drafter.observe(root, at_home, scored, path, bonus)
 
 
-def _drafted(decoder: SpeculativeDecoder, root: int, max_depth: int) -> DeviceTree:
-    """The drafter's tree, on the device."""
-    if isinstance(decoder.drafter, StaticLMDrafter):
-        tree = decoder.drafter.propose_tensors(root, max_depth)
-        if tree is not None:
-            return tree
-    grown = decoder.drafter.propose(root, max_depth=max_depth)
-    grown.check()
-    return DeviceTree.of(grown, decoder.target.device)
+@dataclass
+class _Desk:
+    """Where a judgement of one size reads: the same tensors every time."""
 
+    tree: DeviceTree
+    logits: torch.Tensor
+    uniforms: torch.Tensor
+    parent: torch.Tensor
+    ancestors: torch.Tensor
+    table: torch.Tensor
 
-def _judge(
-    decoder: SpeculativeDecoder,
-    tree: DeviceTree,
-    parent: torch.Tensor,
-    above: np.ndarray[tuple[int, int], np.dtype[np.bool_]],
-    p: torch.Tensor,
-    best: torch.Tensor,
-    rng: np.random.Generator,
-) -> Accepted:
-    device, shape = p.device, tree.shape
-    if decoder.config.greedy:
-        ancestors = torch.from_numpy(above[1:, 1:]).to(device, non_blocking=True)
-        return accept_greedy(tree.token, parent, ancestors, tree.valid, best)
-    width = max(shape.width, 1)
-    table = torch.as_tensor(children_table(shape.parent, shape.size + 1, width)).to(device, non_blocking=True)
-    uniforms = torch.from_numpy(rng.random(shape.size + 1)).to(device, non_blocking=True)
-    return accept_sampling(tree.token, table, tree.valid, p, tree.rows, uniforms, shape.max_depth)
+    @classmethod
+    def like(cls, tree: DeviceTree, logits: torch.Tensor) -> _Desk:
+        """Room for trees and logits of these sizes."""
+        plan = tree.plan
+        own = replace(
+            tree,
+            token=torch.empty_like(tree.token),
+            valid=torch.empty_like(tree.valid),
+            logprob=torch.empty_like(tree.logprob),
+            entropy=torch.empty_like(tree.entropy),
+            rows=None if tree.rows is None else torch.empty_like(tree.rows),
+        )
+        return cls(
+            own,
+            torch.empty_like(logits),
+            torch.empty(plan.shape.size + 1, dtype=torch.float64, device=logits.device),
+            torch.empty_like(plan.parent),
+            torch.empty_like(plan.ancestors),
+            torch.empty_like(plan.table),
+        )
+
+    def lay(self, tree: DeviceTree, logits: torch.Tensor, uniforms: torch.Tensor | None) -> None:
+        """Put a round's tensors here."""
+        for name in ("token", "valid", "logprob", "entropy", "rows"):
+            if getattr(tree, name) is not None:
+                getattr(self.tree, name).copy_(getattr(tree, name))
+        self.logits.copy_(logits)
+        if uniforms is not None:
+            self.uniforms.copy_(uniforms, non_blocking=True)
+        for name in ("parent", "ancestors", "table"):
+            getattr(self, name).copy_(getattr(tree.plan, name))
 
 
 def _slots(accepted: Accepted, depth: int) -> torch.Tensor:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from decoding.attention import use_grouped_attention
 from decoding.config import RunConfig
 from decoding.engine import SpeculativeDecoder
+from decoding.floor import bandwidth, floor_ms, median_ms
 from decoding.models import LoadedModels, load_models
 from decoding.quantization import missing_packages
-from decoding.static.clock import Clock
 from decoding.static.model import StaticModel
 from decoding.tree import ancestor_mask, recycling_shape
 from decoding.vocabulary import Vocabulary
@@ -87,17 +86,15 @@ def decode(decoder: SpeculativeDecoder, ids: list[int]) -> list[int]:
 @contextmanager
 def capturing(decoder: SpeculativeDecoder, on: bool) -> Iterator[None]:
     """Inside, the decoder's forwards are captured where they can be, or not at all."""
-    models = [
-        m for m in (decoder.target, getattr(decoder.drafter, "_model", None)) if isinstance(m, StaticModel)
-    ]
-    before = [m.graphs.reason for m in models]
-    for model in models:
-        model.graphs.reason = model.graphs.reason if on else "switched off for the comparison"
+    graphs = decoder.static.graphs if decoder.static is not None else ()
+    before = [one.reason for one in graphs]
+    for one in graphs:
+        one.reason = one.reason if on else "switched off for the comparison"
     try:
         yield
     finally:
-        for model, reason in zip(models, before, strict=True):
-            model.graphs.reason = reason
+        for one, reason in zip(graphs, before, strict=True):
+            one.reason = reason
 
 
 def teacher_forced(model: Any, ids: list[int], output: list[int]) -> list[dict[str, float]]:
@@ -170,38 +167,11 @@ def recovery(
     checks.add(f"{label}: goes on after running out of memory", refused and decode(decoder, ids) == output)
 
 
-def bandwidth(device: torch.device, count: int) -> float:
-    """Bytes a second that a large copy reads and writes."""
-    a = torch.empty(count, dtype=torch.uint8, device=device)
-    b = torch.empty_like(a)
-    return 2 * count / (median_ms(device, lambda: b.copy_(a)) / 1e3)
-
-
-def median_ms(device: torch.device, work: Callable[[], object]) -> float:
-    clock, times = Clock(device), []
-    for i in range(PASSES + 3):
-        start = clock.mark()
-        work()
-        end = clock.mark()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if i >= 3:
-            times.append(1e3 * clock.seconds(start, end))
-    return statistics.median(times)
-
-
-def weight_bytes(model: Any) -> int:
-    """What a forward reads: everything but the embedding, of which it takes a few rows."""
-    tensors = [*model.parameters(), *model.buffers()]
-    total: int = sum(t.numel() * t.element_size() for t in tensors)
-    return total - int(model.get_input_embeddings().weight.nbytes)
-
-
 def times(model: Any, floor_bandwidth: float) -> dict[str, Any]:
     """Milliseconds of a forward of a tree of each size, against the floor."""
     static = StaticModel(model)
     static.prefill([5 + i % 300 for i in range(PREFIX)])
-    floor = 1e3 * weight_bytes(model) / floor_bandwidth
+    floor = floor_ms(model, floor_bandwidth)
     out: dict[str, Any] = {"floor_ms": floor, "nodes": {}}
     for nodes in NODES:
         shape = recycling_shape(nodes)

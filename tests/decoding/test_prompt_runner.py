@@ -18,6 +18,7 @@ from decoding.models import LoadedModels, load_models
 from decoding.prompt_runner import PromptRunner
 from decoding.repetition import loop
 from decoding.same_models import Basis, differences, digest, model_files
+from decoding.static.capture import Graphs
 from store.check import check
 from store.database import connect
 from store.reader import Reader
@@ -78,6 +79,7 @@ class Ran:
         reader = Reader(db)
         self.prompts = reader.generations(session)
         self.events = [(event.kind, event.generation_id) for event in reader.events(session)]
+        self.event_texts = [event.text for event in reader.events(session)]
         self.nodes = [{r.node_count for r in reader.rounds(g.id)} for g in self.prompts]
         self.problems = check(db)
         db.close()
@@ -131,6 +133,29 @@ def test_without_memory_for_that_either_the_prompt_has_failed(
     assert ran.prompts[0].error == "OutOfMemoryError: CUDA out of memory"
     assert ran.nodes[1] == {8}
     assert ran.problems == []
+
+
+def test_a_capture_that_fails_is_an_event_of_the_session_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run("eager")
+    real = Graphs.__init__
+
+    def as_on_a_gpu(self: Graphs, device: torch.device, *, wanted: bool = True) -> None:
+        real(self, device, wanted=wanted)
+        self.reason = None
+
+    def fails(self: Graphs, function: Callable[[], Any]) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setenv("SPECTUI_STATIC", "1")
+    monkeypatch.setattr(Graphs, "__init__", as_on_a_gpu)
+    monkeypatch.setattr(Graphs, "_capture", fails)
+    ran = run()
+    assert ran.events == [("capture", None)]
+    assert "operation not permitted when stream is capturing" in ran.event_texts[0]
+    assert [prompt.output for prompt in ran.prompts] == [prompt.output for prompt in expected.prompts]
+    assert (expected.events, ran.problems) == ([], [])
 
 
 def test_any_other_error_fails_the_prompt_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

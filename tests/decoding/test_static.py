@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from decoding.config import RunConfig
 from decoding.engine import Round, SpeculativeDecoder
 from decoding.models import LoadedModels
 from decoding.static.cache import FIRST_CAPACITY
-from decoding.static.capture import Graphs
+from decoding.static.capture import WARM_UPS, Graphs
 from decoding.static.model import ROWS, StaticModel, padded_rows
 from decoding.vocabulary import Vocabulary
 from tests.heads import tiny_head
@@ -158,6 +158,18 @@ def test_a_round_waits_for_the_device_once(pair: LoadedModels, monkeypatch: pyte
         next(rounds)
         waits.clear()
         with monkeypatch.context() as patch:
+            for name in (
+                "as_tensor",
+                "tensor",
+            ):  # a copy to the device that waits for what is under way there
+                made = getattr(torch, name)
+
+                def counted_copy(*a: Any, _real: Any = made, _name: str = name, **k: Any) -> Any:
+                    if "device" in k:
+                        waits.append(_name)
+                    return _real(*a, **k)
+
+                patch.setattr(torch, name, counted_copy)
             for name in ("cpu", "item", "__bool__", "__int__", "__float__", "numpy", "__index__"):
                 real = getattr(torch.Tensor, name)
 
@@ -191,3 +203,77 @@ def test_a_capture_that_fails_runs_eagerly_and_says_why(monkeypatch: pytest.Monk
     monkeypatch.setattr(graphs, "_capture", fails)
     assert graphs.run("anything", lambda: 7) == 7
     assert graphs.reason == "capturing failed: operation not permitted when stream is capturing"
+
+
+class Replayed:
+    """A CUDA graph as far as a CPU can be one: what was captured runs again, into the tensors it returned."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        for _ in range(WARM_UPS):
+            function()
+        self.out = function()
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+        for old, new in zip(_tensors(self.out), _tensors(self._function()), strict=True):
+            old.copy_(new)
+
+
+def _tensors(out: Any) -> list[torch.Tensor]:
+    if isinstance(out, torch.Tensor):
+        return [out]
+    return [t for part in out or () if part is not None for t in _tensors(part)]
+
+
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
+    """Every function that would be captured on a GPU is, by replaying."""
+    made: list[Replayed] = []
+
+    def capture(_: Graphs, function: Callable[[], Any]) -> tuple[Replayed, Any]:
+        made.append(Replayed(function))
+        return made[-1], made[-1].out
+
+    real = Graphs.__init__
+
+    def init(self: Graphs, device: torch.device, *, wanted: bool = True) -> None:
+        real(self, device, wanted=wanted)
+        self.reason = None
+
+    monkeypatch.setattr(Graphs, "__init__", init)
+    monkeypatch.setattr(Graphs, "_capture", capture)
+    return made
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("draft", "tree"), [("embedded", "full:3x2"), ("embedded", "dynamic:8x4"), ("recycling", "recycling:8")]
+)
+def test_what_is_captured_reads_nothing_but_its_own_tensors(
+    pair: LoadedModels,
+    monkeypatch: pytest.MonkeyPatch,
+    replayed: list[Replayed],
+    draft: str,
+    tree: str,
+    temperature: float,
+) -> None:
+    """The first function of a key runs in all later rounds: values of its own round would show."""
+    models = pair if draft == "embedded" else LoadedModels(pair.target, None, pair.tokenizer)
+    config = RunConfig(draft=draft, tree=tree, max_new_tokens=40, temperature=temperature)
+    theirs, ours, decoder = both(monkeypatch, config, models)
+    assert_same(ours, theirs)
+    assert max(one.replays for one in replayed) > 10
+    assert decoder.static is not None
+    assert {one.reason for one in decoder.static.graphs} == {None}
+
+
+def test_captured_functions_are_forgotten_when_buffers_move(
+    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, replayed: list[Replayed]
+) -> None:
+    ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 40)]
+    theirs, ours, _ = both(
+        monkeypatch, RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=60), pair, ids
+    )
+    assert_same(ours, theirs)
