@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 import prompts
-from decoding import bench_drafters_figures, bench_drafters_table
+from decoding import bench_drafters_figures, bench_drafters_table, bench_profile
 from decoding.auto_tree import with_tree
 from decoding.bench_arms import Arm, EngineArm, GenerateArm, RecordedArm, attached_dashboard
 from decoding.bench_drafters import compare, parse_drafters
@@ -183,11 +183,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--no-dashboard", action="store_true", help="leave out the arm with a dashboard attached"
     )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="say where a round's time goes, by phase, against what memory bandwidth allows; nothing else is measured",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args(argv)
     if arguments.drafters is not None and (arguments.draft or arguments.tree):
         parser.error("--drafters names drafters and trees; leave out --draft and --tree")
+    if arguments.profile and arguments.drafters is not None:
+        parser.error("--profile looks into one drafter; give it as --draft")
     try:
         found, told = _measured(arguments)
     except (DecodingError, StoreError, prompts.PromptError) as error:
@@ -207,6 +214,9 @@ def _measured(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[
         **{name: getattr(arguments, name) for name in ("target", "draft", "tree", "device", "dtype")},
     )
     tell = _Teller()
+    if arguments.profile:
+        profiled = bench_profile.profile(config, chosen, tell)
+        return bench_profile.figures(*profiled), bench_profile.table
     if arguments.drafters is None:
         config, measured, divergences = measure(
             config, chosen, dashboard=not arguments.no_dashboard, tell=tell

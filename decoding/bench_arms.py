@@ -155,31 +155,31 @@ class RecordedArm(EngineArm):
             tree=config.tree_spec,
             prompts=[PromptRecord(p.id, p.task, p.text) for p in chosen],
         )
-        self._writer = SessionWriter(db, self.session_id)
-        self._writer.claim()
-        self._writer.describe(tokenizer_id=models.tokenizer.identity)
-        self._writer.set_status("running")
-        self._recorder = Recorder(self._writer, self.decoder)
-        self._generations = self._writer.pending_generations()
+        self.writer = SessionWriter(db, self.session_id)
+        self.writer.claim()
+        self.writer.describe(tokenizer_id=models.tokenizer.identity)
+        self.writer.set_status("running")
+        self.recorder = Recorder(self.writer, self.decoder)
+        self._generations = self.writer.pending_generations()
 
     def run(self, ids: list[int], position: int, *, warm_up: bool = False) -> Outcome:
         """As `EngineArm.run`, between the start and the end of a generation."""
         if warm_up:
             return super().run(ids, position, warm_up=True)
         generation = self._generations[position]
-        self._writer.start_generation(generation.id, len(ids))
+        self.writer.start_generation(generation.id, len(ids))
         outcome = super().run(ids, position)
-        self._writer.finish_generation(generation.id, "finished", finish_reason="length")
+        self.writer.finish_generation(generation.id, "finished", finish_reason="length")
         return outcome
 
     def each(self, round_: Round, position: int, warm_up: bool) -> None:
         """Record it."""
         if not warm_up:
-            self._recorder.record(self._generations[position].id, round_)
+            self.recorder.record(self._generations[position].id, round_)
 
     def settle(self) -> None:
         """Wait until the last round is written."""
-        self._recorder.settle()
+        self.recorder.settle()
 
 
 CATCH_UP_SECONDS = 1.0

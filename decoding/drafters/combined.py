@@ -36,6 +36,11 @@ class CombinedDrafter:
         self.feature_layers = drafter.feature_layers
         self._drafter, self._lookup = drafter, lookup
 
+    @property
+    def parts(self) -> tuple[Drafter, LookupDrafter]:
+        """The drafter and lookup."""
+        return self._drafter, self._lookup
+
     def use(self, shape: Shape) -> None:
         """The drafter's trees; the chain behind a match stays."""
         self._drafter.use(shape)
