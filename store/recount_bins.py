@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from store.bins import ENTROPY_AT, ENTROPY_BIN_SQL, FATES, PROBABILITY_BIN_SQL, packed, unpacked
 from store.metrics import AT_RISK_SQL
@@ -12,7 +13,7 @@ from store.metrics import AT_RISK_SQL
 BinKey = tuple[int, str]
 """Session and task."""
 
-_BINS = f"""
+BINS_SQL = f"""
     SELECT generation.session_id, generation.task, {PROBABILITY_BIN_SQL}, {ENTROPY_BIN_SQL},
            node."match" != 0, coalesce({AT_RISK_SQL}, 0), node.accepted != 0, count(*)
     FROM generation
@@ -22,16 +23,20 @@ _BINS = f"""
     WHERE {{which}} AND (node.draft_p IS NOT NULL OR node.draft_entropy IS NOT NULL)
     GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
+"""How many nodes of the prompts (and rounds) that a condition `which` names are in each bin; see `add_up`."""
 
 
 def count_bins(
     connection: sqlite3.Connection, which: str, only: Mapping[str, int | None]
 ) -> dict[BinKey, array[int]]:
     """`bins.SIZE` counts of each task of the prompts that the condition `which` names; none where all are 0."""
+    return add_up(connection.execute(BINS_SQL.format(which=which), only))
+
+
+def add_up(rows: Iterable[tuple[Any, ...]]) -> dict[BinKey, array[int]]:
+    """The rows of `BINS_SQL` as `bins.SIZE` counts of each task."""
     found: dict[BinKey, array[int]] = {}
-    for session, task, probability, entropy, match, risked, accepted, nodes in connection.execute(
-        _BINS.format(which=which), only
-    ):
+    for session, task, probability, entropy, match, risked, accepted, nodes in rows:
         counts = found.setdefault((session, task), unpacked())
         if probability is not None:
             counts[FATES * probability + match + 2 * (risked and risked + accepted)] += nodes

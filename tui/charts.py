@@ -61,6 +61,8 @@ class Source:
     spans: tuple[Span, ...] = ()
     total_ms: float = 0.0
     """Of the whole session, so that all its tasks share one axis of time."""
+    unknown: str = ""
+    """Why `bins` is None although there are nodes, in a few words."""
 
     def __add__(self, other: Source) -> Source:
         lengths = dict(self.lengths)

@@ -44,10 +44,15 @@ class KeymapError(Exception):
 
 def areas() -> dict[str, type[DOMNode]]:
     """Every screen and widget of ours that has keys, by name; imports all of them."""
+    return {area_of(cls): cls for cls in classes(DOMNode) if _bindings(cls)}
+
+
+def classes(base: type[DOMNode]) -> list[type[DOMNode]]:
+    """Every class of ours below that one; imports all screens and widgets."""
     for module in pkgutil.walk_packages(tui.__path__, "tui."):
         if module.name.split(".")[1] in ("app", "screens", "widgets"):
             importlib.import_module(module.name)
-    return {area_of(cls): cls for cls in _ours(DOMNode) if _bindings(cls)}
+    return list(_ours(base))
 
 
 def area_of(cls: type[DOMNode]) -> str:
@@ -158,6 +163,11 @@ def label(text: str, *where: str | type[DOMNode]) -> str:
         return text
     words = re.split(r"(\s+)", text)
     return "".join(_label(word, changed) for word in words)
+
+
+def named(node: DOMNode, text: str, *where: str) -> str:
+    """A key hint in the words of a screen or of a widget on it: the keys that the screen has now."""
+    return label(text, *where, type(node.screen), type(node.app))
 
 
 def _label(word: str, changed: Mapping[str, str]) -> str:

@@ -1,4 +1,7 @@
-"""What the dashboard remembers from one time to the next: the theme, the layout. Losing it costs nothing."""
+"""What the dashboard remembers from one time to the next: the theme, the layout. Losing it costs nothing.
+
+Screens take what they remember when they are mounted, so that the next one opened looks as the last one did.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,19 @@ def memory_path() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_state_dir("spectui")) / "dashboard.json"
+
+
+SHOWN_CHART = "chart"
+"""The name of the chart in the panes of a session and on the whole screen."""
+COMPARED_CHART = "chart of a comparison"
+PANE, ALONE = "pane of a session", "pane of a session alone"
+"""Which of the four panes was chosen last, and whether it has the whole screen."""
+REJECTED = "rejected drafts"
+"""Whether they are shown in the text."""
+SORTED_BY, FALLING = "sessions by", "sessions falling"
+"""The title of the column, and whether from the highest down."""
+SUMMARY = "summary of a session"
+"""Whether it stands beside the list."""
 
 
 class Memory:

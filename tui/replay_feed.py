@@ -14,6 +14,8 @@ from pathlib import Path
 from time import monotonic
 
 from store import moments
+from store.bins import Bins
+from store.moment_bins import MomentBins
 from store.moments import TaskSums
 from store.reader import Reader
 from store.rows import GenerationRow, Interval, RoundRow, TaskFigures
@@ -108,6 +110,8 @@ class ReplayFeed(Feed):
         self._intervals_for: Place | None = None
         self._figures: dict[str, TaskFigures] = {}
         self._sources: dict[str, Source] = {}
+        self._bins = MomentBins()
+        self._bins_wanted = False
         self._shown: dict[str, object] = {}
         self._moved_at = self._tree_at = self._charts_at = self._intervals_at = float("-inf")
 
@@ -146,6 +150,10 @@ class ReplayFeed(Feed):
     def seek(self, target: Target) -> None:
         """Go to what was asked for; what lies beyond the end is the end."""
         self._wish(lambda reader: self._seek(reader, target))
+
+    def want_bins(self, wanted: bool) -> None:
+        """Whether charts are shown that draw bins, which take a moment to count."""
+        self._wish(lambda _: setattr(self, "_bins_wanted", wanted))
 
     def _wish(self, wish: Callable[[Reader], object]) -> None:
         self._wishes.append(wish)  # type: ignore[arg-type]
@@ -299,7 +307,7 @@ class ReplayFeed(Feed):
         yield from self._show_text(reader)
         if settled or now - self._tree_at >= TREE_SECONDS:
             yield from self._show_tree(reader)
-        yield from self._show_charts(now, due=charts_due)
+        yield from self._show_charts(reader, now, due=charts_due)
         self._shown["place"] = self._place
         yield from self._once("moment", self._moment())
 
@@ -369,6 +377,7 @@ class ReplayFeed(Feed):
             pieces = text.feed(rounds)
             text.number = place.number
             yield Stream(place.generation_id, tuple(pieces), new=not apart)
+        yield from text.gaps.news()
         if place.number >= row.round_count and row.status not in ("pending", "running") and not text.ended:
             text.ended = True
             yield Ended(row)
@@ -391,7 +400,7 @@ class ReplayFeed(Feed):
             texts = {i: token_text(i, self._text.table) for i in ids_of(row)}
             yield Tree(row, texts, self._course.last(here))
 
-    def _show_charts(self, now: float, *, due: bool) -> Iterator[object]:
+    def _show_charts(self, reader: Reader, now: float, *, due: bool) -> Iterator[object]:
         if not due:
             return
         self._charts_at = now
@@ -403,14 +412,25 @@ class ReplayFeed(Feed):
             elif not self._playing or now - self._intervals_at >= INTERVAL_SECONDS:
                 self._intervals_at, self._intervals_for = now, place
                 self._intervals = moments.intervals(self._shown["rows"])  # type: ignore[arg-type]
-        yield from self._once("charts", Charts(dict(self._figures), self._intervals, self._sources_now()))
+        yield from self._once(
+            "charts", Charts(dict(self._figures), self._intervals, self._sources_now(reader))
+        )
 
-    def _sources_now(self) -> dict[str, Source]:
-        """What is drawn over time, up to the moment; the bins of a moment nobody knows."""
+    def _sources_now(self, reader: Reader) -> dict[str, Source]:
+        """What is drawn over time, up to the moment, and its bins while a chart shows them."""
+        assert self._place is not None
         at_ms = sum(f.total_ms for f in self._figures.values())
+        bins: Mapping[str, Bins] | None = {}
+        if self._bins_wanted:
+            known = self._generations[: self._index[self._place.generation_id] + 1]
+            bins = self._bins.at(reader, known, self._place.number)
+        why = "too many nodes to count at a moment" if bins is None else ""
         found: dict[str, Source] = {}
         for task, source in self._sources.items():
             if task in self._figures:
                 spans = tuple(span for span in source.spans if span.start < at_ms)
-                found[task] = replace(source, bins=None, spans=spans)
+                here = (bins or {}).get(task)
+                found[task] = replace(
+                    source, bins=None if here is None or here.empty else here, spans=spans, unknown=why
+                )
         return found

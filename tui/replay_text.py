@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from store.rows import RoundRow
+from tui.gaps import GapFinder
 from tui.pieces import Piece, StreamDecoder
 
 
@@ -17,6 +18,7 @@ class ReplayText:
         self.first = 1
         self.number = 0
         self.ended = False
+        self.gaps = GapFinder()
         self._states: list[tuple[int, tuple[bytes, int]]] = []
         self._decoder = StreamDecoder()
 
@@ -28,13 +30,14 @@ class ReplayText:
     def open(self, generation_id: int, after: int) -> None:
         """Begin anew after a round of a prompt."""
         self.generation_id, self.first, self.number, self.ended = generation_id, after + 1, after, False
-        self._states, self._decoder = [], StreamDecoder()
+        self._states, self._decoder, self.gaps = [], StreamDecoder(), GapFinder(after)
 
     def feed(self, rounds: Iterable[RoundRow]) -> list[Piece]:
         """The pieces of the next rounds."""
         pieces: list[Piece] = []
         for row in rounds:
-            pieces += self._decoder.feed(row, self.table)
+            self.gaps.learn(ids_of(row), self.table)
+            pieces += [*self.gaps.note(row), *self._decoder.feed(row, self.table)]
             self._states.append((row.number, self._decoder.state))
         return pieces
 
@@ -45,6 +48,7 @@ class ReplayText:
         self._decoder = StreamDecoder()
         if self._states:
             self._decoder.state = self._states[-1][1]
+        self.gaps.rewind(number)
         self.number, self.ended = number, False
 
 

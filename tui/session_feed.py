@@ -12,6 +12,7 @@ from store.reader import Reader
 from store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
 from tui.charts import Source, SourceReader
 from tui.feed import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
+from tui.gaps import GapFinder, Gaps
 from tui.pieces import Piece, StreamDecoder, token_text
 
 CHUNK = 256
@@ -101,6 +102,7 @@ class SessionFeed(Feed):
         self._wanted_round: int | None = None
         self._generation: GenerationRow | None = None
         self._decoder = StreamDecoder()
+        self._gaps = GapFinder()
         self._seen = 0
         self._more = False
         self._shown_round: tuple[int, int, int] | None = None
@@ -202,6 +204,7 @@ class SessionFeed(Feed):
         self._state_fresh = False
         if self._generation is None or wanted.id != self._generation.id or begun_anew:
             self._decoder = StreamDecoder()
+            self._gaps = GapFinder()
             self._seen = 0
             self._closed = self._caught_up = False
             self._shown_round = None
@@ -209,7 +212,7 @@ class SessionFeed(Feed):
             yield Opened(wanted)
         self._generation = wanted
 
-    def _read_rounds(self, reader: Reader, now: float) -> Iterator[Stream | Tree | Ended]:
+    def _read_rounds(self, reader: Reader, now: float) -> Iterator[Stream | Tree | Ended | Gaps]:
         generation = self._generation
         if generation is None:
             return
@@ -219,14 +222,21 @@ class SessionFeed(Feed):
             ids = {node.token_id for row in rounds for node in row.nodes}
             ids.update(row.bonus_token_id for row in rounds if row.bonus_token_id is not None)
             self._learn(reader, ids)
-            pieces = [piece for row in rounds for piece in self._decoder.feed(row, self._tokens)]
+            self._gaps.learn(ids, self._tokens)
+            pieces = []
+            for row in rounds:
+                pieces += [*self._gaps.note(row), *self._decoder.feed(row, self._tokens)]
             self._seen = rounds[-1].number
             yield Stream(generation.id, tuple(pieces), new=self._caught_up)
         elif generation.status not in ("pending", "running") and not self._closed:
             self._closed = True
-            if rest := self._decoder.close():
-                yield Stream(generation.id, (Piece("accepted", rest, self._seen, 0),), new=False)
+            rest = self._gaps.end(generation.round_count)
+            if text := self._decoder.close():
+                rest.insert(0, Piece("accepted", text, self._seen, 0))
+            if rest:
+                yield Stream(generation.id, tuple(rest), new=False)
             yield Ended(generation)
+        yield from self._gaps.news()
         self._caught_up = self._caught_up or not self._more
         following = self._wanted_round is None and generation.status == "running"
         if not following or now - self._tree_at >= TREE_SECONDS:

@@ -10,6 +10,7 @@ from store.reader import Reader
 from tests.tui.conftest import app_for, live_screen, shown, text_of, wait_for
 from tests.tui.replay import Recording
 from tui.screens.leave import LeaveScreen
+from tui.screens.replay import ReplayScreen
 from tui.screens.sessions import SessionsScreen
 from tui.widgets.histogram import Histogram
 from tui.widgets.prompt_head import PromptHead
@@ -347,3 +348,29 @@ async def test_a_database_that_goes_away_is_said_in_words(database: Path, runnin
         with running.db:
             running.db.execute("DELETE FROM session")
         await wait_for(pilot, lambda: "trying again" in screen.query_one("#notice", Line).text)
+
+
+async def test_it_says_which_rounds_and_which_tokens_are_missing(database: Path, finished: Recording) -> None:
+    first = finished.db.execute("SELECT min(id) FROM generation").fetchone()[0]
+    with finished.db:
+        finished.db.execute("DELETE FROM round WHERE generation_id = ? AND number IN (3, 4)", (first,))
+        finished.db.execute("UPDATE session SET tokenizer_id = 'never-seen' WHERE id = ?", (finished.id,))
+    app = app_for(database, finished.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: screen.state)
+        screen.open_prompt(first)
+        notice = screen.query_one("#notice", Line)
+        await wait_for(
+            pilot, lambda: shown(screen, 0) and "2 rounds of this prompt are missing" in notice.text
+        )
+        assert "tokens are shown as their ids" in notice.text
+        assert "2 rounds are missing here" in text_of(screen)
+        await pilot.press("r")
+        await wait_for(pilot, lambda: isinstance(app.screen, ReplayScreen))
+        await pilot.press("end")
+        await pilot.press("colon", *"1.9", "enter")
+        replayed = app.screen.query_one("#notice", Line)
+        await wait_for(pilot, lambda: "2 rounds of this prompt are missing" in replayed.text)
+        await pilot.press("colon", *"1.2", "enter")
+        await wait_for(pilot, lambda: "missing from the file" not in replayed.text)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from decoding.config import RunConfig
 from tests.tui.conftest import app_for
 from tests.tui.dump import letters, lines_of, styles_of, text_of
 from tests.tui.screens.registry import SCREENS, Shown
-from tui import glyphs
+from tui import glyphs, keys
 from tui.plain import PlainFilter
 from tui.theme import THEME_NAMES
 
@@ -33,6 +34,7 @@ async def test_it_looks_as_it_did(screen: Shown, database: Path, request: pytest
     app = app_for(database, screen.data(database))
     async with app.run_test(size=SIZES[0]) as pilot:
         await screen.reach(pilot)
+        assert type(app.screen).__name__ == screen.screen
         try:
             found = await picture(pilot)
         finally:
@@ -43,6 +45,13 @@ async def test_it_looks_as_it_did(screen: Shown, database: Path, request: pytest
         path.write_text(found, encoding="utf-8")
     assert path.exists(), f"no golden file for {screen.name} yet; see tests/tui/screens/__init__.py"
     assert found.splitlines() == path.read_text(encoding="utf-8").splitlines()
+
+
+def test_every_screen_is_pictured() -> None:
+    """Whatever opens on top of the others; those that are only inherited from are no screens."""
+    bases = {"BaseScreen", "FedScreen", "SessionActions"}
+    ours = {cls.__name__ for cls in keys.classes(Screen)}
+    assert ours - bases == {screen.screen for screen in SCREENS}
 
 
 async def picture(pilot: Pilot[Any]) -> str:

@@ -15,7 +15,7 @@ from store.reader import Reader
 from tests.bench.many_sessions import make
 from tests.tui.replay import Recording
 from tests.tui.screens.data import make_compared
-from tests.tui.terminal import dashboard
+from tests.tui.terminal import Terminal, dashboard
 from tests.waiting import until
 
 BUDGET = 15_000
@@ -24,6 +24,11 @@ RATE = 60
 TOKENS = 480
 SCROLL_BUDGET = 6_000
 """Bytes a key while the cursor moves through a list that is longer than the screen, 120x40, 256 colours."""
+
+
+def silence(terminal: Terminal, seconds: float) -> None:
+    """Until nothing has been written for so long."""
+    until(lambda: time.monotonic() - terminal.last_write() > seconds, what=lambda: f"{seconds} s of silence")
 
 
 @contextmanager
@@ -122,7 +127,60 @@ def test_scrolling_a_list_costs_few_bytes_a_key(database: Path) -> None:
 def test_other_screens_write_nothing_more(database: Path, finished: Recording, keys: str) -> None:
     with dashboard(database, finished.id) as terminal:
         terminal.wait_for("finished")
-        until(lambda: time.monotonic() - terminal.last_write() > 1.0, what=lambda: "the screen to be drawn")
+        silence(terminal, 1.0)
         pressed = terminal.press(keys)
         until(lambda: terminal.last_write() > pressed, what=lambda: "an answer to the key")
-        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
+        silence(terminal, 2.5)
+
+
+LEFT, RIGHT, END, ENTER, ESCAPE = "\x1b[D", "\x1b[C", "\x1b[F", "\r", "\x1b"
+
+
+def test_screens_over_a_session_are_silent_and_cheap_to_move_in(database: Path, finished: Recording) -> None:
+    """Replay, inspector, search and advice, one after the other over the same session."""
+    visits: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+        ("inspector", ENTER, "INSPECT", ("j", "j", "k", LEFT, LEFT, RIGHT, "N", "n")),
+        ("replay", "r", "REPLAY", (RIGHT, RIGHT, LEFT, "]", "[", END)),
+        ("advice", "A", "which tree pays", ("j", "j", "k", "G", "g")),
+    )
+    with dashboard(database, finished.id) as terminal:
+        terminal.wait_for("finished")
+        silence(terminal, 1.0)
+        for name, opening, words, moves in visits:
+            opened = terminal.press(opening)
+            terminal.wait_for(words, since=opened)
+            silence(terminal, 2.5)
+            spent = []
+            for key in moves:
+                pressed = terminal.press(key)
+                # A key that has nowhere to go writes nothing, and may.
+                silence(terminal, 0.8)
+                spent.append(len(terminal.output(pressed)))
+            assert sum(spent) / len(spent) <= SCROLL_BUDGET, (name, spent)
+            assert any(spent), f"{name} does not move"
+            silence(terminal, 2.0)
+            terminal.press(ESCAPE)
+            silence(terminal, 1.0)
+
+
+def test_a_replay_stays_within_the_budget(database: Path) -> None:
+    """Played at 1x, which is some 50 tokens a second; bytes are counted by the token, as above."""
+    made = Recording(database, prompts=4)
+    made.begin()
+    for _ in range(4):
+        made.prompt(tokens=90)
+    made.end()
+    with dashboard(database, made.id) as terminal, Reader(database) as reader:
+        terminal.wait_for("finished")
+        silence(terminal, 1.0)
+        opened = terminal.press("r")
+        terminal.wait_for("REPLAY", since=opened)
+        terminal.press("\x1b[H")
+        silence(terminal, 1.5)
+        begun = terminal.press(" ")
+        terminal.wait_for("playing", since=begun)
+        terminal.wait_for("held", since=begun)
+        written = len(terminal.output(begun))
+        tokens = reader.session(made.id).tokens
+    assert written / tokens * RATE <= BUDGET, f"{written / tokens:.0f} bytes a token"
+    assert written / tokens > 10, "the replay was not drawn"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,24 +12,23 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
-from textual.screen import Screen
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from decoding.errors import DecodingError
 from store.choices import TreeChoice, budgets, choices
 from store.errors import StoreError
 from store.reader import Reader
+from store.rows import SessionSummary
 from store.spending import Spending, spending
 from tui.cells import bar, fit
-from tui.clipboard import copy
 from tui.screens.ask import AskScreen
+from tui.screens.base import BaseScreen
 from tui.textsafe import sanitize_line
 from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.rows import Line, Row, Rows, row_width
 
 if TYPE_CHECKING:
     from decoding.budget.advice import Advice
-    from tui.app import SpectuiApp
 
 HINTS: tuple[Hint, ...] = (
     ("q", "leave", "leave"),
@@ -121,10 +121,9 @@ def page_rows(page: Page, width: int) -> list[Row]:
     return rows
 
 
-class AdviseScreen(Screen[None]):
+class AdviseScreen(BaseScreen):
     """The advice for one session."""
 
-    app: SpectuiApp
     CSS_PATH = "advise.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("w", "save", "Write the trees to a budget file"),
@@ -135,15 +134,14 @@ class AdviseScreen(Screen[None]):
     ]
 
     def __init__(self, database: Path, session_id: int) -> None:
-        super().__init__()
-        self.database = database
+        super().__init__(database)
         self.session_id = session_id
         self.page: Page | None = None
 
     def compose(self) -> ComposeResult:
         """Header, page, keys."""
         yield Line(id="head")
-        with Vertical(id="page"):
+        with Vertical(id="page", classes="pane"):
             yield AdviceView(id="page-view")
             yield Line(id="waiting")
         yield KeyBar(HINTS, id="keys")
@@ -152,7 +150,7 @@ class AdviseScreen(Screen[None]):
         """Begin to weigh."""
         self.query_one("#page").border_title = "which tree pays"
         self.query_one(AdviceView).focus()
-        self.query_one("#head", Line).set_rows([((" spectui  ", "accent"), ("advise", "muted"))])
+        self.set_head(("advise", "muted"))
         self.action_again()
 
     def action_again(self) -> None:
@@ -193,9 +191,7 @@ class AdviseScreen(Screen[None]):
             self.query_one(AdviceView).show(self.page)
             summary = self.page.advice.summary
             name = fit(sanitize_line(summary.name), 60).rstrip()
-            self.query_one("#head", Line).set_rows(
-                [((" spectui  ", "accent"), (name, "strong"), (f"  {summary.status}", "muted"))]
-            )
+            self.set_head((name, "strong"), (f"  {summary.status}", "muted"))
         elif event.state == WorkerState.ERROR and not isinstance(event.worker.error, Gone):
             error = event.worker.error
             known = isinstance(error, StoreError | DecodingError)
@@ -215,7 +211,7 @@ class AdviseScreen(Screen[None]):
         """Copy the page as text."""
         if self.page is not None:
             text = "\n".join("".join(cell for cell, _ in row).rstrip() for row in page_rows(self.page, 200))
-            self.notify(sanitize_line(copy(self.app, text + "\n")), timeout=4, markup=False)
+            self.copy_text(text + "\n")
 
     def action_save(self) -> None:
         """Ask for a place and write the budget file."""
@@ -233,19 +229,13 @@ class AdviseScreen(Screen[None]):
 
         def answered(saved: bool | None) -> None:
             if saved:
-                self.notify("Written; use it with: spectui run --tree auto:FILE", timeout=4, markup=False)
+                self.tell("Written; use it with: spectui run --tree auto:FILE")
 
         place = f"{sanitize_line(page.advice.summary.name).replace('/', '-')}-budget.json"
         self.app.push_screen(
             AskScreen("write a budget file", place, "For spectui run --tree auto:FILE", save), answered
         )
 
-    def action_leave(self) -> None:
-        """Leave the dashboard."""
-        summary = self.page.advice.summary if self.page else None
-        self.app.leave([summary] if summary is not None and summary.live else [])
-
-    def action_back(self) -> None:
-        """Go back to where this was opened."""
-        self.workers.cancel_node(self)
-        self.app.pop_screen()
+    def at_work(self) -> Iterable[SessionSummary | None]:
+        """The session weighed."""
+        return [self.page.advice.summary if self.page else None]

@@ -14,6 +14,7 @@ from textual.worker import Worker, WorkerState
 
 from decoding.errors import DecodingError
 from store.errors import StoreError
+from tui.keys import named
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Line
 from tui.widgets.steady_input import SteadyInput
@@ -45,7 +46,7 @@ class AskScreen(ModalScreen[bool]):
         """Say what is asked."""
         box = self.query_one("#ask-box")
         box.border_title = self._title
-        box.border_subtitle = f"enter {self._does}  esc cancels"
+        box.border_subtitle = f"enter {self._does}  {named(self, 'esc')} cancels"
         self._say(self._hint, "muted")
 
     @on(Input.Submitted)

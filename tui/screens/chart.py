@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.message import Message
-from textual.screen import Screen
 
 from store.reader import Reader
 from tui.cells import NOTHING, fit
 from tui.charts import CHARTS, TITLES, Chart, Source, SourceReader, points, together
-from tui.clipboard import copy
-from tui.feed import CHART_SECONDS, IDLE_SECONDS, Feed, Trouble
+from tui.feed import CHART_SECONDS, IDLE_SECONDS, Feed
+from tui.keys import named
+from tui.memory import SHOWN_CHART
+from tui.screens.base import FedScreen
 from tui.textsafe import sanitize_line
 from tui.theme import task_slots
 from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.plot import Plot, Series
 from tui.widgets.rows import Cell, Line, Row, Rows
-
-if TYPE_CHECKING:
-    from tui.app import SpectuiApp
 
 HINTS: tuple[Hint, ...] = (
     ("esc", "back", "back"),
@@ -38,8 +34,6 @@ HINTS: tuple[Hint, ...] = (
     ("y", "copy", "copy"),
     ("t", "theme", "app.next_theme"),
 )
-
-OTHER: tuple[Cell, ...] = (("h", "key"), (" another chart", "muted"))
 
 SESSION_SLOT = 4
 """The colour of the first session; those before it are the four tasks'."""
@@ -77,14 +71,6 @@ class ChartFeed(Feed):
         if found != self._read:
             self._read = found
             yield found
-
-
-class ChartFed(Message):
-    """The feed has read something."""
-
-    def __init__(self, payload: tuple[object, ...]) -> None:
-        super().__init__()
-        self.payload = payload
 
 
 def task_series(chart: Chart, sources: Mapping[str, Source], tasks: Sequence[str]) -> list[Series]:
@@ -127,15 +113,16 @@ def _series(chart: Chart, name: str, role: str, source: Source, dot: int) -> lis
 def reading_rows(plot: Plot, width: int) -> list[Row]:
     """What stands under the cursor, a line for each series."""
     here = plot.place
+    other: tuple[Cell, ...] = ((named(plot, "h"), "key"), (" another chart", "muted"))
     if here is None and plot.chart in ("entropy", "calibration"):
         return [
             (
                 ("Nothing to read: the draft gives no probabilities, or no round has come yet.  ", "muted"),
-                *OTHER,
+                *other,
             )
         ]
     if here is None:
-        return [(("Nothing to read: no round has come yet.  ", "muted"), *OTHER)]
+        return [(("Nothing to read: no round has come yet.  ", "muted"), *other)]
     rows: list[Row] = [((here.where, "strong"),)]
     name_width = max((len(series.name) for series, _ in plot.reading()), default=0) + 1
     for series, point in plot.reading():
@@ -147,10 +134,9 @@ def reading_rows(plot: Plot, width: int) -> list[Row]:
     return rows
 
 
-class ChartScreen(Screen[None]):
+class ChartScreen(FedScreen):
     """Closed by the keys that opened it, or escape."""
 
-    app: SpectuiApp
     CSS_PATH = "chart.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("h", "chart(1)", "Next chart"),
@@ -162,12 +148,15 @@ class ChartScreen(Screen[None]):
     ]
 
     def __init__(self, database: Path, session_id: int, chart: Chart = "length") -> None:
-        super().__init__()
-        self.chart: Chart = chart
         self._session = session_id
+        super().__init__(database)
+        self.chart: Chart = chart
         self._sources: Mapping[str, Source] = {}
         self._hidden: set[str] = set()
-        self._feed = ChartFeed(database, [session_id], lambda payload: self.post_message(ChartFed(payload)))  # type: ignore[arg-type]
+
+    def make_feed(self, post: Callable[[object], None]) -> ChartFeed:
+        """A feed of one session's charts."""
+        return ChartFeed(self.database, [self._session], post)
 
     def compose(self) -> ComposeResult:
         """What is shown, the chart, what the cursor reads, keys."""
@@ -178,38 +167,19 @@ class ChartScreen(Screen[None]):
         yield KeyBar(HINTS, id="keys")
 
     def on_mount(self) -> None:
-        """Start reading."""
+        """Begin with an empty chart."""
         self.query_one(Plot).focus()
-        self._feed.start()
         self._draw()
-
-    def on_unmount(self) -> None:
-        """Stop reading."""
-        self._feed.stop()
-
-    def on_screen_suspend(self) -> None:
-        """Another screen covers this one."""
-        self._feed.pause(True)
-
-    def on_screen_resume(self) -> None:
-        """In sight again."""
-        self._feed.pause(False)
 
     def on_resize(self) -> None:
         """The list of tasks gives way where there is no room for it."""
         self.call_after_refresh(self._draw)
 
-    def on_chart_fed(self, message: ChartFed) -> None:
+    def take(self, item: object) -> None:
         """Draw what was read."""
-        try:
-            for item in message.payload:
-                if isinstance(item, Read):
-                    self._sources = item.sources[self._session]
-                    self._draw()
-                elif isinstance(item, Trouble):
-                    self.notify(sanitize_line(item.message), severity="error", markup=False)
-        finally:
-            self._feed.taken()
+        if isinstance(item, Read):
+            self._sources = item.sources[self._session]
+            self._draw()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -233,7 +203,7 @@ class ChartScreen(Screen[None]):
         for number, task in enumerate(self.tasks, 1):
             off = task in self._hidden
             cells += [
-                (f"{number} ", "key"),
+                (named(self, str(number)) + " ", "key"),
                 (sanitize_line(task), "muted" if off else f"task-{slots[task]}-name"),
             ]
             cells.append((" off   " if off else "   ", "muted"))
@@ -256,6 +226,7 @@ class ChartScreen(Screen[None]):
     def action_chart(self, step: int) -> None:
         """Draw another chart."""
         self.chart = CHARTS[(CHARTS.index(self.chart) + step) % len(CHARTS)]
+        self.app.memory.remember(SHOWN_CHART, self.chart)
         self._draw()
 
     def action_toggle_task(self, number: int) -> None:
@@ -277,8 +248,7 @@ class ChartScreen(Screen[None]):
             for series, _ in plot.reading()
             for point in series.points
         ]
-        words = copy(self.app, "\n".join(lines)) if lines else "There is nothing to copy yet."
-        self.notify(words, timeout=4, markup=False)
+        self.copy_text("\n".join(lines))
 
     def action_back(self) -> None:
         """Go back to where this was opened."""

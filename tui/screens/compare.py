@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from store.errors import StoreError
 from store.reader import Reader
 from tui.cells import fit
 from tui.charts import CHARTS, TITLES, Chart, Source
-from tui.clipboard import copy
-from tui.feed import Trouble
-from tui.screens.chart import SESSION_SLOT, ChartFed, ChartFeed, Read, reading_rows, session_series
+from tui.keys import named
+from tui.memory import COMPARED_CHART
+from tui.screens.base import FedScreen
+from tui.screens.chart import SESSION_SLOT, ChartFeed, Read, reading_rows, session_series
 from tui.textsafe import sanitize_line
 from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.outputs import Answers, Outputs, read_answers
 from tui.widgets.plot import Plot
 from tui.widgets.rows import Cell, Line, Row, Rows
-
-if TYPE_CHECKING:
-    from tui.app import SpectuiApp
 
 HINTS: tuple[Hint, ...] = (
     ("esc", "back", "back"),
@@ -57,10 +53,9 @@ class Page(Rows, can_focus=True):
     DEFAULT_CSS = "Page { overflow-x: auto; scrollbar-size: 1 1; scrollbar-gutter: stable; }"
 
 
-class CompareScreen(Screen[None]):
+class CompareScreen(FedScreen):
     """Sessions by id -> name, the first being what the others are compared with."""
 
-    app: SpectuiApp
     CSS_PATH = "compare.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("1", "pane(1)", "Charts", show=False),
@@ -81,9 +76,8 @@ class CompareScreen(Screen[None]):
     ]
 
     def __init__(self, database: Path, sessions: Mapping[int, str]) -> None:
-        super().__init__()
-        self.database = database
         self.sessions = dict(sessions)
+        super().__init__(database)
         self.chart: Chart = "length"
         self.of_task: str | None = None
         self.answers: list[Answers] | None = None
@@ -92,7 +86,10 @@ class CompareScreen(Screen[None]):
         self._blown_up = False
         self._sources: Mapping[int, Mapping[str, Source]] = {}
         self._lines: list[str] = []
-        self._feed = ChartFeed(database, self.sessions, lambda payload: self.post_message(ChartFed(payload)))  # type: ignore[arg-type]
+
+    def make_feed(self, post: Callable[[object], None]) -> ChartFeed:
+        """A feed of the charts of all of them."""
+        return ChartFeed(self.database, self.sessions, post)
 
     def compose(self) -> ComposeResult:
         """Who is compared, the three panes, keys."""
@@ -107,29 +104,18 @@ class CompareScreen(Screen[None]):
         yield KeyBar(HINTS, id="keys")
 
     def on_mount(self) -> None:
-        """Start reading and counting."""
+        """Start counting."""
+        chart = self.app.memory.get(COMPARED_CHART, str)
+        self.chart = next((known for known in CHARTS if known == chart), self.chart)
         self.query_one("#figures").border_title = "figures"
         self.query_one("#outputs").border_title = "outputs"
         cells: list[Cell] = [(" compare  ", "accent")]
         for text, role in self._names():
             cells += [(text, role), ("   ", "text")]
         self.query_one("#head", Line).set_rows([tuple(cells)])
-        self._feed.start()
         self.action_again()
         self.query_one(Plot).focus()
         self._arrange()
-
-    def on_unmount(self) -> None:
-        """Stop reading."""
-        self._feed.stop()
-
-    def on_screen_suspend(self) -> None:
-        """Another screen covers this one."""
-        self._feed.pause(True)
-
-    def on_screen_resume(self) -> None:
-        """In sight again."""
-        self._feed.pause(False)
 
     def on_resize(self, event: events.Resize) -> None:
         """One pane at a time where there is no room for three."""
@@ -144,17 +130,11 @@ class CompareScreen(Screen[None]):
 
     # Charts.
 
-    def on_chart_fed(self, message: ChartFed) -> None:
+    def take(self, item: object) -> None:
         """Draw what was read."""
-        try:
-            for item in message.payload:
-                if isinstance(item, Read):
-                    self._sources = item.sources
-                    self._draw_chart()
-                elif isinstance(item, Trouble):
-                    self.notify(sanitize_line(item.message), severity="error", markup=False)
-        finally:
-            self._feed.taken()
+        if isinstance(item, Read):
+            self._sources = item.sources
+            self._draw_chart()
 
     def _draw_chart(self) -> None:
         names = {number: f"{LETTERS[i]} {name}" for i, (number, name) in enumerate(self.sessions.items())}
@@ -174,6 +154,7 @@ class CompareScreen(Screen[None]):
     def action_chart(self, step: int) -> None:
         """Draw another chart."""
         self.chart = CHARTS[(CHARTS.index(self.chart) + step) % len(CHARTS)]
+        self.app.memory.remember(COMPARED_CHART, self.chart)
         self._draw_chart()
 
     def action_task(self) -> None:
@@ -223,7 +204,7 @@ class CompareScreen(Screen[None]):
         if event.state == WorkerState.ERROR:
             error = event.worker.error
             words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-            self._say(f"✗ {sanitize_line(words)}  (r tries again)")
+            self._say(f"✗ {sanitize_line(words)}  ({named(self, 'r')} tries again)")
         elif event.state == WorkerState.SUCCESS and event.worker.group == "figures":
             self._show_figures(event.worker.result or [])
         elif event.state == WorkerState.SUCCESS and event.worker.group == "answers":
@@ -272,7 +253,7 @@ class CompareScreen(Screen[None]):
                 self.shown = place
                 self._show_answers()
                 return
-        self.notify("No more outputs that differ.", timeout=3, markup=False)
+        self.tell("No more outputs that differ.", 3)
 
     def _say(self, words: str) -> None:
         self.query_one(Page).set_rows([((words, "muted"),)])
@@ -299,8 +280,7 @@ class CompareScreen(Screen[None]):
 
     def action_copy(self) -> None:
         """Copy the figures as text."""
-        words = copy(self.app, "\n".join(self._lines)) if self._lines else "There is nothing to copy yet."
-        self.notify(words, timeout=4, markup=False)
+        self.copy_text("\n".join(self._lines))
 
     def action_back(self) -> None:
         """Put a blown-up pane back, else go back to the list."""

@@ -10,6 +10,7 @@ from textual.widgets import Button
 
 from store.rows import SessionSummary
 from tui.cells import count, fit
+from tui.keys import label, named
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Line, Row
 
@@ -41,14 +42,16 @@ class DeleteScreen(ModalScreen[bool]):
         """Write the question."""
         summary = self._summary
         self.query_one("#delete-box").border_title = "delete"
-        self.query_one("#delete-box").border_subtitle = "d deletes  esc keeps"
+        self.query_one(
+            "#delete-box"
+        ).border_subtitle = f"{named(self, 'd')} deletes  {named(self, 'esc')} keeps"
         what = (
             f"{summary.prompts_done} prompts, {count(summary.rounds)} rounds, {count(summary.nodes)} nodes."
         )
         rows: list[Row] = [
             ((f"Delete {fit(sanitize_line(summary.name), 40).rstrip()}?", "strong"),),
             ((what, "text"),),
-            (("u", "key"), (" brings it back until the dashboard is left.", "muted")),
+            ((label("u", "sessions"), "key"), (" brings it back until the dashboard is left.", "muted")),
         ]
         question = self.query_one("#delete-question", Line)
         question.styles.height = len(rows)

@@ -11,6 +11,7 @@ from store.export.export import Exported, default_place, export_session
 from store.reader import Reader
 from store.rows import SessionSummary
 from tui.cells import count, fit
+from tui.keys import named
 from tui.screens.ask import AskScreen
 from tui.textsafe import sanitize_line
 
@@ -68,4 +69,7 @@ class ExportScreen(AskScreen):
     def on_written(self, message: Written) -> None:
         """Say how far it is."""
         total = self._summary.prompt_count + self._summary.rounds + self._summary.nodes
-        self._say(f"{count(message.rows)} of {count(max(total, message.rows))} rows; esc stops", "muted")
+        self._say(
+            f"{count(message.rows)} of {count(max(total, message.rows))} rows; {named(self, 'esc')} stops",
+            "muted",
+        )

@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import ModalScreen
 
-from tui.keys import label
+from tui.keys import label, named
 from tui.widgets.rows import Row, Rows
 
 KEYS = (
@@ -121,7 +121,7 @@ class HelpScreen(ModalScreen[None]):
         box = self.query_one("#help-box", Rows)
         box.can_focus = True
         box.border_title = "help"
-        box.border_subtitle = "esc closes"
+        box.border_subtitle = f"{named(self, 'esc')} closes"
         rows: list[Row] = []
         for title, keys in KEYS:
             rows.append(((title, "strong"),))

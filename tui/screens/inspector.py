@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.message import Message
-from textual.screen import Screen
 
+from store.rows import SessionSummary
 from store.search import Hit
 from tui.cells import NOTHING, count, number, share
-from tui.clipboard import copy
 from tui.course import Place
-from tui.feed import Trouble
 from tui.inspection import Item, items_of, missing, why
 from tui.inspector_feed import Inspected, InspectorFeed
+from tui.screens.base import FedScreen
 from tui.screens.live_titles import head_row
 from tui.screens.search import Found, SearchScreen
 from tui.textsafe import sanitize, sanitize_line
@@ -26,9 +24,6 @@ from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.rows import Cell, Line
 from tui.widgets.table import Column, Table
 from tui.widgets.words import Words
-
-if TYPE_CHECKING:
-    from tui.app import SpectuiApp
 
 HINTS: tuple[Hint, ...] = (
     ("esc", "back", "back"),
@@ -79,18 +74,10 @@ def node_columns() -> list[Column[Item]]:
     ]
 
 
-class InspectorFed(Message):
-    """The feed has read something."""
-
-    def __init__(self, payload: tuple[object, ...]) -> None:
-        super().__init__()
-        self.payload = payload
-
-
-class InspectorScreen(Screen[None]):
+class InspectorScreen(FedScreen):
     """The nodes of one round; n goes from one rejected node to the next, / searches the session."""
 
-    app: SpectuiApp
+    _feed: InspectorFeed
     CSS_PATH = "inspector.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("n", "rejected(1)", "Next rejected node"),
@@ -107,15 +94,17 @@ class InspectorScreen(Screen[None]):
     ]
 
     def __init__(self, database: Path, session_id: int, start: Place | None, *, search: bool = False) -> None:
-        super().__init__()
-        self.database = database
         self.session_id = session_id
+        self._start = start
+        super().__init__(database)
         self.shown: Inspected | None = None
         self.items: list[Item] = []
-        self._feed = InspectorFeed(database, session_id, lambda p: self.post_message(InspectorFed(p)), start)  # type: ignore[arg-type]
         self._found = Found()
         self._search_first = search
-        self._toward = 1
+
+    def make_feed(self, post: Callable[[object], None]) -> InspectorFeed:
+        """A feed that goes from round to round."""
+        return InspectorFeed(self.database, self.session_id, post, self._start)
 
     def compose(self) -> ComposeResult:
         """Header, the text before, the tree, what became of the node under the cursor, keys."""
@@ -129,45 +118,24 @@ class InspectorScreen(Screen[None]):
         yield KeyBar(HINTS, id="keys")
 
     def on_mount(self) -> None:
-        """Start reading."""
+        """Name the panes."""
         self.table: Table[Item] = self.query_one("#nodes", Table)
         self.query_one("#before").styles.height = "1fr"
         self.query_one("#before-pane").border_title = "before it"
         self.query_one("#nodes-pane").border_subtitle = NOTE
         self.table.focus()
-        self._feed.start()
         if self._search_first:
             self.action_search()
-
-    def on_unmount(self) -> None:
-        """Stop reading."""
-        self._feed.stop()
-
-    def on_screen_suspend(self) -> None:
-        """Another screen covers this one."""
-        self._feed.pause(True)
-
-    def on_screen_resume(self) -> None:
-        """In sight again."""
-        self._feed.pause(False)
 
     def on_resize(self, event: events.Resize) -> None:
         """Give the text before the round what the terminal has room for."""
         self.set_class(event.size.height < SHORT, "-short")
-        self._draw()
+        self.draw()
 
-    def on_inspector_fed(self, message: InspectorFed) -> None:
-        """Show what was read."""
-        try:
-            trouble = ""
-            for item in message.payload:
-                if isinstance(item, Inspected):
-                    self._show(item)
-                elif isinstance(item, Trouble):
-                    trouble = item.message
-            self._draw(trouble)
-        finally:
-            self._feed.taken()
+    def take(self, item: object) -> None:
+        """Show the round that was read."""
+        if isinstance(item, Inspected):
+            self._show(item)
 
     def _show(self, shown: Inspected) -> None:
         other = self.shown is None or (shown.generation, shown.number) != (
@@ -189,7 +157,8 @@ class InspectorScreen(Screen[None]):
 
     # Drawing.
 
-    def _draw(self, trouble: str = "") -> None:
+    def draw(self) -> None:
+        """Header, title, the texts around the table, what is missing."""
         shown = self.shown
         if shown is None:
             return
@@ -200,7 +169,7 @@ class InspectorScreen(Screen[None]):
             pane.border_title = title
         self._draw_before(shown)
         self._draw_why()
-        gaps = sanitize_line(trouble) or self._gaps(shown)
+        gaps = self.trouble or self._gaps(shown)
         self.query_one("#gaps", Line).set_rows([((f" ! {gaps}", "warning"),)] if gaps else [])
         self.set_class(bool(gaps), "-gaps")
 
@@ -283,7 +252,7 @@ class InspectorScreen(Screen[None]):
     def action_copy(self) -> None:
         """Copy the nodes of this round."""
         if self.items:
-            self.notify(copy(self.app, self.text()), timeout=4, markup=False)
+            self.copy_text(self.text())
 
     def text(self) -> str:
         """The round as tab-separated text."""
@@ -298,11 +267,6 @@ class InspectorScreen(Screen[None]):
             out.append("\t".join([item.lead + item.text, *cells, item.fate]))
         return "\n".join(out)
 
-    def action_leave(self) -> None:
-        """Leave the dashboard."""
-        live = [self.shown.summary] if self.shown is not None and self.shown.summary.live else []
-        self.app.leave(live)
-
-    def action_back(self) -> None:
-        """Back to where we came from."""
-        self.app.pop_screen()
+    def at_work(self) -> Iterable[SessionSummary | None]:
+        """The session looked into."""
+        return [self.shown.summary if self.shown else None]

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.message import Message
-from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from store.errors import StoreError
-from store.rows import GenerationRow
-from tui.clipboard import copy
+from store.rows import GenerationRow, SessionSummary
 from tui.commands import tell
 from tui.course import Place
-from tui.feed import Trouble
+from tui.gaps import Gaps
+from tui.screens.base import FedScreen
 from tui.screens.chart import ChartScreen
 from tui.screens.live_body import LiveBody
 from tui.screens.live_titles import head_row, notice_rows
 from tui.session_feed import Charts, Ended, Opened, RunState, SessionFeed, Stream, Tree
-from tui.textsafe import sanitize
 from tui.widgets.gpu_panel import GpuPanel
 from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.rows import Line
@@ -32,7 +29,6 @@ from tui.widgets.table import Table
 from tui.widgets.token_stream import TokenStream
 
 if TYPE_CHECKING:
-    from tui.app import SpectuiApp
     from tui.replay_feed import ReplayFeed
 
 HINTS: tuple[Hint, ...] = (
@@ -46,6 +42,7 @@ HINTS: tuple[Hint, ...] = (
     ("h", "chart", "toggle_chart(1)"),
     ("z", "zoom", "zoom_chart"),
     ("R", "report", "report"),
+    ("A", "advise", "advise"),
     ("enter", "inspect", "inspect"),
     ("r", "replay", "replay"),
     ("s", "skip", "skip_prompt"),
@@ -56,18 +53,10 @@ HINTS: tuple[Hint, ...] = (
 )
 
 
-class Fed(Message):
-    """The feed has read something."""
-
-    def __init__(self, payload: tuple[object, ...]) -> None:
-        super().__init__()
-        self.payload = payload
-
-
-class LiveScreen(Screen[None]):
+class LiveScreen(FedScreen):
     """Watch or browse one session."""
 
-    app: SpectuiApp
+    _feed: SessionFeed | ReplayFeed
     MODE: ClassVar[str] = ""
     """Stands in the header of a screen whose time is not the present."""
     CSS_PATH = ["live.tcss"]  # noqa: RUF012
@@ -101,18 +90,16 @@ class LiveScreen(Screen[None]):
     ]
 
     def __init__(self, database: Path, session_id: int) -> None:
-        super().__init__()
-        self.database = database
         self.session_id = session_id
+        super().__init__(database)
         self.state: RunState | None = None
         self.shown: GenerationRow | None = None
         self.follow = True
-        self._feed = self.make_feed(lambda payload: self.post_message(Fed(payload)))  # type: ignore[arg-type]
         self.body = LiveBody(id="body")
         self.stream = self.body.stream
         self._round: int | None = None
         self._last_round = 0
-        self._trouble = ""
+        self._gaps = Gaps()
 
     def make_feed(self, post: Callable[[object], None]) -> SessionFeed | ReplayFeed:
         """What reads for this screen."""
@@ -127,42 +114,12 @@ class LiveScreen(Screen[None]):
         yield Status(id="status")
         yield KeyBar(HINTS, id="keys")
 
-    def on_mount(self) -> None:
-        """Start reading."""
-        self._feed.start()
-
-    def on_unmount(self) -> None:
-        """Stop reading."""
-        self._feed.stop()
-
-    def on_screen_suspend(self) -> None:
-        """Another screen covers this one."""
-        self._feed.pause(True)
-
-    def on_screen_resume(self) -> None:
-        """In sight again."""
-        self._feed.pause(False)
-
     def on_resize(self, event: events.Resize) -> None:
         """Choose the layout for the terminal's size."""
         self.body.fit(event.size)
-        self.call_after_refresh(self._draw_lines)
+        self.call_after_refresh(self.draw)
 
     # What the feed has read.
-
-    def on_fed(self, message: Fed) -> None:
-        """Show it, then let the feed go on."""
-        try:
-            trouble = ""
-            for item in message.payload:
-                if isinstance(item, Trouble):
-                    trouble = item.message
-                else:
-                    self.take(item)
-            self._trouble = trouble
-            self._draw_lines()
-        finally:
-            self._feed.taken()
 
     def take(self, item: object) -> None:
         """Show one thing that was read."""
@@ -179,6 +136,8 @@ class LiveScreen(Screen[None]):
             self.body.show_tree(item, held=self._round is not None)
         elif isinstance(item, Charts):
             self.body.show_charts(item)
+        elif isinstance(item, Gaps):
+            self._gaps = item
 
     def _take_state(self, state: RunState) -> None:
         self.state = state
@@ -191,15 +150,16 @@ class LiveScreen(Screen[None]):
 
     def _take_opened(self, generation: GenerationRow) -> None:
         self.shown = generation
+        self._gaps = Gaps()
         self._round = None
         self._last_round = 0
         self.body.open(generation, follow=self.follow or generation.status == "running")
 
-    def _draw_lines(self) -> None:
+    def draw(self) -> None:
         """The one-line parts: header, titles, legend, notice."""
         self.body.draw_lines(self.shown, follow=self.follow)
         summary = self.state.summary if self.state else None
-        rows = notice_rows(summary, self._trouble, self.size.width)
+        rows = notice_rows(summary, self.trouble, self._gaps.words, self.size.width)
         if summary is not None:
             pane = self.body.pane if self.body.single else 0
             self.query_one("#head", Line).set_rows(
@@ -214,7 +174,7 @@ class LiveScreen(Screen[None]):
     def action_pane(self, pane: int) -> None:
         """Go to a pane; where all are in sight, its number blows it up and puts it back."""
         self.body.choose(pane)
-        self.call_after_refresh(self._draw_lines)
+        self.call_after_refresh(self.draw)
 
     def action_next_pane(self) -> None:
         """Go to the pane after this one."""
@@ -236,7 +196,7 @@ class LiveScreen(Screen[None]):
             self._pin()
         else:
             self._resume()
-        self._draw_lines()
+        self.draw()
 
     def _pin(self) -> None:
         self.follow = False
@@ -258,7 +218,7 @@ class LiveScreen(Screen[None]):
             self._resume()
         else:
             self.stream.set_follow(True)
-        self._draw_lines()
+        self.draw()
 
     def _shown_is_live(self) -> bool:
         return self.shown is not None and self.shown.status == "running"
@@ -267,7 +227,7 @@ class LiveScreen(Screen[None]):
         """Go to the beginning of the text."""
         self._pin()
         self.stream.scroll_to(y=0, animate=False)
-        self._draw_lines()
+        self.draw()
 
     def action_end(self) -> None:
         """Go to the end of the text, and stay there."""
@@ -275,12 +235,12 @@ class LiveScreen(Screen[None]):
             self._resume()
         else:
             self.stream.set_follow(True)
-        self._draw_lines()
+        self.draw()
 
     def action_toggle_rejected(self) -> None:
         """Show or hide rejected spans."""
-        self.stream.set_show_rejected(not self.stream.show_rejected)
-        self._draw_lines()
+        self.body.toggle_rejected()
+        self.draw()
 
     def action_advise(self) -> None:
         """Weigh trees on this session."""
@@ -297,8 +257,7 @@ class LiveScreen(Screen[None]):
     def action_copy(self) -> None:
         """Copy what the prompt that is shown has been answered, without rejected drafts."""
         text = self.stream.transcript.text_of("accepted", "target")
-        words = copy(self.app, text) if text.strip() else "There is no text to copy yet."
-        self.notify(words, timeout=4, markup=False)
+        self.copy_text(text, "There is no text to copy yet.")
 
     def action_step_prompt(self, step: int) -> None:
         """Open the prompt before or after the one that is shown."""
@@ -335,7 +294,7 @@ class LiveScreen(Screen[None]):
             if self.follow:
                 self._pin()
             self._set_round(max(number, 1))
-        self._draw_lines()
+        self.draw()
 
     def _set_round(self, number: int | None) -> None:
         self._round = number
@@ -353,12 +312,12 @@ class LiveScreen(Screen[None]):
             return
         pending = [kind for kind in self.state.pending if kind in ("pause", "resume")]
         paused = pending[-1] == "pause" if pending else self.state.summary.status == "paused"
-        self._tell("resume" if paused else "pause")
+        self._send("resume" if paused else "pause")
 
     def action_replay(self, *, play: bool = False) -> None:
         """Play the session again, from the round that is held or the start of the prompt that is shown."""
         if self.state is None or not self.state.summary.rounds:
-            self.notify("There is nothing to replay: no round has been decoded.", markup=False)
+            self.tell("There is nothing to replay: no round has been decoded.")
             return
         start = Place(self.shown.id, self._round or 1) if self.shown else None
         self.app.replay(self.session_id, start, play=play)
@@ -371,12 +330,12 @@ class LiveScreen(Screen[None]):
 
     def action_skip_prompt(self) -> None:
         """Leave the prompt that is being decoded."""
-        self._tell("skip")
+        self._send("skip")
 
-    def _tell(self, kind: str) -> None:
+    def _send(self, kind: str) -> None:
         if self.state is None or not self.state.summary.live:
             status = self.state.summary.status if self.state else "not read yet"
-            self.notify(f"This session is {status}: there is no run to {kind}.", markup=False)
+            self.tell(f"This session is {status}: there is no run to {kind}.")
             return
         self.run_worker(
             lambda: tell(self.database, self.session_id, kind),
@@ -392,19 +351,17 @@ class LiveScreen(Screen[None]):
             return
         if event.state == WorkerState.ERROR:
             error = event.worker.error
-            words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-            self.notify(sanitize(words), severity="error", markup=False)
+            self.complain(str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}")
         elif event.state == WorkerState.SUCCESS:
             self._feed.hurry()
 
-    def action_leave(self) -> None:
-        """Leave the dashboard."""
-        live = [self.state.summary] if self.state is not None and self.state.summary.live else []
-        self.app.leave(live)
+    def at_work(self) -> Iterable[SessionSummary | None]:
+        """This session."""
+        return [self.state.summary if self.state else None]
 
     def action_back(self) -> None:
         """Put a blown-up pane back, else go to the list of sessions."""
         if self.body.put_back():
-            self.call_after_refresh(self._draw_lines)
+            self.call_after_refresh(self.draw)
         else:
             self.app.show_sessions()

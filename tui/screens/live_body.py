@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.geometry import Size
 
 from store.rows import GenerationRow
 from tui.charts import CHARTS, NOTES, TITLES, Chart
+from tui.memory import ALONE, PANE, REJECTED, SHOWN_CHART
 from tui.screens.live_titles import choice_title, prompt_columns, text_title, tree_title
 from tui.session_feed import Charts, RunState, Stream, Tree
 from tui.textsafe import sanitize
@@ -25,6 +28,9 @@ below which the prompt gives way to the text."""
 CHART_PANES = ("lengths", "depths")
 """The second is there on a wide terminal alone, and shows the chart after the first's."""
 
+VIEWS = {1: "#stream", 2: "#tree-view", 3: "#lengths-view", 4: "#prompts-view"}
+"""What has the focus when the pane of that number is chosen."""
+
 WAITING = "This prompt waits for its turn."
 CUTS = {
     "length": "the limit of new tokens",
@@ -33,8 +39,14 @@ CUTS = {
 }
 
 
+if TYPE_CHECKING:
+    from tui.app import SpectuiApp
+
+
 class LiveBody(Horizontal):
     """Text, tree, charts and prompts: all in sight, or one at a time."""
+
+    app: SpectuiApp
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -44,8 +56,6 @@ class LiveBody(Horizontal):
         self.tree_view = TreeView(id="tree-view")
         self.table = Table[GenerationRow](prompt_columns(self.state), lambda g: g.id, id="prompts-view")
         self.pane = 1
-        self.offered: tuple[Chart, ...] = CHARTS
-        """The charts that there are, in the order in which they follow each other."""
         self._state: RunState | None = None
         self._zoomed = False
         self._chart = 0
@@ -72,11 +82,21 @@ class LiveBody(Horizontal):
 
     def on_mount(self) -> None:
         """Name the panes."""
+        memory = self.app.memory
+        chart = memory.get(SHOWN_CHART, str)
+        self._chart = next((place for place, known in enumerate(CHARTS) if known == chart), 0)
+        self.stream.set_show_rejected(memory.get(REJECTED, bool, True))
         self._name_charts()
         self.query_one("#prompts").border_title = "prompts"
         self.query_one("#tree").border_title = "tree"
         self.query_one("#tree").border_subtitle = NOTE
         self.stream.focus()
+        pane = memory.get(PANE, int, 1)
+        if pane in VIEWS and pane != 1:
+            self._zoomed = memory.get(ALONE, bool, False)
+            self.pane = pane
+            self._arrange()
+            self.query_one(VIEWS[pane]).focus()
 
     # What is shown.
 
@@ -166,7 +186,9 @@ class LiveBody(Horizontal):
             self._zoomed = not (self._zoomed and pane == self.pane)
         self.pane = pane
         self._arrange()
-        self.query_one({1: "#stream", 2: "#tree-view", 3: "#lengths-view", 4: "#prompts-view"}[pane]).focus()
+        self.query_one(VIEWS[pane]).focus()
+        self.app.memory.remember(PANE, pane)
+        self.app.memory.remember(ALONE, self._zoomed)
 
     def put_back(self) -> bool:
         """Put a blown-up pane back; False when none is."""
@@ -181,14 +203,25 @@ class LiveBody(Horizontal):
         second = self.query_one("#depths-view", Histogram)
         return second.chart if second.has_focus else self.query_one("#lengths-view", Histogram).chart
 
+    @property
+    def shows_bins(self) -> bool:
+        """Whether a chart in sight draws bins of entropy or probability."""
+        return any(view.chart in ("entropy", "calibration") for view in self.query(Histogram))
+
     def next_chart(self, step: int = 1) -> None:
         """Show the charts after these."""
-        self._chart += step
+        self._chart = (self._chart + step) % len(CHARTS)
         self._name_charts()
+        self.app.memory.remember(SHOWN_CHART, CHARTS[self._chart])
+
+    def toggle_rejected(self) -> None:
+        """Show or hide rejected spans."""
+        self.stream.set_show_rejected(not self.stream.show_rejected)
+        self.app.memory.remember(REJECTED, self.stream.show_rejected)
 
     def _name_charts(self) -> None:
         for place, name in enumerate(CHART_PANES, self._chart):
-            chart = self.offered[place % len(self.offered)]
+            chart = CHARTS[place % len(CHARTS)]
             self.query_one(f"#{name}-view", Histogram).set_chart(chart)
             pane = self.query_one(f"#{name}")
             pane.border_title, pane.border_subtitle = TITLES[chart], NOTES[chart]

@@ -79,8 +79,12 @@ def choice_title(choice: TreeChoice) -> str:
     return sanitize_line(f"{choice.task}: {choice.tree} · {choice.kind}: {choice.reason}")
 
 
-def notice_rows(summary: SessionSummary | None, trouble: str, width: int) -> list[Row]:
-    """What went wrong, in words, on at most three lines; nothing when nothing did."""
+def notice_rows(summary: SessionSummary | None, trouble: str, gaps: str, width: int) -> list[Row]:
+    """What went wrong, in words, then what is missing, each on at most three lines; nothing when nothing is."""
+    return [*_wrong(summary, trouble, width), *(_wrapped(f"! {gaps}", "warning", width) if gaps else [])]
+
+
+def _wrong(summary: SessionSummary | None, trouble: str, width: int) -> list[Row]:
     if trouble:
         return _wrapped(f"! {sanitize_line(trouble)} (trying again)", "warning", width)
     if summary is None:

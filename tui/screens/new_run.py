@@ -33,6 +33,7 @@ from decoding.config import (
 from decoding.errors import DecodingError, UsageError
 from prompts import Prompt, PromptError, interleave, select
 from store.errors import StoreError
+from tui.keys import named
 from tui.start import start_run, study_prompts
 from tui.textsafe import sanitize_line
 from tui.transcript import wrap
@@ -162,7 +163,7 @@ class NewRunScreen(ModalScreen[int | None]):
         """Begin with the first field."""
         form = self.query_one("#form")
         form.border_title = "new run"
-        form.border_subtitle = "enter starts  esc cancels"
+        form.border_subtitle = f"enter starts  {named(self, 'esc')} cancels"
         self._show_defaults()
         self.query_one("#target").focus()
 

@@ -9,9 +9,9 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 
-from tui.charts import Chart
 from tui.course import Place
 from tui.goto import HINT, parse
+from tui.keys import named
 from tui.replay_feed import SPEEDS, Moment, ReplayFeed, Rewound
 from tui.screens.ask import AskScreen
 from tui.screens.live import LiveScreen
@@ -39,10 +39,6 @@ HINTS: tuple[Hint, ...] = (
 )
 
 
-KNOWN: tuple[Chart, ...] = ("length", "depth", "speed", "course")
-"""The charts whose past is known; the bins of the others are kept for whole sessions alone."""
-
-
 class ReplayScreen(LiveScreen):
     """The live screen on a clock: space plays, arrows step, the scrubber says where it is."""
 
@@ -65,7 +61,6 @@ class ReplayScreen(LiveScreen):
     ) -> None:
         self._start = start
         super().__init__(database, session_id)
-        self.body.offered = KNOWN
         self.moment: Moment | None = None
         if play:
             self._clock.toggle()
@@ -120,7 +115,16 @@ class ReplayScreen(LiveScreen):
         now = self.moment.speed if self.moment else 1.0
         at = min(max(SPEEDS.index(now) + step, 0), len(SPEEDS) - 1)
         self._clock.set_speed(SPEEDS[at])
-        self.notify(f"Speed {speed_words(SPEEDS[at])}", timeout=1, markup=False)
+        self.tell(f"Speed {speed_words(SPEEDS[at])}", 1)
+
+    def on_mount(self) -> None:
+        """The chart shown last may be one whose bins have to be counted."""
+        self.call_after_refresh(lambda: self._clock.want_bins(self.body.shows_bins))
+
+    def action_toggle_chart(self, step: int) -> None:
+        """Show the chart after this one, or before it; bins are counted for those that show them."""
+        super().action_toggle_chart(step)
+        self._clock.want_bins(self.body.shows_bins)
 
     def action_go_to(self) -> None:
         """Ask for a prompt, a round or a time."""
@@ -166,20 +170,21 @@ class ReplayScreen(LiveScreen):
 
     def action_zoom_chart(self) -> None:
         """The whole screen is for whole sessions."""
-        self.notify("Charts on the whole screen are of the whole session: esc, then z.", markup=False)
+        keys = (named(self, "esc"), named(self, "z"))
+        self.tell(f"Charts on the whole screen are of the whole session: {keys[0]}, then {keys[1]}.")
 
     def action_skip_prompt(self) -> None:
         """A replay sends nothing to a worker."""
-        self.notify("This is a replay; esc goes back to the session itself.", markup=False)
+        self.tell(f"This is a replay; {named(self, 'esc')} goes back to the session itself.")
 
     def action_leave(self) -> None:
-        """Leave the dashboard."""
+        """Leave the dashboard; the state shown is one of the past, so it cannot say whether there is a run."""
         live = self.state is not None and self.moment is not None and self.moment.live
         self.app.leave([self.state.summary] if live and self.state else [])
 
     def action_back(self) -> None:
         """Put a blown-up pane back, else leave the replay."""
         if self.body.put_back():
-            self.call_after_refresh(self._draw_lines)
+            self.call_after_refresh(self.draw)
         else:
             self.app.pop_screen()

@@ -5,6 +5,7 @@ Worked out in a thread from what is recorded now; for a run, `r` works it out ag
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +14,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
-from textual.screen import Screen
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from store.errors import StoreError
 from store.reader import Reader
 from store.rows import SessionSummary
 from tui.cells import bar, count, fit
-from tui.clipboard import copy
 from tui.report.files import save_as
 from tui.report.text import report_lines
 from tui.screens.ask import AskScreen
+from tui.screens.base import BaseScreen
 from tui.textsafe import sanitize_line
 from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.report_view import ReportView
@@ -31,7 +31,6 @@ from tui.widgets.rows import Line, Row
 
 if TYPE_CHECKING:
     from store.report.report import Report
-    from tui.app import SpectuiApp
 
 HINTS: tuple[Hint, ...] = (
     ("q", "leave", "leave"),
@@ -65,10 +64,9 @@ class Progressed(Message):
         return isinstance(message, Progressed)
 
 
-class ReportScreen(Screen[None]):
+class ReportScreen(BaseScreen):
     """One session's report, on a page that scrolls."""
 
-    app: SpectuiApp
     CSS_PATH = "report.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("left_square_bracket", "section(-1)", "Previous section"),
@@ -81,8 +79,7 @@ class ReportScreen(Screen[None]):
     ]
 
     def __init__(self, database: Path, session_id: int) -> None:
-        super().__init__()
-        self.database = database
+        super().__init__(database)
         self.session_id = session_id
         self.report: Report | None = None
         self._summary: SessionSummary | None = None
@@ -90,7 +87,7 @@ class ReportScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Header, page, keys."""
         yield Line(id="head")
-        with Vertical(id="page"):
+        with Vertical(id="page", classes="pane"):
             yield ReportView(id="page-view")
             yield Line(id="waiting")
         yield KeyBar(HINTS, id="keys")
@@ -143,7 +140,7 @@ class ReportScreen(Screen[None]):
             self.query_one(ReportView).show(self.report)
             self._draw_head()
             if again:
-                self.notify("Worked out again.", timeout=2, markup=False)
+                self.tell("Worked out again.", 2)
         elif event.state == WorkerState.ERROR and not isinstance(event.worker.error, Gone):
             error = event.worker.error
             words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
@@ -158,11 +155,11 @@ class ReportScreen(Screen[None]):
         self.query_one("#waiting", Line).set_rows([row])
 
     def _draw_head(self) -> None:
-        row: Row = ((" spectui  ", "accent"), ("report", "muted"))
-        if self._summary is not None:
+        if self._summary is None:
+            self.set_head(("report", "muted"))
+        else:
             name = fit(sanitize_line(self._summary.name), 60).rstrip()
-            row = ((" spectui  ", "accent"), (name, "strong"), (f"  {self._summary.status}", "muted"))
-        self.query_one("#head", Line).set_rows([row])
+            self.set_head((name, "strong"), (f"  {self._summary.status}", "muted"))
 
     def action_section(self, step: int) -> None:
         """Go to the next part of the page, or to the one before."""
@@ -175,8 +172,7 @@ class ReportScreen(Screen[None]):
     def action_copy(self) -> None:
         """Copy what `spectui report` prints."""
         if self.report is not None:
-            words = copy(self.app, "\n".join(report_lines(self.report)) + "\n")
-            self.notify(sanitize_line(words), timeout=4, markup=False)
+            self.copy_text("\n".join(report_lines(self.report)) + "\n")
 
     def action_save(self) -> None:
         """Ask for a place and write the report to it."""
@@ -191,18 +187,12 @@ class ReportScreen(Screen[None]):
         def answered(saved: bool | None) -> None:
             if saved:
                 more = f" and {len(written) - 1} more" if len(written) > 1 else ""
-                self.notify(sanitize_line(f"Wrote {written[0]}{more}."), timeout=4, markup=False)
+                self.tell(f"Wrote {written[0]}{more}.")
 
         hint = ".html is a page, .svg the charts, no ending a folder of CSV files."
         place = f"{sanitize_line(report.session.name).replace('/', '-')}.html"
         self.app.push_screen(AskScreen("write the report", place, hint, save), answered)
 
-    def action_leave(self) -> None:
-        """Leave the dashboard."""
-        live = [self._summary] if self._summary is not None and self._summary.live else []
-        self.app.leave(live)
-
-    def action_back(self) -> None:
-        """Go back to where this was opened."""
-        self.workers.cancel_node(self)
-        self.app.pop_screen()
+    def at_work(self) -> Iterable[SessionSummary | None]:
+        """The session reported on."""
+        return [self._summary]

@@ -19,6 +19,7 @@ from store.errors import StoreError
 from store.reader import Reader
 from store.search import Hit, search
 from tui.cells import count
+from tui.keys import named
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Cell, Line
 from tui.widgets.steady_input import SteadyInput
@@ -85,7 +86,7 @@ class SearchScreen(ModalScreen[Hit | None]):
         """Show what was found last."""
         box = self.query_one("#search-box")
         box.border_title = "search the session"
-        box.border_subtitle = "enter searches, again goes there  ↑ ↓  esc closes"
+        box.border_subtitle = f"enter searches, again goes there  {named(self, '↑ ↓  esc')} closes"
         self.table: Table[tuple[int, Hit]] = self.query_one("#hits", Table)
         self._show()
         self.table.select(self.found.cursor)

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Input, Label
 
 from store.rows import SessionSummary
-from tui import editing
 from tui.cells import count, fit
-from tui.clipboard import copy
-from tui.feed import Trouble
 from tui.home_feed import Card, Sessions, SessionsFeed
-from tui.screens.ask import AskScreen
-from tui.screens.delete import DeleteScreen
+from tui.keys import named
+from tui.memory import FALLING, SORTED_BY, SUMMARY
+from tui.screens.sessions_actions import SessionActions
 from tui.screens.sessions_columns import session_columns
 from tui.session_filter import Entry, Filter, entry_of, parse
 from tui.textsafe import sanitize_line
 from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.rows import Cell, Line, Row, Rows, set_title
-from tui.widgets.session_card import SessionCard, card_text
+from tui.widgets.session_card import SessionCard
 from tui.widgets.steady_input import SteadyInput
 from tui.widgets.table import Table
-
-if TYPE_CHECKING:
-    from tui.app import SpectuiApp
 
 HINTS: tuple[Hint, ...] = (
     ("q", "leave", "leave"),
@@ -48,6 +39,7 @@ HINTS: tuple[Hint, ...] = (
     ("d", "delete", "delete"),
     ("m", "mark", "mark"),
     ("c", "compare", "compare"),
+    ("A", "advise", "advise"),
     ("v", "summary", "toggle_card"),
     ("R", "report", "report"),
     ("x", "export", "export"),
@@ -56,16 +48,6 @@ HINTS: tuple[Hint, ...] = (
     ("ctrl+p", "commands", "app.command_palette"),
 )
 
-EMPTY: tuple[Row, ...] = (
-    (("No sessions yet.", "strong"),),
-    (),
-    (
-        ("Press ", "muted"),
-        ("r", "key"),
-        (" to start a run; the embedded model needs no preparation.", "muted"),
-    ),
-    (("In a shell, ", "muted"), ("spectui run", "text"), (" runs every bundled prompt.", "muted")),
-)
 
 FILTER_HINT = "name, model, task, #tag, status, >2026-11-01, task:code, -word"
 
@@ -73,14 +55,6 @@ MOST_COMPARED = 4
 
 LOW, SHORT = 34, 18
 """Rows of the terminal below which the summary is small, and below which it stands in the list's place."""
-
-
-class SessionsFed(Message):
-    """The feed has read something."""
-
-    def __init__(self, payload: tuple[object, ...]) -> None:
-        super().__init__()
-        self.payload = payload
 
 
 class FilterInput(SteadyInput):
@@ -92,10 +66,9 @@ class FilterInput(SteadyInput):
     ]
 
 
-class SessionsScreen(Screen[None]):
+class SessionsScreen(SessionActions):
     """The list; enter opens a session, r starts one."""
 
-    app: SpectuiApp
     CSS_PATH = "sessions.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("r", "new_run", "Start a run"),
@@ -121,16 +94,14 @@ class SessionsScreen(Screen[None]):
     ]
 
     def __init__(self, database: Path) -> None:
-        super().__init__()
-        self.database = database
-        self.sessions: tuple[SessionSummary, ...] = ()
-        self.card: Card | None = None
-        self._feed = SessionsFeed(database, lambda payload: self.post_message(SessionsFed(payload)))  # type: ignore[arg-type]
+        super().__init__(database)
         self._filter = Filter()
         self._entries: dict[int, tuple[SessionSummary, Entry]] = {}
         self._card_wanted: bool | None = None
-        self.marked: dict[int, str] = {}
-        """Sessions to be compared, id -> name, in the order they were marked."""
+
+    def make_feed(self, post: Callable[[object], None]) -> SessionsFeed:
+        """A feed of the list, and of more about the session under the cursor."""
+        return SessionsFeed(self.database, post)
 
     def compose(self) -> ComposeResult:
         """Header, filter, list or what to do without one, summary, notice, keys."""
@@ -138,37 +109,28 @@ class SessionsScreen(Screen[None]):
         with Horizontal(id="filter"):
             yield Label("/ ", markup=False)
             yield FilterInput(placeholder=FILTER_HINT, id="filter-text")
-        with Vertical(id="list"):
+        with Vertical(id="list", classes="pane"):
             yield Table(session_columns(self.marked), lambda row: row.id, id="list-view")
             yield Rows(id="none")
         yield Rows(id="empty")
-        with Vertical(id="card"):
+        with Vertical(id="card", classes="pane"):
             yield SessionCard(id="card-view")
         yield Line(id="notice")
         yield KeyBar(HINTS, id="keys")
 
     def on_mount(self) -> None:
-        """Start reading."""
+        """Say where the sessions come from."""
         self.table: Table[SessionSummary] = self.query_one("#list-view", Table)
-        self.table.sort_by("#")
-        self.query_one("#empty", Rows).set_rows(EMPTY)
+        memory = self.app.memory
+        by = memory.get(SORTED_BY, str, "#")
+        if not self.table.sort_by(by, falling=memory.get(FALLING, bool, None)):
+            self.table.sort_by("#")
+        self._card_wanted = memory.get(SUMMARY, bool, None)
+        self.query_one("#empty", Rows).set_rows(_empty(named(self, "r")))
         place = sanitize_line(str(self.database).replace(str(Path.home()), "~", 1))
-        self.query_one("#head", Line).set_rows([((" spectui  ", "accent"), (place, "muted"))])
+        self.set_head((place, "muted"))
         self.table.focus()
-        self._draw_titles()
-        self._feed.start()
-
-    def on_unmount(self) -> None:
-        """Stop reading."""
-        self._feed.stop()
-
-    def on_screen_suspend(self) -> None:
-        """Another screen covers this one."""
-        self._feed.pause(True)
-
-    def on_screen_resume(self) -> None:
-        """In sight again."""
-        self._feed.pause(False)
+        self.draw_titles()
 
     def on_resize(self, event: events.Resize) -> None:
         """Give the summary what the terminal has room for."""
@@ -178,24 +140,20 @@ class SessionsScreen(Screen[None]):
 
     # What the feed has read.
 
-    def on_sessions_fed(self, message: SessionsFed) -> None:
-        """Show what was read."""
-        try:
-            trouble = ""
-            for item in message.payload:
-                if isinstance(item, Sessions):
-                    self.sessions = item.rows
-                    self._show_sessions()
-                elif isinstance(item, Card):
-                    self._show_card(item)
-                elif isinstance(item, Trouble):
-                    trouble = item.message
-            self.query_one("#notice", Line).set_rows([((f" ! {sanitize_line(trouble)}", "warning"),)])
-            self.set_class(bool(trouble), "-notice")
-        finally:
-            self._feed.taken()
+    def take(self, item: object) -> None:
+        """Show the list, or more about the session under the cursor."""
+        if isinstance(item, Sessions):
+            self.sessions = item.rows
+            self.show_sessions()
+        elif isinstance(item, Card):
+            self._show_card(item)
 
-    def _show_sessions(self) -> None:
+    def draw(self) -> None:
+        """Say why the database could not be read."""
+        self.query_one("#notice", Line).set_rows([((f" ! {self.trouble}", "warning"),)])
+        self.set_class(bool(self.trouble), "-notice")
+
+    def show_sessions(self) -> None:
         """The sessions that the filter finds, without those to be deleted."""
         rows = [row for row in self.sessions if row.id not in self.app.doomed]
         found = [row for row in rows if self._filter.matches(self._entry(row))] if self._filter else rows
@@ -203,8 +161,8 @@ class SessionsScreen(Screen[None]):
         self.set_class(not rows, "-empty")
         self.set_class(bool(rows) and not found, "-none")
         if rows and not found:
-            self.query_one("#none", Rows).set_rows([_nothing_found(len(rows))])
-        self._draw_titles()
+            self.query_one("#none", Rows).set_rows([_nothing_found(len(rows), named(self, "esc"))])
+        self.draw_titles()
 
     def _entry(self, row: SessionSummary) -> Entry:
         """What there is to find a session by; made once, the feed keeps rows that have not changed."""
@@ -219,14 +177,14 @@ class SessionsScreen(Screen[None]):
         title = fit(sanitize_line(card.summary.name), 60).rstrip() if card else ""
         set_title(self.query_one("#card"), title)
 
-    def _draw_titles(self) -> None:
+    def draw_titles(self) -> None:
         """How many are shown, in what order, and what of the filter was not understood."""
         pane = self.query_one("#list")
         every = len(self.sessions) - len(self.app.doomed.keys() & {row.id for row in self.sessions})
         shown = len(self.table.items)
         number = f"{count(shown)} of {count(every)}" if self._filter else count(every)
         title = f"sessions {number} · by {self.table.order}"
-        marked = f"{len(self.marked)} marked, c compares" if self.marked else ""
+        marked = f"{len(self.marked)} marked, {named(self, 'c')} compares" if self.marked else ""
         subtitle = self._filter.problem or marked or "α match rate  τ tokens per round"
         for name, text in (("border_title", title), ("border_subtitle", subtitle)):
             if getattr(pane, name) != text:
@@ -242,7 +200,7 @@ class SessionsScreen(Screen[None]):
     @on(Input.Changed, "#filter-text")
     def _filter_typed(self, message: Input.Changed) -> None:
         self._filter = parse(message.value)
-        self._show_sessions()
+        self.show_sessions()
 
     @on(Input.Submitted, "#filter-text")
     def _filter_kept(self, message: Input.Submitted) -> None:
@@ -273,7 +231,10 @@ class SessionsScreen(Screen[None]):
 
     @on(Table.Sorted)
     def _table_sorted(self) -> None:
-        self._draw_titles()
+        title, falling = self.table.sorting
+        self.app.memory.remember(SORTED_BY, title)
+        self.app.memory.remember(FALLING, falling)
+        self.draw_titles()
 
     # One session.
 
@@ -291,36 +252,11 @@ class SessionsScreen(Screen[None]):
         """Open the session under the cursor."""
         self.table.action_choose()
 
-    def action_advise(self) -> None:
-        """Weigh trees on the session."""
-        if self.table.cursor_item is not None:
-            self.app.open_advice(self.table.cursor_item.id)
-
-    def action_report(self) -> None:
-        """Open the report of the session."""
-        if self.table.cursor_item is not None:
-            self.app.open_report(self.table.cursor_item.id)
-
-    def action_export(self) -> None:
-        """Write the session to files."""
-        from tui.screens.export import ExportScreen
-
-        if self.table.cursor_item is None:
-            return
-        screen = ExportScreen(self.database, self.table.cursor_item)
-
-        def answered(written: bool | None) -> None:
-            if written and screen.exported is not None:
-                rows = sum(screen.exported.rows.values())
-                first = screen.exported.paths[0]
-                place = first if len(screen.exported.paths) == 1 else first.parent
-                self._tell(f"Wrote {count(rows)} rows to {place}.")
-
-        self.app.push_screen(screen, answered)
-
     def action_toggle_card(self) -> None:
         """Show the summary, or hide it."""
         self._card_wanted = not self._card_shown
+        if not self.has_class("-short"):
+            self.app.memory.remember(SUMMARY, self._card_wanted)
         self._fit_card()
         alone = self._card_shown and self.has_class("-short")
         (self.query_one(SessionCard) if alone else self.table).focus()
@@ -332,107 +268,34 @@ class SessionsScreen(Screen[None]):
     def _fit_card(self) -> None:
         self.set_class(self._card_shown, "-card")
 
-    def action_rename(self) -> None:
-        """Give the session another name."""
-        self._ask("rename", editing.rename, lambda row: row.name, "A name is unique, and no number.")
-
-    def action_tag(self) -> None:
-        """Give the session tags."""
-        self._ask(
-            "tags", editing.tag, lambda row: " ".join(row.tags), "Words, such as: study gpu. / finds #study."
-        )
-
-    def action_note(self) -> None:
-        """Write a note about the session."""
-        self._ask("note", editing.note, lambda row: row.notes, "What to remember about it. / finds it too.")
-
-    def _ask(
-        self, what: str, save: editing.Edit, present: Callable[[SessionSummary], str], hint: str
-    ) -> None:
-        row = self.table.cursor_item
-        if row is None:
-            return
-
-        def answered(saved: bool | None) -> None:
-            if saved:
-                self._feed.ask()
-
-        title = f"{what} · {fit(sanitize_line(row.name), 40).rstrip()}"
-        self.app.push_screen(
-            AskScreen(title, present(row), hint, partial(save, self.database, row.id)), answered
-        )
-
-    def action_mark(self) -> None:
-        """Mark the session for a comparison, or take its mark away."""
-        row = self.table.cursor_item
-        if row is None:
-            return
-        if self.marked.pop(row.id, None) is None:
-            if len(self.marked) == MOST_COMPARED:
-                self._tell(f"{MOST_COMPARED} sessions are marked; c compares them, m on one unmarks it.")
-                return
-            self.marked[row.id] = row.name
-        self.table.show(self.table.items)
-        self._draw_titles()
-
-    def action_compare(self) -> None:
-        """Open the marked sessions beside each other."""
-        here = {row.id for row in self.sessions} - self.app.doomed.keys()
-        chosen = {number: name for number, name in self.marked.items() if number in here}
-        if len(chosen) < 2:
-            self._tell("Mark two to four sessions with m, then c compares them.")
-            return
-        from tui.screens.compare import CompareScreen
-
-        self.app.push_screen(CompareScreen(self.database, chosen))
-
-    def action_delete(self) -> None:
-        """Delete the session, once that is confirmed."""
-        row = self.table.cursor_item
-        if row is None:
-            return
-        if row.live:
-            self._tell(f"{row.name} is {row.status}: open it and stop it first (q, Stop run).")
-            return
-
-        def answered(delete: bool | None) -> None:
-            if delete:
-                self.app.doomed[row.id] = row.name
-                self._show_sessions()
-
-        self.app.push_screen(DeleteScreen(row), answered)
-
-    def action_undo(self) -> None:
-        """Bring back the session that was deleted last."""
-        if not self.app.doomed:
-            self._tell("Nothing was deleted since the dashboard was opened.")
-            return
-        session_id, name = self.app.doomed.popitem()
-        self._show_sessions()
-        self.table.select(session_id)
-        self._tell(f"{name} is back.")
-
-    def action_copy(self) -> None:
-        """Copy the summary of the session."""
-        if self.card is not None:
-            self._tell(copy(self.app, card_text(self.card)))
-
-    def _tell(self, words: str) -> None:
-        self.notify(sanitize_line(words), timeout=4, markup=False)
-
     def action_new_run(self) -> None:
         """Open the form for a new run."""
         self.app.new_run()
 
-    def action_leave(self) -> None:
-        """Leave the dashboard."""
-        self.app.leave([row for row in self.sessions if row.live])
+    def at_work(self) -> Iterable[SessionSummary | None]:
+        """All of them."""
+        return self.sessions
 
 
-def _nothing_found(of: int) -> Row:
+def _empty(key: str) -> list[Row]:
+    """What to do where there is no session; `key` starts one."""
+    start: Row = (
+        ("Press ", "muted"),
+        (key, "key"),
+        (" to start a run; the embedded model needs no preparation.", "muted"),
+    )
+    shell: Row = (
+        ("In a shell, ", "muted"),
+        ("spectui run", "text"),
+        (" runs every bundled prompt.", "muted"),
+    )
+    return [(("No sessions yet.", "strong"),), (), start, shell]
+
+
+def _nothing_found(of: int, key: str) -> Row:
     cells: list[Cell] = [
         (f"None of {count(of)} sessions is like that. ", "text"),
-        ("esc", "key"),
+        (key, "key"),
         (" shows all.", "muted"),
     ]
     return tuple(cells)

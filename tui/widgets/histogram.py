@@ -146,6 +146,7 @@ class Histogram(Rows, can_focus=True):
         if not known:
             blank: list[Row] = [((" " * width, "text"),)] * (UPRIGHT - 1)
             why = "no draft probabilities" if self._figures.get(task) and source else "nothing recorded yet"
+            why = (source.unknown if source else "") or why
             return [((fit(f"  {why}", width), "muted"),), *blank]
         # All tasks under one scale, so that they can be told apart by height.
         top = highest(self.chart, self._all_points())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from textual import events
 
-from tui.keys import label
+from tui.keys import named
 from tui.widgets.rows import Cell, Line
 
 Hint = tuple[str, str, str]
@@ -42,7 +42,7 @@ class KeyBar(Line):
         self._spans = []
         at = 1
         for hint, words, action in self._hints:
-            key = label(hint, type(self.screen), type(self.app))
+            key = named(self, hint)
             width = cell_len(key) + 1 + cell_len(words)
             if at + width > self.size.width:
                 break

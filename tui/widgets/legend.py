@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tui.cells import count
+from tui.keys import named
 from tui.widgets.rows import Cell, Line, row_width
 
 
@@ -19,15 +20,15 @@ class Legend(Line):
         left.append(("rejected draft" if width >= 60 else "rejected", "rejected" if rejected else "muted"))
         if not rejected:
             left.append((" hidden", "muted"))
-        right = _state(follow=follow, new_below=new_below, live=live)
+        right = self._state(follow=follow, new_below=new_below, live=live)
         gap = width - row_width(tuple(left)) - row_width(tuple(right))
         row = (*left, (" " * gap, "text"), *right) if gap > 0 else tuple(right or left)
         self.set_rows([row])
 
-
-def _state(*, follow: bool, new_below: int, live: bool) -> list[Cell]:
-    if new_below:
-        return [(f"↓ {count(new_below)} new below ", "warning"), ("G", "key"), (" end", "muted")]
-    if not live:
-        return []
-    return [("following", "muted")] if follow else [("p", "key"), (" follows", "muted")]
+    def _state(self, *, follow: bool, new_below: int, live: bool) -> list[Cell]:
+        if new_below:
+            below = f"↓ {count(new_below)} new below "
+            return [(below, "warning"), (named(self, "G"), "key"), (" end", "muted")]
+        if not live:
+            return []
+        return [("following", "muted")] if follow else [(named(self, "p"), "key"), (" follows", "muted")]

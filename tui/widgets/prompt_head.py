@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len, set_cell_size
 
+from tui.keys import named
 from tui.textsafe import sanitize
 from tui.transcript import wrap
 from tui.widgets.rows import Line, Row
@@ -46,7 +47,7 @@ class PromptHead(Line):
             return
         lines = wrap(self._prompt, width)
         if not self._whole and len(lines) > LINES:
-            more = " … v shows all"
+            more = f" … {named(self, 'v')} shows all"
             last = lines[LINES - 1].rstrip()
             room = width - len(more)
             last = set_cell_size(last, room).rstrip() + more if cell_len(last) > room else last + more

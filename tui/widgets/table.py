@@ -132,16 +132,23 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
             if old != new:
                 self.refresh(Region(0, y, self.size.width, 1))
 
-    def sort_by(self, title: str, *, falling: bool | None = None) -> None:
-        """Sort by the column of that title; its own direction first, unless told."""
-        column = next(c for c in self._columns if c.title == title)
-        if column.order is not None:
-            self._sorted_by = column
-            self._falling = column.falling if falling is None else falling
-            self.show(self._given)
-            self.refresh()
-            self._reveal()
-            self.post_message(self.Sorted())
+    @property
+    def sorting(self) -> tuple[str, bool]:
+        """The title of the column that it is sorted by, "" for none; and whether from the highest down."""
+        return (self._sorted_by.title if self._sorted_by else "", self._falling)
+
+    def sort_by(self, title: str, *, falling: bool | None = None) -> bool:
+        """Sort by the column of that title; its own direction first, unless told. False when there is none."""
+        column = next((c for c in self._columns if c.title == title and c.order is not None), None)
+        if column is None:
+            return False
+        self._sorted_by = column
+        self._falling = column.falling if falling is None else falling
+        self.show(self._given)
+        self.refresh()
+        self._reveal()
+        self.post_message(self.Sorted())
+        return True
 
     def action_sort(self, step: int) -> None:
         """Sort by the column after the one sorted by, or before it."""

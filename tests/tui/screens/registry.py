@@ -25,6 +25,8 @@ class Shown:
     """A screen, or a state of one that looks unlike its others."""
 
     name: str
+    screen: str
+    """The class of the screen on top."""
     data: data.Data
     reach: Reach
 
@@ -131,29 +133,51 @@ def inspected(*keys: str, then: str, on: str = "InspectorScreen") -> Reach:
     return reach
 
 
+async def advice(pilot: Pilot[Any]) -> None:
+    """The advice for the finished session, weighed."""
+    await live(7, "A", on="AdviseScreen", then="plain")(pilot)
+
+
 SCREENS = (
-    Shown("live", data.running, live(2)),
-    Shown("live-tree", data.running, live(2, "2")),
-    Shown("live-charts", data.running, live(2, "3")),
-    Shown("live-prompts", data.running, live(2, "4")),
-    Shown("live-finished", data.finished, live(7, "h")),
-    Shown("live-entropy", data.finished, live(7, "h", "h")),
-    Shown("chart", data.finished, live(7, "z", then="0 accepted", on="ChartScreen")),
-    Shown("chart-calibration", data.finished, live(7, "h", "h", "h", "z", then="q .00 to", on="ChartScreen")),
-    Shown("live-failed", data.failed, until(then="The run failed")),
-    Shown("replay", data.finished, replay),
-    Shown("inspector", data.finished, inspected("n", then="Rejected:")),
-    Shown("search", data.finished, inspected("slash", *"calm", "enter", then="places in", on="SearchScreen")),
-    Shown("sessions", data.make_several, listed()),
-    Shown("sessions-empty", data.nothing, until(then="No sessions yet")),
-    Shown("sessions-filter", data.make_several, listed("slash", *"-failed", "space", *"task:code")),
-    Shown("sessions-delete", data.make_several, listed("d", dialogue="Delete quiet-heron?")),
-    Shown("sessions-tags", data.make_several, listed("number_sign", dialogue="finds #study")),
-    Shown("compare", data.compared, comparing("right")),
-    Shown("compare-figures", data.compared, comparing("2")),
-    Shown("compare-outputs", data.compared, comparing("3", "n")),
-    Shown("report", data.finished, until("R", then="Acceptance α", on="ReportScreen")),
-    Shown("new-run", data.nothing, new_run),
-    Shown("help", data.running, live(2, "question_mark", then="round", on="HelpScreen")),
-    Shown("leave", data.running, live(2, "q", then="Keep it running", on="LeaveScreen")),
+    Shown("live", "LiveScreen", data.running, live(2)),
+    Shown("live-tree", "LiveScreen", data.running, live(2, "2")),
+    Shown("live-charts", "LiveScreen", data.running, live(2, "3")),
+    Shown("live-prompts", "LiveScreen", data.running, live(2, "4")),
+    Shown("live-finished", "LiveScreen", data.finished, live(7, "h")),
+    Shown("live-entropy", "LiveScreen", data.finished, live(7, "h", "h")),
+    Shown("live-failed", "LiveScreen", data.failed, until(then="The run failed")),
+    Shown("chart", "ChartScreen", data.finished, live(7, "z", then="0 accepted", on="ChartScreen")),
+    Shown(
+        "chart-calibration",
+        "ChartScreen",
+        data.finished,
+        live(7, "h", "h", "h", "z", then="q .00 to", on="ChartScreen"),
+    ),
+    Shown("replay", "ReplayScreen", data.finished, replay),
+    Shown("inspector", "InspectorScreen", data.finished, inspected("n", then="Rejected:")),
+    Shown(
+        "search",
+        "SearchScreen",
+        data.finished,
+        inspected("slash", *"calm", "enter", then="places in", on="SearchScreen"),
+    ),
+    Shown("sessions", "SessionsScreen", data.make_several, listed()),
+    Shown("sessions-empty", "SessionsScreen", data.nothing, until(then="No sessions yet")),
+    Shown(
+        "sessions-filter",
+        "SessionsScreen",
+        data.make_several,
+        listed("slash", *"-failed", "space", *"task:code"),
+    ),
+    Shown("sessions-delete", "DeleteScreen", data.make_several, listed("d", dialogue="Delete quiet-heron?")),
+    Shown("sessions-tags", "AskScreen", data.make_several, listed("number_sign", dialogue="finds #study")),
+    Shown("export", "ExportScreen", data.make_several, listed("x", dialogue="is a database")),
+    Shown("compare", "CompareScreen", data.compared, comparing("right")),
+    Shown("compare-figures", "CompareScreen", data.compared, comparing("2")),
+    Shown("compare-outputs", "CompareScreen", data.compared, comparing("3", "n")),
+    Shown("report", "ReportScreen", data.finished, until("R", then="Acceptance α", on="ReportScreen")),
+    Shown("advise", "AdviseScreen", data.finished, advice),
+    Shown("new-run", "NewRunScreen", data.nothing, new_run),
+    Shown("help", "HelpScreen", data.running, live(2, "question_mark", then="round", on="HelpScreen")),
+    Shown("leave", "LeaveScreen", data.running, live(2, "q", then="Keep it running", on="LeaveScreen")),
 )

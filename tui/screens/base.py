@@ -1,0 +1,134 @@
+"""What all screens have in common: a header above, keys below, panes that look alike, a feed that reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+from textual.screen import Screen
+
+from store.rows import SessionSummary
+from tui.clipboard import copy
+from tui.feed import Feed, Trouble
+from tui.textsafe import sanitize, sanitize_line
+from tui.widgets.rows import Line, Row
+
+if TYPE_CHECKING:
+    from tui.app import SpectuiApp
+
+
+class Fed(Message):
+    """The feed of a screen has read something."""
+
+    def __init__(self, payload: tuple[object, ...]) -> None:
+        super().__init__()
+        self.payload = payload
+
+
+class BaseScreen(Screen[None]):
+    """A whole screen: ``#head`` above, ``#keys`` below, containers of the class ``pane`` between."""
+
+    app: SpectuiApp
+    DEFAULT_CSS = """
+    BaseScreen { layout: vertical; }
+    BaseScreen #head, BaseScreen #keys { height: 1; }
+    BaseScreen .pane {
+        border: round $faint;
+        border-title-color: $muted;
+        border-subtitle-color: $muted;
+        padding: 0 1;
+    }
+    BaseScreen .pane:focus-within {
+        border: round $border;
+        border-title-color: $foreground;
+        border-title-style: bold;
+    }
+    """
+
+    def __init__(self, database: Path) -> None:
+        super().__init__()
+        self.database = database
+
+    def at_work(self) -> Iterable[SessionSummary | None]:
+        """The sessions shown that may be running: leaving asks whether they go on."""
+        return ()
+
+    def set_head(self, *cells: tuple[str, str]) -> None:
+        """Write the header, after the program's name."""
+        row: Row = ((" spectui  ", "accent"), *cells)
+        self.query_one("#head", Line).set_rows([row])
+
+    def tell(self, words: str, seconds: float = 4) -> None:
+        """Say something in passing."""
+        self.notify(sanitize_line(words), timeout=seconds, markup=False)
+
+    def complain(self, error: BaseException | str) -> None:
+        """Say what did not work."""
+        self.notify(sanitize(str(error)), severity="error", markup=False)
+
+    def copy_text(self, text: str, empty: str = "There is nothing to copy yet.") -> None:
+        """Copy a text, or say why there is none."""
+        self.tell(copy(self.app, text) if text.strip() else empty)
+
+    def action_leave(self) -> None:
+        """Leave the dashboard."""
+        self.app.leave([summary for summary in self.at_work() if summary is not None and summary.live])
+
+    def action_back(self) -> None:
+        """Go back to where this was opened."""
+        self.workers.cancel_node(self)
+        self.app.pop_screen()
+
+
+class FedScreen(BaseScreen):
+    """A screen whose feed reads while it is in sight; what has come is taken item by item, then drawn."""
+
+    def __init__(self, database: Path) -> None:
+        super().__init__(database)
+        self.trouble = ""
+        """Why the last look failed, on one line; "" when it did not."""
+        self._feed = self.make_feed(lambda payload: self.post_message(Fed(payload)))  # type: ignore[arg-type]
+
+    def make_feed(self, post: Callable[[object], None]) -> Feed:
+        """What reads for this screen."""
+        raise NotImplementedError
+
+    def take(self, item: object) -> None:
+        """Show one thing that was read."""
+        raise NotImplementedError
+
+    def draw(self) -> None:
+        """Draw what depends on several of them, and the trouble there may be."""
+        if self.trouble:
+            self.complain(self.trouble)
+
+    def on_mount(self) -> None:
+        """Start reading. Textual calls this after the `on_mount` of the screen itself."""
+        self._feed.start()
+
+    def on_unmount(self) -> None:
+        """Stop reading."""
+        self._feed.stop()
+
+    def on_screen_suspend(self) -> None:
+        """Another screen covers this one."""
+        self._feed.pause(True)
+
+    def on_screen_resume(self) -> None:
+        """In sight again."""
+        self._feed.pause(False)
+
+    def on_fed(self, message: Fed) -> None:
+        """Show what was read, then let the feed go on."""
+        try:
+            self.trouble = ""
+            for item in message.payload:
+                if isinstance(item, Trouble):
+                    self.trouble = sanitize_line(item.message)
+                else:
+                    self.take(item)
+            self.draw()
+        finally:
+            self._feed.taken()
