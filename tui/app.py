@@ -46,6 +46,12 @@ class SpectuiApp(App[None]):
     """Opens the list of sessions, or one session when its id is given."""
 
     TITLE = "spectui"
+    CSS = """
+    Button { background: $surface; color: $foreground; text-style: none; }
+    Button:hover { background: $mark; }
+    Button:focus { background: $border; color: $background; text-style: bold; }
+    Button:ansi:focus { background: ansi_default; color: ansi_default; text-style: bold reverse; }
+    """
     BINDINGS = [  # noqa: RUF012
         Binding("question_mark,f1", "help", "Help"),
         Binding("t", "next_theme", "Next theme"),

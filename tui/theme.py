@@ -103,7 +103,7 @@ PALETTES = (
         mark="#2a3036",
         tasks=("#5ea6ee", "#e8a51c", "#d685b2", "#86e2bf", "#f0e442", "#9fc9f0", "#ef7a2e", "#a9adb1"),
     ),
-    # The terminal's own 16 colours on its own background.
+    # The terminal's own 16 colours on its own background; blue and dark red cannot be read on black.
     Palette(
         name="ansi",
         dark=True,
@@ -122,14 +122,14 @@ PALETTES = (
         rejected="bright_red",
         mark="default",
         tasks=(
-            "bright_blue",
-            "bright_yellow",
-            "bright_red",
-            "cyan",
-            "bright_magenta",
-            "green",
             "bright_cyan",
+            "bright_yellow",
+            "bright_magenta",
+            "bright_red",
+            "green",
+            "cyan",
             "bright_green",
+            "white",
         ),
     ),
 )

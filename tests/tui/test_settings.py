@@ -127,7 +127,7 @@ async def test_keys_can_be_changed_and_are_shown(database: Path, running: Record
         }
     )
     app = app_for(database, running.id)
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(200, 60)) as pilot:
         screen = app.screen
         assert isinstance(screen, LiveScreen)
         await wait_for(pilot, lambda: screen.shown)

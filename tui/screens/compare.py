@@ -33,7 +33,7 @@ HINTS: tuple[Hint, ...] = (
     ("o", "task", "task"),
     ("← →", "read", "read(1)"),
     ("[ ]", "prompt", "prompt(1)"),
-    ("n N", "difference", "difference(1)"),
+    ("n N", "differ", "difference(1)"),
     ("r", "again", "again"),
     ("y", "copy", "copy"),
     ("t", "theme", "app.next_theme"),

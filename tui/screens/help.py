@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import ModalScreen
@@ -106,6 +109,10 @@ WORDS = (
 )
 
 
+KEY, WIDTH, FRAME = 18, 76, 7
+"""Cells of the keys' column, of the box at most, and of its border, padding and scrollbar."""
+
+
 class HelpScreen(ModalScreen[None]):
     """Closed by the key that opened it, or escape."""
 
@@ -117,18 +124,31 @@ class HelpScreen(ModalScreen[None]):
         yield Rows(id="help-box")
 
     def on_mount(self) -> None:
-        """Write the page."""
+        """Name the box."""
         box = self.query_one("#help-box", Rows)
         box.can_focus = True
         box.border_title = "help"
         box.border_subtitle = f"{named(self, 'esc')} closes"
+        box.focus()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Write the page for this width."""
+        box = self.query_one("#help-box", Rows)
+        width = min(event.size.width, WIDTH) - FRAME
         rows: list[Row] = []
         for title, keys in KEYS:
             rows.append(((title, "strong"),))
             places = AREAS.get(title, ())
-            rows += [((f"  {label(key, *places):<16}", "key"), (words, "text")) for key, words in keys]
+            rows += [row for key, words in keys for row in _rows(label(key, *places), "key", words, width)]
             rows.append(())
         rows.append((("Words", "strong"),))
-        rows += [((f"  {word:<16}", "accent"), (words, "text")) for word, words in WORDS]
+        rows += [row for word, words in WORDS for row in _rows(word, "accent", words, width)]
         box.set_rows(rows)
-        box.focus()
+
+
+def _rows(key: str, role: str, words: str, width: int) -> list[Row]:
+    """A key and what it does, on as many lines as that takes."""
+    folded = textwrap.wrap(words, max(width - KEY, 16)) or [""]
+    return [
+        ((f"  {key if not place else '':<16}", role), (line, "text")) for place, line in enumerate(folded)
+    ]

@@ -45,8 +45,8 @@ FATES = {
     "cut off": "muted",
     "target's own": "target",
 }
-SHORT = 30
-"""Rows of the terminal below which the text before the round gets one line."""
+SHORT, TINY = 30, 14
+"""Rows of the terminal below which the text before the round gets one line, and below which it gives way."""
 
 
 def node_columns() -> list[Column[Item]]:
@@ -130,6 +130,7 @@ class InspectorScreen(FedScreen):
     def on_resize(self, event: events.Resize) -> None:
         """Give the text before the round what the terminal has room for."""
         self.set_class(event.size.height < SHORT, "-short")
+        self.set_class(event.size.height < TINY, "-tiny")
         self.draw()
 
     def take(self, item: object) -> None:

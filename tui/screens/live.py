@@ -31,26 +31,35 @@ from tui.widgets.token_stream import TokenStream
 if TYPE_CHECKING:
     from tui.replay_feed import ReplayFeed
 
-HINTS: tuple[Hint, ...] = (
-    ("q", "leave", "leave"),
-    ("?", "help", "app.help"),
-    ("p", "follow", "toggle_follow"),
-    ("space", "pause", "toggle_run"),
-    ("[ ]", "prompt", "step_prompt(1)"),
+READING: tuple[Hint, ...] = (
     ("← →", "round", "step_round(-1)"),
-    ("x", "rejected", "toggle_rejected"),
+    ("enter", "inspect", "inspect"),
+    ("[ ]", "prompt", "step_prompt(1)"),
     ("h", "chart", "toggle_chart(1)"),
+    ("x", "rejected", "toggle_rejected"),
     ("z", "zoom", "zoom_chart"),
     ("R", "report", "report"),
     ("A", "advise", "advise"),
-    ("enter", "inspect", "inspect"),
-    ("r", "replay", "replay"),
-    ("s", "skip", "skip_prompt"),
+    ("/", "search", "inspect(True)"),
+)
+AROUND: tuple[Hint, ...] = (
     ("1-4", "pane", "next_pane"),
     ("esc", "sessions", "back"),
     ("y", "copy", "copy"),
     ("t", "theme", "app.next_theme"),
 )
+LEAVING: tuple[Hint, ...] = (("q", "leave", "leave"), ("?", "help", "app.help"))
+HINTS: tuple[Hint, ...] = (
+    *LEAVING,
+    ("space", "pause", "toggle_run"),
+    *READING,
+    ("r", "replay", "replay"),
+    ("s", "skip", "skip_prompt"),
+    ("p", "follow", "toggle_follow"),
+    *AROUND,
+)
+HINTS_OVER: tuple[Hint, ...] = (*LEAVING, ("space", "replay", "toggle_run"), *READING, *AROUND)
+"""Of a session that nobody decodes any more."""
 
 
 class LiveScreen(FedScreen):
@@ -146,6 +155,8 @@ class LiveScreen(FedScreen):
         self.body.show_state(state)
         for panel in self.query(GpuPanel):  # a replay has none
             panel.show(state.summary)
+        if not self.MODE:
+            self.query_one(KeyBar).set_hints(HINTS if state.summary.live else HINTS_OVER)
         self.query_one(Status).show(state.summary, state.generations, state.pending)
 
     def _take_opened(self, generation: GenerationRow) -> None:

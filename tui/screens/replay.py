@@ -23,7 +23,7 @@ from tui.widgets.status import Status
 from tui.widgets.table import Table
 
 HINTS: tuple[Hint, ...] = (
-    ("esc", "leave replay", "back"),
+    ("esc", "back", "back"),
     ("?", "help", "app.help"),
     ("space", "play", "toggle_run"),
     ("← →", "round", "step_round(1)"),

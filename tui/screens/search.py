@@ -199,7 +199,7 @@ def hit_columns() -> list[Column[tuple[int, Hit]]]:
         return str(pair[1].position + 1), "muted"
 
     def kind(pair: tuple[int, Hit]) -> Cell:
-        return ("output", "accepted") if pair[1].idx is None else ("draft", "rejected")
+        return ("output", "accepted") if pair[1].idx is None else ("draft", "error")
 
     def text(pair: tuple[int, Hit]) -> Cell:
         hit = pair[1]

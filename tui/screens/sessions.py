@@ -32,22 +32,21 @@ HINTS: tuple[Hint, ...] = (
     ("enter", "open", "open"),
     ("r", "new run", "new_run"),
     ("/", "filter", "filter"),
+    ("m", "mark", "mark"),
+    ("c", "compare", "compare"),
     ("o", "sort", "sort(1)"),
+    ("R", "report", "report"),
+    ("A", "advise", "advise"),
+    ("v", "summary", "toggle_card"),
     ("e", "rename", "rename"),
     ("#", "tags", "tag"),
     ("n", "note", "note"),
     ("d", "delete", "delete"),
-    ("m", "mark", "mark"),
-    ("c", "compare", "compare"),
-    ("A", "advise", "advise"),
-    ("v", "summary", "toggle_card"),
-    ("R", "report", "report"),
     ("x", "export", "export"),
     ("y", "copy", "copy"),
     ("t", "theme", "app.next_theme"),
     ("ctrl+p", "commands", "app.command_palette"),
 )
-
 
 FILTER_HINT = "name, model, task, #tag, status, >2026-11-01, task:code, -word"
 

@@ -13,6 +13,9 @@ from tui.widgets.rows import Cell, Line
 Hint = tuple[str, str, str]
 """Key as shown, what it does, and the action that a click runs."""
 
+GAP, NARROW = 3, 100
+"""Cells between two hints, one less on a terminal of fewer columns than this: there each hint counts."""
+
 
 class KeyBar(Line):
     """Key hints, most important first; a click does what the key does."""
@@ -24,8 +27,9 @@ class KeyBar(Line):
 
     def set_hints(self, hints: Sequence[Hint]) -> None:
         """Show other keys."""
-        self._hints = tuple(hints)
-        self._draw()
+        if tuple(hints) != self._hints:
+            self._hints = tuple(hints)
+            self._draw()
 
     def on_resize(self) -> None:
         """Fit as many as there is room for."""
@@ -41,12 +45,13 @@ class KeyBar(Line):
         cells: list[Cell] = [(" ", "text")]
         self._spans = []
         at = 1
+        gap = GAP if self.size.width >= NARROW else GAP - 1
         for hint, words, action in self._hints:
             key = named(self, hint)
             width = cell_len(key) + 1 + cell_len(words)
             if at + width > self.size.width:
                 break
-            cells += [(key, "key"), (f" {words}   ", "muted")]
+            cells += [(key, "key"), (f" {words}{' ' * gap}", "muted")]
             self._spans.append((at, at + width, action))
-            at += width + 3
+            at += width + gap
         self.set_rows([tuple(cells)])
