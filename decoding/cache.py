@@ -9,6 +9,7 @@ After that slot equals position again, so the rotated keys need no second rotati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -86,6 +87,8 @@ class TreeCache(Cache):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=TreeLayer)
+        self._joint: torch.Tensor | None = None
+        """Keys and values of all layers in one buffer, see `_joined`."""
 
     @property
     def length(self) -> int:
@@ -103,5 +106,32 @@ class TreeCache(Cache):  # type: ignore[misc]
             raise ValueError(f"slots {list(slots)} do not ascend within {start}..{self.length - 1}")
         # Ascending slots never move onto one that is still to be read; most stay where they are.
         moves = [(slot, target) for target, slot in enumerate(slots, start) if slot != target]
+        end = start + len(slots)
+        if moves and (joint := self._joined()) is not None:
+            for source, target in moves:
+                joint[..., target, :] = joint[..., source, :]
+            moves = []
         for layer in self.layers:
-            layer.move(moves, start + len(slots))
+            layer.move(moves, end)
+
+    def _joined(self) -> torch.Tensor | None:
+        """``[layers, 2, 1, heads, slots, head_dim]`` that the buffers of all layers are views of.
+
+        A slot is then moved by one copy rather than two for each layer, which is nothing but calls. Made when
+        first needed and again after buffers have grown. None where layers differ, and on a GPU, where the
+        copy that makes it would need the cache's memory a second time.
+        """
+        layers: Any = self.layers
+        first, last = layers[0], layers[-1]
+        joint = self._joint
+        if joint is not None and len(joint) == len(layers):
+            ends = zip((joint[0, 0], joint[-1, 1]), (first.keys, last.values), strict=True)
+            if all(ours.data_ptr() == theirs.data_ptr() for ours, theirs in ends):
+                return joint
+        shapes = {(x.shape, x.dtype, x.device.type) for layer in layers for x in (layer.keys, layer.values)}
+        if len(shapes) > 1 or first.keys.device.type != "cpu":
+            return None
+        self._joint = joint = torch.stack([torch.stack([layer.keys, layer.values]) for layer in layers])
+        for layer, (keys, values) in zip(layers, joint, strict=True):
+            layer.keys, layer.values = keys, values
+        return joint

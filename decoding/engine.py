@@ -11,21 +11,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from decoding.acceptance import Verdict, accept_greedy, accept_sampling
 from decoding.config import RunConfig
-from decoding.distributions import best_tokens, distribution, entropy
+from decoding.distributions import best_tokens, distribution, figures_of_children, plain
 from decoding.drafters.base import Drafter, NoDrafter
 from decoding.errors import DecodingError
+from decoding.later import Later
 from decoding.models import LoadedModels, Progress, load_models, make_drafter
+from decoding.rows import of_children
 from decoding.static.choice import language_model
 from decoding.static.model import StaticModel
 from decoding.static.round import StaticRounds
-from decoding.tree import BoolArray, FloatArray, TokenTree, ancestor_mask
+from decoding.tree import BoolArray, FloatArray, IntArray, TokenTree, ancestor_mask
 
 Finish = Literal["eos", "length", "context"]
 """Why an output ended: an end token, `max_new_tokens`, or the model's context."""
@@ -48,15 +52,28 @@ class Round:
     """Set when the output ended at the path's last node, so that nothing below it had its chance."""
     finish: Finish | None
     """Set on the last round."""
-    target_p: FloatArray
-    """Target probability of the node, given the prefix that leads to it."""
-    target_entropy: FloatArray
-    """Entropy (nats) of the target's distribution at the node's parent."""
+    figures: Later[tuple[FloatArray, FloatArray]]
+    """`target_p` and `target_entropy`."""
     match: BoolArray
     """Whether the node is the target's argmax at its parent."""
     draft_ms: float
     verify_ms: float
     other_ms: float
+
+    @property
+    def target_p(self) -> FloatArray:
+        """Target probability of the node, given the prefix that leads to it."""
+        return self.figures()[0]
+
+    @property
+    def target_entropy(self) -> FloatArray:
+        """Entropy (nats) of the target's distribution at the node's parent."""
+        return self.figures()[1]
+
+    def settle(self) -> None:
+        """Work out what nobody has asked for yet, and let go of the logits."""
+        self.figures()
+        _ = self.tree.draft_entropy
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -110,10 +127,13 @@ class SpeculativeDecoder:
         self.target.reset()
         self.drafter.begin(ids, self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits))
         root, produced, number = ids[-1], 0, 0
+        last: Round | None = None
         while True:
             number += 1
             round_ = self._round(number, root, produced, rng)
-            yield round_
+            if last is not None:
+                last.settle()  # what it holds on to is large
+            yield (last := round_)
             if round_.finish:
                 return
             produced += len(round_.tokens)
@@ -143,21 +163,13 @@ class SpeculativeDecoder:
             )
         verified = time.perf_counter()
 
-        inner = sorted(set(tree.parent.tolist()))
-        rows = np.asarray(inner, dtype=np.int64) + 1 if self.config.greedy else np.arange(tree.size + 1)
-        of_rows = logits.index_select(0, torch.from_numpy(rows).to(logits.device))
-        p = distribution(of_rows, self.config.temperature, self.config.top_p)
-        verdict = (
-            accept_greedy(tree, best) if self.config.greedy else accept_sampling(tree, p.cpu().numpy(), rng)
-        )
+        p = None
+        if not self.config.greedy:
+            p = distribution(logits, self.config.temperature, self.config.top_p)
+        verdict = accept_greedy(tree, best) if p is None else accept_sampling(tree, p.cpu().numpy(), rng)
         path, bonus, cut, finish = self._commit(tree, verdict, produced)
         self.drafter.observe(root, tree, scored, path, bonus)
 
-        row_of_parent = np.searchsorted(rows, tree.parent + 1)
-        # What is recorded of p, fetched at once: each row's best token, then the nodes.
-        at = np.concatenate([np.arange(len(rows)), row_of_parent]), np.concatenate([best[rows], tree.token])
-        found = p[torch.from_numpy(at[0]), torch.from_numpy(at[1])].tolist()
-        nats = entropy(p, of_rows, self.config.temperature, top[rows].tolist(), found[: len(rows)])
         return Round(
             number=number,
             prefix_length=prefix,
@@ -166,13 +178,29 @@ class SpeculativeDecoder:
             bonus=bonus,
             cut=cut,
             finish=finish,
-            target_p=np.asarray(found[len(rows) :]),
-            target_entropy=np.asarray(nats)[row_of_parent],
+            figures=self._figures(logits, best, top, tree, p),
             match=tree.token == best[tree.parent + 1],
             draft_ms=1e3 * (drafted - start),
             verify_ms=1e3 * (verified - drafted),
             other_ms=1e3 * (time.perf_counter() - verified),
         )
+
+    def _figures(
+        self,
+        logits: torch.Tensor,
+        best: IntArray,
+        top: NDArray[np.float32],
+        tree: TokenTree,
+        p: torch.Tensor | None,
+    ) -> Later[tuple[FloatArray, FloatArray]]:
+        """What the target thought of each node, for the record (see `decoding.rows.of_children`)."""
+        temperature = self.config.temperature
+        if logits.device.type == "cpu" and plain(temperature, self.config.top_p):
+            return Later(partial(of_children, logits.numpy(), top, tree.parent, tree.token, temperature))
+        if p is None:
+            p = distribution(logits, temperature, 1.0)
+        found = figures_of_children(logits, best, top, tree, temperature, p)
+        return Later(lambda: found)
 
     def _commit(
         self, tree: TokenTree, verdict: Verdict, produced: int

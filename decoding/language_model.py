@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from decoding.attention import GROUPED
 from decoding.cache import TreeCache
@@ -146,6 +147,10 @@ class LanguageModel:
         what it is given (a boolean would silently mask nothing). Models that mix full and sliding
         layers take one mask per kind.
         """
+        if self._additive and not (self._layer_types or self._window):
+            added = np.zeros((self._groups, len(depth), self.length + mask.shape[1]), np.float32)
+            added[:, :, self.length :] = self._added(mask)
+            return self._folded(added)
         full = np.concatenate([np.ones((len(depth), self.length), np.bool_), mask], axis=1)
         if not self._layer_types:
             return self._tensor(self._slide(full, depth) if self._window else full)
@@ -167,6 +172,12 @@ class LanguageModel:
     def _tensor(self, allowed: BoolArray) -> torch.Tensor:
         if not self._additive:
             return torch.from_numpy(allowed)[None, None].to(self.device)
-        added = np.where(allowed, np.float32(0.0), np.float32(torch.finfo(self._dtype).min))
-        folded = np.tile(added, (self._groups, 1))  # as `attention.fold` does
-        return torch.from_numpy(folded)[None, None].to(self.device, self._dtype)
+        return self._folded(np.tile(self._added(allowed), (self._groups, 1, 1)))
+
+    def _added(self, allowed: BoolArray) -> NDArray[np.float32]:
+        return np.where(allowed, np.float32(0.0), np.float32(torch.finfo(self._dtype).min))
+
+    def _folded(self, added: NDArray[np.float32]) -> torch.Tensor:
+        """``[groups, n, m]`` as one head's rows, as `attention.fold` makes them of the queries."""
+        rows = torch.from_numpy(added).view(-1, added.shape[-1])
+        return rows[None, None].to(self.device, self._dtype)

@@ -96,7 +96,11 @@ class EagleDrafter:
         tokens = [int(tree.token[node]) for node in path]
         self._tokens += tokens if bonus is None else [*tokens, bonus]
         rows = [0, *(node + 1 for node in path)]
-        self._features.append(scored.features[rows if bonus is not None else rows[:-1]])
+        if bonus is None:
+            rows.pop()
+        # Mostly the path is the tree's first branch, and a slice is no copy.
+        first = rows == list(range(len(rows)))
+        self._features.append(scored.features[: len(rows)] if first else scored.features[rows])
 
     def seconds_in_models(self) -> float:
         """Time spent in the head's forwards."""

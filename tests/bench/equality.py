@@ -1,9 +1,9 @@
 """Greedy output against transformers' `generate` for every bundled prompt, drafter and tree shape.
 
-    python -m tests.bench.equality [--tokens 64] [--per-task N] [--trees full:3x2,chain:4,recycling:8]
+    python -m tests.bench.equality [--tokens 64] [--per-task N] [--runs eagle@dynamic:4x3,recycling@full:3x2,...]
 
-The `lm` draft is the target's own first layers. Prints every divergence with the reference's top-two
-margin; exits 1 when one is no near-tie.
+The draft `first-layers` is a model of the target's own first layers. Prints every divergence with the
+reference's top-two margin; exits 1 when one is no near-tie.
 """
 
 from __future__ import annotations
@@ -20,10 +20,17 @@ import prompts
 from decoding import embedded
 from decoding.config import RunConfig
 from decoding.engine import SpeculativeDecoder
-from decoding.models import LoadedModels, load_models
+from decoding.models import LoadedModels, load_models, with_draft
 from decoding.packed import pack_linears
 from tests.equality import divergence
 from tests.models import cut_down, greedy_reference
+
+FIRST_LAYERS = "first-layers"
+
+RUNS = (
+    "eagle@dynamic:4x3,eagle@full:3x2,recycling@recycling:8,recycling@full:3x2,"
+    f"{FIRST_LAYERS}@full:3x2,{FIRST_LAYERS}@chain:4"
+)
 
 
 def main() -> int:
@@ -32,7 +39,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--per-task", type=int)
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--trees", default="recycling:8,full:3x2,chain:4")
+    parser.add_argument("--runs", default=RUNS, help="DRAFT@TREE, separated by commas")
     arguments = parser.parse_args()
     models = load_models(RunConfig())
     reference = AutoModelForCausalLM.from_pretrained(embedded.folder(), dtype=torch.float32).eval()
@@ -40,32 +47,33 @@ def main() -> int:
         cut_down(reference, Path(folder), arguments.layers, models.tokenizer.tokenizer)
         draft = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     pack_linears(draft)
-    decoders = {
-        (name, tree): SpeculativeDecoder(
-            RunConfig(draft=name, tree=tree, max_new_tokens=arguments.tokens),
-            models=LoadedModels(models.target, model, models.tokenizer),
-        )
-        for name, model in (("recycling", None), ("first-layers", draft))
-        for tree in arguments.trees.split(",")
-    }
+    decoders = {}
+    for run in arguments.runs.split(","):
+        name, _, tree = run.partition("@")
+        own = LoadedModels(models.target, draft if name == FIRST_LAYERS else None, models.tokenizer)
+        config = RunConfig(draft=name, tree=tree, max_new_tokens=arguments.tokens)
+        if name not in ("recycling", FIRST_LAYERS):
+            own = with_draft(config, own)
+        decoders[run] = SpeculativeDecoder(config, models=own)
     same = dict.fromkeys(decoders, 0)
     far = 0
     chosen = prompts.bundled(per_task=arguments.per_task)
-    for prompt in chosen:
+    for number, prompt in enumerate(chosen, start=1):
         ids = models.tokenizer.encode_prompt(prompt.text)
         expected = greedy_reference(reference, ids, arguments.tokens)
-        for key, decoder in decoders.items():
+        print(f"{number}/{len(chosen)} {prompt.id}", file=sys.stderr, flush=True)
+        for run, decoder in decoders.items():
             found = divergence(decoder, reference, ids, expected)
             if found is None:
-                same[key] += 1
+                same[run] += 1
                 continue
             far += not found.near_tie
             kind = "near-tie" if found.near_tie else "DIFFERENT"
             print(
-                f"{prompt.id} {key}: {kind} at token {found.position}, margin {found.margin:.1e}", flush=True
+                f"{prompt.id} {run}: {kind} at token {found.position}, margin {found.margin:.1e}", flush=True
             )
-    for (name, tree), count in same.items():
-        print(f"{name:14} {tree:14} identical on {count} of {len(chosen)} prompts")
+    for run, count in same.items():
+        print(f"{run:24} identical on {count} of {len(chosen)} prompts")
     return 1 if far else 0
 
 

@@ -97,6 +97,33 @@ def test_keeping_a_path_leaves_the_cache_of_that_path(make: Any) -> None:
     assert torch.allclose(after[0], expected, atol=2e-5)
 
 
+def test_paths_are_kept_while_buffers_grow_and_sequences_change() -> None:
+    """Slots of all layers are moved at once in a buffer that has to be made anew as the cache grows."""
+    torch.manual_seed(2)
+    model = _llama("sdpa")
+    lm = LanguageModel(model)
+    shape = parse_shape("full:2x2")
+    depth, mask = np.concatenate([[0], shape.depth]), ancestor_mask(shape.parent)
+    rng = np.random.default_rng(0)
+    for prompt, rounds in ((3, 100), (300, 3), (5, 2)):
+        lm.reset()
+        committed = [int(t) for t in rng.integers(1, VOCAB, prompt)]
+        lm.prefill(committed)
+        for _ in range(rounds):
+            ids = rng.integers(1, VOCAB, shape.size + 1)
+            lm.append(ids, depth, mask)
+            kept = [0, 2, 6]  # the second child and its second child: both have to move
+            lm.keep(kept)
+            committed += ids[kept].tolist()
+        after = lm.append(
+            np.asarray([7]), np.zeros(1, dtype=np.int64), np.ones((1, 1), dtype=np.bool_)
+        ).logits
+        assert after is not None
+        with torch.inference_mode():
+            expected = model(torch.tensor([[*committed, 7]])).logits[0, -1]
+        assert torch.allclose(after[0], expected, atol=5e-5)
+
+
 def test_a_long_prompt_in_chunks_equals_one_forward() -> None:
     model = tiny_llama(vocab_size=VOCAB, context=2048)
     use_grouped_attention(model)

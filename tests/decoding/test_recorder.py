@@ -10,6 +10,7 @@ import pytest
 
 from decoding.config import RunConfig
 from decoding.engine import Round, SpeculativeDecoder
+from decoding.later import Later
 from decoding.models import LoadedModels
 from decoding.recorder import Recorder
 from decoding.vocabulary import Vocabulary
@@ -92,7 +93,8 @@ def test_what_went_wrong_is_raised_by_the_next_call_once(
     gate.open.set()
     broken = rounds[0].target_p.copy()
     broken[0] = float("nan")
-    recorder.record(gate.generation, replace(rounds[0], target_p=broken))
+    damaged = Later(lambda: (broken, rounds[0].target_entropy))
+    recorder.record(gate.generation, replace(rounds[0], figures=damaged))
     with pytest.raises(BadRound, match="target probability nan"):
         recorder.record(gate.generation, rounds[1])
     recorder.settle()
