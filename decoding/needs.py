@@ -19,14 +19,16 @@ from decoding.locate import locate, locate_draft
 from decoding.memory import Need, need
 from decoding.placement import all_gpus, free_bytes, gigabytes, resolve_device
 from decoding.quantization import check_quantization
+from decoding.shapes import head_bytes, model_tensors
 from decoding.weight_files import check_weights, read_config, shards, tensors
 
 
-def needs_of(config: RunConfig, progress: Progress) -> dict[str, Need]:
+def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Need]:
     """By role: the target, and the draft where it is a model or a head of its own.
 
-    Of models on the hub only the small files and the headers of the large ones are fetched. Raises
-    `DecodingError` in one line for models that cannot be loaded.
+    `from_config` counts what their ``config.json`` describes, whether or not there are weights. Otherwise only the
+    small files of models on the hub are fetched, and the headers of the large ones. Raises `DecodingError` in one
+    line for models that cannot be loaded.
     """
     folder = locate(config.target, progress, weights=False)
     if is_eagle_head(folder):
@@ -34,23 +36,25 @@ def needs_of(config: RunConfig, progress: Progress) -> dict[str, Need]:
         raise DecodingError(
             f"target {config.target} is an EAGLE-3 head; give it as --draft, and its model here"
         )
-    found = {"target": _need(config.target, folder, config)}
+    found = {"target": _need(config.target, folder, config, from_config)}
     if not config.speculate or config.base_draft in (LOOKUP, RECYCLING):
         return found
     draft = locate_draft(config.base_draft, progress, weights=False)
     if draft == folder:
         return found
     if is_eagle_head(draft):
-        found["draft head"] = _head_need(draft, found["target"])
+        found["draft head"] = _head_need(draft, found["target"], from_config)
     else:
-        found["draft"] = _need(config.base_draft, draft, config)
+        found["draft"] = _need(config.base_draft, draft, config, from_config)
     return found
 
 
-def _need(name: str, folder: Path, config: RunConfig) -> Need:
+def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need:
     described = read_config(folder)
-    check_quantization(name, described)
-    if shards(folder) or not hub.is_id(name) or any(folder.glob("*.bin")):
+    check_quantization(name, described, installed=not from_config)
+    if from_config:
+        stored = model_tensors(folder)
+    elif shards(folder) or not hub.is_id(name) or any(folder.glob("*.bin")):
         check_weights(folder, pickled=config.allow_pickle)
         stored = tensors(folder)
     else:
@@ -69,9 +73,12 @@ def _need(name: str, folder: Path, config: RunConfig) -> Need:
         ) from error
 
 
-def _head_need(folder: Path, target: Need) -> Need:
+def _head_need(folder: Path, target: Need, from_config: bool) -> Need:
     """A head is one layer: its cache is small change, and its weights take the target's type."""
-    stored = sum((folder / file).stat().st_size for file in WEIGHTS[:1] if (folder / file).is_file())
+    stored = head_bytes(folder) if from_config else 0
+    stored = stored or sum(
+        (folder / file).stat().st_size for file in WEIGHTS[:1] if (folder / file).is_file()
+    )
     stored = stored or sum(
         (folder / file).stat().st_size for file in WEIGHTS[1:] if (folder / file).is_file()
     )
@@ -79,10 +86,10 @@ def _head_need(folder: Path, target: Need) -> Need:
     return Need(stored * width, 0, 0, target.tokens, target.context, target.dtype, None)
 
 
-def described(config: RunConfig, progress: Progress) -> dict[str, Any]:
+def described(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Any]:
     """JSON-ready: needs by role, their sum, the device and what is free on it, whether it fits."""
     device = resolve_device(config.device)
-    needs = needs_of(config, progress)
+    needs = needs_of(config, progress, from_config=from_config)
     total = sum(found.total for found in needs.values())
     free = free_bytes(device)
     return {
@@ -126,11 +133,12 @@ def main() -> int:
     for name in ("draft", "device", "dtype"):
         parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
     parser.add_argument("--max-new-tokens", type=int, default=RunConfig().max_new_tokens)
+    parser.add_argument("--from-config", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = vars(parser.parse_args())
-    as_json = arguments.pop("json")
+    as_json, from_config = arguments.pop("json"), arguments.pop("from_config")
     try:
-        found = described(RunConfig(**arguments), lambda *_: None)
+        found = described(RunConfig(**arguments), lambda *_: None, from_config=from_config)
     except DecodingError as error:
         sys.stderr.write(f"spectui: {error}\n")
         return 2 if isinstance(error, UsageError) else 1

@@ -33,8 +33,8 @@ def method(config: Mapping[str, Any]) -> str | None:
     return str(name)
 
 
-def check_quantization(name: str, config: Mapping[str, Any]) -> None:
-    """Raise `DecodingError` in one line for a GPTQ model that cannot be loaded here."""
+def check_quantization(name: str, config: Mapping[str, Any], *, installed: bool = True) -> None:
+    """Raise `DecodingError` in one line for a GPTQ model that cannot be loaded: here, if that has to be `installed`."""
     if method(config) != "gptq":
         return
     bits = quantization(config).get("bits")
@@ -46,7 +46,7 @@ def check_quantization(name: str, config: Mapping[str, Any]) -> None:
             f"the GPTQ model '{name}' {said}; {', '.join(map(str, GPTQ_BITS[:-1]))} and {GPTQ_BITS[-1]} can be read"
         )
     missing = missing_packages()
-    if missing:
+    if missing and installed:
         raise DecodingError(
             f"'{name}' is a GPTQ model, and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not "
             f"installed: {INSTALL_GPTQ}. (auto-gptq is not used: it is discontinued, and transformers 5 no longer "

@@ -71,9 +71,12 @@ def pull(force: bool) -> None:
 @click.option("--device", metavar="DEVICE", help="Where they would go (default: auto).")
 @click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16 (default: auto).")
 @click.option("--max-new-tokens", type=int, metavar="T", help="Tokens the cache is counted for.")
+@click.option(
+    "--from-config", is_flag=True, help="Count what config.json describes; no weights need be there."
+)
 @json_option
 @shared_options
-def check(model: str | None, as_json: bool, **options: Any) -> int:
+def check(model: str | None, from_config: bool, as_json: bool, **options: Any) -> int:
     """What MODEL takes in memory, and whether it fits; without one, read the embedded model's hashes again.
 
     MODEL is a hub id (also MODEL@REVISION), a folder or 'embedded'. No weights are fetched or loaded.
@@ -83,14 +86,17 @@ def check(model: str | None, as_json: bool, **options: Any) -> int:
         command = [sys.executable, "-m", "decoding.needs", model, *(["--json"] if as_json else [])]
         for name, value in given.items():
             command += [f"--{name}", str(value)]
+        command += ["--from-config"] if from_config else []
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         for said in done.stdout.splitlines():
             line(said)
         if done.returncode and done.stderr:
             line(done.stderr.strip().rpartition("\n")[2], err=True)
         return done.returncode
-    if given or as_json:
-        raise click.UsageError(f"--{next(iter(given), 'json')} needs a MODEL to check")
+    if given or as_json or from_config:
+        raise click.UsageError(
+            f"--{next(iter(given), 'json' if as_json else 'from-config')} needs a MODEL to check"
+        )
     return _check_embedded()
 
 

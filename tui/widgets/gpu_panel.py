@@ -70,8 +70,15 @@ def gpu_rows(summary: SessionSummary, width: int, most: int) -> list[Row]:
     rows = []
     for place, gpu in enumerate(gpus[:most]):
         tail: list[Cell] = []
-        if place == 0 and per_token is not None:
-            tail = [(fit(number(per_token), 7, "right"), "text"), (" J/token", "muted")]
+        if (
+            per_token is not None
+        ):  # of all of them together, so it stands once, and leaves its room in other rows
+            words = fit(number(per_token), 7, "right"), " J/token"
+            tail = (
+                [(words[0], "text"), (words[1], "muted")]
+                if place == 0
+                else [(" " * len("".join(words)), "text")]
+            )
         if place + 1 == most < len(gpus):
             tail = [(f"  and {len(gpus) - most} more", "muted")]
         rows.append(_gpu_row(gpu, width, tail))
