@@ -53,7 +53,7 @@ class PromptRunner:
             self._decode(generation)
             self._note_capture()
         except Exception as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             failed = _in_words(error)
         else:
@@ -82,7 +82,7 @@ class PromptRunner:
             self._replace_decoder(self._smaller())
             self._decode(generation)
         except Exception as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             self._writer.finish_generation(generation.id, "failed", error=_in_words(error))
         finally:
@@ -131,7 +131,7 @@ class PromptRunner:
                 raise
             self._end(generation.id, "failed", tokens, error=str(error))
         except Exception as error:
-            if _out_of_memory(error):
+            if out_of_memory(error):
                 raise
             if not isinstance(error, DecodingError):
                 log.exception("prompt %s failed", generation.id)
@@ -187,7 +187,8 @@ class PromptRunner:
             self._writer.add_event("repetition", f"repeats {what} from token {start + 1} on", generation_id)
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that the device, or the host, has no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # PyTorch's allocator for the CPU has no exception of its own.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.models import tiny_llama, tiny_tokenizer
 
@@ -73,3 +73,47 @@ def gptq_llama(
     model.generation_config.save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return model
+
+
+def random_gptq_llama(
+    folder: Path, sizes: dict[str, int], vocab: int, *, group: int = 128, seed: int = 0
+) -> None:
+    """Write a quantised Llama of any size with random weights, wide enough for outputs to wander, to `folder`.
+
+    Packed words are drawn as they are, so that no layer is ever there in floating point.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    config = LlamaConfig(**sizes, vocab_size=vocab, tie_word_embeddings=False, dtype=torch.float16)
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    state: dict[str, torch.Tensor] = {}
+    for name, parameter in model.named_parameters():
+        module = name.removesuffix(".weight")
+        if parameter.dim() == 1:
+            state[name] = torch.ones(parameter.shape, dtype=torch.float16)
+            continue
+        outputs, inputs = parameter.shape
+        if module.rpartition(".")[2] not in PARTS:
+            wide = 1.0 if "embed" in name else 2.0 / inputs**0.5
+            state[name] = (torch.randn(parameter.shape, generator=generator) * wide).half()
+            continue
+        groups = inputs // group
+        words = torch.randint(-(2**31), 2**31, (inputs // PER_WORD, outputs), generator=generator)
+        state |= {
+            f"{module}.qweight": words.to(torch.int32),
+            f"{module}.qzeros": torch.full(
+                (groups, outputs // PER_WORD), int("7" * PER_WORD, 16), dtype=torch.int32
+            ),
+            # Steps of -8 to 7 spread by 4.6.
+            f"{module}.scales": torch.full((groups, outputs), 2.0 / (4.6 * inputs**0.5), dtype=torch.float16),
+            f"{module}.g_idx": (torch.arange(inputs) // group).to(torch.int32),
+        }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    described = config.to_dict() | {
+        "architectures": ["LlamaForCausalLM"], "torch_dtype": "float16",
+        "quantization_config": {"bits": BITS, "group_size": group, "desc_act": False, "sym": True,
+                                "quant_method": "gptq"},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(described, default=str), encoding="utf-8")
+    tiny_tokenizer().save_pretrained(folder)

@@ -13,8 +13,9 @@ from decoding.needs import needs_of
 from decoding.placement import gigabytes
 from decoding.shapes import head_bytes, model_tensors
 from tests import published
+from tests.bench.gpu_check import SMALL
 from tests.decoding.test_eagle_checkpoint import official
-from tests.gptq_checkpoint import gptq_llama
+from tests.gptq_checkpoint import gptq_llama, random_gptq_llama
 from tests.heads import tiny_head
 from tests.models import tiny_llama
 from tests.published import PARAMETERS, described
@@ -35,9 +36,11 @@ def test_a_configuration_stores_what_the_model_does(tmp_path: Path) -> None:
         name: parameter.nbytes for name, parameter in model.named_parameters()
     }
     gptq_llama(tmp_path / "gptq")
-    with safe_open(tmp_path / "gptq" / "model.safetensors", "pt") as file:
-        stored = {name: file.get_tensor(name).nbytes for name in file.keys()}  # noqa: SIM118 - no mapping
-    assert {t.name: t.bytes for t in model_tensors(tmp_path / "gptq")} == stored
+    random_gptq_llama(tmp_path / "random", SMALL, 512, group=32)
+    for name in ("gptq", "random"):
+        with safe_open(tmp_path / name / "model.safetensors", "pt") as file:
+            stored = {key: file.get_tensor(key).nbytes for key in file.keys()}  # noqa: SIM118 - no mapping
+        assert {t.name: t.bytes for t in model_tensors(tmp_path / name)} == stored
     official(tiny_head(model), tmp_path / "head")
     counted = head_bytes(tmp_path / "head")
     assert counted == sum(2 * p.numel() for p in tiny_head(model).parameters())
