@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from decoding.budget.files import differences, identity_of, read_budget
+from decoding.budget.files import check_fits, differences, identity_of, read_budget
 from decoding.budget.learner import Chosen, Learner
 from decoding.budget.prices import MEASURED, Priced
 from decoding.budget.prior import candidates_of
@@ -84,6 +84,7 @@ def budget_of_run(
         raise DecodingError(
             f"budget file {path} is of another run: {'; '.join(differing)} (--force uses it all the same)"
         )
+    check_fits(budget, config)
     if differing:
         writer.add_event("forced", f"budget file used although {'; '.join(differing)}")
     return TreeBudget(writer, trees=dict(budget.trees), other=budget.other, source=path.name)

@@ -124,10 +124,11 @@ def anchored(config: RunConfig) -> RunConfig:
     changes["draft"] += config.draft_name.removeprefix(config.base_draft)
     tree, plus, chain = config.tree.partition(CHAIN_BESIDE)
     if config.budget_file:
-        from decoding.budget.files import read_budget
+        from decoding.budget.files import check_fits, read_budget
 
         file = Path(config.budget_file).expanduser().absolute()
-        read_budget(file)  # what it is for is checked by the worker, which knows the models
+        # What it is for is checked by the worker, which knows the models.
+        check_fits(read_budget(file), config)
         changes["tree"] = f"{FROM_FILE}{file}{plus}{chain}"
     elif tree.endswith(".json"):
         changes["tree"] = f"{Path(tree).absolute()}{plus}{chain}"

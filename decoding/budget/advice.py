@@ -21,9 +21,9 @@ from decoding.budget.prices import Priced, prices_of
 from decoding.budget.replay import Replay
 from decoding.budget.replay import replay as replay_tree
 from decoding.budget.walks import Bools, Ints, Walks, read_rounds, walks_of
-from decoding.config import CHAIN_BESIDE
+from decoding.config import CHAIN_BESIDE, LOOKUP, WITH_LOOKUP, WITHOUT_PROBABILITIES
 from decoding.errors import DecodingError
-from decoding.tree import Shape, parse_tree
+from decoding.tree import Shape, TreeShape, parse_tree
 from store.reader import Reader
 from store.rows import SessionSummary
 
@@ -96,37 +96,46 @@ def advise(reader: Reader, ref: int | str, tell: Tell = lambda done, total: None
     """Weigh trees on a session. Raises `StoreError` without one, `DecodingError` when it says too little."""
     summary = reader.session(ref)
     walks, priced = _walks(reader, summary)
-    weighed = weigh(walks, priced, summary.tree, tell)
+    weighed = weigh(walks, priced, summary, tell)
     found = _advice(summary, walks, priced, weighed)
     return _with_drafters(reader, found)
 
 
 def _walks(reader: Reader, summary: SessionSummary) -> tuple[Walks, Priced]:
     rounds = read_rounds(reader, summary.id)
+    if not len(rounds.prompt) and summary.rounds:
+        raise DecodingError(
+            f"session '{summary.name}' has given up the rejected nodes of every prompt (--keep-nodes, or sessions "
+            "prune): what other trees would have brought is no longer known; run some prompts again"
+        )
     if len(rounds.length) < FEWEST_PROMPTS or not len(rounds.nodes.depth):
         what = "drafted nothing" if len(rounds.prompt) else "has no rounds yet"
         if len(rounds.prompt) and len(rounds.nodes.depth):
-            what = "has rounds of one prompt alone; it takes two to say anything"
+            what = "has rounds of one prompt alone; one more would do"
         raise DecodingError(f"session '{summary.name}' {what}: there is nothing to weigh trees on")
     return walks_of(rounds), prices_of(summary, rounds)
 
 
 def weigh(
-    walks: Walks, priced: Priced, used: str, tell: Tell = lambda done, total: None
+    walks: Walks, priced: Priced, summary: SessionSummary, tell: Tell = lambda done, total: None
 ) -> dict[str, Replay]:
-    """Replay every candidate; by name. `used` is the tree of the run, weighed too if it has a single name."""
+    """Replay every tree that the session's drafter could have drafted; by name. The run's own is weighed too if it
+    has a single name."""
     extent = extent_of(walks)
     groups = _groups(walks)
-    trees: dict[str, Shape] = {}
-    used_shape = _known(used)
-    candidates: list[Shape] = [*([used_shape] if used_shape else []), *full_trees(extent)]
-    if walks.likely:
+    used = _known(summary.tree)
+    drafter = summary.drafter.partition(WITH_LOOKUP)[0]
+    dynamic = walks.likely and drafter not in WITHOUT_PROBABILITIES and not drawn(summary)
+    candidates: list[Shape] = [*([used] if used else []), *full_trees(extent)]
+    if dynamic:
         candidates += dynamic_trees(extent)
     shares = [rank_shares(walks)] + [rank_shares(walks, groups == g) for g in np.unique(groups)]
     candidates += static_trees(extent, shares, priced)
-    trees |= {shape.name: shape for shape in candidates}
+    if drafter == LOOKUP:
+        candidates = [shape for shape in candidates if isinstance(shape, TreeShape) and shape.width == 1]
+    trees = {shape.name: shape for shape in candidates}
     found: dict[str, Replay] = {}
-    total = float(len(trees) * 2 if walks.likely else len(trees))
+    total = float(len(trees) * 2 if dynamic else len(trees))
 
     def run(shapes: list[Shape]) -> None:
         for shape in shapes:
@@ -134,7 +143,7 @@ def weigh(
             tell(min(len(found), total), total)
 
     run(list(trees.values()))
-    if walks.likely:
+    if dynamic:
         within = [r for r in found.values() if not r.extrapolated] or list(found.values())
         rate = max(float(r.tokens.sum() / r.ms.sum()) for r in within)
         calibration = calibration_of(walks)
@@ -144,6 +153,18 @@ def weigh(
         total = float(len(found) + len(stops))
         run(stops)
     return found
+
+
+def sampled(summary: SessionSummary) -> bool:
+    """Whether the text was sampled: it is one of many, and another tree would have drawn another."""
+    temperature = summary.config.get("temperature", 0.0)
+    return isinstance(temperature, int | float) and temperature > 0.0
+
+
+def drawn(summary: SessionSummary) -> bool:
+    """Whether the draft's nodes were drawn, as those of a static tree are when sampling: they are not the likeliest
+    ones, which a dynamic tree would have taken."""
+    return sampled(summary) and isinstance(_known(summary.tree), TreeShape)
 
 
 def _known(tree: str) -> Shape | None:
@@ -301,7 +322,7 @@ def _with_drafters(reader: Reader, found: Advice) -> Advice:
         seen.add(other.drafter)
         try:
             walks, priced = _walks(reader, other)
-            theirs = _advice(other, walks, priced, weigh(walks, priced, other.tree))
+            theirs = _advice(other, walks, priced, weigh(walks, priced, other))
         except DecodingError:
             continue
         for task in theirs.tasks:

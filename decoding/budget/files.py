@@ -77,26 +77,83 @@ def save_budget(budget: Budget, path: Path) -> None:
 
 
 def read_budget(path: Path) -> Budget:
-    """Read a budget file. Raises `UsageError` in one line when it is none."""
+    """Read a budget file. Raises `UsageError` in one line when it is none, or was changed to what none can be."""
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"budget file {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"budget file {path} is not JSON: {error}") from error
-    if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"budget file {path} is not JSON: {str(error) or 'it is empty'}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UsageError(f"{path} is no budget file; spectui advise SESSION --save FILE writes one")
-    if data.pop("version", None) != VERSION:
+    if data.get("version") != VERSION:
         raise UsageError(
             f"budget file {path} was written by another version; write it again with spectui advise"
         )
     try:
-        budget = Budget(**{**data, "identity": Identity(**data["identity"])})
-        for tree in (*budget.trees.values(), budget.other):
-            parse_tree(tree)
-        return budget
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError(f"budget file {path} is incomplete: {error}") from error
+        return _budget(data)
+    except UsageError as error:
+        raise UsageError(f"budget file {path}: {error}") from error
+
+
+def _budget(data: dict[str, Any]) -> Budget:
+    """Raises `UsageError` with what is wrong. Keys that are not known are left alone, as notes may be."""
+    held = _mapping(data, "identity")
+    words = {name: _text(held, f"identity.{name}", name) for name in ("target", "drafter", "device", "dtype")}
+    for name in ("target", "drafter"):
+        if not words[name]:
+            raise UsageError(f"identity.{name} is missing; it says which models the trees are for")
+    threads = held.get("threads", 0)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+        raise UsageError(f"identity.threads is {threads!r}; it must be a whole number")
+    trees = {task: _tree(tree, f"the tree of {task}") for task, tree in _mapping(data, "trees").items()}
+    gains = _mapping(data, "gains") if "gains" in data else {}
+    return Budget(
+        Identity(**words, threads=threads),
+        trees,
+        _tree(data.get("other"), "the tree of other tasks ('other')"),
+        _text(data, "session", "session"),
+        {task: float(gain) for task, gain in gains.items() if isinstance(gain, int | float)},
+    )
+
+
+def _mapping(data: dict[str, Any], name: str) -> dict[str, Any]:
+    found = data.get(name)
+    if not isinstance(found, dict):
+        raise UsageError(f"'{name}' is {_kind(found)}; it must be an object, as spectui advise writes it")
+    return found
+
+
+def _text(data: dict[str, Any], what: str, name: str) -> str:
+    found = data.get(name, "")
+    if not isinstance(found, str):
+        raise UsageError(f"{what} is {_kind(found)}; it must be text")
+    return found
+
+
+def _tree(spec: object, what: str) -> str:
+    if not isinstance(spec, str) or not spec:
+        raise UsageError(f"{what} is {_kind(spec)}; it must be a name such as dynamic:3x2 or chain:5")
+    try:
+        parse_tree(spec)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from error
+    return spec
+
+
+def _kind(value: object) -> str:
+    """What stands there, in a word or two."""
+    if value is None or value == "":
+        return "missing"
+    return (
+        "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else repr(value)[:40]
+    )
+
+
+def check_fits(budget: Budget, config: RunConfig) -> None:
+    """Raises `UsageError` for a tree that the run's drafter cannot draft."""
+    for tree in dict.fromkeys((*budget.trees.values(), budget.other)):
+        config.changed(tree=tree)
 
 
 def differences(budget: Identity, run: Identity) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from decoding.budget.advice import Advice, Judged, one_tree_serves
+from decoding.budget.advice import Advice, Judged, drawn, one_tree_serves, sampled
 from decoding.budget.estimates import Estimate
 
 WORTH_SAYING = 20_000
@@ -91,8 +91,23 @@ def verdict(found: Advice) -> str:
 
 
 def undecided(found: Advice) -> list[str]:
-    """Tasks whose tree cannot be told from the one used, and what would tell, a line each."""
+    """Tasks whose tree cannot be told from the one used, and what would tell, a line each; and what sampling
+    leaves open."""
     said = []
+    if sampled(found.summary):
+        said.append(
+            "The text was sampled: another tree would have drawn another, and these figures are of as many "
+            "draws as there are prompts."
+        )
+    if found.summary.pruned:
+        count = found.summary.pruned
+        left = "1 prompt is" if count == 1 else f"{count} prompts are"
+        said.append(f"{left} left out: rejected nodes were given up (--keep-nodes).")
+    if drawn(found.summary):
+        said.append(
+            "Dynamic trees are not weighed: a static tree's nodes are drawn when sampling, theirs are the likeliest "
+            "ones. A run with one would tell."
+        )
     for task in found.tasks:
         gain = task.over_used
         if task.best.tree == found.used.tree:

@@ -1,22 +1,28 @@
-"""What-if replay against real runs: predicted tokens per round of a dozen trees on prompts not used to predict.
+"""What-if replay against real runs: what it says of a dozen trees on questions that it was not told of.
 
-    python -m tests.bench.replay_coverage --db FILE [--record dynamic:24x6 full:3x3] [--trees ...] [--tokens 64]
+    python -m tests.bench.replay_coverage --db FILE [--speed] [--per-task 8] [--tokens 64] [--trees ...]
 
-Decodes the 60 held-out questions with each tree, recorded in FILE (what is there already is used again), then
-predicts from the first half of the questions under each recorded tree what the second half shows, and the other
-way round. Prints how many measured values lie in their 90 % intervals, and the error of the replay on the same
-prompts, where chance has no part. Speed-ups are predicted from the kept costs: run it on a quiet machine.
+Decodes held-out questions with each tree, recorded in FILE (a tree that is there already is not decoded again). All
+trees take each question in turn, in an order that moves on, so that the machine's drift meets each alike. Then
+predicts from half of the questions under each recorded tree what the other half shows, and the other way round.
+Prints how many measured tokens per round lie in their 90 % intervals, and the error of the replay on the same
+questions, where chance has no part.
+
+With --speed also plain decoding, and speed-ups over it, predicted and measured on different halves: costs are measured
+anew just before, by the same process. That wants a quiet machine, for ten minutes. A round that took three times
+as long as its tree's median counts as that: something else had the machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 
-from decoding import costs as kept_costs
+from decoding.auto_tree import costs_of
 from decoding.budget.estimates import Resampled
 from decoding.budget.prices import MEASURED, Priced
 from decoding.budget.replay import Replay, replay
@@ -24,7 +30,6 @@ from decoding.budget.walks import Rounds, read_rounds, walks_of
 from decoding.config import RunConfig
 from decoding.distill.prompts import heldout
 from decoding.engine import SpeculativeDecoder
-from decoding.measure_costs import machine
 from decoding.models import LoadedModels, load_models
 from decoding.recorder import Recorder
 from decoding.tree import parse_tree
@@ -36,35 +41,68 @@ from store.writer import SessionWriter
 
 RECORD = ("dynamic:24x6", "full:3x3")
 TREES = (
-    "dynamic:3x2", "dynamic:4x2", "dynamic:4x3", "dynamic:6x3", "dynamic:8x4", "dynamic:12x4", "dynamic:12x6",
-    "chain:1", "chain:3", "chain:5", "full:1x4", "full:2x2", "full:2x3", "full:3x2", "paths:000,1,01",
-    "dynamic:3-12x4@0.2/0.3",
+    "dynamic:3x2", "dynamic:4x3", "dynamic:6x3", "dynamic:8x4", "dynamic:12x4", "chain:1", "chain:3", "full:1x4",
+    "full:2x2", "full:3x2", "paths:000,1,01", "dynamic:3-12x4@0.2/0.3",
 )  # fmt: skip
 PLAIN = "plain"
+WITHIN = 0.10
+"""How far a predicted speed-up may be from the measured one."""
+OUTLIER = 3.0
 
 
-def record(path: Path, tree: str, models: LoadedModels, tokens: int) -> None:
-    """Decode every held-out question with a tree, or without one, as a session of that name."""
-    config = RunConfig(max_new_tokens=tokens)
-    config = config.changed(speculate=False) if tree == PLAIN else config.changed(tree=tree)
-    questions = sorted(heldout(), key=lambda q: (q["id"].rsplit("-", 1)[-1], q["task"]))
-    db = open_database(path)
-    session = create_session(
-        db, name=tree.replace(":", "_"), config_json=config.to_json(), target=config.target, drafter=config.draft_name,
-        tree=tree, prompts=[PromptRecord(q["id"], q["task"], q["prompt"]) for q in questions],
-    )  # fmt: skip
-    writer = SessionWriter(db, session)
-    writer.claim()
-    decoder = SpeculativeDecoder(config, models=models)
-    recorder = Recorder(writer, decoder)
-    for generation in writer.pending_generations():
-        ids = decoder.encode(generation.prompt_text)
-        writer.start_generation(generation.id, len(ids))
-        for round_ in decoder.generate(ids, position=generation.position):
-            recorder.record(generation.id, round_)
-        writer.finish_generation(generation.id, "finished", finish_reason=round_.finish)
-    writer.set_status("finished")
-    db.close()
+class Arm:
+    """A session that is recorded question by question."""
+
+    def __init__(self, path: Path, tree: str, models: LoadedModels, tokens: int, per_task: int) -> None:
+        config = RunConfig(max_new_tokens=tokens)
+        config = config.changed(speculate=False) if tree == PLAIN else config.changed(tree=tree)
+        questions = sorted(heldout(per_task), key=lambda q: (q["id"].rsplit("-", 1)[-1], q["task"]))
+        self._db = open_database(path)
+        session = create_session(
+            self._db, name=tree.replace(":", "_"), config_json=config.to_json(), target=config.target,
+            drafter=config.draft_name, tree=tree,
+            prompts=[PromptRecord(q["id"], q["task"], q["prompt"]) for q in questions],
+        )  # fmt: skip
+        self._writer = SessionWriter(self._db, session)
+        self._writer.claim()
+        self._decoder = SpeculativeDecoder(config, models=models)
+        self._recorder = Recorder(self._writer, self._decoder)
+        for _ in self._decoder.generate(questions[0]["prompt"]):
+            pass  # warms up
+        self.waiting = self._writer.pending_generations()
+
+    def decode(self, number: int) -> None:
+        """The question of that number."""
+        generation = self.waiting[number]
+        ids = self._decoder.encode(generation.prompt_text)
+        self._writer.start_generation(generation.id, len(ids))
+        for round_ in self._decoder.generate(ids, position=generation.position):
+            self._recorder.record(generation.id, round_)
+        self._recorder.settle()
+        self._writer.finish_generation(generation.id, "finished", finish_reason=round_.finish)
+
+    def end(self) -> None:
+        """All questions were decoded."""
+        self._writer.set_status("finished")
+        self._db.close()
+
+
+def record(path: Path, trees: list[str], models: LoadedModels, tokens: int, per_task: int) -> None:
+    """A session of each tree, all of them side by side."""
+    arms = [Arm(path, tree, models, tokens, per_task) for tree in trees]
+    for number in range(len(arms[0].waiting) if arms else 0):
+        arms = arms[1:] + arms[:1]
+        for arm in arms:
+            arm.decode(number)
+    for arm in arms:
+        arm.end()
+
+
+def ms_per_token(rounds: Rounds, half: np.ndarray) -> float:
+    """Of the prompts `half`, as it was measured."""
+    ms = rounds.draft_ms + rounds.verify_ms + rounds.other_ms
+    ms = np.minimum(ms, OUTLIER * np.median(ms))
+    return float(ms[half[rounds.prompt]].sum() / rounds.length[half].sum())
 
 
 def halves(rounds: Rounds) -> list[np.ndarray]:
@@ -87,31 +125,26 @@ def main() -> None:
     parser.add_argument("--db", type=Path, required=True)
     parser.add_argument("--record", nargs="+", default=list(RECORD))
     parser.add_argument("--trees", nargs="+", default=list(TREES))
+    parser.add_argument("--per-task", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument(
-        "--speed", action="store_true", help="also plain decoding and speed-ups; on a quiet machine"
-    )
+    parser.add_argument("--speed", action="store_true", help="also speed-ups; on a quiet machine")
     arguments = parser.parse_args()
+    start = time.perf_counter()
     wanted = [*arguments.record, *arguments.trees, *([PLAIN] if arguments.speed else [])]
     config = RunConfig(max_new_tokens=arguments.tokens)
     open_database(arguments.db).close()
     with Reader(arguments.db) as reader:
         there = {s.tree for s in reader.sessions() if s.recorded_status == "finished"}
-    models = None
-    for tree in dict.fromkeys(wanted):
-        if tree not in there:
-            models = models or load_models(config)
-            record(arguments.db, tree, models, arguments.tokens)
+    missing = [tree for tree in dict.fromkeys(wanted) if tree not in there]
+    priced = None
+    if missing or arguments.speed:
+        models = load_models(config)
+        if arguments.speed:
+            priced = Priced(costs_of(config, models, thorough=True), MEASURED)
+        record(arguments.db, missing, models, arguments.tokens, arguments.per_task)
     with Reader(arguments.db) as reader:
         rounds = {s.tree: read_rounds(reader, s.id) for s in reader.sessions() if s.tree in wanted}
-    found = None
-    if arguments.speed:
-        models = models or load_models(config)
-        found = kept_costs.load(machine(config, models))
-        if found is None:
-            parser.error("no costs are kept for this machine; run: spectui doctor --measure")
-    priced = Priced(found, MEASURED) if found else None
-    inside, total = 0, 0
+    inside, total, near = 0, 0, []
     for source in arguments.record:
         walks = walks_of(rounds[source])
         names = list(dict.fromkeys(rounds[source].task))
@@ -132,16 +165,39 @@ def main() -> None:
                 row[f"half_{number}"] = [round(v, 3) for v in (value, low, high, measured)] + [hit]
                 if not replayed.extrapolated:
                     inside, total = inside + hit, total + 1
+                if priced is not None:
+                    predicted = float(replayed.tokens[half].sum() * priced.plain_ms / replayed.ms[half].sum())
+                    speedup = ms_per_token(rounds[PLAIN], ~half) / ms_per_token(real, ~half)
+                    row[f"speedup_{number}"] = [
+                        round(v, 3) for v in (predicted, speedup, predicted / speedup)
+                    ]
             if priced is not None:
-                plain = rounds[PLAIN]
-                ms = [
-                    float((r.draft_ms + r.verify_ms + r.other_ms).sum() / r.length.sum())
-                    for r in (plain, real)
-                ]
+                all_of = np.ones(len(real.length), dtype=np.bool_)
                 predicted = float(replayed.tokens.sum() * priced.plain_ms / replayed.ms.sum())
-                row["speedup"] = {"predicted": round(predicted, 3), "measured": round(ms[0] / ms[1], 3)}
+                speedup = ms_per_token(rounds[PLAIN], all_of) / ms_per_token(real, all_of)
+                row["speedup"] = {"predicted": round(predicted, 3), "measured": round(speedup, 3)}
+                row["round_ms"] = [round(v, 2) for v in parts(real)]
+                row["round_ms_due"] = round(float(replayed.ms.sum() / replayed.rounds.sum()), 2)
+                if not replayed.extrapolated:
+                    near.append(abs(predicted / speedup - 1.0) <= WITHIN)
             print(json.dumps(row), flush=True)
-    print(json.dumps({"inside_90": inside, "of": total}))
+    print(
+        json.dumps(
+            {
+                "inside_90": inside,
+                "of": total,
+                "speedups_within_10_percent": sum(near),
+                "of_speedups": len(near),
+                "plain_ms": None if priced is None else [round(priced.plain_ms, 2), *parts(rounds[PLAIN])],
+                "seconds": round(time.perf_counter() - start),
+            }
+        )
+    )
+
+
+def parts(rounds: Rounds) -> list[float]:
+    """Median milliseconds of drafting, verifying and the rest."""
+    return [round(float(np.median(ms)), 2) for ms in (rounds.draft_ms, rounds.verify_ms, rounds.other_ms)]
 
 
 if __name__ == "__main__":

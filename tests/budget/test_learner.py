@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decoding.budget.files import Budget, Identity, differences, read_budget, save_budget
+from decoding.budget.files import Budget, Identity, check_fits, differences, read_budget, save_budget
 from decoding.budget.learner import EXPLORE, Learner
 from decoding.budget.pace import Pace
 from decoding.budget.prices import Priced
 from decoding.budget.prior import candidates_of
 from decoding.budget.seen import Seen, covers
+from decoding.config import RunConfig
 from decoding.costs import Costs, Machine, Timing
 from decoding.errors import UsageError
 from decoding.profiles import Profile
@@ -189,6 +190,7 @@ def test_what_differs_is_named() -> None:
     assert differences(Identity("embedded", "eagle", ""), HERE) == []
 
 
+PAIR = '"identity": {"target": "a", "drafter": "b", "device": "c"}, '
 HEAD = '{"format": "spectui tree budgets", "version": 1, '
 
 
@@ -199,7 +201,17 @@ HEAD = '{"format": "spectui tree budgets", "version": 1, '
         ("[]", "is no budget file"),
         ('{"format": "other"}', "is no budget file"),
         ('{"format": "spectui tree budgets", "version": 9}', "another version"),
-        (HEAD + '"identity": {}, "trees": {}, "other": "chain:1"}', "incomplete"),
+        ("[" * 100_000, "is not JSON"),
+        (HEAD + '"identity": {}, "trees": {}, "other": "chain:1"}', "identity.target is missing"),
+        (HEAD + '"identity": ["a"], "trees": {}, "other": "chain:1"}', "'identity' is a list"),
+        (HEAD + PAIR + '"trees": ["chain:1"], "other": "chain:1"}', "'trees' is a list"),
+        (HEAD + PAIR + '"trees": {"code": [[0], [1]]}, "other": "chain:1"}', "the tree of code is a list"),
+        (HEAD + PAIR + '"trees": {"code": "auto"}, "other": "chain:1"}', "the tree of code: tree 'auto'"),
+        (HEAD + PAIR + '"trees": {"code": "full:20x20"}, "other": "chain:1"}', "more than 512 nodes"),
+        (HEAD + PAIR + '"trees": {}}', "other.* is missing"),
+        (HEAD + PAIR + '"trees": {}, "other": "chain:1", "session": 3}', "session is 3; it must be text"),
+        (HEAD + '"identity": {"target": "a", "drafter": "b", "threads": "two"}}', "threads is 'two'"),
+        (HEAD + '"identity": {"target": "a", "drafter": 2}}', "identity.drafter is 2; it must be text"),
         (
             HEAD + '"identity": {"target": "a", "drafter": "b", "device": "c"}, "trees": {"x": "bush:3"},'
             ' "other": "chain:1"}',
@@ -215,3 +227,11 @@ def test_what_is_no_budget_file_is_refused_in_a_line(tmp_path: Path, text: str, 
     assert "\n" not in str(refused.value)
     with pytest.raises(UsageError, match="No such file"):
         read_budget(tmp_path / "none.json")
+
+
+def test_a_tree_that_the_drafter_cannot_draft_is_refused() -> None:
+    budget = Budget(HERE, {"code": "dynamic:3x2"}, "chain:1")
+    check_fits(budget, RunConfig(draft="eagle"))
+    for draft, said in (("recycling", "recycling has none"), ("lookup", "lookup has none")):
+        with pytest.raises(UsageError, match=said):
+            check_fits(budget, RunConfig(draft=draft))
