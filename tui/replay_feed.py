@@ -15,6 +15,7 @@ from time import monotonic
 
 from store import moments
 from store.bins import Bins
+from store.choices import choice_of
 from store.moment_bins import MomentBins
 from store.moments import TaskSums
 from store.reader import Reader
@@ -398,7 +399,8 @@ class ReplayFeed(Feed):
         self._tree_at = monotonic()
         for row in reader.rounds(here, after=number - 1, limit=1):
             texts = {i: token_text(i, self._text.table) for i in ids_of(row)}
-            yield Tree(row, texts, self._course.last(here))
+            choice = None if row.choice_id is None else choice_of(reader, row.choice_id)
+            yield Tree(row, texts, self._course.last(here), choice)
 
     def _show_charts(self, reader: Reader, now: float, *, due: bool) -> Iterator[object]:
         if not due:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from store.choices import TreeChoice, choice_of
+from store.choices import TreeChoice, budgets, choice_of, choices
 from store.reader import Reader
 from store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
 from tui.charts import Source, SourceReader
@@ -90,6 +90,8 @@ class Tree:
     """The newest round of the generation."""
     choice: TreeChoice | None = None
     """What its tree was chosen by, in a run with tree budgets."""
+    budgets: Mapping[str, TreeChoice] = field(default_factory=dict)
+    """The tree of each task now; of the newest round only."""
 
 
 class SessionFeed(Feed):
@@ -260,7 +262,8 @@ class SessionFeed(Feed):
             ids.add(row.bonus_token_id)
         self._learn(reader, ids)
         choice = None if row.choice_id is None else choice_of(reader, row.choice_id)
-        yield Tree(row, {i: token_text(i, self._tokens) for i in ids}, self._seen, choice)
+        now = {} if choice is None or number < self._seen else budgets(choices(reader, self.session_id))
+        yield Tree(row, {i: token_text(i, self._tokens) for i in ids}, self._seen, choice, now)
 
     def _read_charts(self, reader: Reader, now: float) -> Iterator[Charts]:
         if not self._charts_stale or now - self._charts_at < CHART_SECONDS:

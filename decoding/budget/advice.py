@@ -111,7 +111,7 @@ def _walks(reader: Reader, summary: SessionSummary) -> tuple[Walks, Priced]:
     if len(rounds.length) < FEWEST_PROMPTS or not len(rounds.nodes.depth):
         what = "drafted nothing" if len(rounds.prompt) else "has no rounds yet"
         if len(rounds.prompt) and len(rounds.nodes.depth):
-            what = "has rounds of one prompt alone; one more would do"
+            what = "has rounds of one prompt alone, and it takes two (one more would do)"
         raise DecodingError(f"session '{summary.name}' {what}: there is nothing to weigh trees on")
     return walks_of(rounds), prices_of(summary, rounds)
 

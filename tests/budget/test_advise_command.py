@@ -73,7 +73,7 @@ def refused(database: Path, *arguments: str | Path) -> str:
 
 def test_what_says_too_little_says_what_is_missing(database: Path) -> None:
     session(database, ("code",))
-    assert "one prompt alone; one more would do" in refused(database)
+    assert "it takes two (one more would do)" in refused(database)
     session(database, baseline=None)
     assert "plain decoding was not measured" in refused(database)
     session(database, rounds=0)

@@ -74,7 +74,9 @@ async def test_a_round_says_what_its_tree_was_chosen_by(database: Path, finished
     db = connect(database)
     db.execute(
         "INSERT INTO tree_choice (id, session_id, task, tree, kind, reason, at)"
-        " VALUES (7, ?, 'code', 'dynamic:3x2', 'learned', '1.08x as fast', '2026-01-01')",
+        " VALUES (7, ?1, 'code', 'dynamic:3x2', 'learned', '1.08x as fast', '2026-01-01'),"
+        " (8, ?1, 'math', 'dynamic:4x2', 'prior', 'expected', '2026-01-01'),"
+        " (9, ?1, 'math', 'dynamic:8x3', 'explore', 'shows', '2026-01-01')",
         (finished.id,),
     )
     db.execute("UPDATE round SET choice_id = 7")
@@ -86,6 +88,9 @@ async def test_a_round_says_what_its_tree_was_chosen_by(database: Path, finished
             pilot,
             lambda: any("dynamic:3x2 · learned: 1.08x" in rows.text for rows in app.screen.query("TreeView")),  # type: ignore[attr-defined]
         )
+        # What the other tasks have now, explorations aside.
+        said = " ".join(" ".join(rows.text for rows in app.screen.query("TreeView")).split())  # type: ignore[attr-defined]
+        assert "now math dynamic:4x2" in said
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ class LiveBody(Horizontal):
 
     def show_tree(self, item: Tree, *, held: bool) -> None:
         """Show the tree of a round."""
-        why = "" if item.choice is None else choice_title(item.choice)
+        why = "" if item.choice is None else choice_title(item.choice, item.budgets)
         self.tree_view.show(item.row, item.texts, tree_title(item.row, item.last, pinned=held), why)
         self._fit_tree()
 

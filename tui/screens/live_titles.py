@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from textual.content import Content
 
@@ -74,9 +74,17 @@ def tree_title(row: RoundRow, last: int, *, pinned: bool) -> str:
     return f"{where} · {row.accepted_length} of {row.node_count} accepted · {took}"
 
 
-def choice_title(choice: TreeChoice) -> str:
-    """``dynamic:3x2 · learned: 1.08x as fast as …``: the tree of a round in a run with tree budgets, and why."""
-    return sanitize_line(f"{choice.task}: {choice.tree} · {choice.kind}: {choice.reason}")
+def choice_title(choice: TreeChoice, budgets: Mapping[str, TreeChoice]) -> str:
+    """``code: dynamic:3x2 · learned: 8 % faster than … · now math dynamic:4x2, logic dynamic:3x2``: the tree of a
+    round in a run with tree budgets, and why; then what every other task has by now."""
+    said = f"{choice.task}: {choice.tree} · {choice.kind}: {choice.reason}"
+    own = choice.task if choice.kind != "explore" else ""
+    others = {task: each.tree for task, each in budgets.items() if task != own}
+    if others and set(others.values()) == {choice.tree}:
+        said += " · so has every other task"
+    elif others:
+        said += " · now " + ", ".join(f"{task} {tree}" for task, tree in others.items())
+    return sanitize_line(said)
 
 
 def notice_rows(summary: SessionSummary | None, trouble: str, gaps: str, width: int) -> list[Row]:

@@ -20,7 +20,7 @@ BONUS = -2
 BONUS_CELLS = 6
 """Kept free on the right for a target's own token that follows the deepest node."""
 
-WHY_ROWS = 2
+WHY_ROWS = 3
 NOTE = "q/p draft/target  ✓ target's choice"
 
 
