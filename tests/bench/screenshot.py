@@ -118,7 +118,7 @@ def main() -> None:
         config = RunConfig(max_new_tokens=96)
         ids = {}
         for name, draft in RUNS:
-            ids[name] = start_run(database, config.changed(draft=draft), prompts.bundled(per_task=2), name)
+            ids[name] = start_run(database, config.changed(draft=draft), prompts.bundled(per_task=1), name)
             ended(database, ids[name])
         for shot in SHOTS:
             if not arguments.only or shot.name in arguments.only:

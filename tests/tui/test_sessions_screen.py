@@ -11,8 +11,10 @@ from store.database import connect
 from store.reader import Reader
 from tests.tui.conftest import app_for, shown, wait_for
 from tests.tui.replay import Recording
+from tests.tui.screens.data import make_several
 from tui.app import SpectuiApp
 from tui.editing import delete_all
+from tui.memory import Memory
 from tui.screens.ask import AskScreen
 from tui.screens.delete import DeleteScreen
 from tui.screens.help import HelpScreen
@@ -286,3 +288,33 @@ async def test_leaving_home_asks_about_runs(database: Path, running: Recording) 
         await wait_for(pilot, lambda: isinstance(app.screen, LeaveScreen))
         await pilot.press("k")
         await wait_for(pilot, lambda: app._exit)
+
+
+async def test_the_layout_chosen_last_is_there_the_next_time(database: Path, tmp_path: Path) -> None:
+    make_several(database)
+    memory = tmp_path / "dashboard.json"
+    app = SpectuiApp(database, memory=Memory(memory))
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, SessionsScreen)
+        await wait_for(pilot, lambda: screen.table.items)
+        await pilot.press("o", "o", "i", "v", "enter")
+        await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen))
+        await pilot.press("h", "x", "3")
+        sorting = screen.table.sorting
+    app = SpectuiApp(database, memory=Memory(memory))
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, SessionsScreen)
+        await wait_for(pilot, lambda: screen.table.items)
+        assert screen.table.sorting == sorting
+        assert sorting[0] != "#"
+        assert not screen.has_class("-card")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen))
+        live = app.screen
+        assert isinstance(live, LiveScreen)
+        assert live.body.chart == "depth"
+        assert live.body.single
+        assert live.body.pane == 3
+        assert not live.stream.show_rejected

@@ -22,13 +22,18 @@ BUDGET = 15_000
 """Bytes a second at `RATE` tokens a second, all panes live, 120x40, 256 colours."""
 RATE = 60
 TOKENS = 480
+STEP_BUDGET = 12_000
+"""Bytes a key that shows another round, which is another text, another tree and other figures."""
 SCROLL_BUDGET = 6_000
 """Bytes a key while the cursor moves through a list that is longer than the screen, 120x40, 256 colours."""
 
 
-def silence(terminal: Terminal, seconds: float) -> None:
-    """Until nothing has been written for so long."""
-    until(lambda: time.monotonic() - terminal.last_write() > seconds, what=lambda: f"{seconds} s of silence")
+def silence(terminal: Terminal, seconds: float, *, since: float = 0.0) -> None:
+    """Until nothing has been written for so long, counted from `since` at the earliest."""
+    until(
+        lambda: time.monotonic() - max(terminal.last_write(), since) > seconds,
+        what=lambda: f"{seconds} s of silence",
+    )
 
 
 @contextmanager
@@ -138,15 +143,16 @@ LEFT, RIGHT, END, ENTER, ESCAPE = "\x1b[D", "\x1b[C", "\x1b[F", "\r", "\x1b"
 
 def test_screens_over_a_session_are_silent_and_cheap_to_move_in(database: Path, finished: Recording) -> None:
     """Replay, inspector, search and advice, one after the other over the same session."""
-    visits: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-        ("inspector", ENTER, "INSPECT", ("j", "j", "k", LEFT, LEFT, RIGHT, "N", "n")),
-        ("replay", "r", "REPLAY", (RIGHT, RIGHT, LEFT, "]", "[", END)),
-        ("advice", "A", "which tree pays", ("j", "j", "k", "G", "g")),
+    visits: tuple[tuple[str, str, int, tuple[str, ...]], ...] = (
+        (ENTER, "INSPECT", SCROLL_BUDGET, ("j", "j", "k")),
+        (ENTER, "INSPECT", STEP_BUDGET, (LEFT, RIGHT, "N")),
+        ("r", "REPLAY", STEP_BUDGET, (RIGHT, LEFT, "[")),
+        ("A", "which tree pays", SCROLL_BUDGET, ("j", "k", "G")),
     )
     with dashboard(database, finished.id) as terminal:
         terminal.wait_for("finished")
         silence(terminal, 1.0)
-        for name, opening, words, moves in visits:
+        for opening, words, budget, moves in visits:
             opened = terminal.press(opening)
             terminal.wait_for(words, since=opened)
             silence(terminal, 2.5)
@@ -154,33 +160,28 @@ def test_screens_over_a_session_are_silent_and_cheap_to_move_in(database: Path, 
             for key in moves:
                 pressed = terminal.press(key)
                 # A key that has nowhere to go writes nothing, and may.
-                silence(terminal, 0.8)
+                silence(terminal, 0.8, since=pressed)
                 spent.append(len(terminal.output(pressed)))
-            assert sum(spent) / len(spent) <= SCROLL_BUDGET, (name, spent)
-            assert any(spent), f"{name} does not move"
+            assert sum(spent) / len(spent) <= budget, (words, spent)
             silence(terminal, 2.0)
-            terminal.press(ESCAPE)
-            silence(terminal, 1.0)
+            silence(terminal, 1.0, since=terminal.press(ESCAPE))
 
 
 def test_a_replay_stays_within_the_budget(database: Path) -> None:
-    """Played at 1x, which is some 50 tokens a second; bytes are counted by the token, as above."""
-    made = Recording(database, prompts=4)
+    """Six seconds at 1x, which is some 50 tokens a second, of prompts as long as those of the live run above."""
+    made = Recording(database, prompts=8)
     made.begin()
-    for _ in range(4):
-        made.prompt(tokens=90)
+    for _ in range(8):
+        made.prompt(tokens=400)
     made.end()
-    with dashboard(database, made.id) as terminal, Reader(database) as reader:
+    with dashboard(database, made.id) as terminal:
         terminal.wait_for("finished")
         silence(terminal, 1.0)
         opened = terminal.press("r")
         terminal.wait_for("REPLAY", since=opened)
-        terminal.press("\x1b[H")
-        silence(terminal, 1.5)
+        silence(terminal, 1.5, since=terminal.press("\x1b[H"))
         begun = terminal.press(" ")
-        terminal.wait_for("playing", since=begun)
-        terminal.wait_for("held", since=begun)
+        terminal.wait_for("0:06", since=begun)
         written = len(terminal.output(begun))
-        tokens = reader.session(made.id).tokens
-    assert written / tokens * RATE <= BUDGET, f"{written / tokens:.0f} bytes a token"
-    assert written / tokens > 10, "the replay was not drawn"
+    # By the session's own clock, so that a machine too slow to play at the rate measures the same.
+    assert 500 < written / 6 <= BUDGET, f"{written / 6:.0f} bytes a second"

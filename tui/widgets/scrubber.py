@@ -34,6 +34,8 @@ class Scrubber(Line):
         self._moment: Moment | None = None
         self._generation: GenerationRow | None = None
         self._prompts = 0
+        self._said: tuple[object, ...] = ()
+        self._words: Row = ()
         self._slots: Mapping[str, int] = {}
         self._tasks: Mapping[int, str] = {}
         self._bars: tuple[tuple[Course, int] | None, str, list[str]] = (None, "", [])
@@ -63,7 +65,11 @@ class Scrubber(Line):
         width = self.size.width - 2 * MARGIN
         if moment is None or width < 4:
             return
-        self.set_rows([self._bar_row(moment, width), self._word_row(moment, width)])
+        # While it plays, the words change with the clock's seconds: five times as often would cost 1 KB/s.
+        said = (moment.playing, moment.speed, int(moment.at_ms / 1000), moment.place.generation_id, width)
+        if not moment.playing or said != self._said:
+            self._said, self._words = said, self._word_row(moment, width)
+        self.set_rows([self._bar_row(moment, width), self._words])
 
     def _bar_row(self, moment: Moment, width: int) -> Row:
         key = (moment.course, width)

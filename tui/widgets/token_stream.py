@@ -231,7 +231,8 @@ class TokenStream(LineView, can_focus=True, inherit_bindings=False):
             # Down first, then shorter: what Textual clamps by itself would look like the reader's doing.
             if y < self.scroll_y:
                 self.scroll_to(y=y, animate=False)
-            set_scroll_size(self, Size(0, height + extra if extra else lines))
+            # No shorter than the view: each line of a text that fits would repaint the scrollbar.
+            set_scroll_size(self, Size(0, height + extra))
             if y != self.scroll_y:
                 self.scroll_to(y=y, animate=False)
         finally:
