@@ -295,8 +295,7 @@ async def test_the_layout_chosen_last_is_there_the_next_time(database: Path, tmp
     memory = tmp_path / "dashboard.json"
     app = SpectuiApp(database, memory=Memory(memory))
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = app.screen
-        assert isinstance(screen, SessionsScreen)
+        screen = home(app)
         await wait_for(pilot, lambda: screen.table.items)
         await pilot.press("o", "o", "i", "v", "enter")
         await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen))
@@ -304,8 +303,7 @@ async def test_the_layout_chosen_last_is_there_the_next_time(database: Path, tmp
         sorting = screen.table.sorting
     app = SpectuiApp(database, memory=Memory(memory))
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = app.screen
-        assert isinstance(screen, SessionsScreen)
+        screen = home(app)
         await wait_for(pilot, lambda: screen.table.items)
         assert screen.table.sorting == sorting
         assert sorting[0] != "#"
