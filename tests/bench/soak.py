@@ -39,10 +39,28 @@ PROMPTS_PER_SECOND = 8
 """More than are decoded."""
 WAL_BOUND = 64 << 20
 """Bytes: four times what is written back at once (`store.log_size`): readers were waited for six times in vain."""
+SUSPENDED = 5.0
+"""Seconds after which whoever should have asked the clock was not running."""
 SLOPE_BOUND = 2.0
 """MB a minute that a process may grow by, once warm; less than the noise of an allocator over minutes."""
 WARM_MINUTES, WARM_SHARE = 6.0, 0.5
 """Left out of slopes, the shorter of the two: caches fill, the allocator finds its size, prompts become many."""
+
+
+class Clock:
+    """Seconds of being at work: those of a machine that sleeps, or of a soak that was suspended, do not count."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        """The seconds so far; to be asked every second or so."""
+        now = time.monotonic()
+        if now - self._at < SUSPENDED:
+            self.seconds += now - self._at
+        self._at = now
+        return self.seconds
 
 
 def write(path: Path, seconds: float) -> None:
@@ -68,7 +86,7 @@ def write(path: Path, seconds: float) -> None:
     writer.set_status("running")
     print(session, flush=True)
     sys.stdin.readline()  # the dashboards are there
-    begun, cpu = time.monotonic(), time.process_time()
+    clock, cpu = Clock(), time.process_time()
     beat = written = nodes = 0
     for generation in writer.pending_generations():
         writer.start_generation(generation.id, 40)
@@ -77,15 +95,15 @@ def write(path: Path, seconds: float) -> None:
             written += 1
             nodes += len(record.nodes)
             writer.take_commands()
-            if time.monotonic() - begun > beat:
+            if clock() > beat:
                 writer.heartbeat(100.0, psutil.Process().memory_info().rss)
                 beat += 1
                 if beat > seconds:
                     break
         writer.finish_generation(generation.id, "finished", output="text", finish_reason="length")
-        if time.monotonic() - begun > seconds:
+        if clock() > seconds:
             break
-    spent = {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - cpu}
+    spent = {"seconds": clock(), "cpu_seconds": time.process_time() - cpu}
     writer.set_status("finished")
     db.close()
     print(json.dumps({"rounds": written, "nodes": nodes, **spent}), flush=True)
@@ -143,20 +161,20 @@ def main() -> int:
         largest = 0
         child.stdin.write("go\n")
         child.stdin.flush()
-        begun = told = time.monotonic()
+        clock, told = Clock(), 0.0
         os.set_blocking(child.stdout.fileno(), False)
         while not (said := child.stdout.readline()):
             assert child.poll() is None
             largest = max(largest, log.stat().st_size if log.exists() else 0)
             for name, process in processes.items():
-                memory[name].append((time.monotonic(), process.memory_info().rss))
+                memory[name].append((clock(), process.memory_info().rss))
             for terminal in terminals:
                 terminal.forget()
-            if time.monotonic() - told > 60:
-                told = time.monotonic()
+            if clock() - told > 60:
+                told = clock()
                 sizes = ", ".join(f"{name} {samples[-1][1] / 1e6:.1f} MB" for name, samples in memory.items())
                 print(
-                    f"{(told - begun) / 60:.0f} min: {sizes}, largest log {largest / 1e6:.1f} MB",
+                    f"{told / 60:.0f} min: {sizes}, largest log {largest / 1e6:.1f} MB",
                     file=sys.stderr,
                 )
             time.sleep(0.5)
