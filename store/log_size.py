@@ -14,9 +14,10 @@ import time
 from contextlib import suppress
 
 LARGE = 16 << 20
-"""Bytes from which the log is written back and begun anew."""
-PATIENCE_MS = 300
-"""How long one attempt may wait for readers; other writers wait with it."""
+"""Bytes from which it is waited for; twice what SQLite writes back by itself, and begins anew if nobody reads then."""
+PATIENCE_MS, LONGEST_MS = 300, 1000
+"""How long an attempt may wait for readers at that size, and at most: longer the larger the log is. Other writers
+wait with it."""
 GROWTH = 1.25
 """The log grows by so much before the next attempt that waits: all that a reader of one state for long (a report)
 costs a run is a few waits for each doubling of the log, and the log is cut back when it is done."""
@@ -45,7 +46,8 @@ class LogKeeper:
         now = time.monotonic()
         if size < self._size and now < self._next:
             return False
-        begun = _begin_anew(connection, PATIENCE_MS if size >= self._size else 0)
+        patience = min(PATIENCE_MS * size // LARGE, LONGEST_MS) if size >= self._size else 0
+        begun = _begin_anew(connection, patience)
         self._next = now + SECONDS
         self._size = LARGE if begun else max(int(size * GROWTH), self._size)
         return begun

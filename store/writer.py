@@ -98,9 +98,6 @@ class SessionWriter:
         self._tasks: dict[int, str] = {}
         self._totals = Totals(self._connection, session_id)
         self._log = LogKeeper(path_of(self._connection))
-        with explained(None, self._connection):
-            # The keeper does it: SQLite, while a reader is in the way, tries and waits for the disk at every commit.
-            self._connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
         self._read("SELECT id FROM session WHERE id = ? AND deleted_at IS NULL", session_id)
 
     def claim(

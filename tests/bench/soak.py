@@ -38,10 +38,10 @@ ROUNDS = 2048
 PROMPTS_PER_SECOND = 8
 """More than are decoded."""
 WAL_BOUND = 64 << 20
-"""Bytes: four times what is written back at once (`store.log_size`): readers were waited for six times in vain."""
+"""Bytes: four times what is written back at once (`store.log_size`): readers were waited for at six sizes, in vain."""
 SUSPENDED = 5.0
 """Seconds after which whoever should have asked the clock was not running."""
-SLOPE_BOUND = 2.0
+SLOPE_BOUND = 0.5
 """MB a minute that a process may grow by, once warm; less than the noise of an allocator over minutes."""
 WARM_MINUTES, WARM_SHARE = 6.0, 0.5
 """Left out of slopes, the shorter of the two: caches fill, the allocator finds its size, prompts become many."""
