@@ -79,9 +79,10 @@ class _Load:
 
 
 def in_use() -> list[int]:
-    """Indexes of the GPUs on which torch has memory in this process."""
+    """Indexes of the GPUs on which torch has memory in this process; none while torch is still being imported."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    initialized = getattr(getattr(torch, "cuda", None), "is_initialized", None)
+    if torch is None or initialized is None or not initialized():
         return []
     return [i for i in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(i)]
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -64,11 +64,9 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
         meter = EnergyMeter(gpus=gpus)
         while not done.wait(HEARTBEAT_SECONDS):
             try:
-                writer.heartbeat(
-                    process.cpu_percent(), process.memory_info().rss, gpus.readings(), meter.spent()
-                )
+                writer.heartbeat(*_used(process, gpus, meter))
                 said = ""
-            except StoreError as error:
+            except Exception as error:  # without heartbeats the run would be taken for dead
                 if str(error) != said:  # not once a second for a whole weekend
                     said = str(error)
                     log.warning("heartbeat: %s", error)
@@ -81,6 +79,15 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
     finally:
         done.set()
         thread.join(timeout=5.0)
+
+
+def _used(process: psutil.Process, gpus: Gpus, meter: EnergyMeter) -> tuple[Any, ...]:
+    """What `SessionWriter.heartbeat` takes; that the process lives is said also where what it uses cannot be told."""
+    try:
+        return process.cpu_percent(), process.memory_info().rss, gpus.readings(), meter.spent()
+    except Exception as error:
+        log.debug("what the worker uses is not known: %s", error)
+        return None, None
 
 
 class StageReporter:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pynvml
 import pytest
 
-from decoding import energy, gpu
+from decoding import energy, gpu, worker
 from decoding.energy import EnergyMeter
-from decoding.gpu import STEP_SECONDS, STEPS, Gpus, driver
+from decoding.gpu import STEP_SECONDS, STEPS, Gpus, driver, in_use
+from store.database import connect
+from store.reader import Reader
 from tests import nvml
 from tests.nvml import Device
+from tests.store.samples import claimed_writer
+from tests.waiting import until
 
 
 def test_no_gpu_in_use_is_no_figure() -> None:
@@ -106,3 +112,24 @@ def test_energy_is_that_of_all_gpus_or_unknown(monkeypatch: pytest.MonkeyPatch, 
     devices[1].millijoules = None
     assert meter.spent() is None
     assert gpu.in_use() == [0, 1]
+
+
+def test_torch_that_is_still_being_imported_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    for half in (SimpleNamespace(), SimpleNamespace(cuda=SimpleNamespace())):
+        monkeypatch.setitem(sys.modules, "torch", half)
+        assert in_use() == []
+
+
+def test_a_heart_beats_whatever_its_measurements_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Gpus) -> None:
+        raise RuntimeError("no such counter")
+
+    monkeypatch.setattr(Gpus, "readings", fail)
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.01)
+    path = tmp_path / "runs.db"
+    writer = claimed_writer(connect(path), ["code"])
+    writer.heartbeat(1.0, 1)
+    with Reader(path) as reader, worker.heartbeat(path, 1):
+        for _ in range(2):
+            before = reader.session(1).heartbeat_at
+            until(lambda before=before: reader.session(1).heartbeat_at != before)  # type: ignore[misc]
