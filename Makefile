@@ -21,7 +21,7 @@ help:
 	@echo "make screenshots  the pictures in docs/, from real runs of the embedded model"
 	@echo "make bench     speed against plain and assisted decoding"
 	@echo "make fuzz      20,000 cases of bad input (CASES=n)"
-	@echo "make soak      200 kills, faults at every statement, $(MINUTES) minutes at full rate, 10 million nodes"
+	@echo "make soak      200 kills, faults at every statement, fuzzing, $(MINUTES) minutes at full rate, 10 million nodes"
 
 install: $(INSTALLED)
 
@@ -84,6 +84,7 @@ KILLS ?= 200
 soak: $(INSTALLED)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.bench.kills --kills $(KILLS)
 	@SPECTUI_SOAK=1 $(VENV)/bin/python -m pytest -q -s tests/store/test_faults.py
+	@$(VENV)/bin/python -m tests.bench.fuzz --cases $(CASES)
 	@$(VENV)/bin/python -m tests.bench.scale
 	@$(VENV)/bin/python -m tests.bench.soak --minutes $(MINUTES)
 

@@ -31,6 +31,7 @@ from store.rows import (
 )
 from store.sqlite_errors import explained
 from store.tags import parted
+from store.typed import Typed
 
 _SESSION_COLUMNS = (
     "id, name, status, stage, stage_done, stage_total, stage_unit, pid, pid_created, host, heartbeat_at, created_at,"
@@ -46,6 +47,31 @@ _ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow) if field.nam
 _NODE_COLUMNS = ", ".join(f'node."{name}"' for name in NodeRow._fields)
 _DEPTH_COLUMNS = ", ".join(field.name for field in fields(DepthFigures))
 _TASK_COLUMNS = ", ".join(field.name for field in fields(TaskFigures)[:-2])
+
+
+def _declared(row: type) -> dict[str, str]:
+    """The names and types of a dataclass's fields."""
+    return {field.name: str(field.type) for field in fields(row)}
+
+
+_SESSION = Typed(
+    "a session",
+    {
+        name: "str" if name == "tags" else _declared(SessionSummary)[name]
+        for name in _SESSION_COLUMNS.split(", ")
+    },
+    finite=True,
+)
+_GENERATION = Typed("a prompt", _declared(GenerationRow), finite=True)
+_ROUND = Typed("a round", {name: kind for name, kind in _declared(RoundRow).items() if name != "nodes"})
+_NODE = Typed(
+    "a node",
+    {"round_id": "int"} | {name: kind.__forward_arg__ for name, kind in NodeRow.__annotations__.items()},
+)
+_TASK = Typed("a task's figures", dict([*_declared(TaskFigures).items()][:-2]), finite=True)
+_LENGTH = Typed("a task's figures", {"task": "str", "accepted_length": "int", "rounds": "int"})
+_DEPTH = Typed("a task's figures", {"task": "str", **_declared(DepthFigures)}, finite=True)
+_EVENT = Typed("an event", _declared(EventRow))
 
 
 class Reader:
@@ -114,7 +140,7 @@ class Reader:
         rows = self._all(
             f"SELECT {columns} FROM generation WHERE session_id = ? ORDER BY position", session_id
         )
-        return [GenerationRow(*row) for row in rows]
+        return [GenerationRow(*row) for row in _GENERATION.checked(rows)]
 
     def begun_generations(self, session_id: int, first: int) -> list[GenerationRow]:
         """Prompts from position `first` on that have begun, in order; prompt_text and output are "".
@@ -128,14 +154,14 @@ class Reader:
             session_id,
             first,
         )
-        return [GenerationRow(*row) for row in rows]
+        return [GenerationRow(*row) for row in _GENERATION.checked(rows)]
 
     def generation(self, generation_id: int) -> GenerationRow:
         """One prompt, with its texts. Raises `StoreError` when there is none."""
         rows = self._all(f"SELECT {_GENERATION_COLUMNS} FROM generation WHERE id = ?", generation_id)
         if not rows:
             raise StoreError(f"there is no prompt {generation_id} in the database")
-        return GenerationRow(*rows[0])
+        return GenerationRow(*_GENERATION.checked(rows)[0])
 
     def output_sample(self, session_id: int, most: int = 1200) -> OutputSample | None:
         """The beginning of the first output of a session; None while it has none."""
@@ -169,9 +195,9 @@ class Reader:
             )
         trees = {
             round_id: tuple(NodeRow._make((*row[1:-2], bool(row[-2]), bool(row[-1]))) for row in rows)
-            for round_id, rows in groupby(nodes, key=lambda row: row[0])
+            for round_id, rows in groupby(_NODE.checked(nodes), key=lambda row: row[0])
         }
-        return [RoundRow(*(*row[:-1], trees.get(row[0], ()), row[-1])) for row in rounds]
+        return [RoundRow(*(*row[:-1], trees.get(row[0], ()), row[-1])) for row in _ROUND.checked(rounds)]
 
     def tokens(self, tokenizer_id: str, ids: Iterable[int]) -> dict[int, bytes]:
         """Bytes of those tokens that are known."""
@@ -200,10 +226,10 @@ class Reader:
                 f"SELECT task, {_DEPTH_COLUMNS} FROM rollup_depth WHERE session_id = ? ORDER BY depth",
                 session_id,
             )
-        by_task = {row[0]: TaskFigures(*(*row, {}, {})) for row in tasks}
-        for task, length, rounds in lengths:
+        by_task = {row[0]: TaskFigures(*(*row, {}, {})) for row in _TASK.checked(tasks)}
+        for task, length, rounds in _LENGTH.checked(lengths):
             by_task[task].lengths[length] = rounds
-        for task, *row in depths:
+        for task, *row in _DEPTH.checked(depths):
             by_task[task].depths[row[0]] = DepthFigures(*row)
         places = {task: place for place, task in enumerate(order)}
         return dict(sorted(by_task.items(), key=lambda item: places.get(item[0], len(places))))
@@ -240,7 +266,7 @@ class Reader:
         rows = self._all(
             "SELECT generation_id, at, kind, text FROM event WHERE session_id = ? ORDER BY id", session_id
         )
-        return [EventRow(*row) for row in rows]
+        return [EventRow(*row) for row in _EVENT.checked(rows)]
 
     def model_files(self, session_id: int) -> dict[str, dict[str, str]]:
         """What the models were read from: role -> file -> digest; empty when it was not recorded."""
@@ -306,7 +332,7 @@ class Reader:
                 sums.get(row[0], none),
                 pruned.get(row[0], 0),
             )
-            for row in sessions
+            for row in _SESSION.checked(sessions)
         ]
 
     def _tasks(self, session_id: int | None) -> dict[int, dict[str, int]]:

@@ -55,6 +55,7 @@ class Feed:
         self._paused = False
         self._asked = False
         self._in_flight = False
+        self._troubled = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -115,6 +116,7 @@ class Feed:
                 payload: tuple[object, ...] = (Trouble(str(error)),)
             else:
                 payload = self.look(reader)
+            self._troubled = any(isinstance(item, Trouble) for item in payload)
             if payload:
                 with self._wake:
                     self._in_flight = True
@@ -124,7 +126,8 @@ class Feed:
 
     def _wait(self) -> bool:
         """Sleep until the next look is due; False when the feed has been stopped."""
-        deadline = monotonic() + max(self.period(), _least)
+        # What cannot be read is no backlog to be hurried through.
+        deadline = monotonic() + max(self.period(), _least, IDLE_SECONDS if self._troubled else 0.0)
         with self._wake:
             while not self._stopped:
                 left = deadline - monotonic()

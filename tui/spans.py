@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from store.moments import Stretch
 from store.rows import TaskFigures
@@ -67,6 +68,8 @@ class Course:
         return True
 
     def _add(self, task: str, rounds: int, tokens: int, accepted: int, ms: float) -> None:
+        if not 0.0 <= ms < inf:
+            raise ValueError(f"a decoding time of {ms} ms")
         spans = self._spans.setdefault(task, [])
         begin, self.total_ms = self.total_ms, self.total_ms + ms
         spans.append(Span(begin, self.total_ms, rounds, tokens, accepted, ms))
