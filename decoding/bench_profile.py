@@ -160,8 +160,8 @@ def _parts(decoder: SpeculativeDecoder, level: _Levels) -> Iterator[tuple[Any, s
     yield target, "keep", KEEP
     for name in ("best_tokens", "accept_greedy", "accept_sampling"):
         yield engine, name, ACCEPT
-    for name in ("distribution", "entropy"):
-        yield engine, name, FIGURES
+    yield engine, "distribution", FIGURES
+    yield decoder, "_figures", FIGURES
 
 
 class _Levels:
