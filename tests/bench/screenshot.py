@@ -1,6 +1,6 @@
 """Pictures of every screen, from real runs of the embedded model: `make screenshots`.
 
-    python -m tests.bench.screenshot [--out docs/screens] [--rounds 150] [--size 120x40] [--only NAME ...]
+    python -m tests.bench.screenshot [--out docs] [--rounds 150] [--size 120x40] [--only NAME ...]
 
 Runs two short sessions with different drafts in a database of its own and exports screen after screen of
 them as the user would see it; then starts a third and exports the live screen while it decodes. It is
@@ -29,6 +29,7 @@ from store.sessions import send_command
 from tests.tui.screens.registry import says
 from tui.app import SpectuiApp
 from tui.start import start_run
+from tui.theme import DEFAULT_THEME
 
 Size = tuple[int, int]
 
@@ -78,6 +79,7 @@ async def watched(
     app: SpectuiApp, size: Size, out: Path, ready: Callable[[Pilot[Any]], bool], keys: tuple[str, ...] = ()
 ) -> None:
     """Press keys, wait until `ready`, export what the app shows."""
+    app.theme = DEFAULT_THEME  # whatever terminal this was started from
     async with app.run_test(size=size) as pilot:
         await pilot.pause(SETTLE_S)
         for key in keys:
@@ -103,7 +105,7 @@ def ended(database: Path, session: int) -> None:
 def main() -> None:
     """Run, look, stop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs/screens"))
+    parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--rounds", type=int, default=150)
     parser.add_argument("--size", default="120x40")
     parser.add_argument("--only", nargs="*", default=())
@@ -118,7 +120,7 @@ def main() -> None:
         config = RunConfig(max_new_tokens=96)
         ids = {}
         for name, draft in RUNS:
-            ids[name] = start_run(database, config.changed(draft=draft), prompts.bundled(per_task=1), name)
+            ids[name] = start_run(database, config.changed(draft=draft), prompts.bundled(per_task=2), name)
             ended(database, ids[name])
         for shot in SHOTS:
             if not arguments.only or shot.name in arguments.only:
