@@ -42,6 +42,7 @@ def text(training: dict[str, Any], figures: dict[str, Any]) -> str:
     sizes = "\n".join(
         f"| {int(size):,} | {100 * a:.1f} | {100 * b:.1f} |" for size, (a, b) in data["by_size"].items()
     )
+    note = f" {training['note']}" if "note" in training else ""
     files = "\n".join(f"- `{file}`: {what}" for file, what in FILES.items())
     return f"""# EAGLE-3 head for {name}
 
@@ -53,8 +54,8 @@ speculative decoding, distilled with `spectui distill`. It changes no output: th
 {table(figures)}
 
 Printed again by `spectui distill --evaluate {"eagle" if embedded else "FOLDER"}`. The questions are in
-`decoding/distill/heldout.jsonl`; neither they nor the bundled prompts took part in training, and text
-that shares eight words in a row with one of them was dropped.
+`decoding/distill/heldout.jsonl`; neither they nor the prompts bundled at the time took part in training, and
+text that shares eight words in a row with one of them was dropped.{note}
 
 ## Training
 
