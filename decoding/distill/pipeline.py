@@ -37,7 +37,9 @@ Say = Callable[[str], None]
 PROFILE_SEQUENCES = 400
 PROFILE_DEPTH = 6
 
-DYNAMIC_TREES = ("dynamic:4x3", "dynamic:6x3", "dynamic:8x4", "dynamic:12x4")
+DYNAMIC_TREES = (
+    "dynamic:3x1", "dynamic:2x2", "dynamic:3x2", "dynamic:4x3", "dynamic:6x3", "dynamic:8x4", "dynamic:12x4",
+)  # fmt: skip
 FRESH_QUESTIONS = 16
 """Dynamic trees that runs may choose from, and how many questions from templates (at most) measure them."""
 
