@@ -63,6 +63,7 @@ class Bench:
     def __init__(self, per_task: int, tokens: int) -> None:
         self.config = RunConfig(max_new_tokens=tokens)
         self.models = load_models(self.config)
+        # What a run would take: the costs kept for this machine, measured now where there are none.
         self.priced = Priced(costs_of(self.config, self.models), MEASURED)
         self.profile = profile_of(self.config, self.models)
         questions = sorted(heldout(per_task), key=lambda q: (q["id"].rsplit("-", 1)[-1], q["task"]))

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-from decoding.auto_tree import costs_of
 from decoding.budget.estimates import Resampled
 from decoding.budget.prices import MEASURED, Priced
 from decoding.budget.replay import Replay, replay
@@ -30,6 +29,7 @@ from decoding.budget.walks import Rounds, read_rounds, walks_of
 from decoding.config import RunConfig
 from decoding.distill.prompts import heldout
 from decoding.engine import SpeculativeDecoder
+from decoding.measure_costs import measure
 from decoding.models import LoadedModels, load_models
 from decoding.recorder import Recorder
 from decoding.tree import parse_tree
@@ -140,7 +140,7 @@ def main() -> None:
     if missing or arguments.speed:
         models = load_models(config)
         if arguments.speed:
-            priced = Priced(costs_of(config, models, thorough=True), MEASURED)
+            priced = Priced(measure(config, models, thorough=True), MEASURED)  # kept nowhere but here
         record(arguments.db, missing, models, arguments.tokens, arguments.per_task)
     with Reader(arguments.db) as reader:
         rounds = {s.tree: read_rounds(reader, s.id) for s in reader.sessions() if s.tree in wanted}
