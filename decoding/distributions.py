@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from decoding.tree import FloatArray, IntArray, TokenTree
+from decoding.tree import IntArray
 
 _NUCLEUS_GUESS = 1024
 """Most nuclei are far smaller than the vocabulary; sorting only this many is 30 times cheaper."""
@@ -22,7 +22,7 @@ def distribution(logits: torch.Tensor, temperature: float, top_p: float) -> torc
     smallest set of most likely tokens whose mass reaches `top_p` (Holtzman et al., arXiv 1904.09751).
     """
     p = torch.softmax(logits if temperature == 0.0 else logits / temperature, dim=-1)
-    if plain(temperature, top_p):
+    if temperature == 0.0 or top_p >= 1.0:
         return p
     count = min(_NUCLEUS_GUESS, p.shape[-1])
     values, index = p.topk(count, dim=-1)
@@ -33,11 +33,6 @@ def distribution(logits: torch.Tensor, temperature: float, top_p: float) -> torc
     nucleus = torch.zeros_like(p).scatter_(-1, index, kept)
     normalised: torch.Tensor = nucleus / nucleus.sum(-1, keepdim=True)
     return normalised
-
-
-def plain(temperature: float, top_p: float) -> bool:
-    """Whether `distribution` is a softmax and nothing else."""
-    return temperature == 0.0 or top_p >= 1.0
 
 
 def entropy(
@@ -55,8 +50,7 @@ def entropy(
     Python's numbers: a few dozen, and less work than as many calls on arrays.
     """
     scale = temperature or 1.0
-    means: list[float] = torch.linalg.vecdot(p, logits).tolist()
-    rows = zip(means, some_logit, some_p, strict=True)
+    rows = zip(_dots(p, logits), some_logit, some_p, strict=True)
     found = [
         (logit - mean) / scale - math.log(likely) if likely > 0.0 else math.nan
         for mean, logit, likely in rows
@@ -83,27 +77,24 @@ def best_tokens(logits: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.flo
     return index.cpu().numpy(), values.cpu().numpy()
 
 
-def figures_of_children(
-    logits: torch.Tensor,
-    best: IntArray,
-    top: NDArray[np.float32],
-    tree: TokenTree,
-    temperature: float,
-    p: torch.Tensor,
-) -> tuple[FloatArray, FloatArray]:
-    """As `decoding.rows.of_children`, from distributions `p` that need not be plain, on any device.
+def _dots(a: torch.Tensor, b: torch.Tensor) -> list[float]:
+    """Dot products of the rows of two ``[n, V]``; on a CPU on one thread, see `best_tokens`."""
+    if a.device.type == "cpu":
+        # Not `vecdot`, which a BLAS shares among threads of its own.
+        with np.errstate(invalid="ignore"):  # 0 * inf
+            at_home: list[float] = np.einsum("ij,ij->i", a.numpy(), b.numpy()).tolist()
+        return at_home
+    found: list[float] = torch.linalg.vecdot(a, b).tolist()
+    return found
 
-    `best_tokens` gave `best` and `top`.
-    """
-    rows = np.unique(tree.parent + 1)
-    index = torch.from_numpy(rows).to(logits.device)
-    law, of_rows = p.index_select(0, index), logits.index_select(0, index)
-    row_of = np.searchsorted(rows, tree.parent + 1)
-    # Fetched at once: each row's best token, then the nodes.
-    at = np.concatenate([np.arange(len(rows)), row_of]), np.concatenate([best[rows], tree.token])
-    found = law[torch.from_numpy(at[0]), torch.from_numpy(at[1])].tolist()
-    nats = entropy(law, of_rows, temperature, top[rows].tolist(), found[: len(rows)])
-    return np.asarray(found[len(rows) :]), np.asarray(nats)[row_of]
+
+def pick(values: torch.Tensor, rows: IntArray, columns: IntArray) -> list[float]:
+    """``values[rows, columns]`` of an ``[n, V]``."""
+    if values.device.type == "cpu":
+        at_home: list[float] = values.numpy()[rows, columns].tolist()
+        return at_home
+    found: list[float] = values[torch.from_numpy(rows), torch.from_numpy(columns)].tolist()
+    return found
 
 
 def top_tokens(logits: torch.Tensor, k: int) -> torch.Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -20,12 +19,10 @@ from numpy.typing import NDArray
 
 from decoding.acceptance import Verdict, accept_greedy, accept_sampling
 from decoding.config import RunConfig
-from decoding.distributions import best_tokens, distribution, figures_of_children, plain
+from decoding.distributions import best_tokens, distribution, entropy, pick
 from decoding.drafters.base import Drafter, NoDrafter
 from decoding.errors import DecodingError
-from decoding.later import Later
 from decoding.models import LoadedModels, Progress, load_models, make_drafter
-from decoding.rows import of_children
 from decoding.static.choice import language_model
 from decoding.static.model import StaticModel
 from decoding.static.round import StaticRounds
@@ -52,28 +49,15 @@ class Round:
     """Set when the output ended at the path's last node, so that nothing below it had its chance."""
     finish: Finish | None
     """Set on the last round."""
-    figures: Later[tuple[FloatArray, FloatArray]]
-    """`target_p` and `target_entropy`."""
+    target_p: FloatArray
+    """Target probability of the node, given the prefix that leads to it."""
+    target_entropy: FloatArray
+    """Entropy (nats) of the target's distribution at the node's parent."""
     match: BoolArray
     """Whether the node is the target's argmax at its parent."""
     draft_ms: float
     verify_ms: float
     other_ms: float
-
-    @property
-    def target_p(self) -> FloatArray:
-        """Target probability of the node, given the prefix that leads to it."""
-        return self.figures()[0]
-
-    @property
-    def target_entropy(self) -> FloatArray:
-        """Entropy (nats) of the target's distribution at the node's parent."""
-        return self.figures()[1]
-
-    def settle(self) -> None:
-        """Work out what nobody has asked for yet, and let go of the logits."""
-        self.figures()
-        _ = self.tree.draft_entropy
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -127,13 +111,10 @@ class SpeculativeDecoder:
         self.target.reset()
         self.drafter.begin(ids, self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits))
         root, produced, number = ids[-1], 0, 0
-        last: Round | None = None
         while True:
             number += 1
             round_ = self._round(number, root, produced, rng)
-            if last is not None:
-                last.settle()  # what it holds on to is large
-            yield (last := round_)
+            yield round_
             if round_.finish:
                 return
             produced += len(round_.tokens)
@@ -163,13 +144,15 @@ class SpeculativeDecoder:
             )
         verified = time.perf_counter()
 
-        p = None
-        if not self.config.greedy:
+        if self.config.greedy:
+            p, verdict = None, accept_greedy(tree, best)
+        else:
             p = distribution(logits, self.config.temperature, self.config.top_p)
-        verdict = accept_greedy(tree, best) if p is None else accept_sampling(tree, p.cpu().numpy(), rng)
+            verdict = accept_sampling(tree, p.cpu().numpy(), rng)
         path, bonus, cut, finish = self._commit(tree, verdict, produced)
         self.drafter.observe(root, tree, scored, path, bonus)
 
+        target_p, target_entropy = self._figures(tree, logits, best, top, p)
         return Round(
             number=number,
             prefix_length=prefix,
@@ -178,7 +161,8 @@ class SpeculativeDecoder:
             bonus=bonus,
             cut=cut,
             finish=finish,
-            figures=self._figures(logits, best, top, tree, p),
+            target_p=target_p,
+            target_entropy=target_entropy,
             match=tree.token == best[tree.parent + 1],
             draft_ms=1e3 * (drafted - start),
             verify_ms=1e3 * (verified - drafted),
@@ -187,20 +171,29 @@ class SpeculativeDecoder:
 
     def _figures(
         self,
+        tree: TokenTree,
         logits: torch.Tensor,
         best: IntArray,
         top: NDArray[np.float32],
-        tree: TokenTree,
         p: torch.Tensor | None,
-    ) -> Later[tuple[FloatArray, FloatArray]]:
-        """What the target thought of each node, for the record (see `decoding.rows.of_children`)."""
-        temperature = self.config.temperature
-        if logits.device.type == "cpu" and plain(temperature, self.config.top_p):
-            return Later(partial(of_children, logits.numpy(), top, tree.parent, tree.token, temperature))
-        if p is None:
-            p = distribution(logits, temperature, 1.0)
-        found = figures_of_children(logits, best, top, tree, temperature, p)
-        return Later(lambda: found)
+    ) -> tuple[FloatArray, FloatArray]:
+        """`Round.target_p` and `Round.target_entropy` from the rows that have children.
+
+        `p` are the distributions of all rows, where they were needed to judge the tree.
+        """
+        rows = np.unique(tree.parent + 1)
+        if len(rows) and rows[-1] == len(rows) - 1:
+            index: slice | torch.Tensor = slice(len(rows))  # no copy
+        else:
+            index = torch.from_numpy(rows).to(logits.device)
+        of_rows = logits[index]
+        law = distribution(of_rows, self.config.temperature, 1.0) if p is None else p[index]
+        row_of = np.searchsorted(rows, tree.parent + 1)
+        # Fetched at once: each row's best token, then the nodes.
+        at = np.concatenate([np.arange(len(rows)), row_of]), np.concatenate([best[rows], tree.token])
+        found = pick(law, *at)
+        nats = entropy(law, of_rows, self.config.temperature, top[rows].tolist(), found[: len(rows)])
+        return np.asarray(found[len(rows) :]), np.asarray(nats)[row_of]
 
     def _commit(
         self, tree: TokenTree, verdict: Verdict, produced: int

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoding.errors import UsageError
-from decoding.later import Later
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -378,8 +377,7 @@ class TokenTree:
     depth: IntArray
     rank: IntArray
     draft_logprob: FloatArray
-    entropies: FloatArray | Later[FloatArray]
-    """See `draft_entropy`."""
+    draft_entropy: FloatArray
     draw: Draw = "deterministic"
     draft_rows: NDArray[np.float32] | None = None
 
@@ -387,11 +385,6 @@ class TokenTree:
     def size(self) -> int:
         """Number of nodes N, the root not counted."""
         return len(self.token)
-
-    @property
-    def draft_entropy(self) -> FloatArray:
-        """Entropy (nats) of the draft's distribution at each node's parent; recorded, and nothing else."""
-        return self.entropies() if isinstance(self.entropies, Later) else self.entropies
 
     @classmethod
     def from_shape(cls, shape: TreeShape, token: IntArray) -> TokenTree:

@@ -9,17 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from decoding.distributions import distribution, entropy, plain
+from decoding.distributions import distribution, entropy, pick
 from decoding.errors import UsageError
-from decoding.later import Later
-from decoding.rows import softmax
-from decoding.tree import ROOT, BoolArray, DynamicShape, FloatArray, IntArray, Shape, TokenTree, TreeShape
+from decoding.tree import ROOT, BoolArray, DynamicShape, IntArray, Shape, TokenTree, TreeShape
 
 Score = Callable[[IntArray, IntArray, BoolArray, IntArray], torch.Tensor]
 """``score(token, depth, mask, above)`` feeds m nodes to the draft and returns float32 logits ``[m, W]``.
@@ -45,8 +41,7 @@ class Expander:
     children. Sampling draws those of a static shape without replacement, and takes the most likely ones
     of a dynamic tree too: chosen by rank, the tree depends on nothing but the context, and the acceptance
     test of deterministic children is lossless for it, whereas a choice *among drawn* nodes would favour
-    some draws over others. Entropies are left for `Later` unless `late` is false: a captured forward overwrites
-    the logits of the one before. Raises `UsageError` when there are fewer tokens than siblings.
+    some draws over others. Raises `UsageError` when there are fewer tokens than siblings.
     """
 
     def __init__(
@@ -60,9 +55,7 @@ class Expander:
         top_p: float = 1.0,
         seed: int = 0,
         device: torch.device | None = None,
-        late: bool = True,
     ) -> None:
-        self._late = late and plain(temperature, top_p)
         self.vocab_size, self._ids, self._columns = vocab_size, ids, width
         self._token_of = list(range(width)) if ids is None else ids.tolist()
         self.temperature, self.top_p = temperature, top_p
@@ -158,9 +151,8 @@ class Expander:
         ids = [[self._token_of[column] for column in row] for row in columns]
         # A softmax may round above 1; a child must never be likelier than its parent.
         logprob = [[min(0.0, math.log(p)) if p > 0.0 else -math.inf for p in row] for row in likely]
-        if self._late and logits.device.type == "cpu":
-            return _Candidates(ids, logprob, list(logits.numpy()))
-        best = logits.gather(1, chosen[:, :1])[:, 0].tolist()
+        first = np.arange(len(columns)), np.asarray([row[0] for row in columns])
+        best = pick(logits, *first)
         nats = entropy(q, logits, self.temperature, best, [row[0] for row in likely])
         return _Candidates(ids, logprob, nats)
 
@@ -178,7 +170,7 @@ class Expander:
             depth=np.asarray(growth.depth, dtype=np.int64),
             rank=np.asarray(growth.rank, dtype=np.int64),
             draft_logprob=np.asarray(growth.logprob, dtype=np.float64),
-            entropies=Later(partial(_entropies, growth.entropy, self.temperature)),
+            draft_entropy=np.asarray(growth.entropy, dtype=np.float64),
             draw="without_replacement" if self.drawn else "deterministic",
             draft_rows=rows,
         )
@@ -196,28 +188,13 @@ def best_nodes(reach: Sequence[float], depth: Sequence[int], count: int) -> list
     return sorted(order[:count])
 
 
-def _entropies(sources: Sequence[_Entropy], temperature: float) -> FloatArray:
-    """Of nodes, whose siblings share a row."""
-    known: dict[int, float] = {}
-    for source in sources:
-        if isinstance(source, float):
-            known[id(source)] = source
-        elif id(source) not in known:
-            known[id(source)] = softmax(source, float(source.max()), temperature).entropy
-    return np.asarray([known[id(source)] for source in sources], dtype=np.float64)
-
-
-_Entropy = float | NDArray[np.float32]
-"""In nats, or the row of logits that it can be worked out from later."""
-
-
 @dataclass(frozen=True)
 class _Candidates:
-    """Children for m nodes: target tokens and log-probabilities ``[m][k]``, entropies ``[m]``."""
+    """Children for m nodes: target tokens and log-probabilities ``[m][k]``, entropies in nats ``[m]``."""
 
     ids: list[list[int]]
     logprob: list[list[float]]
-    nats: Sequence[_Entropy]
+    nats: list[float]
 
 
 class _Growth:
@@ -230,7 +207,7 @@ class _Growth:
         self.depth: list[int] = []
         self.rank: list[int] = []
         self.logprob: list[float] = []
-        self.entropy: list[_Entropy] = []
+        self.entropy: list[float] = []
         self.reach: list[float] = []
         """Log-probability of the path from the root to the node."""
         self.slot: dict[int, int] = {}

@@ -9,7 +9,6 @@ import torch
 
 from decoding.drafters.expansion import Expander
 from decoding.language_model import LanguageModel, Scored
-from decoding.static.model import StaticModel
 from decoding.tree import BoolArray, IntArray, Shape, TokenTree
 
 
@@ -45,7 +44,6 @@ class LMDrafter:
             top_p=top_p,
             seed=seed,
             device=model.device,
-            late=not isinstance(model, StaticModel),
         )
         self._pending: list[int] = []
         self._slot: dict[int, int] = {}

@@ -72,7 +72,7 @@ class DeviceTree:
             depth=self.shape.depth[kept],
             rank=self.shape.rank[kept],
             draft_logprob=np.asarray(logprob, dtype=np.float64)[kept],
-            entropies=np.asarray(entropy, dtype=np.float64)[kept],
+            draft_entropy=np.asarray(entropy, dtype=np.float64)[kept],
             draw=self.draw,
         )
         return tree, index

@@ -11,7 +11,6 @@ import torch
 
 from decoding.acceptance import Verdict
 from decoding.errors import DecodingError
-from decoding.later import Later
 from decoding.static.acceptance import Accepted, accept_greedy, accept_sampling
 from decoding.static.capture import Graphs
 from decoding.static.clock import Clock
@@ -98,7 +97,8 @@ class StaticRounds:
             bonus=bonus,
             cut=cut,
             finish=finish,
-            figures=Later(lambda: (np.asarray(found.target_p)[kept], np.asarray(found.target_entropy)[kept])),
+            target_p=np.asarray(found.target_p)[kept],
+            target_entropy=np.asarray(found.target_entropy)[kept],
             match=at_home.token == best_of[tree.shape.parent[kept] + 1],
             draft_ms=draft_ms,
             verify_ms=verify_ms,

@@ -10,7 +10,6 @@ import pytest
 
 from decoding.config import RunConfig
 from decoding.engine import Round, SpeculativeDecoder
-from decoding.later import Later
 from decoding.models import LoadedModels
 from decoding.recorder import Recorder
 from decoding.vocabulary import Vocabulary
@@ -93,8 +92,7 @@ def test_what_went_wrong_is_raised_by_the_next_call_once(
     gate.open.set()
     broken = rounds[0].target_p.copy()
     broken[0] = float("nan")
-    damaged = Later(lambda: (broken, rounds[0].target_entropy))
-    recorder.record(gate.generation, replace(rounds[0], figures=damaged))
+    recorder.record(gate.generation, replace(rounds[0], target_p=broken))
     with pytest.raises(BadRound, match="target probability nan"):
         recorder.record(gate.generation, rounds[1])
     recorder.settle()
