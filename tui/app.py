@@ -50,7 +50,7 @@ class SpectuiApp(App[None]):
     Button { background: $surface; color: $foreground; text-style: none; }
     Button:hover { background: $mark; }
     Button:focus { background: $border; color: $background; text-style: bold; }
-    Button:ansi:focus { background: ansi_default; color: ansi_default; text-style: bold reverse; }
+    Button:ansi:focus { background: $surface; color: $foreground; text-style: bold reverse; }
     """
     BINDINGS = [  # noqa: RUF012
         Binding("question_mark,f1", "help", "Help"),

@@ -133,14 +133,14 @@ def test_multiplexers_get_the_colours_they_have(
 
 def test_settings_reach_the_dashboard(database: Path, hostile: Recording, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text(f'ascii = true\ndatabase = "{database}"\n[keys.live]\ntoggle_follow = "f"\n')
+    path.write_text(f'ascii = true\ndatabase = "{database}"\n[keys.live]\nreport = "f"\n')
     env = {"SPECTUI_CONFIG": str(path), "SPECTUI_DB": ""}
     terminal = Terminal([*SPECTUI, "attach"], columns=120, rows=40, env=env)
     try:
         terminal.wait_for("finished")
         written = terminal.output()
         assert written.isascii()
-        assert b"follow" in written
+        assert re.search(rb"mf(\x1b\[[0-9;]*m)+ report", written)
     finally:
         terminal.close()
     path.write_text('ascii = "yes"\n')
