@@ -2,8 +2,9 @@
 
     python -m tests.bench.equality [--tokens 64] [--per-task N] [--runs eagle@dynamic:4x3,recycling@full:3x2,...]
 
-The draft `first-layers` is a model of the target's own first layers. Prints every divergence with the
-reference's top-two margin; exits 1 when one is no near-tie.
+With `--reference plain` against our own loop without speculation, which is three times faster. The draft
+`first-layers` is a model of the target's own first layers. Prints every divergence with the reference's
+top-two margin; exits 1 when one is no near-tie.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--per-task", type=int)
     parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--reference", choices=("generate", "plain"), default="generate")
     parser.add_argument("--runs", default=RUNS, help="DRAFT@TREE, separated by commas")
     arguments = parser.parse_args()
     models = load_models(RunConfig())
@@ -55,12 +57,19 @@ def main() -> int:
         if name not in ("recycling", FIRST_LAYERS):
             own = with_draft(config, own)
         decoders[run] = SpeculativeDecoder(config, models=own)
+    plain = None
+    if arguments.reference == "plain":
+        config = RunConfig(speculate=False, max_new_tokens=arguments.tokens)
+        plain = SpeculativeDecoder(config, models=models)
     same = dict.fromkeys(decoders, 0)
     far = 0
     chosen = prompts.bundled(per_task=arguments.per_task)
     for number, prompt in enumerate(chosen, start=1):
         ids = models.tokenizer.encode_prompt(prompt.text)
-        expected = greedy_reference(reference, ids, arguments.tokens)
+        if plain is None:
+            expected = greedy_reference(reference, ids, arguments.tokens)
+        else:
+            expected = [t for round_ in plain.generate(ids) for t in round_.tokens]
         print(f"{number}/{len(chosen)} {prompt.id}", file=sys.stderr, flush=True)
         for run, decoder in decoders.items():
             found = divergence(decoder, reference, ids, expected)
