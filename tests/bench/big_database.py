@@ -197,7 +197,8 @@ def in_a_terminal(path: Path, repeat: int) -> dict[str, list[float]]:
             assert at is not None
             paints.append(1000 * (at - terminal.started))
             _settled(terminal)
-            terminal.press("/")
+            pressed = terminal.press("/")
+            until(lambda pressed=pressed: terminal.last_write() > pressed)  # type: ignore[misc]
             _settled(terminal)
             for key in FILTER:
                 pressed = terminal.press(key)
