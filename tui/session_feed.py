@@ -210,6 +210,7 @@ class SessionFeed(Feed):
             self._seen = 0
             self._closed = self._caught_up = False
             self._shown_round = None
+            self._tree_at = float("-inf")  # the pane is empty now
             self._generation = wanted
             yield Opened(wanted)
         self._generation = wanted
@@ -242,8 +243,9 @@ class SessionFeed(Feed):
         self._caught_up = self._caught_up or not self._more
         following = self._wanted_round is None and generation.status == "running"
         if not following or now - self._tree_at >= TREE_SECONDS:
-            self._tree_at = now
-            yield from self._read_tree(reader, generation.id, rounds[-1] if rounds else None)
+            for tree in self._read_tree(reader, generation.id, rounds[-1] if rounds else None):
+                self._tree_at = now
+                yield tree
 
     def _read_tree(self, reader: Reader, generation_id: int, newest: RoundRow | None) -> Iterator[Tree]:
         number = self._wanted_round or self._seen
