@@ -78,6 +78,7 @@ def best_tokens(logits: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.flo
 
 
 _PART = 128
+"""Terms that are summed in float32; the parts are in float64."""
 
 
 def _dots(a: torch.Tensor, b: torch.Tensor) -> list[float]:

@@ -10,7 +10,7 @@ from store.reader import Reader
 from store.writer import SessionWriter
 from tests.tui.replay import Recording
 from tui import session_feed
-from tui.session_feed import RunState, SessionFeed
+from tui.session_feed import RunState, SessionFeed, Tree
 
 
 def test_prompts_are_as_in_the_database_whatever_becomes_of_them(
@@ -59,4 +59,28 @@ def test_prompts_are_as_in_the_database_whatever_becomes_of_them(
         assert agrees()
         again.prune("rounds")
         assert agrees()
+    recording.close()
+
+
+def test_a_prompt_has_its_tree_at_once_however_soon_it_follows_another(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts of a second would leave the pane empty for most of it if the time between two trees counted here."""
+    monkeypatch.setattr(session_feed, "CHART_SECONDS", 0.0)
+    monkeypatch.setattr(session_feed, "TREE_SECONDS", float("inf"))
+    recording = Recording(database, prompts=8)
+    feed = SessionFeed(database, recording.id, lambda _: None)
+    with Reader(database) as reader:
+
+        def trees() -> list[int]:
+            return [item.row.number for item in feed.look(reader) if isinstance(item, Tree)]
+
+        recording.begin()
+        first = recording.prompt(tokens=30, finish=None)
+        assert len(trees()) == 1
+        recording.go_on(first, tokens=20)
+        assert trees() == []
+        recording.writer.finish_generation(first, "finished", finish_reason="length")
+        recording.prompt(tokens=30, finish=None)
+        assert len(trees()) == 1
     recording.close()
