@@ -117,7 +117,7 @@ class RunConfig:
             raise UsageError(f"--top-p is {self.top_p}; it must be above 0 and at most 1")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"--seed is {self.seed}; it must be between 0 and 2^32-1")
-        if self.device not in DEVICES and not self.device.removeprefix("cuda:").isdigit():
+        if self.device not in DEVICES and not self.device.removeprefix("cuda:").isdecimal():
             raise UsageError(f"--device is '{self.device}'; use auto, cpu, cuda or cuda:N")
         if self.dtype not in DTYPES:
             raise UsageError(f"--dtype is '{self.dtype}'; use one of {', '.join(DTYPES)}")

@@ -114,8 +114,9 @@ class Reader:
 
     def session(self, ref: int | str) -> SessionSummary:
         """By id, name or "last"; `StoreError` names the closest when there is none."""
-        if isinstance(ref, str) and ref.strip().isdecimal():
-            ref = int(ref)
+        if isinstance(ref, str) and (digits := ref.strip()).isdecimal() and len(digits) < 20:
+            # Bare of what `strip` calls a blank and `int` does not; longer ones are more than an id can be.
+            ref = int(digits)
         if isinstance(ref, int) and abs(ref) >= 2**63:
             found = []  # more than an id can be
         elif isinstance(ref, int):

@@ -58,7 +58,7 @@ class DistillConfig:
                 )
         if self.passes > 8:
             raise UsageError(f"--passes is {self.passes}; more than 8 is not supported")
-        if self.device not in DEVICES and not self.device.removeprefix("cuda:").isdigit():
+        if self.device not in DEVICES and not self.device.removeprefix("cuda:").isdecimal():
             raise UsageError(f"--device is '{self.device}'; use auto, cpu, cuda or cuda:N")
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise UsageError(f"--dtype is '{self.dtype}'; use auto, float32 or bfloat16")

@@ -141,7 +141,9 @@ class Worked:
 
     def killed_at_work(self) -> bool:
         """Kill the worker; False when it had just come to its end."""
-        os.kill(self.pid, signal.SIGKILL)
+        assert self.process is not None
+        # Not by its pid, which is gone once the server that forked it has seen it end.
+        self.process.kill()
         return self.ended() == -signal.SIGKILL
 
     def allow_files_of(self, size: int) -> None:

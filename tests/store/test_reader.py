@@ -116,13 +116,11 @@ def test_sessions_are_found_by_id_name_or_last(db: Database) -> None:
         reader.session("last")
     for name in ("friday-study", "quiet-otter", "friday-night"):
         make_session(db, name=name)
-    assert [reader.session(ref).id for ref in (2, "2", "quiet-otter", "last", " friday-study ")] == [
-        2,
-        2,
-        2,
-        3,
-        1,
-    ]
+    # "2\x1f": blank to `strip`, but not to `int`.
+    refs = (2, "2", "2\x1f", "quiet-otter", "last", " friday-study ")
+    assert [reader.session(ref).id for ref in refs] == [2, 2, 2, 2, 3, 1]
+    with pytest.raises(StoreError, match="no session"):
+        reader.session("9" * 5000)  # more digits than `int` takes
     with pytest.raises(StoreError, match=r"no session 'friday-studie'; did you mean friday-study"):
         reader.session("friday-studie")
     with pytest.raises(StoreError, match=r"no session '9'; did you mean"):

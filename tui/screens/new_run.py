@@ -303,7 +303,7 @@ def read_prompts(values: Mapping[str, str]) -> list[Prompt]:
     """The prompts that the form's texts mean, tasks interleaved. Raises `PromptError` or `UsageError`."""
     per_task: int | None = None
     if values["per_task"]:
-        if not values["per_task"].isdigit() or int(values["per_task"]) < 1:
+        if not values["per_task"].isdecimal() or int(values["per_task"]) < 1:
             raise UsageError(f"--per-task is '{values['per_task']}'; it must be at least 1, or empty")
         per_task = int(values["per_task"])
     file = Path(values["prompts"]).expanduser() if values["prompts"] else None
