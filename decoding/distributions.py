@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from decoding.tree import IntArray
-
 _NUCLEUS_GUESS = 1024
 """Most nuclei are far smaller than the vocabulary; sorting only this many is 30 times cheaper."""
 
@@ -79,30 +77,34 @@ def best_tokens(logits: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.flo
 
 _PART = 128
 """Terms that are summed in float32; the parts are in float64."""
+_ALONE = 32_768
+"""Elements up to which torch works on one thread, by itself."""
 
 
 def _dots(a: torch.Tensor, b: torch.Tensor) -> list[float]:
     """Dot products of the rows of two ``[n, V]``; on a CPU on one thread, see `best_tokens`."""
-    if a.device.type == "cpu":
+    if a.device.type == "cpu" and a.numel() > _ALONE:
         # Not numpy's `vecdot`, which a BLAS shares among threads of its own. In parts, as sums of float32 lose
         # less the fewer there are.
         x, y, whole = a.numpy(), b.numpy(), a.shape[1] // _PART * _PART
         parts = (len(x), whole // _PART, _PART)
         with np.errstate(invalid="ignore"):  # 0 * inf
             sums = np.einsum("ijk,ijk->ij", x[:, :whole].reshape(parts), y[:, :whole].reshape(parts))
-            rest = np.einsum("ij,ij->i", x[:, whole:], y[:, whole:])
-            at_home: list[float] = (sums.sum(-1, dtype=np.float64) + rest).tolist()
+            dots = sums.sum(-1, dtype=np.float64)
+            if whole < x.shape[1]:
+                dots += np.einsum("ij,ij->i", x[:, whole:], y[:, whole:])
+        at_home: list[float] = dots.tolist()
         return at_home
     found: list[float] = torch.linalg.vecdot(a, b).tolist()
     return found
 
 
-def pick(values: torch.Tensor, rows: IntArray, columns: IntArray) -> list[float]:
+def pick(values: torch.Tensor, rows: Sequence[int], columns: Sequence[int]) -> list[float]:
     """``values[rows, columns]`` of an ``[n, V]``."""
     if values.device.type == "cpu":
         at_home: list[float] = values.numpy()[rows, columns].tolist()
         return at_home
-    found: list[float] = values[torch.from_numpy(rows), torch.from_numpy(columns)].tolist()
+    found: list[float] = values[torch.tensor(rows), torch.tensor(columns)].tolist()
     return found
 
 

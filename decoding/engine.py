@@ -181,19 +181,19 @@ class SpeculativeDecoder:
 
         `p` are the distributions of all rows, where they were needed to judge the tree.
         """
-        rows = np.unique(tree.parent + 1)
-        if len(rows) and rows[-1] == len(rows) - 1:
-            index: slice | torch.Tensor = slice(len(rows))  # no copy
-        else:
-            index = torch.from_numpy(rows).to(logits.device)
+        # Lists: there are few nodes, and each call on an array costs as much as a dozen of them.
+        parents = [parent + 1 for parent in tree.parent.tolist()]
+        rows = sorted(set(parents))
+        row_of = {row: i for i, row in enumerate(rows)}
+        first = not rows or rows[-1] == len(rows) - 1
+        index = slice(len(rows)) if first else torch.tensor(rows, device=logits.device)  # a slice is no copy
         of_rows = logits[index]
         law = distribution(of_rows, self.config.temperature, 1.0) if p is None else p[index]
-        row_of = np.searchsorted(rows, tree.parent + 1)
         # Fetched at once: each row's best token, then the nodes.
-        at = np.concatenate([np.arange(len(rows)), row_of]), np.concatenate([best[rows], tree.token])
-        found = pick(law, *at)
+        at = [*range(len(rows)), *(row_of[parent] for parent in parents)]
+        found = pick(law, at, [*best[rows].tolist(), *tree.token.tolist()])
         nats = entropy(law, of_rows, self.config.temperature, top[rows].tolist(), found[: len(rows)])
-        return np.asarray(found[len(rows) :]), np.asarray(nats)[row_of]
+        return np.asarray(found[len(rows) :]), np.asarray([nats[row_of[parent]] for parent in parents])
 
     def _commit(
         self, tree: TokenTree, verdict: Verdict, produced: int

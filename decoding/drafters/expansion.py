@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from decoding.distributions import distribution, entropy, pick
+from decoding.distributions import distribution, entropy
 from decoding.errors import UsageError
 from decoding.tree import ROOT, BoolArray, DynamicShape, IntArray, Shape, TokenTree, TreeShape
 
@@ -144,16 +144,15 @@ class Expander:
             # The exponential race: q / Exp(1) orders tokens as successive draws without replacement do.
             race = q / torch.empty_like(q).exponential_(generator=self.generator)
             chosen = race.topk(width, dim=-1).indices
-            picked = q.gather(1, chosen)
         else:
-            picked, chosen = q.topk(width, dim=-1)
+            # Likelihood only grows with the logit, and the best one's is wanted below.
+            chosen = logits.topk(width, dim=-1).indices
+        picked, best = q.gather(1, chosen), logits.gather(1, chosen[:, :1])
         columns, likely = chosen.tolist(), picked.tolist()
         ids = [[self._token_of[column] for column in row] for row in columns]
         # A softmax may round above 1; a child must never be likelier than its parent.
         logprob = [[min(0.0, math.log(p)) if p > 0.0 else -math.inf for p in row] for row in likely]
-        first = np.arange(len(columns)), np.asarray([row[0] for row in columns])
-        best = pick(logits, *first)
-        nats = entropy(q, logits, self.temperature, best, [row[0] for row in likely])
+        nats = entropy(q, logits, self.temperature, best.flatten().tolist(), [row[0] for row in likely])
         return _Candidates(ids, logprob, nats)
 
     def _tree(self, growth: _Growth) -> TokenTree:
