@@ -157,7 +157,7 @@ class RecordedArm(EngineArm):
         )
         self.writer = SessionWriter(db, self.session_id)
         self.writer.claim()
-        self.writer.describe(tokenizer_id=models.tokenizer.identity)
+        self.writer.describe(device=str(models.target.device), tokenizer_id=models.tokenizer.identity)
         self.writer.set_status("running")
         self.recorder = Recorder(self.writer, self.decoder)
         self._generations = self.writer.pending_generations()

@@ -18,7 +18,10 @@ from store.errors import StoreError
 from store.reader import Reader
 
 LIVE_SECONDS = 0.2
-"""Between two looks while a worker is writing. Each costs the model a few milliseconds of a shared core."""
+"""Between two looks while a worker is writing."""
+SHARED_SECONDS = 0.35
+"""The same where the model is on the CPU: its threads wait for each other, so that each look, small as it is,
+stops all of them."""
 IDLE_SECONDS = 1.0
 """Between two looks when nobody is."""
 CHART_SECONDS = 1.0

@@ -11,7 +11,7 @@ from store.choices import TreeChoice, budgets, choice_of, choices
 from store.reader import Reader
 from store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
 from tui.charts import Source, SourceReader
-from tui.feed import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
+from tui.feed import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, SHARED_SECONDS, Feed
 from tui.gaps import GapFinder, Gaps
 from tui.pieces import Piece, StreamDecoder, token_text
 
@@ -143,10 +143,12 @@ class SessionFeed(Feed):
         self.ask()
 
     def period(self) -> float:
-        """Ten times a second while a worker is at work, at once while there is a backlog."""
+        """Short while a worker is at work, none while there is a backlog."""
         if self._state is None or self._more:
             return 0.0
-        return LIVE_SECONDS if self._state.summary.live else IDLE_SECONDS
+        if not self._state.summary.live:
+            return IDLE_SECONDS
+        return SHARED_SECONDS if self._state.summary.device == "cpu" else LIVE_SECONDS
 
     def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
         """What is new since the last call."""

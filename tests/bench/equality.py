@@ -38,6 +38,9 @@ def main() -> int:
     """Compare and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument(
+        "--tasks", help="separated by commas, to share the work among processes (default: all)"
+    )
     parser.add_argument("--per-task", type=int)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--reference", choices=("generate", "plain"), default="generate")
@@ -63,7 +66,8 @@ def main() -> int:
         plain = SpeculativeDecoder(config, models=models)
     same = dict.fromkeys(decoders, 0)
     far = 0
-    chosen = prompts.bundled(per_task=arguments.per_task)
+    tasks = arguments.tasks.split(",") if arguments.tasks else None
+    chosen = prompts.bundled(tasks, per_task=arguments.per_task)
     for number, prompt in enumerate(chosen, start=1):
         ids = models.tokenizer.encode_prompt(prompt.text)
         if plain is None:

@@ -10,6 +10,7 @@ from store.reader import Reader
 from store.writer import SessionWriter
 from tests.tui.replay import Recording
 from tui import session_feed
+from tui.feed import IDLE_SECONDS, LIVE_SECONDS, SHARED_SECONDS
 from tui.session_feed import RunState, SessionFeed, Tree
 
 
@@ -83,4 +84,21 @@ def test_a_prompt_has_its_tree_at_once_however_soon_it_follows_another(
         recording.writer.finish_generation(first, "finished", finish_reason="length")
         recording.prompt(tokens=30, finish=None)
         assert len(trees()) == 1
+    recording.close()
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cpu", SHARED_SECONDS), ("cuda:0", LIVE_SECONDS)])
+def test_a_model_on_the_cpu_is_disturbed_less_often(database: Path, device: str, seconds: float) -> None:
+    recording = Recording(database, prompts=2)
+    feed = SessionFeed(database, recording.id, lambda _: None)
+    with Reader(database) as reader:
+        recording.begin()
+        recording.writer.describe(device=device)
+        recording.prompt(tokens=20, finish=None)
+        feed.look(reader)
+        assert feed.period() == seconds
+        recording.end("stopped")
+        feed.hurry()
+        feed.look(reader)
+        assert feed.period() == IDLE_SECONDS
     recording.close()
