@@ -124,17 +124,21 @@ class HelpScreen(ModalScreen[None]):
         yield Rows(id="help-box")
 
     def on_mount(self) -> None:
-        """Name the box."""
+        """Name the box, and write the page."""
         box = self.query_one("#help-box", Rows)
         box.can_focus = True
         box.border_title = "help"
         box.border_subtitle = f"{named(self, 'esc')} closes"
         box.focus()
+        self._write(self.app.size.width)
 
     def on_resize(self, event: events.Resize) -> None:
         """Write the page for this width."""
+        self._write(event.size.width)
+
+    def _write(self, screen_width: int) -> None:
         box = self.query_one("#help-box", Rows)
-        width = min(event.size.width, WIDTH) - FRAME
+        width = min(screen_width, WIDTH) - FRAME
         rows: list[Row] = []
         for title, keys in KEYS:
             rows.append(((title, "strong"),))
