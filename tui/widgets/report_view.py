@@ -136,23 +136,44 @@ def _head(report: Report, width: int) -> list[Row]:
 
 
 def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
-    """A table under its title, its note below; narrower gaps where it would not fit."""
+    """A table under its title, its note below; narrower gaps where it would not fit, and then in parts."""
     texts = [[sanitize_line(cell) for cell in row] for row in (grid.head, *grid.texts())]
     widths = [max(cell_len(row[i]) for row in texts) for i in range(len(grid.columns))]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "
     rows: list[Row] = [((sanitize_line(grid.title), "strong"),)]
     first = set(grid.groups())
-    for place, row in enumerate(texts):
-        if place - 1 in first:
-            rows.append((((glyphs().rule * (sum(widths) + len(gap) * (len(widths) - 1))), "faint"),))
-        cells: list[Cell] = []
-        for at, (cell, size) in enumerate(zip(row, widths, strict=True)):
-            role = "muted" if place == 0 else _role(grid, at, cell, roles)
-            cells.append((fit(cell, size, "left" if at < grid.left else "right"), role))
-            cells.append((gap, "text"))
-        rows.append(tuple(cells[:-1]))
+    for number, shown in enumerate(_parts(grid, widths, width)):
+        rows += [()] if number else []
+        for place, row in enumerate(texts):
+            if place - 1 in first:
+                across = sum(widths[at] for at in shown) + len(gap) * (len(shown) - 1)
+                rows.append(((glyphs().rule * across, "faint"),))
+            cells: list[Cell] = []
+            for at in shown:
+                role = "muted" if place == 0 else _role(grid, at, row[at], roles)
+                cells.append((fit(row[at], widths[at], "left" if at < grid.left else "right"), role))
+                cells.append((gap, "text"))
+            rows.append(tuple(cells[:-1]))
     rows += [((said, "note"),) for said in _folded(grid.note, min(width, max(_width(rows), 60)))]
     return rows
+
+
+def _parts(grid: Grid, widths: Sequence[int], width: int) -> list[list[int]]:
+    """Columns that fit side by side in `width`, each part behind the first column; an interval stays with its value."""
+    parts, used = [[0]], widths[0]
+    at = 1
+    while at < len(widths):
+        end = at + 1
+        while end < len(widths) and grid.columns[end].key == f"{grid.columns[at].key}_ci":
+            end += 1
+        needs = sum(widths[at:end]) + end - at
+        if used + needs > width and len(parts[-1]) > 1:
+            parts.append([0])
+            used = widths[0]
+        parts[-1] += range(at, end)
+        used += needs
+        at = end
+    return parts
 
 
 def _role(grid: Grid, at: int, cell: str, roles: dict[str, str]) -> str:
