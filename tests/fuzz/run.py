@@ -20,7 +20,7 @@ def fuzz(
     shares = sum(share for _, _, share in targets.values())
     total = 0
     for name, (made, target, share) in targets.items():
-        count = _many(made, target, max(cases * share // shares, 1), number)
+        count = _many(made, target, -(-cases * share // shares), number)
         tell(name, count)
         total += count
     return total
