@@ -21,6 +21,8 @@ class Glyphs:
     """A bar that grows upwards."""
     dots: str
     """Points of overlaid lines, one for each line in turn: told apart without colour."""
+    trail: str
+    """A cell of two by four dots, none of them set yet, for lines between points (see `dotted`); "" without."""
     rule: str
     """A level to compare with, such as a mean."""
     axis: str
@@ -48,6 +50,7 @@ BLOCKS = Glyphs(
     across=" ▏▎▍▌▋▊▉█",
     up=" ▁▂▃▄▅▆▇█",
     dots="●◆▲■",
+    trail="\N{BRAILLE PATTERN BLANK}",
     rule="┈",
     axis="│",
     tick="┤",
@@ -64,6 +67,7 @@ ASCII = Glyphs(
     across=" ....====",
     up=" ._-:=+*#",
     dots="o*x+",
+    trail="",
     rule=".",
     axis="|",
     tick="+",
@@ -88,3 +92,15 @@ def choose(*, ascii: bool) -> None:
     """Draw with ASCII alone from now on, or with blocks."""
     global _chosen
     _chosen = ASCII if ascii else BLOCKS
+
+
+DOTS = (2, 4)
+"""Dots across and down in a cell of `Glyphs.trail`."""
+
+_BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+"""Of Unicode's braille patterns, by column and row."""
+
+
+def dotted(cell: str, x: int, y: int) -> str:
+    """`cell`, a `Glyphs.trail`, with its dot `x` from the left and `y` from the top set."""
+    return chr(ord(cell) | _BITS[x][y])

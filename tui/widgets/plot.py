@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import ceil
 
 from textual import events
 from textual.binding import Binding
@@ -12,7 +13,7 @@ from textual.message import Message
 
 from tui.cells import duration, fit, number, share, stack
 from tui.charts import AXES, Chart, Point, highest
-from tui.glyphs import glyphs
+from tui.glyphs import DOTS, dotted, glyphs
 from tui.widgets.rows import Cell, Row, Rows
 
 MARGIN = 7
@@ -170,7 +171,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
 
     def _line(self, grid: list[list[Cell]], series: Series, top: float) -> None:
         height = len(grid)
-        dots, trail = glyphs().dots, glyphs().rule
+        dots = glyphs().dots
         before: tuple[int, float] | None = None
         marks: list[tuple[int, int]] = []
         for point in series.points:
@@ -180,9 +181,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
             x = self._column(point.middle)
             y = (1 - min(point.value / top, 1.0)) * (height - 1)
             if before is not None:
-                for between in range(before[0] + 1, x):
-                    part = (between - before[0]) / (x - before[0])
-                    grid[round(before[1] + (y - before[1]) * part)][between] = (trail, series.role)
+                draw_line(grid, before, (x, y), series.role)
             marks.append((x, round(y)))
             before = (x, y)
         for x, row in marks:
@@ -190,9 +189,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
 
     def _diagonal(self, grid: list[list[Cell]]) -> None:
         """Where a draft would be whose probabilities are those of acceptance."""
-        height, width = len(grid), self._width
-        for x in range(width):
-            grid[round((1 - x / max(width - 1, 1)) * (height - 1))][x] = (glyphs().rule, "faint")
+        draw_line(grid, (0, len(grid) - 1), (self._width - 1, 0), "faint")
 
     def _label(self, y: int, height: int, top: float) -> list[Cell]:
         at = {0: top, (height - 1) // 2: top * (1 - ((height - 1) // 2) / (height - 1)), height - 1: 0.0}
@@ -227,6 +224,25 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         if self._chart in ("speed", "course"):
             return duration(value)
         return share(value) if self._chart == "calibration" else number(value, 1)
+
+
+def draw_line(grid: list[list[Cell]], start: tuple[int, float], end: tuple[int, float], role: str) -> None:
+    """A line between two points, column and row, over what stands there: dots finer than cells where there are such."""
+    across, down = DOTS if glyphs().trail else (1, 1)
+    x, y = start[0] * across + across // 2, start[1] * down + (down - 1) / 2  # from middle to middle
+    wide, high = (end[0] - start[0]) * across, (end[1] - start[1]) * down
+    steps = max(abs(wide), ceil(abs(high)) if glyphs().trail else 0, 1)
+    for step in range(steps + 1):
+        column, right = divmod(x + round(wide * step / steps), across)
+        row, below = divmod(int(y + high * step / steps + 0.5), down)
+        text, before = grid[row][column]
+        if not glyphs().trail:
+            text = glyphs().rule
+        else:
+            # Colours are by the cell: a line that crosses another has its cells to itself.
+            own = before == role and text >= glyphs().trail
+            text = dotted(text if own else glyphs().trail, right, below)
+        grid[row][column] = (text, role)
 
 
 def _joined(cells: Sequence[Cell]) -> list[Cell]:
