@@ -28,6 +28,9 @@ BINS = 7
 class SessionCard(Rows, can_focus=True):
     """The session under the cursor of the list."""
 
+    # Rows are as wide as they will be beside a scrollbar, which comes after them: it hid the last digits.
+    DEFAULT_CSS = "SessionCard { scrollbar-gutter: stable; }"
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._card: Card | None = None
