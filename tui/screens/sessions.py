@@ -69,6 +69,7 @@ class SessionsScreen(SessionActions):
     """The list; enter opens a session, r starts one."""
 
     CSS_PATH = "sessions.tcss"
+    AUTO_FOCUS = "Table"  # not the filter, which is there unseen and would take what is typed
     BINDINGS = [  # noqa: RUF012
         Binding("r", "new_run", "Start a run"),
         Binding("enter", "open", "Open the session", show=False),
