@@ -22,7 +22,7 @@ class Glyphs:
     dots: str
     """Points of overlaid lines, one for each line in turn: told apart without colour."""
     trail: str
-    """A cell of two by four dots, none of them set yet, for lines between points (see `dotted`); "" without."""
+    """Lines between points: a cell of two by four dots, none of them set yet (see `dotted`); in ASCII a mark."""
     rule: str
     """A level to compare with, such as a mean."""
     axis: str
@@ -67,7 +67,7 @@ ASCII = Glyphs(
     across=" ....====",
     up=" ._-:=+*#",
     dots="o*x+",
-    trail="",
+    trail=".",
     rule=".",
     axis="|",
     tick="+",

@@ -228,21 +228,18 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
 
 def draw_line(grid: list[list[Cell]], start: tuple[int, float], end: tuple[int, float], role: str) -> None:
     """A line between two points, column and row, over what stands there: dots finer than cells where there are such."""
-    across, down = DOTS if glyphs().trail else (1, 1)
+    trail, fine = glyphs().trail, not glyphs().ascii
+    across, down = DOTS if fine else (1, 1)
     x, y = start[0] * across + across // 2, start[1] * down + (down - 1) / 2  # from middle to middle
     wide, high = (end[0] - start[0]) * across, (end[1] - start[1]) * down
-    steps = max(abs(wide), ceil(abs(high)) if glyphs().trail else 0, 1)
+    steps = max(abs(wide), ceil(abs(high)) if fine else 0, 1)
     for step in range(steps + 1):
         column, right = divmod(x + round(wide * step / steps), across)
         row, below = divmod(int(y + high * step / steps + 0.5), down)
         text, before = grid[row][column]
-        if not glyphs().trail:
-            text = glyphs().rule
-        else:
-            # Colours are by the cell: a line that crosses another has its cells to itself.
-            own = before == role and text >= glyphs().trail
-            text = dotted(text if own else glyphs().trail, right, below)
-        grid[row][column] = (text, role)
+        # Colours are by the cell: a line that crosses another has its cells to itself.
+        own = before == role and text >= trail
+        grid[row][column] = (dotted(text if own else trail, right, below) if fine else trail, role)
 
 
 def _joined(cells: Sequence[Cell]) -> list[Cell]:
