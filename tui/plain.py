@@ -30,6 +30,9 @@ def _pairs(text: str) -> dict[int, str]:
 
 _TO_CONSOLE = _pairs("╭┌ ╮┐ ╰└ ╯┘ ━─ ┃│ ▏│ ▎▌ ▍▌ ▋▌ ▊█ ▉█ ▁▄ ▂▄ ▃▄ ▅▄ ▆█ ▇█")
 """The nearest that the console has."""
+_BRAILLE = dict.fromkeys(range(0x2801, 0x2900), "·")
+"""Parts of a chart's line."""
+_TO_CONSOLE |= _BRAILLE
 
 _TO_ASCII = _pairs(
     "─- ━= │| ┃| ┌+ ┐+ └+ ┘+ ├+ ┤+ ┬+ ┴+ ┼+ ╭+ ╮+ ╰+ ╯+ ╱/ ╲\\ ╳X ┈. ┄- ═= ║| "
@@ -37,7 +40,7 @@ _TO_ASCII = _pairs(
     "■# □. ▪. ●o ○o ◌~ ◆* ◇* ▲^ △^ ▴^ ▼v ▽v ▾v ▶> ◀< ✓v ✔v ✗x ✘x ‖| »> «< ·. •* …~ –- —- ‘' ’' “\" ”\" "
     "←< →> ↑^ ↓v ⏎< ↵< ⌫< ±~ ×x ÷/ −- ≈~ ≤< ≥> ≠! °o ²2 "
     "αa βb λl μm νn ρr σs τt εe χx ΔD ⟨< ⟩> ␛? ␡? �?"
-)
+) | dict.fromkeys(_BRAILLE, ".")
 
 
 @lru_cache(4096)

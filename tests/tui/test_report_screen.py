@@ -65,7 +65,8 @@ async def test_it_says_what_the_command_line_says(database: Path, finished: Reco
         assert screen.report == report
         assert report.verdict in page
         for line in report_lines(report):
-            assert flat(line) in page, line
+            whole = len(line) <= 76  # a table that is wider stands in parts
+            assert all(said in page for said in ([flat(line)] if whole else line.split())), line
         assert "published (arXiv 2604.14682)" in page
         await pilot.press("escape")
         assert isinstance(app.screen, SessionsScreen)
@@ -90,7 +91,10 @@ async def test_it_opens_from_a_session_too_and_scrolls(database: Path, finished:
         assert view.scroll_offset.y == view.max_scroll_y > 100
         await pilot.press("g", "j")
         assert view.scroll_offset.y == 1
-        assert view.max_scroll_x > 0
+        assert view.max_scroll_x == 0
+        assert not screen.query_one("#page").border_subtitle
+        await pilot.resize_terminal(24, 24)
+        await wait_for(pilot, lambda: view.max_scroll_x > 0)  # a name and a figure do not fit any more
         assert "←" in str(screen.query_one("#page").border_subtitle)
         await pilot.press("right")
         assert view.scroll_offset.x > 0
