@@ -16,8 +16,8 @@ async def test_keys_reach_the_list_after_the_first_run(database: Path) -> None:
     open_database(database).close()
     app = app_for(database)
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = app.screen
-        assert isinstance(screen, SessionsScreen)
+        assert isinstance(app.screen, SessionsScreen)
+        screen: SessionsScreen = app.screen
         await wait_for(pilot, lambda: screen.has_class("-empty"))
         recording = Recording(database, prompts=2)
         recording.begin()
