@@ -63,7 +63,7 @@ def attached(database: Path, session: int, *options: str, env: dict[str, str]) -
             ("2", "chat"),
             ("?", "help"),
             ("q", "finished"),
-            ("\x1b", "sessions"),
+            ("\x1b", "by #"),  # of the list alone: the keys of what is left name the sessions too
         ):
             pressed = terminal.press(key)
             terminal.wait_for(text, since=pressed)
