@@ -38,7 +38,7 @@ async def test_it_says_which_tree_pays_and_writes_the_file(
         await wait_for(pilot, lambda: view.rows)
         assert screen.page is not None
         for words in (
-            "the tree that pays",
+            "tree that pays",
             "x plain",
             "A million tokens take",
             screen.page.advice.single.tree,

@@ -30,7 +30,7 @@ def advice_tables(found: Advice) -> list[Grid]:
 def _trees(found: Advice) -> Grid:
     columns = [
         Column("task", "task", "text"),
-        Column("tree", "the tree that pays", "text"),
+        Column("tree", "tree that pays", "text"),
         Column("prompts", "prompts", "count"),
         Column("tokens", "tok/round", digits=2),
         Column("tokens_ci", "90 %", digits=2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -135,11 +136,18 @@ def _head(report: Report, width: int) -> list[Row]:
     return [*rows, (), *missing] if missing else rows
 
 
+TO = re.compile(r"(?<=\d) to (?=[-\d])")
+"""Between the ends of an interval."""
+
+
 def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
-    """A table under its title, its note below; narrower gaps where it would not fit, and then in parts."""
+    """A table under its title, its note below; where it would not fit with narrower gaps and intervals, in parts."""
     texts = [[sanitize_line(cell) for cell in row] for row in (grid.head, *grid.texts())]
     widths = [max(cell_len(row[i]) for row in texts) for i in range(len(grid.columns))]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "
+    if sum(widths) + len(widths) - 1 > width:
+        texts = [[TO.sub(glyphs().nothing, cell) for cell in row] for row in texts]
+        widths = [max(cell_len(row[i]) for row in texts) for i in range(len(grid.columns))]
     rows: list[Row] = [((sanitize_line(grid.title), "strong"),)]
     first = set(grid.groups())
     for number, shown in enumerate(_parts(grid, widths, width)):
