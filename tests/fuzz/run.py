@@ -15,7 +15,7 @@ from tests.fuzz.targets import Targets
 def fuzz(
     folder: Path, cases: int, number: int, tell: Callable[[str, int], None] = lambda name, n: None
 ) -> int:
-    """Give about `cases` inputs to the targets; returns how many it were. Raises what a target raises."""
+    """Give at least `cases` inputs to the targets; returns how many it were. Raises what a target raises."""
     targets = Targets(folder).all()
     shares = sum(share for _, _, share in targets.values())
     total = 0

@@ -136,8 +136,8 @@ def _head(report: Report, width: int) -> list[Row]:
     return [*rows, (), *missing] if missing else rows
 
 
-TO = re.compile(r"(?<=\d) to (?=[-\d])")
-"""Between the ends of an interval."""
+_TO = re.compile(r"(?<=\d) to (?=\d)")
+"""Between the ends of an interval; not before a minus, which would make two dashes."""
 
 
 def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
@@ -146,7 +146,7 @@ def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
     widths = [max(cell_len(row[i]) for row in texts) for i in range(len(grid.columns))]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "
     if sum(widths) + len(widths) - 1 > width:
-        texts = [[TO.sub(glyphs().nothing, cell) for cell in row] for row in texts]
+        texts = [[_TO.sub(glyphs().nothing, cell) for cell in row] for row in texts]
         widths = [max(cell_len(row[i]) for row in texts) for i in range(len(grid.columns))]
     rows: list[Row] = [((sanitize_line(grid.title), "strong"),)]
     first = set(grid.groups())
