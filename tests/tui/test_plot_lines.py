@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tui import glyphs
@@ -40,7 +40,9 @@ def dots(grid: list[list[Cell]], role: str) -> set[tuple[int, int]]:
     }
 
 
+@example((0, 1.0), (0, 5.999999999999998))
 @given(points, points)
+@settings(max_examples=500)
 def test_a_line_has_no_gap(start: tuple[int, float], end: tuple[int, float]) -> None:
     start, end = sorted((start, end))
     grid = empty()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import ceil
 
 from textual import events
 from textual.binding import Binding
@@ -230,12 +229,15 @@ def draw_line(grid: list[list[Cell]], start: tuple[int, float], end: tuple[int, 
     """A line between two points, column and row, over what stands there: dots finer than cells where there are such."""
     trail, fine = glyphs().trail, not glyphs().ascii
     across, down = DOTS if fine else (1, 1)
-    x, y = start[0] * across + across // 2, start[1] * down + (down - 1) / 2  # from middle to middle
-    wide, high = (end[0] - start[0]) * across, (end[1] - start[1]) * down
-    steps = max(abs(wide), ceil(abs(high)) if fine else 0, 1)
+    # Whole dots from middle to middle: steps of floats could skip one.
+    (x, y), (last_x, last_y) = (
+        (column * across + across // 2, int(row * down + down / 2)) for column, row in (start, end)
+    )
+    wide, high = last_x - x, last_y - y
+    steps = max(abs(wide), abs(high) if fine else 0, 1)
     for step in range(steps + 1):
         column, right = divmod(x + round(wide * step / steps), across)
-        row, below = divmod(int(y + high * step / steps + 0.5), down)
+        row, below = divmod(y + round(high * step / steps), down)
         text, before = grid[row][column]
         # Colours are by the cell: a line that crosses another has its cells to itself.
         own = before == role and text >= trail
