@@ -75,26 +75,68 @@ def best_tokens(logits: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.flo
     return index.cpu().numpy(), values.cpu().numpy()
 
 
+def softmax_sums(logits: torch.Tensor, top: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Of the softmax of each row of float32 `logits` ``[n, V]``, whose largest are `top`: the logarithm of its
+    denominator, so that log p = logit - it, and its entropy in nats.
+
+    All that greedy decoding records needs no more than these two. NaN for rows that are not finite numbers.
+    On a CPU row by row, so that a row stays in the cache, and on one thread, see `best_tokens`.
+    """
+    if logits.device.type != "cpu":
+        p = torch.softmax(logits, dim=-1)
+        return logits.logsumexp(-1).tolist(), torch.special.entr(p).sum(-1).tolist()
+    rows = logits.numpy()
+    below, e = np.empty((2, rows.shape[1]), dtype=np.float32)
+    logs, nats = [], []
+    with np.errstate(invalid="ignore"):  # inf - inf, 0 * inf
+        for row, most in zip(rows, top, strict=True):
+            np.exp(np.subtract(row, np.float32(most), out=below), out=e)
+            total = float(e.sum())
+            log = math.log(total) if total > 0.0 else math.nan
+            mean = _dot(e, below) / total
+            if math.isnan(mean):  # logits of minus infinity (masked tokens)
+                mean = _dot(e, np.where(e > 0.0, below, np.float32(0.0))) / total
+            logs.append(most + log)
+            nats.append(max(0.0, log - mean) if log == log else math.nan)
+    return logs, nats
+
+
+_FEW = 8
+"""So many of the largest are found faster by searching for one after the other."""
+
+
+def largest(logits: torch.Tensor, k: int) -> tuple[list[list[int]], list[list[float]]]:
+    """The `k` largest of each row of float32 `logits` ``[n, V]``, best first: columns and values ``[n][k]``."""
+    if logits.device.type != "cpu" or k > _FEW:
+        values, index = logits.topk(k, dim=-1)
+        return index.tolist(), values.tolist()
+    left = logits.numpy().copy()
+    every = np.arange(len(left))
+    columns, found = [], []
+    for _ in range(k):
+        best = left.argmax(-1)
+        columns.append(best)
+        found.append(left[every, best])
+        left[every, best] = -np.inf
+    return np.stack(columns, axis=1).tolist(), np.stack(found, axis=1).tolist()
+
+
 _PART = 128
-"""Terms that are summed in float32; the parts are in float64."""
-_ALONE = 32_768
-"""Elements up to which torch works on one thread, by itself."""
+"""Terms that are summed in float32; the parts are in float64, as sums of float32 lose less the fewer there are."""
+
+
+def _dot(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+    """Dot product of two ``[V]``. Not numpy's own, which a BLAS shares among threads of its own."""
+    whole = len(x) // _PART * _PART
+    sums = np.einsum("ij,ij->i", x[:whole].reshape(-1, _PART), y[:whole].reshape(-1, _PART))
+    return float(sums.sum(dtype=np.float64) + np.einsum("i,i", x[whole:], y[whole:]))
 
 
 def _dots(a: torch.Tensor, b: torch.Tensor) -> list[float]:
     """Dot products of the rows of two ``[n, V]``; on a CPU on one thread, see `best_tokens`."""
-    if a.device.type == "cpu" and a.numel() > _ALONE:
-        # Not numpy's `vecdot`, which a BLAS shares among threads of its own. In parts, as sums of float32 lose
-        # less the fewer there are.
-        x, y, whole = a.numpy(), b.numpy(), a.shape[1] // _PART * _PART
-        parts = (len(x), whole // _PART, _PART)
+    if a.device.type == "cpu":
         with np.errstate(invalid="ignore"):  # 0 * inf
-            sums = np.einsum("ijk,ijk->ij", x[:, :whole].reshape(parts), y[:, :whole].reshape(parts))
-            dots = sums.sum(-1, dtype=np.float64)
-            if whole < x.shape[1]:
-                dots += np.einsum("ij,ij->i", x[:, whole:], y[:, whole:])
-        at_home: list[float] = dots.tolist()
-        return at_home
+            return [_dot(x, y) for x, y in zip(a.numpy(), b.numpy(), strict=True)]
     found: list[float] = torch.linalg.vecdot(a, b).tolist()
     return found
 

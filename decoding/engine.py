@@ -8,6 +8,7 @@ Knows nothing of databases or screens.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from decoding.acceptance import Verdict, accept_greedy, accept_sampling
 from decoding.config import RunConfig
-from decoding.distributions import best_tokens, distribution, entropy, pick
+from decoding.distributions import best_tokens, distribution, entropy, pick, softmax_sums
 from decoding.drafters.base import Drafter, NoDrafter
 from decoding.errors import DecodingError
 from decoding.models import LoadedModels, Progress, load_models, make_drafter
@@ -188,12 +189,19 @@ class SpeculativeDecoder:
         first = not rows or rows[-1] == len(rows) - 1
         index = slice(len(rows)) if first else torch.tensor(rows, device=logits.device)  # a slice is no copy
         of_rows = logits[index]
-        law = distribution(of_rows, self.config.temperature, 1.0) if p is None else p[index]
-        # Fetched at once: each row's best token, then the nodes.
-        at = [*range(len(rows)), *(row_of[parent] for parent in parents)]
-        found = pick(law, at, [*best[rows].tolist(), *tree.token.tolist()])
-        nats = entropy(law, of_rows, self.config.temperature, top[rows].tolist(), found[: len(rows)])
-        return np.asarray(found[len(rows) :]), np.asarray([nats[row_of[parent]] for parent in parents])
+        if p is None:
+            logs, nats = softmax_sums(of_rows, top[rows].tolist())
+            at = [row_of[parent] for parent in parents]
+            found = pick(of_rows, at, tree.token.tolist())
+            likely = [min(1.0, math.exp(logit - logs[row])) for logit, row in zip(found, at, strict=True)]
+        else:
+            law = p[index]
+            # Fetched at once: each row's best token, then the nodes.
+            at = [*range(len(rows)), *(row_of[parent] for parent in parents)]
+            found = pick(law, at, [*best[rows].tolist(), *tree.token.tolist()])
+            nats = entropy(law, of_rows, self.config.temperature, top[rows].tolist(), found[: len(rows)])
+            likely = found[len(rows) :]
+        return np.asarray(likely), np.asarray([nats[row_of[parent]] for parent in parents])
 
     def _commit(
         self, tree: TokenTree, verdict: Verdict, produced: int

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from decoding.distributions import distribution, entropy
+from decoding.distributions import distribution, entropy, largest, softmax_sums
 from decoding.errors import UsageError
 from decoding.tree import ROOT, BoolArray, DynamicShape, IntArray, Shape, TokenTree, TreeShape
 
@@ -138,6 +138,20 @@ class Expander:
 
     def _candidates(self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int) -> _Candidates:
         """`width` children for each of the nodes `above`, whose logits are the rows of `logits`."""
+        if self.temperature == 0.0:
+            columns, values = largest(logits, width)
+            logs, nats = softmax_sums(logits, [row[0] for row in values])
+            logprob = [
+                [_likelihood(value - log) for value in row] for row, log in zip(values, logs, strict=True)
+            ]
+        else:
+            columns, logprob, nats = self._sampled_candidates(growth, above, logits, width)
+        return _Candidates([[self._token_of[column] for column in row] for row in columns], logprob, nats)
+
+    def _sampled_candidates(
+        self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int
+    ) -> tuple[list[list[int]], list[list[float]], list[float]]:
+        """Columns, log-probabilities and entropies when sampling."""
         q = distribution(logits, self.temperature, self.top_p)
         if self.drawn:
             growth.rows += zip(above, q, strict=True)
@@ -148,12 +162,10 @@ class Expander:
             # Likelihood only grows with the logit, and the best one's is wanted below.
             chosen = logits.topk(width, dim=-1).indices
         picked, best = q.gather(1, chosen), logits.gather(1, chosen[:, :1])
-        columns, likely = chosen.tolist(), picked.tolist()
-        ids = [[self._token_of[column] for column in row] for row in columns]
-        # A softmax may round above 1; a child must never be likelier than its parent.
-        logprob = [[min(0.0, math.log(p)) if p > 0.0 else -math.inf for p in row] for row in likely]
+        likely = picked.tolist()
+        logprob = [[_likelihood(math.log(p)) if p > 0.0 else -math.inf for p in row] for row in likely]
         nats = entropy(q, logits, self.temperature, best.flatten().tolist(), [row[0] for row in likely])
-        return _Candidates(ids, logprob, nats)
+        return chosen.tolist(), logprob, nats
 
     def _tree(self, growth: _Growth) -> TokenTree:
         rows = None
@@ -173,6 +185,12 @@ class Expander:
             draw="without_replacement" if self.drawn else "deterministic",
             draft_rows=rows,
         )
+
+
+def _likelihood(log: float) -> float:
+    """`log`, or minus infinity for what is no number. Never above 0, which rounding may bring it to: a child must
+    not be likelier than its parent."""
+    return min(0.0, log) if log == log else -math.inf
 
 
 def best_nodes(reach: Sequence[float], depth: Sequence[int], count: int) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chisquare
 
 from decoding.config import RunConfig
-from decoding.distributions import best_tokens, distribution, entropy, top_tokens
+from decoding.distributions import best_tokens, distribution, entropy, largest, softmax_sums, top_tokens
 from decoding.engine import SpeculativeDecoder
 from decoding.models import LoadedModels
 from decoding.vocabulary import Vocabulary
@@ -155,6 +155,33 @@ def test_entropy_is_in_nats_and_defined_for_zeros() -> None:
     assert entropy(masked.softmax(-1), masked, 0.0, [0.0], [0.5]) == pytest.approx([np.log(2)])
     sure = torch.tensor([[200.0, 0.0]])
     assert entropy(sure.softmax(-1), sure, 0.0, [200.0], [1.0]) == [0.0]
+
+
+@pytest.mark.parametrize("vocab", [10, 128, 300, 5001])
+def test_sums_of_a_row_are_those_of_its_softmax(vocab: int) -> None:
+    """Also where tokens are masked, where one is sure, and where a row is damaged."""
+    torch.manual_seed(0)
+    logits = 4 * torch.randn(6, vocab) - 50
+    logits[1, ::2] = -torch.inf
+    logits[2, 3] = 200.0
+    logs, nats = softmax_sums(logits, logits.max(-1).values.tolist())
+    assert logs == pytest.approx(logits.double().logsumexp(-1).tolist(), abs=1e-5)
+    assert nats == pytest.approx(torch.special.entr(logits.double().softmax(-1)).sum(-1).tolist(), abs=1e-5)
+    for damage in (torch.nan, torch.inf):
+        logits[0, 5] = damage
+        logs, nats = softmax_sums(logits, best_tokens(logits)[1].tolist())
+        assert np.isnan(logs).tolist() == np.isnan(nats).tolist() == [True] + [False] * 5
+
+
+@pytest.mark.parametrize("k", [1, 3, 8, 9])
+def test_the_largest_are_those_of_a_full_sort(k: int) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(5, 300)
+    before = logits.clone()
+    columns, values = largest(logits, k)
+    assert columns == logits.sort(-1, descending=True).indices[:, :k].tolist()
+    assert values == logits.sort(-1, descending=True).values[:, :k].tolist()
+    assert torch.equal(logits, before)
 
 
 @pytest.mark.parametrize("vocab", [10, 128, 300, 1280])
