@@ -45,6 +45,13 @@ class Inspected:
     """The node to stand on; None for wherever."""
 
 
+@dataclass(frozen=True)
+class NoneRejected:
+    """The session has no rejected node after the round looked at, or before it for a `step` of -1."""
+
+    step: int
+
+
 class InspectorFeed(Feed):
     """Reads a round when it is asked for, and again when the session has grown."""
 
@@ -61,6 +68,7 @@ class InspectorFeed(Feed):
         self._generations: dict[int, GenerationRow] = {}
         self._texts: dict[int, bytes] = {}
         self._shown: Inspected | None = None
+        self._missed: NoneRejected | None = None
 
     def go(self, generation_id: int, number: int, node: int | None = None) -> None:
         """Show a round, standing on a node."""
@@ -71,7 +79,7 @@ class InspectorFeed(Feed):
         self._wish(lambda _: self._step(rounds))
 
     def seek_rejected(self, step: int) -> None:
-        """Show the next round (or the one before, for -1) that has a rejected node."""
+        """Show the next round (or the one before, for -1) that has a rejected node, or tell of `NoneRejected`."""
         self._wish(lambda reader: self._seek_rejected(reader, step))
 
     def _wish(self, wish: Callable[[Reader], None]) -> None:
@@ -100,6 +108,9 @@ class InspectorFeed(Feed):
         if item != self._shown:
             self._shown = item
             yield item
+        if self._missed is not None:
+            yield self._missed
+            self._missed = None
 
     def _go(self, place: Place, node: int | None) -> None:
         if self._course is not None:
@@ -117,6 +128,7 @@ class InspectorFeed(Feed):
             if rejected:
                 self._go(Place(row.generation_id, row.number), rejected[0 if step > 0 else -1])
                 return
+        self._missed = NoneRejected(step)
 
     def _rounds(self, reader: Reader, step: int) -> Iterator[RoundRow]:
         """Rounds after this one, or before it from the nearest, to the end of the session."""

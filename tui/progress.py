@@ -11,6 +11,8 @@ from store.rows import GenerationRow, SessionSummary
 
 WINDOW_MS = 10_000.0
 """Decoding time over which the present speed is taken."""
+LEAST_MS = 1_000.0
+"""Less decoding than this tells of a few rounds, not of a speed: one that a start beside it held up, say."""
 
 DONE = ("finished", "skipped", "failed")
 
@@ -22,7 +24,7 @@ class Pace:
         self._samples: deque[tuple[int, float]] = deque()
 
     def add(self, tokens: int, milliseconds: float) -> float | None:
-        """Take the session's totals as they are now; returns tokens/s, None before any."""
+        """Take the session's totals as they are now; returns tokens/s, all its decoding's at first, None before any."""
         samples = self._samples
         if samples and milliseconds < samples[-1][1]:
             samples.clear()
@@ -31,8 +33,9 @@ class Pace:
         while len(samples) > 2 and milliseconds - samples[1][1] >= WINDOW_MS:
             samples.popleft()
         first = samples[0]
-        recent = tokens_per_second(tokens - first[0], milliseconds - first[1])
-        return recent if recent is not None else tokens_per_second(tokens, milliseconds)
+        if milliseconds - first[1] < LEAST_MS:
+            return tokens_per_second(tokens, milliseconds)
+        return tokens_per_second(tokens - first[0], milliseconds - first[1])
 
 
 def eta_seconds(generations: Sequence[GenerationRow]) -> float | None:

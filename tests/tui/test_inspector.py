@@ -141,6 +141,31 @@ async def test_n_goes_from_one_rejected_node_to_the_next_and_back(
         assert line(screen, "why").startswith("Rejected")
 
 
+async def test_n_says_so_where_no_rejected_node_follows(database: Path, finished: Recording) -> None:
+    with Reader(database) as reader:
+        generations = reader.generations(finished.id)
+        last = reader.rounds(generations[-1].id)[-1]
+    async with app_for(database, finished.id).run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+
+        def here() -> tuple[int, int] | None:
+            now = screen.shown
+            return (now.generation.id, now.number) if now and now.generation else None
+
+        def said(words: str) -> bool:
+            return any(words in note.message for note in pilot.app._notifications)
+
+        ends = (
+            ((generations[0].id, 1), "home", "N", "before"),
+            ((last.generation_id, last.number), "end", "n", "after"),
+        )
+        for end, edge, key, words in ends:
+            screen._feed.go(*end, None)
+            await wait_for(pilot, lambda end=end: here() == end)  # type: ignore[misc]
+            await pilot.press(edge, key)
+            await wait_for(pilot, lambda words=words: said(words))  # type: ignore[misc]
+
+
 async def test_search_goes_to_what_was_found(database: Path, finished: Recording) -> None:
     async with app_for(database, finished.id).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot)

@@ -28,6 +28,13 @@ def test_a_pause_does_not_slow_the_pace() -> None:
     assert pace.add(100, 5_000.0) == before
 
 
+def test_one_slow_round_seen_first_is_no_pace() -> None:
+    pace = Pace()
+    pace.add(1000, 20_000.0)
+    assert pace.add(1002, 20_600.0) == pytest.approx(1002 / 20.6)
+    assert pace.add(1042, 21_000.0) == pytest.approx(42)
+
+
 def test_a_run_that_begins_anew_begins_a_new_pace() -> None:
     pace = Pace()
     pace.add(1000, 50_000.0)

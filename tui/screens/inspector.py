@@ -15,7 +15,7 @@ from store.search import Hit
 from tui.cells import NOTHING, count, number, share
 from tui.course import Place
 from tui.inspection import Item, items_of, missing, why
-from tui.inspector_feed import Inspected, InspectorFeed
+from tui.inspector_feed import Inspected, InspectorFeed, NoneRejected
 from tui.screens.base import FedScreen
 from tui.screens.live_titles import head_row
 from tui.screens.search import Found, SearchScreen
@@ -137,6 +137,9 @@ class InspectorScreen(FedScreen):
         """Show the round that was read."""
         if isinstance(item, Inspected):
             self._show(item)
+        elif isinstance(item, NoneRejected):
+            where = "after" if item.step > 0 else "before"
+            self.tell(f"No rejected node {where} this one in the session.")
 
     def _show(self, shown: Inspected) -> None:
         other = self.shown is None or (shown.generation, shown.number) != (

@@ -128,8 +128,9 @@ class NewRunScreen(ModalScreen[int | None]):
     CSS_PATH = "new_run.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "cancel", "Cancel", show=False),
-        Binding("up", "app.focus_previous", show=False),
-        Binding("down", "app.focus_next", show=False),
+        # With priority, or what is typed right behind them would go to the field before.
+        *(Binding(key, "app.focus_previous", show=False, priority=True) for key in ("up", "shift+tab")),
+        *(Binding(key, "app.focus_next", show=False, priority=True) for key in ("down", "tab")),
         Binding("ctrl+s", "start", "Start", show=False),
     ]
 

@@ -73,7 +73,8 @@ class SessionsScreen(SessionActions):
     BINDINGS = [  # noqa: RUF012
         Binding("r", "new_run", "Start a run"),
         Binding("enter", "open", "Open the session", show=False),
-        Binding("slash", "filter", "Filter the sessions"),
+        # With priority, as what is typed right behind it would go to the list: over a slow line keys come in bursts.
+        Binding("slash", "filter", "Filter the sessions", priority=True),
         Binding("o", "sort(1)", "Sort by the next column"),
         Binding("O", "sort(-1)", "Sort by the column before"),
         Binding("i", "reverse", "Turn the order round"),
@@ -194,8 +195,12 @@ class SessionsScreen(SessionActions):
 
     def action_filter(self) -> None:
         """Type what to look for."""
-        self.add_class("-filtering")
-        self.query_one("#filter-text").focus()
+        self.query_one("#filter").display = True
+        self.set_focus(self.query_one("#filter-text"))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The filter may hold the character that opens it."""
+        return action != "filter" or not isinstance(self.focused, FilterInput)
 
     @on(Input.Changed, "#filter-text")
     def _filter_typed(self, message: Input.Changed) -> None:
@@ -214,7 +219,7 @@ class SessionsScreen(SessionActions):
             self._card_wanted = None
             self._fit_card()
         self.query_one("#filter-text", Input).value = ""
-        self.remove_class("-filtering")
+        self.query_one("#filter").display = False
         self.table.focus()
 
     def action_move(self, rows: int) -> None:

@@ -43,7 +43,7 @@ def session_columns(marked: Container[int] = ()) -> list[Column[SessionSummary]]
         ),
         Column("drafter", _text("drafter"), 12, keep=5, order=_folded("drafter")),
         Column("tree", _text("tree"), 12, keep=6, order=_folded("tree")),
-        Column("target", _text("target"), 14, keep=9, order=_folded("target")),
+        Column("target", _text("target"), 14, keep=9, widest=32, order=_folded("target")),
         Column("tags", _tags, 6, keep=7, grows=True, order=lambda row: row.tags or None),
         Column("tasks", _tasks, 28, keep=10, order=lambda row: tuple(row.tasks) or None),
     ]

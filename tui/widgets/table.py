@@ -31,6 +31,8 @@ class Column(Generic[Item]):
     align: Align = "left"
     keep: int = 0
     """Columns of a lower number stay longer; 0 is never given up."""
+    widest: int = 0
+    """How far it may widen where there is space, before the one that `grows`."""
     grows: bool = False
     """Takes the space that is left; one column of a table may."""
     order: Callable[[Item], Any] | None = None
@@ -303,7 +305,12 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
                 break
             kept.remove(last)
         spare = max(width - sum(c.width + 2 for c in kept) + 1, 0)
+        widths = [column.width if column in kept else 0 for column in self._columns]
+        for i, column in enumerate(self._columns):
+            if widths[i]:
+                more = min(spare, max(column.widest - column.width, 0))
+                widths[i], spare = widths[i] + more, spare - more
         return [
-            (column.width + (spare if column.grows else 0)) if column in kept else 0
-            for column in self._columns
+            given + (spare if given and column.grows else 0)
+            for given, column in zip(widths, self._columns, strict=True)
         ]
