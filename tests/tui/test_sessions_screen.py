@@ -265,7 +265,9 @@ async def test_help_palette_and_themes_from_everywhere(database: Path, finished:
         screen = home(app)
         await pilot.press("question_mark")
         await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
-        assert "match rate" in app.screen.query_one("#help-box", Rows).text
+        page = app.screen.query_one("#help-box", Rows).text
+        assert page.startswith("The list of sessions")
+        assert "match rate" in page
         await pilot.press("escape")
         await wait_for(pilot, lambda: app.screen is screen)
         seen = []

@@ -1,4 +1,4 @@
-"""Keys and words, on one page that scrolls."""
+"""Keys and words, on one page that scrolls; those of the screen it was opened from come first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import ModalScreen
 
-from tui.keys import label, named
+from tui.keys import area_of, label, named
 from tui.widgets.rows import Row, Rows
 
 KEYS = (
@@ -140,9 +140,10 @@ class HelpScreen(ModalScreen[None]):
         box = self.query_one("#help-box", Rows)
         width = min(screen_width, WIDTH) - FRAME
         rows: list[Row] = []
-        for title, keys in KEYS:
+        here = area_of(type(self.app.screen_stack[-2]))
+        for title, keys in sorted(KEYS, key=lambda section: here not in AREAS[section[0]]):
             rows.append(((title, "strong"),))
-            places = AREAS.get(title, ())
+            places = AREAS[title]
             rows += [row for key, words in keys for row in _rows(label(key, *places), "key", words, width)]
             rows.append(())
         rows.append((("Words", "strong"),))
