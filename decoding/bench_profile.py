@@ -30,7 +30,7 @@ from decoding.engine import SpeculativeDecoder
 from decoding.environment import cpu_name
 from decoding.floor import bandwidth, floor_ms
 from decoding.models import LoadedModels, load_models
-from decoding.static.lm import StaticLMDrafter
+from decoding.static.round import ON_DEVICE
 from decoding.stopwatch import Phase, Stopwatch
 
 PREFILL, PREFILL_DRAFT, DRAFT, LEVEL, VERIFY = (
@@ -141,7 +141,7 @@ def _parts(decoder: SpeculativeDecoder, level: _Levels) -> Iterator[tuple[Any, s
         yield drafter, "begin", level.begin
         yield drafter, "propose", level.start
         yield drafter, "observe", LEARN
-        if isinstance(drafter, StaticLMDrafter):
+        if isinstance(drafter, ON_DEVICE):
             yield drafter, "propose_tensors", level.start
             yield drafter, "settle", LEARN
             yield drafter, "_score_tensors", level.next

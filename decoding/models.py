@@ -20,7 +20,8 @@ from decoding.needs import needs_of
 from decoding.norms import fuse_norms
 from decoding.packed import pack_linears
 from decoding.placement import Placement, place, resolve_device
-from decoding.static.choice import language_model
+from decoding.static.choice import language_model, wants_static
+from decoding.static.eagle import StaticEagleDrafter
 from decoding.static.lm import StaticLMDrafter
 from decoding.static.model import StaticModel
 from decoding.tree import static_only
@@ -155,7 +156,8 @@ def _base_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
     shape = config.shape()
     name = Path(config.base_draft).name
     if models.head is not None:
-        return EagleDrafter(
+        fixed = wants_static(models.head.draft_ids.device.type)
+        return (StaticEagleDrafter if fixed else EagleDrafter)(
             models.head,
             shape,
             name=name,

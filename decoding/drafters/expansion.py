@@ -56,7 +56,7 @@ class Expander:
         seed: int = 0,
         device: torch.device | None = None,
     ) -> None:
-        self.vocab_size, self._ids, self._columns = vocab_size, ids, width
+        self.vocab_size, self._ids, self.columns = vocab_size, ids, width
         self._token_of = list(range(width)) if ids is None else ids.tolist()
         self.temperature, self.top_p = temperature, top_p
         self.generator = torch.Generator(device=device or "cpu").manual_seed(seed)
@@ -64,9 +64,9 @@ class Expander:
 
     def use(self, shape: Shape) -> None:
         """Grow trees of `shape` from now on. Raises `UsageError` when there are fewer tokens than siblings."""
-        if isinstance(shape, TreeShape) and shape.width > self._columns:
+        if isinstance(shape, TreeShape) and shape.width > self.columns:
             raise UsageError(
-                f"tree '{shape.name}' has {shape.width} siblings; the draft knows {self._columns} tokens"
+                f"tree '{shape.name}' has {shape.width} siblings; the draft knows {self.columns} tokens"
             )
         self.shape = shape
         self.drawn = self.temperature > 0.0 and isinstance(shape, TreeShape)
@@ -108,7 +108,7 @@ class Expander:
         kept: list[int] = []
         worst = -math.inf
         for level in range(1, depth + 1):
-            width = min(shape.width, self._columns)
+            width = min(shape.width, self.columns)
             found = self._candidates(growth, above, logits, width)
             first = growth.size
             for row, parent in enumerate(above):
@@ -171,7 +171,7 @@ class Expander:
         rows = None
         if self.drawn:
             rows = np.full((growth.size + 1, self.vocab_size), np.nan, dtype=np.float32)
-            columns = slice(self._columns) if self._ids is None else self._ids
+            columns = slice(self.columns) if self._ids is None else self._ids
             for node, q in growth.rows:
                 rows[node + 1] = 0.0
                 rows[node + 1, columns] = q.cpu().numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,35 +10,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from decoding.static.plan import Plan, plan_of
-from decoding.tree import ROOT, BoolArray, Draw, IntArray, TokenTree, TreeShape
+from decoding.static.plan import GrownPlan, Plan, plan_of
+from decoding.tree import BoolArray, Draw, IntArray, TokenTree, TreeShape
 
-ScoreTensors = Callable[[torch.Tensor, IntArray, BoolArray], torch.Tensor]
-"""``score(token, depth, mask)`` as `decoding.drafters.expansion.Score`, the tokens on the device."""
+ScoreTensors = Callable[[torch.Tensor, IntArray, BoolArray | torch.Tensor, torch.Tensor], torch.Tensor]
+"""``score(token, depth, mask, above)`` as `decoding.drafters.expansion.Score`, the tokens and `above` on the device,
+the mask where it was made."""
 
 
 @dataclass(frozen=True)
 class DeviceTree:
     """A `TokenTree` whose values are still on the device.
 
-    Its shape, that of `plan`, is known here; `token`, `valid`, `logprob` and `entropy` are ``[N]``, `rows`
-    ``[N + 1, V]`` where children were drawn. A node without probability is not valid, nor is anything below it.
+    `token`, `valid`, `logprob` and `entropy` are ``[N]``, `rows` ``[N + 1, V]`` where children were drawn. A node
+    without probability is not valid, nor is anything below it.
     """
 
-    plan: Plan
+    plan: Plan | GrownPlan
     token: torch.Tensor
     valid: torch.Tensor
     logprob: torch.Tensor
     entropy: torch.Tensor
     rows: torch.Tensor | None
     draw: Draw
-    fed: dict[int, int]
-    """Node to slot of those that the draft was fed."""
-
-    @property
-    def shape(self) -> TreeShape:
-        """Which nodes there are."""
-        return self.plan.shape
+    fed: bool
+    """Whether the slots of `plan` are where the draft was fed the nodes."""
 
     @classmethod
     def of(cls, tree: TokenTree, device: torch.device) -> DeviceTree:
@@ -56,26 +52,8 @@ class DeviceTree:
             up(tree.draft_entropy),
             None if tree.draft_rows is None else up(tree.draft_rows),
             tree.draw,
-            {},
+            fed=False,
         )
-
-    def at_home(
-        self, token: IntArray, valid: BoolArray, logprob: Sequence[float], entropy: Sequence[float]
-    ) -> tuple[TokenTree, dict[int, int]]:
-        """The tree as its values came back, without nodes that are not valid, and where each node went."""
-        kept = np.flatnonzero(valid)
-        index = {ROOT: ROOT} | {int(old): new for new, old in enumerate(kept)}
-        parent = np.asarray([index[int(p)] for p in self.shape.parent[kept]], dtype=np.int64)
-        tree = TokenTree(
-            token=np.asarray(token, dtype=np.int64)[kept],
-            parent=parent,
-            depth=self.shape.depth[kept],
-            rank=self.shape.rank[kept],
-            draft_logprob=np.asarray(logprob, dtype=np.float64)[kept],
-            draft_entropy=np.asarray(entropy, dtype=np.float64)[kept],
-            draw=self.draw,
-        )
-        return tree, index
 
 
 def grow(
@@ -85,13 +63,14 @@ def grow(
     vocab_size: int,
     distribution: Callable[[torch.Tensor], torch.Tensor],
     generator: torch.Generator | None,
+    ids: torch.Tensor | None = None,
 ) -> DeviceTree:
     """The shape of `plan` filled level by level from the draft's logits after the root, ``[1, W]``.
 
-    With a `generator` children are drawn without replacement, else the likeliest are taken, as
-    `decoding.drafters.expansion.Expander` does.
+    `ids` ``[W]`` are the target's tokens of the draft's, None where they are the same. With a `generator` children are
+    drawn without replacement, else the likeliest are taken, as `decoding.drafters.expansion.Expander` does.
     """
-    device, size = root_logits.device, plan.shape.size
+    device, size = root_logits.device, plan.size
     token = torch.zeros(size, dtype=torch.int64, device=device)
     valid = torch.zeros(size, dtype=torch.bool, device=device)
     logprob = torch.full((size,), -torch.inf, dtype=torch.float64, device=device)
@@ -101,8 +80,11 @@ def grow(
     for level in plan.levels:
         q = distribution(logits)
         if generator is not None and rows is not None:
-            rows[:, : q.shape[1]].index_copy_(0, level.places, q)
-            rows[:, q.shape[1] :].index_fill_(0, level.places, 0.0)
+            if ids is None:
+                rows[:, : q.shape[1]].index_copy_(0, level.places, q)
+                rows[:, q.shape[1] :].index_fill_(0, level.places, 0.0)
+            else:
+                rows.index_copy_(0, level.places, q.new_zeros(len(q), vocab_size).index_copy_(1, ids, q))
             chosen = (
                 (q / torch.empty_like(q).exponential_(generator=generator)).topk(level.width, dim=-1).indices
             )
@@ -110,7 +92,8 @@ def grow(
             chosen = q.topk(level.width, dim=-1).indices
         picked = q.gather(1, chosen)
         entropy = torch.special.entr(q).sum(-1).double()
-        token.index_copy_(0, level.nodes, chosen[level.row, level.rank])
+        columns = chosen[level.row, level.rank]
+        token.index_copy_(0, level.nodes, columns if ids is None else ids[columns])
         likely = picked[level.row, level.rank].double()
         logprob.index_copy_(0, level.nodes, likely.log().clamp(max=0.0))
         nats.index_copy_(0, level.nodes, entropy.index_select(0, level.row))
@@ -119,6 +102,6 @@ def grow(
             fine = fine & valid.index_select(0, level.parents)
         valid.index_copy_(0, level.nodes, fine)
         if level.below:
-            logits = score(token.index_select(0, level.feed), level.depth, level.mask)
+            logits = score(token.index_select(0, level.feed), level.depth, level.mask, level.above)
     draw: Draw = "deterministic" if generator is None else "without_replacement"
-    return DeviceTree(plan, token, valid, logprob, nats, rows, draw, plan.fed)
+    return DeviceTree(plan, token, valid, logprob, nats, rows, draw, fed=True)

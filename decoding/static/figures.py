@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from decoding.static.acceptance import Accepted
 from decoding.static.draft import DeviceTree
+from decoding.tree import ROOT, Draw, IntArray, TokenTree
 
 
 def distribution(logits: torch.Tensor, *, temperature: float, top_p: float) -> torch.Tensor:
@@ -27,6 +29,10 @@ class Figures:
     """A round's numbers on the host, lists of length N (`best`: N + 1)."""
 
     token: list[int]
+    parent: list[int]
+    rank: list[int]
+    slot: list[int]
+    """Where the draft was fed the node; -1 where it was not."""
     valid: list[bool]
     logprob: list[float]
     draft_entropy: list[float]
@@ -38,24 +44,41 @@ class Figures:
     draws: int
     finite: bool
 
+    def tree(self, draw: Draw) -> tuple[TokenTree, IntArray]:
+        """The tree, without nodes that are not valid, and which of them all its nodes are."""
+        kept = np.flatnonzero(self.valid)
+        index = {ROOT: ROOT} | {int(old): new for new, old in enumerate(kept)}
+        parent = [index[self.parent[node]] for node in kept]
+        depth: list[int] = []
+        for above in parent:
+            depth.append(1 if above == ROOT else depth[above] + 1)
+        numbers = (np.asarray(values, dtype=np.int64) for values in (self.token, self.rank))
+        token, rank = (values[kept] for values in numbers)
+        figures = (np.asarray(values, dtype=np.float64) for values in (self.logprob, self.draft_entropy))
+        logprob, nats = (values[kept] for values in figures)
+        parents, depths = (np.asarray(values, dtype=np.int64) for values in (parent, depth))
+        return TokenTree(token, parents, depths, rank, logprob, nats, draw), kept
+
 
 def packed(
     tree: DeviceTree,
     accepted: Accepted,
     parent: torch.Tensor,
+    rank: torch.Tensor,
+    slot: torch.Tensor,
     p: torch.Tensor,
     best: torch.Tensor,
     finite: torch.Tensor,
 ) -> torch.Tensor:
     """Everything side by side, for one transfer: the round's one wait. Token ids are exact in float64.
 
-    `parent` is ``[N]``, `p` ``[N + 1, V]``, `best` ``[N + 1]``.
+    `parent`, `rank` and `slot` are ``[N]``, `p` ``[N + 1, V]``, `best` ``[N + 1]``.
     """
     nats = torch.special.entr(p).sum(-1).double()
     target_p = p[parent + 1].gather(1, tree.token[:, None])[:, 0]
     columns = (
-        tree.token, tree.valid, tree.logprob, tree.entropy, accepted.on_path, target_p, nats[parent + 1], best,
-        accepted.bonus[None], accepted.draws[None], finite[None],
+        tree.token, parent, rank, slot, tree.valid, tree.logprob, tree.entropy, accepted.on_path, target_p,
+        nats[parent + 1], best, accepted.bonus[None], accepted.draws[None], finite[None],
     )  # fmt: skip
     return torch.cat([column.double() for column in columns])
 
@@ -63,11 +86,12 @@ def packed(
 def unpacked(flat: list[float], size: int) -> Figures:
     """What `packed` has put together, of a tree of `size` nodes."""
     parts, at = [], 0
-    for length in (*[size] * 7, size + 1, 1, 1, 1):
+    for length in (*[size] * 10, size + 1, 1, 1, 1):
         parts.append(flat[at : at + length])
         at += length
-    token, valid, logprob, draft_entropy, on_path, likely, entropy, argmax, bonus, draws, fine = parts
+    *whole, valid, logprob, draft_entropy, on_path, likely, entropy, argmax, bonus, draws, fine = parts
+    token, parent, rank, slot = ([int(number) for number in numbers] for numbers in whole)
     return Figures(
-        [int(t) for t in token], [v > 0 for v in valid], logprob, draft_entropy, [v > 0 for v in on_path],
+        token, parent, rank, slot, [v > 0 for v in valid], logprob, draft_entropy, [v > 0 for v in on_path],
         likely, entropy, [int(t) for t in argmax], int(bonus[0]), int(draws[0]), fine[0] > 0,
     )  # fmt: skip

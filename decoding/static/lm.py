@@ -1,19 +1,19 @@
-"""The `lm` drafter on a `StaticModel`: static trees are grown without waiting for the device."""
+"""The `lm` drafter on a `StaticModel`: trees are grown without waiting for the device."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from decoding.drafters.lm import LMDrafter
 from decoding.static.capture import Graphs
-from decoding.static.draft import DeviceTree, grow
-from decoding.static.figures import distribution
+from decoding.static.draft import DeviceTree
+from decoding.static.growing import Growing
 from decoding.static.model import StaticModel
-from decoding.static.plan import plan_of
-from decoding.tree import BoolArray, IntArray, TreeShape
+from decoding.tree import BoolArray, IntArray
 
 
 class StaticLMDrafter(LMDrafter):
@@ -21,39 +21,42 @@ class StaticLMDrafter(LMDrafter):
 
     _model: StaticModel
 
+    @cached_property
+    def growing(self) -> Growing:
+        """What grows its trees."""
+        return Growing(self._expander, self._model.device)
+
     @property
     def graphs(self) -> tuple[Graphs, ...]:
         """All that it captures."""
-        return self._model.graphs, self._model.moving
+        return self._model.graphs, self._model.moving, self.growing.graphs
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
-        """The tree of `propose`; None where that has to grow it: dynamic trees, and when there is none."""
-        shape = self._expander.shape
+        """The tree of `propose`; None where that has to grow it, and when there is none."""
         room = self._model.context - self._model.length - len(self._pending)
         depth = min(max_depth, room)
-        if not isinstance(shape, TreeShape) or depth < 1 or not self._can_name(self._pending):
+        if (
+            depth < 1
+            or not self._can_name(self._pending)
+            or not self.growing.fits(depth, self._model.takes_masks)
+        ):
             return None
         count = len(self._pending)
         pending = np.asarray(self._pending, dtype=np.int64)
         logits = self._logits(pending, np.arange(count), np.tri(count, dtype=np.bool_))[-1:]
         self._model.keep(range(count))
         self._pending = []
-        expander = self._expander
-        return grow(
-            plan_of(shape.trimmed(depth), self._model.device),
-            logits,
-            self._score_tensors,
-            expander.vocab_size,
-            partial(distribution, temperature=expander.temperature, top_p=expander.top_p),
-            expander.generator if expander.drawn else None,
-        )
+        return self.growing.grow(depth, logits, self._score_tensors)
 
-    def settle(self, tree: DeviceTree, index: dict[int, int]) -> None:
-        """Learn the numbers that the nodes of `tree` have got (see `DeviceTree.at_home`); `observe` follows."""
-        self._slot = {index[node]: slot for node, slot in tree.fed.items() if node in index}
+    def settle(self, slots: Sequence[int]) -> None:
+        """Learn where each node of the tree was fed, -1 for nowhere; `observe` follows."""
+        self._slot = {node: slot for node, slot in enumerate(slots) if slot >= 0}
 
-    def _score_tensors(self, token: torch.Tensor, depth: IntArray, mask: BoolArray) -> torch.Tensor:
+    def _score_tensors(
+        self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
+    ) -> torch.Tensor:
+        """See `decoding.static.draft.ScoreTensors`; a node's parent is found through the mask."""
         scored = self._model.append_tensors(token, depth - 1, mask)
         assert scored.logits is not None
         return scored.logits[:, : self._named]

@@ -29,6 +29,14 @@ def padded_rows(rows: int) -> int:
     raise ValueError(f"{rows} rows are more than {ROWS[-1]}")
 
 
+def view_of(slots: int, capacity: int) -> int:
+    """How many slots a forward looks at that has to see `slots` of them."""
+    view = VIEW
+    while view < slots:
+        view *= 2
+    return min(view, capacity)
+
+
 @dataclass(frozen=True)
 class _Inputs:
     """Where a forward of one size reads: the same tensors every time."""
@@ -89,23 +97,30 @@ class StaticModel(LanguageModel):
         return self.append_tensors(ids, depth, mask)
 
     @torch.inference_mode()
-    def append_tensors(self, ids: torch.Tensor, depth: IntArray, mask: BoolArray) -> Scored:
-        """As `append`, with the tokens ``[n]`` on the device."""
+    def append_tensors(
+        self, ids: torch.Tensor, depth: IntArray | torch.Tensor, mask: BoolArray | torch.Tensor
+    ) -> Scored:
+        """As `append`, with the tokens ``[n]`` on the device; `depth` and, where `takes_masks`, `mask` may be too."""
         rows, seen = mask.shape
         padded = padded_rows(rows)
         first = self.length + seen - rows
         self._make_room(first + padded)
-        view = VIEW
-        while view < first + padded:
-            view *= 2
-        view = min(view, self._cache.capacity)
+        view = view_of(first + padded, self._cache.capacity)
         inputs = self._inputs_for(padded, view)
         inputs.ids[0, :rows] = ids
-        position = np.full(padded, self.length, dtype=np.int64)
-        position[:rows] += depth
-        self._fill(inputs.positions, position[None])
-        self._fill(inputs.slots, np.arange(first, first + padded))
-        self._fill_masks(inputs.masks, depth, mask, padded, view)
+        if isinstance(depth, torch.Tensor):
+            inputs.positions.fill_(self.length)
+            inputs.positions[0, :rows] += depth
+        else:
+            position = np.full(padded, self.length, dtype=np.int64)
+            position[:rows] += depth
+            self._fill(inputs.positions, position[None])
+        torch.arange(first, first + padded, out=inputs.slots)
+        if isinstance(mask, torch.Tensor):
+            self._show(inputs.masks, mask)
+        else:
+            assert not isinstance(depth, torch.Tensor)
+            self._fill_masks(inputs.masks, depth, mask, padded, view)
         start = self._clock.mark()
         self._cache.fix(inputs.slots, view, self._layers)
         logits, features = self.graphs.run((padded, view), lambda: self._forward(inputs))
@@ -192,6 +207,27 @@ class StaticModel(LanguageModel):
                     masks,
                 )
         return self._inputs_of[rows, view]
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether masks may be on the device: no layer looks at a window, which the host cuts out."""
+        return self._window is None or self._layer_types == {"full_attention"}
+
+    def _show(self, masks: torch.Tensor, mask: torch.Tensor) -> None:
+        """As `_fill_masks`, of a mask on the device."""
+        rows, seen = mask.shape
+        allowed = torch.zeros(
+            masks.shape[2] // self._groups, masks.shape[3], dtype=torch.bool, device=self.device
+        )
+        allowed[:, 0] = True  # a row that looks at nothing would be NaN
+        allowed[:rows, : self.length] = True
+        allowed[:rows, self.length : self.length + seen] = mask
+        if self._additive:
+            lowest = torch.finfo(self._dtype).min
+            added = masks.new_zeros(allowed.shape).masked_fill_(~allowed, lowest)
+            masks.copy_(added.repeat(self._groups, 1)[None, None])
+        else:
+            masks.copy_(allowed[None, None])
 
     def _fill_masks(self, masks: Any, depth: IntArray, mask: BoolArray, padded: int, view: int) -> None:
         """See `LanguageModel._mask`."""

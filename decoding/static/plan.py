@@ -36,19 +36,24 @@ class Level:
     feed: torch.Tensor
     depth: IntArray
     mask: BoolArray
-    """Of those, as `ScoreTensors` takes them."""
+    above: torch.Tensor
+    """Of those, as `ScoreTensors` takes them: the row of each one's parent in the call before."""
 
 
 class Plan:
-    """A shape on a device: `parent` ``[N]``, `ancestors` ``[N, N]`` and `table`, see `static.acceptance`."""
+    """A shape on a device: `parent` and `rank` ``[N]``, `ancestors` ``[N, N]`` and `table`, see `static.acceptance`.
+
+    `depth` ``[N]`` and `above`, the mask, are on the host, as `StaticModel.append_tensors` takes them there.
+    """
 
     def __init__(self, shape: TreeShape, device: torch.device) -> None:
         self.shape, self.device = shape, device
         self.above = ancestor_mask(shape.parent)
-        """``[N + 1, N + 1]``, the root first, on the host."""
-        self.parent = self._up(shape.parent)
+        """``[N + 1, N + 1]``, the root first."""
+        self.parent, self.rank = self._up(shape.parent), self._up(shape.rank)
         self.ancestors = self._up(self.above[1:, 1:])
-        self.width = max(shape.width, 1)
+        self.size, self.max_depth, self.width = shape.size, shape.max_depth, max(shape.width, 1)
+        self.depth = shape.depth
         self.table = self._up(
             np.asarray(children_table(shape.parent, shape.size + 1, self.width), dtype=np.int64)
         )
@@ -77,6 +82,9 @@ class Plan:
                     feed=self._up(np.asarray(below, dtype=np.int64)),
                     depth=shape.depth[below],
                     mask=self.above[1:, 1:][np.ix_(below, order)],
+                    above=self._up(
+                        np.asarray([row_of[int(shape.parent[node])] for node in below], dtype=np.int64)
+                    ),
                 )
             )
             above = below
@@ -85,12 +93,31 @@ class Plan:
         return out
 
     @cached_property
-    def fed(self) -> dict[int, int]:
-        """Node to slot of those that the draft is fed."""
-        return {node: slot for slot, node in enumerate(node for level in self.levels for node in level.below)}
+    def slot(self) -> torch.Tensor:
+        """``[N]``, in which slot the draft is fed each node; `ROOT` where it is not."""
+        out = np.full(self.size, ROOT, dtype=np.int64)
+        for slot, node in enumerate(node for level in self.levels for node in level.below):
+            out[node] = slot
+        return self._up(out)
 
     def _up(self, values: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class GrownPlan:
+    """What a `Plan` tells of a tree that was chosen on the device: all but its sizes is known to nobody yet."""
+
+    size: int
+    max_depth: int
+    width: int
+    parent: torch.Tensor
+    rank: torch.Tensor
+    slot: torch.Tensor
+    ancestors: torch.Tensor
+    table: torch.Tensor
+    depth: torch.Tensor
+    above: torch.Tensor
 
 
 def plan_of(shape: TreeShape, device: torch.device) -> Plan:

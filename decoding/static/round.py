@@ -15,9 +15,14 @@ from decoding.static.acceptance import Accepted, accept_greedy, accept_sampling
 from decoding.static.capture import Graphs
 from decoding.static.clock import Clock
 from decoding.static.draft import DeviceTree
+from decoding.static.eagle import StaticEagleDrafter
 from decoding.static.figures import Figures, distribution, packed, unpacked
 from decoding.static.lm import StaticLMDrafter
 from decoding.static.model import StaticModel
+from decoding.static.plan import GrownPlan
+
+ON_DEVICE = (StaticLMDrafter, StaticEagleDrafter)
+"""Drafters that leave their trees on the device."""
 
 if TYPE_CHECKING:
     from decoding.engine import Round, SpeculativeDecoder
@@ -43,7 +48,7 @@ class StaticRounds:
     def graphs(self) -> tuple[Graphs, ...]:
         """All that is captured of a round, the drafter's part included."""
         drafter = self._decoder.drafter
-        theirs = drafter.graphs if isinstance(drafter, StaticLMDrafter) else ()
+        theirs = drafter.graphs if isinstance(drafter, ON_DEVICE) else ()
         return self._target.graphs, self._target.moving, self._judging, *theirs
 
     def capture_failure(self) -> str | None:
@@ -65,7 +70,7 @@ class StaticRounds:
         state = rng.bit_generator.state
         flat, slots = self._judged(tree, scored, rng)
         target.keep_tensors(slots, 0)
-        found = self._fetched(flat, tree.shape.size)
+        found = self._fetched(flat, tree.plan.size)
         if not found.finite:
             raise DecodingError(
                 f"the target's logits behind token {prefix} are not finite numbers; its weights are damaged, or "
@@ -74,18 +79,14 @@ class StaticRounds:
         # As many numbers are drawn as on the other path, so that both go on alike.
         rng.bit_generator.state = state
         rng.random(found.draws)
-        valid = np.asarray(found.valid, dtype=np.bool_)
-        at_home, index = tree.at_home(
-            np.asarray(found.token, dtype=np.int64), valid, found.logprob, found.draft_entropy
-        )
+        at_home, kept = found.tree(tree.draw)
         at_home.check()
-        kept = np.flatnonzero(valid)
-        nodes = [index[node] for node, on in enumerate(found.on_path) if on]
+        nodes = [new for new, old in enumerate(kept) if found.on_path[old]]
         path, bonus, cut, finish = decoder.ended(at_home, Verdict(tuple(nodes), found.bonus), produced)
         target.commit(1 + len(path))
         if finish is None and target.length + 1 >= target.context:
             finish = "context"
-        self._told(root, tree, at_home, scored, kept, index, path, bonus)
+        self._told(root, tree, at_home, scored, found, kept, path, bonus)
         # The device has come past these marks: the transfer waited for what was behind them.
         draft_ms, verify_ms = 1e3 * clock.seconds(start, drafted), 1e3 * clock.seconds(drafted, verified)
         best_of = np.asarray(found.best)
@@ -99,7 +100,7 @@ class StaticRounds:
             finish=finish,
             target_p=np.asarray(found.target_p)[kept],
             target_entropy=np.asarray(found.target_entropy)[kept],
-            match=at_home.token == best_of[tree.shape.parent[kept] + 1],
+            match=at_home.token == best_of[np.asarray(found.parent, dtype=np.int64)[kept] + 1],
             draft_ms=draft_ms,
             verify_ms=verify_ms,
             other_ms=max(1e3 * (time.perf_counter() - began) - draft_ms - verify_ms, 0.0),
@@ -108,7 +109,7 @@ class StaticRounds:
     def _drafted(self, root: int, max_depth: int) -> DeviceTree:
         """The drafter's tree, on the device."""
         drafter = self._decoder.drafter
-        if isinstance(drafter, StaticLMDrafter):
+        if isinstance(drafter, ON_DEVICE):
             tree = drafter.propose_tensors(root, max_depth)
             if tree is not None:
                 return tree
@@ -119,19 +120,21 @@ class StaticRounds:
     def _scored(self, root: int, tree: DeviceTree) -> Scored:
         """What the target makes of the root and the tree."""
         first = torch.full((1,), root, dtype=torch.int64, device=self._target.device)
-        depth = np.concatenate([[0], tree.shape.depth])
-        return self._target.append_tensors(torch.cat([first, tree.token]), depth, tree.plan.above)
+        plan, ids = tree.plan, torch.cat([first, tree.token])
+        if isinstance(plan, GrownPlan):
+            return self._target.append_tensors(ids, torch.cat([first.new_zeros(1), plan.depth]), plan.above)
+        return self._target.append_tensors(ids, np.concatenate([[0], plan.depth]), plan.above)
 
     def _judged(
         self, tree: DeviceTree, scored: Scored, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The figures as `packed` puts them side by side, and where the path lies in the cache."""
         assert scored.logits is not None
-        key = (tree.shape.size, tree.shape.max_depth, tree.plan.width)
+        key = (tree.plan.size, tree.plan.max_depth, tree.plan.width)
         if key not in self._desks:
             self._desks[key] = _Desk.like(tree, scored.logits)
         desk = self._desks[key]
-        uniforms = None if self._decoder.config.greedy else torch.from_numpy(rng.random(tree.shape.size + 1))
+        uniforms = None if self._decoder.config.greedy else torch.from_numpy(rng.random(tree.plan.size + 1))
         desk.lay(tree, scored.logits, uniforms)
         found: tuple[torch.Tensor, torch.Tensor] = self._judging.run(key, lambda: self._judge(desk))
         return found
@@ -144,24 +147,24 @@ class StaticRounds:
             accepted = accept_greedy(tree.token, desk.parent, desk.ancestors, tree.valid, best)
         else:
             accepted = accept_sampling(
-                tree.token, desk.table, tree.valid, p, tree.rows, desk.uniforms, plan.shape.max_depth
+                tree.token, desk.table, tree.valid, p, tree.rows, desk.uniforms, plan.max_depth
             )
-        flat = packed(tree, accepted, desk.parent, p, best, top.isfinite().all())
-        return flat, _slots(accepted, plan.shape.max_depth)
+        flat = packed(tree, accepted, desk.parent, desk.rank, desk.slot, p, best, top.isfinite().all())
+        return flat, _slots(accepted, plan.max_depth)
 
     def _fetched(self, flat: torch.Tensor, size: int) -> Figures:
         """The figures on the host: what the round waits for the device for."""
         return unpacked(flat.cpu().tolist(), size)
 
     def _told(
-        self, root: int, tree: DeviceTree, at_home: TokenTree, scored: Scored, kept: IntArray, index: dict[int, int],
+        self, root: int, tree: DeviceTree, at_home: TokenTree, scored: Scored, found: Figures, kept: IntArray,
         path: tuple[int, ...], bonus: int | None,
     ) -> None:  # fmt: skip
         """Let the drafter know what became of its tree."""
         drafter = self._decoder.drafter
-        if isinstance(drafter, StaticLMDrafter):
-            drafter.settle(tree, index)
-        if len(kept) != tree.shape.size:
+        if isinstance(drafter, ON_DEVICE) and tree.fed:
+            drafter.settle([found.slot[old] for old in kept])
+        if len(kept) != len(found.valid):
             rows = torch.from_numpy(np.concatenate([[0], kept + 1])).to(
                 self._target.device, non_blocking=True
             )
@@ -177,6 +180,8 @@ class _Desk:
     logits: torch.Tensor
     uniforms: torch.Tensor
     parent: torch.Tensor
+    rank: torch.Tensor
+    slot: torch.Tensor
     ancestors: torch.Tensor
     table: torch.Tensor
 
@@ -195,8 +200,10 @@ class _Desk:
         return cls(
             own,
             torch.empty_like(logits),
-            torch.empty(plan.shape.size + 1, dtype=torch.float64, device=logits.device),
+            torch.empty(plan.size + 1, dtype=torch.float64, device=logits.device),
             torch.empty_like(plan.parent),
+            torch.empty_like(plan.rank),
+            torch.empty_like(plan.slot),
             torch.empty_like(plan.ancestors),
             torch.empty_like(plan.table),
         )
@@ -209,7 +216,7 @@ class _Desk:
         self.logits.copy_(logits)
         if uniforms is not None:
             self.uniforms.copy_(uniforms, non_blocking=True)
-        for name in ("parent", "ancestors", "table"):
+        for name in ("parent", "rank", "slot", "ancestors", "table"):
             getattr(self, name).copy_(getattr(tree.plan, name))
 
 

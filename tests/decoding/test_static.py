@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from decoding.engine import Round, SpeculativeDecoder
 from decoding.models import LoadedModels
 from decoding.static.cache import FIRST_CAPACITY
 from decoding.static.capture import WARM_UPS, Graphs
+from decoding.static.eagle import StaticEagleDrafter
 from decoding.static.model import ROWS, StaticModel, padded_rows
 from decoding.vocabulary import Vocabulary
 from tests.heads import tiny_head
@@ -118,14 +120,58 @@ def _models(kept: list[LoadedModels] = []) -> LoadedModels:  # noqa: B006 - made
     return kept[0]
 
 
-@pytest.mark.parametrize("tree", ["chain:3", "dynamic:8x3"])
-@pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_a_head_on_a_static_target(monkeypatch: pytest.MonkeyPatch, tree: str, temperature: float) -> None:
-    target = tiny_llama(layers=6)
-    models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target))
-    config = RunConfig(draft="eagle", tree=tree, max_new_tokens=20, temperature=temperature)
-    theirs, ours, _ = both(monkeypatch, config, models)
+DYNAMIC = [
+    "dynamic:8x4", "dynamic:1x1", "dynamic:3x2", "dynamic:12x4", "dynamic:6x6", "dynamic:40x3",
+    "dynamic:3-12x4@0.02/0.03", "dynamic:2-8x4@0.2/0.4", "dynamic:10x18", "dynamic:10x20",
+]  # fmt: skip
+"""The last is too deep for the device, and grown by the host."""
+
+
+@pytest.fixture(scope="module")
+def headed() -> LoadedModels:
+    """A target and a head for it that predicts half of its tokens."""
+    target = tiny_llama(layers=6, context=4096)
+    return LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target))
+
+
+@pytest.mark.parametrize(
+    ("tree", "sampling"),
+    [
+        (tree, sampling)
+        for tree in ("chain:3", "full:3x2", "full:1x4", "paths:000,01,10,2", *DYNAMIC)
+        for sampling in ({}, {"temperature": 0.9}, {"temperature": 1.0, "top_p": 0.7})
+        # Nodes without probability are drawn from on a device, so that further ones are drawn otherwise.
+        if not sampling
+        or (tree in DYNAMIC[:4] if "top_p" in sampling else tree in ("full:3x2", "dynamic:8x4"))
+    ],
+)
+def test_a_head_on_a_static_target(
+    headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str, sampling: dict[str, Any]
+) -> None:
+    config = RunConfig(draft="eagle", tree=tree, max_new_tokens=20, **sampling)
+    theirs, ours, decoder = both(monkeypatch, config, headed)
+    assert isinstance(decoder.drafter, StaticEagleDrafter)
     assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("tree", DYNAMIC)
+def test_dynamic_trees_of_a_draft_model(
+    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str
+) -> None:
+    theirs, ours, _ = both(monkeypatch, RunConfig(draft="embedded", tree=tree, max_new_tokens=24), pair)
+    assert_same(ours, theirs)
+
+
+def test_a_head_whose_tokens_are_the_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whose states are normed before they are handed on; with a prompt that outgrows the first buffers."""
+    target = tiny_llama(layers=6, context=4096)
+    head = tiny_head(target, draft_vocab_size=target.config.vocab_size, norm_output=True)
+    models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), head)
+    ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 30)]
+    for tree in ("dynamic:8x4", "full:2x2"):
+        config = RunConfig(draft="eagle", tree=tree, max_new_tokens=60)
+        theirs, ours, _ = both(monkeypatch, config, models, ids)
+        assert_same(ours, theirs)
 
 
 def test_a_sequence_that_outgrows_the_first_buffers(
@@ -147,13 +193,17 @@ def test_to_the_end_of_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours[-1].finish == "context"
 
 
-def test_a_round_waits_for_the_device_once(pair: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted where a value would come over: a static tree of a draft model, greedy and drawn."""
+def test_a_round_waits_for_the_device_once(
+    pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted where a value would come over: of draft models and heads, static and dynamic trees, greedy and drawn."""
     waits: list[str] = []
-    for temperature in (0.0, 0.9):
-        config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=24, temperature=temperature)
+    kinds = itertools.product((pair, headed), ("full:3x2", "dynamic:8x4"), (0.0, 0.9))
+    for models, tree, temperature in kinds:
+        draft = "embedded" if models is pair else "eagle"
+        config = RunConfig(draft=draft, tree=tree, max_new_tokens=24, temperature=temperature)
         with switched(monkeypatch, "1"):
-            decoder = SpeculativeDecoder(config, models=pair)
+            decoder = SpeculativeDecoder(config, models=models)
         rounds = decoder.generate(PROMPT)
         next(rounds)
         waits.clear()
@@ -249,10 +299,19 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 @pytest.mark.parametrize(
-    ("draft", "tree"), [("embedded", "full:3x2"), ("embedded", "dynamic:8x4"), ("recycling", "recycling:8")]
+    ("draft", "tree"),
+    [
+        ("embedded", "full:3x2"),
+        ("embedded", "dynamic:8x4"),
+        ("embedded", "dynamic:3-12x4@0.02/0.03"),
+        ("recycling", "recycling:8"),
+        ("eagle", "full:3x2"),
+        ("eagle", "dynamic:8x4"),
+    ],
 )
 def test_what_is_captured_reads_nothing_but_its_own_tensors(
     pair: LoadedModels,
+    headed: LoadedModels,
     monkeypatch: pytest.MonkeyPatch,
     replayed: list[Replayed],
     draft: str,
@@ -260,7 +319,8 @@ def test_what_is_captured_reads_nothing_but_its_own_tensors(
     temperature: float,
 ) -> None:
     """The first function of a key runs in all later rounds: values of its own round would show."""
-    models = pair if draft == "embedded" else LoadedModels(pair.target, None, pair.tokenizer)
+    without = LoadedModels(pair.target, None, pair.tokenizer)
+    models = {"embedded": pair, "eagle": headed, "recycling": without}[draft]
     config = RunConfig(draft=draft, tree=tree, max_new_tokens=40, temperature=temperature)
     theirs, ours, decoder = both(monkeypatch, config, models)
     assert_same(ours, theirs)
