@@ -8,7 +8,7 @@ FIRST = 30.0
 """Rounds that the costs measured before the run weigh as much as."""
 KEEP = 0.99
 """Of each round's weight what is left one round later: the last hundred rounds count."""
-BEND = 4.0
+BEND = 0.5
 """Rounds of trees of many and of few nodes that it takes to tell what nodes cost from what a forward costs."""
 OUTLIER = 3.0
 """A part that took so many times what it was expected to counts as that: something else had the machine."""

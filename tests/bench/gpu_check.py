@@ -24,6 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from decoding.attention import use_grouped_attention
 from decoding.bench_arms import EngineArm, GenerateArm
 from decoding.config import RunConfig
+from decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
 from decoding.engine import SpeculativeDecoder
 from decoding.floor import bandwidth, floor_ms, median_ms
 from decoding.models import LoadedModels, load_models
@@ -121,16 +122,7 @@ def check(models: LoadedModels, label: str, checks: Checks) -> None:
         draft="embedded" if models.draft is not None else "recycling", tree="full:3x2", max_new_tokens=48
     )
     decoder = SpeculativeDecoder(config, models=models)
-    output = decode(decoder, ids)
-    gaps = teacher_forced(target, ids, output)
-    tie = NEAR_TIE.get(target.dtype, NEAR_TIE[torch.float16])
-    checks.add(
-        f"{label}: greedy equals teacher-forced argmax", all(g["margin"] < tie for g in gaps), near_ties=gaps
-    )
-    with capturing(decoder, False):
-        eager = decode(decoder, ids)
-    reason = decoder.target.graphs.reason if isinstance(decoder.target, StaticModel) else "the growing path"
-    checks.add(f"{label}: captured equals eager", output == eager, captured=reason is None, reason=reason)
+    output = greedy(decoder, ids, checks, label)
     hot = config.changed(temperature=0.8, max_new_tokens=24)
     again = [decode(SpeculativeDecoder(hot, models=models), ids) for _ in range(2)]
     checks.add(f"{label}: sampling repeats with its seed", again[0] == again[1] and len(again[0]) == 24)
@@ -146,6 +138,61 @@ def check(models: LoadedModels, label: str, checks: Checks) -> None:
         last.finish == "context" and long.target.length + 1 >= context,
     )
     recovery(decoder, ids, output, checks, label)
+
+
+def greedy(decoder: SpeculativeDecoder, ids: list[int], checks: Checks, label: str) -> list[int]:
+    """The output, which has to be what the target says to it, captured or not."""
+    target = decoder.models.target
+    output = decode(decoder, ids)
+    gaps = teacher_forced(target, ids, output)
+    tie = NEAR_TIE.get(target.dtype, NEAR_TIE[torch.float16])
+    checks.add(
+        f"{label}: greedy equals teacher-forced argmax", all(g["margin"] < tie for g in gaps), near_ties=gaps
+    )
+    with capturing(decoder, False):
+        eager = decode(decoder, ids)
+    reason: str | None = "the growing path"
+    if decoder.static is not None:
+        reason = next((one.reason for one in decoder.static.graphs if one.reason), None)
+    checks.add(f"{label}: captured equals eager", output == eager, captured=reason is None, reason=reason)
+    return output
+
+
+def random_head(target: Any, vocab: int) -> EagleHead:
+    """An EAGLE-3 head for `target` with random weights, of the shape that published ones have."""
+    model, layers = target.config, target.config.num_hidden_layers
+    config = HeadConfig(
+        hidden_size=model.hidden_size,
+        intermediate_size=model.intermediate_size,
+        num_attention_heads=model.num_attention_heads,
+        num_key_value_heads=model.num_key_value_heads,
+        head_dim=model.hidden_size // model.num_attention_heads,
+        vocab_size=vocab,
+        draft_vocab_size=vocab // 2,
+        target_hidden_size=model.hidden_size,
+        feature_layers=default_feature_layers(layers) if layers > 5 else (0, layers // 2, layers - 1),
+    )
+    torch.manual_seed(2)
+    head = EagleHead(config, target.get_input_embeddings()).to(target.device, target.dtype).eval()
+    with torch.no_grad():
+        for parameter in head.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, parameter.shape[1] ** -0.5)
+    set_draft_vocabulary(head, range(0, vocab // 2 * 2, 2))
+    return head
+
+
+def drafting(models: LoadedModels, checks: Checks) -> None:
+    """Static and dynamic trees, of the draft model and of a head."""
+    vocab = int(models.target.config.vocab_size)
+    headed = LoadedModels(models.target, None, models.tokenizer, random_head(models.target, vocab))
+    ids = [5 + 7 * i % 300 for i in range(24)]
+    for draft, pair, tree in (
+        ("embedded", models, "dynamic:8x4"), ("eagle", headed, "full:3x2"), ("eagle", headed, "dynamic:8x4"),
+    ):  # fmt: skip
+        config = RunConfig(draft=draft, tree=tree, max_new_tokens=48)
+        what = "draft model" if pair is models else "head"
+        greedy(SpeculativeDecoder(config, models=pair), ids, checks, f"{tree} of the {what}")
 
 
 def sampled_shares(
@@ -274,6 +321,7 @@ def main() -> int:
     draft = random_llama(SMALL if tiny else TINY_LLAMA, dtype, device, vocab, 1)
     models = LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), []))
     check(models, "Llama-2-7B shapes", checks)
+    drafting(models, checks)
     speed = bandwidth(device, 2**24 if tiny else 2**31)
     against = end_to_end(models, checks, 12 if tiny else 96)
     table = {"verification": times(target, speed), "draft level": times(draft, speed)}

@@ -148,6 +148,21 @@ def test_a_machine_that_is_busy_for_a_while_changes_no_cost_for_good() -> None:
     assert pace.ms(4, 2) == pytest.approx(usual, rel=0.01)
 
 
+def test_what_nodes_cost_is_told_from_what_a_forward_costs() -> None:
+    """Where trees of several sizes are verified; of one alone both are slower alike."""
+    pace = Pace(priced(1.0, 1.0).costs)
+    for number in range(400):
+        nodes = (3, 12)[number % 2]
+        pace.observe(nodes, 2, (2.0, 11.0 + 3.0 * nodes, 0.5))
+    assert pace.ms(12, 2) - pace.ms(3, 2) == pytest.approx(27.0, rel=0.1)
+    assert pace.ms(3, 2) == pytest.approx(11.0 + 9.0 + 2.5, rel=0.05)
+    alone = Pace(priced(1.0, 1.0).costs)
+    for _ in range(400):
+        alone.observe(5, 2, (2.0, 32.0, 0.5))
+    assert alone.forward == pytest.approx(2.0, rel=0.05)
+    assert alone.nodes == pytest.approx(2.0, rel=0.05)
+
+
 def test_a_measured_tree_is_expected_to_bring_what_it_brought() -> None:
     profile = Profile(((0.6, 0.2), (0.5, 0.2)), trees={"dynamic:2x2": 1.9, "dynamic:4x2": 2.6})
     found = candidates_of("eagle", profile, priced(1.0, 0.5))
