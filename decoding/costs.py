@@ -12,10 +12,12 @@ import json
 import os
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from decoding.embedded import cache_folder
 from decoding.private import private_folder
@@ -83,13 +85,24 @@ class Costs:
     def verify_ms(self, rows: int) -> float:
         """Milliseconds of a forward of `rows`, between and beyond the measured ones along straight lines.
 
-        More rows never cost less: medians that fall are noise.
+        More rows never cost less: medians that fall are noise, and share their mean.
         """
-        x = np.asarray(sorted(self.verify), dtype=np.float64)
-        y = np.maximum.accumulate([self.verify[int(n)].median for n in x])
+        x, y = self._curve
         if rows <= x[-1] or len(x) == 1:
             return float(np.interp(rows, x, y))
         return float(y[-1] + (rows - x[-1]) * (y[-1] - y[-2]) / (x[-1] - x[-2]))
+
+    @cached_property
+    def _curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rows and milliseconds, the latter by isotonic regression."""
+        rows = sorted(self.verify)
+        pools: list[tuple[float, int]] = []
+        for n in rows:
+            pools.append((self.verify[n].median, 1))
+            while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+                (one, count), (other, more) = pools.pop(), pools.pop()
+                pools.append(((one * count + other * more) / (count + more), count + more))
+        return np.asarray(rows, dtype=np.float64), np.repeat(*map(np.asarray, zip(*pools, strict=True)))
 
     def round_ms(self, nodes: int, levels: int) -> float:
         """Milliseconds of a round that drafts and verifies a tree of `nodes` in `levels`."""

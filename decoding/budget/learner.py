@@ -4,7 +4,8 @@ Every round tells what any part of its tree would have taken for the same tokens
 learnt is how many rounds a tree takes for each round of the smallest one, over rounds that show both: text
 that is easy or hard is so for both. Each task begins with the tree that the profile and the measured
 costs expect to pay most, looks again every few rounds, and now and then, ever more rarely, drafts a tree that is
-large enough to show those that may pay as well. Costs follow the rounds (`decoding.budget.pace`).
+large enough to show those that may pay as well, or what trees of another size cost. Costs follow the rounds
+(`decoding.budget.pace`).
 
 The output does not depend on any of it: greedy decoding is exact for every tree, and when sampling the tree
 hangs on nothing that the round in question draws.
@@ -25,6 +26,8 @@ EVERY = 16
 """Rounds of a task between two looks at its tree."""
 EXPLORE = 32
 """Rounds between two that show larger trees; later a share of `RARER` of all rounds."""
+EARLY, EAGER = 128, 8
+"""So many rounds of a run have one that explores after so many: costs measured before it may be far off."""
 RARER = 32
 CONTENDS = 0.95
 """A tree that is expected to bring this share of the best rate may be better: its parts are looked at."""
@@ -61,7 +64,7 @@ class _Task:
     tokens: float = 0.0
     sums: dict[str, _Sums] = field(default_factory=dict)
     larger: Shape | None = None
-    """What shows those that may pay as well; None where the current tree does."""
+    """What shows those that may pay as well, or else what nodes cost; None where there is but one size."""
 
 
 class Learner:
@@ -87,8 +90,8 @@ class Learner:
     def next(self, task: str) -> Chosen:
         """The tree of the task's next round."""
         state = self._task(task)
-        due = self._rounds - self._explored >= max(EXPLORE, self._rounds // RARER)
-        if due and state.larger is not None:
+        between = EAGER if self._rounds < EARLY else max(EXPLORE, self._rounds // RARER)
+        if self._rounds - self._explored >= between and state.larger is not None:
             return Chosen(state.larger, "explore", "shows what larger and smaller trees would have brought")
         return Chosen(self._candidates[state.current].shape, state.kind, state.reason)
 
@@ -169,13 +172,22 @@ class Learner:
         self._consider(state, rates)
 
     def _consider(self, state: _Task, rates: Mapping[str, float]) -> None:
-        """What has to be drafted to see all that may pay."""
+        """What has to be drafted to see all that may pay, and what it would cost."""
         shown = self._shown_by(self._candidates[state.current].shape)
         enough = CONTENDS * max(rates.values())
         unseen = [
             self._candidates[name].shape for name in rates if rates[name] >= enough and name not in shown
         ]
-        state.larger = self._covering([*unseen, self._candidates[state.current].shape]) if unseen else None
+        current = self._candidates[state.current].shape
+        state.larger = self._covering([*unseen, current]) if unseen else self._other_size(current, rates)
+
+    def _other_size(self, current: Shape, rates: Mapping[str, float]) -> Shape | None:
+        """The best tree of twice the nodes, or of half as many: other sizes show what nodes cost."""
+        shapes = {name: candidate.shape for name, candidate in self._candidates.items()}
+        larger = [name for name in rates if shapes[name].size >= max(2 * current.size, current.size + 3)]
+        smaller = [name for name in rates if 2 * shapes[name].size <= current.size]
+        names = larger or smaller
+        return shapes[max(names, key=lambda name: rates[name])] if names else None
 
     def _covering(self, shapes: Sequence[Shape]) -> Shape:
         """A tree that shows all of `shapes`, or the largest of them."""

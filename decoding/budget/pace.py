@@ -8,21 +8,21 @@ FIRST = 30.0
 """Rounds that the costs measured before the run weigh as much as."""
 KEEP = 0.99
 """Of each round's weight what is left one round later: the last hundred rounds count."""
-BEND = 0.5
-"""Rounds of trees of many and of few nodes that it takes to tell what nodes cost from what a forward costs."""
+NOISE, BEND = 0.1, 0.5
+"""By how much rounds of one tree differ, as a share; and what nodes add may differ from what the root takes."""
 OUTLIER = 3.0
 """A part that took so many times what it was expected to counts as that: something else had the machine."""
 
 DRAFT, VERIFY, OTHER = range(3)
-FEW, TYPICAL, MANY = 0, 4, 12
+FEW, TYPICAL = 0, 4
 """Nodes of trees."""
 
 
 class Pace:
     """Corrects measured costs part by part. Trees differ in how much they draft and how much they verify, so
     a machine that is slower altogether changes nothing among them; one that only drafts slower does, and so does one
-    on which nodes cost more than was measured: verification is a forward of the root, `forward` times what was
-    measured, and `nodes` times what the nodes were measured to add (ridge regression, both held together by `BEND`).
+    on which nodes cost more than was measured. Verification is a forward of the root, `forward` times what was
+    measured, and `nodes` times what nodes were measured to add, by ridge regression.
     """
 
     def __init__(self, costs: Costs) -> None:
@@ -43,7 +43,7 @@ class Pace:
             FIRST * each
             for each in (root**2, root * more, more**2, (root + more) * root, (root + more) * more)
         ]
-        self._bend = BEND * max(self._more(MANY), 0.05 * root) ** 2
+        self._bend = (NOISE / BEND * self._curve(TYPICAL)) ** 2
 
     def observe(self, nodes: int, levels: int, took: tuple[float, float, float]) -> None:
         """A round drafted `levels` and verified `nodes`; its three parts took so many milliseconds."""

@@ -168,9 +168,8 @@ class DynamicGrowth:
         every = torch.arange(size, device=self._device)
         new = torch.full((len(self._reach) + 1,), ROOT, dtype=torch.int64, device=self._device)
         new.index_copy_(0, index, every)
-        parent = new[self._parent[index]].masked_fill(
-            ~valid, ROOT
-        )  # that of the root's children is the last entry
+        # The root, parent of the first level, is the last entry.
+        parent = new[self._parent[index]].masked_fill(~valid, ROOT)
         rank = self._rank[index]
         ancestors = self._ancestors(parent)
         return (

@@ -9,6 +9,7 @@ import pytest
 
 from decoding import costs
 from decoding.costs import Costs, Machine, Timing
+from decoding.measure_costs import without_drift
 from decoding.private import private_folder
 
 MACHINE = Machine("tiny (01)", "recycling", "some cpu", "float32", 2, "2.13.0")
@@ -100,3 +101,19 @@ def test_folders_of_ours_are_closed_to_others(tmp_path: Path) -> None:
     assert [f.stat().st_mode & 0o777 for f in (folder, folder.parent)] == [0o700, 0o700]
     folder.chmod(0o755)
     assert private_folder(folder).stat().st_mode & 0o777 == 0o755
+
+
+def test_medians_that_fall_share_their_mean() -> None:
+    """One outlier among few rows does not lift all that have more."""
+    verify = {n: Timing(ms, ms, ms, 1) for n, ms in ((1, 10.0), (2, 16.0), (4, 12.0), (8, 17.0))}
+    found = Costs(Machine("t", "d", "x", "f", 1, "0"), verify, Timing(1, 1, 1, 1), Timing(1, 1, 1, 1), 0, "")
+    assert [found.verify_ms(rows) for rows in (1, 2, 4, 6, 8, 10)] == [10.0, 14.0, 14.0, 15.5, 17.0, 18.5]
+
+
+def test_a_slow_pass_does_not_bend_the_curve() -> None:
+    steady = {1: [10.0, 10.0, 10.0], 8: [20.0, 20.0, 20.0]}
+    drifting = {
+        n: [ms * slow for ms, slow in zip(each, (1.0, 1.0, 3.0), strict=True)] for n, each in steady.items()
+    }
+    for n, each in without_drift(drifting).items():
+        assert each == pytest.approx(steady[n])
