@@ -84,8 +84,8 @@ class Learner:
 
     @property
     def pace(self) -> list[float]:
-        """What drafting, verifying and the rest take, as shares of what was measured before the run."""
-        return list(self._pace.factors)
+        """What drafting, verifying, the rest, and nodes in verifying take, as shares of what was measured before."""
+        return [*self._pace.factors, self._pace.slope]
 
     def next(self, task: str) -> Chosen:
         """The tree of the task's next round."""

@@ -171,11 +171,11 @@ def test_what_nodes_cost_is_told_from_what_a_forward_costs() -> None:
         pace.observe(nodes, 2, (2.0, 11.0 + 3.0 * nodes, 0.5))
     assert pace.ms(12, 2) - pace.ms(3, 2) == pytest.approx(27.0, rel=0.1)
     assert pace.ms(3, 2) == pytest.approx(11.0 + 9.0 + 2.5, rel=0.05)
-    alone = Pace(priced(1.0, 1.0).costs)
-    for _ in range(400):
-        alone.observe(5, 2, (2.0, 32.0, 0.5))
-    assert alone.forward == pytest.approx(2.0, rel=0.15)
-    assert alone.nodes == pytest.approx(2.0, rel=0.15)
+    for size in (2, 5, 10):
+        alone = Pace(priced(1.0, 1.0).costs)
+        for _ in range(100):
+            alone.observe(size, 2, (2.0, 2.0 * (11.0 + size), 0.5))
+            assert alone.slope == pytest.approx(alone.factors[1])
 
 
 def test_a_measured_tree_is_expected_to_bring_what_it_brought() -> None:
