@@ -30,6 +30,7 @@ from decoding.engine import SpeculativeDecoder
 from decoding.environment import cpu_name
 from decoding.floor import bandwidth, floor_ms
 from decoding.models import LoadedModels, load_models
+from decoding.static.eagle import StaticEagleDrafter
 from decoding.static.round import ON_DEVICE
 from decoding.stopwatch import Phase, Stopwatch
 
@@ -144,7 +145,8 @@ def _parts(decoder: SpeculativeDecoder, level: _Levels) -> Iterator[tuple[Any, s
         if isinstance(drafter, ON_DEVICE):
             yield drafter, "propose_tensors", level.start
             yield drafter, "settle", LEARN
-            yield drafter, "_score_tensors", level.next
+            heads = isinstance(drafter, StaticEagleDrafter)
+            yield drafter, "_forward" if heads else "_score_tensors", level.next
         if isinstance(drafter, LMDrafter):
             yield drafter, "_logits", level.next
         if isinstance(drafter, EagleDrafter):

@@ -31,8 +31,9 @@ def migrate(connection: sqlite3.Connection, *, wal: bool = True) -> None:
     # sqlite-utils would begin with a read lock and find out too late that another process is at it.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        migrations().apply(db)
+        # First, so that whoever looks at the file's first bytes meanwhile never takes it for another program's.
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrations().apply(db)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
