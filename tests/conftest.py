@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,16 @@ import pytest
 os.environ["SPECTUI_MEASURE"] = "0"
 # Nobody's own settings, and nothing to be remembered of what tests do.
 os.environ["SPECTUI_CONFIG"] = os.environ["SPECTUI_STATE"] = os.devnull + "/none"
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """What a test does with signals ends with it: a process started later would inherit that they are ignored."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
