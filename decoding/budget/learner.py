@@ -63,7 +63,7 @@ class _Task:
     rounds: int = 0
     tokens: float = 0.0
     sums: dict[str, _Sums] = field(default_factory=dict)
-    larger: Shape | None = None
+    probe: Shape | None = None
     """What shows those that may pay as well, or else what nodes cost; None where there is but one size."""
 
 
@@ -91,8 +91,8 @@ class Learner:
         """The tree of the task's next round."""
         state = self._task(task)
         between = EAGER if self._rounds < EARLY else max(EXPLORE, self._rounds // RARER)
-        if self._rounds - self._explored >= between and state.larger is not None:
-            return Chosen(state.larger, "explore", "shows what larger and smaller trees would have brought")
+        if self._rounds - self._explored >= between and state.probe is not None:
+            return Chosen(state.probe, "explore", "shows what larger and smaller trees would have brought")
         return Chosen(self._candidates[state.current].shape, state.kind, state.reason)
 
     def observe(
@@ -104,7 +104,7 @@ class Learner:
         state = self._task(task)
         self._rounds += 1
         state.rounds += 1
-        if shape is state.larger:
+        if shape is state.probe:
             self._explored = self._rounds
         seen = Seen(tree, path)
         # A round without the draft's probabilities was not drafted by what dynamic trees are grown from.
@@ -179,7 +179,7 @@ class Learner:
             self._candidates[name].shape for name in rates if rates[name] >= enough and name not in shown
         ]
         current = self._candidates[state.current].shape
-        state.larger = self._covering([*unseen, current]) if unseen else self._other_size(current, rates)
+        state.probe = self._covering([*unseen, current]) if unseen else self._other_size(current, rates)
 
     def _other_size(self, current: Shape, rates: Mapping[str, float]) -> Shape | None:
         """The best tree of twice the nodes, or of half as many: other sizes show what nodes cost."""

@@ -90,7 +90,8 @@ class DynamicGrowth:
                 depth = np.full(self._front, level + 1)
                 logits = score(self._feed[level], depth, self._masks[level], self._rows[level])
         token, valid, logprob, nats, *of_plan = self._graphs.run((id(self), "tree"), self._chosen)
-        plan = GrownPlan(self._size, self._depth, self._width, *of_plan)
+        # No path is longer than there are nodes.
+        plan = GrownPlan(self._size, min(self._depth, self._size), self._width, *of_plan)
         return DeviceTree(plan, token, valid, logprob, nats, None, "deterministic", fed=True)
 
     def _choose(self, level: int) -> None:

@@ -16,6 +16,7 @@ from decoding.static.capture import Graphs
 from decoding.static.clock import Clock
 from decoding.static.draft import DeviceTree
 from decoding.static.growing import Growing
+from decoding.static.inputs import pinned, show, upload
 from decoding.static.model import padded_rows, view_of
 from decoding.tree import BoolArray, IntArray, Shape
 
@@ -70,12 +71,12 @@ class StaticEagleDrafter(EagleDrafter):
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
         """The tree of `propose`; None where that has to grow it, and when there is none."""
         count = len(self._tokens)
-        if max_depth < 1 or not count or not self._growing.fits(max_depth, True):
+        if max_depth < 1 or not count or not self._growing.fits(max_depth):
             return None
         features = torch.cat(self._features) if len(self._features) > 1 else self._features[0]
         hidden, logits = self._forward(
             True,
-            self._upload(np.asarray(self._tokens, dtype=np.int64)),
+            upload(np.asarray(self._tokens, dtype=np.int64), self._device),
             features.to(self._device),
             np.arange(count),
             np.tri(count, dtype=np.bool_),
@@ -123,14 +124,12 @@ class StaticEagleDrafter(EagleDrafter):
         inputs.states[:rows] = states
         position = np.full(padded, self._length, dtype=np.int64)
         position[:rows] += depth
-        inputs.positions.copy_(self._pinned(position), non_blocking=True)
+        inputs.positions.copy_(pinned(position, self._device), non_blocking=True)
         torch.arange(first, first + padded, out=inputs.slots)
         inputs.row.fill_(rows - 1)
-        shown = mask if isinstance(mask, torch.Tensor) else self._upload(mask)
-        inputs.mask.zero_()
-        inputs.mask[:, 0] = True  # a row that looks at nothing would be NaN
-        inputs.mask[:rows, : self._length] = True
-        inputs.mask[:rows, self._length : self._length + seen] = shown
+        show(
+            inputs.mask, self._length, mask if isinstance(mask, torch.Tensor) else upload(mask, self._device)
+        )
         self._cache.slots, self._cache.view = inputs.slots, view
         start = self._clock.mark()
         hidden, logits = self._forwards.run((pairs, padded, view), lambda: self._run(pairs, inputs))
@@ -171,10 +170,3 @@ class StaticEagleDrafter(EagleDrafter):
                 self._captured_on = cache.keys
                 self._forwards.forget()
                 self._inputs_of.clear()
-
-    def _upload(self, values: Any) -> torch.Tensor:
-        return self._pinned(values).to(self._device, non_blocking=True)
-
-    def _pinned(self, values: Any) -> torch.Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(values))
-        return tensor.pin_memory() if self._device.type == "cuda" else tensor

@@ -24,13 +24,12 @@ class Growing:
         self.graphs = Graphs(device)
         self._growths: dict[tuple[DynamicShape, int], DynamicGrowth] = {}
 
-    def fits(self, depth: int, takes_masks: bool) -> bool:
-        """Whether a tree of the shape, at most so deep, can be grown here; `takes_masks` on the device."""
+    def fits(self, depth: int) -> bool:
+        """Whether a tree of the shape, at most so deep, can be grown here."""
         shape = self._expander.shape
         if isinstance(shape, TreeShape):
             return True
-        depth = min(depth, shape.max_depth)
-        return takes_masks and DynamicGrowth.fits(shape, depth, self._expander.columns)
+        return DynamicGrowth.fits(shape, min(depth, shape.max_depth), self._expander.columns)
 
     def grow(self, depth: int, root_logits: torch.Tensor, score: ScoreTensors) -> DeviceTree:
         """A tree at most `depth` deep from the draft's logits after the root, ``[1, W]``."""

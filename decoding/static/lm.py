@@ -36,11 +36,7 @@ class StaticLMDrafter(LMDrafter):
         """The tree of `propose`; None where that has to grow it, and when there is none."""
         room = self._model.context - self._model.length - len(self._pending)
         depth = min(max_depth, room)
-        if (
-            depth < 1
-            or not self._can_name(self._pending)
-            or not self.growing.fits(depth, self._model.takes_masks)
-        ):
+        if depth < 1 or not self._can_name(self._pending) or not self.growing.fits(depth):
             return None
         count = len(self._pending)
         pending = np.asarray(self._pending, dtype=np.int64)

@@ -13,6 +13,7 @@ from decoding.language_model import LanguageModel, Scored
 from decoding.static.cache import StaticCache
 from decoding.static.capture import Graphs
 from decoding.static.clock import Clock
+from decoding.static.inputs import pinned, show, upload
 from decoding.tree import BoolArray, IntArray
 
 ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 520)
@@ -93,14 +94,18 @@ class StaticModel(LanguageModel):
     @torch.inference_mode()
     def append(self, tokens: IntArray, depth: IntArray, mask: BoolArray) -> Scored:
         """See `LanguageModel.append`. Rows of earlier appends must still be uncommitted."""
-        ids = self._upload(np.ascontiguousarray(tokens))
+        ids = upload(tokens, self.device)
         return self.append_tensors(ids, depth, mask)
 
     @torch.inference_mode()
     def append_tensors(
         self, ids: torch.Tensor, depth: IntArray | torch.Tensor, mask: BoolArray | torch.Tensor
     ) -> Scored:
-        """As `append`, with the tokens ``[n]`` on the device; `depth` and, where `takes_masks`, `mask` may be too."""
+        """As `append`, with the tokens ``[n]`` on the device; `depth` and `mask` may be there too, for the price of
+        a wait where layers look at a window."""
+        if isinstance(mask, torch.Tensor) and not self._shows:
+            depth = depth.cpu().numpy() if isinstance(depth, torch.Tensor) else depth
+            mask = mask.cpu().numpy()
         rows, seen = mask.shape
         padded = padded_rows(rows)
         first = self.length + seen - rows
@@ -135,7 +140,9 @@ class StaticModel(LanguageModel):
             raise ValueError(f"slots {list(slots)} do not ascend")
         if moved:
             source, target = np.asarray(moved).T
-            self._cache.gather(self._upload(source + self.length), self._upload(target + self.length))
+            self._cache.gather(
+                upload(source + self.length, self.device), upload(target + self.length, self.device)
+            )
         self.commit(len(slots))
 
     @torch.inference_mode()
@@ -209,19 +216,15 @@ class StaticModel(LanguageModel):
         return self._inputs_of[rows, view]
 
     @property
-    def takes_masks(self) -> bool:
-        """Whether masks may be on the device: no layer looks at a window, which the host cuts out."""
+    def _shows(self) -> bool:
+        """Whether masks can be made on the device: no layer looks at a window, which the host cuts out."""
         return self._window is None or self._layer_types == {"full_attention"}
 
     def _show(self, masks: torch.Tensor, mask: torch.Tensor) -> None:
         """As `_fill_masks`, of a mask on the device."""
-        rows, seen = mask.shape
-        allowed = torch.zeros(
-            masks.shape[2] // self._groups, masks.shape[3], dtype=torch.bool, device=self.device
-        )
-        allowed[:, 0] = True  # a row that looks at nothing would be NaN
-        allowed[:rows, : self.length] = True
-        allowed[:rows, self.length : self.length + seen] = mask
+        rows = masks.shape[2] // self._groups
+        allowed = torch.zeros(rows, masks.shape[3], dtype=torch.bool, device=self.device)
+        show(allowed, self.length, mask)
         if self._additive:
             lowest = torch.finfo(self._dtype).min
             added = masks.new_zeros(allowed.shape).masked_fill_(~allowed, lowest)
@@ -259,11 +262,4 @@ class StaticModel(LanguageModel):
 
     def _fill(self, tensor: torch.Tensor, values: Any) -> None:
         """Write `values` into a tensor of the device without waiting for it."""
-        tensor.copy_(self._pinned(values).to(tensor.dtype), non_blocking=True)
-
-    def _upload(self, values: Any) -> torch.Tensor:
-        return self._pinned(values).to(self.device, non_blocking=True)
-
-    def _pinned(self, values: Any) -> torch.Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(values))
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+        tensor.copy_(pinned(values, self.device).to(tensor.dtype), non_blocking=True)

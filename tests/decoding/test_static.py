@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig
 
 from decoding.config import RunConfig
 from decoding.engine import Round, SpeculativeDecoder
@@ -122,7 +123,7 @@ def _models(kept: list[LoadedModels] = []) -> LoadedModels:  # noqa: B006 - made
 
 DYNAMIC = [
     "dynamic:8x4", "dynamic:1x1", "dynamic:3x2", "dynamic:12x4", "dynamic:6x6", "dynamic:40x3",
-    "dynamic:3-12x4@0.02/0.03", "dynamic:2-8x4@0.2/0.4", "dynamic:10x18", "dynamic:10x20",
+    "dynamic:3-12x4@0.02/0.03", "dynamic:2-8x4@0.2/0.4", "dynamic:3x5", "dynamic:10x17", "dynamic:10x20",
 ]  # fmt: skip
 """The last is too deep for the device, and grown by the host."""
 
@@ -160,6 +161,29 @@ def test_dynamic_trees_of_a_draft_model(
 ) -> None:
     theirs, ours, _ = both(monkeypatch, RunConfig(draft="embedded", tree=tree, max_new_tokens=24), pair)
     assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("kinds", [None, ["sliding_attention", "full_attention"] * 2])
+def test_dynamic_trees_where_layers_look_at_a_window(
+    monkeypatch: pytest.MonkeyPatch, kinds: list[str] | None
+) -> None:
+    """Of a target and its head, and of a draft model; the output is longer than the window."""
+    sizes: dict[str, Any] = {
+        "vocab_size": 384, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 8, "max_position_embeddings": 256,
+        "initializer_range": 0.25,
+    }  # fmt: skip
+    config = Gemma3TextConfig(**sizes, layer_types=kinds) if kinds else MistralConfig(**sizes)
+    torch.manual_seed(0)
+    target = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    vocabulary = Vocabulary(tiny_tokenizer(), [2])
+    for models, draft in (
+        (LoadedModels(target, None, vocabulary, tiny_head(target)), "eagle"),
+        (LoadedModels(target, target, vocabulary), "embedded"),
+    ):
+        run = RunConfig(draft=draft, tree="dynamic:8x4", max_new_tokens=20)
+        theirs, ours, _ = both(monkeypatch, run, models)
+        assert_same(ours, theirs)
 
 
 def test_a_head_whose_tokens_are_the_targets(monkeypatch: pytest.MonkeyPatch) -> None:

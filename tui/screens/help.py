@@ -119,6 +119,9 @@ class HelpScreen(ModalScreen[None]):
     CSS_PATH = "help.tcss"
     BINDINGS = [Binding("escape,question_mark,q,enter", "dismiss", "Close", show=False)]  # noqa: RUF012
 
+    _here = ""
+    """The area of the screen that it was opened from."""
+
     def compose(self) -> ComposeResult:
         """One scrolling box."""
         yield Rows(id="help-box")
@@ -130,6 +133,7 @@ class HelpScreen(ModalScreen[None]):
         box.border_title = "help"
         box.border_subtitle = f"{named(self, 'esc')} closes"
         box.focus()
+        self._here = area_of(type(self.app.screen_stack[-2]))
         self._write(self.app.size.width)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -140,8 +144,7 @@ class HelpScreen(ModalScreen[None]):
         box = self.query_one("#help-box", Rows)
         width = min(screen_width, WIDTH) - FRAME
         rows: list[Row] = []
-        here = area_of(type(self.app.screen_stack[-2]))
-        for title, keys in sorted(KEYS, key=lambda section: here not in AREAS[section[0]]):
+        for title, keys in sorted(KEYS, key=lambda section: self._here not in AREAS[section[0]]):
             rows.append(((title, "strong"),))
             places = AREAS[title]
             rows += [row for key, words in keys for row in _rows(label(key, *places), "key", words, width)]
