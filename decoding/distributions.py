@@ -80,34 +80,44 @@ def softmax_sums(logits: torch.Tensor, top: Sequence[float]) -> tuple[list[float
     denominator, so that log p = logit - it, and its entropy in nats.
 
     All that greedy decoding records needs no more than these two. NaN for rows that are not finite numbers.
-    On a CPU row by row, so that a row stays in the cache, and on one thread, see `best_tokens`.
+    On a CPU a few rows at a time, see `_AT_ONCE`, and on one thread, see `best_tokens`.
     """
     if logits.device.type != "cpu":
         p = torch.softmax(logits, dim=-1)
         return logits.logsumexp(-1).tolist(), torch.special.entr(p).sum(-1).tolist()
-    rows = logits.numpy()
-    below, e = np.empty((2, rows.shape[1]), dtype=np.float32)
-    logs, nats = [], []
-    with np.errstate(invalid="ignore"):  # inf - inf, 0 * inf
-        for row, most in zip(rows, top, strict=True):
-            np.exp(np.subtract(row, np.float32(most), out=below), out=e)
-            total = float(e.sum())
-            log = math.log(total) if total > 0.0 else math.nan
-            mean = _dot(e, below) / total
-            if math.isnan(mean):  # logits of minus infinity (masked tokens)
-                mean = _dot(e, np.where(e > 0.0, below, np.float32(0.0))) / total
-            logs.append(most + log)
-            nats.append(max(0.0, log - mean) if log == log else math.nan)
+    rows, logs, nats = logits.numpy(), [], []
+    step = max(1, _AT_ONCE // rows.shape[1])
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, 0 * inf
+        for at in range(0, len(rows), step):
+            part, most = rows[at : at + step], top[at : at + step]
+            shift = [0.0] * len(most)
+            if not all(-_PLAIN < value < _PLAIN for value in most):
+                part, shift = part - np.asarray(most, dtype=np.float32)[:, None], list(most)
+            e = np.exp(part)
+            for row, (total, weighted) in enumerate(zip(e.sum(-1).tolist(), _row_dots(e, part), strict=True)):
+                if math.isnan(weighted):  # logits of minus infinity (masked tokens)
+                    shown = np.where(e[row] > 0.0, part[row], np.float32(0.0))
+                    weighted = _row_dots(e[row : row + 1], shown[None])[0]
+                log = math.log(total) if 0.0 < total < math.inf else math.nan
+                logs.append(shift[row] + log)
+                nats.append(max(0.0, log - weighted / total) if log == log else math.nan)
     return logs, nats
 
 
+_AT_ONCE = 1 << 16
+"""Numbers that are looked at in one go: few enough to stay in a core's cache, and many where rows are short, since a
+call behind a forward, which has swept the caches, costs more than what it computes."""
+_PLAIN = 40.0
+"""Rows whose largest logit is nearer to 0 need no shift: its exponential is far from the ends of float32."""
 _FEW = 8
 """So many of the largest are found faster by searching for one after the other."""
+_ONE_THREAD = 1 << 15
+"""Numbers up to which torch's search for the largest of several rows does not wake other threads."""
 
 
 def largest(logits: torch.Tensor, k: int) -> tuple[list[list[int]], list[list[float]]]:
     """The `k` largest of each row of float32 `logits` ``[n, V]``, best first: columns and values ``[n][k]``."""
-    if logits.device.type != "cpu" or k > _FEW:
+    if logits.device.type != "cpu" or k > _FEW or logits.numel() <= _ONE_THREAD:
         values, index = logits.topk(k, dim=-1)
         return index.tolist(), values.tolist()
     left = logits.numpy().copy()
@@ -125,18 +135,22 @@ _PART = 128
 """Terms that are summed in float32; the parts are in float64, as sums of float32 lose less the fewer there are."""
 
 
-def _dot(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
-    """Dot product of two ``[V]``. Not numpy's own, which a BLAS shares among threads of its own."""
-    whole = len(x) // _PART * _PART
-    sums = np.einsum("ij,ij->i", x[:whole].reshape(-1, _PART), y[:whole].reshape(-1, _PART))
-    return float(sums.sum(dtype=np.float64) + np.einsum("i,i", x[whole:], y[whole:]))
+def _row_dots(a: NDArray[np.float32], b: NDArray[np.float32]) -> list[float]:
+    """Dot products of the rows of two ``[n, V]``. Not numpy's own, which a BLAS shares among threads of its own."""
+    rows, width = a.shape
+    whole = width // _PART * _PART
+    x, y = (part[:, :whole].reshape(rows, -1, _PART) for part in (a, b))
+    found: NDArray[np.float64] = np.einsum("nij,nij->ni", x, y).sum(-1, dtype=np.float64)
+    if whole < width:
+        found = found + np.einsum("ni,ni->n", a[:, whole:], b[:, whole:])
+    return found.tolist()
 
 
 def _dots(a: torch.Tensor, b: torch.Tensor) -> list[float]:
     """Dot products of the rows of two ``[n, V]``; on a CPU on one thread, see `best_tokens`."""
     if a.device.type == "cpu":
         with np.errstate(invalid="ignore"):  # 0 * inf
-            return [_dot(x, y) for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+            return _row_dots(a.numpy(), b.numpy())
     found: list[float] = torch.linalg.vecdot(a, b).tolist()
     return found
 
