@@ -143,7 +143,8 @@ def _row_dots(a: NDArray[np.float32], b: NDArray[np.float32]) -> list[float]:
     found: NDArray[np.float64] = np.einsum("nij,nij->ni", x, y).sum(-1, dtype=np.float64)
     if whole < width:
         found = found + np.einsum("ni,ni->n", a[:, whole:], b[:, whole:])
-    return found.tolist()
+    dots: list[float] = found.tolist()
+    return dots
 
 
 def _dots(a: torch.Tensor, b: torch.Tensor) -> list[float]:
