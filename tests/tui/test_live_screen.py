@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from store.reader import Reader
 from tests.tui.conftest import app_for, live_screen, shown, text_of, wait_for
@@ -212,6 +213,17 @@ async def test_a_finished_session_takes_no_commands(database: Path, finished: Re
         assert commands(finished) == []
         assert "following" not in screen.body.legend.text
         assert "cpu" not in screen.query_one(Status).text
+
+
+@pytest.mark.parametrize("width", [120, 60, 48, 40])
+async def test_when_a_run_ends_is_never_cut(database: Path, running: Recording, width: int) -> None:
+    """Words and the clock make room for it."""
+    async with app_for(database, running.id).run_test(size=(width, 24)) as pilot:
+        status = live_screen(pilot).query_one(Status)
+        await wait_for(pilot, lambda: "running" in status.text)
+        first = status.text.splitlines()[0]
+        assert "ETA" in first
+        assert cell_len(first) <= width
 
 
 async def test_a_failed_run_shows_its_error(database: Path) -> None:

@@ -39,6 +39,8 @@ def test_the_form_as_it_opens_is_a_run() -> None:
         ("tree", "full:99x99", "depth must be between"),
         ("device", "tpu", "--device is 'tpu'"),
         ("target", "", "--target is empty"),
+        ("price", "cheap", "--price is 'cheap'; it must be a number"),
+        ("price", "-1", "--price is -1"),
         ("study", "maybe", "--study is 'maybe'"),
         ("study", "yes", "--tree auto does not go with --study"),
     ],
@@ -59,6 +61,11 @@ def test_prompts_come_from_a_file_or_the_bundle(tmp_path: Path) -> None:
         read_prompts(DEFAULTS | {"tasks": "poetry"})
     with pytest.raises(UsageError, match="per-task"):
         read_prompts(DEFAULTS | {"per_task": "none"})
+
+
+def test_a_price_is_told_to_the_run_and_none_is_none() -> None:
+    assert read_config(DEFAULTS | {"price": "2.5"}).price == 2.5
+    assert read_config(DEFAULTS | {"price": ""}).price is None
 
 
 def form(app: SpectuiApp) -> NewRunScreen:

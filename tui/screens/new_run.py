@@ -106,6 +106,7 @@ FIELDS = (
         about=f"The published set-up: all prompts, {STUDY_TREE}, greedy, probabilities.",
         choices=(NO, YES),
     ),
+    Field("price", "price", "of an hour of the device", kind=float, about="Shows what a million tokens cost."),
     Field("name", "name", "empty: a memorable one"),
 )
 
@@ -291,6 +292,8 @@ def read_config(values: Mapping[str, str]) -> RunConfig:
         if field.name not in RunConfig.__dataclass_fields__ or field.name == "study":
             continue
         convert: Callable[[str], Any] = field.kind
+        if not values[field.name] and getattr(DEFAULTS, field.name) is None:
+            continue
         try:
             found[field.name] = convert(values[field.name])
         except ValueError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from store.rows import GenerationRow, SessionSummary
 from tui.cells import NOTHING, duration, fit, number, percent, size
@@ -101,20 +101,29 @@ class Status(Line):
         head.append((" " * max(12 - row_width(tuple(status)), 1), "text"))
         if summary.status == "starting":
             return tuple(head + _stage_cells(summary, width - row_width(tuple(head))))
-        left = eta_seconds(self._generations) if summary.live else None
-        tail: list[Cell] = [
-            (f"  {summary.prompts_done}/{summary.prompt_count}", "strong"),
-            (" prompts", "muted"),
-            ("  ", "muted"),
-            (fit(duration(elapsed_seconds(summary)), 7, "right"), "text"),
-        ]
-        if summary.live:
-            tail += [("  ETA ", "muted"), (fit(duration(left), 7, "right"), "text")]
-        if width >= 100 and summary.baseline_ms:
-            tail.append((f"   plain {1000 / summary.baseline_ms:.1f} tok/s, measured", "muted"))
+        tail = next(
+            (cells for cells in self._tails(summary) if row_width((*head, *cells)) < width),
+            [(f"  {summary.prompts_done}/{summary.prompt_count}", "strong")],
+        )
         room = width - row_width(tuple(head)) - row_width(tuple(tail)) - 1
         part = summary.prompts_done / summary.prompt_count if summary.prompt_count else 0.0
         return (*head, *_meter(part, min(room, 60)), *tail)
+
+    def _tails(self, summary: SessionSummary) -> Iterator[list[Cell]]:
+        """How far the run is and when it ends, on ever less room: what is left to wait for stays longest."""
+        done: Cell = (f"  {summary.prompts_done}/{summary.prompt_count}", "strong")
+        word: Cell = (" prompts", "muted")
+        clock: Cell = ("  " + fit(duration(elapsed_seconds(summary)), 7, "right"), "text")
+        left: list[Cell] = []
+        if summary.live:
+            eta = duration(eta_seconds(self._generations))
+            left = [("  ETA ", "muted"), (fit(eta, 7, "right"), "text")]
+        if self.size.width >= 100 and summary.baseline_ms:
+            plain = f"   plain {1000 / summary.baseline_ms:.1f} tok/s, measured"
+            yield [done, word, clock, *left, (plain, "muted")]
+        yield [done, word, clock, *left]
+        yield [done, clock, *left]
+        yield [done, *left]
 
     def _speed_rows(self, summary: SessionSummary) -> list[Row]:
         total = summary.total_ms
