@@ -28,6 +28,9 @@ VERSION = 4
 STEADY = 0.25
 """Quartiles further apart than this share of the median are those of a machine that was busy otherwise."""
 
+BEND = 0.03
+"""How far, as a share, a size's time may well be off the line between the sizes beside it."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -94,11 +97,11 @@ class Costs:
 
     @cached_property
     def _curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rows and milliseconds, the latter by isotonic regression."""
+        """Rows and milliseconds: the medians, smoothed as far as their noise goes, then isotonic regression."""
         rows = sorted(self.verify)
         pools: list[tuple[float, int]] = []
-        for n in rows:
-            pools.append((self.verify[n].median, 1))
+        for ms in _smoothed(rows, [self.verify[n] for n in rows]).tolist():
+            pools.append((ms, 1))
             while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
                 (one, count), (other, more) = pools.pop(), pools.pop()
                 pools.append(((one * count + other * more) / (count + more), count + more))
@@ -107,6 +110,27 @@ class Costs:
     def round_ms(self, nodes: int, levels: int) -> float:
         """Milliseconds of a round that drafts and verifies a tree of `nodes` in `levels`."""
         return self.draft_level.median * levels + self.verify_ms(nodes + 1) + self.other.median
+
+
+def _smoothed(rows: list[int], timings: list[Timing]) -> NDArray[np.float64]:
+    """The likeliest milliseconds behind the medians of `timings` at `rows`, ascending.
+
+    Least squares: a median is off by its standard error, 1.25 sigma / sqrt(n) with sigma from the quartiles; and a
+    point is off the line between its neighbours by `BEND` of itself. Where a machine was at leisure the medians stay,
+    steps of its kernels included; where it was busy, bumps that mean nothing go, which would make trees of one size
+    look better than those a node larger or smaller.
+    """
+    count = len(rows)
+    y = np.asarray([timing.median for timing in timings])
+    error = [1.25 * (t.high - t.low) / (1.35 * t.count**0.5) for t in timings]
+    weights = 1.0 / np.maximum(error, 1e-5 * y) ** 2
+    system, wanted = np.diag(weights), weights * y
+    for i in range(1, count - 1):
+        part = (rows[i] - rows[i - 1]) / (rows[i + 1] - rows[i - 1])
+        off = np.zeros(count)
+        off[i - 1 : i + 2] = part - 1.0, 1.0, -part
+        system += np.outer(off, off) / (BEND * y[i]) ** 2
+    return np.linalg.solve(system, wanted)
 
 
 def folder() -> Path:

@@ -9,8 +9,9 @@ Prints how many measured tokens per round lie in their 90 % intervals, and the e
 questions, where chance has no part.
 
 With --speed also plain decoding, and speed-ups over it, predicted and measured on different halves: costs are measured
-anew just before, by the same process. That wants a quiet machine, for ten minutes. A round that took three times
-as long as its tree's median counts as that: something else had the machine.
+anew by the same process, five times from before the first question to behind the last, as a machine whose memory others
+use makes plain decoding and trees slower by unlike shares from one minute to the next. That wants a quiet machine, for
+ten minutes. A round that took three times as long as its tree's median counts as that: something else had the machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ from decoding.budget.prices import MEASURED, Priced
 from decoding.budget.replay import Replay, replay
 from decoding.budget.walks import Rounds, read_rounds, walks_of
 from decoding.config import RunConfig
+from decoding.costs import Costs, Timing
 from decoding.distill.prompts import heldout
 from decoding.engine import SpeculativeDecoder
 from decoding.measure_costs import measure
@@ -48,6 +52,8 @@ PLAIN = "plain"
 WITHIN = 0.10
 """How far a predicted speed-up may be from the measured one."""
 OUTLIER = 3.0
+LOOKS = 5
+"""Times that costs are measured."""
 
 
 class Arm:
@@ -87,15 +93,38 @@ class Arm:
         self._db.close()
 
 
-def record(path: Path, trees: list[str], models: LoadedModels, tokens: int, per_task: int) -> None:
-    """A session of each tree, all of them side by side."""
+def record(
+    path: Path, trees: list[str], models: LoadedModels, tokens: int, per_task: int, look: Callable[[], None]
+) -> None:
+    """A session of each tree, all of them side by side; `look` is called `LOOKS` times from start to end."""
     arms = [Arm(path, tree, models, tokens, per_task) for tree in trees]
-    for number in range(len(arms[0].waiting) if arms else 0):
+    count = len(arms[0].waiting) if arms else 0
+    stops = set(np.linspace(0, count, LOOKS - 1, endpoint=False).round().astype(int).tolist())
+    for number in range(count):
+        if number in stops:
+            look()
         arms = arms[1:] + arms[:1]
         for arm in arms:
             arm.decode(number)
+    look()
     for arm in arms:
         arm.end()
+
+
+def pooled(measured: Sequence[Costs]) -> Costs:
+    """What a round cost over all of the time: geometric means of the medians."""
+
+    def mean(timings: Sequence[Timing]) -> Timing:
+        figures = np.log([[t.median, t.low, t.high] for t in timings]).mean(0)
+        median, low, high = np.exp(figures).tolist()
+        return Timing(median, low, high, sum(t.count for t in timings))
+
+    return replace(
+        measured[0],
+        verify={rows: mean([costs.verify[rows] for costs in measured]) for rows in measured[0].verify},
+        draft_level=mean([costs.draft_level for costs in measured]),
+        other=mean([costs.other for costs in measured]),
+    )
 
 
 def ms_per_token(rounds: Rounds, half: np.ndarray) -> float:
@@ -139,9 +168,14 @@ def main() -> None:
     priced = None
     if missing or arguments.speed:
         models = load_models(config)
-        if arguments.speed:
-            priced = Priced(measure(config, models, thorough=True), MEASURED)  # kept nowhere but here
-        record(arguments.db, missing, models, arguments.tokens, arguments.per_task)
+        looks: list[Costs] = []  # kept nowhere but here
+
+        def look() -> None:
+            if arguments.speed:
+                looks.append(measure(config, models, thorough=True))
+
+        record(arguments.db, missing, models, arguments.tokens, arguments.per_task, look)
+        priced = Priced(pooled(looks), MEASURED) if looks else None
     with Reader(arguments.db) as reader:
         rounds = {s.tree: read_rounds(reader, s.id) for s in reader.sessions() if s.tree in wanted}
     inside, total, near = 0, 0, []

@@ -107,7 +107,27 @@ def test_medians_that_fall_share_their_mean() -> None:
     """One outlier among few rows does not lift all that have more."""
     verify = {n: Timing(ms, ms, ms, 1) for n, ms in ((1, 10.0), (2, 16.0), (4, 12.0), (8, 17.0))}
     found = Costs(Machine("t", "d", "x", "f", 1, "0"), verify, Timing(1, 1, 1, 1), Timing(1, 1, 1, 1), 0, "")
-    assert [found.verify_ms(rows) for rows in (1, 2, 4, 6, 8, 10)] == [10.0, 14.0, 14.0, 15.5, 17.0, 18.5]
+    assert [found.verify_ms(rows) for rows in (1, 2, 4, 6, 8, 10)] == pytest.approx(
+        [10.0, 14.0, 14.0, 15.5, 17.0, 18.5]
+    )
+
+
+def test_bumps_within_the_noise_go_and_steps_of_a_quiet_machine_stay() -> None:
+    """A size whose median happened to be low must not look better than all others."""
+    at = {4: 50.0, 6: 50.0, 8: 60.0, 12: 70.0}
+
+    def curve(spread: float) -> list[float]:
+        verify = {n: Timing(ms, ms - spread, ms + spread, 9) for n, ms in at.items()}
+        costs = Costs(
+            Machine("t", "d", "x", "f", 1, "0"), verify, Timing(1, 1, 1, 1), Timing(1, 1, 1, 1), 0, ""
+        )
+        return [costs.verify_ms(n) for n in at]
+
+    assert curve(0.1) == pytest.approx(list(at.values()), rel=2e-3)
+    four, six, eight, twelve = curve(5.0)
+    assert 52.0 < six < 55.0
+    assert six - four > 0.3 * (eight - four)
+    assert twelve == pytest.approx(70.0, rel=0.03)
 
 
 def test_a_slow_pass_does_not_bend_the_curve() -> None:
