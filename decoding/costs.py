@@ -122,14 +122,15 @@ def _smoothed(rows: list[int], timings: list[Timing]) -> NDArray[np.float64]:
     """
     count = len(rows)
     y = np.asarray([timing.median for timing in timings])
+    size = np.maximum(y, 1e-6)
     error = [1.25 * (t.high - t.low) / (1.35 * t.count**0.5) for t in timings]
-    weights = 1.0 / np.maximum(error, 1e-5 * y) ** 2
+    weights = 1.0 / np.maximum(error, 1e-5 * size) ** 2
     system, wanted = np.diag(weights), weights * y
     for i in range(1, count - 1):
         part = (rows[i] - rows[i - 1]) / (rows[i + 1] - rows[i - 1])
         off = np.zeros(count)
         off[i - 1 : i + 2] = part - 1.0, 1.0, -part
-        system += np.outer(off, off) / (BEND * y[i]) ** 2
+        system += np.outer(off, off) / (BEND * size[i]) ** 2
     return np.linalg.solve(system, wanted)
 
 
