@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from decoding.drafters.expansion import Expander
-from decoding.language_model import LanguageModel, Scored
+from decoding.language_model import PREFILL_CHUNK, LanguageModel, Scored
 from decoding.tree import BoolArray, IntArray, Shape, TokenTree
 
 
@@ -71,12 +71,7 @@ class LMDrafter:
         room = self._model.context - self._model.length - len(self._pending)
         if min(max_depth, room) < 1 or not self._can_name(self._pending):
             return TokenTree.empty()
-        count = len(self._pending)
-        pending = np.asarray(self._pending, dtype=np.int64)
-        logits = self._logits(pending, np.arange(count), np.tri(count, dtype=np.bool_))[-1:]
-        self._model.keep(range(count))
-        self._pending = []
-        grown = self._expander.grow(logits, self._score, min(max_depth, room))
+        grown = self._expander.grow(self._feed_pending(), self._score, min(max_depth, room))
         self._slot = grown.slot
         return grown.tree
 
@@ -97,6 +92,18 @@ class LMDrafter:
     def seconds_in_models(self) -> float:
         """Time spent in the draft model's forwards."""
         return self._model.forward_seconds
+
+    def _feed_pending(self) -> torch.Tensor:
+        """Feed and keep what was committed since, which is long where lookup had many rounds in a row; the draft's
+        logits after the last token, ``[1, W]``."""
+        pending, logits = np.asarray(self._pending, dtype=np.int64), torch.empty(0)
+        for at in range(0, len(pending), PREFILL_CHUNK):
+            part = pending[at : at + PREFILL_CHUNK]
+            count = len(part)
+            logits = self._logits(part, np.arange(count), np.tri(count, dtype=np.bool_))[-1:]
+            self._model.keep(range(count))
+        self._pending = []
+        return logits
 
     def _can_name(self, tokens: Sequence[int]) -> bool:
         return max(tokens) < self._model.vocab_size

@@ -11,6 +11,7 @@ import torch
 
 from decoding.drafters.eagle import EagleDrafter
 from decoding.eagle.head import EagleHead
+from decoding.language_model import PREFILL_CHUNK
 from decoding.static.cache import StaticLayer
 from decoding.static.capture import Graphs
 from decoding.static.clock import Clock
@@ -70,9 +71,12 @@ class StaticEagleDrafter(EagleDrafter):
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
         """The tree of `propose`; None where that has to grow it, and when there is none."""
-        count = len(self._tokens)
-        if max_depth < 1 or not count or not self._growing.fits(max_depth):
+        if max_depth < 1 or not self._tokens or not self._growing.fits(max_depth):
             return None
+        if len(self._tokens) > PREFILL_CHUNK:  # lookup had many rounds in a row
+            self._cache.move([], self._length)
+            self._feed_pending(len(self._tokens) - 1)
+        count = len(self._tokens)
         features = torch.cat(self._features) if len(self._features) > 1 else self._features[0]
         hidden, logits = self._forward(
             True,

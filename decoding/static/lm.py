@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from decoding.drafters.lm import LMDrafter
@@ -38,12 +37,7 @@ class StaticLMDrafter(LMDrafter):
         depth = min(max_depth, room)
         if depth < 1 or not self._can_name(self._pending) or not self.growing.fits(depth):
             return None
-        count = len(self._pending)
-        pending = np.asarray(self._pending, dtype=np.int64)
-        logits = self._logits(pending, np.arange(count), np.tri(count, dtype=np.bool_))[-1:]
-        self._model.keep(range(count))
-        self._pending = []
-        return self.growing.grow(depth, logits, self._score_tensors)
+        return self.growing.grow(depth, self._feed_pending(), self._score_tensors)
 
     def settle(self, slots: Sequence[int]) -> None:
         """Learn where each node of the tree was fed, -1 for nowhere; `observe` follows."""

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from decoding.acceptance import Verdict
+from decoding.drafters.combined import CombinedDrafter
+from decoding.drafters.lookup import LookupDrafter
 from decoding.errors import DecodingError
 from decoding.static.acceptance import Accepted, accept_greedy, accept_sampling
 from decoding.static.capture import Graphs
@@ -20,6 +22,7 @@ from decoding.static.figures import Figures, distribution, packed, unpacked
 from decoding.static.lm import StaticLMDrafter
 from decoding.static.model import StaticModel
 from decoding.static.plan import GrownPlan
+from decoding.tree import Draw, TokenTree
 
 ON_DEVICE = (StaticLMDrafter, StaticEagleDrafter)
 """Drafters that leave their trees on the device."""
@@ -27,28 +30,33 @@ ON_DEVICE = (StaticLMDrafter, StaticEagleDrafter)
 if TYPE_CHECKING:
     from decoding.engine import Round, SpeculativeDecoder
     from decoding.language_model import Scored
-    from decoding.tree import IntArray, TokenTree
+    from decoding.tree import IntArray
 
 
 class StaticRounds:
     """The rounds of a `SpeculativeDecoder` whose target is a `StaticModel`.
 
     The judgement, everything between the target's logits and the transfer to the host, is captured as the forwards
-    are: by the size, depth and width of the tree, whose shape lies in tensors like the rest.
+    are: by the size, depth and width of the tree, whose shape lies in tensors like the rest, and by how it was drawn.
     """
 
     def __init__(self, decoder: SpeculativeDecoder) -> None:
         assert isinstance(decoder.target, StaticModel)
         self._decoder, self._target = decoder, decoder.target
         self._clock = Clock(self._target.device)
+        drafter = decoder.drafter
+        self._lookup: LookupDrafter | None = None
+        if isinstance(drafter, CombinedDrafter):
+            drafter, self._lookup = drafter.parts
+        self._grower = drafter if isinstance(drafter, ON_DEVICE) else None
+        """What leaves its trees on the device, wherever lookup has no match."""
         self._judging = Graphs(self._target.device)
-        self._desks: dict[tuple[int, int, int], _Desk] = {}
+        self._desks: dict[tuple[int, int, int, Draw], _Desk] = {}
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
         """All that is captured of a round, the drafter's part included."""
-        drafter = self._decoder.drafter
-        theirs = drafter.graphs if isinstance(drafter, ON_DEVICE) else ()
+        theirs = () if self._grower is None else self._grower.graphs
         return self._target.graphs, self._target.moving, self._judging, *theirs
 
     def capture_failure(self) -> str | None:
@@ -108,12 +116,13 @@ class StaticRounds:
 
     def _drafted(self, root: int, max_depth: int) -> DeviceTree:
         """The drafter's tree, on the device."""
-        drafter = self._decoder.drafter
-        if isinstance(drafter, ON_DEVICE):
-            tree = drafter.propose_tensors(root, max_depth)
+        grown = TokenTree.empty() if self._lookup is None else self._lookup.propose(root, max_depth)
+        if not grown.size and self._grower is not None:
+            tree = self._grower.propose_tensors(root, max_depth)
             if tree is not None:
                 return tree
-        grown = drafter.propose(root, max_depth=max_depth)
+        if not grown.size:
+            grown = self._decoder.drafter.propose(root, max_depth=max_depth)
         grown.check()
         return DeviceTree.of(grown, self._target.device)
 
@@ -130,7 +139,8 @@ class StaticRounds:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The figures as `packed` puts them side by side, and where the path lies in the cache."""
         assert scored.logits is not None
-        key = (tree.plan.size, tree.plan.max_depth, tree.plan.width)
+        # Lookup's chains and drawn ones may be of one size, and are judged by different rules.
+        key = (tree.plan.size, tree.plan.max_depth, tree.plan.width, tree.draw)
         if key not in self._desks:
             self._desks[key] = _Desk.like(tree, scored.logits)
         desk = self._desks[key]
@@ -161,15 +171,14 @@ class StaticRounds:
         path: tuple[int, ...], bonus: int | None,
     ) -> None:  # fmt: skip
         """Let the drafter know what became of its tree."""
-        drafter = self._decoder.drafter
-        if isinstance(drafter, ON_DEVICE) and tree.fed:
-            drafter.settle([found.slot[old] for old in kept])
+        if self._grower is not None and tree.fed:
+            self._grower.settle([found.slot[old] for old in kept])
         if len(kept) != len(found.valid):
             rows = torch.from_numpy(np.concatenate([[0], kept + 1])).to(
                 self._target.device, non_blocking=True
             )
             scored = scored.rows(rows)
-        drafter.observe(root, at_home, scored, path, bonus)
+        self._decoder.drafter.observe(root, at_home, scored, path, bonus)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,12 +16,16 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig
 
 from decoding.config import RunConfig
+from decoding.drafters import eagle, lm
+from decoding.drafters.lookup import LookupDrafter
 from decoding.engine import Round, SpeculativeDecoder
 from decoding.models import LoadedModels
+from decoding.static import eagle as static_eagle
 from decoding.static.cache import FIRST_CAPACITY
 from decoding.static.capture import WARM_UPS, Graphs
 from decoding.static.eagle import StaticEagleDrafter
 from decoding.static.model import ROWS, StaticModel, padded_rows
+from decoding.tree import TokenTree, chain_shape
 from decoding.vocabulary import Vocabulary
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
@@ -163,6 +168,49 @@ def test_dynamic_trees_of_a_draft_model(
     assert_same(ours, theirs)
 
 
+def guess_now_and_then(monkeypatch: pytest.MonkeyPatch, size: int, when: Callable[[int], bool]) -> None:
+    """Lookup finds a chain of `size` in the rounds of a decoder for which `when` holds, and nothing in the others."""
+    asked: Counter[int] = Counter()
+    guess = TokenTree.from_shape(chain_shape(size), np.full(size, 5))
+
+    def propose(self: LookupDrafter, root: int, max_depth: int) -> TokenTree:
+        asked[id(self)] += 1
+        return guess if when(asked[id(self)]) and size <= max_depth else TokenTree.empty()
+
+    monkeypatch.setattr(LookupDrafter, "propose", propose)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+@pytest.mark.parametrize("tree", ["chain:3+chain:3", "dynamic:8x4+chain:4", "full:2x2+chain:4"])
+@pytest.mark.parametrize("draft", ["embedded+lookup", "eagle+lookup"])
+def test_lookup_beside_a_draft(
+    pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, draft: str, tree: str,
+    temperature: float,
+) -> None:  # fmt: skip
+    """Chains that were looked up and trees of the same size that were drawn, in one text."""
+    models = headed if draft.startswith("eagle") else pair
+    config = RunConfig(draft=draft, tree=tree, max_new_tokens=40, temperature=temperature)
+    guess_now_and_then(monkeypatch, int(tree[-1]), lambda round_: round_ % 2 == 0)
+    theirs, ours, _ = both(monkeypatch, config, models)
+    assert_same(ours, theirs)
+    assert {bool(np.isnan(r.tree.draft_logprob).all()) for r in ours if r.tree.size} == {False, True}
+
+
+@pytest.mark.parametrize("draft", ["embedded+lookup", "eagle+lookup"])
+def test_a_draft_that_had_no_turn_for_long(
+    pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, draft: str
+) -> None:
+    """What was committed meanwhile is fed in pieces."""
+    models = headed if draft.startswith("eagle") else pair
+    config = RunConfig(draft=draft, tree="full:2x2+chain:1", max_new_tokens=40)
+    for module in (lm, eagle, static_eagle):
+        monkeypatch.setattr(module, "PREFILL_CHUNK", 8)
+    guess_now_and_then(monkeypatch, 1, lambda round_: round_ <= 30)
+    theirs, ours, _ = both(monkeypatch, config, models)
+    assert_same(ours, theirs)
+    assert any(r.tree.size == 6 for r in ours)
+
+
 @pytest.mark.parametrize("kinds", [None, ["sliding_attention", "full_attention"] * 2])
 def test_dynamic_trees_where_layers_look_at_a_window(
     monkeypatch: pytest.MonkeyPatch, kinds: list[str] | None
@@ -220,11 +268,13 @@ def test_to_the_end_of_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_round_waits_for_the_device_once(
     pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counted where a value would come over: of draft models and heads, static and dynamic trees, greedy and drawn."""
+    """Counted where a value would come over: of draft models and heads, static and dynamic trees, greedy and drawn,
+    with a lookup beside them that finds nothing."""
     waits: list[str] = []
-    kinds = itertools.product((pair, headed), ("full:3x2", "dynamic:8x4"), (0.0, 0.9))
-    for models, tree, temperature in kinds:
-        draft = "embedded" if models is pair else "eagle"
+    guess_now_and_then(monkeypatch, 1, lambda _: False)
+    kinds = itertools.product((pair, headed), ("full:3x2", "dynamic:8x4"), (0.0, 0.9), ("", "+lookup"))
+    for models, tree, temperature, beside in kinds:
+        draft = ("embedded" if models is pair else "eagle") + beside
         config = RunConfig(draft=draft, tree=tree, max_new_tokens=24, temperature=temperature)
         with switched(monkeypatch, "1"):
             decoder = SpeculativeDecoder(config, models=models)
