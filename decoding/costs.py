@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from decoding.embedded import cache_folder
 from decoding.private import private_folder
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the figures mean something else, so that older records are measured again."""
 
 STEADY = 0.25

@@ -38,7 +38,10 @@ GPU_ROWS = (48, 64, 96, 128)
 """Where rows cost next to nothing larger trees come into question."""
 
 DRAFT_PROMPT = 32
-DRAFT_ROUNDS = 6
+DRAFT_ROUNDS = 12
+DRAFT_TREE = "full:3x2"
+"""What a draft model or a head grows while it is timed: every round has all of its levels, whatever the draft thinks
+of the text, where a dynamic tree is mostly less deep than what was looked at for it."""
 
 
 def machine(config: RunConfig, models: LoadedModels) -> Machine:
@@ -119,9 +122,10 @@ def verify_once(model: LanguageModel, rows: int) -> float:
 def _round_once(config: RunConfig, models: LoadedModels) -> tuple[Timing, Timing]:
     """Drafting per level and what is neither drafting nor verifying, from real rounds, the first left out.
 
-    With the drafter's fixed tree, and without lookup beside it.
+    With `DRAFT_TREE`, or the fixed tree of a drafter without a model, and without lookup beside it.
     """
-    plain = config.changed(draft=config.base_draft, tree="", max_new_tokens=32, temperature=0.0)
+    tree = "" if models.draft is None and models.head is None else DRAFT_TREE
+    plain = config.changed(draft=config.base_draft, tree=tree, max_new_tokens=32, temperature=0.0)
     decoder = SpeculativeDecoder(plain, models=models)
     ids = _tokens(min(DRAFT_PROMPT, decoder.target.context - 1), decoder.target.vocab_size)
     rounds: list[Round] = []

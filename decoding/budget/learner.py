@@ -182,12 +182,16 @@ class Learner:
         state.probe = self._covering([*unseen, current]) if unseen else self._other_size(current, rates)
 
     def _other_size(self, current: Shape, rates: Mapping[str, float]) -> Shape | None:
-        """The best tree of twice the nodes, or of half as many: other sizes show what nodes cost."""
+        """The best tree of twice the nodes, or of half as many: other sizes show what nodes cost. Mostly it is a
+        smaller one, which hardly costs anything."""
         shapes = {name: candidate.shape for name, candidate in self._candidates.items()}
-        larger = [name for name in rates if shapes[name].size >= max(2 * current.size, current.size + 3)]
-        smaller = [name for name in rates if 2 * shapes[name].size <= current.size]
-        names = larger or smaller
-        return shapes[max(names, key=lambda name: rates[name])] if names else None
+        others = [
+            name
+            for name in rates
+            if shapes[name].size >= max(2 * current.size, current.size + 3)
+            or 2 * shapes[name].size <= current.size
+        ]
+        return shapes[max(others, key=lambda name: rates[name])] if others else None
 
     def _covering(self, shapes: Sequence[Shape]) -> Shape:
         """A tree that shows all of `shapes`, or the largest of them."""
