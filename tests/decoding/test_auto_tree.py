@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from decoding import auto_tree, costs
+from decoding import auto_tree, costs, measure_costs
 from decoding.auto_tree import costs_of, with_tree
 from decoding.config import RunConfig
 from decoding.costs import Costs, Timing
-from decoding.engine import SpeculativeDecoder
+from decoding.engine import Round, SpeculativeDecoder
 from decoding.measure_costs import QUICK_ROWS, ROWS, machine, measure
 from decoding.models import LoadedModels
 from decoding.vocabulary import Vocabulary
@@ -57,6 +58,24 @@ def test_what_is_measured_is_there_for_every_size_and_told(models: LoadedModels)
     assert len({stage for stage, *_ in told}) == 1
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
     assert all(done < total for _, done, total in told)
+
+
+def test_drafting_is_timed_where_every_level_is_in_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dynamic tree is less deep than what was looked at for it, and its levels would seem slow."""
+    target, rounds = tiny_llama(layers=4), []
+
+    class Watched(SpeculativeDecoder):
+        def generate(self, *a: Any, **k: Any) -> Iterator[Round]:
+            for round_ in super().generate(*a, **k):
+                rounds.append(round_)
+                yield round_
+
+    monkeypatch.setattr(measure_costs, "SpeculativeDecoder", Watched)
+    models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target))
+    found = measure(RunConfig(draft="eagle"), models)
+    timed = sorted(r.draft_ms / 3 for r in rounds[1:])
+    assert {int(r.tree.depth.max()) for r in rounds} == {3}
+    assert timed[0] <= found.draft_level.median <= timed[-1]
 
 
 def test_a_context_too_short_for_the_usual_prefix_is_measured_too() -> None:
