@@ -106,7 +106,9 @@ FIELDS = (
         about=f"The published set-up: all prompts, {STUDY_TREE}, greedy, probabilities.",
         choices=(NO, YES),
     ),
-    Field("price", "price", "of an hour of the device", kind=float, about="Shows what a million tokens cost."),
+    Field(
+        "price", "price", "of an hour of the device", kind=float, about="Shows what a million tokens cost."
+    ),
     Field("name", "name", "empty: a memorable one"),
 )
 
