@@ -19,7 +19,7 @@ from tests.models import cut_down, greedy_reference
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
-PER_TASK = 6
+PER_TASK = 8
 TOKENS = 10
 """Per prompt here; `tests/bench/equality.py` does the same at any length."""
 
@@ -67,7 +67,7 @@ def test_greedy_output_is_that_of_generate_on_the_bundled_prompts(
     half_draft: Any,
     expected: dict[str, tuple[list[int], list[int]]],
 ) -> None:
-    """Each prompt with one of the shapes in turn; slow drafts, models of many layers, on fewer prompts."""
+    """Each prompt with one of the shapes in turn; the slow draft, the target itself, on every sixth prompt."""
     draft = {"cut-down": half_draft, "itself": models.target}.get(drafter)
     head = models.head if drafter == "eagle" else None
     pair = LoadedModels(models.target, draft, models.tokenizer, head)
@@ -78,10 +78,10 @@ def test_greedy_output_is_that_of_generate_on_the_bundled_prompts(
         )
         for tree in SHAPES[drafter]
     ]
-    step = {"itself": 6, "cut-down": 2}.get(drafter, 1)
+    step = 6 if drafter == "itself" else 1
     far = {}
-    for i, (name, (ids, tokens)) in enumerate(list(expected.items())[::step]):
-        if found := divergence(decoders[i % len(decoders)], reference, ids, tokens):
+    for i, (name, (ids, tokens)) in enumerate(expected.items()):
+        if i % step == 0 and (found := divergence(decoders[i % len(decoders)], reference, ids, tokens)):
             print(f"{name}: differs at token {found.position}, margin {found.margin:.1e}")
             if not found.near_tie:
                 far[name] = found
