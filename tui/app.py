@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -96,6 +97,14 @@ class SpectuiApp(App[None]):
             self.push_screen(SessionsScreen(self.database))
         else:
             self.push_screen(LiveScreen(self.database, self._session))
+        if not self.is_headless and os.isatty(0):
+            self.set_interval(2.0, self._leave_a_lost_terminal)
+
+    def _leave_a_lost_terminal(self) -> None:
+        """End where the terminal has hung up and its signal did not come: it goes to the session's leader alone, and
+        `make`, which waits for us, keeps it. What is left of the terminal reads as empty for ever, at full speed."""
+        if not os.isatty(0):
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every key that works here, by name."""
