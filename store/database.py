@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
@@ -183,19 +184,39 @@ def _upgrade(path: Path, timeout: float) -> None:
     if path.stat().st_size == 0:
         path.chmod(0o600)
     with closing(_connect(path, "mode=rw", timeout)) as connection:
-        migrate(connection, wal=network_kind(path) is None)
+        migrate(connection)
+        if network_kind(path) is None:
+            _keep_a_log(connection, timeout)
+
+
+def _keep_a_log(connection: sqlite3.Connection, timeout: float) -> None:
+    """Write-ahead logging. SQLite does not wait for a lock here, so that two who open a new file would collide."""
+    last = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if "is locked" not in str(error) or time.monotonic() >= last:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _open(path: Path, timeout: float) -> sqlite3.Connection:
     connection = _connect(path, "mode=rw", timeout)
-    shared = network_kind(path) is None
     try:
         # The first of these reads the file, so that what is wrong with it shows here. NORMAL can lose
         # the last rounds when the power goes, never when a process dies, and never tears a round; that
         # is so with a write-ahead log alone.
+        if network_kind(path) is None:
+            _keep_a_log(connection, timeout)
+            synchronous = "NORMAL"
+        else:
+            connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+            synchronous = "FULL"
         for pragma in (
-            f"journal_mode = {'WAL' if shared else 'DELETE'}",
-            f"synchronous = {'NORMAL' if shared else 'FULL'}",
+            f"synchronous = {synchronous}",
             "foreign_keys = ON",
             f"wal_autocheckpoint = {_WAL_PAGES}",
             "journal_size_limit = 67108864",

@@ -22,25 +22,26 @@ def migrations() -> Migrations:
     return found
 
 
-def migrate(connection: sqlite3.Connection, *, wal: bool = True) -> None:
-    """Apply what is pending, all of it or nothing, one process at a time. Leaves the file in WAL mode if `wal`."""
+def migrate(connection: sqlite3.Connection) -> None:
+    """Apply what is pending, all of it or nothing, one process at a time."""
     db = Database(connection, recursive_triggers=False, execute_plugins=False)
-    if not connection.execute("PRAGMA page_count").fetchone()[0]:
+    if connection.execute("PRAGMA page_count").fetchone()[0]:
+        # sqlite-utils would begin with a read lock and find out too late that another process is at it.
+        begin = ["BEGIN IMMEDIATE"]
+    else:
         # Only possible before the first table: space that is given up can be handed back in small steps.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    # sqlite-utils would begin with a read lock and find out too late that another process is at it.
-    connection.execute("BEGIN IMMEDIATE")
+        # It locks as IMMEDIATE does; before the transaction it would write a first page on its own.
+        begin = ["BEGIN", "PRAGMA auto_vacuum = INCREMENTAL"]
     try:
-        # First, so that whoever looks at the file's first bytes meanwhile never takes it for another program's.
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        # The identity first, so that whoever looks at the file's first bytes never finds a file of nobody.
+        for statement in (*begin, f"PRAGMA application_id = {APPLICATION_ID}"):
+            connection.execute(statement)
         migrations().apply(db)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    if wal:
-        db.enable_wal()
 
 
 def _step(name: str, statements: tuple[str, ...]) -> Callable[[Database], None]:

@@ -43,7 +43,7 @@ def copy_session(
         # Nothing is worth a journal: a file that is not finished is removed.
         connection.execute("PRAGMA journal_mode = OFF").fetchall()
         connection.execute("PRAGMA synchronous = OFF")
-        migrate(connection, wal=False)
+        migrate(connection)
         connection.execute("BEGIN")
         written = dict.fromkeys(TABLES, 0)
         for table in ("session", *TABLES, *_OTHERS.keys() - {"session"}):

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import sqlite_utils
 
 from store import database, migrations, schema
 from store.check import check
@@ -159,6 +160,43 @@ def test_processes_that_create_one_file_at_once(path: Path, empty_file_first: bo
             assert process.wait() == 0
     assert applied(path) == TODAY
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_is_being_filled_is_empty_or_says_whose_it_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may read the first bytes at any moment, and refuses what is not ours."""
+    path.parent.mkdir()
+    path.touch()
+    seen: list[bytes] = []
+    steps = migrations.migrations
+
+    def look_and_go_on() -> sqlite_utils.Migrations:
+        seen.append(path.read_bytes())
+        return steps()
+
+    monkeypatch.setattr(migrations, "migrations", look_and_go_on)
+    connect(path).close()
+    assert seen == [b""]
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    connection.close()
+
+
+def test_whoever_is_at_work_on_a_file_without_a_log_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself does not wait for a writer when a file goes over to a write-ahead log."""
+    connect(path).close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="is locked by another program"):
+        connect(path, timeout=0.0)
+    monkeypatch.setattr("time.sleep", lambda _: other.close())
+    opened = connect(path)
+    assert opened.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    opened.close()
 
 
 def test_creation_works_where_files_cannot_be_linked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
