@@ -29,6 +29,7 @@ from decoding.config import RunConfig
 from decoding.distill.prompts import heldout
 from decoding.engine import SpeculativeDecoder
 from decoding.models import load_models
+from decoding.tree import parse_tree
 
 AUTO, STUDY = "auto", "full:3x2"
 TREES = (
@@ -45,6 +46,8 @@ class Arm:
     """A way to decode, and what it took: by repetition and question."""
 
     decoder: SpeculativeDecoder
+    levels: int = 0
+    """That its tree has drafted each round, also where less deep nodes are kept; auto's are those of the tree chosen."""
     seconds: list[list[float]] = field(default_factory=list)
     due: list[list[float]] = field(default_factory=list)
     """What its rounds cost by the kept costs, in seconds."""
@@ -76,7 +79,8 @@ class Bench:
 
     def arm(self, tree: str) -> Arm:
         """A decoder with a tree, warmed up."""
-        arm = Arm(SpeculativeDecoder(self.config.changed(tree=tree), models=self.models))
+        levels = 0 if tree == AUTO else parse_tree(tree).max_depth
+        arm = Arm(SpeculativeDecoder(self.config.changed(tree=tree), models=self.models), levels)
         for _ in arm.decoder.generate(self.ids[0]):
             pass
         return arm
@@ -112,8 +116,7 @@ class Bench:
             drafter.use(chosen.shape)
         for round_ in arm.decoder.generate(self.ids[number]):
             tokens += round_.tokens
-            depth = int(round_.tree.depth.max(initial=0))
-            shapes.append((round_.tree.size, chosen.shape.max_depth if chosen else depth))
+            shapes.append((round_.tree.size, chosen.shape.max_depth if chosen else arm.levels))
             if learner is not None and chosen is not None:
                 took = (round_.draft_ms, round_.verify_ms, round_.other_ms)
                 cut = round_.cut is not None
