@@ -47,7 +47,7 @@ class Arm:
 
     decoder: SpeculativeDecoder
     levels: int = 0
-    """That its tree has drafted each round, also where less deep nodes are kept; auto's are those of the tree chosen."""
+    """That its tree has drafted each round, also where fewer are kept; those of auto are the chosen trees'."""
     seconds: list[list[float]] = field(default_factory=list)
     due: list[list[float]] = field(default_factory=list)
     """What its rounds cost by the kept costs, in seconds."""

@@ -133,9 +133,10 @@ def dashboard(
     columns: int = 120,
     rows: int = 40,
     env: dict[str, str] | None = None,
+    under: tuple[str, ...] = (),
 ) -> Iterator[Terminal]:
-    """The real dashboard in a terminal of that size."""
-    argv = [sys.executable, "-c", DASHBOARD, str(database), *([str(session)] if session else [])]
+    """The real dashboard in a terminal of that size, started by the command `under` where one is given."""
+    argv = [*under, sys.executable, "-c", DASHBOARD, str(database), *([str(session)] if session else [])]
     terminal = Terminal(argv, columns=columns, rows=rows, env=env)
     try:
         yield terminal

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from store.errors import StoreError
@@ -77,6 +79,28 @@ def test_a_lost_line_kills_the_dashboard_and_not_the_run(database: Path) -> None
                 again.wait_for("running")
         finally:
             run.kill()
+
+
+KEEPS_THE_SIGNAL = """
+import signal, subprocess, sys
+signal.signal(signal.SIGHUP, lambda *_: None)
+sys.exit(-subprocess.Popen(sys.argv[1:]).wait())
+"""
+"""What `make` does: the signal of a lost line goes to it alone, and it goes on waiting for what it started."""
+
+
+def test_a_lost_line_ends_a_dashboard_that_its_starter_waits_for(database: Path, finished: Recording) -> None:
+    """The signal never comes, and what is left of the terminal reads as empty for ever."""
+    under = (sys.executable, "-c", KEEPS_THE_SIGNAL)
+    with dashboard(database, finished.id, under=under) as terminal:
+        terminal.wait_for("finished")
+        (child,) = psutil.Process(terminal.pid).children()
+        terminal.hang_up()
+        try:
+            assert terminal.wait() == signal.SIGTERM
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 @pytest.mark.parametrize(
