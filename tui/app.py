@@ -88,8 +88,8 @@ class SpectuiApp(App[None]):
     @property
     def available_themes(self) -> dict[str, Theme]:
         """Ours alone: others would lack the roles that widgets ask for."""
-        ours = {name: theme for name, theme in super().available_themes.items() if name in THEME_NAMES}
-        return ours or super().available_themes
+        known = super().available_themes
+        return {name: known[name] for name in THEME_NAMES if name in known} or known
 
     def on_mount(self) -> None:
         """Show the first screen."""

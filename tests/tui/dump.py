@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
+from textual._context import visible_screen_stack
 from textual.app import App
 
 Lines = list[list[Segment]]
@@ -21,6 +22,7 @@ Lines = list[list[Segment]]
 
 def lines_of(app: App[Any]) -> Lines:
     """What the app has on screen now."""
+    visible_screen_stack.set(app._background_screens)
     strips = app.screen._compositor.render_strips()
     return [[segment for segment in strip if segment.text] for strip in strips]
 

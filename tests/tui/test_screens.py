@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual._compositor import Compositor
+from textual.app import App
+from textual.message_pump import MessagePump
 from textual.pilot import Pilot
 from textual.screen import Screen
 
@@ -27,6 +30,16 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(RunConfig, "draft_name", property(lambda config: config.draft.strip() or "eagle"))
     return Path("spectui.db")
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose the pictures alone, not every update for a terminal that is not there: half of the time."""
+
+    def render_update(compositor: Compositor, **_: object) -> None:
+        compositor._dirty_regions.clear()
+
+    monkeypatch.setattr(Compositor, "render_update", render_update)
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.name)
@@ -87,8 +100,16 @@ async def picture(pilot: Pilot[Any]) -> str:
 
 
 async def settled(pilot: Pilot[Any]) -> None:
-    """Until two pictures after each other are the same: a new size is answered in several steps."""
+    """Until two pictures after each other are the same and nothing waits to be done: a new size takes several steps."""
     before: list[str] = []
-    while (now := text_of(lines_of(pilot.app))) != before:
+    while (now := text_of(lines_of(pilot.app))) != before or not at_rest(pilot.app):
         before = now
         await pilot.pause(0.05)
+
+
+def at_rest(app: App[Any]) -> bool:
+    """Whether no message waits and no layout is due, however slow the machine is."""
+    screen = app.screen
+    waiting = [screen._layout_required, screen._repaint_required, screen._scroll_required, screen._callbacks]
+    pumps: list[MessagePump] = [app, screen, *screen.walk_children()]
+    return not any(waiting) and not any(pump.message_queue_size or pump._next_callbacks for pump in pumps)

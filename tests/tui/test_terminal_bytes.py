@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from store.reader import Reader
 from tests.bench.many_sessions import make
@@ -28,12 +28,19 @@ SCROLL_BUDGET = 6_000
 """Bytes a key while the cursor moves through a list that is longer than the screen, 120x40, 256 colours."""
 
 
-def silence(terminal: Terminal, seconds: float, *, since: float = 0.0) -> None:
+def silence(terminal: Terminal, seconds: float, *, since: float = 0.0, of: str = "") -> None:
     """Until nothing has been written for so long, counted from `since` at the earliest."""
     until(
         lambda: time.monotonic() - max(terminal.last_write(), since) > seconds,
-        what=lambda: f"{seconds} s of silence",
+        what=lambda: f"{seconds} s of silence {of}",
     )
+
+
+def at_once(look: Callable[[Any], None], cases: Iterable[Any]) -> None:
+    """Every case in a thread of its own; fails as the first of them that does."""
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(look, case) for case in cases]:
+            done.result()
 
 
 @contextmanager
@@ -74,16 +81,27 @@ def test_a_live_run_stays_within_the_budget(database: Path) -> None:
     assert written / arrived > 10, "the run was not drawn"
 
 
-def test_a_finished_session_writes_nothing_more(database: Path, finished: Recording) -> None:
-    with dashboard(database, finished.id) as terminal:
-        terminal.wait_for("finished")
-        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
+QUIET = {
+    "the session": (True, ""), "the list": (False, ""), "help": (True, "?"), "tree": (True, "2"),
+    "charts": (True, "3"), "report": (True, "R"),
+}  # fmt: skip
+"""Screens by whether they are of a session, and the key that opens them."""
 
 
-def test_the_list_of_sessions_writes_nothing_more(database: Path, finished: Recording) -> None:
-    with dashboard(database) as terminal:
-        terminal.wait_for("quiet-heron")
-        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
+def test_screens_that_nothing_happens_on_write_nothing_more(database: Path, finished: Recording) -> None:
+    """Each in a terminal of its own, all at once: most of it is waiting."""
+
+    def watch(screen: str) -> None:
+        of_session, key = QUIET[screen]
+        with dashboard(database, finished.id if of_session else None) as terminal:
+            terminal.wait_for("finished" if of_session else "quiet-heron")
+            if key:
+                silence(terminal, 1.0)
+                pressed = terminal.press(key)
+                until(lambda: terminal.last_write() > pressed, what=lambda: f"an answer to {key}")
+            silence(terminal, 2.5, of=screen)
+
+    at_once(watch, QUIET)
 
 
 def test_a_chart_and_a_comparison_write_little_and_then_nothing(database: Path) -> None:
@@ -130,31 +148,23 @@ def test_scrolling_a_list_costs_few_bytes_a_key(database: Path) -> None:
     assert written / keys <= SCROLL_BUDGET, f"{written / keys:.0f} bytes a key"
 
 
-@pytest.mark.parametrize("keys", ["?", "2", "3", "R"], ids=["help", "tree", "charts", "report"])
-def test_other_screens_write_nothing_more(database: Path, finished: Recording, keys: str) -> None:
-    with dashboard(database, finished.id) as terminal:
-        terminal.wait_for("finished")
-        silence(terminal, 1.0)
-        pressed = terminal.press(keys)
-        until(lambda: terminal.last_write() > pressed, what=lambda: "an answer to the key")
-        silence(terminal, 2.5)
-
-
 LEFT, RIGHT, END, ENTER, ESCAPE = "\x1b[D", "\x1b[C", "\x1b[F", "\r", "\x1b"
 
 
 def test_screens_over_a_session_are_silent_and_cheap_to_move_in(database: Path, finished: Recording) -> None:
-    """Replay, inspector, search and advice, one after the other over the same session."""
+    """Inspector, replay and advice over the same session, each in a terminal of its own, all at once."""
     visits: tuple[tuple[str, str, int, tuple[str, ...]], ...] = (
         (ENTER, "INSPECT", SCROLL_BUDGET, ("j", "j", "k")),
         (ENTER, "INSPECT", STEP_BUDGET, (LEFT, RIGHT, "N")),
         ("r", "REPLAY", STEP_BUDGET, (RIGHT, LEFT, "[")),
         ("A", "which tree pays", SCROLL_BUDGET, ("j", "k", "G")),
     )
-    with dashboard(database, finished.id) as terminal:
-        terminal.wait_for("finished")
-        silence(terminal, 1.0)
-        for opening, words, budget, moves in visits:
+
+    def visit(case: tuple[str, str, int, tuple[str, ...]]) -> None:
+        opening, words, budget, moves = case
+        with dashboard(database, finished.id) as terminal:
+            terminal.wait_for("finished")
+            silence(terminal, 1.0)
             opened = terminal.press(opening)
             terminal.wait_for(words, since=opened)
             silence(terminal, 2.5)
@@ -167,6 +177,8 @@ def test_screens_over_a_session_are_silent_and_cheap_to_move_in(database: Path, 
             assert sum(spent) / len(spent) <= budget, (words, spent)
             silence(terminal, 2.0)
             silence(terminal, 1.0, since=terminal.press(ESCAPE))
+
+    at_once(visit, visits)
 
 
 def test_a_replay_stays_within_the_budget(database: Path) -> None:
