@@ -20,6 +20,7 @@ APART = {
     "decoding.launch": ("torch", "transformers", "textual"),
     "decoding.embedded": ("torch", "transformers", "textual"),
     "decoding.worker": ("torch", "transformers", "textual"),
+    "decoding.bench": ("torch", "transformers", "textual"),
     "decoding.engine": ("textual", "sqlite_utils", "store"),
     "prompts": ("torch", "textual", "store"),
 }
