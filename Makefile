@@ -42,7 +42,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED)
 	@$(SPECTUI) run --per-task 3 --max-new-tokens 96
 
-# One process per core, each with one thread for its models: threads of several processes fight for cores.
+# Each process has one thread for its models: threads of several processes fight for cores.
 test: $(INSTALLED)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
 

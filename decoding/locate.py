@@ -6,7 +6,7 @@ from pathlib import Path
 
 from decoding import embedded, hub
 from decoding.config import EAGLE, EMBEDDED_TARGET
-from decoding.eagle.checkpoint import WEIGHTS, is_eagle_head
+from decoding.eagle.folder import WEIGHTS, is_eagle_head
 from decoding.errors import DecodingError
 from decoding.hub import Progress
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from decoding.attention import use_grouped_attention
 from decoding.config import LOOKUP, RECYCLING, RunConfig
-from decoding.eagle.checkpoint import is_eagle_head, load_head
+from decoding.eagle.checkpoint import load_head
+from decoding.eagle.folder import is_eagle_head
 from decoding.eagle.head import EagleHead
 from decoding.eagle.lean import use_lean_head
 from decoding.errors import DecodingError

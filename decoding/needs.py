@@ -12,14 +12,13 @@ from typing import Any
 
 from decoding import hub
 from decoding.config import LOOKUP, RECYCLING, RunConfig
-from decoding.eagle.checkpoint import WEIGHTS, is_eagle_head
+from decoding.eagle.folder import WEIGHTS, is_eagle_head
 from decoding.errors import DecodingError, UsageError
 from decoding.hub import Progress
 from decoding.locate import locate, locate_draft
 from decoding.memory import Need, need
 from decoding.placement import all_gpus, free_bytes, gigabytes, resolve_device
 from decoding.quantization import check_quantization
-from decoding.shapes import head_bytes, model_tensors
 from decoding.weight_files import check_weights, read_config, shards, tensors
 
 
@@ -53,6 +52,8 @@ def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need
     described = read_config(folder)
     check_quantization(name, described, installed=not from_config)
     if from_config:
+        from decoding.shapes import model_tensors  # brings in the layers of models, two seconds
+
         stored = model_tensors(folder)
     elif shards(folder) or not hub.is_id(name) or any(folder.glob("*.bin")):
         check_weights(folder, pickled=config.allow_pickle)
@@ -75,7 +76,11 @@ def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need
 
 def _head_need(folder: Path, target: Need, from_config: bool) -> Need:
     """A head is one layer: its cache is small change, and its weights take the target's type."""
-    stored = head_bytes(folder) if from_config else 0
+    stored = 0
+    if from_config:
+        from decoding.shapes import head_bytes
+
+        stored = head_bytes(folder)
     stored = stored or sum(
         (folder / file).stat().st_size for file in WEIGHTS[:1] if (folder / file).is_file()
     )

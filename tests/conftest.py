@@ -15,6 +15,12 @@ os.environ["SPECTUI_MEASURE"] = "0"
 os.environ["SPECTUI_CONFIG"] = os.environ["SPECTUI_STATE"] = os.devnull + "/none"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: many tests wait for a terminal or another process."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
     """What a test does with signals ends with it: a process started later would inherit that they are ignored."""

@@ -21,6 +21,8 @@ APART = {
     "decoding.embedded": ("torch", "transformers", "textual"),
     "decoding.worker": ("torch", "transformers", "textual"),
     "decoding.bench": ("torch", "transformers", "textual"),
+    "decoding.needs": ("transformers", "textual"),
+    "decoding.environment": ("transformers", "textual"),
     "decoding.engine": ("textual", "sqlite_utils", "store"),
     "prompts": ("torch", "textual", "store"),
 }

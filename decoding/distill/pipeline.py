@@ -23,7 +23,8 @@ from decoding.distill.initial import feature_layers
 from decoding.distill.profile import profile
 from decoding.distill.shards import Shards
 from decoding.distill.train import autocast, train
-from decoding.eagle.checkpoint import is_eagle_head, load_head, save_head
+from decoding.eagle.checkpoint import load_head, save_head
+from decoding.eagle.folder import is_eagle_head
 from decoding.eagle.head import EagleHead
 from decoding.embedded import EMBEDDED
 from decoding.errors import DecodingError, UsageError

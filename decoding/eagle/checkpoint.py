@@ -17,12 +17,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from decoding.eagle.folder import WEIGHTS
 from decoding.eagle.head import FEATURES, EagleHead, HeadConfig, default_feature_layers
 from decoding.errors import DecodingError
 from decoding.weight_files import PICKLED_WORDS
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Files that a head's tensors may be in, the preferred one first."""
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP = ("gate_proj", "up_proj", "down_proj")
@@ -38,20 +36,6 @@ _UNSUPPORTED: dict[str, Any] = {
     "hidden_act": "silu",
 }
 """Variants of the layout that are not built here, and the one value that each may have."""
-
-
-def is_eagle_head(folder: Path) -> bool:
-    """Whether the configuration in `folder` is that of an EAGLE-3 head rather than of a model."""
-    try:
-        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not isinstance(data, dict):
-        return False
-    if (kind := data.get("speculators_model_type")) is not None:
-        return bool(kind == "eagle3")
-    named = any("eagle3" in str(name).lower() for name in data.get("architectures") or [])
-    return named or "draft_vocab_size" in data
 
 
 def load_head(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from decoding.language_model import LanguageModel
-from decoding.static.model import StaticModel
+if TYPE_CHECKING:
+    from decoding.language_model import LanguageModel
 
 SWITCH = "SPECTUI_STATIC"
 """``1`` and ``0`` choose; else fixed sizes are for GPUs, where they can be captured, and cost a CPU padding."""
@@ -21,5 +21,9 @@ def wants_static(device_type: str) -> bool:
 
 def language_model(model: Any, feature_layers: Sequence[int] = ()) -> LanguageModel:
     """`model` on the path that suits its device."""
+    # Not above: they bring in transformers' layers, which nobody needs to know which path would be taken.
+    from decoding.language_model import LanguageModel
+    from decoding.static.model import StaticModel
+
     kind = StaticModel if wants_static(model.device.type) else LanguageModel
     return kind(model, feature_layers)

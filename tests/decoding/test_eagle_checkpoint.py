@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from decoding.config import RunConfig
-from decoding.eagle.checkpoint import is_eagle_head, load_head, read_config, save_head
+from decoding.eagle.checkpoint import load_head, read_config, save_head
+from decoding.eagle.folder import is_eagle_head
 from decoding.eagle.head import EagleHead
 from decoding.engine import SpeculativeDecoder
 from decoding.errors import DecodingError
