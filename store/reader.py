@@ -41,6 +41,7 @@ _SESSION_COLUMNS = (
 _SESSION_SUMS = (
     "tokens, rounds, nodes, draft_ms, verify_ms, other_ms, match_count, at_risk_count, accepted_count"
 )
+_SESSION_NAMES, _SUM_NAMES = _SESSION_COLUMNS.split(", "), _SESSION_SUMS.split(", ")
 _GENERATION_COLUMNS = ", ".join(field.name for field in fields(GenerationRow)[:-1])
 _GENERATION_COLUMNS += ", (SELECT at FROM pruned WHERE generation_id = generation.id)"
 _ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow) if field.name != "nodes")
@@ -56,10 +57,7 @@ def _declared(row: type) -> dict[str, str]:
 
 _SESSION = Typed(
     "a session",
-    {
-        name: "str" if name == "tags" else _declared(SessionSummary)[name]
-        for name in _SESSION_COLUMNS.split(", ")
-    },
+    {name: "str" if name == "tags" else _declared(SessionSummary)[name] for name in _SESSION_NAMES},
     finite=True,
 )
 _GENERATION = Typed("a prompt", _declared(GenerationRow), finite=True)
@@ -312,7 +310,7 @@ class Reader:
                     *ids,
                 )
             )
-            totals = ", ".join(f"sum({name})" for name in _SESSION_SUMS.split(", "))
+            totals = ", ".join(f"sum({name})" for name in _SUM_NAMES)
             rows = self._all(
                 f"SELECT session_id, {totals} FROM rollup_task {where} GROUP BY session_id", *ids
             )
@@ -396,24 +394,21 @@ def _only(session_id: int | None) -> tuple[str, tuple[int, ...]]:
 def _summary(
     row: tuple[Any, ...], done: int, tasks: dict[str, int], sums: tuple[Any, ...], pruned: int
 ) -> SessionSummary:
-    columns = dict(zip(_SESSION_COLUMNS.split(", "), row, strict=True))
-    totals = dict(zip(_SESSION_SUMS.split(", "), sums, strict=True))
+    columns = dict(zip(_SESSION_NAMES, row, strict=True))
+    totals = dict(zip(_SUM_NAMES, sums, strict=True))
     recorded = columns.pop("status")
-    where = {name: columns[name] for name in ("pid", "pid_created", "host", "heartbeat_at", "created_at")}
     matches, at_risk, accepted = (
         totals.pop(name) for name in ("match_count", "at_risk_count", "accepted_count")
     )
+    columns["config"] = _object(columns["config"], "configuration")
+    columns["versions"] = _object(columns["versions"], "versions")
+    columns["tags"] = parted(columns["tags"])
+    for name in ("gpu", "costs"):
+        if columns[name] is not None:
+            columns[name] = _object(columns[name], name)
+    where = {name: columns[name] for name in ("pid", "pid_created", "host", "heartbeat_at", "created_at")}
     return SessionSummary(
-        **columns
-        | {
-            "config": _object(columns["config"], "configuration"),
-            "versions": _object(columns["versions"], "versions"),
-            "tags": parted(columns["tags"]),
-            **{
-                name: None if columns[name] is None else _object(columns[name], name)
-                for name in ("gpu", "costs")
-            },
-        },
+        **columns,
         **totals,
         pruned=pruned,
         status=effective_status(recorded, **where),

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 # Textual reads these once, when it is first imported: moving by whole rows and without animation sends
 # a pane once. Its 60 frames a second stay, so that a key is answered within 50 ms; the feed, not the
@@ -36,7 +39,6 @@ from tui.memory import Memory
 from tui.plain import PlainFilter, characters_of
 from tui.screens.help import HelpScreen
 from tui.screens.leave import Choice, LeaveScreen
-from tui.screens.live import LiveScreen
 from tui.screens.sessions import SessionsScreen
 from tui.settings import Settings
 from tui.textsafe import sanitize
@@ -95,8 +97,10 @@ class SpectuiApp(App[None]):
         """Show the first screen."""
         if self._session is None:
             self.push_screen(SessionsScreen(self.database))
+            # What is likely to be opened next, as soon as the list is there.
+            self.call_after_refresh(Thread(target=import_module, args=["tui.screens.live"], daemon=True).start)
         else:
-            self.push_screen(LiveScreen(self.database, self._session))
+            self.open_session(self._session)
         if not self.is_headless and os.isatty(0):
             self.set_interval(2.0, self._leave_a_lost_terminal)
 
@@ -149,6 +153,8 @@ class SpectuiApp(App[None]):
 
     def open_session(self, session_id: int) -> None:
         """Show one session over what is there."""
+        from tui.screens.live import LiveScreen  # a tenth of the time to the first picture of the list
+
         self.push_screen(LiveScreen(self.database, session_id))
 
     def open_report(self, session_id: int) -> None:
@@ -231,6 +237,8 @@ def run_dashboard(
     Raises `StoreError` before anything is drawn when the database cannot be used or has no such
     session. A terminal that goes away kills this process, as it should: the worker is another.
     """
+    # Modules stay: every later collection of garbage need not look through them again.
+    gc.freeze()
     connect(database).close()
     if session is not None:
         reader = Reader(database)

@@ -141,7 +141,7 @@ async def opened(pilot: Pilot[Any], condition: Callable[[], object]) -> float:
     """Milliseconds until the condition holds."""
     begun = time.perf_counter()
     while not condition():
-        await pilot.pause(0.002)
+        await asyncio.sleep(0.002)
     return 1000 * (time.perf_counter() - begun)
 
 

@@ -1,8 +1,8 @@
 """Pictures of the screens in the registry, to be looked at.
 
-    python -m tests.tui.screens.look [NAME ...] [--size 120x40] [--theme dark] [--out DIR]
+    python -m tests.tui.screens.look [NAME ...] [--size 120x40] [--theme dark] [--ascii] [--out DIR]
 
-Writes ``NAME-SIZE-THEME.svg``; without names, all of them.
+Writes ``NAME-SIZE-THEME.svg``; without names, all of them. `--ascii` is for terminals that know no other characters.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from pathlib import Path
 
 from tests.tui.conftest import app_for
 from tests.tui.screens.registry import SCREENS, Shown
-from tui import progress
+from tui import glyphs, progress
+from tui.plain import PlainFilter
 
 
-async def export(screen: Shown, theme: str, size: tuple[int, int], out: Path) -> None:
+async def export(screen: Shown, theme: str, size: tuple[int, int], out: Path, *, ascii: bool) -> None:
     """Write one picture."""
+    glyphs.choose(ascii=ascii)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         database = Path("spectui.db")
         app = app_for(database, screen.data(database), theme)
+        if ascii:
+            app.plain = PlainFilter("ascii")
         async with app.run_test(size=size) as pilot:
             await screen.reach(pilot)
             await pilot.pause()
-            name = f"{screen.name}-{size[0]}x{size[1]}-{theme}.svg"
+            name = f"{screen.name}-{size[0]}x{size[1]}-{theme}{'-ascii' if ascii else ''}.svg"
             (out / name).write_text(app.export_screenshot(title="spectui"))
 
 
@@ -38,6 +42,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--size", default="120x40")
     parser.add_argument("--theme", default="dark")
+    parser.add_argument("--ascii", action="store_true")
     parser.add_argument("--out", type=Path, default=Path())
     arguments = parser.parse_args()
     out = arguments.out.absolute()
@@ -47,7 +52,9 @@ def main() -> None:
     progress.now = lambda: datetime(2026, 3, 1, 10, 3, 12, tzinfo=UTC)
     for screen in SCREENS:
         if not arguments.names or screen.name in arguments.names:
-            asyncio.run(export(screen, arguments.theme, (int(columns), int(rows)), out))
+            asyncio.run(
+                export(screen, arguments.theme, (int(columns), int(rows)), out, ascii=arguments.ascii)
+            )
 
 
 if __name__ == "__main__":
