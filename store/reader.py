@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -375,8 +376,9 @@ class Reader:
             return self._connection.execute(sql, parameters).fetchall()
 
 
+@lru_cache(maxsize=256)  # sessions have much in common, and a list of thousands is read at once
 def _object(text: Any, what: str) -> dict[str, Any]:
-    """What a column of JSON holds. Raises `StoreError` for what we did not write."""
+    """What a column of JSON holds, never to be changed. Raises `StoreError` for what we did not write."""
     try:
         found = json.loads(text)
     except (ValueError, TypeError, RecursionError):

@@ -97,8 +97,8 @@ class SpectuiApp(App[None]):
         """Show the first screen."""
         if self._session is None:
             self.push_screen(SessionsScreen(self.database))
-            # What is likely to be opened next, as soon as the list is there.
-            self.call_after_refresh(Thread(target=import_module, args=["tui.screens.live"], daemon=True).start)
+            # What is likely to be opened next, once the list is there.
+            self.set_timer(1.0, Thread(target=import_module, args=["tui.screens.live"], daemon=True).start)
         else:
             self.open_session(self._session)
         if not self.is_headless and os.isatty(0):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import random
 import statistics
@@ -150,6 +151,7 @@ async def drive(path: Path, repeat: int) -> dict[str, Any]:
     with Reader(path) as reader:
         big = reader.session(BIG).id
         generations = reader.generations(big, texts=False)
+    gc.freeze()  # as `run_dashboard` does
     app = SpectuiApp(path)
     rng = random.Random(0)
     out: dict[str, list[float]] = {"histograms": [], "any_prompt": [], "any_round": []}
