@@ -271,7 +271,8 @@ def walks_of(rounds: Rounds) -> Walks:
     unknown = np.isnan(nodes.draft_p[node])
     place = rounds.place[of_round] + within
     least = np.full(count, np.inf)
-    np.minimum.at(least, nodes.round, np.exp(reach))
+    with np.errstate(invalid="ignore"):  # nodes without a probability make their round's NaN, as they should
+        np.minimum.at(least, nodes.round, np.exp(reach))
     horizon = np.minimum(least, rounds.floor)[of_round] / np.exp(path_reach[of_round, within])
     return Walks(
         rounds=rounds,

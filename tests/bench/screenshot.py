@@ -48,7 +48,7 @@ class Shot:
 
 
 SHOTS = (
-    Shot("sessions", False, (), "SessionsScreen", "wednesday-lookup"),
+    Shot("sessions", False, (), "SessionsScreen", "eagle+lookup"),
     Shot("new-run", False, ("r",), "NewRunScreen", ""),
     Shot("compare", False, ("down", "m", "down", "m", "c"), "CompareScreen", "overlap"),
     Shot("session", True, (), "LiveScreen", "target's own"),

@@ -24,7 +24,7 @@ def session_columns(marked: Container[int] = ()) -> list[Column[SessionSummary]]
 
     return [
         Column("#", lambda row: (str(row.id), "muted"), 4, "right", 8, order=lambda r: r.id, falling=True),
-        Column("session", name, 14, order=_folded("name")),
+        Column("session", name, 14, widest=24, order=_folded("name")),
         Column("status", _status, 13, order=_status_place),
         Column("prompts", _prompts, 7, "right", 4, order=lambda row: row.prompts_done, falling=True),
         Column(
