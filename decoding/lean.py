@@ -7,6 +7,7 @@ summation. Measured by `tests/bench/verify_curve.py`.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -122,8 +123,13 @@ def use_lean_layers(model: Any) -> int:
         return 0
     if model.config.get_text_config()._attn_implementation != GROUPED or not all(map(_fits, decoder.layers)):
         return 0
-    for index in range(len(decoder.layers)):
+
+    def replace(index: int) -> None:
         decoder.layers[index] = LeanLayer(decoder.layers[index], index)
+
+    # Packing is of one thread, and what most of a model's tuning takes.
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(replace, range(len(decoder.layers))))
     decoder.rotary_emb = LeanRotary(decoder.rotary_emb)
     return len(decoder.layers)
 
