@@ -18,6 +18,9 @@ from decoding.attention import GROUPED, grouped_sdpa
 from decoding.norms import unit_rms
 from decoding.packed import can_pack, keeps_halves, packed
 
+PACKED_AT_ONCE = 2
+"""Layers: each is in memory twice meanwhile, and what else is done to it takes all threads."""
+
 _SILU = {"SiLU", "SiLUActivation"}
 
 
@@ -128,7 +131,7 @@ def use_lean_layers(model: Any) -> int:
         decoder.layers[index] = LeanLayer(decoder.layers[index], index)
 
     # Packing is of one thread, and what most of a model's tuning takes.
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(min(torch.get_num_threads(), PACKED_AT_ONCE)) as pool:
         list(pool.map(replace, range(len(decoder.layers))))
     decoder.rotary_emb = LeanRotary(decoder.rotary_emb)
     return len(decoder.layers)
