@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 
 from decoding.attention import GROUPED, grouped_sdpa
 from decoding.norms import unit_rms
-from decoding.packed import can_pack, keeps_halves, packed
+from decoding.packed import HalfLinear, PackedLinear, as_halves, can_pack, packed
 
 PACKED_AT_ONCE = 2
 """Layers: each is in memory twice meanwhile, and what else is done to it takes all threads."""
@@ -30,10 +30,12 @@ class NormedLinear(nn.Module):
     def __init__(self, norm: torch.Tensor, *parts: nn.Linear) -> None:
         super().__init__()
         whole = _side_by_side(*parts)
-        self.scale = norm.detach() if keeps_halves(whole) else None
-        if self.scale is None:
+        product: PackedLinear | HalfLinear | None = as_halves(whole)
+        self.scale = None if product is None else norm.detach()
+        if product is None:
             whole.weight.data *= norm.detach()
-        self.product = packed(whole)
+            product = PackedLinear(whole)
+        self.product = product
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[..., H]``, to be overwritten, to ``[..., outputs of all parts]``."""

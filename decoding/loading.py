@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from decoding.errors import DecodingError
 from decoding.hub import Progress
+from decoding.lean_imports import add_shape_rules
 from decoding.placement import Placement, most_per_gpu
 from decoding.quantization import check_quantization, method
 from decoding.vocabulary import Vocabulary
@@ -99,6 +100,10 @@ def _from_pretrained(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[s
     logging.disable_progress_bar()
     try:
         found: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except NotImplementedError:  # an operator that knows no shapes by itself
+        if not add_shape_rules():
+            raise
+        return _from_pretrained(folder, options)
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decoding import ahead
 from decoding.attention import use_grouped_attention
 from decoding.config import LOOKUP, RECYCLING, RunConfig
 from decoding.eagle.checkpoint import load_head
@@ -134,6 +135,7 @@ def _tune(models: LoadedModels) -> None:
         fuse_norms(model)
     if models.head is not None:
         use_lean_head(models.head)
+    ahead.forget()
 
 
 def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:

@@ -9,9 +9,12 @@ the same product from half of the memory. Measured by `tests/bench/verify_curve.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
+
+from decoding import ahead
 
 _ROWS_HINT = 8
 """Rows the packed layout is chosen for: the size of a small tree. It works for any number."""
@@ -38,11 +41,14 @@ class PackedLinear(nn.Module):
 class HalfLinear(nn.Module):
     """``y = x W^T + b`` in float32 with W kept as halves, which it must consist of; inference only."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, ready: Any | None = None) -> None:
+        """`ready` is what packing the layer would give."""
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         bias = None if linear.bias is None else linear.bias.detach()
-        self.packed = torch.ops.quantized.linear_prepack_fp16(linear.weight.detach(), bias)
+        if ready is None:
+            ready = torch.ops.quantized.linear_prepack_fp16(linear.weight.detach(), bias)
+        self.packed = ready
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[..., in_features] -> [..., out_features]``."""
@@ -55,13 +61,18 @@ class HalfLinear(nn.Module):
 
 def packed(linear: nn.Linear) -> PackedLinear | HalfLinear:
     """A float32 layer on the CPU in the faster form that computes the same."""
-    return HalfLinear(linear) if keeps_halves(linear) else PackedLinear(linear)
+    return as_halves(linear) or PackedLinear(linear)
 
 
-def keeps_halves(linear: nn.Linear) -> bool:
-    """Whether `HalfLinear` computes what the layer does: each weight is a half-precision number."""
+def as_halves(linear: nn.Linear) -> HalfLinear | None:
+    """The layer as halves where that computes what it does: each weight is a half-precision number."""
+    if not _has_half_products():
+        return None
     weight = linear.weight.detach()
-    return _has_half_products() and torch.equal(weight.half().float(), weight)
+    ready = ahead.take(weight) if linear.bias is None else None
+    if ready is not None:
+        return HalfLinear(linear, ready)
+    return HalfLinear(linear) if torch.equal(weight.half().float(), weight) else None
 
 
 def can_pack() -> bool:

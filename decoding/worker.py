@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from decoding.config import RunConfig
+from decoding.config import EMBEDDED_TARGET, RunConfig
 from decoding.control import Control, LimitReached, Skipped, Stopped
 from decoding.energy import EnergyMeter, decoding_now
 from decoding.errors import DecodingError
 from decoding.gpu import Gpus
+from decoding.lean_imports import import_torch, import_transformers
 from decoding.recorder import Recorder as Recorder
 from decoding.worker_log import log_to
 from store.database import connect
@@ -177,6 +178,10 @@ def _decode_all(
     progress("starting Python", None, None, "")
     # Hundreds of thousands of objects are made here and none is garbage: looking for some costs half a second.
     gc.disable()
+    config = RunConfig.from_dict(before.config)
+    import_torch()
+    _pack_ahead(config)
+    import_transformers()
     from decoding.auto_tree import known_costs, profile_of, with_tree
     from decoding.costs import to_json
     from decoding.measure_costs import machine
@@ -185,7 +190,6 @@ def _decode_all(
     from decoding.same_models import Basis, model_files
     from decoding.tree_budget import budget_of_run
 
-    config = RunConfig.from_dict(before.config)
     models = load_models(config, progress)
     for note in models.notes:
         writer.add_event("draft", note)
@@ -236,6 +240,19 @@ def _decode_all(
         else:
             runner.run(generation)
         writer.prune(config.keep_nodes)
+
+
+def _pack_ahead(config: RunConfig) -> None:
+    """Begin with the target's weights where its files are at hand; all that is lost otherwise is a second."""
+    from decoding import embedded
+    from decoding.ahead import pack_ahead
+    from decoding.placement import resolve_device
+
+    named = Path(config.target).expanduser()
+    folder = embedded.folder() if config.target == EMBEDDED_TARGET else named
+    packs = config.dtype in ("auto", "float32") and resolve_device(config.device).type == "cpu"
+    if packs and folder.is_dir():
+        pack_ahead(folder)
 
 
 def _go_on(writer: SessionWriter, before: SessionSummary, then: Basis, now: Basis, force: bool) -> None:

@@ -19,6 +19,7 @@ APART = {
     "decoding.tree_choice": ("torch", "transformers", "textual"),
     "decoding.launch": ("torch", "transformers", "textual"),
     "decoding.embedded": ("torch", "transformers", "textual"),
+    "decoding.lean_imports": ("torch", "transformers", "textual"),
     "decoding.worker": ("torch", "transformers", "textual"),
     "decoding.bench": ("torch", "transformers", "textual"),
     "decoding.needs": ("transformers", "textual"),
