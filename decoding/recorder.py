@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Writes rounds, after the bytes of every token: a tenth of a second once, instead of some each round.
+    """Writes rounds, after the bytes of every token: a third of a second once, instead of some each round.
 
     A round is written by a thread of its own while the next is decoded, never more than one at a time:
     torch and SQLite both let other threads run, so that recording is off the critical path. What goes wrong
@@ -34,7 +34,9 @@ class Recorder:
         self._written: Future[None] | None = None
         self._carried_ms = 0.0
         vocabulary = decoder.models.tokenizer
-        writer.add_tokens(vocabulary.identity, vocabulary.table(decoder.target.vocab_size))
+        size = decoder.target.vocab_size
+        if writer.tokens_known(vocabulary.identity) < size:
+            writer.add_tokens(vocabulary.identity, vocabulary.table(size))
 
     def record(self, generation_id: int, round_: Round, choice_id: int | None = None) -> None:
         """One round, durably by the time of the next call.

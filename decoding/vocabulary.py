@@ -78,9 +78,8 @@ class Vocabulary:
     def _byte_level(self) -> bool:
         """Whether tokens are spelled in GPT-2's printable stand-ins for bytes."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        return backend is not None and '"ByteLevel"' in json.dumps(
-            json.loads(backend.to_str()).get("decoder")
-        )
+        decoder = getattr(backend, "decoder", None)
+        return decoder is not None and b'"ByteLevel"' in decoder.__getstate__()
 
 
 def _byte_alphabet() -> dict[int, int]:

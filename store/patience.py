@@ -176,6 +176,7 @@ for _name in (
     "record_round",
     "finish_generation",
     "prune",
+    "tokens_known",
     "add_tokens",
     "commands_wait",
     "take_commands",

@@ -383,6 +383,11 @@ class SessionWriter:
                 [(tokenizer_id, token_id, value) for token_id, value in sorted(tokens.items())],
             )
 
+    def tokens_known(self, tokenizer_id: str) -> int:
+        """Of how many tokens the bytes are kept."""
+        (count,) = self._read("SELECT count(*) FROM token WHERE tokenizer_id = ?", tokenizer_id)
+        return int(count)
+
     def commands_wait(self) -> bool:
         """Whether there are commands to take: a read of a few microseconds."""
         (found,) = self._read(
@@ -419,7 +424,7 @@ class SessionWriter:
             self._tasks[generation_id] = task
         return task
 
-    def _read(self, sql: str, *parameters: int) -> tuple[Any, ...]:
+    def _read(self, sql: str, *parameters: int | str) -> tuple[Any, ...]:
         with self._lock, explained(None, self._connection):
             row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
         if row is None:
