@@ -162,7 +162,9 @@ class SessionFeed(Feed):
 
     def _read_state(self, reader: Reader, now: float) -> Iterator[RunState]:
         live = self._state is None or self._state.summary.live
-        due = self._state_stale and now - self._state_at >= CHART_SECONDS
+        # Until the first round little is written, and how far loading is can be told at once.
+        pace = LIVE_SECONDS if self._state is None or not self._state.summary.rounds else CHART_SECONDS
+        due = self._state_stale and now - self._state_at >= pace
         if not due and not (live and now - self._state_at >= PRESENCE_SECONDS):
             return
         self._state_at = now
