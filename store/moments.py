@@ -107,15 +107,16 @@ def stretches(reader: Reader, session_id: int) -> list[Stretch]:
     for generation_id, *block in blocks:
         by_prompt.setdefault(generation_id, []).append(tuple(block))
     found: list[Stretch] = []
-    for generation_id, *rest in totals:
-        left = tuple(rest)
+    for generation_id, *whole in totals:
+        blocks_of = by_prompt.get(generation_id, ())
         first = 1
-        for last, *sums in by_prompt.get(generation_id, ()):
+        for last, *sums in blocks_of:
             found.append(Stretch(generation_id, first, last, *sums))
             first = last + 1
-            left = tuple(whole - part for whole, part in zip(left, sums, strict=True))
-        if left[0] > 0:
-            found.append(Stretch(generation_id, first, first + left[0] - 1, *left))
+        summed = [sum(column) for column in zip(*blocks_of, strict=True)][1:] or [0] * len(whole)
+        rounds, *left = (all_ - blocks_ for all_, blocks_ in zip(whole, summed, strict=True))
+        if rounds > 0:
+            found.append(Stretch(generation_id, first, first + rounds - 1, rounds, *left))
     return found
 
 

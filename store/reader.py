@@ -107,9 +107,13 @@ class Reader:
         before, self._version = self._version, version
         return version != before
 
-    def sessions(self) -> list[SessionSummary]:
-        """All sessions, the newest first."""
-        return self._summaries("")
+    def sessions(self, newest: int | None = None) -> list[SessionSummary]:
+        """All sessions, or so many of them, the newest first."""
+        return self._summaries("", newest=newest)
+
+    def session_count(self) -> int:
+        """How many sessions there are."""
+        return int(self._all("SELECT count(*) FROM session WHERE deleted_at IS NULL")[0][0])
 
     def session(self, ref: int | str) -> SessionSummary:
         """By id, name or "last"; `StoreError` names the closest when there is none."""
@@ -215,7 +219,7 @@ class Reader:
         Tasks none of whose prompts has started are left out.
         """
         with self._snapshot():
-            order = self._tasks(session_id).get(session_id, {})
+            order = self._tasks((session_id, session_id)).get(session_id, {})
             tasks = self._all(f"SELECT {_TASK_COLUMNS} FROM rollup_task WHERE session_id = ?", session_id)
             lengths = self._all(
                 "SELECT task, accepted_length, rounds FROM rollup_length WHERE session_id = ?"
@@ -295,15 +299,19 @@ class Reader:
             while rows := cursor.fetchmany(chunk):
                 yield rows
 
-    def _summaries(self, narrowed: str, *parameters: int | str) -> list[SessionSummary]:
+    def _summaries(
+        self, narrowed: str, *parameters: int | str, newest: int | None = None
+    ) -> list[SessionSummary]:
         with self._snapshot():
             sessions = self._all(
-                f"SELECT {_SESSION_COLUMNS} FROM session WHERE deleted_at IS NULL {narrowed} ORDER BY id DESC",
+                f"SELECT {_SESSION_COLUMNS} FROM session WHERE deleted_at IS NULL {narrowed} ORDER BY id DESC LIMIT ?",
                 *parameters,
+                -1 if newest is None else newest,
             )
-            only = sessions[0][0] if len(sessions) == 1 else None
-            tasks = self._tasks(only)
-            where, ids = _only(only)
+            few = sessions and (newest is not None or len(sessions) == 1)
+            span = (sessions[-1][0], sessions[0][0]) if few else None
+            tasks = self._tasks(span)
+            where, ids = _within(span)
             done = dict(
                 self._all(
                     f"SELECT session_id, sum(status IN ('finished', 'skipped', 'failed')) FROM generation {where}"
@@ -335,9 +343,9 @@ class Reader:
             for row in _SESSION.checked(sessions)
         ]
 
-    def _tasks(self, session_id: int | None) -> dict[int, dict[str, int]]:
+    def _tasks(self, span: tuple[int, int] | None) -> dict[int, dict[str, int]]:
         """Session -> task -> prompts, tasks in the order in which they first appear."""
-        where, ids = _only(session_id)
+        where, ids = _within(span)
         found: dict[int, dict[str, int]] = {}
         for owner, task, prompts, _ in self._all(
             f"SELECT session_id, task, count(*), min(position) AS first FROM generation {where}"
@@ -388,9 +396,9 @@ def _object(text: Any, what: str) -> dict[str, Any]:
     return found
 
 
-def _only(session_id: int | None) -> tuple[str, tuple[int, ...]]:
-    """A WHERE clause for one session or, for None, for all of them, and its parameters."""
-    return ("", ()) if session_id is None else ("WHERE session_id = ?", (session_id,))
+def _within(span: tuple[int, int] | None) -> tuple[str, tuple[int, ...]]:
+    """A WHERE clause for sessions from one id to another or, for None, for all of them, and its parameters."""
+    return ("", ()) if span is None else ("WHERE session_id BETWEEN ? AND ?", span)
 
 
 def _summary(

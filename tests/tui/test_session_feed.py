@@ -18,6 +18,7 @@ def test_prompts_are_as_in_the_database_whatever_becomes_of_them(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_feed, "CHART_SECONDS", 0.0)
+    monkeypatch.setattr(session_feed, "LIVE_SECONDS", 0.0)
     recording = Recording(database, prompts=8)
     feed = SessionFeed(database, recording.id, lambda _: None)
     whole = 0
@@ -60,6 +61,33 @@ def test_prompts_are_as_in_the_database_whatever_becomes_of_them(
         assert agrees()
         again.prune("rounds")
         assert agrees()
+    recording.close()
+
+
+def test_loading_is_told_as_it_goes_and_figures_seldom(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first tokens do not wait for the next reading of figures, of which there are none before."""
+    monkeypatch.setattr(session_feed, "CHART_SECONDS", float("inf"))
+    monkeypatch.setattr(session_feed, "PRESENCE_SECONDS", float("inf"))
+    monkeypatch.setattr(session_feed, "LIVE_SECONDS", 0.0)
+    recording = Recording(database, prompts=8)
+    feed = SessionFeed(database, recording.id, lambda _: None)
+    with Reader(database) as reader:
+
+        def states() -> list[RunState]:
+            return [item for item in feed.look(reader) if isinstance(item, RunState)]
+
+        assert states()
+        for stage in ("loading target", "tuning", "measuring plain decoding"):
+            recording.writer.set_stage(stage)
+            assert [state.summary.stage for state in states()] == [stage]
+        recording.begin()
+        recording.prompt(tokens=5, finish=None)
+        (first,) = states()
+        assert first.summary.rounds
+        recording.prompt(tokens=20)
+        assert states() == []
     recording.close()
 
 

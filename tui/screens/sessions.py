@@ -99,6 +99,7 @@ class SessionsScreen(SessionActions):
         self._filter = Filter()
         self._entries: dict[int, tuple[SessionSummary, Entry]] = {}
         self._card_wanted: bool | None = None
+        self._unread = 0
 
     def make_feed(self, post: Callable[[object], None]) -> SessionsFeed:
         """A feed of the list, and of more about the session under the cursor."""
@@ -144,7 +145,9 @@ class SessionsScreen(SessionActions):
     def take(self, item: object) -> None:
         """Show the list, or more about the session under the cursor."""
         if isinstance(item, Sessions):
-            self.sessions = item.rows
+            if item.unread and self.table.sorting != ("#", True):
+                return  # in another order the first are among those that follow
+            self.sessions, self._unread = item.rows, item.unread
             self.show_sessions()
         elif isinstance(item, Card):
             self._show_card(item)
@@ -181,7 +184,11 @@ class SessionsScreen(SessionActions):
     def draw_titles(self) -> None:
         """How many are shown, in what order, and what of the filter was not understood."""
         pane = self.query_one("#list")
-        every = len(self.sessions) - len(self.app.doomed.keys() & {row.id for row in self.sessions})
+        every = (
+            len(self.sessions)
+            - len(self.app.doomed.keys() & {row.id for row in self.sessions})
+            + self._unread
+        )
         shown = len(self.table.items)
         number = f"{count(shown)} of {count(every)}" if self._filter else count(every)
         title = f"sessions {number} · by {self.table.order}"
