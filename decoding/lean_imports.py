@@ -37,10 +37,12 @@ def import_torch() -> None:
     _stand_in(SHAPE_RULES)
     import torch
 
-    if torch.cuda.is_available():
-        real(SHAPE_RULES)
-    else:
+    try:
         import_module(GENERATORS)
+    except ImportError:  # another version of torch
+        real(SHAPE_RULES)
+    if torch.cuda.is_available():
+        add_shape_rules()
 
 
 def add_shape_rules() -> bool:
@@ -66,9 +68,8 @@ def import_transformers() -> None:
         import transformers
         from transformers.utils import import_utils
 
-        # Both remember their answer.
-        import_utils.is_scipy_available()
-        import_utils.is_torch_distributed_available()
+        for name in ("is_scipy_available", "is_torch_distributed_available"):
+            getattr(import_utils, name, bool)()  # they remember their answer
     _stand_in_for_models(Path(transformers.__file__).parent / "models")
 
 
@@ -88,7 +89,7 @@ def real(name: str) -> ModuleType:
     """The module of that name, imported now if a `StandIn` had its place; so is what it is part of."""
     gone = {
         other: module
-        for other, module in sys.modules.items()
+        for other, module in list(sys.modules.items())
         if isinstance(module, StandIn)
         and (f"{name}.".startswith(f"{other}.") or other.startswith(f"{name}."))
     }
