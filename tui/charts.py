@@ -22,6 +22,8 @@ Chart = Literal["length", "depth", "entropy", "calibration", "speed", "course"]
 CHARTS: tuple[Chart, ...] = ("length", "depth", "entropy", "calibration", "speed", "course")
 """In the order in which they follow each other."""
 
+OF_FIGURES: tuple[Chart, ...] = ("length", "depth")
+"""Those drawn from `TaskFigures` alone."""
 TITLES: dict[Chart, str] = {
     "length": "accepted length",
     "depth": "acceptance by depth",

@@ -58,6 +58,7 @@ class Feed:
         self._paused = False
         self._asked = False
         self._in_flight = False
+        """Something is being read, or was posted and not dealt with yet."""
         self._troubled = False
         self._thread: threading.Thread | None = None
 
@@ -121,9 +122,9 @@ class Feed:
                 payload = self.look(reader)
             self._troubled = any(isinstance(item, Trouble) for item in payload)
             if payload:
-                with self._wake:
-                    self._in_flight = True
                 self._post(payload)
+            else:
+                self.taken()
         if reader is not None:
             reader.close()
 
@@ -137,6 +138,7 @@ class Feed:
                 ready = not self._in_flight and not self._paused
                 if ready and (self._asked or left <= 0):
                     self._asked = False
+                    self._in_flight = True
                     return True
                 self._wake.wait(left if ready else None)
             return False

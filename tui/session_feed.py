@@ -53,6 +53,8 @@ class Charts:
     intervals: Mapping[str, Interval]
     sources: Mapping[str, Source] = field(default_factory=dict)
     """What the other charts are drawn from, by task; empty for a moment of the past, whose bins nobody knows."""
+    whole: bool = True
+    """False where intervals and sources follow at once."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class SessionFeed(Feed):
         self._intervals: Mapping[str, Interval] = {}
         self._state_at = self._charts_at = self._intervals_due = self._tree_at = float("-inf")
         self._state_stale = self._charts_stale = True
+        self._outlined = False
         self._closed = False
         self._tokens: dict[int, bytes] = {}
         self._state_fresh = False
@@ -144,7 +147,7 @@ class SessionFeed(Feed):
 
     def period(self) -> float:
         """Short while a worker is at work, none while there is a backlog."""
-        if self._state is None or self._more:
+        if self._state is None or self._more or self._outlined:
             return 0.0
         if not self._state.summary.live:
             return IDLE_SECONDS
@@ -274,6 +277,12 @@ class SessionFeed(Feed):
     def _read_charts(self, reader: Reader, now: float) -> Iterator[Charts]:
         if not self._charts_stale or now - self._charts_at < CHART_SECONDS:
             return
+        if self._charts is None:
+            # The rest costs more than all else of a screen's first look: numpy and a history.
+            self._charts = Charts(reader.figures(self.session_id), {}, whole=False)
+            self._outlined = True
+            yield self._charts
+            return
         self._charts_stale = False
         self._charts_at = now
         if now >= self._intervals_due or not self._live():
@@ -281,6 +290,7 @@ class SessionFeed(Feed):
             self._intervals = reader.intervals(self.session_id)
             self._intervals_due = now + max(INTERVAL_SECONDS, (monotonic() - begun) / INTERVAL_SHARE)
         charts = Charts(reader.figures(self.session_id), self._intervals, self._sources.read(reader))
+        self._outlined = False
         if charts != self._charts:
             self._charts = charts
             yield charts

@@ -18,6 +18,8 @@ import psutil
 
 from tests.tui.terminal import Terminal, dashboard
 
+STARTS = 9
+
 
 def key_to_paint(terminal: Terminal, presses: int) -> list[float]:
     """Milliseconds from `x` to the paint that says that rejected drafts are hidden, while the run goes on."""
@@ -30,6 +32,15 @@ def key_to_paint(terminal: Terminal, presses: int) -> list[float]:
         terminal.press("x")
         time.sleep(0.2 + 0.013 * (index % 7))
     return out
+
+
+def first_screen(database: Path, session: int, columns: int, rows: int, term: str) -> float:
+    """Seconds from the start of a dashboard until the session is on it."""
+    with dashboard(database, session, columns=columns, rows=rows, env={"TERM": term}) as terminal:
+        terminal.wait_for("accepted")
+        at = terminal.time_of("accepted", since=0.0)
+        assert at is not None
+        return at - terminal.started
 
 
 def main() -> None:
@@ -52,7 +63,6 @@ def main() -> None:
                 database, session, columns=args.columns, rows=args.rows, env={"TERM": args.term}
             ) as terminal:
                 terminal.wait_for("accepted")
-                first_screen = time.monotonic() - terminal.started
                 process = psutil.Process(terminal.pid)
                 time.sleep(3)
                 begun, cpu = time.monotonic(), sum(process.cpu_times()[:2])
@@ -62,6 +72,9 @@ def main() -> None:
                 written = terminal.output(begun)
                 keys = key_to_paint(terminal, 60)
                 memory = process.memory_info().rss
+            starts = [
+                first_screen(database, session, args.columns, args.rows, args.term) for _ in range(STARTS)
+            ]
             replay.kill()
     if args.dump:
         args.dump.write_bytes(written)
@@ -74,7 +87,10 @@ def main() -> None:
                     "median": round(statistics.median(keys), 1),
                     "p95": round(statistics.quantiles(keys, n=20)[18], 1),
                 },
-                "first_screen_s": round(first_screen, 2),
+                "first_screen_s": {
+                    "median": round(statistics.median(starts), 2),
+                    "most": round(max(starts), 2),
+                },
                 "memory_mb": round(memory / 1e6),
             }
         )

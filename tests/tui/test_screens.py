@@ -18,6 +18,7 @@ from tests.tui.dump import letters, lines_of, styles_of, text_of
 from tests.tui.screens.registry import SCREENS, Shown
 from tui import glyphs, keys
 from tui.plain import PlainFilter
+from tui.screens.base import FedScreen
 from tui.theme import THEME_NAMES
 
 SIZES = ((80, 24), (120, 40), (200, 60))
@@ -108,8 +109,11 @@ async def settled(pilot: Pilot[Any]) -> None:
 
 
 def at_rest(app: App[Any]) -> bool:
-    """Whether no message waits and no layout is due, however slow the machine is."""
+    """Whether no message waits, no layout is due and nothing is left to read, however slow the machine is."""
     screen = app.screen
+    feed = screen._feed if isinstance(screen, FedScreen) else None
+    if feed is not None and (feed._in_flight or feed.period() == 0.0):
+        return False
     waiting = [screen._layout_required, screen._repaint_required, screen._scroll_required, screen._callbacks]
     pumps: list[MessagePump] = [app, screen, *screen.walk_children()]
     return not any(waiting) and not any(pump.message_queue_size or pump._next_callbacks for pump in pumps)

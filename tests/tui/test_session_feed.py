@@ -11,7 +11,7 @@ from store.writer import SessionWriter
 from tests.tui.replay import Recording
 from tui import session_feed
 from tui.feed import IDLE_SECONDS, LIVE_SECONDS, SHARED_SECONDS
-from tui.session_feed import RunState, SessionFeed, Tree
+from tui.session_feed import Charts, RunState, SessionFeed, Tree
 
 
 def test_prompts_are_as_in_the_database_whatever_becomes_of_them(
@@ -91,6 +91,30 @@ def test_loading_is_told_as_it_goes_and_figures_seldom(
     recording.close()
 
 
+def test_figures_are_there_before_what_takes_long(database: Path) -> None:
+    """Numpy, intervals and the history of a session come with the second look, which is at once."""
+    recording = Recording(database, prompts=8)
+    recording.begin()
+    for _ in range(4):
+        recording.prompt(tokens=30)
+    recording.end("finished")
+    feed = SessionFeed(database, recording.id, lambda _: None)
+    with Reader(database) as reader:
+
+        def charts() -> list[Charts]:
+            return [item for item in feed.look(reader) if isinstance(item, Charts)]
+
+        (first,) = charts()
+        (second,) = charts()
+        assert charts() == []
+        figures = reader.figures(recording.id)
+    assert first == Charts(figures, {}, whole=False)
+    assert second.whole
+    assert second.figures == figures
+    assert set(second.sources) == set(figures)
+    recording.close()
+
+
 def test_a_prompt_has_its_tree_at_once_however_soon_it_follows_another(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +147,8 @@ def test_a_model_on_the_cpu_is_disturbed_less_often(database: Path, device: str,
         recording.begin()
         recording.writer.describe(device=device)
         recording.prompt(tokens=20, finish=None)
+        feed.look(reader)
+        assert feed.period() == 0.0, "intervals are still to be read"
         feed.look(reader)
         assert feed.period() == seconds
         recording.end("stopped")

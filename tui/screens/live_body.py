@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.geometry import Size
 
 from store.rows import GenerationRow
-from tui.charts import CHARTS, NOTES, TITLES, Chart
+from tui.charts import CHARTS, NOTES, OF_FIGURES, TITLES, Chart
 from tui.memory import ALONE, PANE, REJECTED, SHOWN_CHART
 from tui.screens.live_titles import choice_title, prompt_columns, text_title, tree_title
 from tui.session_feed import Charts, RunState, Stream, Tree
@@ -147,6 +147,8 @@ class LiveBody(Horizontal):
         """Show the figures of all tasks."""
         tasks = tuple(self._state.summary.tasks) if self._state else tuple(item.figures)
         for histogram in self.query(Histogram):
+            if not item.whole and histogram.chart not in OF_FIGURES:
+                continue
             histogram.show(item.figures, item.intervals, tasks, item.sources)
 
     def draw_lines(self, shown: GenerationRow | None, *, follow: bool) -> None:
