@@ -53,25 +53,36 @@ def test_a_model_decodes_the_same_and_the_rest_stays_out(folder: Path) -> None:
     assert set(there) > {"torch._dynamo.utils", "sympy"}, "else there would be nothing to leave out"
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        "import torch._dynamo; torch._dynamo.is_compiling",
-        "import torch._dynamo.config; torch._dynamo.config.cache_size_limit",
-        "from torch._dynamo import optimize",
-        "torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2))",
-        "import scipy.special; scipy.special.stdtrit(3, 0.5)",
-        "import torch.distributed.tensor; assert torch.distributed.is_available()",
-        "from torch._meta_registrations import register_meta",
-        "import transformers.models.qwen2.modeling_qwen2",
-        "from transformers.models import qwen3; qwen3.Qwen3Config()",
-        "from transformers.models import MistralConfig; MistralConfig()",
-        "from transformers import Gemma3ForCausalLM",
-        "from transformers.masking_utils import TransformGetItemToIndex\nwith TransformGetItemToIndex(): pass",
-    ],
+WANTED = (
+    "import torch._dynamo.config; torch._dynamo.config.cache_size_limit",
+    "from torch._dynamo import optimize",
+    "torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2))",
+    "import scipy.special; scipy.special.stdtrit(3, 0.5)",
+    "import torch.distributed.tensor; assert torch.distributed.is_available()",
+    "from torch._meta_registrations import register_meta",
+    "import transformers.models.qwen2.modeling_qwen2",
+    "from transformers.models import qwen3; qwen3.Qwen3Config()",
+    "from transformers.models import MistralConfig; MistralConfig()",
+    "from transformers import Gemma3ForCausalLM",
+    "from transformers.masking_utils import TransformGetItemToIndex\nwith TransformGetItemToIndex(): pass",
 )
-def test_whoever_wants_the_real_thing_gets_it(wanted: str) -> None:
-    assert _python(f"{LEAN}import json, torch\n{wanted}\nprint(json.dumps('there'))") == "there"
+FORKED = """
+import json, os, sys, torch
+failed = []
+for code in json.loads(sys.argv[1]):
+    child = os.fork()  # each begins with the imports above and nothing else
+    if not child:
+        exec(code)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        failed.append(code)
+print(json.dumps(failed))
+"""
+
+
+def test_whoever_wants_the_real_thing_gets_it() -> None:
+    missing = "import no_such_module"  # that this test can fail
+    assert _python(LEAN + FORKED, json.dumps([*WANTED, missing])) == [missing]
 
 
 def test_a_model_whose_layout_needs_the_other_shape_rules_is_loaded_with_them(folder: Path) -> None:
