@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+from collections.abc import Callable
 
 import torch
 
@@ -37,6 +38,8 @@ class PromptRunner:
         models: LoadedModels,
         budget: TreeBudget | None = None,
     ) -> None:
+        self.after_first_round: Callable[[str], None] | None = None
+        """Called once, with the prompt, when there is something to see; nothing is being written meanwhile."""
         self._writer = writer
         self._control = control
         self._config = config
@@ -115,6 +118,7 @@ class PromptRunner:
                 self._limits.count(round_.tree.size, len(round_.tokens))
                 tokens += round_.tokens
                 finish = round_.finish
+                self._first_round_done(generation.prompt_text)
                 if finish is None:
                     self.check()
             self._recorder.settle()
@@ -136,6 +140,12 @@ class PromptRunner:
             if not isinstance(error, DecodingError):
                 log.exception("prompt %s failed", generation.id)
             self._end(generation.id, "failed", tokens, error=_in_words(error))
+
+    def _first_round_done(self, prompt: str) -> None:
+        if self.after_first_round is not None:
+            after, self.after_first_round = self.after_first_round, None
+            self._recorder.settle()
+            after(prompt)
 
     def _choose(self, task: str) -> int | None:
         """Give the next round its task's tree; returns what it was chosen by, None with one tree for all."""

@@ -227,8 +227,19 @@ def _decode_all(
     with contextlib.suppress(Skipped):
         control.check(writer)
     if pending and before.baseline_ms is None:
-        progress("measuring plain decoding", None, None, "")
-        writer.describe(baseline_ms=_measure_baseline(runner.decoder, pending[0].prompt_text))
+
+        def measure(prompt: str) -> None:
+            decoding = decoding_now.is_set()
+            decoding_now.clear()  # what it takes is no part of what the session's tokens took
+            writer.describe(baseline_ms=_measure_baseline(runner.decoder, prompt))
+            if decoding:
+                decoding_now.set()
+
+        if runner.decoder.static is None:
+            runner.after_first_round = measure
+        else:  # its buffers are in use between the rounds of a prompt
+            progress("measuring plain decoding", None, None, "")
+            measure(pending[0].prompt_text)
     progress("decoding", None, None, "")
     writer.set_status("running")
     decoding_now.set()
