@@ -29,8 +29,14 @@ KEYS = {
 }  # fmt: skip
 TASK_KEYS = {"prompts", "rounds", "nodes", "match_rate", "mean_accepted_length"}
 
-ENDLESS = ("--max-new-tokens", "4000")
-"""A run that is still at work whatever a test does to it."""
+
+@pytest.fixture
+def endless(model: Path, tmp_path: Path) -> list[str | Path]:
+    """Arguments of a run that is still at work whatever a test does to it, and however late."""
+    path = tmp_path / "endless.jsonl"
+    lines = (json.dumps({"task": "rag", "prompt": f"One two {number}"}) for number in range(2000))
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return ["run", "--target", model, "--prompts", path, "--max-new-tokens", "4000"]
 
 
 def read_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
@@ -154,9 +160,9 @@ def test_a_model_that_cannot_be_loaded_fails_the_run_in_one_line_with_its_log(
 
 
 def test_interrupting_a_headless_run_stops_it_and_keeps_what_it_found(
-    spectui: Popen, database: Path, model: Path, prompt_file: Path
+    spectui: Popen, database: Path, endless: list[str | Path]
 ) -> None:
-    process = spectui("run", "--target", model, "--prompts", prompt_file, *ENDLESS)
+    process = spectui(*endless)
     read_until(process, "decoding")
     reader = Reader(database)
     until(lambda: reader.session("last").rounds > 3)
@@ -173,9 +179,9 @@ def test_interrupting_a_headless_run_stops_it_and_keeps_what_it_found(
 
 
 def test_the_follower_of_a_run_can_be_killed_and_the_run_goes_on(
-    spectui: Popen, database: Path, model: Path, prompt_file: Path
+    spectui: Popen, database: Path, endless: list[str | Path]
 ) -> None:
-    process = spectui("run", "--target", model, "--prompts", prompt_file, *ENDLESS)
+    process = spectui(*endless)
     read_until(process, "decoding")
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=TIMEOUT_S)
@@ -188,9 +194,9 @@ def test_the_follower_of_a_run_can_be_killed_and_the_run_goes_on(
 
 
 def test_a_worker_that_is_killed_ends_the_run_as_interrupted(
-    spectui: Popen, database: Path, model: Path, prompt_file: Path
+    spectui: Popen, database: Path, endless: list[str | Path]
 ) -> None:
-    process = spectui("run", "--target", model, "--prompts", prompt_file, *ENDLESS)
+    process = spectui(*endless)
     read_until(process, "decoding")
     reader = Reader(database)
     pid = reader.session("last").pid

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from decoding import prompt_runner
+from decoding.baseline import plain_ms_per_token
 from decoding.config import RunConfig
 from decoding.control import Control
 from decoding.engine import Round, SpeculativeDecoder
@@ -65,7 +66,13 @@ def models(config: RunConfig) -> LoadedModels:
 class Ran:
     """Two prompts, decoded in this process."""
 
-    def __init__(self, path: Path, config: RunConfig, models: LoadedModels) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: RunConfig,
+        models: LoadedModels,
+        after: Callable[[PromptRunner, int, str], None] | None = None,
+    ) -> None:
         db = connect(path)
         session = create_session(
             db, config_json=config.to_json(), target="tiny", drafter="recycling", tree=config.tree,
@@ -74,6 +81,10 @@ class Ran:
         writer = SessionWriter(db, session)
         writer.claim()
         runner = PromptRunner(writer, Undisturbed(), config, models)
+        if after is not None:
+            runner.after_first_round = lambda prompt: after(
+                runner, Reader(db).session(session).rounds, prompt
+            )
         for generation in writer.pending_generations():
             runner.run(generation)
         reader = Reader(db)
@@ -241,3 +252,19 @@ def test_files_are_told_apart_by_what_is_in_them(config: RunConfig, tmp_path: Pa
     for place in (0, (40 << 20) - 1):  # the first and the last byte of a file too large to be read whole
         other.write_bytes(bytes(place) + b"x" + bytes((40 << 20) - place - 1))
         assert digest(one) != digest(other)
+
+
+def test_plain_decoding_between_two_rounds_changes_nothing(
+    tmp_path: Path, config: RunConfig, models: LoadedModels
+) -> None:
+    """It comes once, when the first round is in the database and nothing is being written, and leaves no trace."""
+    seen = []
+
+    def measure(runner: PromptRunner, rounds: int, prompt: str) -> None:
+        seen.append((rounds, prompt, plain_ms_per_token(runner.decoder, prompt, 6) > 0))
+
+    undisturbed = Ran(tmp_path / "undisturbed.db", config, models)
+    measured = Ran(tmp_path / "measured.db", config, models, measure)
+    assert seen == [(1, TEXTS[0], True)]
+    assert [p.output for p in measured.prompts] == [p.output for p in undisturbed.prompts]
+    assert [p.round_count for p in measured.prompts] == [p.round_count for p in undisturbed.prompts]
