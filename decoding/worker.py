@@ -231,9 +231,11 @@ def _decode_all(
         def measure(prompt: str) -> None:
             decoding = decoding_now.is_set()
             decoding_now.clear()  # what it takes is no part of what the session's tokens took
-            writer.describe(baseline_ms=_measure_baseline(runner.decoder, prompt))
-            if decoding:
-                decoding_now.set()
+            try:
+                writer.describe(baseline_ms=_measure_baseline(runner.decoder, prompt))
+            finally:  # without memory for it, the prompt is tried again
+                if decoding:
+                    decoding_now.set()
 
         if runner.decoder.static is None:
             runner.after_first_round = measure

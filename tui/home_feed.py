@@ -67,9 +67,9 @@ class SessionsFeed(Feed):
         elif self._unread and self._described is None and self._wanted in self._by_id:
             pass  # its summary is small
         elif changed or silent or self._unread:
-            before = self._rows
+            before = Sessions(self._rows, self._unread)
             found = self._list(reader.sessions())
-            if found.rows != before:
+            if found != before:  # also where the rest is gone by now: the title counted it
                 yield found
         summary = self._by_id.get(self._wanted) if self._wanted is not None else None
         if summary is not None and summary != self._described:

@@ -68,6 +68,18 @@ def test_the_rest_comes_where_no_session_is_looked_at_or_one_far_down(many: Path
         assert [type(item) for item in posted[1:]] == ([Card] if wanted == 1 else [])
 
 
+def test_a_rest_that_is_gone_before_it_is_read_is_not_counted_on(many: Path) -> None:
+    feed = SessionsFeed(many, lambda _: None)
+    with Reader(many) as reader:
+        (page,) = feed.poll(reader, changed=True)
+        assert isinstance(page, Sessions)
+        db = connect(many)
+        with db:
+            db.execute("UPDATE session SET deleted_at = created_at WHERE id < ?", [page.rows[-1].id])
+        db.close()
+        assert list(feed.poll(reader, changed=True)) == [Sessions(page.rows, 0)]
+
+
 def test_few_sessions_are_read_once(database: Path) -> None:
     db = connect(database)
     make_session(db, name="only")
