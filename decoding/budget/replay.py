@@ -67,7 +67,7 @@ class _Reached:
     open: Bools
     """Its path ends at the recorded tree's edge, or at children of higher rank than were recorded."""
     nodes: Ints
-    """Nodes it has there, as far as they were recorded."""
+    """Nodes it has there; an estimate where they were not all recorded."""
     levels: Ints
     more: Ints
     """Children it would have at the end of the path; 0 where that is not known (a dynamic tree)."""
@@ -93,9 +93,7 @@ def replay(walks: Walks, shape: Shape, price: Price, *, groups: Ints | None = No
         bound[rows, np.minimum(at, depth)] = 1.0
     fresh = alive & walks.fresh
     outside = float(is_open[fresh].mean()) if fresh.any() else 1.0
-    unseen = not isinstance(shape, TreeShape) and outside > EXTRAPOLATED
-    nodes = np.full(len(alive), shape.size) if unseen else reached.nodes
-    each = _priced(nodes, reached.levels, price)
+    each = _priced(reached.nodes, reached.levels, price)
     # Below an accepted node a tree was recorded in part: it would have been as large as others.
     of = groups[walks.prompt]
     total = np.bincount(of[fresh], weights=each[fresh], minlength=int(groups.max(initial=0)) + 1)
@@ -109,7 +107,7 @@ def replay(walks: Walks, shape: Shape, price: Price, *, groups: Ints | None = No
         low_rounds=_to_the_end(walks, alive, low, np.ones(len(alive))),
         high_rounds=_to_the_end(walks, alive, high, np.ones(len(alive))),
         outside=outside,
-        nodes=float(nodes[fresh].mean()) if fresh.any() else float(shape.size),
+        nodes=float(reached.nodes[fresh].mean()) if fresh.any() else float(shape.size),
     )
 
 
@@ -186,10 +184,16 @@ def _dynamic(walks: Walks, shape: DynamicShape) -> _Reached:
     # It would have nodes, or levels, that were not recorded: then nothing is known of what comes.
     unseen = (has < shape.size) & ((has < shape.least) | (shape.floor < walks.horizon))
     more = unseen | (walks.room <= accepted)
+    nodes = np.where(unseen, shape.size, has)
+    deeper = (levels > walks.room) & ~unseen
+    if deeper.any():
+        # The levels below the last recorded one have between none and as many nodes as that.
+        last = np.bincount(walk[kept & (depth == walks.room[walk])], minlength=count)
+        nodes = np.where(deeper, np.minimum(has + last // 2, shape.size), nodes)
     return _Reached(
         accepted,
         ended & more,
-        has.astype(np.int64),
+        nodes.astype(np.int64),
         levels,
         np.zeros(count, dtype=np.int64),
     )

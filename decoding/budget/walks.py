@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoding.errors import UsageError
-from decoding.tree import DynamicShape, parse_tree
+from decoding.tree import DynamicShape, TreeShape, parse_tree
 from store.choices import choices
 from store.reader import Reader
 
@@ -75,6 +75,8 @@ class Rounds:
     floor: Floats
     """``[R]``: nodes that the draft thought likelier than this were recorded, if they were not too deep."""
     trees: tuple[str, ...]
+    fixed: Bools
+    """``[R]``: whether the tree was a static one, which has no regard to probabilities."""
     tree: Ints
     """``[R]``: which of `trees` the round had."""
     task: tuple[str, ...]
@@ -120,6 +122,7 @@ def read_rounds(reader: Reader, session_id: int) -> Rounds:
         nodes=of_nodes,
         limit=np.maximum(np.array([depth_limit(name) for name in names])[tree], deepest(of_nodes, len(tree))),
         floor=np.array([floor_of(name) for name in names])[tree],
+        fixed=np.array([_is_static(name) for name in names])[tree],
         trees=names,
         tree=tree,
         length=np.array([g.token_count for g in prompts], dtype=np.int64),
@@ -147,6 +150,13 @@ def floor_of(tree: str) -> float:
     except UsageError:
         return 1.0
     return shape.floor if isinstance(shape, DynamicShape) and shape.floor > 0.0 else 1.0
+
+
+def _is_static(tree: str) -> bool:
+    try:
+        return isinstance(parse_tree(tree), TreeShape)
+    except UsageError:
+        return False
 
 
 def _columns(reader: Reader, sql: str, session_id: int, width: int) -> Floats:
@@ -179,7 +189,7 @@ class Walks:
     room: Ints
     """Levels that the recorded tree went on for at most, below the walk's root."""
     horizon: Floats
-    """Nodes that the draft thought less likely than this, from here, were not recorded."""
+    """Nodes that the draft thought likelier than this, from here, were recorded, if they were not too deep."""
     below: Ints
     """``[M]``: the walk."""
     below_depth: Ints
@@ -270,10 +280,9 @@ def walks_of(rounds: Rounds) -> Walks:
     best = np.lexsort((nodes.rank[node], below_depth, -below_reach, below))
     unknown = np.isnan(nodes.draft_p[node])
     place = rounds.place[of_round] + within
-    least = np.full(count, np.inf)
     with np.errstate(invalid="ignore"):  # nodes without a probability make their round's NaN, as they should
-        np.minimum.at(least, nodes.round, np.exp(reach))
-    horizon = np.minimum(least, rounds.floor)[of_round] / np.exp(path_reach[of_round, within])
+        left_out = np.where(rounds.fixed, _beside(rounds, reach, parent_at), _least(rounds, reach))
+    horizon = left_out[of_round] / np.exp(path_reach[of_round, within])
     return Walks(
         rounds=rounds,
         prompt=rounds.prompt[of_round],
@@ -291,6 +300,28 @@ def walks_of(rounds: Rounds) -> Walks:
         horizon=horizon,
         below_step=below_step[best],
     )
+
+
+def _least(rounds: Rounds, reach: Floats) -> Floats:
+    """``[R]``: what a tree of the likeliest nodes left out was less likely than all it has."""
+    least = np.full(len(rounds.prompt), np.inf)
+    np.minimum.at(least, rounds.nodes.round, np.exp(reach))
+    found: Floats = np.minimum(least, rounds.floor)
+    return found
+
+
+def _beside(rounds: Rounds, reach: Floats, parent_at: Ints) -> Floats:
+    """``[R]``: what a static tree left out, unless it was deeper, was less likely than this: no child is likelier than
+    its recorded siblings, and one without any no likelier than its parent."""
+    nodes, inner = rounds.nodes, parent_at >= 0
+    at_root = np.zeros(len(rounds.prompt))
+    np.minimum.at(at_root, nodes.round[~inner], reach[~inner])
+    of_child = reach.copy()
+    np.minimum.at(of_child, parent_at[inner], reach[inner])
+    grew = nodes.depth < rounds.limit[nodes.round]
+    np.maximum.at(at_root, nodes.round[grew], of_child[grew])
+    found: Floats = np.exp(at_root)
+    return found
 
 
 def deepest(nodes: RoundNodes, rounds: int) -> Ints:

@@ -146,3 +146,27 @@ def test_more_than_was_recorded_is_marked_and_bounded(record: Record) -> None:
     assert found.extrapolated
     assert found.low_rounds.sum() <= sum(truth) <= found.high_rounds.sum()
     assert found.low_rounds.sum() < found.rounds.sum() < found.high_rounds.sum()
+
+
+def test_a_tree_that_stops_by_itself_is_not_charged_all_nodes_that_it_may_have(record: Record) -> None:
+    """Where it goes deeper than was recorded."""
+    tree = "dynamic:2-12x4@0.05/0.1"
+    found, truth = replayed(record("dynamic:24x1"), tree), record(tree)
+    assert found.extrapolated
+    assert found.nodes == pytest.approx(len(truth.rounds.nodes.depth) / len(truth.rounds.prompt), abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "beyond"), [("full:3x3", True), ("paths:0,00,01,1", True), ("dynamic:24x4", False)]
+)
+def test_what_stood_beside_a_static_tree_was_not_recorded(
+    record: Record, recorded: str, beyond: bool
+) -> None:
+    """However unlikely its own nodes: a tree by probabilities would have had further siblings, and that is said."""
+    tree = "dynamic:2-20x4@0.02/0.05"
+    found, truth = replayed(record(recorded), tree), sum(rounds_of(record(tree)))
+    assert found.extrapolated is beyond
+    if beyond:
+        assert found.low_rounds.sum() <= truth <= found.high_rounds.sum()
+    else:
+        assert found.rounds.sum() == pytest.approx(truth, rel=0.04)
