@@ -13,6 +13,7 @@ hangs on nothing that the round in question draws.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,7 +35,9 @@ CONTENDS = 0.95
 TASK_ROUNDS = 300.0
 """Rounds that what all tasks show weighs as much as, for one task."""
 BETTER = 1.015
-"""How much faster a tree must be expected to be before a task changes to it: what is learnt is good to a percent."""
+"""How much faster a tree must be expected to be before a task changes to it, when `DOUBTS` standard errors of that are
+taken off: of forty trees some look better than they are."""
+DOUBTS = 1.0
 
 
 @dataclass(frozen=True)
@@ -161,15 +164,32 @@ class Learner:
 
     def _look_again(self, task: str, state: _Task) -> None:
         rates = {name: self.expected(task, name) for name in self._candidates}
-        best = max(rates, key=lambda name: rates[name])
-        gain = rates[best] / rates[state.current]
-        if best != state.current and gain > BETTER:
+        sure = {name: rate / (1.0 + DOUBTS * self._doubt(state, name)) for name, rate in rates.items()}
+        best = max(sure, key=lambda name: sure[name])
+        if sure[best] > BETTER * rates[state.current]:
+            gain = rates[best] / rates[state.current]
             state.reason = (
                 f"{100 * (gain - 1):.0f} % faster than {state.current}: {1e3 * rates[best]:.0f} against "
                 f"{1e3 * rates[state.current]:.0f} tok/s expected after {state.rounds} rounds of the task"
             )
             state.current, state.kind = best, "learned"
         self._consider(state, rates)
+
+    def _doubt(self, state: _Task, name: str) -> float:
+        """Standard error, as a share, of how much faster than the task's tree another is.
+
+        Of the rounds that both were seen on, about as many show a difference as the two differ by, and their number
+        varies as counts do. Costs differ by what nodes add, which is known as well as `Pace` has seen it.
+        """
+        pair = [self._candidates[each] for each in (state.current, name)]
+        sizes = [candidate.shape.size for candidate in pair]
+        costs = self._pace.error(*sizes) / self._pace.ms(sizes[0], pair[0].shape.max_depth)
+        shares = [self._share(state, each) for each in (state.current, name)]
+        seen = min(
+            candidate.weight + self._sums[each].smallest
+            for each, candidate in zip((state.current, name), pair, strict=True)
+        )
+        return math.hypot(costs, math.sqrt(abs(shares[0] - shares[1]) / seen) / min(shares))
 
     def _consider(self, state: _Task, rates: Mapping[str, float]) -> None:
         """What has to be drafted to see all that may pay, and what it would cost."""

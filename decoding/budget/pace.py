@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from decoding.costs import Costs
 
 FIRST = 30.0
 """Rounds that the costs measured before the run weigh as much as."""
 KEEP = 0.99
 """Of each round's weight what is left one round later: the last hundred rounds count."""
+KEEP_SLOPE = 0.999
+"""The same of what nodes add, which belongs to the machine more than to the minute."""
 NOISE, BEND = 0.1, 0.5
-"""By how much rounds of one tree differ, as a share; and what nodes add may differ from what was measured."""
+"""By how much two rounds in a row differ, as a share; and what nodes add may differ from what was measured."""
 OUTLIER = 3.0
 """A part that took so many times what it was expected to counts as that: something else had the machine."""
+FAR = 2.0
+"""The same of the difference of two rounds, in standard errors from what is expected."""
 
 DRAFT, VERIFY, OTHER = range(3)
 TYPICAL = 4
@@ -21,8 +27,9 @@ TYPICAL = 4
 class Pace:
     """Corrects measured costs part by part. Trees differ in how much they draft and how much they verify, so
     a machine that is slower altogether changes nothing among them; one that only drafts slower does, and so does one
-    on which nodes cost more than was measured: where trees of several sizes are verified, `slope` is by how much more
-    (least squares, as long as there is little to see drawn to what all of verification takes).
+    on which nodes cost more than was measured. What nodes add is told from each two rounds in a row of different
+    sizes, as a machine that is busy for a while is busy for both (least squares, drawn to what all of verification
+    takes as long as there is little to see).
     """
 
     def __init__(self, costs: Costs) -> None:
@@ -34,12 +41,19 @@ class Pace:
         self._took = list(self._due)
         self.factors = [1.0, 1.0, 1.0]
         """What drafting, verifying and the rest take, as shares of what was measured."""
-        self.slope = 1.0
-        """What nodes add to verifying, as a share of what they were measured to add."""
-        self._centre = self._curve(TYPICAL)
-        self._sums = [0.0] * 5
-        """Rounds, and sums of what verifying was due, took, due squared, due times took."""
+        self._rounds, self._verified = 0.0, 0.0
+        """Rounds, and what verifying them was due."""
+        self._before: tuple[float, float] | None = None
+        """What verifying the last round was due, and took."""
+        self._squares, self._products = 0.0, 0.0
+        """Of differences between two rounds: due squared, due times took."""
         self._held = (NOISE / BEND * self._curve(TYPICAL)) ** 2
+
+    @property
+    def slope(self) -> float:
+        """What nodes add to verifying, as a share of what they were measured to add."""
+        drawn = self._held * self.factors[VERIFY]
+        return max((self._products + drawn) / (self._squares + self._held), 0.0)
 
     def observe(self, nodes: int, levels: int, took: tuple[float, float, float]) -> None:
         """A round drafted `levels` and verified `nodes`; its three parts took so many milliseconds."""
@@ -51,21 +65,39 @@ class Pace:
             if self._due[part] > 0.0:
                 self.factors[part] = self._took[part] / self._due[part]
             if part == VERIFY:
-                self._verified(due, counted)
+                self._compare(due, counted)
 
     def ms(self, nodes: int, levels: int) -> float:
         """Of a round, as it goes by now."""
         draft, verify, other = self.factors
-        verifying = verify * self._centre + self.slope * (self._curve(nodes) - self._centre)
+        centre = self._centre
+        verifying = verify * centre + self.slope * (self._curve(nodes) - centre)
         return draft * self._level * levels + max(verifying, 0.0) + other * self._other
 
-    def _verified(self, due: float, took: float) -> None:
-        seen = (1.0, due, took, due * due, due * took)
-        self._sums = [KEEP * before + now for before, now in zip(self._sums, seen, strict=True)]
-        rounds, x, y, xx, xy = self._sums
-        self._centre = x / rounds
-        spread, together = max(xx - x * x / rounds, 0.0), xy - x * y / rounds
-        self.slope = max((together + self._held * self.factors[VERIFY]) / (spread + self._held), 0.0)
+    def error(self, nodes: int, others: int) -> float:
+        """Standard error, in milliseconds, of by how much verifying trees of two sizes differs."""
+        of_slope = self._noise / math.sqrt(self._squares + self._held)
+        return of_slope * abs(self._curve(nodes) - self._curve(others))
+
+    @property
+    def _centre(self) -> float:
+        return self._verified / self._rounds if self._rounds else self._curve(TYPICAL)
+
+    @property
+    def _noise(self) -> float:
+        return NOISE * self.factors[VERIFY] * self._centre
+
+    def _compare(self, due: float, took: float) -> None:
+        """A round with the one before it."""
+        before, self._before = self._before, (due, took)
+        self._rounds, self._verified = KEEP * self._rounds + 1.0, KEEP * self._verified + due
+        if before is None or due == before[0]:
+            return
+        more, expected = due - before[0], self.slope * (due - before[0])
+        off = took - before[1] - expected
+        seen = expected + min(max(off, -FAR * self._noise), FAR * self._noise)
+        self._squares = KEEP_SLOPE * self._squares + more * more
+        self._products = KEEP_SLOPE * self._products + more * seen
 
     def _curve(self, nodes: int) -> float:
         if nodes not in self._verify:

@@ -15,8 +15,9 @@ from decoding.tree_search import TreeSearch, expected_tokens
 UNKNOWN = Profile(((0.5, 0.12, 0.06, 0.04), (0.5, 0.12, 0.06, 0.04)))
 """A draft that nobody has measured: about what the measured ones bring."""
 RECYCLED = tuple(0.40 / (rank + 1) ** 2 for rank in range(8))
-MEASURED_ROUNDS, GUESSED_ROUNDS = 300.0, 60.0
-"""Rounds that the expectation before the run weighs as much as: from a measured profile, or from `UNKNOWN`."""
+MEASURED_ROUNDS, GUESSED_ROUNDS = 120.0, 60.0
+"""Rounds that the expectation before the run weighs as much as: from a profile measured on other text, or from
+`UNKNOWN`."""
 WORTH_TRYING = 0.80
 """Trees that are expected to bring less than this share of the best rate are not weighed at all."""
 

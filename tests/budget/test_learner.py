@@ -178,6 +178,47 @@ def test_what_nodes_cost_is_told_from_what_a_forward_costs() -> None:
             assert alone.slope == pytest.approx(alone.factors[1])
 
 
+def test_what_nodes_cost_is_told_apart_from_what_the_minute_costs() -> None:
+    """Large trees in quick minutes and small ones in slow ones, and now and then one between: that does not make
+    nodes cheap."""
+    pace = Pace(priced(1.0, 1.0).costs)
+    for usual, speed in ((3, 1.0), (12, 0.6)) * 4:
+        for number in range(100):
+            nodes = 7 if number % 10 == 5 else usual
+            pace.observe(nodes, 2, (2.0, speed * (11.0 + nodes), 0.5))
+    assert 0.6 < pace.slope < 1.0
+    assert pace.error(3, 12) > pace.error(3, 5) > 0.0 == pace.error(3, 3)
+
+
+def test_noise_drives_no_task_from_the_tree_that_pays() -> None:
+    """On a server whose speed drifts, by text that is harder than was expected."""
+    verify = {n: Timing(40.0 + 1.5 * n, 40.0, 40.0, 1) for n in (1, 4, 8, 13, 17, 25)}
+    level, other = Timing(4.0, 4.0, 4.0, 1), Timing(0.5, 0.5, 0.5, 1)
+    price = Priced(Costs(Machine("t", "d", "x", "f", 1, "0"), verify, level, other, 0, ""), "planted")
+    hit, kept = 0.5, []
+
+    def rate(depth: int, size: int) -> float:
+        """Tokens per millisecond: only first children are ever right."""
+        return sum(hit**d for d in range(depth + 1)) / price.ms(size, depth)
+
+    best = max(rate(depth, depth) for depth in range(1, 9))
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        learner = Learner(candidates_of("eagle", Profile(((0.52, 0.12, 0.06, 0.04),) * 8), price), price)
+        drift = 0.0
+        for number in range(1000):
+            task = "abcd"[number // 40 % 4]
+            drift = 0.97 * drift + 0.03 * rng.normal()
+            busy = float(np.exp(drift + 0.05 * rng.normal()))
+            chosen = learner.next(task)
+            tree, path = drafted(chosen.shape.name, 0.7, rng, hit)
+            took = (busy * 4.0 * chosen.shape.max_depth, busy * price.costs.verify_ms(tree.size + 1), 0.5)
+            learner.observe(task, tree, path, chosen.shape, cut=False, took=took)
+            if chosen.kind != "explore":
+                kept.append(rate(chosen.shape.max_depth, chosen.shape.size) / best)
+    assert np.mean(kept) > 0.95
+
+
 def test_a_measured_tree_is_expected_to_bring_what_it_brought() -> None:
     profile = Profile(((0.6, 0.2), (0.5, 0.2)), trees={"dynamic:2x2": 1.9, "dynamic:4x2": 2.6})
     found = candidates_of("eagle", profile, priced(1.0, 0.5))
