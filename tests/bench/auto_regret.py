@@ -3,8 +3,9 @@
     python -m tests.bench.auto_regret --file FILE [--per-task 7] [--tokens 96] [--seeds 8]
 
 FILE is made where it is missing (four minutes; one that is there is taken as it is): the draft's tree at *every* place
-of the target's answers to held-out questions, so that a run with any smaller tree can be gone through without a model. Then learners and fixed trees go
-through the same text, and are compared by what their rounds really cost. Learners see those costs with the
+of the target's answers to held-out questions, so that a run with any smaller tree can be gone through without a
+model. Then learners and fixed trees go through the same text, and are compared by what their rounds really cost.
+Learners see those costs with the
 noise of a shared server: a round's share of what it should take follows two drifts and a chance, with the spread (.12)
 and correlation (.7 from one round to the next, .3 over ten) that rounds had where this was written.
 
