@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from decoding.embedded import cache_folder
 from decoding.private import private_folder
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the figures mean something else, so that older records are measured again."""
+STILL_READ = (5, VERSION)
+"""Versions whose records, kept with sessions, still say what a round took: 5 knows nothing of `Costs.other_node`."""
 
 STEADY = 0.25
 """Quartiles further apart than this share of the median are those of a machine that was busy otherwise."""
@@ -74,10 +76,12 @@ class Costs:
     draft_level: Timing
     """Drafting, per level of the tree."""
     other: Timing
-    """The rest of a round: acceptance, figures, the cache."""
+    """The rest of a round without nodes: acceptance, figures, the cache."""
     prefix: int
     measured_at: str
     """UTC, ISO 8601."""
+    other_node: float = 0.0
+    """Milliseconds that each node adds to the rest."""
 
     @property
     def steady(self) -> bool:
@@ -86,14 +90,20 @@ class Costs:
         return bool(spread <= STEADY)
 
     def verify_ms(self, rows: int) -> float:
-        """Milliseconds of a forward of `rows`, between and beyond the measured ones along straight lines.
+        """Milliseconds of a forward of `rows`, between the measured ones along straight lines.
 
-        More rows never cost less: medians that fall are noise, and share their mean.
+        More rows never cost less: medians that fall are noise, and share their mean. Beyond the largest measured size
+        the curve goes on as it rose since half that size: the last two may be neighbours, beside a step.
         """
         x, y = self._curve
         if rows <= x[-1] or len(x) == 1:
             return float(np.interp(rows, x, y))
-        return float(y[-1] + (rows - x[-1]) * (y[-1] - y[-2]) / (x[-1] - x[-2]))
+        half = max(x[-1] / 2.0, x[0])
+        return float(y[-1] + (rows - x[-1]) * (y[-1] - np.interp(half, x, y)) / (x[-1] - half))
+
+    def other_ms(self, nodes: int) -> float:
+        """Milliseconds of a round with `nodes` that neither drafting nor verifying takes."""
+        return self.other.median + self.other_node * nodes
 
     @cached_property
     def _curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -109,7 +119,7 @@ class Costs:
 
     def round_ms(self, nodes: int, levels: int) -> float:
         """Milliseconds of a round that drafts and verifies a tree of `nodes` in `levels`."""
-        return self.draft_level.median * levels + self.verify_ms(nodes + 1) + self.other.median
+        return self.draft_level.median * levels + self.verify_ms(nodes + 1) + self.other_ms(nodes)
 
 
 def _smoothed(rows: list[int], timings: list[Timing]) -> NDArray[np.float64]:
@@ -180,7 +190,7 @@ def from_dict(data: Any) -> Costs | None:
     """The record that `to_json` wrote; None where it is none, or means something else by now."""
     try:
         data = dict(data)
-        if data.pop("version") != VERSION:
+        if data.pop("version") not in STILL_READ:
             return None
         data["machine"] = Machine(**data["machine"])
         data["verify"] = {int(rows): Timing(**timing) for rows, timing in data["verify"].items()}

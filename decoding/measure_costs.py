@@ -1,11 +1,12 @@
-"""Timing what a round is made of, on loaded models: two seconds at the first start with a pair of models."""
+"""Timing what a round is made of, on loaded models: four seconds at the first start with a pair of models."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from decoding.engine import Round, SpeculativeDecoder
 from decoding.environment import cpu_name
 from decoding.language_model import LanguageModel
 from decoding.models import LoadedModels, Progress
+from decoding.static.choice import language_model, wants_static
 from decoding.tree import ancestor_mask, recycling_shape
 
 STAGE = "measuring what a tree costs"
@@ -29,16 +31,25 @@ PREFIX = 150
 """Tokens in the cache while verification is timed: a short prompt with its first answer."""
 
 ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32)
+STEPS = 6
+"""Sizes that are looked for besides, where the curve rises most."""
 PASSES = 9
 QUICK_ROWS = (1, 4, 8, 16, 24)
-QUICK_PASSES = 3
-"""What a start can afford: five sizes tell the curve's shape, three passes its noise."""
+QUICK_STEPS = 3
+QUICK_PASSES = 4
+"""What a start can afford: eight sizes tell the curve's shape with its steepest step, four passes its noise."""
+
+LOOKS = 2
+"""Forwards of a size while steps are looked for, of which the faster counts: they warm the size up as well."""
+FLAT = 0.05
+"""A rise between two sizes, as a share, within which no step is looked for."""
 
 GPU_ROWS = (48, 64, 96, 128)
 """Where rows cost next to nothing larger trees come into question."""
 
 DRAFT_PROMPT = 32
 DRAFT_ROUNDS = 12
+PLAIN_ROUNDS = 6
 DRAFT_TREE = "full:3x2"
 """What a draft model or a head grows while it is timed: every round has all of its levels, whatever the draft thinks
 of the text, where a dynamic tree is mostly less deep than what was looked at for it."""
@@ -49,6 +60,7 @@ def machine(config: RunConfig, models: LoadedModels) -> Machine:
     device: torch.device = models.target.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     kernels = "" if device.type == "cuda" else f" {torch.backends.cpu.get_cpu_capability()}"
+    kernels += " fixed sizes" if wants_static(device.type) else ""
     return Machine(
         target=_identity(config.target, models.target),
         drafter=_identity(config.base_draft, models.draft or models.head),
@@ -62,29 +74,31 @@ def machine(config: RunConfig, models: LoadedModels) -> Machine:
 def measure(
     config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, thorough: bool = False
 ) -> Costs:
-    """Time verification by its rows, and a few real rounds of the drafter.
+    """Time verification by its rows, on the path that rounds take, and a few real rounds.
 
     All sizes take turns, so that the machine's drift meets each alike. `thorough` takes more sizes and
-    passes: five seconds instead of two with a small model on a CPU. Decodes greedily whatever `config` says.
+    passes: ten seconds instead of four with a small model on a CPU. Decodes greedily whatever `config` says.
     """
     tell = progress or (lambda *_: None)
     rows = list(ROWS if thorough else QUICK_ROWS)
     if models.target.device.type == "cuda":
         rows += GPU_ROWS
     passes = PASSES if thorough else QUICK_PASSES
-    model = LanguageModel(models.target)
+    model = language_model(models.target)
     rows = [n for n in rows if n < model.context]
     prefix = min(PREFIX, model.context - max(rows))
     model.prefill(_tokens(prefix, model.vocab_size))
+    tell(STAGE, 0.0, float(passes + 2), "passes")
+    rows = with_steps(
+        rows, STEPS if thorough else QUICK_STEPS, lambda n: min(verify_once(model, n) for _ in range(LOOKS))
+    )
     times: dict[int, list[float]] = {n: [] for n in rows}
-    for done in range(passes + 1):
-        tell(STAGE, float(done), float(passes + 2), "passes")
+    for done in range(passes):
+        tell(STAGE, float(done + 1), float(passes + 2), "passes")
         for n in rows:
-            taken = verify_once(model, n)
-            if done:  # the first pass warms up
-                times[n].append(taken)
+            times[n].append(verify_once(model, n))
     tell(STAGE, float(passes + 1), float(passes + 2), "passes")
-    level, other = _round_once(config, models)
+    level, other, other_node = _of_rounds(config, models)
     return Costs(
         machine(config, models),
         {n: Timing.of(ms) for n, ms in without_drift(times).items()},
@@ -92,7 +106,25 @@ def measure(
         other,
         prefix,
         datetime.now(UTC).isoformat(timespec="seconds"),
+        other_node,
     )
+
+
+def with_steps(rows: Sequence[int], more: int, ms: Callable[[int], float]) -> list[int]:
+    """`rows`, ascending, and up to `more` sizes beside which the time `ms` of a forward rises most.
+
+    Kernels work in blocks of rows: one row more may cost a fifth more, where the ten before it cost next to
+    nothing. A straight line between two sizes is off by no more than the rise between them, as long as more rows take
+    no less time; so the largest rise is halved, again and again.
+    """
+    took = {n: ms(n) for n in rows}
+    for _ in range(more):
+        rises = [(took[b] - took[a], a, b) for a, b in itertools.pairwise(sorted(took)) if b - a > 1]
+        rise, low, high = max(rises, default=(0.0, 0, 0))
+        if not rises or rise <= FLAT * took[low]:
+            break
+        took[(low + high) // 2] = ms((low + high) // 2)
+    return sorted(took)
 
 
 def without_drift(times: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
@@ -114,31 +146,38 @@ def verify_once(model: LanguageModel, rows: int) -> float:
     tokens = np.asarray(_tokens(rows, model.vocab_size))
     start = time.perf_counter()
     model.append(tokens, depth, mask)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
     taken = time.perf_counter() - start
     model.keep([])
     return 1e3 * taken
 
 
-def _round_once(config: RunConfig, models: LoadedModels) -> tuple[Timing, Timing]:
-    """Drafting per level and what is neither drafting nor verifying, from real rounds, the first left out.
+def _of_rounds(config: RunConfig, models: LoadedModels) -> tuple[Timing, Timing, float]:
+    """Drafting per level, what is neither drafting nor verifying where nothing is drafted, and what a node adds to it.
 
-    With `DRAFT_TREE`, or the fixed tree of a drafter without a model, and without lookup beside it.
+    From real rounds, the first left out: with `DRAFT_TREE`, or the fixed tree of a drafter without a model, without
+    lookup beside it; and of plain decoding.
     """
     tree = "" if models.draft is None and models.head is None else DRAFT_TREE
-    plain = config.changed(draft=config.base_draft, tree=tree, max_new_tokens=32, temperature=0.0)
-    decoder = SpeculativeDecoder(plain, models=models)
+    greedy = config.changed(draft=config.base_draft, tree=tree, max_new_tokens=32, temperature=0.0)
+    drafted = _rounds(greedy, models, DRAFT_ROUNDS)
+    plain = _rounds(greedy.changed(speculate=False), models, PLAIN_ROUNDS)
+    levels = [r.draft_ms / max(int(r.tree.depth.max(initial=0)), 1) for r in drafted]
+    other = Timing.of([r.other_ms for r in plain])
+    nodes = float(np.mean([r.tree.size for r in drafted]))
+    more = float(np.median([r.other_ms for r in drafted])) - other.median
+    return Timing.of(levels), other, max(more, 0.0) / max(nodes, 1.0)
+
+
+def _rounds(config: RunConfig, models: LoadedModels, count: int) -> list[Round]:
+    """`count` rounds behind a first one, of as many outputs as it takes."""
+    decoder = SpeculativeDecoder(config, models=models)
     ids = _tokens(min(DRAFT_PROMPT, decoder.target.context - 1), decoder.target.vocab_size)
-    rounds: list[Round] = []
-    position = 0
-    while len(rounds) <= DRAFT_ROUNDS:
-        for round_ in decoder.generate(ids, position=position):
-            rounds.append(round_)
-            if len(rounds) > DRAFT_ROUNDS:
-                break
-        position += 1
-    timed = rounds[1:]
-    levels = [r.draft_ms / max(int(r.tree.depth.max(initial=0)), 1) for r in timed]
-    return Timing.of(levels), Timing.of([r.other_ms for r in timed])
+    endless = (
+        round_ for position in itertools.count() for round_ in decoder.generate(ids, position=position)
+    )
+    return list(itertools.islice(endless, 1, count + 1))
 
 
 def _tokens(count: int, vocab_size: int) -> list[int]:

@@ -33,10 +33,10 @@ class Pace:
     """
 
     def __init__(self, costs: Costs) -> None:
-        self._level, self._other = costs.draft_level.median, costs.other.median
+        self._level = costs.draft_level.median
         self._costs = costs
         self._verify: dict[int, float] = {}
-        typical = (2.0 * self._level, self._curve(TYPICAL), self._other)
+        typical = (2.0 * self._level, self._curve(TYPICAL), costs.other_ms(TYPICAL))
         self._due = [FIRST * ms for ms in typical]
         self._took = list(self._due)
         self.factors = [1.0, 1.0, 1.0]
@@ -57,7 +57,7 @@ class Pace:
 
     def observe(self, nodes: int, levels: int, took: tuple[float, float, float]) -> None:
         """A round drafted `levels` and verified `nodes`; its three parts took so many milliseconds."""
-        expected = (self._level * levels, self._curve(nodes), self._other)
+        expected = (self._level * levels, self._curve(nodes), self._costs.other_ms(nodes))
         for part, (due, ms) in enumerate(zip(expected, took, strict=True)):
             counted = min(ms, OUTLIER * due * self.factors[part])
             self._due[part] = KEEP * self._due[part] + due
@@ -72,7 +72,7 @@ class Pace:
         draft, verify, other = self.factors
         centre = self._centre
         verifying = verify * centre + self.slope * (self._curve(nodes) - centre)
-        return draft * self._level * levels + max(verifying, 0.0) + other * self._other
+        return draft * self._level * levels + max(verifying, 0.0) + other * self._costs.other_ms(nodes)
 
     def error(self, nodes: int, others: int) -> float:
         """Standard error, in milliseconds, of by how much verifying trees of two sizes differs."""

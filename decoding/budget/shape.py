@@ -22,6 +22,7 @@ def advice_json(found: Advice) -> dict[str, Any]:
             "verify_ms": {str(rows): timing.median for rows, timing in costs.verify.items()},
             "draft_level_ms": costs.draft_level.median,
             "other_ms": costs.other.median,
+            "other_node_ms": costs.other_node,
             "plain_ms": found.priced.plain_ms,
         },
         "tasks": {

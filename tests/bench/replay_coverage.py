@@ -112,18 +112,24 @@ def record(
 
 
 def pooled(measured: Sequence[Costs]) -> Costs:
-    """What a round cost over all of the time: geometric means of the medians."""
+    """What a round cost over all of the time: geometric means, at every size that was ever looked at."""
 
-    def mean(timings: Sequence[Timing]) -> Timing:
-        figures = np.log([[t.median, t.low, t.high] for t in timings]).mean(0)
-        median, low, high = np.exp(figures).tolist()
-        return Timing(median, low, high, sum(t.count for t in timings))
+    def mean(figures: Sequence[float], count: int) -> Timing:
+        ms = float(np.exp(np.log(figures).mean()))
+        return Timing(ms, ms, ms, count)
+
+    def of(timings: Sequence[Timing]) -> Timing:
+        return mean([t.median for t in timings], sum(t.count for t in timings))
 
     return replace(
         measured[0],
-        verify={rows: mean([costs.verify[rows] for costs in measured]) for rows in measured[0].verify},
-        draft_level=mean([costs.draft_level for costs in measured]),
-        other=mean([costs.other for costs in measured]),
+        verify={
+            rows: mean([costs.verify_ms(rows) for costs in measured], len(measured))
+            for rows in sorted({rows for costs in measured for rows in costs.verify})
+        },
+        draft_level=of([costs.draft_level for costs in measured]),
+        other=of([costs.other for costs in measured]),
+        other_node=float(np.mean([costs.other_node for costs in measured])),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from decoding import costs
 from decoding.costs import Costs, Machine, Timing
-from decoding.measure_costs import without_drift
+from decoding.measure_costs import QUICK_ROWS, QUICK_STEPS, ROWS, STEPS, with_steps, without_drift
 from decoding.private import private_folder
 
 MACHINE = Machine("tiny (01)", "recycling", "some cpu", "float32", 2, "2.13.0")
@@ -128,6 +130,46 @@ def test_bumps_within_the_noise_go_and_steps_of_a_quiet_machine_stay() -> None:
     assert 52.0 < six < 55.0
     assert six - four > 0.3 * (eight - four)
     assert twelve == pytest.approx(70.0, rel=0.03)
+
+
+def _stepped(steps: Collection[int]) -> Callable[[int], float]:
+    """Milliseconds by rows: one of `steps` is 10 ms dearer than a row less, any other row half a millisecond."""
+    return lambda rows: 30.0 + 0.5 * rows + 10.0 * sum(rows >= step for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "steps"),
+    [(QUICK_ROWS, QUICK_STEPS, [step]) for step in range(9, 25)]
+    + [(ROWS, STEPS, [low, low + 14]) for low in range(5, 19)],
+)
+def test_both_sides_of_a_step_are_measured(rows: tuple[int, ...], more: int, steps: list[int]) -> None:
+    """A line across the step would make the tree that just fits look dear and the next larger one cheap."""
+    found = with_steps(rows, more, _stepped(steps))
+    assert {step - 1 for step in steps} | set(steps) <= set(found)
+    assert set(rows) <= set(found)
+    assert found == sorted(found)
+    assert len(found) <= len(rows) + more
+
+
+def test_where_rows_cost_nothing_no_step_is_looked_for() -> None:
+    assert with_steps((24, 1, 8), 5, lambda rows: 30.0 + 0.01 * rows) == [1, 8, 24]
+    assert with_steps((1, 2, 3), 5, _stepped([3])) == [1, 2, 3]
+
+
+def test_beyond_what_was_measured_a_step_is_not_drawn_on() -> None:
+    """Two neighbours on either side of a step say nothing of how the curve goes on."""
+    ms = _stepped([32])
+    verify = {n: Timing(ms(n), ms(n), ms(n), 9) for n in (1, 16, 31, 32)}
+    found = replace(RECORD, verify=verify)
+    assert found.verify_ms(48) == pytest.approx(ms(32) + 16 * (ms(32) - ms(16)) / 16)
+
+
+def test_costs_kept_with_older_sessions_are_still_read() -> None:
+    """Version 5 knew no `other_node`: what it measured were rounds with nodes, so they are in `other`."""
+    data = json.loads(costs.to_json(RECORD))
+    del data["other_node"]
+    assert costs.from_dict(data | {"version": 5}) == RECORD
+    assert costs.from_dict(data | {"version": 4}) is None
 
 
 def test_a_slow_pass_does_not_bend_the_curve() -> None:

@@ -59,7 +59,7 @@ def _facts(costs: Costs) -> dict[str, str]:
         "measured": f"{costs.measured_at}, {count} times each, {costs.prefix} tokens in the cache",
         "verify ms by rows": "  ".join(f"{rows}: {_spread(timing)}" for rows, timing in costs.verify.items()),
         "draft ms a level": _spread(costs.draft_level),
-        "other ms a round": _spread(costs.other),
+        "other ms a round": f"{_spread(costs.other)}, and {costs.other_node:.2g} a node",
     }
 
 

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from decoding.budget.advice import Advice
     from decoding.budget.estimates import Estimate
 
+EXAMPLE = 10
+"""Nodes of the round whose rest is shown beside that of one without nodes."""
+
 
 def advice_subject(found: Advice) -> str:
     """Whose advice it is, on one line."""
@@ -91,6 +94,8 @@ def _costs(found: Advice) -> Grid:
         for count, timing in costs.verify.items()
     ]
     rows += [["drafting a level", costs.draft_level.median], ["the rest", costs.other.median]]
+    if costs.other_node:
+        rows.append([f"the rest with {EXAMPLE} nodes", costs.other_ms(EXAMPLE)])
     return grid("costs", f"Costs, {found.priced.source}", columns, rows)
 
 
