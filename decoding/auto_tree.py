@@ -31,7 +31,7 @@ def measuring_allowed() -> bool:
 def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None = None) -> RunConfig:
     """`config` with a tree that is named: its own, or else the one with the most tokens per second here.
 
-    Costs come from the cache, or are measured now (two seconds) and kept; acceptance is that of greedy
+    Costs come from the cache, or are measured now (four seconds) and kept; acceptance is that of greedy
     decoding. A drafter whose acceptance is not known, and any with ``SPECTUI_MEASURE=0``, takes the fixed
     tree of `RunConfig.tree_spec`. Raises `DecodingError` for a broken profile beside a draft.
     """
@@ -91,8 +91,9 @@ def main() -> int:
         parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
     try:
         config = RunConfig(**vars(parser.parse_args()))
-        models = load_models(config, _tell)
-        found = costs_of(config, models, _tell, thorough=True)
+        tell = _telling()
+        models = load_models(config, tell)
+        found = costs_of(config, models, tell, thorough=True)
         tree = with_tree(config, models).tree
     except DecodingError as error:
         sys.stderr.write(f"{error}\n")
@@ -101,9 +102,18 @@ def main() -> int:
     return 0
 
 
-def _tell(stage: str, done: float | None, total: float | None, unit: str) -> None:
-    how_much = f" {done:.0f}/{total:.0f} {unit}" if done is not None and total else ""
-    sys.stderr.write(f"{stage}{how_much}\n")
+def _telling() -> Progress:
+    """Writes stages to stderr, each with every quarter of what it has to do: a line a tensor would be hundreds."""
+    told: list[tuple[str, int]] = []
+
+    def tell(stage: str, done: float | None, total: float | None, unit: str) -> None:
+        known = done is not None and total
+        part = (stage, int(4 * done / total) if done is not None and total else 0)
+        if part not in told:
+            told.append(part)
+            sys.stderr.write(f"{stage}{f' {done:.0f}/{total:.0f} {unit}' if known else ''}\n")
+
+    return tell
 
 
 if __name__ == "__main__":

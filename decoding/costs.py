@@ -30,7 +30,7 @@ STILL_READ = (5, VERSION)
 STEADY = 0.25
 """Quartiles further apart than this share of the median are those of a machine that was busy otherwise."""
 
-BEND = 0.03
+BEND = 0.05
 """How far, as a share, a size's time may well be off the line between the sizes beside it."""
 
 

@@ -33,7 +33,7 @@ PREFIX = 150
 ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32)
 STEPS = 6
 """Sizes that are looked for besides, where the curve rises most."""
-PASSES = 9
+PASSES = 13
 QUICK_ROWS = (1, 4, 8, 16, 24)
 QUICK_STEPS = 3
 QUICK_PASSES = 4
@@ -77,7 +77,7 @@ def measure(
     """Time verification by its rows, on the path that rounds take, and a few real rounds.
 
     All sizes take turns, so that the machine's drift meets each alike. `thorough` takes more sizes and
-    passes: ten seconds instead of four with a small model on a CPU. Decodes greedily whatever `config` says.
+    passes: fifteen seconds instead of four with a small model on a CPU. Decodes greedily whatever `config` says.
     """
     tell = progress or (lambda *_: None)
     rows = list(ROWS if thorough else QUICK_ROWS)
@@ -117,7 +117,7 @@ def with_steps(rows: Sequence[int], more: int, ms: Callable[[int], float]) -> li
     nothing. A straight line between two sizes is off by no more than the rise between them, as long as more rows take
     no less time; so the largest rise is halved, again and again.
     """
-    took = {n: ms(n) for n in rows}
+    took = {n: ms(n) for n in sorted(rows, reverse=True)}  # buffers of fixed sizes grow but once
     for _ in range(more):
         rises = [(took[b] - took[a], a, b) for a, b in itertools.pairwise(sorted(took)) if b - a > 1]
         rise, low, high = max(rises, default=(0.0, 0, 0))

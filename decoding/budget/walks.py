@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from decoding.errors import UsageError
-from decoding.tree import DynamicShape, TreeShape, parse_tree
+from decoding.tree import TreeShape, parse_tree
 from store.choices import choices
 from store.reader import Reader
 
@@ -111,6 +112,7 @@ def read_rounds(reader: Reader, session_id: int) -> Rounds:
         nodes[5] == 1,
     )
     names = tuple(dict.fromkeys([whole, *trees.values()]))
+    reach = [_reach_of(name) for name in names]
     tree = np.array([names.index(trees.get(choice, whole)) for choice in rounds[7].tolist()], dtype=np.int64)
     return Rounds(
         prompt=np.array([place_of[int(g)] for g in rounds[1]], dtype=np.int64),
@@ -120,9 +122,9 @@ def read_rounds(reader: Reader, session_id: int) -> Rounds:
         verify_ms=rounds[5],
         other_ms=rounds[6],
         nodes=of_nodes,
-        limit=np.maximum(np.array([depth_limit(name) for name in names])[tree], deepest(of_nodes, len(tree))),
-        floor=np.array([floor_of(name) for name in names])[tree],
-        fixed=np.array([_is_static(name) for name in names])[tree],
+        limit=np.maximum(np.array([r.limit for r in reach])[tree], deepest(of_nodes, len(tree))),
+        floor=np.array([r.floor for r in reach])[tree],
+        fixed=np.array([r.fixed for r in reach])[tree],
         trees=names,
         tree=tree,
         length=np.array([g.token_count for g in prompts], dtype=np.int64),
@@ -131,32 +133,25 @@ def read_rounds(reader: Reader, session_id: int) -> Rounds:
     )
 
 
-def depth_limit(tree: str) -> int:
-    """The depth that a tree of this name is whole at: 0 where its rounds alone can tell.
+class _Reach(NamedTuple):
+    """How much of what the draft could say trees of a name have."""
 
-    A tree beside a lookup's chain, or one that stops by itself, was no deeper in a round than its nodes are.
-    """
+    limit: int = 0
+    """The depth that the tree is whole at; 0 where its rounds alone can tell."""
+    floor: float = 1.0
+    """The draft's probability from which on it has every node; 1 where it tells none."""
+    fixed: bool = False
+
+
+def _reach_of(tree: str) -> _Reach:
+    """A tree beside a lookup's chain, or one that stops by itself, was no deeper in a round than its nodes are."""
     try:
         shape = parse_tree(tree)
     except UsageError:
-        return 0
-    return 0 if isinstance(shape, DynamicShape) and shape.stop > 0.0 else shape.max_depth
-
-
-def floor_of(tree: str) -> float:
-    """The draft's probability from which on a tree of this name has every node; 1 where it tells none."""
-    try:
-        shape = parse_tree(tree)
-    except UsageError:
-        return 1.0
-    return shape.floor if isinstance(shape, DynamicShape) and shape.floor > 0.0 else 1.0
-
-
-def _is_static(tree: str) -> bool:
-    try:
-        return isinstance(parse_tree(tree), TreeShape)
-    except UsageError:
-        return False
+        return _Reach()
+    if isinstance(shape, TreeShape):
+        return _Reach(shape.max_depth, fixed=True)
+    return _Reach(0 if shape.stop > 0.0 else shape.max_depth, shape.floor or 1.0)
 
 
 def _columns(reader: Reader, sql: str, session_id: int, width: int) -> Floats:

@@ -5,9 +5,9 @@
 FILE is made where it is missing (four minutes; one that is there is taken as it is): the draft's tree at *every* place
 of the target's answers to held-out questions, so that a run with any smaller tree can be gone through without a
 model. Then learners and fixed trees go through the same text, and are compared by what their rounds really cost.
-Learners see those costs with the
-noise of a shared server: a round's share of what it should take follows two drifts and a chance, with the spread (.12)
-and correlation (.7 from one round to the next, .3 over ten) that rounds had where this was written.
+Learners see those costs with the noise of a shared server: a round's share of what it should take follows two drifts
+and a chance, with the spread (.12) and correlation (.7 from one round to the next, .3 over ten) that rounds had where
+this was written.
 
 Also where the kept costs are wrong (nodes or levels cost more or less than was measured), and with no profile
 of the draft. Prints the best fixed tree of each case, and tokens per second of auto over its (mean and least of the
@@ -38,9 +38,10 @@ from decoding.distill.prompts import heldout
 from decoding.engine import Finish, SpeculativeDecoder
 from decoding.models import LoadedModels, load_models
 from decoding.profiles import Profile
-from decoding.tree import TokenTree
+from decoding.tree import Shape, TokenTree
 
 NODES, DEPTH = 24, 6
+PER_TASK, TOKENS = 7, 96
 DRIFTS = ((0.97, 0.085), (0.75, 0.08))
 """Of verifying: how much of it is left a round later, and its spread."""
 CHANCE = 0.05
@@ -162,17 +163,21 @@ def unchanged(texts: Texts, machine: Machine, tree: Tree) -> float:
     return through(texts, machine, lambda _task: tree, lambda *_round: None)
 
 
+def _recorded(shape: Shape) -> bool:
+    """Whether every tree of that shape is within the recorded ones."""
+    return shape.size <= NODES and shape.max_depth <= DEPTH
+
+
 def learnt(texts: Texts, machine: Machine, profile: Profile | None, seed: int) -> tuple[float, float]:
     """Tokens per second with a learner that knows the kept costs, and the share of its rounds that explored."""
     priced = Priced(machine.costs, MEASURED)
     candidates = candidates_of("eagle", profile, priced)
-    learner = Learner({k: c for k, c in candidates.items() if c.shape.size <= NODES}, priced)
+    learner = Learner({k: c for k, c in candidates.items() if _recorded(c.shape)}, priced)
     shares, kinds = noise(seed), [learner.next(texts.tasks[0])]
 
     def choose(task: str) -> Tree:
         kinds.append(learner.next(task))
-        shape = kinds[-1].shape
-        return min(shape.size, NODES), min(shape.max_depth, DEPTH)
+        return kinds[-1].shape.size, kinds[-1].shape.max_depth
 
     def learn(task: str, tree: TokenTree, path: list[int], cut: bool) -> None:
         shape, (draft, verify) = kinds[-1].shape, next(shares)
@@ -188,20 +193,26 @@ def main() -> None:
     """Record what is missing, go through it, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--file", type=Path, required=True)
-    parser.add_argument("--per-task", type=int, default=7)
-    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument(
+        "--per-task", type=int, help=f"questions of each task that FILE is made of ({PER_TASK})"
+    )
+    parser.add_argument("--tokens", type=int, help=f"of each answer ({TOKENS})")
     parser.add_argument("--seeds", type=int, default=8)
     arguments = parser.parse_args()
-    config = RunConfig(max_new_tokens=arguments.tokens)
+    if arguments.file.exists() and (arguments.per_task or arguments.tokens):
+        parser.error(
+            f"{arguments.file} is there, and is taken as it is; give --per-task and --tokens with a new file"
+        )
+    config = RunConfig(max_new_tokens=arguments.tokens or TOKENS)
     models = load_models(config)
     costs, profile = costs_of(config, models), profile_of(config, models)
     if not arguments.file.exists():
-        record(arguments.file, config, models, arguments.per_task)
+        record(arguments.file, config, models, arguments.per_task or PER_TASK)
     texts = Texts(arguments.file)
     shapes = [
         candidate.shape for candidate in candidates_of("eagle", profile, Priced(costs, MEASURED)).values()
     ]
-    fixed = [(shape.size, shape.max_depth) for shape in shapes if shape.size <= NODES]
+    fixed = [(shape.size, shape.max_depth) for shape in shapes if _recorded(shape)]
     for name, wrong in CASES.items():
         machine = Machine(costs, *wrong)
         rates = {tree: unchanged(texts, machine, tree) for tree in fixed}

@@ -112,23 +112,25 @@ def record(
 
 
 def pooled(measured: Sequence[Costs]) -> Costs:
-    """What a round cost over all of the time: geometric means, at every size that was ever looked at."""
+    """What a round cost over all of the time: geometric means of the medians, at every size that was ever timed."""
 
-    def mean(figures: Sequence[float], count: int) -> Timing:
-        ms = float(np.exp(np.log(figures).mean()))
-        return Timing(ms, ms, ms, count)
+    def mean(timings: Sequence[Timing]) -> Timing:
+        figures = np.log([[t.median, t.low, t.high] for t in timings]).mean(0)
+        median, low, high = np.exp(figures).tolist()
+        return Timing(median, low, high, sum(t.count for t in timings))
 
-    def of(timings: Sequence[Timing]) -> Timing:
-        return mean([t.median for t in timings], sum(t.count for t in timings))
+    def of_size(costs: Costs, rows: int) -> Timing:
+        ms = costs.verify_ms(rows)
+        return costs.verify.get(rows, Timing(ms, ms, ms, 0))
 
     return replace(
         measured[0],
         verify={
-            rows: mean([costs.verify_ms(rows) for costs in measured], len(measured))
+            rows: mean([of_size(costs, rows) for costs in measured])
             for rows in sorted({rows for costs in measured for rows in costs.verify})
         },
-        draft_level=of([costs.draft_level for costs in measured]),
-        other=of([costs.other for costs in measured]),
+        draft_level=mean([costs.draft_level for costs in measured]),
+        other=mean([costs.other for costs in measured]),
         other_node=float(np.mean([costs.other_node for costs in measured])),
     )
 
