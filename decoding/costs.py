@@ -156,8 +156,10 @@ def load(machine: Machine) -> Costs | None:
 
 
 def load_all() -> list[Costs]:
-    """Every record that can be read, newest first."""
-    found = [costs for path in folder().glob("*.json") if (costs := _read(path)) is not None]
+    """Every record that `load` may find, newest first."""
+    found = [
+        costs for path in folder().glob("*.json") if (costs := _read(path)) and path == _path(costs.machine)
+    ]
     return sorted(found, key=lambda costs: costs.measured_at, reverse=True)
 
 

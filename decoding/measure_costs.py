@@ -1,4 +1,4 @@
-"""Timing what a round is made of, on loaded models: four seconds at the first start with a pair of models."""
+"""Timing what a round is made of, on loaded models: five seconds at the first start with a pair of models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,14 +33,15 @@ PREFIX = 150
 ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32)
 STEPS = 6
 """Sizes that are looked for besides, where the curve rises most."""
+LOOKS = 4
+"""Forwards of a size while steps are looked for, of which the fastest counts: they warm the size up as well."""
 PASSES = 13
 QUICK_ROWS = (1, 4, 8, 16, 24)
 QUICK_STEPS = 3
+QUICK_LOOKS = 2
 QUICK_PASSES = 4
 """What a start can afford: eight sizes tell the curve's shape with its steepest step, four passes its noise."""
 
-LOOKS = 2
-"""Forwards of a size while steps are looked for, of which the faster counts: they warm the size up as well."""
 FLAT = 0.05
 """A rise between two sizes, as a share, within which no step is looked for."""
 
@@ -49,7 +50,7 @@ GPU_ROWS = (48, 64, 96, 128)
 
 DRAFT_PROMPT = 32
 DRAFT_ROUNDS = 12
-PLAIN_ROUNDS = 6
+"""Rounds with a tree, and half as many without, spread over all passes: at least so many."""
 DRAFT_TREE = "full:3x2"
 """What a draft model or a head grows while it is timed: every round has all of its levels, whatever the draft thinks
 of the text, where a dynamic tree is mostly less deep than what was looked at for it."""
@@ -74,31 +75,35 @@ def machine(config: RunConfig, models: LoadedModels) -> Machine:
 def measure(
     config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, thorough: bool = False
 ) -> Costs:
-    """Time verification by its rows, on the path that rounds take, and a few real rounds.
+    """Time verification by its rows, on the path that rounds take, and some real rounds.
 
-    All sizes take turns, so that the machine's drift meets each alike. `thorough` takes more sizes and
-    passes: fifteen seconds instead of four with a small model on a CPU. Decodes greedily whatever `config` says.
+    All of them take turns, so that the machine's drift meets each alike. `thorough` takes more sizes and
+    passes: twenty seconds instead of five with a small model on a CPU. Decodes greedily whatever `config` says.
     """
     tell = progress or (lambda *_: None)
     rows = list(ROWS if thorough else QUICK_ROWS)
     if models.target.device.type == "cuda":
         rows += GPU_ROWS
     passes = PASSES if thorough else QUICK_PASSES
+    steps, looks = (STEPS, LOOKS) if thorough else (QUICK_STEPS, QUICK_LOOKS)
     model = language_model(models.target)
     rows = [n for n in rows if n < model.context]
     prefix = min(PREFIX, model.context - max(rows))
     model.prefill(_tokens(prefix, model.vocab_size))
-    tell(STAGE, 0.0, float(passes + 2), "passes")
-    rows = with_steps(
-        rows, STEPS if thorough else QUICK_STEPS, lambda n: min(verify_once(model, n) for _ in range(LOOKS))
-    )
+    tell(STAGE, 0.0, float(passes + 1), "passes")
+    rows = with_steps(rows, steps, lambda n: min(verify_once(model, n) for _ in range(looks)))
     times: dict[int, list[float]] = {n: [] for n in rows}
+    endless, endless_plain = _endless(config, models)
+    drafted: list[Round] = []
+    plain: list[Round] = []
     for done in range(passes):
-        tell(STAGE, float(done + 1), float(passes + 2), "passes")
+        tell(STAGE, float(done + 1), float(passes + 1), "passes")
         for n in rows:
             times[n].append(verify_once(model, n))
-    tell(STAGE, float(passes + 1), float(passes + 2), "passes")
-    level, other, other_node = _of_rounds(config, models)
+        count = -(-DRAFT_ROUNDS // passes)
+        drafted += itertools.islice(endless, count)
+        plain += itertools.islice(endless_plain, -(-count // 2))
+    level, other, other_node = _of_rounds(drafted, plain)
     return Costs(
         machine(config, models),
         {n: Timing.of(ms) for n, ms in without_drift(times).items()},
@@ -153,31 +158,32 @@ def verify_once(model: LanguageModel, rows: int) -> float:
     return 1e3 * taken
 
 
-def _of_rounds(config: RunConfig, models: LoadedModels) -> tuple[Timing, Timing, float]:
-    """Drafting per level, what is neither drafting nor verifying where nothing is drafted, and what a node adds to it.
-
-    From real rounds, the first left out: with `DRAFT_TREE`, or the fixed tree of a drafter without a model, without
-    lookup beside it; and of plain decoding.
-    """
+def _endless(config: RunConfig, models: LoadedModels) -> tuple[Iterator[Round], Iterator[Round]]:
+    """Rounds with `DRAFT_TREE`, or the fixed tree of a drafter without a model, without lookup beside it; and rounds
+    of plain decoding."""
     tree = "" if models.draft is None and models.head is None else DRAFT_TREE
     greedy = config.changed(draft=config.base_draft, tree=tree, max_new_tokens=32, temperature=0.0)
-    drafted = _rounds(greedy, models, DRAFT_ROUNDS)
-    plain = _rounds(greedy.changed(speculate=False), models, PLAIN_ROUNDS)
-    levels = [r.draft_ms / max(int(r.tree.depth.max(initial=0)), 1) for r in drafted]
-    other = Timing.of([r.other_ms for r in plain])
-    nodes = float(np.mean([r.tree.size for r in drafted]))
-    more = float(np.median([r.other_ms for r in drafted])) - other.median
-    return Timing.of(levels), other, max(more, 0.0) / max(nodes, 1.0)
+    return _rounds(greedy, models), _rounds(greedy.changed(speculate=False), models)
 
 
-def _rounds(config: RunConfig, models: LoadedModels, count: int) -> list[Round]:
-    """`count` rounds behind a first one, of as many outputs as it takes."""
+def _rounds(config: RunConfig, models: LoadedModels) -> Iterator[Round]:
+    """Without end, behind a first one that is left out, of as many outputs as it takes."""
     decoder = SpeculativeDecoder(config, models=models)
     ids = _tokens(min(DRAFT_PROMPT, decoder.target.context - 1), decoder.target.vocab_size)
     endless = (
         round_ for position in itertools.count() for round_ in decoder.generate(ids, position=position)
     )
-    return list(itertools.islice(endless, 1, count + 1))
+    next(endless)
+    yield from endless
+
+
+def _of_rounds(drafted: Sequence[Round], plain: Sequence[Round]) -> tuple[Timing, Timing, float]:
+    """Drafting per level, what is neither drafting nor verifying where nothing is drafted, and what a node adds."""
+    levels = [r.draft_ms / max(int(r.tree.depth.max(initial=0)), 1) for r in drafted]
+    other = Timing.of([r.other_ms for r in plain])
+    nodes = float(np.mean([r.tree.size for r in drafted]))
+    more = float(np.median([r.other_ms for r in drafted])) - other.median
+    return Timing.of(levels), other, max(more, 0.0) / max(nodes, 1.0)
 
 
 def _tokens(count: int, vocab_size: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -109,15 +110,10 @@ def test_the_rest_of_a_round_grows_with_its_nodes(
 ) -> None:
     """Plain decoding must not be charged what the nodes of a tree take, or every tree seems to gain."""
 
-    def rounds(config: RunConfig, _: Any, count: int) -> list[Any]:
+    def rounds(config: RunConfig, _: Any) -> Iterator[Any]:
         nodes = config.shape().size if config.speculate else 0
-        return [
-            SimpleNamespace(
-                tree=SimpleNamespace(size=nodes, depth=np.arange(nodes) + 1), draft_ms=2.0 * nodes,
-                other_ms=0.25 + 0.5 * nodes,
-            )
-            for _ in range(count)
-        ]  # fmt: skip
+        tree = SimpleNamespace(size=nodes, depth=np.arange(nodes) + 1)
+        return itertools.repeat(SimpleNamespace(tree=tree, draft_ms=2.0 * nodes, other_ms=0.25 + 0.5 * nodes))
 
     monkeypatch.setattr(measure_costs, "_rounds", rounds)
     found = measure(RunConfig(draft="recycling"), models)
@@ -235,3 +231,16 @@ def test_models_of_another_architecture_are_another_machine(models: LoadedModels
     other = replace(models, target=tiny_llama(layers=3))
     assert machine(RunConfig(), models) == machine(RunConfig(), replace(models, target=tiny_llama(seed=1)))
     assert machine(RunConfig(), models) != machine(RunConfig(), other)
+
+
+def test_a_doctor_tells_each_stage_in_quarters(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a tensor would be hundreds."""
+    tell = auto_tree._telling()
+    tell("tuning", None, None, "")
+    for done in range(273):
+        tell("loading target", float(done), 272.0, "tensors")
+    tell("tuning", None, None, "")
+    assert capsys.readouterr().err.splitlines() == [
+        "tuning", "loading target 0/272 tensors", "loading target 68/272 tensors", "loading target 136/272 tensors",
+        "loading target 204/272 tensors", "loading target 272/272 tensors",
+    ]  # fmt: skip

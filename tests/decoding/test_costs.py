@@ -164,12 +164,28 @@ def test_beyond_what_was_measured_a_step_is_not_drawn_on() -> None:
     assert found.verify_ms(48) == pytest.approx(ms(32) + 16 * (ms(32) - ms(16)) / 16)
 
 
+def test_records_of_older_versions_are_not_listed() -> None:
+    """They are measured again, and a doctor would show both."""
+    costs.save(RECORD)
+    (file,) = costs.folder().glob("*.json")
+    old = json.loads(file.read_bytes()) | {"version": 5, "measured_at": "2026-11-25T00:00:00+00:00"}
+    file.with_name("0123456789abcdef.json").write_text(json.dumps(old))
+    assert costs.load_all() == [RECORD]
+
+
 def test_costs_kept_with_older_sessions_are_still_read() -> None:
     """Version 5 knew no `other_node`: what it measured were rounds with nodes, so they are in `other`."""
     data = json.loads(costs.to_json(RECORD))
     del data["other_node"]
     assert costs.from_dict(data | {"version": 5}) == RECORD
     assert costs.from_dict(data | {"version": 4}) is None
+
+
+def test_a_step_between_neighbours_outlasts_the_noise_of_a_shared_machine() -> None:
+    """A prior of smooth curves must not draw the two together."""
+    at = {1: 32.0, 4: 43.0, 8: 49.0, 12: 53.0, 14: 54.5, 15: 65.0, 16: 67.0, 24: 77.0, 32: 95.0}
+    found = replace(RECORD, verify={n: Timing(ms, 0.97 * ms, 1.03 * ms, 13) for n, ms in at.items()})
+    assert found.verify_ms(15) / found.verify_ms(14) == pytest.approx(65.0 / 54.5, rel=0.03)
 
 
 def test_a_slow_pass_does_not_bend_the_curve() -> None:

@@ -45,9 +45,10 @@ def described() -> dict[str, Any]:
     """The same for people: a section per pair of models."""
     from decoding.costs import load_all
 
-    return {f"{costs.machine.target} <- {costs.machine.drafter}": _facts(costs) for costs in load_all()} or {
-        "none yet": "the first run measures; or: spectui doctor --measure"
-    }
+    oldest_first = reversed(load_all())  # the newest of a pair is told; --json has all
+    return {
+        f"{costs.machine.target} <- {costs.machine.drafter}": _facts(costs) for costs in oldest_first
+    } or {"none yet": "the first run measures; or: spectui doctor --measure"}
 
 
 def _facts(costs: Costs) -> dict[str, str]:
