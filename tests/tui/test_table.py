@@ -83,3 +83,19 @@ async def test_moving_past_the_edge_shows_what_follows(step: int) -> None:
             scrolls.add(app.table.scroll_offset.y)
             assert app.table.scroll_offset.y <= app.table._cursor < app.table.scroll_offset.y + 19
         assert len(scrolls) < 14  # each scroll repaints the pane
+
+
+async def test_a_scrollbar_that_comes_stands_where_the_rows_do() -> None:
+    """A list that a narrow screen hides before its first layout with rows has scrolled before it has a scrollbar."""
+    app = Tabled()
+    async with app.run_test(size=(30, 20)) as pilot:
+        table = app.table
+        table.show(ITEMS[:40])
+        table.select(30)
+        table.display = False
+        await pilot.pause()
+        assert not table.show_vertical_scrollbar
+        table.display = True
+        await pilot.pause()
+        assert table.show_vertical_scrollbar
+        assert table.vertical_scrollbar.position == table.scroll_y > 0

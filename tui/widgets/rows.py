@@ -65,7 +65,8 @@ def set_title(pane: Widget, text: str) -> None:
 class LineView(ScrollView):
     """A view that draws line by line and asks for its own style once, not at every line.
 
-    `rich_style` walks all ancestors; it was a quarter of what the live screen computes.
+    `rich_style` walks all ancestors; it was a quarter of what the live screen computes. A scrollbar that
+    comes stands where the view does: Textual moves it only while it is there.
     """
 
     _base: Style | None = None
@@ -81,6 +82,11 @@ class LineView(ScrollView):
         """Ask again: the theme or the focus may have changed."""
         self._base = None
         super().notify_style_update()
+
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        """Put a scrollbar that comes where the view has been scrolled to before."""
+        if shown:
+            self.vertical_scrollbar.position = self.scroll_y
 
 
 class Rows(LineView):
