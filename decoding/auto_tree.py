@@ -31,7 +31,7 @@ def measuring_allowed() -> bool:
 def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None = None) -> RunConfig:
     """`config` with a tree that is named: its own, or else the one with the most tokens per second here.
 
-    Costs come from the cache, or are measured now (five seconds) and kept; acceptance is that of greedy
+    Costs come from the cache, or are measured now (six seconds) and kept; acceptance is that of greedy
     decoding. A drafter whose acceptance is not known, and any with ``SPECTUI_MEASURE=0``, takes the fixed
     tree of `RunConfig.tree_spec`. Raises `DecodingError` for a broken profile beside a draft.
     """

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from decoding.embedded import cache_folder
 from decoding.private import private_folder
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the figures mean something else, so that older records are measured again."""
-STILL_READ = (5, VERSION)
-"""Versions whose records, kept with sessions, still say what a round took: 5 knows nothing of `Costs.other_node`."""
+STILL_READ = (5, 6, VERSION)
+"""Versions whose records, kept with sessions, still say what a round took: before 7 all levels were alike, and 5 knows
+nothing of `Costs.other_node`."""
 
 STEADY = 0.25
 """Quartiles further apart than this share of the median are those of a machine that was busy otherwise."""
@@ -73,8 +74,8 @@ class Costs:
     machine: Machine
     verify: dict[int, Timing]
     """Of one target forward, by its rows (nodes and root), behind a prefix of `prefix` tokens."""
-    draft_level: Timing
-    """Drafting, per level of the tree."""
+    draft: dict[int, Timing]
+    """Of drafting a tree, by its levels; nothing where drafting takes no model."""
     other: Timing
     """The rest of a round without nodes: acceptance, figures, the cache."""
     prefix: int
@@ -101,9 +102,27 @@ class Costs:
         half = max(x[-1] / 2.0, x[0])
         return float(y[-1] + (rows - x[-1]) * (y[-1] - np.interp(half, x, y)) / (x[-1] - half))
 
+    def draft_ms(self, levels: int) -> float:
+        """Milliseconds of drafting a tree of so many `levels`, between the measured ones along straight lines.
+
+        No levels take nothing, more never less than fewer. Beyond the deepest tree that was timed it goes on as between
+        the last two.
+        """
+        x, y = self._levels
+        if levels <= x[-1] or len(x) == 1:
+            return float(np.interp(levels, x, y))
+        return float(y[-1] + (levels - x[-1]) * (y[-1] - y[-2]) / (x[-1] - x[-2]))
+
     def other_ms(self, nodes: int) -> float:
         """Milliseconds of a round with `nodes` that neither drafting nor verifying takes."""
         return self.other.median + self.other_node * nodes
+
+    @cached_property
+    def _levels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Levels and milliseconds of drafting them, from none on."""
+        levels = sorted(self.draft)
+        took = np.maximum.accumulate([0.0, *(self.draft[n].median for n in levels)])
+        return np.asarray([0, *levels], dtype=np.float64), took
 
     @cached_property
     def _curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -119,7 +138,7 @@ class Costs:
 
     def round_ms(self, nodes: int, levels: int) -> float:
         """Milliseconds of a round that drafts and verifies a tree of `nodes` in `levels`."""
-        return self.draft_level.median * levels + self.verify_ms(nodes + 1) + self.other_ms(nodes)
+        return self.draft_ms(levels) + self.verify_ms(nodes + 1) + self.other_ms(nodes)
 
 
 def _smoothed(rows: list[int], timings: list[Timing]) -> NDArray[np.float64]:
@@ -195,9 +214,11 @@ def from_dict(data: Any) -> Costs | None:
         if data.pop("version") not in STILL_READ:
             return None
         data["machine"] = Machine(**data["machine"])
-        data["verify"] = {int(rows): Timing(**timing) for rows, timing in data["verify"].items()}
-        for name in ("draft_level", "other"):
-            data[name] = Timing(**data[name])
+        if "draft_level" in data:
+            data["draft"] = {1: data.pop("draft_level")}
+        for name in ("verify", "draft"):
+            data[name] = {int(size): Timing(**timing) for size, timing in data[name].items()}
+        data["other"] = Timing(**data["other"])
         return Costs(**data)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -1,4 +1,4 @@
-"""Timing what a round is made of, on loaded models: five seconds at the first start with a pair of models."""
+"""Timing what a round is made of, on loaded models: six seconds at the first start with a pair of models."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PREFIX = 150
 ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32)
 STEPS = 6
 """Sizes that are looked for besides, where the curve rises most."""
-LOOKS = 4
+LOOKS = 5
 """Forwards of a size while steps are looked for, of which the fastest counts: they warm the size up as well."""
 PASSES = 13
 QUICK_ROWS = (1, 4, 8, 16, 24)
@@ -43,17 +43,19 @@ QUICK_PASSES = 4
 """What a start can afford: eight sizes tell the curve's shape with its steepest step, four passes its noise."""
 
 FLAT = 0.05
-"""A rise between two sizes, as a share, within which no step is looked for."""
+"""A rise between two sizes, as a share of the smaller one, within which no step is looked for."""
 
 GPU_ROWS = (48, 64, 96, 128)
 """Where rows cost next to nothing larger trees come into question."""
 
+PLAIN = "plain"
 DRAFT_PROMPT = 32
-DRAFT_ROUNDS = 12
-"""Rounds with a tree, and half as many without, spread over all passes: at least so many."""
-DRAFT_TREE = "full:3x2"
-"""What a draft model or a head grows while it is timed: every round has all of its levels, whatever the draft thinks
-of the text, where a dynamic tree is mostly less deep than what was looked at for it."""
+DRAFT_ROUNDS = 8
+"""Rounds with each tree, and without any, spread over all passes: at least so many."""
+DRAFT_TREES = ("paths:0,1", "paths:00,10", "paths:0000,1000", "paths:000000,100000")
+"""What a draft model or a head grows while it is timed: chains side by side, so that forwards have some rows, as those
+of most trees do. Every round has all of its levels, whatever the draft thinks of the text, where a dynamic tree is
+mostly less deep than what was looked at for it."""
 
 
 def machine(config: RunConfig, models: LoadedModels) -> Machine:
@@ -78,7 +80,7 @@ def measure(
     """Time verification by its rows, on the path that rounds take, and some real rounds.
 
     All of them take turns, so that the machine's drift meets each alike. `thorough` takes more sizes and
-    passes: twenty seconds instead of five with a small model on a CPU. Decodes greedily whatever `config` says.
+    passes: 24 seconds instead of six with a small model on a CPU. Decodes greedily whatever `config` says.
     """
     tell = progress or (lambda *_: None)
     rows = list(ROWS if thorough else QUICK_ROWS)
@@ -91,23 +93,21 @@ def measure(
     prefix = min(PREFIX, model.context - max(rows))
     model.prefill(_tokens(prefix, model.vocab_size))
     tell(STAGE, 0.0, float(passes + 1), "passes")
-    rows = with_steps(rows, steps, lambda n: min(verify_once(model, n) for _ in range(looks)))
+    rows = with_steps(rows, steps, looks, lambda n: verify_once(model, n))
     times: dict[int, list[float]] = {n: [] for n in rows}
-    endless, endless_plain = _endless(config, models)
-    drafted: list[Round] = []
-    plain: list[Round] = []
+    endless = _endless(config, models)
+    rounds: dict[str, list[Round]] = {tree: [] for tree in endless}
     for done in range(passes):
         tell(STAGE, float(done + 1), float(passes + 1), "passes")
         for n in rows:
             times[n].append(verify_once(model, n))
-        count = -(-DRAFT_ROUNDS // passes)
-        drafted += itertools.islice(endless, count)
-        plain += itertools.islice(endless_plain, -(-count // 2))
-    level, other, other_node = _of_rounds(drafted, plain)
+        for tree, more in endless.items():
+            rounds[tree] += itertools.islice(more, -(-DRAFT_ROUNDS // passes))
+    draft, other, other_node = _of_rounds(rounds.pop(PLAIN), list(rounds.values()))
     return Costs(
         machine(config, models),
         {n: Timing.of(ms) for n, ms in without_drift(times).items()},
-        level,
+        draft,
         other,
         prefix,
         datetime.now(UTC).isoformat(timespec="seconds"),
@@ -115,21 +115,31 @@ def measure(
     )
 
 
-def with_steps(rows: Sequence[int], more: int, ms: Callable[[int], float]) -> list[int]:
+def with_steps(rows: Sequence[int], more: int, looks: int, ms: Callable[[int], float]) -> list[int]:
     """`rows`, ascending, and up to `more` sizes beside which the time `ms` of a forward rises most.
 
     Kernels work in blocks of rows: one row more may cost a fifth more, where the ten before it cost next to
     nothing. A straight line between two sizes is off by no more than the rise between them, as long as more rows take
-    no less time; so the largest rise is halved, again and again.
+    no less time; so the largest rise is halved, again and again. The size in the middle is looked at in
+    turn with those beside it, for a machine that others use may be slower by now.
     """
-    took = {n: ms(n) for n in sorted(rows, reverse=True)}  # buffers of fixed sizes grow but once
+    took = _fastest(sorted(rows, reverse=True), looks, ms)  # buffers of fixed sizes grow but once
     for _ in range(more):
         rises = [(took[b] - took[a], a, b) for a, b in itertools.pairwise(sorted(took)) if b - a > 1]
         rise, low, high = max(rises, default=(0.0, 0, 0))
         if not rises or rise <= FLAT * took[low]:
             break
-        took[(low + high) // 2] = ms((low + high) // 2)
+        middle = (low + high) // 2
+        now = _fastest([low, middle, high], looks, ms)
+        slower = (now[low] * now[high] / (took[low] * took[high])) ** 0.5
+        took[middle] = now[middle] / slower
     return sorted(took)
+
+
+def _fastest(rows: Sequence[int], looks: int, ms: Callable[[int], float]) -> dict[int, float]:
+    """Of each size the least of `looks` times, taken in turn."""
+    passes = [[ms(n) for n in rows] for _ in range(looks)]
+    return {n: min(took) for n, *took in zip(rows, *passes, strict=True)}
 
 
 def without_drift(times: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
@@ -158,12 +168,14 @@ def verify_once(model: LanguageModel, rows: int) -> float:
     return 1e3 * taken
 
 
-def _endless(config: RunConfig, models: LoadedModels) -> tuple[Iterator[Round], Iterator[Round]]:
-    """Rounds with `DRAFT_TREE`, or the fixed tree of a drafter without a model, without lookup beside it; and rounds
-    of plain decoding."""
-    tree = "" if models.draft is None and models.head is None else DRAFT_TREE
-    greedy = config.changed(draft=config.base_draft, tree=tree, max_new_tokens=32, temperature=0.0)
-    return _rounds(greedy, models), _rounds(greedy.changed(speculate=False), models)
+def _endless(config: RunConfig, models: LoadedModels) -> dict[str, Iterator[Round]]:
+    """Rounds of plain decoding; and with each of `DRAFT_TREES`, or the fixed tree of a drafter without a model, without
+    lookup beside it."""
+    greedy = config.changed(draft=config.base_draft, tree="", max_new_tokens=32, temperature=0.0)
+    trees = ("",) if models.draft is None and models.head is None else DRAFT_TREES
+    return {PLAIN: _rounds(greedy.changed(speculate=False), models)} | {
+        tree: _rounds(greedy.changed(tree=tree), models) for tree in trees
+    }
 
 
 def _rounds(config: RunConfig, models: LoadedModels) -> Iterator[Round]:
@@ -177,13 +189,22 @@ def _rounds(config: RunConfig, models: LoadedModels) -> Iterator[Round]:
     yield from endless
 
 
-def _of_rounds(drafted: Sequence[Round], plain: Sequence[Round]) -> tuple[Timing, Timing, float]:
-    """Drafting per level, what is neither drafting nor verifying where nothing is drafted, and what a node adds."""
-    levels = [r.draft_ms / max(int(r.tree.depth.max(initial=0)), 1) for r in drafted]
+def _of_rounds(
+    plain: Sequence[Round], drafted: Sequence[Sequence[Round]]
+) -> tuple[dict[int, Timing], Timing, float]:
+    """Drafting by levels; what is neither drafting nor verifying where nothing is drafted, and what a node adds."""
+    draft = {}
+    for rounds in drafted:
+        depth = [max(int(r.tree.depth.max(initial=0)), 1) for r in rounds]
+        # Where nothing is known of a token yet, or the context ends, a tree has not all of its levels.
+        draft[max(depth)] = Timing.of(
+            [r.draft_ms * max(depth) / levels for r, levels in zip(rounds, depth, strict=True)]
+        )
     other = Timing.of([r.other_ms for r in plain])
-    nodes = float(np.mean([r.tree.size for r in drafted]))
-    more = float(np.median([r.other_ms for r in drafted])) - other.median
-    return Timing.of(levels), other, max(more, 0.0) / max(nodes, 1.0)
+    largest = drafted[-1]
+    nodes = float(np.mean([r.tree.size for r in largest]))
+    more = float(np.median([r.other_ms for r in largest])) - other.median
+    return draft, other, max(more, 0.0) / max(nodes, 1.0)
 
 
 def _tokens(count: int, vocab_size: int) -> list[int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from decoding.costs import Costs, Timing
+from decoding.costs import Costs
 from decoding.profiles import Profile
 from decoding.tree import parse_tree
 from decoding.tree_search import TreeSearch
@@ -69,7 +69,7 @@ def best_tree(
     if beside is not None:
         kinds = [Kind((1.0 - beside.rounds) * kind.share, kind.candidates) for kind in kinds]
         # Looking up takes no model, so its levels are free.
-        options.append(_options(beside, replace(costs, draft_level=Timing(0.0, 0.0, 0.0, 0))))
+        options.append(_options(beside, replace(costs, draft={})))
         kinds.append(Kind(beside.rounds, options[-1].priced))
     choice = choose(kinds)
     names = [options[0].name(choice.candidates[0])]

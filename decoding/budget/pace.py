@@ -20,8 +20,8 @@ FAR = 2.0
 """The same of the difference of two rounds, in standard errors from what is expected."""
 
 DRAFT, VERIFY, OTHER = range(3)
-TYPICAL = 4
-"""Nodes of a tree."""
+TYPICAL, TYPICAL_LEVELS = 4, 2
+"""Nodes and levels of a tree."""
 
 
 class Pace:
@@ -33,10 +33,9 @@ class Pace:
     """
 
     def __init__(self, costs: Costs) -> None:
-        self._level = costs.draft_level.median
         self._costs = costs
         self._verify: dict[int, float] = {}
-        typical = (2.0 * self._level, self._curve(TYPICAL), costs.other_ms(TYPICAL))
+        typical = (costs.draft_ms(TYPICAL_LEVELS), self._curve(TYPICAL), costs.other_ms(TYPICAL))
         self._due = [FIRST * ms for ms in typical]
         self._took = list(self._due)
         self.factors = [1.0, 1.0, 1.0]
@@ -57,7 +56,7 @@ class Pace:
 
     def observe(self, nodes: int, levels: int, took: tuple[float, float, float]) -> None:
         """A round drafted `levels` and verified `nodes`; its three parts took so many milliseconds."""
-        expected = (self._level * levels, self._curve(nodes), self._costs.other_ms(nodes))
+        expected = (self._costs.draft_ms(levels), self._curve(nodes), self._costs.other_ms(nodes))
         for part, (due, ms) in enumerate(zip(expected, took, strict=True)):
             counted = min(ms, OUTLIER * due * self.factors[part])
             self._due[part] = KEEP * self._due[part] + due
@@ -72,7 +71,9 @@ class Pace:
         draft, verify, other = self.factors
         centre = self._centre
         verifying = verify * centre + self.slope * (self._curve(nodes) - centre)
-        return draft * self._level * levels + max(verifying, 0.0) + other * self._costs.other_ms(nodes)
+        return (
+            draft * self._costs.draft_ms(levels) + max(verifying, 0.0) + other * self._costs.other_ms(nodes)
+        )
 
     def error(self, nodes: int, others: int) -> float:
         """Standard error, in milliseconds, of by how much verifying trees of two sizes differs."""

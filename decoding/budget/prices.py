@@ -63,4 +63,4 @@ def _estimated(summary: SessionSummary, rounds: Rounds) -> Costs:
     machine = Machine(
         summary.target, summary.drafter, summary.device, "", 0, str(summary.versions.get("torch", ""))
     )
-    return Costs(machine, dict(sorted(verify.items())), Timing.of(per_level), other, 0, "")
+    return Costs(machine, dict(sorted(verify.items())), {1: Timing.of(per_level)}, other, 0, "")

@@ -20,7 +20,7 @@ def advice_json(found: Advice) -> dict[str, Any]:
             "device": costs.machine.device,
             "source": found.priced.source,
             "verify_ms": {str(rows): timing.median for rows, timing in costs.verify.items()},
-            "draft_level_ms": costs.draft_level.median,
+            "draft_ms": {str(levels): timing.median for levels, timing in costs.draft.items()},
             "other_ms": costs.other.median,
             "other_node_ms": costs.other_node,
             "plain_ms": found.priced.plain_ms,

@@ -126,7 +126,7 @@ class Machine:
         """Milliseconds to draft, to verify and for the rest."""
         one = self.costs.verify_ms(2)
         verify = one + self.nodes * (self.costs.verify_ms(tree[0] + 1) - one)
-        return self.level * self.costs.draft_level.median * tree[1], verify, self.costs.other_ms(tree[0])
+        return self.level * self.costs.draft_ms(tree[1]), verify, self.costs.other_ms(tree[0])
 
 
 def noise(seed: int) -> Iterator[tuple[float, float]]:

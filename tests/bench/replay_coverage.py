@@ -129,7 +129,7 @@ def pooled(measured: Sequence[Costs]) -> Costs:
             rows: mean([of_size(costs, rows) for costs in measured])
             for rows in sorted({rows for costs in measured for rows in costs.verify})
         },
-        draft_level=mean([costs.draft_level for costs in measured]),
+        draft={levels: mean([costs.draft[levels] for costs in measured]) for levels in measured[0].draft},
         other=mean([costs.other for costs in measured]),
         other_node=float(np.mean([costs.other_node for costs in measured])),
     )

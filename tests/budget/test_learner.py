@@ -23,7 +23,7 @@ from decoding.tree import TokenTree, TreeShape, parse_tree
 def priced(row_ms: float, level_ms: float) -> Priced:
     verify = {n: Timing(10 + row_ms * n, 10.0, 10.0, 1) for n in (1, 4, 8, 13)}
     level, other = Timing(level_ms, level_ms, level_ms, 1), Timing(0.5, 0.5, 0.5, 1)
-    return Priced(Costs(Machine("t", "d", "x", "f", 1, "0"), verify, level, other, 0, ""), "planted")
+    return Priced(Costs(Machine("t", "d", "x", "f", 1, "0"), verify, {1: level}, other, 0, ""), "planted")
 
 
 def drafted(tree: str, q: float, rng: np.random.Generator, hit: float) -> tuple[TokenTree, list[int]]:
@@ -194,7 +194,7 @@ def test_noise_drives_no_task_from_the_tree_that_pays() -> None:
     """On a server whose speed drifts, by text that is harder than was expected."""
     verify = {n: Timing(40.0 + 1.5 * n, 40.0, 40.0, 1) for n in (1, 4, 8, 13, 17, 25)}
     level, other = Timing(4.0, 4.0, 4.0, 1), Timing(0.5, 0.5, 0.5, 1)
-    price = Priced(Costs(Machine("t", "d", "x", "f", 1, "0"), verify, level, other, 0, ""), "planted")
+    price = Priced(Costs(Machine("t", "d", "x", "f", 1, "0"), verify, {1: level}, other, 0, ""), "planted")
     hit, kept = 0.5, []
 
     def rate(depth: int, size: int) -> float:

@@ -29,10 +29,10 @@ def priced(seed: int) -> Priced:
     ms = 10.0 + np.cumsum(rng.exponential(1.0, size=4))
     verify = {n: Timing(float(t), float(t), float(t), 1) for n, t in zip((1, 4, 8, 13), ms, strict=True)}
     level = float(rng.exponential(1.0))
+    draft = {1: Timing(level, level, level, 1)}
     return Priced(
-        Costs(Machine("t", "d", "x", "f", 1, "0"), verify, Timing(level, level, level, 1), Timing(0.5, 0.5, 0.5, 1),
-              0, ""), "planted",
-    )  # fmt: skip
+        Costs(Machine("t", "d", "x", "f", 1, "0"), verify, draft, Timing(0.5, 0.5, 0.5, 1), 0, ""), "planted"
+    )
 
 
 class Everything:

@@ -18,10 +18,10 @@ from decoding.config import RunConfig
 from decoding.costs import Costs, Timing
 from decoding.engine import Round, SpeculativeDecoder
 from decoding.language_model import Scored
-from decoding.measure_costs import QUICK_ROWS, ROWS, machine, measure
+from decoding.measure_costs import DRAFT_ROUNDS, DRAFT_TREES, QUICK_ROWS, ROWS, machine, measure
 from decoding.models import LoadedModels
 from decoding.static.model import StaticModel
-from decoding.tree import IntArray
+from decoding.tree import IntArray, parse_tree
 from decoding.vocabulary import Vocabulary
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
@@ -59,7 +59,7 @@ def test_what_is_measured_is_there_for_every_size_and_told(models: LoadedModels)
     found = measure(RunConfig(draft="recycling"), models, tell)
     assert set(QUICK_ROWS) <= set(found.verify)
     assert list(found.verify) == sorted(found.verify)
-    for timing in (*found.verify.values(), found.draft_level, found.other):
+    for timing in (*found.verify.values(), *found.draft.values(), found.other):
         assert 0.0 < timing.low <= timing.median <= timing.high
     assert found.machine == machine(RunConfig(draft="recycling"), models)
     assert len({stage for stage, *_ in told}) == 1
@@ -80,10 +80,13 @@ def test_drafting_is_timed_where_every_level_is_in_the_tree(monkeypatch: pytest.
     monkeypatch.setattr(measure_costs, "SpeculativeDecoder", Watched)
     models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target))
     found = measure(RunConfig(draft="eagle"), models)
-    drafted = [r for r in rounds if r.tree.size]
-    timed = sorted(r.draft_ms / 3 for r in drafted[1:])
-    assert {int(r.tree.depth.max()) for r in drafted} == {3}
-    assert timed[0] <= found.draft_level.median <= timed[-1]
+    levels = sorted(parse_tree(tree).max_depth for tree in DRAFT_TREES)
+    assert list(found.draft) == levels
+    assert {int(r.tree.depth.max()) for r in rounds if r.tree.size} == set(levels)
+    for depth, timing in found.draft.items():
+        timed = [r.draft_ms for r in rounds if r.tree.size and r.tree.depth.max() == depth]
+        assert timing.count >= DRAFT_ROUNDS
+        assert min(timed) <= timing.median <= max(timed)
 
 
 def test_what_rounds_run_on_is_what_is_timed(models: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +121,7 @@ def test_the_rest_of_a_round_grows_with_its_nodes(
     monkeypatch.setattr(measure_costs, "_rounds", rounds)
     found = measure(RunConfig(draft="recycling"), models)
     assert [found.other_ms(n) for n in (0, 1, 4)] == pytest.approx([0.25, 0.75, 2.25])
-    assert found.round_ms(4, 2) - found.verify_ms(5) == pytest.approx(2.25 + 2 * found.draft_level.median)
+    assert found.round_ms(4, 2) - found.verify_ms(5) == pytest.approx(2.25 + found.draft_ms(2))
 
 
 def test_a_context_too_short_for_the_usual_prefix_is_measured_too() -> None:
@@ -147,7 +150,7 @@ def test_a_second_start_measures_nothing_unless_the_first_was_disturbed(
         calls.append(1)
         verify = {n: Timing(10.0 + n, 9.0, 90.0 if busy else 11.0, 3) for n in QUICK_ROWS}
         little = Timing(0.1, 0.1, 0.1, 3)
-        return Costs(machine(config, models), verify, little, little, 150, "now")
+        return Costs(machine(config, models), verify, {1: little}, little, 150, "now")
 
     monkeypatch.setattr(auto_tree, "measure", measured)
     first = with_tree(config, models)
@@ -164,7 +167,7 @@ def test_kept_costs_decide_the_tree_and_the_output_stays_right(
     sizes = []
     for dear in (10.0, 400.0):
         verify = {1: Timing(10.0, 10.0, 10.0, 3), 24: Timing(dear, dear, dear, 3)}
-        costs.save(Costs(machine(config, models), verify, tiny, tiny, 150, "now"))
+        costs.save(Costs(machine(config, models), verify, {1: tiny}, tiny, 150, "now"))
         chosen = with_tree(config, models)
         sizes.append(chosen.shape().size)
         decoder = SpeculativeDecoder(chosen, models=models)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -18,7 +19,7 @@ MACHINE = Machine("tiny (01)", "recycling", "some cpu", "float32", 2, "2.13.0")
 RECORD = Costs(
     MACHINE,
     {1: Timing.of([3.0, 1.0, 2.0]), 8: Timing.of([4.0])},
-    Timing.of([0.1]),
+    {1: Timing.of([0.1]), 3: Timing.of([0.2])},
     Timing.of([1.0, 2.0]),
     150,
     "2026-11-23T06:40:00+00:00",
@@ -108,7 +109,7 @@ def test_folders_of_ours_are_closed_to_others(tmp_path: Path) -> None:
 def test_medians_that_fall_share_their_mean() -> None:
     """One outlier among few rows does not lift all that have more."""
     verify = {n: Timing(ms, ms, ms, 1) for n, ms in ((1, 10.0), (2, 16.0), (4, 12.0), (8, 17.0))}
-    found = Costs(Machine("t", "d", "x", "f", 1, "0"), verify, Timing(1, 1, 1, 1), Timing(1, 1, 1, 1), 0, "")
+    found = Costs(Machine("t", "d", "x", "f", 1, "0"), verify, {}, Timing(1, 1, 1, 1), 0, "")
     assert [found.verify_ms(rows) for rows in (1, 2, 4, 6, 8, 10)] == pytest.approx(
         [10.0, 14.0, 14.0, 15.5, 17.0, 18.5]
     )
@@ -120,9 +121,7 @@ def test_bumps_within_the_noise_go_and_steps_of_a_quiet_machine_stay() -> None:
 
     def curve(spread: float) -> list[float]:
         verify = {n: Timing(ms, ms - spread, ms + spread, 9) for n, ms in at.items()}
-        costs = Costs(
-            Machine("t", "d", "x", "f", 1, "0"), verify, Timing(1, 1, 1, 1), Timing(1, 1, 1, 1), 0, ""
-        )
+        costs = Costs(Machine("t", "d", "x", "f", 1, "0"), verify, {}, Timing(1, 1, 1, 1), 0, "")
         return [costs.verify_ms(n) for n in at]
 
     assert curve(0.1) == pytest.approx(list(at.values()), rel=2e-3)
@@ -144,16 +143,26 @@ def _stepped(steps: Collection[int]) -> Callable[[int], float]:
 )
 def test_both_sides_of_a_step_are_measured(rows: tuple[int, ...], more: int, steps: list[int]) -> None:
     """A line across the step would make the tree that just fits look dear and the next larger one cheap."""
-    found = with_steps(rows, more, _stepped(steps))
+    found = with_steps(rows, more, 1, _stepped(steps))
     assert {step - 1 for step in steps} | set(steps) <= set(found)
     assert set(rows) <= set(found)
     assert found == sorted(found)
     assert len(found) <= len(rows) + more
 
 
+@pytest.mark.parametrize("slow", range(1, 60, 3))
+def test_a_machine_that_becomes_slower_hides_no_step(slow: int) -> None:
+    """What others do to it from the `slow`-th forward on makes no size look larger than its neighbours."""
+    calls = itertools.count()
+    found = with_steps(
+        QUICK_ROWS, QUICK_STEPS, 2, lambda rows: _stepped([15])(rows) * (1.4 if next(calls) >= slow else 1.0)
+    )
+    assert {14, 15} <= set(found)
+
+
 def test_where_rows_cost_nothing_no_step_is_looked_for() -> None:
-    assert with_steps((24, 1, 8), 5, lambda rows: 30.0 + 0.01 * rows) == [1, 8, 24]
-    assert with_steps((1, 2, 3), 5, _stepped([3])) == [1, 2, 3]
+    assert with_steps((24, 1, 8), 5, 1, lambda rows: 30.0 + 0.01 * rows) == [1, 8, 24]
+    assert with_steps((1, 2, 3), 5, 1, _stepped([3])) == [1, 2, 3]
 
 
 def test_beyond_what_was_measured_a_step_is_not_drawn_on() -> None:
@@ -179,6 +188,30 @@ def test_costs_kept_with_older_sessions_are_still_read() -> None:
     del data["other_node"]
     assert costs.from_dict(data | {"version": 5}) == RECORD
     assert costs.from_dict(data | {"version": 4}) is None
+
+
+def test_levels_before_version_7_were_all_alike() -> None:
+    """Sessions recorded then keep what a level took."""
+    data = json.loads(costs.to_json(RECORD))
+    level = data.pop("draft")["1"]
+    found = costs.from_dict(data | {"version": 6, "draft_level": level})
+    assert found is not None
+    assert [found.draft_ms(levels) for levels in (0, 1, 4)] == pytest.approx([0.0, 0.1, 0.4])
+
+
+def test_the_first_level_may_take_more_than_those_that_follow() -> None:
+    """Shallow trees would look cheap, and deep ones dear."""
+    found = replace(RECORD, draft={n: Timing(ms, ms, ms, 8) for n, ms in ((1, 4.0), (3, 9.0), (6, 15.0))})
+    assert [found.draft_ms(levels) for levels in (0, 1, 2, 3, 4, 6, 8)] == pytest.approx(
+        [0.0, 4.0, 6.5, 9.0, 11.0, 15.0, 19.0]
+    )
+    assert replace(RECORD, draft={}).draft_ms(5) == 0.0
+
+
+def test_more_levels_never_take_less() -> None:
+    """What falls is noise; drawn on, it would make the deepest trees free."""
+    found = replace(RECORD, draft={n: Timing(ms, ms, ms, 8) for n, ms in ((1, 4.0), (3, 9.0), (6, 8.0))})
+    assert [found.draft_ms(levels) for levels in (3, 6, 12)] == pytest.approx([9.0, 9.0, 9.0])
 
 
 def test_a_step_between_neighbours_outlasts_the_noise_of_a_shared_machine() -> None:

@@ -21,7 +21,12 @@ def _costs(verify: dict[int, float], draft_level: float = 0.0, other: float = 0.
 
     machine = Machine("target", "drafter", "cpu", "float32", 2, "2.13")
     return Costs(
-        machine, {n: timing(ms) for n, ms in verify.items()}, timing(draft_level), timing(other), 150, "now"
+        machine,
+        {n: timing(ms) for n, ms in verify.items()},
+        {1: timing(draft_level)},
+        timing(other),
+        150,
+        "now",
     )
 
 

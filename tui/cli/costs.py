@@ -59,7 +59,7 @@ def _facts(costs: Costs) -> dict[str, str]:
         "on": f"{machine.device}, {machine.dtype}{threads}, torch {machine.torch}",
         "measured": f"{costs.measured_at}, {count} times each, {costs.prefix} tokens in the cache",
         "verify ms by rows": "  ".join(f"{rows}: {_spread(timing)}" for rows, timing in costs.verify.items()),
-        "draft ms a level": _spread(costs.draft_level),
+        "draft ms by levels": "  ".join(f"{n}: {_spread(timing)}" for n, timing in costs.draft.items()),
         "other ms a round": f"{_spread(costs.other)}, and {costs.other_node:.2g} a node",
     }
 

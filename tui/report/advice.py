@@ -93,7 +93,11 @@ def _costs(found: Advice) -> Grid:
         [f"verifying {count} row{'s' if count > 1 else ''}", timing.median]
         for count, timing in costs.verify.items()
     ]
-    rows += [["drafting a level", costs.draft_level.median], ["the rest", costs.other.median]]
+    rows += [
+        [f"drafting {count} level{'s' if count > 1 else ''}", timing.median]
+        for count, timing in costs.draft.items()
+    ]
+    rows.append(["the rest", costs.other.median])
     if costs.other_node:
         rows.append([f"the rest with {EXAMPLE} nodes", costs.other_ms(EXAMPLE)])
     return grid("costs", f"Costs, {found.priced.source}", columns, rows)
