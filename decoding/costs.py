@@ -75,7 +75,7 @@ class Costs:
     verify: dict[int, Timing]
     """Of one target forward, by its rows (nodes and root), behind a prefix of `prefix` tokens."""
     draft: dict[int, Timing]
-    """Of drafting a tree, by its levels; nothing where drafting takes no model."""
+    """Of drafting a tree, by its levels; empty where it is free."""
     other: Timing
     """The rest of a round without nodes: acceptance, figures, the cache."""
     prefix: int
