@@ -139,7 +139,8 @@ def _row_dots(a: NDArray[np.float32], b: NDArray[np.float32]) -> list[float]:
     """Dot products of the rows of two ``[n, V]``. Not numpy's own, which a BLAS shares among threads of its own."""
     rows, width = a.shape
     whole = width // _PART * _PART
-    x, y = (part[:, :whole].reshape(rows, -1, _PART) for part in (a, b))
+    # Not -1: of no rows, which is the round without a tree, nobody can tell how many parts they have.
+    x, y = (part[:, :whole].reshape(rows, whole // _PART, _PART) for part in (a, b))
     found: NDArray[np.float64] = np.einsum("nij,nij->ni", x, y).sum(-1, dtype=np.float64)
     if whole < width:
         found = found + np.einsum("ni,ni->n", a[:, whole:], b[:, whole:])
@@ -161,7 +162,9 @@ def pick(values: torch.Tensor, rows: Sequence[int], columns: Sequence[int]) -> l
     if values.device.type == "cpu":
         at_home: list[float] = values.numpy()[rows, columns].tolist()
         return at_home
-    found: list[float] = values[torch.tensor(rows), torch.tensor(columns)].tolist()
+    # Of their type even where they are empty, since a tensor of floats is no index.
+    index = tuple(torch.tensor(numbers, dtype=torch.int64) for numbers in (rows, columns))
+    found: list[float] = values[index].tolist()
     return found
 
 

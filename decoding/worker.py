@@ -232,7 +232,7 @@ def _decode_all(
             decoding = decoding_now.is_set()
             decoding_now.clear()  # what it takes is no part of what the session's tokens took
             try:
-                writer.describe(baseline_ms=_measure_baseline(runner.decoder, prompt))
+                writer.describe(baseline_ms=_measure_baseline(runner.decoder, prompt, writer))
             finally:  # without memory for it, the prompt is tried again
                 if decoding:
                     decoding_now.set()
@@ -287,13 +287,24 @@ def _go_on(writer: SessionWriter, before: SessionSummary, then: Basis, now: Basi
     writer.add_event("resumed", half_done.get(again, f"{again} half-done prompts began again"))
 
 
-def _measure_baseline(decoder: SpeculativeDecoder, prompt: str) -> float | None:
-    """Milliseconds per token of one-at-a-time decoding on the same models; None if the prompt is unfit."""
+def _measure_baseline(decoder: SpeculativeDecoder, prompt: str, writer: SessionWriter) -> float | None:
+    """Milliseconds per token of one-at-a-time decoding on the same models; None if the prompt is unfit.
+
+    Whatever else goes wrong with it is an event: a prompt must not fail because of what it is compared with.
+    """
     from decoding.baseline import plain_ms_per_token
+    from decoding.prompt_runner import out_of_memory
 
     try:
         return plain_ms_per_token(decoder, prompt, BASELINE_TOKENS)
     except DecodingError:
+        return None
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        log.exception("plain decoding could not be measured")
+        why = f"{type(error).__name__}: {_one_line(error)}"
+        writer.add_event("baseline", f"plain decoding could not be measured: {why}")
         return None
 
 
