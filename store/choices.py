@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from store.clock import now
 from store.reader import Reader
 
-CHOICE_KINDS = ("prior", "file", "learned", "explore")
-"""Why: what was known before the run, a budget file, the rounds of the run so far, or to see what it brings."""
-
 
 @dataclass(frozen=True)
 class TreeChoice:
@@ -20,7 +17,8 @@ class TreeChoice:
     task: str
     tree: str
     kind: str
-    """One of `CHOICE_KINDS`."""
+    """Why: "prior" (known before the run), "file" (a budget file), "learned" (from the rounds so far), "explore" (to
+    see what it brings), or what a later version adds."""
     reason: str
     at: str
     """UTC, ISO 8601."""
@@ -29,9 +27,7 @@ class TreeChoice:
 def add_choice(
     connection: sqlite3.Connection, session_id: int, task: str, tree: str, kind: str, reason: str
 ) -> int:
-    """Insert a choice and return its id; call within a transaction."""
-    if kind not in CHOICE_KINDS:
-        raise ValueError(f"{kind!r} is no kind of choice")
+    """Insert a choice of any `kind` and return its id; call within a transaction."""
     row_id = connection.execute(
         "INSERT INTO tree_choice (session_id, task, tree, kind, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
         (session_id, task, tree, kind, reason, now()),

@@ -20,7 +20,6 @@ from store.pruning import prune_session
 from store.records import RoundRecord
 from store.recount import rebuild
 from store.rows import (
-    EVENT_KINDS,
     FINISH_REASONS,
     GENERATION_STATUSES,
     HALF_DONE_SQL,
@@ -239,13 +238,14 @@ class SessionWriter:
         self._totals.forget()
 
     def add_event(self, kind: str, text: str, generation_id: int | None = None) -> None:
-        """Keep, for ever and with its time, that something happened to the run or to one prompt."""
-        if kind not in EVENT_KINDS:
-            raise ValueError(f"{kind!r} is no kind of event")
+        """Keep, for ever and with its time, that something happened to the run or to one prompt.
+
+        `kind` is any short name: a run must not fail because of what it wants to say.
+        """
         with self._lock, transaction(self._connection):
             self._connection.execute(
                 "INSERT INTO event (session_id, generation_id, at, kind, text) VALUES (?, ?, ?, ?, ?)",
-                (self._session_id, generation_id, now(), kind, text),
+                (self._session_id, generation_id, now(), kind, storable(text)),
             )
 
     def add_choice(self, task: str, tree: str, kind: str, reason: str) -> int:
@@ -365,7 +365,7 @@ class SessionWriter:
             self._connection.execute(
                 "UPDATE generation SET status = ?, output = ?, error = ?, finish_reason = ?, ended_at = ?"
                 " WHERE id = ?",
-                (status, output, error, finish_reason, now(), generation_id),
+                (status, storable(output), error and storable(error), finish_reason, now(), generation_id),
             )
             add_block(self._connection, generation_id)
         self._tasks.pop(generation_id, None)
@@ -435,12 +435,18 @@ class SessionWriter:
         if not columns:
             return
         assignments = ", ".join(f"{name} = ?" for name in columns)
+        values = [storable(value) if isinstance(value, str) else value for value in columns.values()]
         with self._lock, transaction(self._connection):
             changed = self._connection.execute(
-                f"UPDATE session SET {assignments} WHERE id = ?", (*columns.values(), self._session_id)
+                f"UPDATE session SET {assignments} WHERE id = ?", (*values, self._session_id)
             ).rowcount
             if not changed:
                 raise StoreError(f"session {self._session_id} is gone from the database")
+
+
+def storable(text: str) -> str:
+    """`text` as SQLite takes it: what is no character, as in a path of undecodable bytes, is written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _creation_time(pid: int) -> float | None:

@@ -47,7 +47,7 @@ class Chosen:
 
     shape: Shape
     kind: str
-    """As `store.choices.CHOICE_KINDS`."""
+    """As `store.choices.TreeChoice.kind`."""
     reason: str
 
 

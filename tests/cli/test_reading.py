@@ -11,9 +11,13 @@ import pytest
 
 from decoding.config import RunConfig
 from prompts import bundled
+from store.check import check
+from store.choices import choices
 from store.database import open_database
+from store.reader import Reader
 from store.records import PromptRecord
 from store.sessions import create_session
+from store.writer import SessionWriter
 from tests.cli.conftest import Invoke
 from tui.cli import main
 
@@ -164,3 +168,36 @@ def test_light_commands_import_nothing_heavy(database: Path, arguments: list[str
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("kind", ["resumed", "draft", "a kind of tomorrow"])
+def test_whatever_a_run_has_to_say_is_recorded_and_shown(
+    database: Path, invoke: Invoke, kind: str, tmp_path: Path
+) -> None:
+    """A run ended because nobody had listed the kind of its event, or because a path in it was no text."""
+    session, said = add_session(database, "talkative"), "the draft in /models/\udcff is small"
+    db = open_database(database)
+    writer, reader = SessionWriter(db, session), Reader(db)
+    writer.claim()
+    first, _ = writer.pending_generations()
+    writer.add_event(kind, said)
+    writer.add_event(kind, "in a prompt", first.id)
+    writer.add_choice("a", "chain:2", kind, "for once")
+    writer.set_stage(said)
+    writer.finish_generation(first.id, "failed", error=said)
+    writer.set_status("failed", error=said)
+    assert [(event.kind, event.text) for event in reader.events(session)] == [
+        (kind, "the draft in /models/\\udcff is small"),
+        (kind, "in a prompt"),
+    ]
+    assert [choice.kind for choice in choices(reader, session)] == [kind]
+    assert check(db) == []
+    db.close()
+    shown = invoke("sessions", "show", str(session))
+    assert shown.exit_code == 0
+    assert f"{kind}: in a prompt" in shown.stdout
+    out = tmp_path / "out"
+    for form in ("csv", "jsonl", "sqlite"):
+        assert (
+            invoke("sessions", "export", str(session), "--format", form, "--out", out / form).exit_code == 0
+        )
