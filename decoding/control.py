@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from types import FrameType
 
+from decoding.idle import IdleTime
 from store.writer import SessionWriter
 
 COMMAND_POLL_SECONDS = 0.1
@@ -38,7 +38,7 @@ class Control:
         self._stop = threading.Event()
         self._ended = False
         self._heard = False
-        self.paused_seconds = 0.0
+        self.idle = IdleTime()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
         signal.signal(signal.SIGALRM, self._out_of_time)
@@ -55,8 +55,7 @@ class Control:
 
     def check(self, writer: SessionWriter) -> None:
         """Obey what has come in; waits here while paused. Raises `Stopped` or `Skipped`."""
-        paused_at: float | None = None
-        skip = False
+        paused = skip = False
         while True:
             self._heard = False
             for kind in writer.take_commands():
@@ -64,28 +63,48 @@ class Control:
                     self._stop.set()
                 elif kind == "skip":
                     skip = True
-                elif kind == "pause" and paused_at is None:
-                    paused_at = time.perf_counter()
+                elif kind == "pause" and not paused:
+                    paused = True
+                    self.idle.hold("paused")
                     writer.set_status("paused")
-                elif kind == "resume" and paused_at is not None:
+                elif kind == "resume" and paused:
                     writer.set_status("running")
-                    self.paused_seconds += time.perf_counter() - paused_at
-                    paused_at = None
+                    self.note_stops(writer, "while the run was paused")
+                    self.idle.release("paused")
+                    paused = False
             if self._stop.is_set():
                 self.end()
                 raise Stopped
             if skip:
-                if paused_at is not None:
+                if paused:
                     writer.set_status("running")
-                    self.paused_seconds += time.perf_counter() - paused_at
+                    self.idle.release("paused")
                 raise Skipped
-            if paused_at is None:
+            if not paused:
                 return
+            self.note_stops(writer, "while the run was paused")
             self._stop.wait(COMMAND_POLL_SECONDS)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was asked to end."""
+        return self._stop.is_set()
+
+    def note_stops(self, writer: SessionWriter, where: str, generation_id: int | None = None) -> None:
+        """Keep the standstills noticed since this was called last; `where` is what was at work."""
+        for stop in self.idle.stops():
+            writer.add_event("standstill", f"{stop.said} {where}", generation_id)
 
     def wait(self, seconds: float) -> bool:
         """Sleep, unless the run is to end; returns whether it is."""
         return self._stop.wait(seconds)
+
+    def troubled(self, since: float | None) -> None:
+        """Nothing can be written since then (`time.perf_counter`), or, for None, everything can again."""
+        if since is None:
+            self.idle.release("writing")
+        else:
+            self.idle.hold("writing", since)
 
     def end(self) -> None:
         """The run is being closed: nothing breaks it off any more."""

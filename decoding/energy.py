@@ -8,6 +8,8 @@ from pathlib import Path
 
 from decoding.gpu import Gpus, in_use
 
+MOST_APART = 3.0
+"""Seconds between two readings, which come once a second, from which on the process did not run in between."""
 RAPL = Path("/sys/class/powercap")
 """Package counters of Intel and AMD; most systems let only root read them."""
 
@@ -31,9 +33,11 @@ class EnergyMeter:
         now = time.monotonic()
         if counted is None:
             return None
-        if self._last is not None and decoding_now.is_set() and counted >= self._last[0]:  # counters wrap
-            self._joules += counted - self._last[0]
-            self._seconds += now - self._last[1]
+        if self._last is not None and decoding_now.is_set():
+            joules, seconds = counted - self._last[0], now - self._last[1]
+            if joules >= 0 and seconds <= MOST_APART:  # counters wrap
+                self._joules += joules
+                self._seconds += seconds
         self._last = (counted, now)
         return (self._joules, self._seconds) if self._seconds else None
 

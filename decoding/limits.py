@@ -10,8 +10,9 @@ from decoding.config import RunConfig
 class Limits:
     """Counts what one worker has done. A run that is resumed has its allowance again."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, idle_seconds: float = 0.0) -> None:
         self._config = config
+        self._idle = idle_seconds
         self._started = time.perf_counter()
         self._nodes = 0
         self._tokens = 0
@@ -21,14 +22,14 @@ class Limits:
         self._nodes += nodes
         self._tokens += tokens
 
-    def reached(self, paused_seconds: float) -> str | None:
-        """The limit that is used up, in words; None while there is none. Paused time does not count."""
+    def reached(self, idle_seconds: float) -> str | None:
+        """The limit that is used up, in words; None while there is none. Idle time (`decoding.idle`) does not count."""
         config = self._config
         if config.max_nodes is not None and self._nodes >= config.max_nodes:
             return f"--max-nodes {config.max_nodes}"
         if config.max_tokens is not None and self._tokens >= config.max_tokens:
             return f"--max-tokens {config.max_tokens}"
-        seconds = time.perf_counter() - self._started - paused_seconds
+        seconds = time.perf_counter() - self._started - (idle_seconds - self._idle)
         if config.max_seconds is not None and seconds >= config.max_seconds:
             return f"--max-time {config.max_seconds:g}s"
         return None

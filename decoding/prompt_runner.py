@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import time
 from collections.abc import Callable
 
 import torch
@@ -45,10 +46,11 @@ class PromptRunner:
         self._config = config
         self._models = models
         self._budget = budget
-        self._limits = Limits(config)
+        self._idle = control.idle
+        self._limits = Limits(config, self._idle.seconds)
         self._capture_noted = False
         self.decoder = SpeculativeDecoder(config, models=models)
-        self._recorder = Recorder(writer, self.decoder, after=lambda: control.listen(writer))
+        self._recorder = Recorder(writer, self.decoder, after=lambda: control.listen(writer), idle=self._idle)
 
     def run(self, generation: PendingGeneration) -> None:
         """One prompt, to whatever end. Raises `Stopped` or, when nothing can be written, `StoreError`."""
@@ -70,7 +72,7 @@ class PromptRunner:
             # What is paused or ended is all written.
             self._recorder.settle()
             self._control.check(self._writer)
-        limit = self._limits.reached(self._control.paused_seconds)
+        limit = self._limits.reached(self._idle.seconds)
         if limit is not None:
             raise LimitReached(limit)
 
@@ -112,7 +114,9 @@ class PromptRunner:
             writer.start_generation(generation.id, len(ids))
             finish = None
             choice = self._choose(generation.task)
-            for round_ in self.decoder.generate(ids, position=generation.position):
+            for measured in self.decoder.generate(ids, position=generation.position):
+                round_ = self._idle.worked(measured)
+                self._note_stops(generation, measured)
                 self._recorder.record(generation.id, round_, choice)
                 choice = self._learn(generation.task, round_)
                 self._limits.count(round_.tree.size, len(round_.tokens))
@@ -140,6 +144,19 @@ class PromptRunner:
             if not isinstance(error, DecodingError):
                 log.exception("prompt %s failed", generation.id)
             self._end(generation.id, "failed", tokens, error=_in_words(error))
+
+    def _note_stops(self, generation: PendingGeneration, round_: Round) -> None:
+        """Keep that the process stood still, and where: in the round that has just ended, or before it."""
+        stops = self._idle.stops()
+        if stops:
+            began = time.perf_counter() - (round_.draft_ms + round_.verify_ms + round_.other_ms) / 1e3
+            for stop in stops:
+                where = "in" if stop.end > began else "before"
+                self._writer.add_event(
+                    "standstill",
+                    f"{stop.said} {where} round {round_.number} of prompt {generation.position + 1}",
+                    generation.id,
+                )
 
     def _first_round_done(self, prompt: str) -> None:
         if self.after_first_round is not None:

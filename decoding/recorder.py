@@ -11,6 +11,10 @@ from store.writer import SessionWriter
 
 if TYPE_CHECKING:
     from decoding.engine import Round, SpeculativeDecoder
+    from decoding.idle import IdleTime
+
+SUSPECT_SECONDS = 1.0
+"""Waiting for less is not looked into."""
 
 
 class Recorder:
@@ -23,7 +27,12 @@ class Recorder:
     """
 
     def __init__(
-        self, writer: SessionWriter, decoder: SpeculativeDecoder, *, after: Callable[[], None] | None = None
+        self,
+        writer: SessionWriter,
+        decoder: SpeculativeDecoder,
+        *,
+        after: Callable[[], None] | None = None,
+        idle: IdleTime | None = None,
     ) -> None:
         from decoding.recording import to_record  # torch comes with it
 
@@ -33,6 +42,7 @@ class Recorder:
         self._after = after
         self._written: Future[None] | None = None
         self._carried_ms = 0.0
+        self._idle = idle
         vocabulary = decoder.models.tokenizer
         size = decoder.target.vocab_size
         if writer.tokens_known(vocabulary.identity) < size:
@@ -47,7 +57,15 @@ class Recorder:
         self.settle()
         waited, self._carried_ms = self._carried_ms, 0.0
         self._written = self._thread.submit(self._write, generation_id, round_, choice_id, waited)
-        self._carried_ms = 1e3 * (time.perf_counter() - start)
+        self._carried_ms = 1e3 * self._spent(start)
+
+    def _spent(self, start: float) -> float:
+        """Seconds since `start`, without those in which the disk was full or the process stood still."""
+        end = time.perf_counter()
+        if self._idle is None or end - start < SUSPECT_SECONDS:
+            return end - start
+        self._idle.look()
+        return max(end - start - self._idle.within(start, end), 0.0)
 
     def settle(self) -> None:
         """Wait for the round that is being written. Raises `StoreError` when it could not be."""

@@ -120,16 +120,17 @@ def run(database: Path, session_id: int, log_file: str = "", *, force: bool = Fa
     control = Control()
     db = connect(database, create=False, timeout=LOCK_SECONDS)
     before = Reader(db).session(session_id)
-    writer = PatientWriter(db, session_id, database, control.wait)
+    writer = PatientWriter(db, session_id, database, control.wait, control.troubled)
     writer.claim()
     if log_file:
         writer.describe(log_path=log_file)
     network = network_kind(database.resolve())
     if network is not None:
         writer.add_event("database", f"it lies on {network}: {COST}")
-    with heartbeat(database, session_id):
+    with control.idle.watched(), heartbeat(database, session_id):
         try:
             _decode_all(writer, control, before, Reader(db).model_files(session_id), force)
+            control.note_stops(writer, "at the end of the run")
             control.end()
             writer.set_status("finished")
         except LimitReached as limit:
@@ -151,8 +152,9 @@ def run(database: Path, session_id: int, log_file: str = "", *, force: bool = Fa
             where = f"; what was recorded is in {kept}" if kept else ""
             # Nothing can be recorded any more; say so where it can still be read.
             log.error("%s%s", error, where)
+            status = "stopped" if control.stopping or writer.stop_seen else "failed"
             with contextlib.suppress(StoreError):
-                SessionWriter(db, session_id).set_status("failed", error=str(error))
+                SessionWriter(db, session_id).set_status(status, error=str(error))
             return 1
         except DecodingError as error:
             control.end()
@@ -223,6 +225,7 @@ def _decode_all(
         model_files=basis.files,
         costs_json=None if costs is None else to_json(costs),
     )
+    control.note_stops(writer, "while loading")
     pending = writer.pending_generations()
     with contextlib.suppress(Skipped):
         control.check(writer)

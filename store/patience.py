@@ -21,8 +21,8 @@ from store.writer import SessionWriter
 
 Result = TypeVar("Result")
 
-FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
-"""Seconds between attempts, doubling from the first to the last."""
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
+"""Seconds between attempts, doubling from the first to the last; a stop is looked for as often."""
 
 PATIENCE = 24 * 3600.0
 """Seconds after which a run gives up: somebody makes room in the meantime, or comes back to it on Monday."""
@@ -38,13 +38,24 @@ class PatientWriter(SessionWriter):
     Also notices what SQLite does not: that the file at `path` is no longer the one that is being written.
     Whoever reads the database sees why it waits where that can be written; the log says it always.
     Methods raise `StoreError` when the trouble does not pass within ``SPECTUI_PATIENCE`` seconds, or when
-    `wait`, which sleeps, says by returning True that the run is to end.
+    `wait`, which sleeps, says by returning True that the run is to end. `troubled` is told since when
+    (`time.perf_counter`) nothing can be written, and None when it can again.
     """
 
-    def __init__(self, db: Connection, session_id: int, path: Path, wait: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        db: Connection,
+        session_id: int,
+        path: Path,
+        wait: Callable[[float], bool],
+        troubled: Callable[[float | None], None] = lambda _since: None,
+    ) -> None:
         self._path = path
         self._identity = _identity(path)
         self._wait = wait
+        self._tell_troubled = troubled
+        self.stop_seen = False
+        """Whether it was a stop that ended the waiting."""
         self._troubled_since: float | None = None
         self._trouble = ""
         self._status = "starting"
@@ -54,12 +65,13 @@ class PatientWriter(SessionWriter):
     def patiently(self, attempt: Callable[[], Result]) -> Result:
         """What `attempt` returns, once it can."""
         pause = FIRST_WAIT
+        begin = time.perf_counter()
         while True:
             try:
                 self._look_for_the_file()
                 result = attempt()
             except DatabaseTrouble as trouble:
-                self._endure(trouble, pause)
+                self._endure(trouble, pause, begin)
                 pause = min(2 * pause, LONGEST_WAIT)
             else:
                 if self._troubled_since is not None:
@@ -91,18 +103,28 @@ class PatientWriter(SessionWriter):
             how = "is gone" if found is None else "was replaced by another file"
             raise _Misplaced(f"database {self._path} {how}; put it back where it was")
 
-    def _endure(self, trouble: DatabaseTrouble, pause: float) -> None:
-        now = time.monotonic()
+    def _endure(self, trouble: DatabaseTrouble, pause: float, begin: float) -> None:
+        now = time.perf_counter()
         if self._troubled_since is None:
-            self._troubled_since = now
+            self._troubled_since = begin
+            self._tell_troubled(begin)
         if str(trouble) != self._trouble:
             self._trouble = str(trouble)
             log.warning("%s; trying again", trouble)
         self._show(trouble)
         if now - self._troubled_since >= _patience(trouble):
             raise StoreError(f"{trouble} (gave up after {now - self._troubled_since:.0f} s)") from trouble
-        if self._wait(pause):
+        if self._asked_to_stop(pause):
+            self.stop_seen = True
             raise StoreError(f"{trouble} (asked to stop while waiting)") from trouble
+
+    def _asked_to_stop(self, pause: float) -> bool:
+        """Sleep; whether the run is to end. A stop that somebody else could write is obeyed though nothing can be."""
+        if self._wait(pause):
+            return True
+        with suppress(StoreError):
+            return self.stop_waits()
+        return False
 
     def _show(self, trouble: DatabaseTrouble) -> None:
         """Say it in the session's row, where that can be written although a round cannot."""
@@ -113,13 +135,14 @@ class PatientWriter(SessionWriter):
 
     def _recover(self) -> None:
         assert self._troubled_since is not None
-        waited = time.monotonic() - self._troubled_since
+        waited = time.perf_counter() - self._troubled_since
         log.warning("the database can be written again, after %.0f s", waited)
         with suppress(StoreError):
             SessionWriter.add_event(self, "database", f"waited {waited:.0f} s: {self._trouble}")
             SessionWriter.set_status(self, self._status)
             SessionWriter.set_stage(self, *self._stage)
             self._troubled_since, self._trouble = None, ""
+            self._tell_troubled(None)
 
     def set_status(self, status: str, *, error: str | None = None) -> None:
         """As `SessionWriter.set_status`; what a recovery goes back to."""

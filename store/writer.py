@@ -396,6 +396,11 @@ class SessionWriter:
         )
         return bool(found)
 
+    def stop_waits(self) -> bool:
+        """Whether there is a stop to take."""
+        sql = "SELECT EXISTS (SELECT 1 FROM command WHERE session_id = ? AND taken_at IS NULL AND kind = 'stop')"
+        return bool(self._read(sql, self._session_id)[0])
+
     def take_commands(self) -> list[str]:
         """Commands not yet taken, oldest first; without any it only reads, a few microseconds."""
         with self._lock, explained(None, self._connection):

@@ -15,6 +15,7 @@ from decoding.baseline import plain_ms_per_token
 from decoding.config import RunConfig
 from decoding.control import Control
 from decoding.engine import Round, SpeculativeDecoder
+from decoding.idle import IdleTime
 from decoding.models import LoadedModels, load_models
 from decoding.prompt_runner import PromptRunner
 from decoding.repetition import loop
@@ -38,7 +39,7 @@ class Undisturbed(Control):
     """Nobody asks for anything; leaves the signals of the tests' process alone."""
 
     def __init__(self) -> None:
-        self.paused_seconds = 0.0
+        self.idle = IdleTime()
 
     def listen(self, writer: SessionWriter) -> None:
         """Nobody speaks."""

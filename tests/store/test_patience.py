@@ -151,7 +151,7 @@ def test_waiting_grows_longer_up_to_a_bound_and_ends_when_the_run_is_to_end(path
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match=r"locked by another program.*asked to stop while waiting"):
             writer.claim()
-    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0]
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0, 2.0, 2.0]
     connection.close()
 
 
