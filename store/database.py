@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import sys
 import tempfile
 import threading
 import time
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 from store.errors import StoreError
 from store.file_system import network_kind
-from store.schema import APPLICATION_ID, KNOWN_NAMES, MIGRATION_SET, MIGRATIONS_TABLE
+from store.interrupts import interruptible
+from store.schema import APPLICATION_ID
+from store.schema_check import examine
 from store.sqlite_errors import explained
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ _inspected: set[tuple[Path, int, int]] = set()
 process on it, so a second look would take away those of its open connections, and the next process to
 close the database would then delete the log under them."""
 _inspecting = threading.Lock()
+
+_SHORT_WAIT_MS = 200
+_MOST_BYTES = 1 << 28
+"""Of one value: a file may hold larger ones, but none that we wrote."""
 
 _WAL_PAGES = 2000
 """Pages in the write-ahead log before they go to the file: 8 MB, a few hundred rounds."""
@@ -75,7 +82,7 @@ def connect(
             raise StoreError(
                 f"database {path} cannot be written; check its permissions, or give another --db"
             )
-        if size == 0 or _has_pending(path):
+        if size == 0 or _has_pending(path, timeout):
             if read_only:
                 raise StoreError(
                     f"database {path} is of an older spectui; open it once with 'spectui --db {path}'"
@@ -105,6 +112,7 @@ def _inspect(path: Path) -> int | None:
             with path.open("rb") as file:
                 header = file.read(_HEADER_BYTES)
             _refuse_foreign(path, header)
+            _refuse_company(path)
             _inspected.add(_identity(path, status))
     except FileNotFoundError:
         return None
@@ -125,26 +133,45 @@ def _refuse_foreign(path: Path, header: bytes) -> None:
         raise StoreError(f"{path} is a database of another program; give another --db")
 
 
-def _has_pending(path: Path) -> bool:
-    """Whether the file lacks migrations of ours; refuses one that has some we do not know."""
+def _refuse_company(path: Path) -> None:
+    """SQLite follows a link in the place of its own files, and writes what it leads to."""
+    for suffix in ("-journal", "-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(beside.lstat().st_mode):
+                raise StoreError(
+                    f"{beside} is no file, but SQLite would write to it; remove it, or give another --db"
+                )
+
+
+def _has_pending(path: Path, timeout: float) -> bool:
+    """Whether the file lacks migrations of ours; refuses one that has what they do not make."""
+    with closing(_connect(path, _way_to_look(path), timeout)) as connection:
+        return _examine(connection, path, timeout)
+
+
+def _way_to_look(path: Path) -> str:
+    """How to open a file so that nothing of it changes and nothing is left behind."""
+    if _holds_something(path, "-journal"):
+        # Half a transaction of a process that died, or of one at work: to be taken back before it is read.
+        return "mode=rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "mode=ro"
     # Without a log there is nobody at work: `immutable` then reads without leaving files behind.
-    how = "mode=ro" if _has_log(path) else "mode=ro&immutable=1"
-    with closing(_connect(path, how, 10.0)) as connection:
+    return "mode=ro" if _holds_something(path, "-wal") else "mode=ro&immutable=1"
+
+
+def _examine(connection: sqlite3.Connection, path: Path, timeout: float) -> bool:
+    """`store.schema_check.examine`, waiting for whoever has locked the file so that Ctrl-C is heard meanwhile."""
+    last = time.monotonic() + timeout
+    connection.execute(f"PRAGMA busy_timeout = {_SHORT_WAIT_MS}").fetchall()
+    while True:
         try:
-            rows = connection.execute(
-                f"SELECT name FROM {MIGRATIONS_TABLE} WHERE migration_set = ?", [MIGRATION_SET]
-            ).fetchall()
+            lacks_steps = examine(connection, path)
+            break
         except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
+            if "is locked" not in str(error) or time.monotonic() >= last:
                 raise
-            raise StoreError(f"{path} is a database of another program; give another --db") from error
-    applied = {name for (name,) in rows}
-    unknown = sorted(applied - KNOWN_NAMES)
-    if unknown:
-        raise StoreError(
-            f"database {path} is of a newer spectui (it has {unknown[-1]}); upgrade spectui or give another --db"
-        )
-    return applied != KNOWN_NAMES
+    connection.execute(f"PRAGMA busy_timeout = {round(1000 * timeout)}").fetchall()
+    return lacks_steps
 
 
 def _create(path: Path, timeout: float) -> None:
@@ -215,6 +242,7 @@ def _open(path: Path, timeout: float) -> sqlite3.Connection:
         else:
             connection.execute("PRAGMA journal_mode = DELETE").fetchall()
             synchronous = "FULL"
+        examine(connection, path)
         for pragma in (
             f"synchronous = {synchronous}",
             "foreign_keys = ON",
@@ -234,14 +262,14 @@ def _open_for_reading(path: Path, timeout: float) -> sqlite3.Connection:
         # Opened for writing, so that the last to close can tidy up the log, but not allowed to.
         attempts = ["mode=rw"]
     elif path.with_name(path.name + "-wal").exists():
-        attempts = ["mode=ro"] if _has_log(path) else ["mode=ro", "mode=ro&immutable=1"]
+        attempts = ["mode=ro"] if _holds_something(path, "-wal") else ["mode=ro", "mode=ro&immutable=1"]
     else:
         attempts = ["mode=ro&immutable=1"]
     for last, how in enumerate(attempts, 1 - len(attempts)):
         connection = _connect(path, how, timeout)
         try:
             connection.execute("PRAGMA query_only = ON")
-            connection.execute("PRAGMA schema_version").fetchall()
+            _examine(connection, path, timeout)
             return connection
         except BaseException as error:
             connection.close()
@@ -251,14 +279,28 @@ def _open_for_reading(path: Path, timeout: float) -> sqlite3.Connection:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _has_log(path: Path) -> bool:
+def _holds_something(path: Path, suffix: str) -> bool:
+    """Whether SQLite's own file beside the database is there and not empty."""
     try:
-        return path.with_name(path.name + "-wal").stat().st_size > 0
+        return path.with_name(path.name + suffix).stat().st_size > 0
     except OSError:
         return False
 
 
 def _connect(path: Path, how: str, timeout: float) -> sqlite3.Connection:
-    return sqlite3.connect(
+    """A connection that runs no SQL but ours and can be interrupted. Nothing has been read yet."""
+    connection = sqlite3.connect(
         f"{path.as_uri()}?{how}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
     )
+    try:
+        interruptible(connection)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        if sys.version_info >= (3, 12):
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -308,5 +308,3 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (BINS_STEP, _BINS),
 )
 """Migration name -> its statements. What `store.migrations.FILLS` names is filled from the nodes afterwards."""
-
-KNOWN_NAMES = frozenset(name for name, _ in STEPS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,13 @@ _ADVICE = {
     "SQLITE_CANTOPEN": f"cannot be opened; {_ACCESS}",
     "SQLITE_NOTADB": "is not a spectui database; give another --db",
     "SQLITE_CORRUPT": "is damaged; restore a copy of it, or give another --db",
+    "SQLITE_TOOBIG": "holds a value too large to be one of ours; restore a copy of it, or give another --db",
+    "SQLITE_INTERRUPT": "is read no further: that was broken off",
     "SQLITE_IOERR": "could not be read or written: the disk reports an error or is full",
 }
+
+_INTERRUPTED = "SQLITE_INTERRUPT"
+"""See `store.interrupts`."""
 
 _PASSING = (
     "SQLITE_BUSY",
@@ -36,9 +42,11 @@ _PASSING = (
 """Families of errors whose cause may go away while one waits."""
 
 
-def in_words(error: sqlite3.Error, path: Path | str) -> StoreError:
-    """The exception to raise for `error`: a `DatabaseTrouble` when it may pass."""
+def in_words(error: sqlite3.Error, path: Path | str) -> StoreError | KeyboardInterrupt:
+    """The exception to raise for `error`: a `DatabaseTrouble` when it may pass; Ctrl-C where that ended it."""
     code = getattr(error, "sqlite_errorname", "")
+    if code == _INTERRUPTED and threading.current_thread() is threading.main_thread():
+        return KeyboardInterrupt()
     passing = any(code == family or code.startswith(family + "_") for family in _PASSING)
     return (DatabaseTrouble if passing else StoreError)(describe(error, path))
 

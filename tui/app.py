@@ -19,6 +19,7 @@ from threading import Thread
 for _name, _value in {"TEXTUAL_SMOOTH_SCROLL": "0", "TEXTUAL_ANIMATIONS": "none"}.items():
     os.environ.setdefault(_name, _value)
 
+from rich.console import RenderableType
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import LineFilter
@@ -27,6 +28,7 @@ from textual.theme import Theme
 
 from store.database import connect
 from store.errors import StoreError
+from store.interrupts import leave
 from store.reader import Reader
 from store.rows import SessionSummary
 from tui import glyphs, keys
@@ -95,6 +97,7 @@ class SpectuiApp(App[None]):
 
     def on_mount(self) -> None:
         """Show the first screen."""
+        leave(False)
         if self._session is None:
             self.push_screen(SessionsScreen(self.database))
             # What is likely to be opened next, once the list is there.
@@ -198,6 +201,11 @@ class SpectuiApp(App[None]):
                 self.open_session(session_id)
 
         self.push_screen(NewRunScreen(self.database), started)
+
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """As Textual's, and what threads are reading is broken off: the process would wait for them."""
+        leave()
+        super().exit(result, return_code, message)
 
     def action_leave(self) -> None:
         """Leave from wherever we are."""

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from store.export.tables import CHUNK, TABLES, columns, select
+from store.interrupts import interruptible
 from store.reader import Reader
 from store.sqlite_errors import explained
 
@@ -40,6 +41,7 @@ def copy_session(
     from store.migrations import migrate
 
     with explained(out), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        interruptible(connection)
         # Nothing is worth a journal: a file that is not finished is removed.
         connection.execute("PRAGMA journal_mode = OFF").fetchall()
         connection.execute("PRAGMA synchronous = OFF")

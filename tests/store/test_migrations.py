@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 
-from store import database, migrations, schema
+from store import migrations, schema, schema_check
 from store.check import check
 from store.database import connect
 from store.errors import StoreError
@@ -27,7 +27,7 @@ BROKEN_STEP = ("9002_broken", ("CREATE TABLE half (x)", "CREATE TABLE half (x)")
 
 def add_steps(monkeypatch: pytest.MonkeyPatch, *steps: tuple[str, tuple[str, ...]]) -> None:
     monkeypatch.setattr(migrations, "STEPS", (*schema.STEPS, *steps))
-    monkeypatch.setattr(database, "KNOWN_NAMES", schema.KNOWN_NAMES | {name for name, _ in steps})
+    monkeypatch.setattr(schema_check, "STEPS", (*schema.STEPS, *steps))
 
 
 def applied(path: Path) -> list[str]:
@@ -54,7 +54,7 @@ def test_sessions_from_before_there_were_tags_have_none(path: Path, monkeypatch:
     first = schema.STEPS[:1]
     with monkeypatch.context() as before:
         before.setattr(migrations, "STEPS", first)
-        before.setattr(database, "KNOWN_NAMES", frozenset(name for name, _ in first))
+        before.setattr(schema_check, "STEPS", first)
         connection = connect(path)
         connection.execute(
             "INSERT INTO session (name, status, created_at, config, target, drafter, tree, notes, prompt_count)"
@@ -76,7 +76,7 @@ def test_sessions_from_before_events_were_kept_have_none(path: Path, monkeypatch
     first = schema.STEPS[:2]
     with monkeypatch.context() as before:
         before.setattr(migrations, "STEPS", first)
-        before.setattr(database, "KNOWN_NAMES", frozenset(name for name, _ in first))
+        before.setattr(schema_check, "STEPS", first)
         before.setattr("store.writer.add_block", lambda *_: None)  # nor did the writer of that day make any
         connection = connect(path)
         # By hand: today's writer writes today's columns.

@@ -145,7 +145,7 @@ def _database(state: State, problems: list[str], mend: bool) -> dict[str, Any]:
     from store.errors import StoreError
     from store.reader import Reader
     from store.repair import repair
-    from store.schema import KNOWN_NAMES
+    from store.schema import STEPS
 
     try:
         db = connect(path, create=False, read_only=not mend)
@@ -155,7 +155,7 @@ def _database(state: State, problems: list[str], mend: bool) -> dict[str, Any]:
     reader = Reader(db)
     try:
         facts["bytes"] = path.stat().st_size
-        facts["schema"] = max(KNOWN_NAMES)  # `connect` refuses all others
+        facts["schema"] = STEPS[-1][0]  # `connect` refuses all others
         facts["sessions"] = len(reader.sessions())
         found = check(db)
         if mend and found:

@@ -1,0 +1,63 @@
+"""Protects: the dashboard ends when it is left, whatever its threads are reading."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from store.database import connect
+from store.errors import StoreError
+from store.interrupts import leave
+from store.reader import Reader
+from tests.tui.conftest import app_for, wait_for
+
+SOON_S = 2.0
+"""A second, and as much again for a busy machine; what is read here has no end."""
+
+
+@pytest.fixture(autouse=True)
+def back_to_work() -> Iterator[None]:
+    yield
+    leave(False)
+
+
+async def test_leaving_ends_what_threads_read(database: Path) -> None:
+    connect(database).close()
+    begun = threading.Event()
+    said: list[str] = []
+
+    def read() -> None:
+        with Reader(database) as reader:
+            reader._connection.create_function("begun", 0, begun.set)
+            try:
+                list(
+                    reader.scan(
+                        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + (begun() IS NULL) FROM n)"
+                        " SELECT max(x) FROM n"
+                    )
+                )
+            except StoreError as error:
+                said.append(str(error))
+
+    app = app_for(database)
+    async with app.run_test() as pilot:
+        app.run_worker(read, thread=True, exit_on_error=False)
+        await wait_for(pilot, begun.is_set)
+        began = time.monotonic()
+        app.exit()
+        await wait_for(pilot, lambda: said)
+        assert time.monotonic() - began < SOON_S
+    assert said == [f"database {database} is read no further: that was broken off"]
+    # The main thread has yet to write what was asked for on the way out.
+    with Reader(database) as reader:
+        counted = list(
+            reader.scan(
+                "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 300000)"
+                " SELECT max(x) FROM n"
+            )
+        )
+    assert counted == [[(300000,)]]
