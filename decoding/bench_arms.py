@@ -9,7 +9,6 @@ import pty
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from decoding.config import RunConfig
 from decoding.engine import Round, SpeculativeDecoder
 from decoding.errors import DecodingError
 from decoding.models import LoadedModels
+from decoding.processes import python, start
 from decoding.tree import ROOT
 from decoding.worker import HEARTBEAT_SECONDS, Recorder
 from store.database import open_database
@@ -215,13 +215,13 @@ def attached_dashboard(database: Path, session_id: int, *, wanted: bool) -> Iter
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     # A process of its own reads what is written, as an SSH server would: reading here would cost the arm.
-    reader = subprocess.Popen(["cat"], stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tui", "attach", str(session_id), "--db", str(database)],
+    reader = start(["cat"], stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start(
+        python("-m", "tui", "attach", str(session_id), "--db", str(database)),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env={**os.environ, "TERM": "xterm-256color"},
+        environment={"TERM": "xterm-256color"},
         start_new_session=True,
     )
     try:

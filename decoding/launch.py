@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from platformdirs import user_log_path
 
 from decoding.errors import DecodingError
 from decoding.private import private_folder
+from decoding.processes import python, start
 
 MODEL_PROCESS = {
     "GOMP_SPINCOUNT": "100000",
@@ -52,7 +52,7 @@ def launch_worker(database: Path, session_id: int, *, force: bool = False) -> in
     """
     database = database.resolve()
     log = log_path(database, session_id)
-    command = [sys.executable, "-m", "decoding.worker", "--db", str(database)]
+    command = python("-m", "decoding.worker", "--db", str(database))
     command += ["--session", str(session_id), "--log", str(log), *(["--force"] if force else [])]
     try:
         private_folder(log.parent)
@@ -62,12 +62,12 @@ def launch_worker(database: Path, session_id: int, *, force: bool = False) -> in
             f"the worker's log {log} cannot be written: {error.strerror}; set SPECTUI_LOGS"
         ) from error
     try:
-        process = subprocess.Popen(
+        process = start(
             command,
+            defaults=MODEL_PROCESS,
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
-            env={**MODEL_PROCESS, **os.environ},
             start_new_session=True,
         )
     except OSError as error:

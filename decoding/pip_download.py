@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from decoding.errors import DecodingError
+from decoding.processes import python, start
 
 MB = 1e6
 POLL_S = 0.1
@@ -56,31 +56,29 @@ def download(
     log = folder / "pip.log"
     name = requirement.partition("==")[0]
     stage = f"downloading {name}"
-    command = [
-        sys.executable,
+    command = python(
         "-c",
         RUN_PIP,
         "download",
         "--no-deps",
         "--only-binary=:all:",
         "--no-cache-dir",
-    ]
-    command += [
         "--disable-pip-version-check",
         "--no-input",
         "--progress-bar=off",
         "--timeout=20",
         "--retries=2",
-    ]
-    command += [f"--dest={folder}", requirement]
+        f"--dest={folder}",
+        requirement,
+    )
     with (
         log.open("wb") as output,
-        subprocess.Popen(
+        start(
             command,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "TMPDIR": str(temporary)},
+            environment={"TMPDIR": str(temporary)},
         ) as pip,
     ):
         try:

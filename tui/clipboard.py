@@ -9,6 +9,7 @@ from typing import Any
 
 from textual.app import App
 
+from decoding.processes import run
 from tui.cells import count
 
 TMUX_SECONDS = 2.0
@@ -35,13 +36,7 @@ def _through_tmux(text: str) -> bool:
     if tmux is None:
         return False
     try:
-        done = subprocess.run(
-            [tmux, "load-buffer", "-w", "-"],
-            input=text.encode("utf-8", "replace"),
-            capture_output=True,
-            timeout=TMUX_SECONDS,
-            check=False,
-        )
+        done = run([tmux, "load-buffer", "-w", "-"], input=text, timeout=TMUX_SECONDS, encoding="utf-8")
     except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0

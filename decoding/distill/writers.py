@@ -24,6 +24,7 @@ from decoding.distill.shards import Shards
 from decoding.errors import DecodingError
 from decoding.launch import MODEL_PROCESS
 from decoding.models import LoadedModels, load_models
+from decoding.processes import python, start
 
 STRIDE = 10_000_000
 """Prompts of writer w are numbered from ``w * STRIDE`` on, so that no two writers use the same."""
@@ -48,11 +49,12 @@ def write_text(
         return
     before, began = Shards(folder).response_tokens, time.monotonic()
     seconds = deadline - began
-    command = [sys.executable, "-m", "decoding.distill.writers", str(folder)]
+    command = python("-m", "decoding.distill.writers", str(folder))
     children = [
-        subprocess.Popen(
+        start(
             [*command, str(index), str(count), dtype, repr(seconds)],
-            env={**MODEL_PROCESS, **os.environ, "OMP_NUM_THREADS": "1", "SPECTUI_DISTILL": config.to_json()},
+            defaults=MODEL_PROCESS,
+            environment={"OMP_NUM_THREADS": "1", "SPECTUI_DISTILL": config.to_json()},
         )
         for index in range(count)
     ]  # fmt: skip

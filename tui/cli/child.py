@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 
 
 def run_module(module: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> int:
     """``python -m module arguments`` with `environment` below the user's own; returns its exit code."""
-    command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, env={**environment, **os.environ}) as child:
+    from decoding.processes import python, start
+
+    with start(python("-m", module, *arguments), defaults=environment) as child:
         while True:
             try:
                 code = child.wait()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import asdict
+from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ def measure(options: dict[str, str | None], problems: list[str]) -> None:
 
     What hinders it is added to `problems`.
     """
-    command = [sys.executable, "-m", "decoding.auto_tree"]
+    from decoding.processes import python, start
+
+    command = python("-m", "decoding.auto_tree")
     for name, value in options.items():
         command += [f"--{name}", value] if value is not None else []
     try:
-        with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as process:
+        with start(command, stdout=DEVNULL, stderr=PIPE, text=True, errors="replace") as process:
             assert process.stderr
             last = ""
             for said in process.stderr:

@@ -76,16 +76,10 @@ def doctor(
 
 def _decoding(problems: list[str]) -> dict[str, Any]:
     """What the child that may import torch says about versions, processors and kernels."""
-    command = [sys.executable, "-m", "decoding.environment", "--json"]
+    from decoding.processes import python, run
+
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=ENVIRONMENT_TIMEOUT_S,
-            check=False,
-        )
+        done = run(python("-m", "decoding.environment", "--json"), timeout=ENVIRONMENT_TIMEOUT_S)
         found: Any = json.loads(done.stdout) if done.returncode == 0 else None
     except (subprocess.TimeoutExpired, ValueError):
         found = None

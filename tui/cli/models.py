@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import click
@@ -83,11 +81,13 @@ def check(model: str | None, from_config: bool, as_json: bool, **options: Any) -
     """
     given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
     if model is not None:
-        command = [sys.executable, "-m", "decoding.needs", model, *(["--json"] if as_json else [])]
+        from decoding.processes import python, run
+
+        command = python("-m", "decoding.needs", model, *(["--json"] if as_json else []))
         for name, value in given.items():
             command += [f"--{name}", str(value)]
         command += ["--from-config"] if from_config else []
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        done = run(command)
         for said in done.stdout.splitlines():
             line(said)
         if done.returncode and done.stderr:

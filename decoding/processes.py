@@ -1,0 +1,70 @@
+"""The one place that starts processes: none of ours takes a module from the folder that spectui is used in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_ROOT = str(Path(__file__).resolve().parents[1])
+
+
+def python(*arguments: str) -> list[str]:
+    """The command line that gives this interpreter these arguments, such as ``-m`` and a module.
+
+    Python puts the working folder before its own library for ``-m`` and ``-c``: a `random.py` that lies there
+    would be run. ``-P`` leaves it out; ``PYTHONPATH`` holds as ever.
+    """
+    return [sys.executable, "-P", *arguments]
+
+
+def start(
+    command: Sequence[str],
+    *,
+    defaults: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
+) -> subprocess.Popen[Any]:
+    """Start `command`; `options` are those of `subprocess.Popen`.
+
+    It gets the environment of this process, with `defaults` below it and `environment` above. Raises `OSError`
+    where it cannot be started.
+    """
+    ours = _for_python() if command[0] == sys.executable else {}
+    return subprocess.Popen(
+        command, env={**(defaults or {}), **os.environ, **ours, **(environment or {})}, **options
+    )
+
+
+def run(
+    command: Sequence[str], *, timeout: float | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """`start` it, wait for its end, and return what it printed as text.
+
+    Raises `OSError` where it cannot be started and `subprocess.TimeoutExpired` after `timeout` seconds; it has
+    ended then too.
+    """
+    given = options.pop("input", None)
+    pipe = subprocess.PIPE
+    stdin = subprocess.DEVNULL if given is None else pipe
+    with start(
+        command, stdin=stdin, stdout=pipe, stderr=pipe, text=True, errors="replace", **options
+    ) as process:
+        try:
+            out, said = process.communicate(given, timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, said)
+
+
+def _for_python() -> dict[str, str]:
+    """What Pythons that a child of ours starts have to know too, such as those of pip."""
+    ours = {"PYTHONSAFEPATH": "1"}
+    if not sys.flags.safe_path and _ROOT in sys.path[:1] and _ROOT not in sys.path[1:]:
+        # `python -m tui` in a checkout that is not installed: the children are to find what this process found.
+        ours["PYTHONPATH"] = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
+    return ours
