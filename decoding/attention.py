@@ -30,12 +30,12 @@ def grouped_sdpa(
 ) -> tuple[torch.Tensor, None]:
     """``query [1, H, n, d]``, ``key`` and ``value [1, K, m, d]`` with K dividing H, to ``[1, n, H, d]``.
 
-    The mask is ``[1, 1, n, m]``, or folded already. Without a mask, or without groups, it is transformers'
-    own sdpa.
+    The mask is ``[1, 1, n, m]``, or folded already. Without a mask, with one for each head, or without groups, it is
+    transformers' own sdpa.
     """
     batch, heads, rows, width = query.shape
     groups = heads // key.shape[1]
-    if attention_mask is None or groups == 1:
+    if attention_mask is None or groups == 1 or attention_mask.shape[1] > 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)  # type: ignore[no-any-return]
     folded = query.reshape(batch, key.shape[1], groups * rows, width)
     if attention_mask.shape[-2] == rows:

@@ -16,12 +16,12 @@ from decoding.attention import GROUPED
 from decoding.cache import TreeCache
 from decoding.errors import DecodingError
 from decoding.features import LayerInputs
+from decoding.sizes import PROVEN, context_of, text_config
+from decoding.support import layers_refused
 from decoding.tree import BoolArray, IntArray
 
 PREFILL_CHUNK = 512
 """Prompt tokens fed at once; bounds the memory of a long prompt's attention."""
-
-_ATTENTION = {"full_attention", "sliding_attention"}
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,21 @@ class LanguageModel:
         self._inputs = LayerInputs(model, feature_layers) if feature_layers else None
         self.device: torch.device = model.device
         self._dtype: torch.dtype = model.dtype  # asked for in every round, and the model has to look for it
-        self.vocab_size: int = model.config.get_text_config().vocab_size
+        config = text_config(model.config)
+        self.vocab_size: int = config.vocab_size
         self.length = 0
         self.forward_seconds = 0.0
         self._cache = TreeCache()
-        config = model.config.get_text_config()
-        self.context: int = int(getattr(config, "max_position_embeddings", 0) or 2**31)
+        self.context: int = context_of(config)
         """Positions the model has; prompt and output together must fit."""
         self._window: int | None = getattr(config, "sliding_window", None)
         self._layer_types: set[str] = set(getattr(config, "layer_types", None) or ())
-        unknown = self._layer_types - _ATTENTION
-        if unknown:
-            raise DecodingError(
-                f"model type '{config.model_type}' has {unknown.pop()} layers, whose state cannot be rolled "
-                "back; speculative decoding needs plain attention layers"
-            )
+        if reason := layers_refused(config):
+            raise DecodingError(f"model type '{config.model_type}' {reason}")
         # torch makes numbers of a boolean mask in every layer; where the layer leaves it to us, do it once.
         self._additive = config._attn_implementation != "sdpa"
         self._groups = 1
-        if config._attn_implementation == GROUPED:
+        if config._attn_implementation == GROUPED and model.config.model_type in PROVEN:
             heads = int(config.num_attention_heads)
             self._groups = heads // int(getattr(config, "num_key_value_heads", None) or heads)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from decoding.quantization import method
+from decoding.sizes import Sizes
 from decoding.weight_files import Tensor
 
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -55,13 +56,15 @@ class Need:
 
 
 def need(
-    config: Mapping[str, Any], tensors: Iterable[Tensor], *, dtype: str, on_cpu: bool, max_new_tokens: int
+    config: Mapping[str, Any],
+    sizes: Sizes,
+    tensors: Iterable[Tensor],
+    *,
+    dtype: str,
+    on_cpu: bool,
+    max_new_tokens: int,
 ) -> Need:
-    """What the model of `config`, stored as `tensors`, takes with `--dtype` and `--max-new-tokens`.
-
-    Raises `KeyError` or `TypeError` where the configuration is not that of a language model.
-    """
-    text = {**config, **(config.get("text_config") or {})}
+    """What the model of `config`, stored as `tensors`, takes with `--dtype` and `--max-new-tokens`."""
     quantized = method(config)
     name = computed_in(config, dtype, on_cpu=on_cpu)
     width = WIDTH.get(name, 2)
@@ -71,17 +74,11 @@ def need(
         else tensor.bytes // BYTES[tensor.dtype] * width
         for tensor in tensors
     )
-    heads = int(text["num_attention_heads"])
-    hidden = int(text["hidden_size"])
-    kv_heads = int(text.get("num_key_value_heads") or heads)
-    head = int(text.get("head_dim") or hidden // heads)
-    context = int(text.get("max_position_embeddings") or 2**31)
-    tokens = min(context, PROMPT_TOKENS + max_new_tokens + TREE_ROWS)
-    cache = 2 * int(text["num_hidden_layers"]) * kv_heads * head * width * tokens
-    vectors = TREE_ROWS * int(text["vocab_size"]) * 4 * ROW_COPIES
-    inner = int(text.get("intermediate_size") or 4 * hidden)
-    activations = PREFILL_ROWS * (2 * inner + 6 * hidden + heads * tokens) * width
-    return Need(weights, cache, max(vectors, activations), tokens, context, name, quantized)
+    tokens = min(sizes.context, PROMPT_TOKENS + max_new_tokens + TREE_ROWS)
+    cache = sizes.cached * width * tokens
+    vectors = TREE_ROWS * sizes.vocab * 4 * ROW_COPIES
+    activations = PREFILL_ROWS * (2 * sizes.inner + 6 * sizes.hidden + sizes.heads * tokens) * width
+    return Need(weights, cache, max(vectors, activations), tokens, sizes.context, name, quantized)
 
 
 def computed_in(config: Mapping[str, Any], dtype: str, *, on_cpu: bool) -> str:

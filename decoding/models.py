@@ -22,6 +22,8 @@ from decoding.needs import needs_of
 from decoding.norms import fuse_norms
 from decoding.packed import pack_linears
 from decoding.placement import Placement, place, resolve_device
+from decoding.probe import Probe
+from decoding.sizes import context_of, text_config
 from decoding.static.choice import language_model, wants_static
 from decoding.static.eagle import StaticEagleDrafter
 from decoding.static.lm import StaticLMDrafter
@@ -66,11 +68,13 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
     target = load_model(
         folder, placement, config.dtype, "loading target", tell, allow_pickle=config.allow_pickle
     )
+    probe = Probe(target)
     alone = LoadedModels(target, None, load_tokenizer(folder, target))
     loaded = with_draft(config, alone, tell, tuned=False)
     if tuned:
         tell("tuning", None, None, "")
         _tune(loaded)
+    probe.check()
     return loaded
 
 
@@ -106,18 +110,18 @@ def with_draft(
             allow_pickle=config.allow_pickle,
         )
         notes = _context_notes(config, target, draft)
+    probe = None if draft is None or draft is target else Probe(draft)
     loaded = LoadedModels(target, draft, models.tokenizer, head, folder, notes)
     if tuned:
         _tune(loaded)
+    if probe is not None:
+        probe.check()
     return loaded
 
 
 def _context_notes(config: RunConfig, target: Any, draft: Any) -> tuple[str, ...]:
     """That the draft's context ends before the target's, if it does."""
-    ours, theirs = (
-        int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 2**31)
-        for model in (target, draft)
-    )
+    ours, theirs = (context_of(text_config(model.config)) for model in (target, draft))
     if theirs >= ours:
         return ()
     return (

@@ -19,6 +19,8 @@ from decoding.locate import locate, locate_draft
 from decoding.memory import Need, need
 from decoding.placement import all_gpus, free_bytes, gigabytes, resolve_device
 from decoding.quantization import check_quantization
+from decoding.sizes import sizes_of
+from decoding.support import check_family
 from decoding.weight_files import check_weights, read_config, shards, tensors
 
 
@@ -51,6 +53,7 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
 def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need:
     described = read_config(folder)
     check_quantization(name, described, installed=not from_config)
+    check_family(name, folder, described)
     if from_config:
         from decoding.shapes import model_tensors  # brings in the layers of models, two seconds
 
@@ -60,18 +63,14 @@ def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need
         stored = tensors(folder)
     else:
         stored = hub.remote_tensors(name)
-    try:
-        return need(
-            described,
-            stored,
-            dtype=config.dtype,
-            on_cpu=resolve_device(config.device).type == "cpu",
-            max_new_tokens=config.max_new_tokens,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DecodingError(
-            f"model '{name}' has a config.json that describes no language model: {error}"
-        ) from error
+    return need(
+        described,
+        sizes_of(folder, described),
+        stored,
+        dtype=config.dtype,
+        on_cpu=resolve_device(config.device).type == "cpu",
+        max_new_tokens=config.max_new_tokens,
+    )
 
 
 def _head_need(folder: Path, target: Need, from_config: bool) -> Need:

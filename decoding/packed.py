@@ -8,7 +8,9 @@ the same product from half of the memory. Measured by `tests/bench/verify_curve.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,11 +94,28 @@ def _has_half_products() -> bool:
         return False
 
 
+@cache
+def _reads_weight(python_module: str, name: str) -> bool:
+    """Whether layers defined in `python_module` look at the weight of their linear layer `name`, which packing takes
+    away."""
+    file = getattr(sys.modules.get(python_module), "__file__", None)
+    return file is not None and f"self.{name}.weight" in _source(file)
+
+
+@cache
+def _source(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
 def pack_linears(model: nn.Module) -> int:
     """Replace every float32 CPU `nn.Linear` in `model` by its `packed` form; returns how many.
 
-    The unpacked weights are released, except those shared with an embedding. The result is numerically
-    another summation order of the same product, not another product.
+    Layers whose weight the model reads by itself stay as they are. The unpacked weights are released, except those
+    shared with an embedding. The result is numerically another summation order of the same product, not another
+    product.
     """
     if not can_pack():
         return 0
@@ -107,6 +126,7 @@ def pack_linears(model: nn.Module) -> int:
                 type(child) is nn.Linear
                 and child.weight.device.type == "cpu"
                 and child.weight.dtype == torch.float32
+                and not _reads_weight(type(module).__module__, name)
             ):
                 setattr(module, name, packed(child))
                 count += 1

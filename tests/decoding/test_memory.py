@@ -14,6 +14,7 @@ from decoding.errors import DecodingError
 from decoding.memory import PROMPT_TOKENS, TREE_ROWS, need
 from decoding.models import load_models
 from decoding.needs import described, needs_of, table
+from decoding.sizes import of_llama
 from decoding.weight_files import Tensor, check_weights, shards, tensors
 from tests.heads import tiny_head
 from tests.models import tiny_llama
@@ -27,14 +28,14 @@ LLAMA_2_7B = {
 def test_llama_2_7b_by_its_published_sizes() -> None:
     parameters = 6_738_415_616
     stored = [Tensor("all", "F16", 2 * parameters)]
-    gpu = need(LLAMA_2_7B, stored, dtype="auto", on_cpu=False, max_new_tokens=256)
+    gpu = need(LLAMA_2_7B, of_llama(LLAMA_2_7B), stored, dtype="auto", on_cpu=False, max_new_tokens=256)
     assert gpu.weights == 2 * parameters
     assert gpu.tokens == PROMPT_TOKENS + 256 + TREE_ROWS
     assert gpu.cache == gpu.tokens * 2 * 32 * 4096 * 2  # half a megabyte a token
     assert gpu.dtype == "float16"
-    cpu = need(LLAMA_2_7B, stored, dtype="auto", on_cpu=True, max_new_tokens=256)
+    cpu = need(LLAMA_2_7B, of_llama(LLAMA_2_7B), stored, dtype="auto", on_cpu=True, max_new_tokens=256)
     assert (cpu.weights, cpu.cache) == (2 * gpu.weights, 2 * gpu.cache)
-    longest = need(LLAMA_2_7B, stored, dtype="auto", on_cpu=False, max_new_tokens=10**6)
+    longest = need(LLAMA_2_7B, of_llama(LLAMA_2_7B), stored, dtype="auto", on_cpu=False, max_new_tokens=10**6)
     assert longest.tokens == 4096
 
 
@@ -45,6 +46,7 @@ def test_quantised_weights_stay_as_they_are_stored_and_gqa_has_a_smaller_cache()
     }
     found = need(
         config,
+        of_llama(config),
         [Tensor("q", "I32", 1000), Tensor("s", "F16", 10)],
         dtype="float32",
         on_cpu=True,
@@ -79,7 +81,11 @@ def test_a_head_is_counted_beside_its_target(tmp_path: Path) -> None:
 
 def test_with_several_gpus_a_target_is_spread_when_one_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = [Tensor("all", "F16", 10**10)]
-    needs = {"target": need(LLAMA_2_7B, stored, dtype="auto", on_cpu=False, max_new_tokens=16)}
+    needs = {
+        "target": need(
+            LLAMA_2_7B, of_llama(LLAMA_2_7B), stored, dtype="auto", on_cpu=False, max_new_tokens=16
+        )
+    }
     monkeypatch.setattr(placement, "resolve_device", lambda _: torch.device("cuda:0"))
     monkeypatch.setattr(placement, "free_bytes", lambda _: 7 * 10**9)
     monkeypatch.setattr(placement, "all_gpus", lambda: [7 * 10**9] * 2)
@@ -132,5 +138,5 @@ def test_a_checkpoint_that_lacks_a_tensor_is_not_made_up(tmp_path: Path) -> None
 def test_a_config_of_no_language_model(tmp_path: Path) -> None:
     tiny_llama(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
-    with pytest.raises(DecodingError, match="describes no language model"):
+    with pytest.raises(DecodingError, match="is no causal language model"):
         load_models(RunConfig(target=str(tmp_path), draft="recycling"))
