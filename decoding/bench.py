@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "eagle,eagle@chain:3,recycling,eagle+lookup; nothing is recorded or watched then",
     )
     parser.add_argument(
+        "--raw", action="store_true", help="decode bare logits: without the model's generation_config.json"
+    )
+    parser.add_argument(
         "--no-dashboard", action="store_true", help="leave out the arm with a dashboard attached"
     )
     parser.add_argument(
@@ -66,6 +69,7 @@ def _measured(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[
     chosen = prompts.interleave(prompts.select(arguments.prompts, arguments.tasks, arguments.per_task))
     config = RunConfig(
         max_new_tokens=arguments.max_new_tokens,
+        raw=arguments.raw,
         **{name: getattr(arguments, name) for name in ("target", "draft", "tree", "device", "dtype")},
     )
     tell = _Teller()

@@ -23,9 +23,11 @@ import prompts
 from decoding.config import RunConfig
 from decoding.engine import Round, SpeculativeDecoder
 from decoding.errors import DecodingError
+from decoding.generation_settings import GenerationSettings
 from decoding.models import LoadedModels
 from decoding.processes import python, start
 from decoding.tree import ROOT
+from decoding.vocabulary import Vocabulary
 from decoding.worker import HEARTBEAT_SECONDS, Recorder
 from store.database import open_database
 from store.metrics import at_risk
@@ -79,14 +81,17 @@ class Arm(Protocol):
 class GenerateArm:
     """transformers' `generate`: plain, with an assistant model, or with prompt lookup."""
 
-    def __init__(self, model: Any, config: RunConfig, *, assistant: Any | None, lookup: bool) -> None:
+    def __init__(
+        self, model: Any, config: RunConfig, vocabulary: Vocabulary, *, assistant: Any | None, lookup: bool
+    ) -> None:
         self._model = model
         self._options: dict[str, Any] = {
             "do_sample": not config.greedy,
             "max_new_tokens": config.max_new_tokens,
+            **GenerationSettings(model, config, vocabulary).neutral,
         }
         if not config.greedy:
-            self._options |= {"temperature": config.temperature, "top_p": config.top_p}
+            self._options |= {"temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
         if assistant is not None:
             self._options["assistant_model"] = assistant
         elif lookup:

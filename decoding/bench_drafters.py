@@ -20,6 +20,7 @@ from decoding.bench_measured import Measured, divergence
 from decoding.config import EAGLE, EMBEDDED_TARGET, NAMED_DRAFTERS, WITH_LOOKUP, RunConfig
 from decoding.engine import SpeculativeDecoder
 from decoding.errors import DecodingError, UsageError
+from decoding.generation_settings import GenerationSettings
 from decoding.models import LoadedModels, Progress, load_models, with_draft
 from prompts import Prompt
 
@@ -124,10 +125,11 @@ def compare(
     plain = next(iter(drafters.values())).changed(draft="", tree="", speculate=False)
     target = load_models(plain, progress)
     reference = load_models(plain, progress, tuned=False)
+    vocabulary = target.tokenizer
     arms: dict[str, Arm] = {
         PLAIN: EngineArm(SpeculativeDecoder(plain, models=target)),
-        GREEDY: GenerateArm(reference.target, plain, assistant=None, lookup=False),
-        PROMPT_LOOKUP: GenerateArm(reference.target, plain, assistant=None, lookup=True),
+        GREEDY: GenerateArm(reference.target, plain, vocabulary, assistant=None, lookup=False),
+        PROMPT_LOOKUP: GenerateArm(reference.target, plain, vocabulary, assistant=None, lookup=True),
     }
     loaded: dict[str, LoadedModels] = {}
     for name, config in drafters.items():
@@ -137,7 +139,9 @@ def compare(
             loaded[draft] = with_draft(config, target, progress)
             if loaded[draft].draft is not None:
                 model = with_draft(config, reference, progress, tuned=False).draft
-                arms[ASSISTED + draft] = GenerateArm(reference.target, plain, assistant=model, lookup=False)
+                arms[ASSISTED + draft] = GenerateArm(
+                    reference.target, plain, vocabulary, assistant=model, lookup=False
+                )
     named = _with_trees(drafters, loaded, tell)
     for name, config in named.items():
         with _blaming(name):
@@ -161,6 +165,8 @@ def _run(
 ) -> None:
     """Every arm on every prompt, after a warm-up."""
     encode = reference.tokenizer.encode_prompt
+    plain = next(iter(comparison.drafters.values()))
+    settings = GenerationSettings(reference.target, plain, reference.tokenizer)
     for name, arm in arms.items():
         tell(f"warming up {name}")
         arm.run(encode("Hello."), 0, warm_up=True)
@@ -169,7 +175,7 @@ def _run(
         comparison.measured.take_turns(arms, prompt, ids)
         last = {name: outcomes[-1] for name, outcomes in comparison.measured.outcomes.items()}
         for name, outcome in last.items():
-            if left := divergence(reference.target, ids, outcome.tokens, last[GREEDY].tokens):
+            if left := divergence(settings, ids, outcome.tokens, last[GREEDY].tokens):
                 comparison.divergences.append({"arm": name, "prompt": prompt.id, **left})
         best = max(comparison.drafters, key=lambda name: last[name].tokens_per_second)
         tell(f"{number}/{len(chosen)} {prompt.id}: {best} {last[best].tokens_per_second:.1f} tok/s")

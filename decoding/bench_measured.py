@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from decoding.bench_arms import Arm, Outcome
+from decoding.generation_settings import GenerationSettings
+from decoding.tree import TokenTree
 from prompts import Prompt
 
 Around = Callable[[str], contextlib.AbstractContextManager[None]]
@@ -47,15 +49,24 @@ class Measured:
         return [a.tokens_per_second / b.tokens_per_second for a, b in pairs]
 
 
-def divergence(model: Any, ids: list[int], ours: list[int], theirs: list[int]) -> dict[str, Any] | None:
-    """Where `ours` leaves `theirs`, the output of `model` itself, and its top-two logit margin there."""
+def divergence(
+    settings: GenerationSettings, ids: list[int], ours: list[int], theirs: list[int]
+) -> dict[str, Any] | None:
+    """Where `ours` leaves `theirs`, the output of the model of `settings` itself, and the margin there between the
+    two largest of the logits that decide."""
     if ours == theirs:
         return None
     pairs = enumerate(zip(ours, theirs, strict=False))
     at = next((i for i, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
+    before, model = [*ids, *theirs[:at]], settings.model
     with torch.inference_mode():
-        logits = model(torch.tensor([[*ids, *theirs[:at]]], device=model.device)).logits[0, -1].float()
-    first, second = logits.topk(2).values.tolist()
+        logits = model(torch.tensor([before], device=model.device)).logits[0, -1:].float()
+    of_prompt = settings.begin(ids)
+    if of_prompt is not None:
+        of_prompt.commit(theirs[:at])
+        nothing = TokenTree.empty()
+        logits = of_prompt.processed(nothing.token, nothing.parent, logits)
+    first, second = logits[0].topk(2).values.tolist()
     return {"position": at, "margin": first - second}
 
 

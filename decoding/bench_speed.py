@@ -19,6 +19,7 @@ from decoding.bench_arms import Arm, EngineArm, GenerateArm, RecordedArm, attach
 from decoding.bench_measured import Measured, divergence, quartiles, rounded
 from decoding.config import RunConfig
 from decoding.engine import SpeculativeDecoder
+from decoding.generation_settings import GenerationSettings
 from decoding.models import load_models, with_draft
 
 
@@ -38,9 +39,9 @@ def measure(
         quiet = RecordedArm(Path(folder) / "quiet.db", config, models, chosen)
         watched = RecordedArm(Path(folder) / "watched.db", config, models, chosen)
         arms: dict[str, Arm] = {
-            "greedy": GenerateArm(reference.target, config, assistant=None, lookup=False),
+            "greedy": GenerateArm(reference.target, config, models.tokenizer, assistant=None, lookup=False),
             "assisted": GenerateArm(
-                reference.target, config,
+                reference.target, config, models.tokenizer,
                 assistant=models.draft and with_draft(config, reference, tuned=False).draft,
                 lookup=models.draft is None,
             ),
@@ -52,6 +53,7 @@ def measure(
             arms["watched"] = watched
         measured = Measured()
         divergences = []
+        settings = GenerationSettings(reference.target, config, models.tokenizer)
         encode = models.tokenizer.encode_prompt
         for arm in arms.values():
             arm.run(encode("Hello."), 0, warm_up=True)
@@ -61,7 +63,7 @@ def measure(
                 measured.take_turns(arms, prompt, ids, lambda name: screen.awake(name == "watched"))
                 done = measured.outcomes["speculative"][-1]
                 theirs = measured.outcomes["greedy"][-1].tokens
-                if left := divergence(reference.target, ids, done.tokens, theirs):
+                if left := divergence(settings, ids, done.tokens, theirs):
                     divergences.append({"prompt": prompt.id, **left})
                 tell(f"{number}/{len(chosen)} {prompt.id}: {done.tokens_per_second:.1f} tok/s")
     return config, measured, divergences

@@ -80,6 +80,8 @@ class RunConfig:
     """0 decodes greedily; anything above samples, losslessly."""
     top_p: float = 1.0
     """Nucleus kept when sampling."""
+    raw: bool = False
+    """True leaves out what the model's own `generation_config.json` asks for (`decoding.generation_settings`)."""
     seed: int = 0
     """Seed of the sampling; the prompt's position is mixed in, so that prompts are independent."""
     device: str = "auto"
@@ -250,7 +252,9 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, text: str) -> RunConfig:
-        """The inverse of `to_json`; unknown keys raise `UsageError`, missing ones take their default."""
+        """The inverse of `to_json`; unknown keys raise `UsageError`, missing ones take their default.
+
+        Only without `raw`, which is younger than sessions that decoded so, a configuration is `raw`."""
         try:
             data: Any = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -271,7 +275,7 @@ class RunConfig:
                 raise UsageError(
                     f"the configuration's {name} is of the wrong type; it has to be {kinds[name]}"
                 )
-        return cls(**data)
+        return cls(**{"raw": True, **data})
 
     def changed(self, **changes: Any) -> RunConfig:
         """A copy with some fields replaced, validated again."""

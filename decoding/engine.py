@@ -23,6 +23,7 @@ from decoding.config import RunConfig
 from decoding.distributions import best_tokens, distribution, entropy, pick, softmax_sums
 from decoding.drafters.base import Drafter, NoDrafter
 from decoding.errors import DecodingError
+from decoding.generation_settings import GenerationSettings, PromptSettings
 from decoding.models import LoadedModels, Progress, load_models, make_drafter
 from decoding.static.choice import language_model
 from decoding.static.model import StaticModel
@@ -30,7 +31,7 @@ from decoding.static.round import StaticRounds
 from decoding.tree import BoolArray, FloatArray, IntArray, TokenTree, ancestor_mask
 
 Finish = Literal["eos", "length", "context"]
-"""Why an output ended: an end token, `max_new_tokens`, or the model's context."""
+"""Why an output ended: an end token (or a stop string of the model's settings), `max_new_tokens`, or the context."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ class SpeculativeDecoder:
     ) -> None:
         self.config = config
         self.models = models or load_models(config, progress)
+        self.settings = GenerationSettings(self.models.target, config, self.models.tokenizer)
+        """What of the model's own settings is obeyed."""
+        self.of_prompt: PromptSettings | None = None
+        """Those settings on the prompt in hand; None where logits decide as they are."""
         self.drafter: Drafter = make_drafter(config, self.models) if config.speculate else NoDrafter()
         self.target = language_model(self.models.target, self.drafter.feature_layers)
         self.static = StaticRounds(self) if isinstance(self.target, StaticModel) else None
@@ -109,6 +114,7 @@ class SpeculativeDecoder:
                 f"the prompt has {len(ids)} tokens, but the model's context holds {self.target.context}; shorten it"
             )
         rng = np.random.default_rng([self.config.seed, position])
+        self.of_prompt = self.settings.begin(ids)
         self.target.reset()
         self.drafter.begin(ids, self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits))
         root, produced, number = ids[-1], 0, 0
@@ -118,6 +124,8 @@ class SpeculativeDecoder:
             yield round_
             if round_.finish:
                 return
+            if self.of_prompt is not None:
+                self.of_prompt.commit(round_.tokens)
             produced += len(round_.tokens)
             root = round_.tokens[-1]
 
@@ -136,6 +144,8 @@ class SpeculativeDecoder:
         scored = self.target.append(ids, depth, ancestor_mask(tree.parent))
         logits = scored.logits
         assert logits is not None
+        if self.of_prompt is not None:
+            logits = self.of_prompt.processed(tree.token, tree.parent, logits)
         best, top = best_tokens(logits)
         # The largest of a row shows every NaN, and an infinity that softmax cannot take.
         if not np.isfinite(top).all():
@@ -148,7 +158,7 @@ class SpeculativeDecoder:
         if self.config.greedy:
             p, verdict = None, accept_greedy(tree, best)
         else:
-            p = distribution(logits, self.config.temperature, self.config.top_p)
+            p = distribution(logits, self.settings.temperature, self.settings.top_p)
             verdict = accept_sampling(tree, p.cpu().numpy(), rng)
         path, bonus, cut, finish = self._commit(tree, verdict, produced)
         self.drafter.observe(root, tree, scored, path, bonus)
@@ -199,7 +209,7 @@ class SpeculativeDecoder:
             # Fetched at once: each row's best token, then the nodes.
             at = [*range(len(rows)), *(row_of[parent] for parent in parents)]
             found = pick(law, at, [*best[rows].tolist(), *tree.token.tolist()])
-            nats = entropy(law, of_rows, self.config.temperature, top[rows].tolist(), found[: len(rows)])
+            nats = entropy(law, of_rows, self.settings.temperature, top[rows].tolist(), found[: len(rows)])
             likely = found[len(rows) :]
         return np.asarray(likely), np.asarray([nats[row_of[parent]] for parent in parents])
 
@@ -223,7 +233,7 @@ class SpeculativeDecoder:
         finish: Finish | None = None
         for node in verdict.path:
             path.append(node)
-            if int(tree.token[node]) in self.models.tokenizer.end_ids:
+            if self._ends([int(tree.token[node]) for node in path]):
                 cut = finish = "eos"
             elif produced + len(path) == self.config.max_new_tokens:
                 cut = finish = "length"
@@ -231,8 +241,14 @@ class SpeculativeDecoder:
                 break
         else:
             bonus = verdict.bonus
-            if bonus in self.models.tokenizer.end_ids:
+            if self._ends([*(int(tree.token[node]) for node in path), bonus]):
                 finish = "eos"
             elif produced + len(path) + 1 == self.config.max_new_tokens:
                 finish = "length"
         return tuple(path), bonus, cut, finish
+
+    def _ends(self, tokens: Sequence[int]) -> bool:
+        """Whether the output ends with `tokens`, behind what was committed before the round."""
+        return tokens[-1] in self.settings.end_ids or (
+            self.of_prompt is not None and self.of_prompt.stops(tokens)
+        )

@@ -13,11 +13,17 @@ _BYTE_TOKEN = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
 
 
 class Vocabulary:
-    """Wraps a Hugging Face tokenizer. `end_ids` holds every token that ends an output."""
+    """Wraps a Hugging Face tokenizer.
+
+    `end_ids` holds every token that ends an output, those that the model's settings name and the tokenizer's own;
+    `model_end_ids` only the former, at which transformers' `generate` stops, as long as there are any.
+    """
 
     def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
         self.tokenizer = tokenizer
-        self.end_ids = frozenset(end_ids) | ({tokenizer.eos_token_id} - {None})
+        own = frozenset({tokenizer.eos_token_id} - {None})
+        self.end_ids = frozenset(end_ids) | own
+        self.model_end_ids = frozenset(end_ids) or own
 
     @cached_property
     def tokens(self) -> dict[str, int]:
@@ -60,6 +66,10 @@ class Vocabulary:
         if match := _BYTE_TOKEN.match(token):
             return bytes([int(match[1], 16)])
         return token.replace("\u2581", " ").encode(errors="surrogatepass")
+
+    def text_of(self, token_id: int) -> str:
+        """A token as the tokenizer stores it; "" for an id that it does not know."""
+        return self._by_id.get(token_id, "")
 
     def table(self, size: int) -> dict[int, bytes]:
         """`token_bytes` of the ids below `size`, the width of the model's logits."""

@@ -213,6 +213,8 @@ def _decode_all(
             force=config.force_budget,
         )
     runner = PromptRunner(writer, control, config, models, budget)
+    for note in runner.decoder.settings.notes:
+        writer.add_event("settings", note)
     gc.freeze()
     gc.enable()
     writer.describe(

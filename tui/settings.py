@@ -52,6 +52,7 @@ RUN_TYPES: Mapping[str, type] = {
     "max_new_tokens": int,
     "temperature": float,
     "top_p": float,
+    "raw": bool,
     "seed": int,
     "device": str,
     "dtype": str,

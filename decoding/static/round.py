@@ -75,8 +75,9 @@ class StaticRounds:
         scored = self._scored(root, tree)
         verified = clock.mark()
 
+        logits = self._processed(tree, scored)
         state = rng.bit_generator.state
-        flat, slots = self._judged(tree, scored, rng)
+        flat, slots = self._judged(tree, logits, rng)
         target.keep_tensors(slots, 0)
         found = self._fetched(flat, tree.plan.size)
         if not found.finite:
@@ -134,26 +135,35 @@ class StaticRounds:
             return self._target.append_tensors(ids, torch.cat([first.new_zeros(1), plan.depth]), plan.above)
         return self._target.append_tensors(ids, np.concatenate([[0], plan.depth]), plan.above)
 
+    def _processed(self, tree: DeviceTree, scored: Scored) -> torch.Tensor:
+        """The logits that decide. Where the model has settings of its own, the tree has to be waited for: they are
+        functions of the ids, and transformers' processors are not captured."""
+        assert scored.logits is not None
+        of_prompt = self._decoder.of_prompt
+        if of_prompt is None:
+            return scored.logits
+        token, parent = tree.token.cpu().numpy(), tree.plan.parent.cpu().numpy()
+        return of_prompt.processed(token, parent, scored.logits)
+
     def _judged(
-        self, tree: DeviceTree, scored: Scored, rng: np.random.Generator
+        self, tree: DeviceTree, logits: torch.Tensor, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The figures as `packed` puts them side by side, and where the path lies in the cache."""
-        assert scored.logits is not None
         # Lookup's chains and drawn ones may be of one size, and are judged by different rules.
         key = (tree.plan.size, tree.plan.max_depth, tree.plan.width, tree.draw)
         if key not in self._desks:
-            self._desks[key] = _Desk.like(tree, scored.logits)
+            self._desks[key] = _Desk.like(tree, logits)
         desk = self._desks[key]
         uniforms = None if self._decoder.config.greedy else torch.from_numpy(rng.random(tree.plan.size + 1))
-        desk.lay(tree, scored.logits, uniforms)
+        desk.lay(tree, logits, uniforms)
         found: tuple[torch.Tensor, torch.Tensor] = self._judging.run(key, lambda: self._judge(desk))
         return found
 
     def _judge(self, desk: _Desk) -> tuple[torch.Tensor, torch.Tensor]:
-        config, tree, plan = self._decoder.config, desk.tree, desk.tree.plan
+        settings, tree, plan = self._decoder.settings, desk.tree, desk.tree.plan
         top, best = desk.logits.max(-1)
-        p = distribution(desk.logits, temperature=config.temperature, top_p=config.top_p)
-        if config.greedy:
+        p = distribution(desk.logits, temperature=settings.temperature, top_p=settings.top_p)
+        if settings.config.greedy:
             accepted = accept_greedy(tree.token, desk.parent, desk.ancestors, tree.valid, best)
         else:
             accepted = accept_sampling(

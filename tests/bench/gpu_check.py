@@ -248,7 +248,7 @@ def end_to_end(models: LoadedModels, checks: Checks, tokens: int) -> list[dict[s
     for temperature in TEMPERATURES:
         config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=tokens, temperature=temperature)
         ours = EngineArm(SpeculativeDecoder(config, models=models))
-        theirs = GenerateArm(models.target, config, assistant=models.draft, lookup=False)
+        theirs = GenerateArm(models.target, config, models.tokenizer, assistant=models.draft, lookup=False)
         ratios = []
         for position in range(PROMPTS + 1):
             ids = [5 + (7 * i + position) % 300 for i in range(24)]

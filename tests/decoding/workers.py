@@ -80,6 +80,7 @@ class Worked:
 
     def __init__(self, folder: Path, model: Path, name: str = "test", **config: object) -> None:
         defaults = {"target": str(model), "max_new_tokens": 24, "draft": "recycling", "tree": "recycling:8"}
+        defaults["raw"] = False  # a configuration without it is of before
         self.config = RunConfig.from_dict({**defaults, **config})
         self.database = folder / "runs.db"
         self.log = folder / f"{name}.log"

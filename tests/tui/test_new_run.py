@@ -42,6 +42,7 @@ def test_the_form_as_it_opens_is_a_run() -> None:
         ("price", "cheap", "--price is 'cheap'; it must be a number"),
         ("price", "-1", "--price is -1"),
         ("study", "maybe", "--study is 'maybe'"),
+        ("raw", "maybe", "--raw is 'maybe'"),
         ("study", "yes", "--tree auto does not go with --study"),
     ],
 )

@@ -91,7 +91,7 @@ def template() -> str:
         "",
         "# [run]                     # defaults of `spectui run` and of the form for a new run",
     ]
-    examples = {str: '"..."', int: "64", float: "0.7"}
+    examples = {str: '"..."', int: "64", float: "0.7", bool: "true"}
     special = {
         "max_time": '"45m"',
         "top_p": "0.9",

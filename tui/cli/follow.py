@@ -35,6 +35,7 @@ class Follower:
         self._told: set[int] = set()
         self._stage = ""
         self._tree = reader.session(session).tree
+        self._events = len(reader.events(session))
         self._spoke = time.monotonic()
 
     def until_end(self, deadline: float | None = None) -> SessionSummary:
@@ -64,11 +65,20 @@ class Follower:
             return
         if summary.stage != self._stage:
             self._stage = summary.stage
+            self._tell_events()
             self._speak(_stage_line(summary))
         elif summary.status == "starting" and summary.stage_done and silent >= STAGE_S:
             self._speak(_stage_line(summary))
         elif silent >= SIGN_OF_LIFE_S:
             self._speak(self._sign_of_life(summary))
+
+    def _tell_events(self) -> None:
+        """What has been noted of the run since; loading notes all it has to say before its last stage."""
+        events = self._reader.events(self._session)
+        for event in events[self._events :]:
+            if event.generation_id is None:
+                self._speak(f"{event.kind}: {event.text}")
+        self._events = len(events)
 
     def _generations(self, summary: SessionSummary) -> list[GenerationRow]:
         if summary.prompts_done <= len(self._told):

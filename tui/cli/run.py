@@ -60,6 +60,13 @@ if TYPE_CHECKING:
 @click.option("--branching", type=int, metavar="B", help="Branching of a full tree.")
 @click.option("--temperature", type=float, metavar="X", help="0 decodes greedily (default: 0).")
 @click.option("--top-p", type=float, metavar="P", help="Nucleus kept when sampling (default: 1).")
+@click.option(
+    "--raw",
+    is_flag=True,
+    default=None,
+    help="Decode bare logits: without the repetition penalty, forbidden tokens and the like of the model's "
+    "generation_config.json.",
+)
 @click.option("--seed", type=int, metavar="S", help="Seed of the sampling (default: 0).")
 @click.option("--device", metavar="DEVICE", help="auto (GPUs, else the CPU), cpu, cuda or cuda:N.")
 @click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16 (default: auto).")

@@ -95,6 +95,15 @@ FIELDS = (
     Field("max_new_tokens", "new tokens", "most for one prompt", "96", int),
     Field("temperature", "temperature", "0 decodes greedily", f"{DEFAULTS.temperature:g}", float),
     Field("top_p", "top p", "nucleus kept when sampling", f"{DEFAULTS.top_p:g}", float),
+    Field(
+        "raw",
+        "raw",
+        "space: yes, bare logits",
+        NO,
+        bool,
+        about="Without what the model's generation_config.json asks for, such as a repetition penalty.",
+        choices=(NO, YES),
+    ),
     Field("seed", "seed", "of the sampling", str(DEFAULTS.seed), int),
     Field("device", "device", "space: next; or cuda:N", DEFAULTS.device, choices=DEVICES),
     Field("dtype", "dtype", "space: next", DEFAULTS.dtype, choices=DTYPES),
@@ -149,9 +158,7 @@ class NewRunScreen(ModalScreen[int | None]):
                 with Horizontal(classes="field"):
                     yield Label(field.label, classes="name", markup=False)
                     usual = self.app.settings.run.get(field.name)
-                    value = (
-                        field.value if usual is None else f"{usual:g}" if field.kind is float else str(usual)
-                    )
+                    value = field.value if usual is None else _written(usual)
                     if field.choices:
                         yield ChoiceInput(value, field.choices, id=field.name)
                     else:
@@ -275,6 +282,13 @@ class NewRunScreen(ModalScreen[int | None]):
         return [((line, role),) for line in wrap(message, self.query_one("#problem", Line).size.width or 70)]
 
 
+def _written(usual: object) -> str:
+    """A default of the user's own as it stands in a field."""
+    if isinstance(usual, bool):
+        return YES if usual else NO
+    return f"{usual:g}" if isinstance(usual, float) else str(usual)
+
+
 def _choice_row(field: ChoiceInput) -> Row:
     """The choices on a line, the one that holds marked; the default goes by what it stands for."""
     cells: list[Cell] = []
@@ -288,10 +302,11 @@ def _choice_row(field: ChoiceInput) -> Row:
 def read_config(values: Mapping[str, str]) -> RunConfig:
     """The configuration that the form's texts mean. Raises `UsageError` with the flag it is about."""
     found: dict[str, Any] = {}
-    if values["study"] not in (NO, YES):
-        raise UsageError(f"--study is '{values['study']}'; it must be {YES} or {NO}")
+    for name in ("study", "raw"):
+        if values[name] not in (NO, YES):
+            raise UsageError(f"--{name} is '{values[name]}'; it must be {YES} or {NO}")
     for field in FIELDS:
-        if field.name not in RunConfig.__dataclass_fields__ or field.name == "study":
+        if field.name not in RunConfig.__dataclass_fields__ or field.name in ("study", "raw"):
             continue
         convert: Callable[[str], Any] = field.kind
         if not values[field.name] and getattr(DEFAULTS, field.name) is None:
@@ -302,7 +317,7 @@ def read_config(values: Mapping[str, str]) -> RunConfig:
             kind = "a whole number" if field.kind is int else "a number"
             flag = field.name.replace("_", "-")
             raise UsageError(f"--{flag} is '{values[field.name]}'; it must be {kind}") from None
-    return RunConfig(**found, study=values["study"] == YES)
+    return RunConfig(**found, study=values["study"] == YES, raw=values["raw"] == YES)
 
 
 def read_prompts(values: Mapping[str, str]) -> list[Prompt]:

@@ -140,6 +140,8 @@ def _decoding(summary: SessionSummary) -> str:
     parts = ["greedy" if not temperature else f"temperature {temperature}"]
     if temperature and config.get("top_p", 1) != 1:
         parts.append(f"top p {config['top_p']}")
+    if config.get("raw"):
+        parts.append("raw")
     if temperature and "seed" in config:
         parts.append(f"seed {config['seed']}")
     if "max_new_tokens" in config:
