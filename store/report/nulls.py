@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from store.report.read import Floats, Ints
@@ -18,18 +20,56 @@ def permuted_tasks(shares: Floats, task: Ints, count: int, rng: np.random.Genera
     return np.stack([sizes - matches, matches], axis=2)
 
 
-def permuted_labels(
-    rounds: Floats, matches: Floats, weight: Floats, count: int, rng: np.random.Generator
-) -> Floats | None:
-    """[count, labels, 2]: labels shuffled among the nodes of each round; None when no round has two labels.
+def welch_p(values: Floats, task: Ints, count: int, rng: np.random.Generator) -> float | None:
+    """Share of ways to deal the tasks anew in which they differ as much as they do; NaN values are left out.
 
-    `rounds` [rounds, labels] counts each round's nodes, `matches` [rounds] those that match, `weight`
-    [rounds] what each node counts. In a shuffled round the matches of each label are hypergeometric, and a
-    table is their weighted sum over all rounds: its mean and covariance are exact, and with many rounds it
-    is normal (Hajek 1960), so tables are drawn from that and no node is ever shuffled.
+    `values` [prompts] and their `task`. By Welch's statistic, which a task of few or short prompts does not inflate.
+    None with fewer than two tasks of two prompts.
     """
-    size = rounds.sum(axis=1)
-    share = np.divide(rounds, size[:, None], out=np.zeros_like(rounds), where=size[:, None] > 0)
+    known = np.isfinite(values)
+    order = np.argsort(task[known], kind="stable")
+    dealt, sizes = values[known][order], np.unique(task[known], return_counts=True)[1]
+    if len(sizes) < 2 or sizes.min() < 2:
+        return None
+    null = _welch(rng.permuted(np.tile(dealt, (count, 1)), axis=1), sizes)
+    (found,) = _welch(dealt[None], sizes)
+    return float((1 + np.sum(null >= found * (1 - 1e-9))) / (1 + count))
+
+
+def _welch(values: Floats, sizes: Ints) -> Floats:
+    """[rows] of values [rows, prompts], group after group."""
+    start = np.cumsum(sizes) - sizes
+    mean = np.add.reduceat(values, start, axis=1) / sizes
+    square = np.add.reduceat(values**2, start, axis=1) / sizes
+    least = 1e-9 * float(values.var()) + 1e-300
+    variance = np.maximum(square - mean**2, least) * sizes / (sizes - 1)
+    weight = sizes / variance
+    middle = (weight * mean).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
+    return np.asarray((weight * (mean - middle) ** 2).sum(axis=1), dtype=np.float64)
+
+
+class Units(NamedTuple):
+    """Units, of `width` nodes each, in groups that labels are shuffled within."""
+
+    counts: Floats
+    """[groups, labels]: units of each label."""
+    matches: Floats
+    """[groups]: units with a node that matches."""
+    width: Floats
+    """[groups]"""
+    prompt: Ints
+    """[groups]"""
+
+
+def permuted_labels(units: Units, weight: Floats, count: int, rng: np.random.Generator) -> Floats | None:
+    """[count, labels, 2]: labels shuffled among the units of each group; None when no group has two labels.
+
+    `weight` [groups] is what each node counts. In a shuffled group the matches of each label are hypergeometric, and
+    a table is their weighted sum over all groups: its mean and covariance are exact, and with many groups it is
+    normal (Hajek 1960), so tables are drawn from that and nothing is ever shuffled.
+    """
+    size, matches = units.counts.sum(axis=1), units.matches
+    share = np.divide(units.counts, size[:, None], out=np.zeros_like(units.counts), where=size[:, None] > 0)
     spread = (
         weight**2
         * matches
@@ -37,13 +77,13 @@ def permuted_labels(
         * np.divide(size, size - 1, out=np.zeros_like(size), where=size > 1)
         / np.maximum(size, 1)
     )
-    # Of a round with N nodes, n_x of a label and m matches: m (N - m) / (N - 1) (n_x / N [x = y] - n_x n_y / N^2).
+    # Of N units, n_x of a label and m that match: m (N - m) / (N - 1) (n_x / N [x = y] - n_x n_y / N^2).
     scaled = share * spread[:, None]
     covariance = np.diag(scaled.sum(axis=0)) - share.T @ scaled
     if not np.any(np.diag(covariance) > 1e-15):
         return None
     mean = (weight * matches) @ share
-    total = weight @ rounds
+    total = (weight * units.width) @ units.counts
     values, vectors = np.linalg.eigh(covariance)
     noise = rng.standard_normal((count, len(mean))) * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
     drawn = np.clip(mean + noise, 0.0, total)

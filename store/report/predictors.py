@@ -18,8 +18,8 @@ import numpy as np
 
 from store.intervals import LEVEL, RESAMPLES, SEED
 from store.report.counts import Counts
-from store.report.nulls import permuted_labels, permuted_tasks
-from store.report.read import Bools, Floats, Ints
+from store.report.nulls import Units, permuted_labels, permuted_tasks, welch_p
+from store.report.read import Bools, Floats, Ints, Measured
 from store.report.resampling import SHARE, Draws, Pair, interval
 
 BINS = 10
@@ -31,6 +31,8 @@ TITLES = {
     "draft_p": "draft probability",
 }
 """The predictors -> what they are called."""
+WHOLE = ("depth", "draft_entropy")
+"""Predictors that the children of one parent share."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Predictor:
     ci: Pair | None
     """Of the corrected McFadden R2, not below 0."""
     null_p: float | None
-    """Share of permutations that explain as much: of tasks across prompts, of other labels within rounds."""
+    """Share of permutations that explain as much, of tasks by Welch's statistic; see `_units` for other labels."""
     null_r2: float | None
     """Mean R2 of these permutations."""
     null_high: float | None
@@ -62,18 +64,15 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Labels:
-    """A predictor's labels counted: per prompt, and per round for the permutations."""
+    """A predictor's labels counted: per prompt, and in the groups that permutations shuffle."""
 
     name: str
     table: Floats
     """[prompts, labels, 2]: nodes that do not match, and that do; each prompt's sum to 1, or to 0 without nodes."""
     sizes: Floats
     """[prompts]: nodes with a label."""
-    rounds: Floats
-    """[rounds, labels]: nodes of each label."""
-    round_match: Floats
-    """[rounds]: labelled nodes that match."""
-    round_prompt: Ints
+    units: Units
+    """What is shuffled to see what chance explains."""
 
     @property
     def df(self) -> int:
@@ -81,7 +80,7 @@ class Labels:
         return int(self.table.shape[1]) - 1
 
     def of(self, chosen: Ints) -> Labels:
-        """Of some of the prompts, by index; the rounds of all stay."""
+        """Of some of the prompts, by index; the groups of all stay."""
         return replace(self, table=self.table[chosen], sizes=self.sizes[chosen])
 
 
@@ -113,20 +112,35 @@ def _counted(counts: Counts, name: str, codes: Ints, labels: int, known: Bools) 
     matched = data.match[known].astype(np.int64)
     if matched.all() or not matched.any():
         return "every node matches" if matched.any() else "no node matches"
-    owner, in_round = data.node_prompt[known], data.node_round[known]
+    owner = data.node_prompt[known]
     cells = np.bincount((owner * labels + codes) * 2 + matched, minlength=counts.prompts * labels * 2)
     table = cells.reshape(counts.prompts, labels, 2).astype(np.float64)
     sizes = table.sum(axis=(1, 2))
-    rounds = len(data.round_prompt)
-    return Labels(
-        name,
-        table / np.maximum(sizes, 1)[:, None, None],
-        sizes,
-        np.bincount(in_round * labels + codes, minlength=rounds * labels)
-        .reshape(rounds, labels)
-        .astype(np.float64),
-        np.bincount(in_round, matched, rounds).astype(np.float64),
-        data.round_prompt,
+    units = _units(data, name, codes, labels, known)
+    return Labels(name, table / np.maximum(sizes, 1)[:, None, None], sizes, units)
+
+
+def _units(data: Measured, name: str, codes: Ints, labels: int, known: Bools) -> Units:
+    """What chance leaves together: families, whose depth and entropy are one, are shuffled whole, within a prompt, on
+    and off the path apart; ranks within a family; draft probabilities within a round."""
+    owner, matched = data.node_prompt[known], data.match[known]
+    if name not in WHOLE:
+        group = (data.family if name == "rank" else data.node_round)[known]
+        _, first, place = np.unique(group, return_index=True, return_inverse=True)
+        prompt, width = owner[first], np.ones(len(first))
+    else:
+        _, first, members, sizes = np.unique(
+            data.family[known], return_index=True, return_inverse=True, return_counts=True
+        )
+        codes, matched = codes[first], np.bincount(members, matched, len(first)) > 0
+        on = data.on_path[known][first]
+        key = (owner[first] * 2 + on) * (int(sizes.max(initial=0)) + 1) + sizes
+        _, chosen, place = np.unique(key, return_index=True, return_inverse=True)
+        prompt, width = owner[first][chosen], sizes[chosen].astype(np.float64)
+    groups = len(prompt)
+    counted = np.bincount(place * labels + codes, minlength=groups * labels).reshape(groups, labels)
+    return Units(
+        counted.astype(np.float64), np.bincount(place, matched, groups).astype(np.float64), width, prompt
     )
 
 
@@ -215,11 +229,18 @@ def predictor(labels: Labels, draws: Draws, task: Ints) -> Predictor:
         r2_per_df=raw / labels.df,
         df=labels.df,
         ci=ci,
-        null_p=None if null is None else float((1 + np.sum(null >= raw * (1 - 1e-9))) / (1 + len(null))),
+        null_p=_null_p(labels, task, null, raw),
         null_r2=None if null is None else float(null.mean()),
         null_high=None if null is None else float(np.quantile(null, LEVEL)),
         nodes=int(labels.sizes.sum()),
     )
+
+
+def _null_p(labels: Labels, task: Ints, null: Floats | None, raw: float) -> float | None:
+    if labels.name == "task":
+        shares = np.where(labels.sizes > 0, labels.table.sum(axis=1)[:, 1], np.nan)
+        return welch_p(shares, task, RESAMPLES, np.random.default_rng(SEED + 1))
+    return None if null is None else float((1 + np.sum(null >= raw * (1 - 1e-9))) / (1 + len(null)))
 
 
 def _null(labels: Labels, task: Ints) -> Floats | None:
@@ -231,5 +252,5 @@ def _null(labels: Labels, task: Ints) -> Floats | None:
         shares = labels.table[used].sum(axis=1)[:, 1]
         return r2(permuted_tasks(shares, task[used], RESAMPLES, rng))
     weight = np.divide(1.0, labels.sizes, out=np.zeros_like(labels.sizes), where=used)
-    tables = permuted_labels(labels.rounds, labels.round_match, weight[labels.round_prompt], RESAMPLES, rng)
+    tables = permuted_labels(labels.units, weight[labels.units.prompt], RESAMPLES, rng)
     return None if tables is None else r2(tables)

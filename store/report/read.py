@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from store.metrics import OVERLAP_SQL, at_risk_columns
 from store.reader import Reader
+from store.report.trees import places, tree_ids
 from store.rows import GenerationRow, SessionSummary
 
 Floats = NDArray[np.float64]
@@ -47,8 +49,8 @@ _NODES = f"""
 class Measured:
     """A session as columns: prompts [P], rounds [R], nodes [N]; rounds and nodes in the order they were made.
 
-    Prompts without a round, and those whose nodes were pruned, are left out. NaN stands where a drafter has
-    no probabilities.
+    Prompts without a round, and those whose nodes were pruned, are left out; so are those that failed, were skipped or
+    have not finished, if any has. NaN stands where a drafter has no probabilities.
     """
 
     summary: SessionSummary
@@ -84,6 +86,10 @@ class Measured:
     """[N], whether the parent was accepted; the root always is."""
     at_risk: Bools
     """[N], on_path and not behind a cut."""
+    tree: Ints | None = None
+    """[R], an id shared by rounds of one tree; None: taken from depths, ranks and sizes of families."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Prompts with rounds that are left out as they did not finish, by status."""
 
     @property
     def node_prompt(self) -> Ints:
@@ -108,9 +114,16 @@ def read_session(reader: Reader, ref: int | str, progress: Progress = silent) ->
             for row in reader.generations(summary.id, outputs=False)
             if row.round_count and not row.pruned_at
         )
+        left_out = Counter(row.status for row in prompts if row.status != "finished")
+        if len(prompts) == left_out.total():
+            left_out.clear()
         rounds = _columns(reader, _ROUNDS, summary.id, 5, ("reading rounds", summary.rounds), progress)
         nodes = _columns(reader, _NODES, summary.id, 11, ("reading nodes", summary.nodes), progress)
-    return _measured(summary, prompts, rounds, nodes)
+    if left_out:
+        prompts = tuple(row for row in prompts if row.status == "finished")
+        rounds = rounds[:, np.isin(rounds[1], [row.id for row in prompts])]
+        nodes = nodes[:, np.isin(nodes[0], rounds[0])]
+    return replace(_measured(summary, prompts, rounds, nodes), left_out=dict(left_out))
 
 
 def _columns(
@@ -145,6 +158,7 @@ def _measured(
     at = first[node_round] + np.where(root, 0, parent).astype(np.int64)
     on_path = root | is_accepted[at]
     accepted_length = length.astype(np.int64)
+    place_in_tree = places(depth_of, rank.astype(np.int64), np.where(root, -1, at))
     return Measured(
         summary=summary,
         prompts=prompts,
@@ -164,4 +178,5 @@ def _measured(
         accepted=is_accepted,
         on_path=on_path,
         at_risk=at_risk_columns(on_path, depth_of, accepted_length[node_round], (cut == 1)[node_round]),
+        tree=tree_ids(node_round.astype(np.int64), place_in_tree, len(round_id)),
     )

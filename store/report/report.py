@@ -172,7 +172,7 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
     notes |= {f"predictor {TITLES[name]}": why for name, why in missing.items()}
     verdict = None
     if "task" in labels and "depth" in labels:
-        verdict = judge(labels["task"], labels["depth"], found["task"], analysis.draws, counts.task)
+        verdict = judge(counts)
         said = sentence(verdict)
     else:
         lacking = "task" if "task" in missing else "depth"
@@ -197,6 +197,13 @@ def _circumstances(data: Measured) -> dict[str, str]:
         notes["session"] = (
             f"it is {summary.status} with {summary.prompts_done} of {summary.prompt_count} prompts done"
         )
+    if data.left_out:
+        what = ", ".join(f"{count} {status}" for status, count in data.left_out.items())
+        notes["prompts left out"] = (
+            f"{what}: means weigh each prompt alike, and these have but a part of their rounds"
+        )
+    elif any(prompt.status != "finished" for prompt in data.prompts):
+        notes["prompts"] = "none has finished: these are the figures of what there is of them"
     if summary.pruned:
         notes["pruned"] = f"{summary.pruned} prompts are left out: their nodes were given up (--keep-nodes)"
     return notes

@@ -7,10 +7,13 @@ from typing import Any
 from store.report import published
 from store.report.compare import Comparison, Contrast, GroupContrast
 from store.report.correlation import Correlation
+from store.report.effects import Difference
 from store.report.figures import Estimate, GroupFigures, Step
+from store.report.populations import AT_RISK
 from store.report.predictors import Predictor
 from store.report.report import Report
 from store.report.resampling import Pair
+from store.report.verdict import EFFECT, Verdict
 from store.rows import SessionSummary
 from store.spending import device_word, spending_json, watts_of
 
@@ -26,15 +29,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "predictors": {
             name: None if each is None else _predictor(each) for name, each in report.predictors.items()
         },
-        "task_minus_depth": {
-            "mcfadden_r2_difference": None if verdict is None else verdict.mcfadden_r2_difference,
-            "corrected": None if verdict is None else verdict.corrected,
-            "ci": None if verdict is None else pair(verdict.ci),
-            "verdict": None if verdict is None else verdict.verdict,
-            "prompts": None if verdict is None else verdict.prompts,
-            "prompts_needed": None if verdict is None else verdict.prompts_needed,
-            "sentence": report.verdict,
-        },
+        "task_minus_depth": _verdict(verdict, report.verdict),
         "icc": None if overall is None else overall.icc,
         "icc_ci": None if overall is None else pair(overall.icc_ci),
         "design_effect": None if overall is None else overall.design_effect,
@@ -45,6 +40,39 @@ def report_json(report: Report) -> dict[str, Any]:
             "tasks": spending_json(report.spending),
         },
         "notes": report.notes,
+    }
+
+
+def _verdict(verdict: Verdict | None, said: str) -> dict[str, Any]:
+    """The first figures are those of the nodes at risk, which it is judged on."""
+    at_risk = None if verdict is None else verdict.by_nodes.get(AT_RISK)
+    needed = None if verdict is None else verdict.needed
+    return {
+        "mcfadden_r2_difference": None if at_risk is None else at_risk.raw,
+        "corrected": None if at_risk is None else at_risk.corrected,
+        "ci": None if at_risk is None else pair(at_risk.ci),
+        "verdict": None if verdict is None else verdict.verdict,
+        "prompts": None if verdict is None else verdict.prompts,
+        "nodes": {}
+        if verdict is None
+        else {name: _difference(each) for name, each in verdict.by_nodes.items()},
+        "stated_effect": EFFECT,
+        "prompts_needed": None if needed is None else needed[0],
+        "prompts_needed_95": None if needed is None else list(needed[1:]),
+        "sentence": said,
+    }
+
+
+def _difference(value: Difference) -> dict[str, Any]:
+    return {
+        "nodes": value.nodes,
+        "task_r2": value.task,
+        "depth_r2": value.depth,
+        "mcfadden_r2_difference": value.raw,
+        "corrected": value.corrected,
+        "ci": pair(value.ci),
+        "task_p": value.task_p,
+        "depth_p": value.depth_p,
     }
 
 

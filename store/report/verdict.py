@@ -2,115 +2,120 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
-import numpy as np
-
-from store.report.predictors import Labels, Predictor, jackknife_bias, r2, resampled_r2, without_one
-from store.report.read import Floats, Ints
-from store.report.resampling import Draws, Pair, interval
+from store.report import populations
+from store.report.counts import Counts
+from store.report.effects import Difference, difference, prompts_needed
+from store.report.populations import ALL, AT_RISK, OFF_PATH
 
 Answer = Literal["supported", "not supported", "reversed"]
-CHANCE = 0.05
-_TOLD = 1 + 0.8416 / 1.9600
-"""Half widths from 0 at which a difference is told four times in five: normal quantiles of 0.8 and 0.975."""
-_MOST = 1_000_000
-CLAIM = "The published claim that the task predicts acceptance better than tree depth"
+CHANCE: Final = 0.05
+EFFECT: Final = 0.001
+"""R2 of the task for which prompts are counted: about what the published acceptance of four tasks makes."""
+CLAIM: Final = "The published claim that the task predicts acceptance better than tree depth"
+NODES: Final = {AT_RISK: "nodes at risk", ALL: "all nodes", OFF_PATH: "nodes below a rejected one"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """R2 of the task less R2 of the depth, and what that says."""
+    """R2 of the task less R2 of the depth on three kinds of nodes, and what that says."""
 
-    mcfadden_r2_difference: float
-    """Raw."""
-    corrected: float
-    """Without the bias that prompts differing by chance give it."""
-    ci: Pair | None
-    """95 %, of the corrected difference."""
-    null_p: float | None
-    """Share of ways to deal the tasks anew to the prompts in which the task explains as much."""
     verdict: Answer | None
-    """None without an interval: it takes two prompts of each task."""
+    """None where it cannot be judged; `why` says why."""
     prompts: int
-    prompts_needed: int | None
-    """As many as would tell a difference of this size four times in five; None without an interval or a difference."""
+    why: str = ""
+    by_nodes: Mapping[str, Difference] = field(default_factory=dict)
+    """By `NODES`; what has no R2 of both is missing. Empty where tasks had different trees."""
+    needed: tuple[int, int, int] | None = None
+    """Prompts that tell an R2 of the task of `EFFECT` from none four times in five, and a 95 % range of that."""
 
 
-def judge(task: Labels, depth: Labels, of_task: Predictor, draws: Draws, groups: Ints) -> Verdict:
-    """Supported: the interval lies above 0, and tasks dealt anew to the prompts seldom explain as much.
+def judge(counts: Counts) -> Verdict:
+    """Judged on nodes at risk, of rounds with the tree that all tasks had.
 
-    Both are needed. Prompts that differ by chance give tasks that differ, so a raw R2 of the task is above
-    0 always, and a depth that explains nothing is beaten by it; a resample of prompts has that bias twice.
-    Reversed: the interval lies below 0. `groups` [prompts] is each prompt's task.
+    Supported: the interval lies above 0, and tasks dealt anew to the prompts seldom differ as much. Reversed: it lies
+    below 0. Neither where all nodes, or those below a rejected one, say the contrary.
     """
-    drawn = resampled_r2(task, draws) - resampled_r2(depth, draws)
-    raw = _difference(task.table.sum(axis=0)[None], depth.table.sum(axis=0)[None])
-    used = task.sizes > 0
-    left = _differences(without_one(task), without_one(depth))[used]
-    bias = jackknife_bias(left, raw, groups[used])
-    prompts = int(used.sum())
-    alone = np.unique(groups[used], return_counts=True)[1].min() < 2
-    shift = 2 * (float(np.nanmean(drawn)) - raw)
-    ci = None if alone else interval(drawn, prompts, draws.strata, shift=shift)
-    answer: Answer | None
-    if ci is None or of_task.null_p is None:
-        answer = None
-    elif ci[0] > 0 and of_task.null_p < CHANCE:
-        answer = "supported"
-    else:
-        answer = "reversed" if ci[1] < 0 else "not supported"
-    corrected = raw - bias if np.isfinite(bias) else raw
-    return Verdict(
-        raw, corrected, ci, of_task.null_p, answer, prompts, _needed(corrected, ci, of_task, prompts)
-    )
-
-
-def _needed(difference: float, ci: Pair | None, task: Predictor, prompts: int) -> int | None:
-    """How many prompts like these would do: an interval shrinks as 1 / sqrt(n), what chance explains as 1 / n."""
-    if ci is None or task.null_high is None or task.null_r2 is None or abs(difference) < 1e-9:
-        return None
-    half = (ci[1] - ci[0]) / 2
-    needed = prompts * (_TOLD * half / difference) ** 2
-    if difference > 0:
-        beyond_chance = task.mcfadden_r2_corrected
-        if beyond_chance <= 0:
-            return None
-        needed = max(needed, prompts * (task.null_high - task.null_r2) / beyond_chance)
-    return max(math.ceil(min(needed, _MOST)), 2 * (task.df + 1))
+    rounds = populations.common_tree(counts.data, counts.task, counts.tasks)
+    if isinstance(rounds, str):
+        return Verdict(None, counts.prompts, rounds)
+    nodes = rounds[counts.data.node_round]
+    at_risk = populations.at_risk(counts, rounds)
+    found = {
+        AT_RISK: difference(at_risk, counts.task),
+        ALL: difference(populations.plain(counts, nodes), counts.task),
+        OFF_PATH: difference(populations.plain(counts, nodes & ~counts.data.on_path), counts.task),
+    }
+    by_nodes = {name: each for name, each in found.items() if each is not None}
+    first = found[AT_RISK]
+    if first is None:
+        return Verdict(
+            None, counts.prompts, "the nodes at risk have one depth alone, or one outcome", by_nodes
+        )
+    if first.ci is None:
+        return Verdict(None, counts.prompts, "it takes two prompts of each task", by_nodes)
+    side = _side(first)
+    if side > 0 and (first.task_p is None or first.task_p >= CHANCE):
+        side = 0
+    others = [_side(each) for name, each in by_nodes.items() if name != AT_RISK]
+    answer: Answer = "supported" if side > 0 else "reversed" if side < 0 else "not supported"
+    if side and -side in others:
+        answer = "not supported"
+    return Verdict(answer, counts.prompts, "", by_nodes, prompts_needed(at_risk, counts.task, EFFECT))
 
 
 def sentence(verdict: Verdict) -> str:
-    """The verdict in one sentence."""
+    """The verdict in words."""
     prompts = f"{verdict.prompts} prompt{'' if verdict.prompts == 1 else 's'}"
-    if verdict.verdict is None or verdict.ci is None:
-        return f"{CLAIM} cannot be judged with {prompts}: it takes two of each task."
-    by_chance = verdict.null_p is not None and verdict.null_p >= CHANCE
-    low, high = verdict.ci
-    if verdict.prompts_needed is None:
-        needed = "; no number of prompts tells a difference this close to none"
-    elif verdict.prompts_needed > verdict.prompts:
-        needed = f"; to tell a difference of this size takes about {verdict.prompts_needed:,} prompts"
-    else:
-        needed = f"; about {verdict.prompts_needed:,} would have told it"
-    why = {
-        "supported": "the task explains more than the depth",
-        "reversed": "the depth explains more than the task",
-        "not supported": "prompts dealt to tasks at random often differ as much"
-        if by_chance
-        else "the depth may well explain as much",
-    }[verdict.verdict]
+    first = verdict.by_nodes.get(AT_RISK)
+    if verdict.verdict is None or first is None:
+        return f"{CLAIM} cannot be judged with {prompts}: {verdict.why}."
+    figures = ", ".join(f"{_figure(each)} of {NODES[name]}" for name, each in verdict.by_nodes.items())
     return (
-        f"{CLAIM} is {verdict.verdict} in this session, told from {prompts}: {why} (R² of task less R² of depth "
-        f"{verdict.corrected:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}{needed})."
+        f"{CLAIM} is {verdict.verdict} in this session, told from {prompts}: {_reason(verdict)} (R² of task less R² of "
+        f"depth, 95 % interval: {figures}).{_needed(verdict)}"
     )
 
 
-def _difference(task: Floats, depth: Floats) -> float:
-    return float(_differences(task, depth)[0])
+def _side(found: Difference) -> int:
+    """1 where the interval lies above 0, -1 below, else 0."""
+    if found.ci is None:
+        return 0
+    return 1 if found.ci[0] > 0 else -1 if found.ci[1] < 0 else 0
 
 
-def _differences(task: Floats, depth: Floats) -> Floats:
-    return r2(np.maximum(task, 0.0)) - r2(np.maximum(depth, 0.0))
+def _figure(found: Difference) -> str:
+    low, high = found.ci or (None, None)
+    interval = "" if low is None else f" [{low:+.4f}, {high:+.4f}]"
+    return f"{found.corrected:+.4f}{interval}"
+
+
+def _reason(verdict: Verdict) -> str:
+    sides = {name: _side(each) for name, each in verdict.by_nodes.items()}
+    if verdict.verdict == "supported":
+        return "of nodes that could be accepted, the task tells more than the depth"
+    if verdict.verdict == "reversed":
+        return "of nodes that could be accepted, the depth tells more than the task"
+    if sides[AT_RISK] and -sides[AT_RISK] in sides.values():
+        return "which nodes are counted decides"
+    if sides[AT_RISK] > 0:
+        return "prompts dealt to tasks at random often differ as much"
+    if sides.get(ALL, 0) < 0:
+        return (
+            "of nodes that could be accepted, neither tells more; over all nodes the depth does, as it says there "
+            "whether the parent was rejected"
+        )
+    return "neither can be seen to tell more than the other"
+
+
+def _needed(verdict: Verdict) -> str:
+    if verdict.needed is None:
+        return ""
+    about, low, high = verdict.needed
+    return (
+        f" A task whose R² is {EFFECT:g}, about the published size, is told from none four times in five with "
+        f"{about:,} prompts like these ({low:,} to {high:,})."
+    )

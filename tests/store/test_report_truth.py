@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from store.report.counts import Counts
 from store.report.report import Report, report_of
+from store.report.verdict import EFFECT, Verdict, judge
 from tests.store.planted import planted
+from tests.store.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike, planted_trees
 
 FLAT = dict.fromkeys(("code", "math", "logic", "chat"), 0.4)
 ICC = 0.1
@@ -88,6 +92,79 @@ def test_an_effect_of_the_depth_reverses_the_claim() -> None:
         report = report_of(planted(FLAT, icc=0.02, depth_effect=0.15, seed=seed))
         assert verdict(report) == "reversed"
         assert "is reversed in this session, told from 48 prompts" in report.verdict
+
+
+def judged(tasks: Mapping[str, Truth], sessions: int, icc: float) -> list[Verdict]:
+    """The verdicts on sessions of a planted truth."""
+    return [judge(Counts(planted_trees(tasks, icc=icc, seed=seed))) for seed in range(sessions)]
+
+
+STEADY = (0.6, 0.6, 0.6)
+NULLS: dict[str, tuple[dict[str, Truth], float]] = {
+    "worse below a rejected node": (alike(Truth(STEADY, off_path=0.8, prompts=25)), 0.0),
+    "easy prompts reach deeper": (alike(Truth((0.4,) * 3, tree=CHAIN, prompts=25)), 0.2),
+    "families of other sizes": (alike(Truth((0.6, 0.42, 0.42), tree=UNEVEN, off_path=0.8, prompts=25)), 0.05),
+    "a rare task of short prompts": (
+        {
+            "rare": Truth((0.4,) * 3, tree=CHAIN, prompts=4, rounds=4),
+            **alike(Truth((0.4,) * 3, tree=CHAIN, prompts=20, rounds=60), ("math", "logic", "chat")),
+        },
+        0.05,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_depth_that_stands_for_something_else_reverses_nothing(name: str) -> None:
+    """Neither task nor depth tells anything of a node at risk; over all nodes depth tells that the parent was rejected,
+    and among nodes at risk that the prompt is easy."""
+    tasks, icc = NULLS[name]
+    found = judged(tasks, 10, icc)
+    assert [each.verdict for each in found] == ["not supported"] * 10
+    assert sum((each.by_nodes["at_risk"].depth_p or 0.0) < 0.05 for each in found) <= 2
+    assert sum((each.by_nodes["at_risk"].task_p or 0.0) < 0.05 for each in found) <= 2
+    if name == "worse below a rejected node":
+        said = [each.by_nodes["all"].ci for each in found]
+        assert all(ci is not None and ci[1] < 0 for ci in said)
+
+
+def test_trees_that_differ_between_tasks_or_rounds_are_judged_by_nobody() -> None:
+    mixed = {"code": Truth(STEADY, tree=CHAIN), **alike(Truth(STEADY), ("math", "chat"))}
+    (found,) = judged(mixed, 1, 0.0)
+    assert found.verdict is None
+    assert found.why.startswith("code and math had different trees")
+    assert not found.by_nodes
+    data = planted_trees(alike(Truth(STEADY, tree=FULL)), seed=1)
+    odd = np.arange(len(data.round_prompt)) % 4
+    changing = judge(Counts(replace(data, tree=odd)))
+    assert changing.verdict is None
+    assert "was not the same in all rounds" in changing.why
+
+
+def test_the_published_effect_is_found_as_often_as_its_prompts_allow() -> None:
+    """50 prompts a task, acceptance of .518 to .565: an interval that is too careful finds it in one of six."""
+    tasks = {
+        name: Truth((chance,) * 3, tree=CHAIN, prompts=50, rounds=35)
+        for name, chance in (("chat", 0.565), ("code", 0.5415), ("logic", 0.5415), ("math", 0.518))
+    }
+    found = judged(tasks, 12, 0.02)
+    assert [each.verdict for each in found].count("supported") >= 4
+    assert "reversed" not in [each.verdict for each in found]
+
+
+def test_prompts_needed_are_of_a_stated_effect_and_never_of_noise() -> None:
+    """Sessions without an effect say alike how many prompts one of R2 0.001 takes."""
+    found = [each.needed for each in judged(alike(Truth((0.5,) * 3, tree=CHAIN, prompts=25)), 8, 0.05)]
+    needed = [each for each in found if each is not None]
+    assert len(needed) == 8
+    about = [each[0] for each in needed]
+    assert max(about) < 2 * min(about)
+    assert all(low < middle < high for middle, low, high in needed)
+    middle = sorted(about)[4]
+    assert sum(low <= middle <= high for _, low, high in needed) >= 7
+    # Noncentrality of a chi-square of 3 at which four in five exceed its 97.5 % quantile: 12.9, of 4 x 25 prompts.
+    variance = 0.05 * 0.25 + 0.95 * 0.25 / 20 / 1.75
+    assert middle == pytest.approx(12.9 * variance / (2 * 0.25 * math.log(2) * EFFECT), rel=0.35)
 
 
 def test_a_correlation_with_entropy_is_measured() -> None:

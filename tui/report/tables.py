@@ -9,6 +9,7 @@ from store.report.counts import ALPHAS
 from store.report.figures import Estimate, GroupFigures, Step
 from store.report.predictors import TITLES, Predictor
 from store.report.report import OVERALL, Report
+from store.report.verdict import NODES
 from store.rows import SessionSummary
 from tui.report.grid import Cell, Column, Grid, grid
 from tui.report.spending import spending_grid
@@ -54,6 +55,7 @@ def tables(report: Report) -> list[Grid]:
         _depths(groups),
         _entropies(groups),
         _rhos(groups),
+        *_verdict(report),
         _predictors(report),
         _clusters(groups),
         *([spending_grid(report.session, report.spending)] if report.spending else []),
@@ -239,6 +241,38 @@ def _rhos(groups: Sequence[GroupFigures]) -> Grid:
     )
 
 
+def _verdict(report: Report) -> list[Grid]:
+    verdict = report.task_minus_depth
+    if verdict is None or not verdict.by_nodes:
+        return []
+    columns = (
+        Column("counted", "counted", "text"),
+        Column("nodes", "nodes", "count"),
+        Column("task_r2", "R² task", digits=4, sign=True),
+        Column("depth_r2", "R² depth", digits=4, sign=True),
+        Column("difference", "difference", digits=4, sign=True),
+        Column("difference_ci", "95 %", "interval", digits=4, sign=True),
+        Column("task_p", "p task", digits=4),
+        Column("depth_p", "p depth", digits=4),
+    )
+    rows = [
+        (NODES[name], each.nodes, each.task, each.depth, each.corrected, each.ci, each.task_p, each.depth_p)
+        for name, each in verdict.by_nodes.items()
+    ]
+    return [
+        grid(
+            "task_and_depth",
+            "Task or depth: which tells more of which nodes match",
+            columns,
+            rows,
+            "R² without the bias of few prompts. The verdict goes by nodes at risk: the parent was accepted, the path"
+            " not cut; depths are compared within prompts there. Over all nodes, as the study counts, depth mostly says"
+            " that the parent was rejected. p: how often tasks dealt anew to the prompts, and depths that mean nothing,"
+            " differ as much.",
+        )
+    ]
+
+
 def _predictors(report: Report) -> Grid:
     def row(name: str, value: Predictor) -> tuple[Cell, ...]:
         return (
@@ -272,7 +306,8 @@ def _predictors(report: Report) -> Grid:
         columns,
         [row(name, value) for name, value in found],
         "Mutual information and McFadden's R², without the bias of few prompts. Chance: the mean R² with tasks dealt"
-        " anew to prompts, or other labels shuffled within rounds; p: how often that explains as much.",
+        " anew to prompts; depths and entropies to the families (children of one parent) of a prompt, on and off the"
+        " path apart; ranks within families; draft probabilities within rounds. p: how often that explains as much.",
     )
 
 
