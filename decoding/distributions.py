@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+LEAST = torch.finfo(torch.float32).tiny
+"""Temperatures and nuclei below it are taken for it: float32 would have 0, and 0 / 0 is no probability. Of logits that
+differ at all the largest then has all of the probability, and of a nucleus its first token stays."""
+
 _NUCLEUS_GUESS = 1024
 """Most nuclei are far smaller than the vocabulary; sorting only this many is 30 times cheaper."""
 
@@ -19,9 +23,10 @@ def distribution(logits: torch.Tensor, temperature: float, top_p: float) -> torc
     Temperature 0 (greedy) gives the plain softmax, which is what is recorded then. The nucleus is the
     smallest set of most likely tokens whose mass reaches `top_p` (Holtzman et al., arXiv 1904.09751).
     """
-    p = torch.softmax(logits if temperature == 0.0 else logits / temperature, dim=-1)
+    p = tempered(logits, temperature)
     if temperature == 0.0 or top_p >= 1.0:
         return p
+    top_p = max(top_p, LEAST)
     count = min(_NUCLEUS_GUESS, p.shape[-1])
     values, index = p.topk(count, dim=-1)
     if bool((values.sum(-1) < top_p).any()):
@@ -31,6 +36,18 @@ def distribution(logits: torch.Tensor, temperature: float, top_p: float) -> torc
     nucleus = torch.zeros_like(p).scatter_(-1, index, kept)
     normalised: torch.Tensor = nucleus / nucleus.sum(-1, keepdim=True)
     return normalised
+
+
+def tempered(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Softmax of each row of float32 `logits` ``[n, V]`` at `temperature`; plain at 0.
+
+    Logits are divided as distances from the row's largest: neither a small temperature nor large logits then reach the
+    end of float32, where infinity less infinity is no number.
+    """
+    if temperature == 0.0:
+        return torch.softmax(logits, dim=-1)
+    below = logits - logits.amax(-1, keepdim=True)
+    return torch.softmax(below.div_(max(temperature, LEAST)), dim=-1)
 
 
 def entropy(
@@ -48,6 +65,8 @@ def entropy(
     Python's numbers: a few dozen, and less work than as many calls on arrays.
     """
     scale = temperature or 1.0
+    if any(abs(logit) > _LARGE * scale for logit in some_logit):
+        return _exact_entropy(p)
     rows = zip(_dots(p, logits), some_logit, some_p, strict=True)
     found = [
         (logit - mean) / scale - math.log(likely) if likely > 0.0 else math.nan
@@ -55,9 +74,18 @@ def entropy(
     ]
     if all(map(math.isfinite, found)):
         return [max(0.0, nats) for nats in found]
-    # Logits of minus infinity (masked tokens): 0 * inf; only then the logarithm is worth it.
-    exact: list[float] = torch.special.entr(p).sum(-1).tolist()
-    return exact
+    # Logits of minus infinity (masked tokens): 0 * inf.
+    return _exact_entropy(p)
+
+
+_LARGE = 300.0
+"""Logits so many times the temperature leave too few digits of what float32 has to their differences."""
+
+
+def _exact_entropy(p: torch.Tensor) -> list[float]:
+    """By the logarithm of the whole vocabulary."""
+    nats: list[float] = torch.special.entr(p).sum(-1).tolist()
+    return nats
 
 
 def best_tokens(logits: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from decoding.distributions import LEAST, tempered
 from decoding.static.acceptance import Accepted
 from decoding.static.draft import DeviceTree
 from decoding.tree import ROOT, Draw, IntArray, TokenTree
@@ -14,9 +15,10 @@ from decoding.tree import ROOT, Draw, IntArray, TokenTree
 
 def distribution(logits: torch.Tensor, *, temperature: float, top_p: float) -> torch.Tensor:
     """See `decoding.distributions.distribution`; sorts whole rows rather than look whether it has to."""
-    p = torch.softmax(logits if temperature == 0.0 else logits / temperature, dim=-1)
+    p = tempered(logits, temperature)
     if temperature == 0.0 or top_p >= 1.0:
         return p
+    top_p = max(top_p, LEAST)
     values, index = p.sort(dim=-1, descending=True)
     before = values.cumsum(-1) - values
     nucleus = torch.zeros_like(p).scatter_(-1, index, torch.where(before < top_p, values, 0.0))
