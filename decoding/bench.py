@@ -22,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="spectui bench", description=DESCRIPTION)
     parser.add_argument("--per-task", type=int, default=3, metavar="N", help="prompts per task (default 3)")
     parser.add_argument("--tasks", help="tasks, separated by commas (default: all bundled)")
-    parser.add_argument("--prompts", type=Path, help="a JSONL file instead of the bundled prompts")
+    parser.add_argument(
+        "--prompts", type=Path, help="a file of prompts instead of the bundled ones, - for stdin"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=96, metavar="T")
     for name in ("target", "draft", "tree", "device", "dtype"):
         parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
@@ -66,13 +68,13 @@ def _measured(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[
 
     Imports what measures only now: that brings in torch, and whoever asks for help should not wait for it.
     """
-    chosen = prompts.interleave(prompts.select(arguments.prompts, arguments.tasks, arguments.per_task))
+    tell = _Teller()
+    chosen = prompts.interleave(prompts.select(arguments.prompts, arguments.tasks, arguments.per_task, tell))
     config = RunConfig(
         max_new_tokens=arguments.max_new_tokens,
         raw=arguments.raw,
         **{name: getattr(arguments, name) for name in ("target", "draft", "tree", "device", "dtype")},
     )
-    tell = _Teller()
     if arguments.profile:
         from decoding import bench_profile
 

@@ -171,7 +171,7 @@ def _run(
         tell(f"warming up {name}")
         arm.run(encode("Hello."), 0, warm_up=True)
     for number, prompt in enumerate(chosen, start=1):
-        ids = encode(prompt.text)
+        ids = encode(prompt.asked)
         comparison.measured.take_turns(arms, prompt, ids)
         last = {name: outcomes[-1] for name, outcomes in comparison.measured.outcomes.items()}
         for name, outcome in last.items():

@@ -93,7 +93,7 @@ def profile(
         for arm in (plain, timed):
             arm.run(encode("Hello."), 0, warm_up=True)
         for number, prompt in enumerate(chosen):
-            ids = encode(prompt.text)
+            ids = encode(prompt.asked)
             without += plain.run(ids, number).seconds
             with _timed(timed, watch, beside), watch.running():
                 outcome = timed.run(ids, number)

@@ -59,7 +59,7 @@ def measure(
             arm.run(encode("Hello."), 0, warm_up=True)
         with attached_dashboard(watched.database, watched.session_id, wanted=dashboard) as screen:
             for number, prompt in enumerate(chosen, start=1):
-                ids = encode(prompt.text)
+                ids = encode(prompt.asked)
                 measured.take_turns(arms, prompt, ids, lambda name: screen.awake(name == "watched"))
                 done = measured.outcomes["speculative"][-1]
                 theirs = measured.outcomes["greedy"][-1].tokens

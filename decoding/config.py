@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from decoding.errors import UsageError
+from decoding.switches import check_switches
 from decoding.tree import Shape, TreeShape, chain_only, parse_shape, parse_tree, static_only
 
 EMBEDDED_TARGET = "embedded"
@@ -105,6 +106,8 @@ class RunConfig:
     """What an hour of the device costs, in any currency; figures only."""
     speculate: bool = True
     """False decodes one token a round with an empty tree: the baseline of `spectui bench`."""
+    template_args: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Variables for the chat template, such as ``{"enable_thinking": False}``."""
     study: bool = False
     """True holds the set-up of the published study: `STUDY_TREE`, greedy, a draft with probabilities."""
 
@@ -134,6 +137,9 @@ class RunConfig:
             self._check_retention()
         if self.price is not None and not 0.0 <= self.price < float("inf"):
             raise UsageError(f"--price is {self.price}; it must be 0 or more, for an hour of the device")
+        if not isinstance(self.template_args, dict):
+            raise UsageError("--template-arg is no table of names and values")
+        check_switches(self.template_args)
         if self.study:
             self._check_study()
         if self.speculate:
@@ -290,4 +296,5 @@ def _fits(value: object, kind: str) -> bool:
     if isinstance(value, bool):
         return plain == "bool"
     kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+    kinds["dict[str, Any]"] = (dict,)
     return isinstance(value, kinds.get(plain, ()))

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from decoding.acceptance import Verdict, accept_greedy, accept_sampling
+from decoding.chat import Asked, Tell
 from decoding.config import RunConfig
 from decoding.distributions import best_tokens, distribution, entropy, pick, softmax_sums
 from decoding.drafters.base import Drafter, NoDrafter
@@ -96,9 +97,12 @@ class SpeculativeDecoder:
         self.static = StaticRounds(self) if isinstance(self.target, StaticModel) else None
         """Takes the rounds where forwards have fixed sizes."""
 
-    def encode(self, prompt: str) -> list[int]:
-        """Token ids of `prompt` as a user's turn of the chat template, or as plain text without one."""
-        return self.models.tokenizer.encode_prompt(prompt)
+    def encode(self, prompt: Asked, tell: Tell = lambda note: None) -> list[int]:
+        """Token ids of `prompt`, a user's turn or a conversation, through the chat template, as text without one.
+
+        `tell` hears what was done to the prompt that nobody asked for. Raises `DecodingError`.
+        """
+        return self.models.tokenizer.encode_prompt(prompt, self.config.template_args, tell)
 
     def generate(self, prompt: str | Sequence[int], *, position: int = 0) -> Iterator[Round]:
         """Rounds until an end token, `max_new_tokens`, or the end of the context.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 
+from decoding.chat import Asked
 from decoding.config import RunConfig
 from decoding.control import Control, LimitReached, Skipped, Stopped
 from decoding.engine import Round, SpeculativeDecoder
@@ -19,6 +20,7 @@ from decoding.models import LoadedModels
 from decoding.recorder import Recorder
 from decoding.repetition import loop
 from decoding.tree_budget import TreeBudget
+from prompts.chat import from_json
 from store.errors import BadRound, StoreError
 from store.writer import PendingGeneration, SessionWriter
 
@@ -49,6 +51,7 @@ class PromptRunner:
         self._idle = control.idle
         self._limits = Limits(config, self._idle.seconds)
         self._capture_noted = False
+        self._notes = set[str]()
         self.decoder = SpeculativeDecoder(config, models=models)
         self._recorder = Recorder(writer, self.decoder, after=lambda: control.listen(writer), idle=self._idle)
 
@@ -110,7 +113,7 @@ class PromptRunner:
         """One attempt. Running out of memory is left to the caller."""
         writer, tokens = self._writer, list[int]()
         try:
-            ids = self.decoder.encode(generation.prompt_text)
+            ids = self.decoder.encode(asked(generation), self._note_once)
             writer.start_generation(generation.id, len(ids))
             finish = None
             choice = self._choose(generation.task)
@@ -199,6 +202,12 @@ class PromptRunner:
             error = error or f"the tokenizer cannot decode the output: {_in_words(undecodable)}"
         self._writer.finish_generation(generation_id, status, output=text, finish_reason=reason, error=error)
 
+    def _note_once(self, note: str) -> None:
+        """Keep what is done to prompts of this run, once however many there are."""
+        if note not in self._notes:
+            self._notes.add(note)
+            self._writer.add_event("template", note)
+
     def _note_capture(self) -> None:
         """Say once why a GPU runs one kernel after the other, if it does and was not to."""
         reason = self.decoder.static.capture_failure() if self.decoder.static is not None else None
@@ -212,6 +221,16 @@ class PromptRunner:
             length, start = found
             what = "its last token" if length == 1 else f"its last {length} tokens"
             self._writer.add_event("repetition", f"repeats {what} from token {start + 1} on", generation_id)
+
+
+def asked(generation: PendingGeneration) -> Asked:
+    """What a prompt asks, as `SpeculativeDecoder.encode` takes it. Raises `DecodingError` for a damaged one."""
+    if generation.messages is None:
+        return generation.prompt_text
+    try:
+        return from_json(generation.messages)
+    except (TypeError, ValueError) as error:
+        raise DecodingError(f"the database holds no conversation for this prompt: {error}") from None
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
+
+from decoding.chat import Asked, Tell, plain, render, template_of
+
+NO_SWITCHES: Mapping[str, Any] = MappingProxyType({})
 
 _BYTE_TOKEN = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
 
@@ -36,13 +41,18 @@ class Vocabulary:
         canonical = json.dumps(sorted(self.tokens.items(), key=lambda item: item[1]))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Ids of `text` as one user turn of the chat template, or as plain text where there is none."""
-        if getattr(self.tokenizer, "chat_template", None):
-            turn = [{"role": "user", "content": text}]
-            rendered = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    def encode_prompt(
+        self, asked: Asked, switches: Mapping[str, Any] = NO_SWITCHES, tell: Tell = lambda note: None
+    ) -> list[int]:
+        """Ids of one user turn, or of a conversation, through the chat template, as plain text where there is none.
+
+        `switches` are variables for the template; `tell` hears what was done that nobody asked for. Raises
+        `DecodingError` where the template refuses it.
+        """
+        if template_of(self.tokenizer):
+            rendered = render(self.tokenizer, asked, switches, tell)
             return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
-        return list(self.tokenizer(text)["input_ids"])
+        return list(self.tokenizer(plain(asked, tell))["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` without special tokens, bytes that are no UTF-8 replaced."""

@@ -185,6 +185,7 @@ def _decode_all(
     _pack_ahead(config)
     import_transformers()
     from decoding.auto_tree import known_costs, profile_of, with_tree
+    from decoding.chat import unused_switches
     from decoding.costs import to_json
     from decoding.measure_costs import machine
     from decoding.models import load_models
@@ -195,6 +196,8 @@ def _decode_all(
     models = load_models(config, progress)
     for note in models.notes:
         writer.add_event("draft", note)
+    for name in unused_switches(models.tokenizer.tokenizer, config.template_args):
+        writer.add_event("template", f"the chat template never mentions '{name}', so that it changes nothing")
     basis = Basis(_versions(), str(models.target.device), model_files(config))
     if before.started_at is not None:
         _go_on(writer, before, Basis(before.versions, before.device, files), basis, force)

@@ -1,49 +1,37 @@
-"""Prompts out of the files of public benchmarks, plain or gzipped, a JSON object per line.
+"""Files of others turned into files of ours: lines that make no prompt are left out, each with its reason.
 
-| format | a line is | id | task |
+A file is known by what it holds (`prompts.shapes`). A format may be named instead, and then holds for every record:
+
+| format | a record is | id | task |
 |---|---|---|---|
 | `humaneval` | ``{"task_id", "prompt", "entry_point", "canonical_solution", "test"}`` | ``task_id`` | ``code`` |
 | `gsm8k` | ``{"question", "answer"}`` | ``gsm8k-0001``, by line | ``math`` |
 | `mt-bench` | ``{"question_id", "category", "turns", "reference"}`` | ``mt-bench-81`` | the category |
 | `spec-bench` | ``{"question_id", "category", "turns"}`` | ``spec-bench-81`` | the category, see `MT_BENCH` |
-| `jsonl` | ``{"prompt"}``, perhaps ``"task"`` and ``"id"`` | its own | its own |
+| `jsonl` | ``{"prompt"}`` or ``{"messages"}``, perhaps ``"task"`` and ``"id"`` | its own | its own |
 
 Formats: github.com/openai/human-eval, openai/grade-school-math, lm-sys/FastChat (llm_judge), hemingkx/Spec-Bench.
-Texts are taken as they stand, without an instruction around them. A prompt is one turn: of several, the first.
+Texts are taken as they stand, without an instruction around them.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prompts.chat import USER, Message, objects
 from prompts.errors import PromptError
-from prompts.lines import (
-    KEYS,
-    TASK_NAME,
-    Fields,
-    Prompt,
-    checked,
-    numbered,
-    object_of,
-    quoted,
-    split,
-    text_of,
-)
-from prompts.loader import read_bytes
+from prompts.lines import TASK_NAME, Prompt, id_of, quoted, task_like, text_of
+from prompts.reading import Problem, Reading, read
+from prompts.shapes import FURTHER_TURNS, Found, found_in
 
 MT_BENCH = frozenset(
     ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
 )
 """Categories that Spec-Bench takes together as ``mt_bench``, as its own evaluation does; its others stand alone."""
-
-FURTHER_TURNS = "the turns after the first were left out, as a prompt is one turn"
 
 
 @dataclass(frozen=True)
@@ -60,94 +48,91 @@ class Imported:
 
     prompts: list[Prompt]
     skipped: list[Skipped]
+    """The first `prompts.reading.MAX_PROBLEMS` of them."""
     shortened: dict[str, int] = field(default_factory=dict)
-    """What was left out of lines that did become prompts -> of how many."""
+    """What was left out of records that did become prompts, or done to them -> of how many."""
+    more_skipped: int = 0
+    """How many more there were."""
 
 
-def import_file(path: str | Path, format: str, task: str | None = None) -> Imported:
-    """The prompts of a benchmark's file, all under `task` where one is given.
+def import_file(path: str | Path, format: str | None = None, task: str | None = None) -> Imported:
+    """The prompts of a file, of one of `FORMATS` where it is named; all under `task` where one is given.
 
-    Lines that make no prompt, and those whose text an earlier line had, are skipped with the reason. Raises
-    `PromptError` for a file that cannot be read or is of another kind, and where every line was skipped.
+    Records that make no prompt, and those whose text an earlier one had, are skipped with the reason. Raises
+    `PromptError` for a file that cannot be read to its end, and where every record was skipped.
     """
     if task is not None and not TASK_NAME.fullmatch(task):
         raise PromptError(f"--task {quoted(task)} is no short name; use a-z, 0-9, '_' and '-', up to 32")
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise PromptError(f"--format {quoted(format)} is none; choose from {', '.join(FORMATS)}")
-    data = _read(path)
-    taken: list[Fields] = []
-    skipped: list[Skipped] = []
-    shortened: dict[str, int] = {}
-    given: dict[str, int] = {}
-    texts: dict[str, int] = {}
-    for number, line in split(data):
-        try:
-            found, left_out = FORMATS[format].read(object_of(line), number, task)
-            text = found.get("prompt")
-            if isinstance(text, str) and text in texts:
-                raise ValueError(f"the same prompt as line {texts[text]}")
-            fields = checked(found, number, given)
-        except ValueError as error:
-            skipped.append(Skipped(number, str(error)))
-            continue
-        texts[fields["prompt"]] = number
-        taken.append(fields)
-        if left_out:
-            shortened[left_out] = shortened.get(left_out, 0) + 1
-    if not taken:
-        raise PromptError(_why_nothing(path, format, data, skipped))
-    return Imported(list(numbered(taken, given)), skipped, shortened)
+    first: list[Any] = []
+
+    def shape(value: Any, line: int) -> Found:
+        if not first:
+            first.append(value)
+        if format is None:
+            return found_in(value)
+        if not isinstance(value, dict):
+            raise ValueError('not an object; give {"task": ..., "prompt": ...}')
+        found = FORMATS[format].read(value, line)
+        if format == "jsonl" and not found.task and not task:
+            raise ValueError("'task' is missing; --task names one for all lines")
+        return found
+
+    reading = read(path, task=task, shape=shape, once=True)
+    if reading.fatal is not None:
+        raise PromptError(reading.fatal.of(reading.name))
+    if not reading.prompts:
+        raise PromptError(_why_nothing(reading, reading.problems[0], format, first))
+    skipped = [Skipped(problem.line, problem.said) for problem in reading.problems]
+    return Imported(reading.prompts, skipped, reading.notes, reading.more_problems)
+
+
+def prompt_object(prompt: Prompt) -> dict[str, Any]:
+    """A prompt as an object of our own files: with ``messages`` where it is a conversation, else ``prompt``."""
+    asked = {"prompt": prompt.text} if prompt.messages is None else {"messages": objects(prompt.messages)}
+    return {"id": prompt.id, "task": prompt.task, **asked}
 
 
 def json_lines(prompts: Sequence[Prompt], *, ascii_only: bool = False) -> str:
     """Prompts as a file that `spectui run --prompts` takes; `ascii_only` for a terminal."""
-    return "".join(
-        json.dumps({"id": p.id, "task": p.task, "prompt": p.text}, ensure_ascii=ascii_only) + "\n"
-        for p in prompts
-    )
-
-
-Read = Callable[[dict[str, Any], int, str | None], tuple[dict[str, Any], str]]
-"""A line's object, its number, the task asked for -> ``id``, ``task``, ``prompt`` to be checked; what was left out."""
+    return "".join(json.dumps(prompt_object(p), ensure_ascii=ascii_only) + "\n" for p in prompts)
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a benchmark's lines are read."""
+    """How a benchmark's records are read."""
 
-    read: Read
+    read: Callable[[dict[str, Any], int], Found]
+    """A record's object and its line -> the prompt. Raises `ValueError`."""
     keys: tuple[str, ...]
-    """Keys by which such a line is known."""
+    """Keys by which such a record is known."""
 
 
-def _humaneval(data: dict[str, Any], _: int, task: str | None) -> tuple[dict[str, Any], str]:
-    return {"id": _text(data, "task_id"), "task": task or "code", "prompt": _text(data, "prompt")}, ""
+def _humaneval(data: dict[str, Any], _: int) -> Found:
+    identity = id_of(_text(data, "task_id"))
+    return _found(_text(data, "prompt"), identity, "code")
 
 
-def _gsm8k(data: dict[str, Any], number: int, task: str | None) -> tuple[dict[str, Any], str]:
-    return {"id": f"gsm8k-{number:04d}", "task": task or "math", "prompt": _text(data, "question")}, ""
+def _gsm8k(data: dict[str, Any], number: int) -> Found:
+    return _found(_text(data, "question"), f"gsm8k-{number:04d}", "math")
 
 
-def _mt_bench(data: dict[str, Any], _: int, task: str | None) -> tuple[dict[str, Any], str]:
-    text, left_out = _first_turn(data)
-    return {"id": _question("mt-bench", data), "task": task or _category(data), "prompt": text}, left_out
+def _mt_bench(data: dict[str, Any], _: int) -> Found:
+    return _questions("mt-bench", data)
 
 
-def _spec_bench(data: dict[str, Any], _: int, task: str | None) -> tuple[dict[str, Any], str]:
-    text, left_out = _first_turn(data)
-    category = task or _category(data)
-    if not task and category in MT_BENCH:
-        category = "mt_bench"
-    return {"id": _question("spec-bench", data), "task": category, "prompt": text}, left_out
+def _spec_bench(data: dict[str, Any], _: int) -> Found:
+    found = _questions("spec-bench", data)
+    if found.task in MT_BENCH:
+        found.task = "mt_bench"
+    return found
 
 
-def _jsonl(data: dict[str, Any], _: int, task: str | None) -> tuple[dict[str, Any], str]:
-    found = {key: data[key] for key in KEYS if key in data}
-    if task:
-        found["task"] = task
-    elif "task" not in found:
-        raise ValueError("'task' is missing; --task names one for all lines")
-    return found, ""
+def _jsonl(data: dict[str, Any], _: int) -> Found:
+    if not data.keys() & {"prompt", "messages"}:
+        raise ValueError("'prompt' is missing")
+    return found_in({key: data[key] for key in ("id", "task", "prompt", "messages") if key in data})
 
 
 FORMATS = {
@@ -159,63 +144,40 @@ FORMATS = {
 }
 
 
+def _found(text: str, identity: str, task: str | None, notes: tuple[str, ...] = ()) -> Found:
+    return Found([Message(USER, text)], identity, task, notes)
+
+
 def _text(data: dict[str, Any], key: str) -> str:
     if key not in data:
         raise ValueError(f"'{key}' is missing")
     return text_of(data[key], key)
 
 
-def _question(name: str, data: dict[str, Any]) -> str:
+def _questions(name: str, data: dict[str, Any]) -> Found:
+    """A question of several turns, of which the first is taken, under its category where it has one."""
+    turns = data.get("turns")
+    if not isinstance(turns, list) or not turns:
+        raise ValueError("'turns' is missing" if turns is None else "'turns' is no list of texts")
+    text = text_of(turns[0], "turns")
     value = data.get("question_id")
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise ValueError(
             "'question_id' is missing" if value is None else "'question_id' is no number or name"
         )
-    return f"{name}-{value}"
+    if "category" not in data:
+        raise ValueError("'category' is missing")
+    notes = (FURTHER_TURNS,) if len(turns) > 1 else ()
+    return _found(text, id_of(f"{name}-{value}"), task_like(data["category"]), notes)
 
 
-def _category(data: dict[str, Any]) -> str:
-    return re.sub(r"[^a-z0-9_-]+", "-", _text(data, "category").strip().lower())
-
-
-def _first_turn(data: dict[str, Any]) -> tuple[str, str]:
-    """The first of the turns, and a word on the others."""
-    turns = data.get("turns")
-    if not isinstance(turns, list) or not turns:
-        raise ValueError("'turns' is missing" if turns is None else "'turns' is no list of texts")
-    return text_of(turns[0], "turns"), FURTHER_TURNS if len(turns) > 1 else ""
-
-
-def _read(path: str | Path) -> bytes:
-    """The file's lines, unpacked. Raises `PromptError` for what has none."""
-    data = read_bytes(path)
-    if data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
-            raise PromptError(f"{path}: the gzip file is damaged; fetch it again") from None
-    for magic, kind, advice in (
-        (b"PAR1", "a Parquet file", "the benchmark's JSON Lines file"),
-        (b"PK\x03\x04", "a zip archive", "the file in it"),
-        (b"[", "one JSON list", "one object a line, as: jq -c '.[]'"),
-    ):
-        if data.lstrip().startswith(magic):
-            raise PromptError(f"{path}: this is {kind}; give {advice}")
-    return data
-
-
-def _why_nothing(path: str | Path, format: str, data: bytes, skipped: Sequence[Skipped]) -> str:
+def _why_nothing(reading: Reading, problem: Problem, format: str | None, first: Sequence[Any]) -> str:
     """One line on why a file gave no prompt, with the formats its first object looks like."""
-    if not skipped:
-        return f"{path}: no prompts in it; it has no line"
-    said = f"{path}: no line is a prompt of {format}; line {skipped[0].line}: {skipped[0].reason}"
-    for _, line in split(data):
-        try:
-            found = object_of(line)
-        except ValueError:
-            continue
-        like = [name for name, known in FORMATS.items() if all(key in found for key in known.keys)]
-        if like and format not in like:
+    kind = "line is a prompt" if format is None else f"line is a prompt of {format}"
+    said = f"{reading.name}: no {kind}; line {problem.line}: {problem.said}"
+    for found in first:
+        keys = found.keys() if isinstance(found, dict) else ()
+        like = [name for name, known in FORMATS.items() if all(key in keys for key in known.keys)]
+        if like and format is not None and format not in like:
             said += f"; it looks like --format {' or '.join(like)}"
-        break
     return said

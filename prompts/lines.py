@@ -1,15 +1,14 @@
-"""One line of a prompt file: an object, checked field by field, as a prompt. Errors say what is wrong in a few words.
-
-`prompts.loader` reads files of our own format with it, `prompts.importers` those of others.
-"""
+"""One prompt, and what its id, its task and its text may be. Errors say what is wrong in a few words."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prompts.chat import Message
 
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 """What a task may be called: short enough for a column, plain enough for a file name."""
@@ -17,7 +16,8 @@ TASK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 ID_LENGTH = 64
 """Most characters of a prompt id."""
 
-KEYS = ("id", "task", "prompt")
+DEFAULT_TASK = "prompts"
+"""The task of prompts that name none."""
 
 
 @dataclass(frozen=True)
@@ -29,58 +29,24 @@ class Prompt:
     task: str
     """What kind of text it asks for; figures are kept per task."""
     text: str
-    """What the user says, before any chat template."""
+    """What the user says, before any chat template; of a conversation, all of it as readable text."""
+    messages: tuple[Message, ...] | None = None
+    """The conversation, to go through the chat template; None for the one turn of a user that `text` is."""
+
+    @property
+    def asked(self) -> str | tuple[Message, ...]:
+        """What a chat template is given."""
+        return self.text if self.messages is None else self.messages
 
 
-Fields = dict[str, str]
-"""``task``, ``prompt`` and perhaps ``id`` of a line, checked."""
+@dataclass(frozen=True)
+class Fields:
+    """What is known of a prompt before those without an id are numbered."""
 
-
-def split(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Lines that hold something, numbered from 1, without a byte order mark."""
-    # Split on LF alone: JSON strings may hold U+2028 and the like, at which splitlines() would cut.
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            yield number, line
-
-
-def object_of(line: bytes) -> dict[str, Any]:
-    """The JSON object that a line holds. Raises `ValueError` with the reason why it holds none."""
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8") from None
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except (RecursionError, ValueError):  # nested too deep, or a number too long to convert
-        raise ValueError("not JSON that spectui reads; give an object of three strings") from None
-    if not isinstance(data, dict):
-        raise ValueError('not an object; give {"task": ..., "prompt": ...}')
-    return data
-
-
-def checked(data: dict[str, Any], number: int, given: dict[str, int]) -> Fields:
-    """The fields of the object on line `number`; remembers its id in `given`. Raises `ValueError` with the reason."""
-    # Other keys are the file's own business: data sets come with answers, levels, sources.
-    fields = {key: text_of(data[key], key) for key in KEYS if key in data}
-    for key in ("task", "prompt"):
-        if key not in fields:
-            raise ValueError(f"'{key}' is missing")
-    if not TASK_NAME.fullmatch(fields["task"]):
-        raise ValueError(
-            f"task {quoted(fields['task'])} is no short name: use up to 32 of a-z, 0-9, '_' and '-', "
-            "beginning with a letter or a digit"
-        )
-    identity = fields.get("id")
-    if identity is not None:
-        if len(identity) > ID_LENGTH or not identity.isprintable():
-            raise ValueError(f"id {quoted(identity)} is no id: use up to {ID_LENGTH} printable characters")
-        if identity in given:
-            raise ValueError(f"id {quoted(identity)} is already that of line {given[identity]}")
-        given[identity] = number
-    return fields
+    id: str | None
+    task: str
+    text: str
+    messages: tuple[Message, ...] | None = None
 
 
 def text_of(value: object, name: str) -> str:
@@ -96,17 +62,46 @@ def text_of(value: object, name: str) -> str:
     return value
 
 
-def numbered(lines: Iterable[Fields], given: dict[str, int]) -> Iterator[Prompt]:
+def task_of(value: object) -> str:
+    """`value` if it is the name of a task. Raises `ValueError` with the reason."""
+    task = text_of(value, "task")
+    if not TASK_NAME.fullmatch(task):
+        raise ValueError(
+            f"task {quoted(task)} is no short name: use up to 32 of a-z, 0-9, '_' and '-', "
+            "beginning with a letter or a digit"
+        )
+    return task
+
+
+def task_like(value: object) -> str | None:
+    """The name of a task nearest to `value`, such as ``math-reasoning`` for "Math Reasoning"; None if there is none."""
+    if not isinstance(value, str):
+        return None
+    short = re.sub(r"[^a-z0-9_-]+", "-", value[:200].lower()).lstrip("_-")[:32].rstrip("-")
+    return short or None
+
+
+def id_of(value: object) -> str:
+    """`value` as an id. Raises `ValueError` with the reason."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
+        return str(value)
+    identity = text_of(value, "id")
+    if len(identity) > ID_LENGTH or not identity.isprintable():
+        raise ValueError(f"id {quoted(identity)} is no id: use up to {ID_LENGTH} printable characters")
+    return identity
+
+
+def numbered(lines: Iterable[Fields], given: Iterable[str]) -> Iterator[Prompt]:
     """A prompt for each; one without an id is called ``task-001`` and so on within its task, past ids in `given`."""
+    taken = given if isinstance(given, dict | set) else set(given)
     counts: dict[str, int] = {}
     for fields in lines:
-        task = fields["task"]
-        identity = fields.get("id", "")
+        identity = fields.id or ""
         while not identity:
-            counts[task] = counts.get(task, 0) + 1
-            candidate = f"{task}-{counts[task]:03d}"
-            identity = "" if candidate in given else candidate
-        yield Prompt(identity, task, fields["prompt"])
+            counts[fields.task] = counts.get(fields.task, 0) + 1
+            candidate = f"{fields.task}-{counts[fields.task]:03d}"
+            identity = "" if candidate in taken else candidate
+        yield Prompt(identity, fields.task, fields.text, fields.messages)
 
 
 def quoted(text: str) -> str:

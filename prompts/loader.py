@@ -1,20 +1,23 @@
-"""Prompts from JSON Lines: a line is an object ``{"id": "code-001", "task": "code", "prompt": "..."}``.
+"""The prompts of a run: those that come with spectui, or those of a file of the user's, all or some tasks of them.
 
-The bundled files and those of users go through the same reader. A task is any short name; nothing
-here or further on knows a fixed list of tasks.
+A task is any short name; nothing here or further on knows a fixed list of tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
 from prompts.errors import PromptError
-from prompts.lines import Fields, Prompt, checked, numbered, object_of, split
+from prompts.lines import Prompt
+from prompts.reading import read
 
 BUNDLED_TASKS = ("code", "math", "logic", "chat")
 """Tasks that come with spectui, in the order they are shown and run."""
+
+Tell = Callable[[str], None]
+"""Told what was left out of prompts, a line each."""
 
 
 def bundled(tasks: Sequence[str] | None = None, per_task: int | None = None) -> list[Prompt]:
@@ -28,31 +31,29 @@ def bundled(tasks: Sequence[str] | None = None, per_task: int | None = None) -> 
         raise PromptError(f"there is no bundled task '{unknown[0]}'; choose from {', '.join(BUNDLED_TASKS)}")
     prompts: list[Prompt] = []
     for task in chosen:
-        name = f"{task}.jsonl"
-        data = resources.files("prompts").joinpath(name).read_bytes()
-        prompts += first_of_each_task(_all_or_error(data, name), per_task)
+        with resources.as_file(resources.files("prompts").joinpath(f"{task}.jsonl")) as path:
+            prompts += first_of_each_task(load(path), per_task)
     return prompts
 
 
-def load(path: str | Path) -> list[Prompt]:
-    """Every prompt of a file, in its order.
+def load(path: str | Path, tell: Tell | None = None) -> list[Prompt]:
+    """Every prompt of a file, in its order; docs/prompts.md says of which kinds it may be.
 
-    A line without an ``id`` gets ``task-001``, numbered within its task. Raises `PromptError`,
-    as ``FILE:LINE: reason`` where a line is at fault, before anything is returned.
+    One without an id gets ``task-001``, numbered within its task. Raises `PromptError`, as ``FILE:LINE: reason``
+    where a line is at fault, before anything is returned.
     """
-    return _all_or_error(read_bytes(path), str(path))
+    return _load(path, None, None, tell)
 
 
 def problems(path: str | Path) -> list[str]:
     """Everything wrong with a file, one line each; empty when `load` would take it."""
-    try:
-        data = read_bytes(path)
-    except PromptError as error:
-        return [str(error)]
-    return [str(item) for item in _items(data, str(path)) if isinstance(item, PromptError)]
+    reading = read(path)
+    return [problem.of(reading.name) for problem in reading.problems]
 
 
-def select(file: str | Path | None, tasks: str | None, per_task: int | None) -> list[Prompt]:
+def select(
+    file: str | Path | None, tasks: str | None, per_task: int | None, tell: Tell | None = None
+) -> list[Prompt]:
     """What a run is asked to do: the prompts of `file` (None for the bundled ones) of some `tasks`.
 
     `tasks` is a list separated by commas, None for all; `per_task` keeps the first of each task.
@@ -63,12 +64,23 @@ def select(file: str | Path | None, tasks: str | None, per_task: int | None) -> 
         raise PromptError("--tasks names no task; leave it out for all of them")
     if file is None:
         return bundled(wanted, per_task)
-    found = load(file)
-    present = list(dict.fromkeys(prompt.task for prompt in found))
+    return _load(file, wanted, per_task, tell)
+
+
+def _load(
+    path: str | Path, wanted: Sequence[str] | None, per_task: int | None, tell: Tell | None
+) -> list[Prompt]:
+    _check_per_task(per_task)
+    reading = read(path, only=wanted, per_task=per_task, first_problem=True)
+    if reading.problems:
+        raise PromptError(reading.problems[0].of(reading.name))
     for task in wanted or []:
-        if task not in present:
-            raise PromptError(f"{file} has no task '{task}'; it has {', '.join(present)}")
-    return first_of_each_task([p for p in found if wanted is None or p.task in wanted], per_task)
+        if task not in reading.tasks:
+            raise PromptError(f"{reading.name} has no task '{task}'; it has {', '.join(reading.tasks)}")
+    if tell is not None:
+        for note in reading.said_notes():
+            tell(note)
+    return reading.prompts
 
 
 def first_of_each_task(prompts: Sequence[Prompt], per_task: int | None) -> list[Prompt]:
@@ -78,8 +90,7 @@ def first_of_each_task(prompts: Sequence[Prompt], per_task: int | None) -> list[
     """
     if per_task is None:
         return list(prompts)
-    if per_task < 1:
-        raise PromptError(f"--per-task is {per_task}; it must be at least 1")
+    _check_per_task(per_task)
     seen: dict[str, int] = {}
     kept = []
     for prompt in prompts:
@@ -87,6 +98,11 @@ def first_of_each_task(prompts: Sequence[Prompt], per_task: int | None) -> list[
         if seen[prompt.task] <= per_task:
             kept.append(prompt)
     return kept
+
+
+def _check_per_task(per_task: int | None) -> None:
+    if per_task is not None and per_task < 1:
+        raise PromptError(f"--per-task is {per_task}; it must be at least 1")
 
 
 def interleave(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -97,43 +113,10 @@ def interleave(prompts: Sequence[Prompt]) -> list[Prompt]:
     queues: dict[str, list[Prompt]] = {}
     for prompt in prompts:
         queues.setdefault(prompt.task, []).append(prompt)
-    longest = max(map(len, queues.values()), default=0)
-    return [queue[i] for i in range(longest) for queue in queues.values() if i < len(queue)]
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """The file's bytes. Raises `PromptError` when it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise PromptError(f"{path}: no such file") from None
-    except OSError as error:
-        raise PromptError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError:  # a NUL in the name
-        raise PromptError(f"{path!r}: not a file name") from None
-
-
-def _all_or_error(data: bytes, name: str) -> list[Prompt]:
-    prompts = []
-    for item in _items(data, name):
-        if isinstance(item, PromptError):
-            raise item
-        prompts.append(item)
-    return prompts
-
-
-def _items(data: bytes, name: str) -> Iterator[Prompt | PromptError]:
-    """What each line holds: a prompt, or why it holds none. A file without any line is one error."""
-    # Taken ids of the whole file first: a numbered id must not collide with one given further down.
-    given: dict[str, int] = {}
-    parsed: list[Fields | PromptError] = []
-    for number, line in split(data):
-        try:
-            parsed.append(checked(object_of(line), number, given))
-        except ValueError as error:
-            parsed.append(PromptError(f"{name}:{number}: {error}"))
-    if not parsed:
-        yield PromptError(f'{name}: no prompts in it; give one {{"task": ..., "prompt": ...}} per line')
-    prompts = numbered((item for item in parsed if not isinstance(item, PromptError)), given)
-    for item in parsed:
-        yield item if isinstance(item, PromptError) else next(prompts)
+    taken: list[Prompt] = []
+    waiting, turn = list(queues.values()), 0
+    while waiting:
+        taken += [queue[turn] for queue in waiting]
+        turn += 1
+        waiting = [queue for queue in waiting if len(queue) > turn]
+    return taken

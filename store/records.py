@@ -75,3 +75,6 @@ class PromptRecord:
     prompt_id: str
     task: str
     text: str
+    """For people to read."""
+    messages: str | None = None
+    """What the model is given where it is more than that text as one turn of a user: JSON of a conversation."""

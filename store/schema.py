@@ -298,6 +298,10 @@ _CHOICES = (
 # The counts of `store.bins`, packed.
 _BINS = ("ALTER TABLE rollup_task ADD COLUMN bins BLOB NOT NULL DEFAULT x''",)
 
+# What was asked where it is more than one turn of a user: JSON of `prompts.chat.to_json`; else NULL. `prompt_text` is
+# the same as text for people.
+_MESSAGES = ("ALTER TABLE generation ADD COLUMN messages TEXT",)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -306,5 +310,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0005_pruned", _PRUNED),
     ("0006_choices", _CHOICES),
     (BINS_STEP, _BINS),
+    ("0008_messages", _MESSAGES),
 )
 """Migration name -> its statements. What `store.migrations.FILLS` names is filled from the nodes afterwards."""

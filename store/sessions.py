@@ -46,8 +46,9 @@ def create_session(
             (name, now(), config_json, target, drafter, tree, notes, len(prompts)),
         ).lastrowid
         connection.executemany(
-            "INSERT INTO generation (session_id, position, prompt_id, task, prompt_text) VALUES (?, ?, ?, ?, ?)",
-            [(session_id, i, p.prompt_id, p.task, p.text) for i, p in enumerate(prompts)],
+            "INSERT INTO generation (session_id, position, prompt_id, task, prompt_text, messages)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [(session_id, i, p.prompt_id, p.task, p.text, p.messages) for i, p in enumerate(prompts)],
         )
     assert session_id is not None
     return session_id

@@ -81,6 +81,8 @@ class PendingGeneration(NamedTuple):
     prompt_text: str
     position: int
     prompt_id: str
+    messages: str | None = None
+    """As in `store.records.PromptRecord`."""
 
 
 class SessionWriter:
@@ -257,7 +259,7 @@ class SessionWriter:
         """The prompts still to be run, in order."""
         with self._lock, explained(None, self._connection):
             rows = self._connection.execute(
-                "SELECT id, task, prompt_text, position, prompt_id FROM generation"
+                "SELECT id, task, prompt_text, position, prompt_id, messages FROM generation"
                 " WHERE session_id = ? AND status = 'pending' ORDER BY position",
                 (self._session_id,),
             ).fetchall()

@@ -63,6 +63,7 @@ RUN_TYPES: Mapping[str, type] = {
     "tasks": str,
     "per_task": int,
     "prompts": str,
+    "template_args": dict,
 }
 """What ``[run]`` may set, and what it has to be."""
 
@@ -200,6 +201,7 @@ class _Reader:
             return float(value)
         if not fits:
             words = {str: "text, in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+            words[dict] = "a table, as { enable_thinking = false }"
             shown = repr(value)
             shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
             raise self.error(path, f"{'.'.join(path)} is {shown}; it must be {words[kind]}")

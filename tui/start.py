@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prompts.chat import to_json
 from prompts.errors import PromptError
 from prompts.lines import Prompt
-from prompts.loader import interleave, select
+from prompts.loader import Tell, interleave, select
 
 if TYPE_CHECKING:
     from decoding.config import RunConfig
@@ -34,7 +35,10 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
     if not prompts:
         raise PromptError("there are no prompts to run; choose other --tasks or another --prompts file")
     config = anchored(config)
-    records = [PromptRecord(prompt.id, prompt.task, prompt.text) for prompt in interleave(prompts)]
+    records = [
+        PromptRecord(p.id, p.task, p.text, None if p.messages is None else to_json(p.messages))
+        for p in interleave(prompts)
+    ]
     db = connect(database)
     try:
         session = create_session(
@@ -56,8 +60,10 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
     return session
 
 
-def study_prompts(file: Path | None, tasks: str | None, per_task: int | None) -> list[Prompt]:
-    """What a study asks: every prompt of `file`, or of the bundled ones.
+def study_prompts(
+    file: Path | None, tasks: str | None, per_task: int | None, tell: Tell | None = None
+) -> list[Prompt]:
+    """What a study asks: every prompt of `file`, or of the bundled ones. `tell` as in `prompts.select`.
 
     Raises `UsageError` where only a part is wanted or there is one task, for a study compares tasks.
     """
@@ -68,7 +74,7 @@ def study_prompts(file: Path | None, tasks: str | None, per_task: int | None) ->
             raise UsageError(
                 f"--{option} does not go with --study: it compares all tasks, and fewer prompts tell less"
             )
-    prompts = select(file, None, None)
+    prompts = select(file, None, None, tell)
     present = {prompt.task for prompt in prompts}
     if len(present) < 2:
         raise UsageError(f"--prompts {file} has only the task '{present.pop()}', and --study compares tasks")

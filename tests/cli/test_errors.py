@@ -74,7 +74,10 @@ def test_a_bad_prompt_file_is_refused_before_anything_is_created(
 ) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"task": "a", "prompt": "x"}\n{"task": "a"}\n')
-    assert one_line(invoke("run", "--prompts", path), 2) == f"spectui: {path}:2: 'prompt' is missing\n"
+    assert (
+        one_line(invoke("run", "--prompts", path), 2)
+        == f"spectui: {path}:2: 'prompt' is missing; its keys are 'task'\n"
+    )
     assert not database.parent.exists()
 
 

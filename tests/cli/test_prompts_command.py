@@ -87,7 +87,7 @@ def test_an_import_to_a_file_is_what_a_run_takes_and_replaces_nothing_unasked(
         (["--format", "mmlu"], "--format 'mmlu' is none; choose from humaneval, gsm8k"),
         (["--format", "humaneval"], "'task_id' is missing; it looks like --format gsm8k"),
         (["--format", "gsm8k", "--task", "A B"], "--task 'A B' is no short name"),
-        ([], "--format"),
+        (["--format", "jsonl"], "line 1: 'prompt' is missing; it looks like --format gsm8k"),
     ],
 )
 def test_what_cannot_be_imported_is_one_line(

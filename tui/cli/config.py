@@ -99,9 +99,10 @@ def template() -> str:
         "tasks": '"code,math"',
         "per_task": "3",
         "draft": '"eagle"',
+        "template_args": "{ enable_thinking = false }",
     }
     for name, kind in RUN_TYPES.items():
-        out.append(f"# {name.replace('_', '-')} = {special.get(name, examples[kind])}")
+        out.append(f"# {name.replace('_', '-')} = {special.get(name, examples.get(kind))}")
     out += [
         "",
         "# Keys. A value is a character, a name such as space, left, f5 or ctrl+o, or several parted by commas.",
@@ -137,6 +138,10 @@ def _toml(value: Any) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml_key(name)} = {_toml(each)}" for name, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return str(value)
 
 

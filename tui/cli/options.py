@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -86,6 +86,15 @@ def read_duration(_: click.Context, __: click.Parameter, value: str | None) -> f
     if not 0 < seconds < float("inf"):
         raise click.BadParameter(f"'{value}' is no time; write it as 90, 90s, 45m or 12h")
     return seconds
+
+
+def read_template_args(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, Any] | None:
+    """Variables of a chat template by name, None without any; a callback for options that may be repeated."""
+    if not values:
+        return None
+    from decoding.switches import read_switches
+
+    return read_switches(values)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

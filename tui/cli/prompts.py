@@ -44,7 +44,12 @@ def ls(tasks: tuple[str, ...], as_json: bool) -> None:
     lengths = token_lengths([prompt.text for prompt in found])
     each: Sequence[int | None] = lengths or [None] * len(found)
     if as_json:
-        json_line([{**asdict(p), "tokens": tokens} for p, tokens in zip(found, each, strict=True)])
+        json_line(
+            [
+                {"id": p.id, "task": p.task, "text": p.text, "tokens": tokens}
+                for p, tokens in zip(found, each, strict=True)
+            ]
+        )
         return
     rows = []
     for prompt, tokens in zip(found, each, strict=True):
@@ -60,30 +65,41 @@ def ls(tasks: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @shared_options
 def check(file: Path | None, as_json: bool) -> int:
-    """Say whether `spectui run --prompts FILE` would take a file; lists every bad line.
+    """Say whether `spectui run --prompts FILE` would take a file, or stdin for -; lists every bad line.
 
-    Shows how many prompts of which length each task has. Without FILE, of the bundled ones.
+    Shows how many prompts of which length each task has, and what is left out of them. Without FILE, of the bundled
+    ones.
     """
     from decoding.token_lengths import token_lengths
-    from prompts.loader import bundled, load, problems
+    from prompts.loader import bundled
+    from prompts.reading import read
 
-    name = "bundled" if file is None else str(file)
-    bad = [] if file is None else problems(file)
-    found = [] if bad else bundled() if file is None else load(file)
+    reading = None if file is None else read(file)
+    name = "bundled" if reading is None else reading.name
+    bad = [] if reading is None else [problem.of(name) for problem in reading.problems]
+    more = 0 if reading is None else reading.more_problems
+    found = [] if bad else bundled() if reading is None else reading.prompts
     lengths = token_lengths([prompt.text for prompt in found])
     if as_json:
         tasks = dict(Counter(prompt.task for prompt in found))
         tokens = {row["task"]: row["tokens"] for row in _tasks(found, lengths)}
-        json_line({"file": name, "tasks": tasks, "tokens": tokens, "problems": bad})
+        notes = {} if reading is None else reading.notes
+        said = {"file": name, "tasks": tasks, "tokens": tokens, "problems": bad, "notes": notes}
+        json_line(said | ({"more_problems": more} if more else {}))
     elif bad:
         for problem in bad:
             line(problem)
+        if more:
+            line(f"and {more} more")
     else:
         numbers = ", ".join(f"{row['task']} {row['prompts']}" for row in _tasks(found, lengths))
         line(f"{name}: {len(found)} prompts: {numbers}")
+        for note in reading.said_notes() if reading is not None else ():
+            line(note)
         _print_tasks(found, lengths)
     if bad:
-        line(f"spectui: {len(bad)} problem(s) in {name}", err=True)
+        hint = "" if reading is None or reading.fatal else "; spectui prompts import leaves such lines out"
+        line(f"spectui: {len(bad) + more} problem(s) in {name}{hint}", err=True)
     return 1 if bad else 0
 
 
@@ -92,8 +108,7 @@ def check(file: Path | None, as_json: bool) -> int:
     "--format",
     "format_",
     metavar="FORMAT",
-    required=True,
-    help="What FILE is: humaneval, gsm8k, mt-bench, spec-bench or jsonl (our own).",
+    help="What FILE is: humaneval, gsm8k, mt-bench, spec-bench or jsonl (our own). Without it: what it looks like.",
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--task", metavar="T", help="Put all of them under this task (default: what the format says).")
@@ -103,14 +118,17 @@ def check(file: Path | None, as_json: bool) -> int:
 @click.option("--force", is_flag=True, help="Replace what --out names.")
 @json_option
 @shared_options
-def import_(format_: str, file: Path, task: str | None, out: Path | None, force: bool, as_json: bool) -> None:
-    """Turn a benchmark's FILE, plain or .gz, into prompts that `spectui run --prompts` takes.
+def import_(
+    format_: str | None, file: Path, task: str | None, out: Path | None, force: bool, as_json: bool
+) -> None:
+    """Turn any FILE of prompts, - for stdin, into one of JSON Lines that `spectui run --prompts` takes.
 
-    Says of every line that became no prompt why. HumanEval's are of task code, GSM8K's of math; MT-bench's go by
-    their category, and so do Spec-Bench's, where those of MT-bench together are mt_bench. Of several turns the
-    first is taken.
+    Says of every line that became no prompt why. Conversations are kept whole, up to the last turn of a user; of
+    several turns without answers the first is taken. With --format, HumanEval's are of task code, GSM8K's of math;
+    MT-bench's go by their category, and so do Spec-Bench's, where those of MT-bench together are mt_bench.
     """
     from prompts.importers import import_file, json_lines
+    from prompts.source import name_of
 
     found = import_file(file, format_, task)
     if out is not None:
@@ -121,20 +139,27 @@ def import_(format_: str, file: Path, task: str | None, out: Path | None, force:
     if as_json:
         json_line(_imported(found, file, format_, out))
         return
+    name = name_of(file)
     for skipped in found.skipped:
-        line(f"{file}:{skipped.line}: skipped: {skipped.reason}", err=True)
+        line(f"{name}:{skipped.line}: skipped: {skipped.reason}", err=True)
+    if found.more_skipped:
+        line(f"{name}: {found.more_skipped} more were skipped", err=True)
     for what, prompts_ in found.shortened.items():
-        line(f"{file}: {what} ({prompts_} of {len(found.prompts)} prompts)", err=True)
+        share = f" ({prompts_} of {len(found.prompts)} prompts)" if prompts_ else ""
+        line(f"{name}: {what}{share}", err=True)
     if out is None:
         click.echo(json_lines(found.prompts, ascii_only=True), nl=False)
         return
     numbers = ", ".join(f"{name} {n}" for name, n in Counter(p.task for p in found.prompts).items())
-    said = f"; {len(found.skipped)} lines skipped" if found.skipped else ""
+    skips = len(found.skipped) + found.more_skipped
+    said = f"; {skips} lines skipped" if skips else ""
     line(f"wrote {out}: {len(found.prompts)} prompts: {numbers}{said}")
 
 
-def _imported(found: Imported, file: Path, format_: str, out: Path | None) -> dict[str, Any]:
+def _imported(found: Imported, file: Path, format_: str | None, out: Path | None) -> dict[str, Any]:
     """What `import --json` prints; the prompts themselves only where they were not written to a file."""
+    from prompts.importers import prompt_object
+
     said = {
         "file": str(file),
         "format": format_,
@@ -144,7 +169,7 @@ def _imported(found: Imported, file: Path, format_: str, out: Path | None) -> di
         "shortened": found.shortened,
     }
     if out is None:
-        said["prompts"] = [{"id": p.id, "task": p.task, "prompt": p.text} for p in found.prompts]
+        said["prompts"] = [prompt_object(prompt) for prompt in found.prompts]
     return said
 
 

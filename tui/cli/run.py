@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tui.cli.dashboard import display_options, open_dashboard
-from tui.cli.options import State, read_duration, shared_options
+from tui.cli.options import State, read_duration, read_template_args, shared_options
 from tui.cli.output import json_line, line
 from tui.cli.terminal import has_terminal
 
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     "prompt_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help='Your own prompts: JSON Lines of {"task": ..., "prompt": ...} (default: the bundled ones).',
+    help='Your own prompts (default: the bundled ones), - for stdin: JSON Lines of {"task": ..., "prompt": ...}, '
+    "conversations, requests to servers, common data sets, CSV or a prompt a line, also packed.",
+)
+@click.option(
+    "--template-arg",
+    "template_args",
+    multiple=True,
+    callback=read_template_args,
+    metavar="NAME=VALUE",
+    help="Set a variable of the model's chat template, as enable_thinking=false; may be given again.",
 )
 @click.option("--max-new-tokens", type=int, metavar="T", help="Most tokens per prompt (default: 256).")
 @click.option(
@@ -165,9 +174,10 @@ def run(
             raise click.UsageError("--force belongs to --resume or to --tree auto:FILE")
         config = config.changed(force_budget=force)
         choose = study_prompts if study else select
-        session = start_run(
-            database, config, choose(chosen["prompts"], chosen["tasks"], chosen["per_task"]), name
+        asked = choose(
+            chosen["prompts"], chosen["tasks"], chosen["per_task"], lambda note: line(note, err=True)
         )
+        session = start_run(database, config, asked, name)
     if detach:
         return _say_detached(database, session, as_json)
     if has_terminal() and not headless and not as_json:
@@ -194,7 +204,8 @@ def _usual(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 def _refuse_settings(settings: dict[str, Any]) -> None:
     given = [name for name, value in settings.items() if value is not None]
     if given:
-        option = "max-time" if given[0] == "max_seconds" else given[0].replace("_", "-")
+        names = {"max_seconds": "max-time", "template_args": "template-arg"}
+        option = names.get(given[0], given[0].replace("_", "-"))
         raise click.UsageError(f"--resume goes on as the session was configured; leave out --{option}")
 
 

@@ -1,0 +1,214 @@
+"""One reader of prompt files, for runs, checks and imports: records, what they ask, and everything wrong with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from prompts.lines import Fields, Prompt, numbered, quoted
+from prompts.records import PLAIN, Record, layout_of, records
+from prompts.shapes import Found, contained, found_in
+from prompts.source import BadFile, name_of, opened
+
+MAX_PROMPTS = 250_000
+MAX_TEXT = 128 << 20
+"""Most bytes of memory that the texts of a file may take."""
+MAX_RECORDS = 1_000_000
+MAX_TASKS = 1000
+MAX_PROBLEMS = 1000
+"""How many problems are listed; further ones are counted."""
+
+FEWER = "take fewer, with --per-task N, or give a part of the file"
+
+ONE_TASK = "put all under one: spectui prompts import FILE --task NAME --out NEW"
+
+Shape = Callable[[Any, int], Found]
+"""A record's value and its line -> the prompt that it is; raises `ValueError`."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a record, or the whole file, gives no prompt."""
+
+    line: int
+    """From 1; 0 for the file."""
+    reason: str
+    item: int | None = None
+    """Its place in a list, from 1."""
+
+    @property
+    def said(self) -> str:
+        """The reason, with the place in the list before it."""
+        return self.reason if self.item is None else f"item {self.item}: {self.reason}"
+
+    def of(self, name: str) -> str:
+        """One line, with the file's name and the place in it."""
+        return f"{name}:{self.line}: {self.said}" if self.line else f"{name}: {self.said}"
+
+
+@dataclass
+class Reading:
+    """What came out of a file."""
+
+    name: str
+    """The file's, for messages."""
+    layout: str = ""
+    prompts: list[Prompt] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    """The first `MAX_PROBLEMS`; where `fatal` is set it is the last of them."""
+    more_problems: int = 0
+    fatal: Problem | None = None
+    """Why the file could not be read to its end."""
+    notes: dict[str, int] = field(default_factory=dict)
+    """What was left out of prompts, or done to them -> of how many."""
+    tasks: list[str] = field(default_factory=list)
+    """All tasks of the file, whether wanted or not."""
+
+    def said_notes(self) -> list[str]:
+        """The notes, a line each."""
+        total = len(self.prompts)
+        return [
+            f"{self.name}: {note}" + (f" ({count} of {total} prompts)" if count else "")
+            for note, count in self.notes.items()
+        ]
+
+
+def read(
+    path: str | Path,
+    *,
+    task: str | None = None,
+    shape: Shape | None = None,
+    only: Collection[str] | None = None,
+    per_task: int | None = None,
+    once: bool = False,
+    first_problem: bool = False,
+) -> Reading:
+    """Every prompt of a file, in its order, and every problem with it; never raises for what the file holds.
+
+    `path` may be a file, a pipe or `prompts.source.STDIN`. All go under `task` where one is given. `shape` reads
+    records of one known format. `only` names the tasks to keep, `per_task` how many of each. `once` makes a
+    problem of a text that came before. With `first_problem` it stops at that.
+    """
+    reading = Reading(name_of(path))
+    reader = _Reader(reading, task, shape, only, per_task, once)
+    try:
+        with opened(path) as source:
+            layout = layout_of(source.head)
+            reading.layout = layout.kind
+            for record in islice(_parts(records(source, layout)), MAX_RECORDS + 1):
+                reader.take(record)
+                if first_problem and reading.problems:
+                    return reading
+    except BadFile as error:
+        reading.fatal = Problem(error.line, str(error))
+        reading.problems.append(reading.fatal)
+        return reading
+    if not reader.count:
+        reading.fatal = Problem(0, 'no prompts in it; give one {"task": ..., "prompt": ...} per line')
+        reading.problems.append(reading.fatal)
+    elif layout.kind == "plain":
+        reading.notes[PLAIN] = 0
+    reading.prompts = list(numbered(reader.kept, reader.given))
+    return reading
+
+
+def _parts(found: Iterator[Record]) -> Iterator[Record]:
+    """Records, and instead of an object that holds a list of them, each of those."""
+    for record in found:
+        inner = contained(record.value)
+        if inner is None:
+            yield record
+        else:
+            for item, value in enumerate(inner, 1):
+                yield Record(record.line, value, item)
+
+
+class _Reader:
+    """Takes record after record."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        task: str | None,
+        shape: Shape | None,
+        only: Collection[str] | None,
+        per_task: int | None,
+        once: bool,
+    ) -> None:
+        self._reading = reading
+        self._task = task
+        self._shape = shape or (lambda value, line: found_in(value))
+        self._only = only
+        self._per_task = per_task
+        self._once = once
+        self._texts: dict[int, int] = {}
+        self._size = 0
+        self._counts: dict[str, int] = {}
+        self.count = 0
+        self.given: dict[str, int] = {}
+        """Ids of the whole file, kept or not: one that is numbered must not be that of one further down."""
+        self.kept: list[Fields] = []
+
+    def take(self, record: Record) -> None:
+        """Raises `BadFile` when there is too much."""
+        self.count += 1
+        if self.count > MAX_RECORDS:
+            raise BadFile(f"more than {MAX_RECORDS} records; give a part of the file", record.line)
+        try:
+            if record.error is not None:
+                raise ValueError(record.error)
+            found = self._shape(record.value, record.line)
+            fields = self._checked(found, record.line)
+        except ValueError as error:
+            problems = self._reading.problems
+            if len(problems) < MAX_PROBLEMS:
+                problems.append(Problem(record.line, str(error), record.item))
+            else:
+                self._reading.more_problems += 1
+            return
+        if self._wanted(fields.task):
+            self._keep(fields, record.line)
+            for note in found.notes:
+                self._reading.notes[note] = self._reading.notes.get(note, 0) + 1
+
+    def _checked(self, found: Found, line: int) -> Fields:
+        fields = found.fields(self._task)
+        if self._once:
+            # The hash alone: texts may be many and long.
+            key = hash(fields.text)
+            if key in self._texts:
+                raise ValueError(f"the same prompt as line {self._texts[key]}")
+        if fields.id is not None:
+            if fields.id not in self.given:
+                self.given[fields.id] = line
+            elif found.own:
+                raise ValueError(f"id {quoted(fields.id)} is already that of line {self.given[fields.id]}")
+            else:
+                fields = replace(fields, id=None)
+        if self._once:
+            self._texts[key] = line
+        return fields
+
+    def _wanted(self, task: str) -> bool:
+        if task not in self._counts:
+            if len(self._counts) == MAX_TASKS:
+                raise BadFile(f"more than {MAX_TASKS} tasks; {ONE_TASK}")
+            self._counts[task] = 0
+            self._reading.tasks.append(task)
+        if self._only is not None and task not in self._only:
+            return False
+        self._counts[task] += 1
+        return self._per_task is None or self._counts[task] <= self._per_task
+
+    def _keep(self, fields: Fields, line: int) -> None:
+        self.kept.append(fields)
+        self._size += sys.getsizeof(fields.text)
+        self._size += sum(sys.getsizeof(message.content) + 100 for message in fields.messages or ())
+        if len(self.kept) > MAX_PROMPTS:
+            raise BadFile(f"more than {MAX_PROMPTS} prompts; {FEWER}", line)
+        if self._size > MAX_TEXT:
+            raise BadFile(f"its prompts take more than {MAX_TEXT >> 20} MiB; {FEWER}", line)

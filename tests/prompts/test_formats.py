@@ -1,0 +1,320 @@
+"""Protects the one reader of prompt files: what people have is known by what it holds, and nothing is dropped unsaid.
+
+What is expected is written out for every format; conversations are made at random and written in each of them.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prompts import Message, Prompt, load, problems
+from prompts.chat import ANSWERS, from_json, readable, to_json
+from prompts.importers import import_file, json_lines
+from prompts.reading import Reading, read
+from prompts.records import PLAIN
+from prompts.shapes import COMPLETION, FURTHER_TURNS, SETTINGS
+
+Turns = list[tuple[str, str]]
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+HI = {"role": "user", "content": "Hi"}
+HELLO = {"role": "assistant", "content": "Hello"}
+WHY = {"role": "user", "content": "Why?"}
+ASKED: Turns = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Why?")]
+
+RECORDS: list[tuple[Any, str, Turns, tuple[str, ...]]] = [
+    # An object of a file, the task and the turns that it asks, and what is said to be left out.
+    ({"prompt": "Hi"}, "prompts", [("user", "Hi")], ()),
+    ({"question": "Hi", "answer": "x"}, "prompts", [("user", "Hi")], ()),
+    ({"Question": "Hi", "Subject": "Abstract Algebra"}, "abstract-algebra", [("user", "Hi")], ()),
+    ({"question": "1+1?", "answer": "1+1=<<1+1=2>>2\n#### 2"}, "math", [("user", "1+1?")], ()),
+    ({"problem": "P", "type": "Counting & Probability", "solution": "s"}, "counting-probability", [("user", "P")], ()),
+    ({"text": "Write f", "code": "x", "task_id": 2, "test_list": ["a"]}, "code", [("user", "Write f")], ()),
+    ({"question_id": 0, "category": "", "turns": ["Hi"], "reference": ["x"]}, "prompts", [("user", "Hi")], ()),
+    ({"question_id": 81, "category": "writing", "turns": ["A", "B"]}, "writing", [("user", "A")], (FURTHER_TURNS,)),
+    ({"question_id": "f0", "category": "hard", "turns": [{"content": "A"}]}, "hard", [("user", "A")], ()),
+    ({"question": "Q?", "choices": ["x", "y"], "answer": 1}, "prompts", [("user", "Q?\n\nA. x\nB. y")], ()),
+    ({"instruction": "I", "input": "", "output": "O"}, "prompts", [("user", "I")], ()),
+    ({"instruction": "I", "input": "N", "output": "O"}, "prompts", [("user", "I\n\nN")], ()),
+    ({"instruction": "I", "context": "C", "response": "R", "category": "closed_qa"}, "closed_qa",
+     [("user", "I\n\nC")], ()),
+    ({"system_prompt": "S", "question": "Q", "response": "R"}, "prompts", [("system", "S"), ("user", "Q")], ()),
+    ({"instruction": "I", "input": "", "output": "O", "system": "S", "history": [["a", "b"]]}, "prompts",
+     [("system", "S"), ("user", "a"), ("assistant", "b"), ("user", "I")], ()),
+    ({"messages": [SYSTEM, HI, HELLO, WHY]}, "prompts", ASKED, ()),
+    ({"task": "t", "messages": [SYSTEM, HI, HELLO, WHY, HELLO]}, "t", ASKED, (ANSWERS,)),
+    ({"messages": [HI]}, "prompts", [("user", "Hi")], ()),
+    ({"prompt": [SYSTEM, HI], "chosen": [HELLO]}, "prompts", ASKED[:2], ()),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]},
+     "prompts", [("user", "a\nb")], ()),
+    ({"id": "0", "data": ["Hi", "Hello", "Why?", "x"]}, "prompts", ASKED[1:], (ANSWERS,)),
+    ({"custom_id": "r", "method": "POST", "url": "/v1/chat/completions",
+      "body": {"model": "m", "messages": [SYSTEM, HI]}}, "prompts", ASKED[:2], (SETTINGS,)),
+    ({"custom_id": "r", "method": "POST", "url": "/v1/completions", "body": {"model": "m", "prompt": "Hi"}},
+     "prompts", [("user", "Hi")], (SETTINGS, COMPLETION)),
+    ({"custom_id": "r", "body": {"instructions": "Be brief.", "input": "Hi"}}, "prompts", ASKED[:2], ()),
+    ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]}, "prompts",
+     [("user", "Hi")], ()),
+    ({"custom_id": "r", "params": {"system": "Be brief.", "messages": [HI]}}, "prompts", ASKED[:2], ()),
+    ({"request": {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}],
+      "systemInstruction": {"parts": [{"text": "Be brief."}]}}}, "prompts", ASKED[:2], ()),
+    ({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "x"}]}, "prompts",
+     [("user", "Hi")], (ANSWERS,)),
+    ({"items": [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Hi"}]}, "prompts",
+     ASKED[:2], ()),
+    ({"system": "Be brief.", "conversations": [{"from": "human", "value": "Hi"}]}, "prompts", ASKED[:2], ()),
+    ({"conversation": [{"input": "Hi", "output": "Hello"}, {"input": "Why?", "output": "x"}]}, "prompts",
+     ASKED[1:], (ANSWERS,)),
+    ([HI, HELLO, WHY], "prompts", ASKED[1:], ()),
+    ({"row_idx": 0, "row": {"prompt": "Hi"}}, "prompts", [("user", "Hi")], ()),
+]  # fmt: skip
+
+
+def turns(prompt: Prompt) -> Turns:
+    return (
+        [("user", prompt.text)] if prompt.messages is None else [(m.role, m.content) for m in prompt.messages]
+    )
+
+
+def given_as(path: Path, content: bytes | str) -> Reading:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read(path)
+
+
+@pytest.mark.parametrize(("record", "task", "asked", "notes"), RECORDS)
+def test_a_record_of_each_kind_asks_what_it_says(
+    tmp_path: Path, record: Any, task: str, asked: Turns, notes: tuple[str, ...]
+) -> None:
+    second = {"prompt": "Another"}
+    whole: list[tuple[str, Any]] = [
+        (json.dumps(record) + "\n" + json.dumps(second) + "\n", None),
+        (json.dumps([record, second]), None),
+        (json.dumps([record, second], indent=2), None),
+        (json.dumps({"version": 1, "data": [record, second]}), None),
+    ]
+    if isinstance(record, dict):
+        whole.append((json.dumps(record, indent=1) + "\n\n" + json.dumps(second, indent=1), None))
+    for content, _ in whole:
+        if isinstance(record, list) and content.startswith('{"version"'):
+            continue
+        found = given_as(tmp_path / "theirs", content)
+        assert found.problems == [], content
+        assert [turns(prompt) for prompt in found.prompts] == [asked, [("user", "Another")]], content
+        assert found.prompts[0].task == task
+        assert tuple(found.notes) == notes
+    # What is imported is kept whole, so that a run reads the same.
+    found = given_as(tmp_path / "theirs", whole[0][0])
+    ours = tmp_path / "ours.jsonl"
+    ours.write_text(json_lines(import_file(tmp_path / "theirs").prompts))
+    assert load(ours) == found.prompts
+
+
+TABLE = [["Prompt", "category", "id"], ['Hello, "you"\nand you; all|', "Open QA", "7"], ["Plain", "", ""]]
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_table_is_known_by_its_header(tmp_path: Path, delimiter: str, end: str, encoding: str) -> None:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator=end).writerows(TABLE)
+    found = given_as(tmp_path / "t", text.getvalue().encode(encoding))
+    assert found.problems == []
+    assert found.prompts == [
+        Prompt("7", "open-qa", TABLE[1][0]),
+        Prompt("prompts-001", "prompts", "Plain"),
+    ]
+
+
+def test_a_table_may_hold_conversations_as_json(tmp_path: Path) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows(
+        [["n", "messages"], ["1", json.dumps([SYSTEM, HI])], ["2", "[{'role': 'user'}]"]]
+    )
+    found = given_as(tmp_path / "t", text.getvalue())
+    assert [turns(prompt) for prompt in found.prompts] == [ASKED[:2]]
+    assert [problem.line for problem in found.problems] == [3]
+    assert "is no JSON" in found.problems[0].reason
+
+
+def test_plain_text_is_a_prompt_a_line_and_said_to_be(tmp_path: Path) -> None:
+    found = given_as(tmp_path / "t", "Hello, world\r\n\r\nWhy is the sky blue?\nÄpfel, Birnen\n")
+    assert [prompt.text for prompt in found.prompts] == [
+        "Hello, world",
+        "Why is the sky blue?",
+        "Äpfel, Birnen",
+    ]
+    assert list(found.notes) == [PLAIN]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_files_are_known_by_their_first_bytes(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    parts = [json.dumps({"prompt": f"{i} " + "x" * 50_000}).encode() + b"\n" for i in range(20)]
+    whole = b"".join(parts)
+    # As one stream, as one after the other, and with the zeros that tapes add.
+    for packed in (
+        pack(whole),
+        pack(b"".join(parts[:7])) + pack(b"".join(parts[7:])),
+        pack(whole) + b"\0" * 99,
+    ):
+        found = given_as(tmp_path / "x.txt", packed)
+        assert found.problems == []
+        assert [prompt.text.split()[0] for prompt in found.prompts] == [str(i) for i in range(20)]
+    for cut in (pack(whole)[:-5], pack(whole)[: len(pack(whole)) // 2]):
+        found = given_as(tmp_path / "x", cut)
+        assert found.fatal is not None
+        assert "its end is missing" in found.fatal.reason
+        assert problems(tmp_path / "x") == [problem.of(found.name) for problem in found.problems]
+    assert "is damaged" in given_as(tmp_path / "x", pack(whole)[:12] + b"rubbish").problems[0].reason
+    assert "within a" in given_as(tmp_path / "x", pack(gzip.compress(whole))).problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PAR1\0\0", "a Parquet file"),
+        (b"PK\x03\x04..", "a zip archive"),
+        (b"\x28\xb5\x2f\xfd\0", "a Zstandard file"),
+        (b"%PDF-1.7", "a PDF file"),
+        (b"a" * 257 + b"ustar", "a tar archive"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"\x80\x04\x95", "a Python pickle"),
+        (b"version https://git-lfs.github.com/spec/v1\noid x", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"- prompt: x\n- prompt: y\n", "looks like YAML"),
+        (b"prompts:\n  - x\n", "looks like YAML"),
+        (b"Frage,Antwort\na,b\nc,d\n", "no column is known to hold prompts (Frage, Antwort)"),
+        (b"prompt,prompt\na,b\n", "two columns are called 'prompt'"),
+        (b'prompt\n"a\nb\n', "is a quote missing?"),
+        (b"prompt,x\na,b,c\n", "3 columns, but the first line names 2"),
+        (b"\0" * 4096, "it holds NUL bytes"),
+        ("Hello there".encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        (b"\xff\xfeH\0\0\xd8i\0", "not UTF-16-LE"),
+        (b'[{"prompt": "x"}, ', "not JSON"),
+        (b'[{"prompt": "x"}', "the list has no end"),
+        (b'[{"prompt": "x"}] [', "something comes after its end"),
+        (b'[{"prompt": "x"} {"prompt": "y"}]', "a comma or ] is missing"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[" + b"9" * 10_000 + b"]", "a number too long"),
+        (b'{"messages": []}', "'messages' has no message"),
+        (b'{"messages": "x"}', "'messages' is no list of messages"),
+        (b'{"messages": [{"role": "system", "content": "x"}]}', "has no turn of a user"),
+        (b'{"messages": [{"role": "wizard", "content": "x"}]}', "has the role 'wizard'"),
+        (b'{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', "a part of type 'image_url'"),
+        (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "half of a surrogate pair"),
+        (b'{"messages": [{"role": "user", "content": null}]}', "has no text"),
+        (b'{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [1]}]}', "calls a tool"),
+        (b'{"messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function"}]}', "it has 'tools'"),
+        (b'{"custom_id": "a", "url": "/v1/embeddings", "body": {"input": "x"}}', "something else than text"),
+        (b'{"conversations": [{"from": "gpt", "value": "x"}]}', "has no turn of a user"),
+    ],
+)  # fmt: skip
+def test_what_is_none_is_refused_with_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    found = given_as(tmp_path / "theirs", content)
+    (problem,) = [problem.of(found.name) for problem in found.problems]
+    assert problem.startswith(f"{tmp_path / 'theirs'}:")
+    assert said in problem
+    assert "\n" not in problem
+    assert found.prompts == []
+
+
+def test_problems_are_said_with_line_and_place_in_a_list(tmp_path: Path) -> None:
+    found = given_as(tmp_path / "x", '[\n{"prompt": "a"},\n\n{"prompt": 3}, {}, 7\n]')
+    assert [problem.of("x") for problem in found.problems] == [
+        "x:4: item 2: 'prompt' is not a string",
+        "x:4: item 3: 'prompt' is missing; its keys are none",
+        'x:4: item 4: not an object; give {"task": ..., "prompt": ...}',
+    ]
+
+
+def test_ids_that_others_repeat_are_numbered_anew_and_ours_are_refused(tmp_path: Path) -> None:
+    found = given_as(
+        tmp_path / "x", '{"uuid": 1, "text": "a"}\n{"uuid": 1, "text": "b"}\n{"uuid": [], "text": "c"}\n'
+    )
+    assert [prompt.id for prompt in found.prompts] == ["1", "prompts-001", "prompts-002"]
+    found = given_as(tmp_path / "x", '{"id": 1, "task": "t", "prompt": "a"}\n' * 2)
+    assert [problem.reason for problem in found.problems] == ["id '1' is already that of line 1"]
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(str.strip)
+CONVERSATIONS = st.builds(
+    lambda system, pairs, last: [
+        *([Message("system", system)] if system else []),
+        *(
+            Message(role, text)
+            for pair in pairs
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        ),
+        Message("user", last),
+    ],
+    st.none() | TEXT,
+    st.lists(st.tuples(TEXT, TEXT), max_size=2),
+    TEXT,
+)
+SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(st.lists(CONVERSATIONS, min_size=1, max_size=3))
+def test_a_conversation_survives_every_format(tmp_path: Path, asked: list[list[Message]]) -> None:
+    openai = [{"messages": [{"role": m.role, "content": m.content} for m in turns]} for turns in asked]
+    sharegpt = [
+        {"conversations": [{"from": SHAREGPT[m.role], "value": m.content} for m in turns]} for turns in asked
+    ]
+    batch = [{"custom_id": f"r{i}", "body": record} for i, record in enumerate(openai)]
+    for records in (openai, sharegpt, batch):
+        for content in (
+            "\n".join(json.dumps(record) for record in records),
+            "\r\n".join(json.dumps(record, ensure_ascii=False) for record in records),
+            json.dumps(records),
+            json.dumps(records, indent=3, ensure_ascii=False),
+        ):
+            found = given_as(tmp_path / "x", content)
+            assert found.problems == []
+            assert [turns(prompt) for prompt in found.prompts] == [[tuple(m) for m in each] for each in asked]
+            assert [prompt.text for prompt in found.prompts] == [readable(each) for each in asked]
+    assert [list(from_json(to_json(each))) for each in asked] == asked
+
+
+MIXED = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["prompt", "messages", "role", "content", "conversations", "from", "value", "turns", "instruction", "input",
+             "body", "data", "choices", "system", "history", "row", "id", "task", "category", "tools", "items", "text"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(st.lists(MIXED, max_size=3), st.booleans())
+def test_whatever_known_keys_hold_is_read_or_refused_in_one_line(
+    tmp_path: Path, values: list[Any], lines: bool
+) -> None:
+    content = "\n".join(map(json.dumps, values)) if lines else json.dumps(values, indent=1)
+    found = given_as(tmp_path / "x", content)
+    assert found.prompts or found.problems
+    for problem in found.problems:
+        assert "\n" not in problem.of("x")
+    for prompt in found.prompts:
+        assert prompt.text.strip()
+        prompt.text.encode()
+        if prompt.messages is not None:
+            assert from_json(to_json(prompt.messages)) == prompt.messages
