@@ -25,6 +25,29 @@ def fit(text: str, width: int, align: Align = "left") -> str:
     return text + pad if align == "left" else pad + text
 
 
+def pad(text: str, width: int, align: Align = "left") -> str:
+    """`text` in at least `width` cells. For figures, which are never cut: a longer one takes more."""
+    blank = " " * (width - cell_len(text))
+    return text + blank if align == "left" else blank + text
+
+
+def fitting(parts: Sequence[str], width: int, joint: str = " · ") -> str:
+    """As many of `parts` as stand side by side in `width` cells, the first ones first.
+
+    Of a first part that is longer, whole words stay: half a number would read as another.
+    """
+    text = parts[0] if parts else ""
+    if cell_len(text) > width:
+        words = text.split(" ")
+        while words and cell_len(" ".join(words)) > width - 2:
+            words.pop()
+        return f"{' '.join(words)} {glyphs().ellipsis}" if words else fit(text, width)
+    for part in parts[1:]:
+        if cell_len(text) + cell_len(joint) + cell_len(part) <= width:
+            text += joint + part
+    return text
+
+
 def bar(share: float, width: int) -> str:
     """A horizontal bar of `share` (0 to 1) of `width` cells, to an eighth of a cell, padded with spaces."""
     eighths = round(min(max(share, 0.0), 1.0) * width * 8)
@@ -73,6 +96,13 @@ def short_count(value: int | None) -> str:
         if scaled < 999.5:
             return f"{scaled:.1f}{unit}" if scaled < 99.95 else f"{scaled:.0f}{unit}"
     return f"{value / 1e12:.1f}T"
+
+
+def rate(value: float | None) -> str:
+    """Tokens per second: ``93.9``, ``12,345.6``, ``1.2M``."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.1f}" if value < 99_999.95 else short_count(round(value))
 
 
 def share(value: float | None) -> str:

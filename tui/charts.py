@@ -15,7 +15,7 @@ from store.bins import Bins, ProbabilityBin
 from store.moments import stretches, tasks_of
 from store.reader import Reader
 from store.rows import TaskFigures
-from tui.cells import count, duration, number, share
+from tui.cells import count, duration, number, rate, share
 from tui.spans import TIME_BINS, Course, Span
 
 Chart = Literal["length", "depth", "entropy", "calibration", "speed", "course"]
@@ -229,7 +229,7 @@ def _over_time(source: Source, *, speed: bool) -> list[Point]:
         value = (
             metrics.tokens_per_second(tokens, ms) if speed else metrics.mean_accepted_length(accepted, rounds)
         )
-        says = f"{number(value, 1)} tok/s" if speed else f"E {number(value)}"
+        says = f"{rate(value)} tok/s" if speed else f"E {number(value)}"
         low, high = place * width / 1000, (place + 1) * width / 1000
         where = f"{duration(low)} to {duration(high)}"
         found.append(Point(low, high, value, where, f"{says}  {count(round(tokens))} tokens"))

@@ -92,10 +92,10 @@ class AdviceView(Rows, can_focus=True):
 
     def on_resize(self) -> None:
         """Draw for the new width."""
-        if self._page is not None and self.size.width:
-            rows = page_rows(self._page, self.size.width)
+        if self._page is not None and self.room:
+            rows = page_rows(self._page, self.room)
             widest = max(map(row_width, rows), default=0)
-            self.set_rows(rows, widest if widest > self.size.width else 0)
+            self.set_rows(rows, widest if widest > self.room else 0)
 
 
 def page_rows(page: Page, width: int) -> list[Row]:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 
 from store.reader import Reader
-from tui.cells import NOTHING, fit
+from tui.cells import NOTHING, fit, fitting
 from tui.charts import CHARTS, TITLES, Chart, Source, SourceReader, points, together
 from tui.feed import CHART_SECONDS, IDLE_SECONDS, Feed
 from tui.keys import named
@@ -124,11 +125,15 @@ def reading_rows(plot: Plot, width: int) -> list[Row]:
     if here is None:
         return [(("Nothing to read: no round has come yet.  ", "muted"), *other)]
     rows: list[Row] = [((here.where, "strong"),)]
-    name_width = max((len(series.name) for series, _ in plot.reading()), default=0) + 1
+    longest = max((cell_len(series.name) for series, _ in plot.reading()), default=0) + 1
+    names = min(longest, max(width // 3, 8))
     for series, point in plot.reading():
+        says = (
+            point.says.split("  ") if point else [NOTHING]
+        )  # a narrow terminal has room for the first of them
         cells: list[Cell] = [
-            (fit(series.name, min(name_width, max(width // 3, 8))) + " ", series.role),
-            (point.says if point else NOTHING, "text"),
+            (fit(series.name, names) + " ", series.role),
+            (fitting(says, width - names - 1, "  "), "text"),
         ]
         rows.append(tuple(cells))
     return rows
@@ -212,7 +217,7 @@ class ChartScreen(FedScreen):
 
     @on(Plot.Moved)
     def _read_values(self) -> None:
-        rows = reading_rows(self.query_one(Plot), self.size.width)
+        rows = reading_rows(self.query_one(Plot), self.size.width - 2)
         view = self.query_one("#reading", Rows)
         height = max(min(len(rows), max(self.size.height // 3, 2)), 2)
         if view.styles.height is None or view.styles.height.value != height:

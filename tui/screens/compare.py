@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.message import Message
 from textual.worker import Worker, WorkerState
 
 from store.errors import StoreError
 from store.reader import Reader
-from tui.cells import fit
+from tui.cells import count, fit, fitting
 from tui.charts import CHARTS, TITLES, Chart, Source
 from tui.keys import named
 from tui.memory import COMPARED_CHART
 from tui.screens.base import FedScreen
 from tui.screens.chart import SESSION_SLOT, ChartFeed, Read, reading_rows, session_series
 from tui.textsafe import sanitize_line
+from tui.transcript import wrap
 from tui.widgets.key_bar import Hint, KeyBar
 from tui.widgets.outputs import Answers, Outputs, read_answers
 from tui.widgets.plot import Plot
-from tui.widgets.rows import Cell, Line, Row, Rows
+from tui.widgets.rows import PANE_FRAME, TITLE_FRAME, Cell, Line, Row, Rows, row_width
+
+if TYPE_CHECKING:
+    from tui.report.grid import Grid
 
 HINTS: tuple[Hint, ...] = (
     ("esc", "back", "back"),
@@ -43,14 +49,21 @@ PANES = ("chart", "figures", "outputs")
 TALL = 34
 """Rows of the terminal from which all panes are in sight."""
 
-Tables = list[tuple[str, list[str]]]
-"""Title and lines of the figures of each session against the first."""
+Tables = list[tuple[str, list[str], "list[Grid]"]]
+"""Title, words and tables of each session against the first."""
 
 
 class Page(Rows, can_focus=True):
     """Lines that scroll both ways."""
 
     DEFAULT_CSS = "Page { overflow-x: auto; scrollbar-size: 1 1; scrollbar-gutter: stable; }"
+
+    class Resized(Message):
+        """There is another width to write for."""
+
+    def on_resize(self) -> None:
+        """Have the page written anew."""
+        self.post_message(self.Resized())
 
 
 class CompareScreen(FedScreen):
@@ -85,6 +98,7 @@ class CompareScreen(FedScreen):
         self.pane = 1
         self._blown_up = False
         self._sources: Mapping[int, Mapping[str, Source]] = {}
+        self._tables: Tables = []
         self._lines: list[str] = []
 
     def make_feed(self, post: Callable[[object], None]) -> ChartFeed:
@@ -121,6 +135,13 @@ class CompareScreen(FedScreen):
         """One pane at a time where there is no room for three."""
         self.set_class(event.size.height < TALL, "-small")
         self._arrange()
+        self.call_after_refresh(self._redraw)
+
+    def _redraw(self) -> None:
+        """Write anew what depends on the width."""
+        self._read_values()
+        if self.answers is not None:
+            self._show_answers()
 
     def _names(self) -> list[Cell]:
         return [
@@ -145,7 +166,7 @@ class CompareScreen(FedScreen):
 
     @on(Plot.Moved)
     def _read_values(self) -> None:
-        rows = reading_rows(self.query_one(Plot), self.size.width)
+        rows = reading_rows(self.query_one(Plot), self.size.width - PANE_FRAME)
         view = self.query_one("#reading", Rows)
         if view.styles.height is None or view.styles.height.value != len(rows):
             view.styles.height = len(rows)
@@ -182,7 +203,6 @@ class CompareScreen(FedScreen):
     def _figures(self) -> Tables:
         from store.report.compare import compare_sessions
         from tui.report.contrasts import contrast_subject, contrast_tables
-        from tui.report.text import grid_lines
 
         first, *others = self.sessions
         found: Tables = []
@@ -191,8 +211,8 @@ class CompareScreen(FedScreen):
                 comparison = compare_sessions(reader, first, other)
                 lines = [sanitize_line(line) for line in contrast_subject(comparison)]
                 lines += [sanitize_line(f"{what}: {why}") for what, why in comparison.notes.items()]
-                lines += ["", *grid_lines(contrast_tables(comparison))]
-                found.append((f"{self.sessions[first]} and {self.sessions[other]}", lines))
+                title = f"{self.sessions[first]} and {self.sessions[other]}"
+                found.append((title, lines, contrast_tables(comparison)))
         return found
 
     def _answers(self) -> list[Answers]:
@@ -206,20 +226,32 @@ class CompareScreen(FedScreen):
             words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
             self._say(f"✗ {sanitize_line(words)}  ({named(self, 'r')} tries again)")
         elif event.state == WorkerState.SUCCESS and event.worker.group == "figures":
-            self._show_figures(event.worker.result or [])
+            self._tables = event.worker.result or []
+            self._show_figures()
         elif event.state == WorkerState.SUCCESS and event.worker.group == "answers":
             self.answers = event.worker.result or []
             self._show_answers()
 
-    def _show_figures(self, tables: Tables) -> None:
+    @on(Page.Resized)
+    def _show_figures(self) -> None:
+        """Draw the figures for the width there is: tables that are wider come in parts."""
+        from tui.report.text import grid_lines
+        from tui.widgets.report_view import table_rows
+
+        page = self.query_one(Page)
+        if not self._tables or not page.room:
+            return
         rows: list[Row] = []
         self._lines = []
-        for title, lines in tables:
-            if len(tables) > 1:
+        for title, words, grids in self._tables:
+            if len(self._tables) > 1:
                 rows.append(((sanitize_line(title), "strong"),))
-            rows += [((line, "text"),) for line in lines]
-            self._lines += [title, *lines]
-        self.query_one(Page).set_rows(rows, width=max((len(line) for line in self._lines), default=0))
+            rows += [((line, "text"),) for said in words for line in wrap(said, page.room)]
+            for grid in grids:
+                rows += [(), *table_rows(grid, {}, page.room)]
+            self._lines += [title, *words, "", *grid_lines(grids)]
+        widest = max(map(row_width, rows), default=0)
+        page.set_rows(rows, widest if widest > page.room else 0)
 
     def _show_answers(self) -> None:
         answers = self.answers or []
@@ -231,11 +263,13 @@ class CompareScreen(FedScreen):
         here = answers[self.shown]
         part = here.differs_at
         known = sum(output is not None for output in here.outputs)
-        says = "the same" if part is None else f"differ after {part:,} characters"
+        says = "the same" if part is None else f"differ after {count(part)} characters"
         says = says if known > 1 else "only one output so far"
         differing = sum(a.differs_at is not None for a in answers)
-        pane.border_title = f"{sanitize_line(here.task)} · prompt {self.shown + 1} of {len(answers)} · {says}"
-        pane.border_subtitle = f"{differing} of {len(answers)} differ"
+        place = f"prompt {count(self.shown + 1)} of {count(len(answers))}"
+        title = fitting([sanitize_line(here.task), place, says], self.size.width - TITLE_FRAME)
+        pane.border_title = title.replace("[", "\\[")
+        pane.border_subtitle = f"{count(differing)} of {count(len(answers))} differ"
         view.show(here, self._names())
 
     def action_prompt(self, step: int) -> None:

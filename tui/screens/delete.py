@@ -9,10 +9,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Button
 
 from store.rows import SessionSummary
-from tui.cells import count, fit
+from tui.cells import count, fit, fitting
 from tui.keys import label, named
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Line, Row
+
+BOX, FRAME = 62, 6
+"""Cells of the box at most, and of its border and padding."""
 
 
 class DeleteScreen(ModalScreen[bool]):
@@ -39,24 +42,34 @@ class DeleteScreen(ModalScreen[bool]):
                 yield Button("Delete", id="delete", compact=True)
 
     def on_mount(self) -> None:
-        """Write the question."""
-        summary = self._summary
+        """Name the box, and ask."""
         self.query_one("#delete-box").border_title = "delete"
         self.query_one(
             "#delete-box"
         ).border_subtitle = f"{named(self, 'd')} deletes  {named(self, 'esc')} keeps"
-        what = (
-            f"{summary.prompts_done} prompts, {count(summary.rounds)} rounds, {count(summary.nodes)} nodes."
-        )
+        self._ask()
+        self.query_one("#keep").focus()
+
+    def on_resize(self) -> None:
+        """Write the question for this width."""
+        self._ask()
+
+    def _ask(self) -> None:
+        summary = self._summary
+        what = [
+            f"{count(summary.prompts_done)} prompts",
+            f"{count(summary.rounds)} rounds",
+            f"{count(summary.nodes)} nodes",
+        ]
+        room = min(self.app.size.width, BOX) - FRAME
         rows: list[Row] = [
             ((f"Delete {fit(sanitize_line(summary.name), 40).rstrip()}?", "strong"),),
-            ((what, "text"),),
+            ((fitting(what, room, ", "), "text"),),
             ((label("u", "sessions"), "key"), (" brings it back until the dashboard is left.", "muted")),
         ]
         question = self.query_one("#delete-question", Line)
         question.styles.height = len(rows)
         question.set_rows(rows)
-        self.query_one("#keep").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """An answer was clicked or entered."""

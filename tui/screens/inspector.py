@@ -12,7 +12,7 @@ from textual.containers import Vertical
 
 from store.rows import SessionSummary
 from store.search import Hit
-from tui.cells import NOTHING, count, number, share
+from tui.cells import NOTHING, count, fitting, number, share
 from tui.course import Place
 from tui.inspection import Item, items_of, missing, why
 from tui.inspector_feed import Inspected, InspectorFeed, NoneRejected
@@ -21,7 +21,7 @@ from tui.screens.live_titles import head_row
 from tui.screens.search import Found, SearchScreen
 from tui.textsafe import sanitize, sanitize_line
 from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.rows import Cell, Line
+from tui.widgets.rows import TITLE_FRAME, Cell, Line
 from tui.widgets.table import Column, Table
 from tui.widgets.words import Words
 
@@ -63,13 +63,15 @@ def node_columns() -> list[Column[Item]]:
 
     return [
         Column("token", tree, 16, grows=True),
-        Column("rank", lambda i: figure(str(i.node.rank) if i.node else "", i), 4, "right", keep=1),
+        Column("rank", lambda i: figure(str(i.node.rank) if i.node else "", i), 4, "right", keep=9),
         Column("q", lambda i: figure(share(i.node.draft_p) if i.node else "", i), 3, "right"),
         Column("p", lambda i: figure(share(i.node.target_p) if i.node else "", i), 3, "right"),
-        Column("overlap", lambda i: figure(share(i.node.overlap) if i.node else "", i), 7, "right"),
-        Column("Hq", lambda i: figure(number(i.node.draft_entropy) if i.node else "", i), 4, "right"),
-        Column("Hp", lambda i: figure(number(i.node.target_entropy) if i.node else "", i), 4, "right"),
-        Column("match", match, 5, "right"),
+        Column("overlap", lambda i: figure(share(i.node.overlap) if i.node else "", i), 7, "right", keep=6),
+        Column("Hq", lambda i: figure(number(i.node.draft_entropy) if i.node else "", i), 4, "right", keep=7),
+        Column(
+            "Hp", lambda i: figure(number(i.node.target_entropy) if i.node else "", i), 4, "right", keep=8
+        ),
+        Column("match", match, 5, "right", keep=5),
         Column("", lambda i: (i.fate, FATES[i.fate]), 12),
     ]
 
@@ -181,11 +183,17 @@ class InspectorScreen(FedScreen):
         if shown.generation is None:
             return "no rounds"
         row = shown.row
-        took = f" · {row.accepted_length} of {row.node_count} accepted · {row.total_ms:.0f} ms" if row else ""
-        place = f"prompt {shown.generation.position + 1} of {shown.prompts}"
-        task = sanitize_line(shown.generation.task)
-        where = f"round {count(shown.number)} of {count(shown.last)}"
-        return f"{task} · {place} · {where}{took}".replace("[", "\\[")
+        parts = [
+            sanitize_line(shown.generation.task),
+            f"prompt {count(shown.generation.position + 1)} of {count(shown.prompts)}",
+            f"round {count(shown.number)} of {count(shown.last)}",
+        ]
+        if row:
+            parts += [
+                f"{count(row.accepted_length)} of {count(row.node_count)} accepted",
+                f"{row.total_ms:,.0f} ms",
+            ]
+        return fitting(parts, self.size.width - TITLE_FRAME).replace("[", "\\[")
 
     def _draw_before(self, shown: Inspected) -> None:
         words = self.query_one("#before", Words)

@@ -17,6 +17,7 @@ from tui.textsafe import sanitize
 from tui.widgets.histogram import Histogram
 from tui.widgets.legend import Legend
 from tui.widgets.prompt_head import PromptHead
+from tui.widgets.rows import TITLE_FRAME
 from tui.widgets.table import Table
 from tui.widgets.token_stream import TokenStream
 from tui.widgets.tree_view import NOTE, TreeView
@@ -158,8 +159,8 @@ class LiveBody(Horizontal):
             rejected=self.stream.show_rejected, follow=follow, new_below=self.stream.new_below, live=live
         )
         if self._state is not None:
-            title = text_title(shown, self._state)
             pane = self.query_one("#text")
+            title = text_title(shown, self._state, (pane.outer_size.width or self.size.width) - TITLE_FRAME)
             if pane._border_title != title:  # a title costs its pane's repaint even when it is the same
                 pane.border_title = title
 

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from store.choices import TreeChoice
 from store.rows import GenerationRow, RoundRow, SessionSummary
-from tui.cells import count, fit, number, share
+from tui.cells import count, fitting, number, share
 from tui.session_feed import RunState
 from tui.textsafe import sanitize_line
 from tui.theme import task_slots
@@ -58,20 +58,24 @@ def _pane_cells(pane: int) -> list[Cell]:
     return [*cells, (" ", "text")]
 
 
-def text_title(shown: GenerationRow | None, state: RunState) -> Content:
-    """``code · prompt 12 of 40 · running``."""
+def text_title(shown: GenerationRow | None, state: RunState, width: int) -> Content:
+    """``code · prompt 12 of 40 · running``, what fits of it in `width` cells."""
     if shown is None:
         return Content("no prompts")
-    place = f"{shown.position + 1} of {len(state.generations)}"
-    pruned = " · rejected drafts pruned" if shown.pruned_at else ""
-    return Content(f"{sanitize_line(shown.task)} · prompt {place} · {shown.status}{pruned}")
+    parts = [
+        sanitize_line(shown.task),
+        f"prompt {count(shown.position + 1)} of {count(state.summary.prompt_count)}",
+        shown.status,
+        *(["rejected drafts pruned"] if shown.pruned_at else []),
+    ]
+    return Content(fitting(parts, width))
 
 
-def tree_title(row: RoundRow, last: int, *, pinned: bool) -> str:
-    """``round 85 of 88 · 2 of 14 accepted``."""
-    where = f"round {row.number} of {last}" + (" (held)" if pinned else "")
-    took = "the others were pruned" if row.pruned else f"{row.total_ms:.0f} ms"
-    return f"{where} · {row.accepted_length} of {row.node_count} accepted · {took}"
+def tree_title(row: RoundRow, last: int, *, pinned: bool) -> list[str]:
+    """``round 85 of 88``, ``2 of 14 accepted``, ``41 ms``: what comes first matters most."""
+    where = f"round {count(row.number)} of {count(last)}" + (" (held)" if pinned else "")
+    took = "the others were pruned" if row.pruned else f"{row.total_ms:,.0f} ms"
+    return [where, f"{count(row.accepted_length)} of {count(row.node_count)} accepted", took]
 
 
 def choice_title(choice: TreeChoice, budgets: Mapping[str, TreeChoice]) -> str:
@@ -125,7 +129,7 @@ def prompt_columns(state: Callable[[], RunState | None]) -> list[Column[Generati
 
     return [
         Column("", sign, 1),
-        Column("#", lambda g: (str(g.position + 1), "muted"), 3, "right"),
+        Column("#", lambda g: (count(g.position + 1), "muted"), 3, "right"),
         Column("task", task, 6),
         Column("tokens", _figure(lambda g: count(g.token_count)), 6, "right", keep=2),
         Column("τ", _figure(lambda g: number(g.tokens_per_round)), 4, "right", keep=1),
@@ -142,5 +146,5 @@ def _figure(text: Callable[[GenerationRow], str]) -> Callable[[GenerationRow], C
 def _wrapped(text: str, role: str, width: int) -> list[Row]:
     out = wrap(text, max(width - 2, 10))
     if len(out) > 3:
-        out = [*out[:2], fit(out[2] + "…", max(width - 2, 10))]
+        out = [*out[:2], fitting([f"{out[2].rstrip()} …"], max(width - 2, 10))]
     return [((" " + line, role),) for line in out]

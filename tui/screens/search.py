@@ -196,7 +196,7 @@ def hit_columns() -> list[Column[tuple[int, Hit]]]:
     """Where, what kind, and the text around it."""
 
     def where(pair: tuple[int, Hit]) -> Cell:
-        return str(pair[1].position + 1), "muted"
+        return count(pair[1].position + 1), "muted"
 
     def kind(pair: tuple[int, Hit]) -> Cell:
         return ("output", "accepted") if pair[1].idx is None else ("draft", "error")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from store.rows import SESSION_STATUSES, SessionSummary
-from tui.cells import NOTHING, number, share, short_count
+from tui.cells import NOTHING, count, number, share, short_count
 from tui.glyphs import glyphs
 from tui.progress import ago
 from tui.textsafe import sanitize_line
@@ -25,7 +25,7 @@ def session_columns(marked: Container[int] = ()) -> list[Column[SessionSummary]]
     return [
         Column("#", lambda row: (str(row.id), "muted"), 4, "right", 8, order=lambda r: r.id, falling=True),
         Column("session", name, 14, widest=24, order=_folded("name")),
-        Column("status", _status, 13, order=_status_place),
+        Column("status", _status, 13, whole=True, order=_status_place),
         Column("prompts", _prompts, 7, "right", 4, order=lambda row: row.prompts_done, falling=True),
         Column(
             "tok",
@@ -39,10 +39,16 @@ def session_columns(marked: Container[int] = ()) -> list[Column[SessionSummary]]
         _figure("α", 3, 1, share, lambda row: row.match_rate),
         _figure("τ", 4, 1, number, lambda row: row.tokens_per_round),
         Column(
-            "started", _started, 12, keep=2, order=lambda row: row.started_at or row.created_at, falling=True
+            "started",
+            _started,
+            12,
+            keep=2,
+            whole=True,
+            order=lambda row: row.started_at or row.created_at,
+            falling=True,
         ),
         Column("drafter", _text("drafter"), 12, keep=5, order=_folded("drafter")),
-        Column("tree", _text("tree"), 12, keep=6, order=_folded("tree")),
+        Column("tree", _text("tree"), 12, keep=6, whole=True, order=_folded("tree")),
         Column("target", _text("target"), 14, keep=9, widest=32, order=_folded("target")),
         Column("tags", _tags, 6, keep=7, grows=True, order=lambda row: row.tags or None),
         Column("tasks", _tasks, 28, keep=10, order=lambda row: tuple(row.tasks) or None),
@@ -71,7 +77,7 @@ def _folded(field: str) -> Callable[[SessionSummary], Any]:
 
 
 def _prompts(row: SessionSummary) -> Cell:
-    return f"{row.prompts_done}/{row.prompt_count}", "text"
+    return f"{count(row.prompts_done)}/{count(row.prompt_count)}", "text"
 
 
 def _status(row: SessionSummary) -> Cell:
@@ -92,4 +98,4 @@ def _tags(row: SessionSummary) -> Cell:
 
 
 def _tasks(row: SessionSummary) -> Cell:
-    return " ".join(f"{sanitize_line(task)} {n}" for task, n in row.tasks.items()), "muted"
+    return " ".join(f"{sanitize_line(task)} {count(n)}" for task, n in row.tasks.items()), "muted"

@@ -13,7 +13,7 @@ from textual import events
 
 from store.rows import SessionSummary
 from store.spending import joules_per_token
-from tui.cells import fit, number, size
+from tui.cells import fit, number, pad, size
 from tui.glyphs import glyphs
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Cell, Line, Row, row_width
@@ -73,7 +73,7 @@ def gpu_rows(summary: SessionSummary, width: int, most: int) -> list[Row]:
         if (
             per_token is not None
         ):  # of all of them together, so it stands once, and leaves its room in other rows
-            words = fit(number(per_token), 7, "right"), " J/token"
+            words = pad(number(per_token), 7, "right"), " J/token"
             tail = (
                 [(words[0], "text"), (words[1], "muted")]
                 if place == 0
@@ -89,7 +89,7 @@ def _gpu_row(gpu: Mapping[str, Any], width: int, tail: list[Cell]) -> Row:
     index, load = _figure(gpu, "index"), _figure(gpu, "percent")
     row: list[Cell] = [(f" gpu {index or 0:.0f} ", "muted")]
     if load is not None:
-        row.append((fit(f"{load:.0f} %", 5, "right"), "strong"))
+        row.append((pad(f"{load:.0f} %", 5, "right"), "strong"))
     figures = [
         _of(_figure(gpu, "used_bytes"), _figure(gpu, "total_bytes"), size, 19),
         _of(_figure(gpu, "watts"), _figure(gpu, "limit_watts"), lambda w: f"{w:.0f} W", 14),
@@ -128,7 +128,7 @@ def _number(value: object) -> float | None:
 
 
 def _one(value: float | None, words: Words, width: int) -> list[Cell]:
-    return [] if value is None else [(fit(words(value), width, "right"), "text")]
+    return [] if value is None else [(pad(words(value), width, "right"), "text")]
 
 
 def _of(value: float | None, most: float | None, words: Words, width: int) -> list[Cell]:
@@ -136,4 +136,4 @@ def _of(value: float | None, most: float | None, words: Words, width: int) -> li
     if value is None:
         return []
     limit = "" if most is None else f" of {words(most)}"
-    return [(fit(words(value), width - len(limit), "right"), "text"), (limit, "muted")]
+    return [(pad(words(value), width - len(limit), "right"), "text"), (limit, "muted")]

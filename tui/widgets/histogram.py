@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from textual.binding import Binding
 
 from store.rows import Interval, TaskFigures
-from tui.cells import NOTHING, bar, fit, number, share, short_count, stack
+from tui.cells import NOTHING, bar, fit, fitting, number, pad, rate, share, short_count, stack
 from tui.charts import Chart, Point, Source, highest, points
 from tui.textsafe import sanitize_line
 from tui.theme import task_slots
@@ -36,6 +36,8 @@ class Histogram(Rows, can_focus=True):
         self._tasks: Sequence[str] = ()
         self._sources: Mapping[str, Source] = {}
         self._deepest = 0
+        self._longest_mean = 4
+        """Cells of the longest mean, so that all stand below each other."""
 
     def show(
         self,
@@ -66,6 +68,8 @@ class Histogram(Rows, can_focus=True):
         width = self.room
         if not width or not self._tasks:
             return
+        means = [number(figures.mean_accepted_length) for figures in self._figures.values()]
+        self._longest_mean = max([4, *map(len, means)])
         slots = task_slots(self._tasks)
         deep = (self._bins if self._across else UPRIGHT) + 1
         # Two tasks abreast where one below the other would have to scroll.
@@ -107,12 +111,12 @@ class Histogram(Rows, can_focus=True):
         mean = number(figures.mean_accepted_length) if figures else NOTHING
         facts: list[Cell] = [
             ("n ", "muted"),
-            (fit(short_count(figures.rounds if figures else 0), 5, "right"), "text"),
+            (pad(short_count(figures.rounds if figures else 0), 5, "right"), "text"),
             ("  α ", "muted"),
-            (fit(share(figures.match_rate if figures else None), 3, "right"), "text"),
+            (pad(share(figures.match_rate if figures else None), 3, "right"), "text"),
             ("  E ", "muted"),
-            (fit(mean, 4, "right"), "strong"),
-            (" " + fit(spread, 4), "muted"),
+            (pad(mean, self._longest_mean, "right"), "strong"),
+            (" " + pad(spread, 4), "muted"),
         ]
         taken = sum(len(text) for text, _ in facts)
         if width - taken < 6:  # too narrow for all: the mean without its spread matters most
@@ -147,21 +151,23 @@ class Histogram(Rows, can_focus=True):
             blank: list[Row] = [((" " * width, "text"),)] * (UPRIGHT - 1)
             why = "no draft probabilities" if self._figures.get(task) and source else "nothing recorded yet"
             why = (source.unknown if source else "") or why
-            return [((fit(f"  {why}", width), "muted"),), *blank]
+            return [((pad(fitting([f"  {why}"], width), width), "muted"),), *blank]
         # All tasks under one scale, so that they can be told apart by height.
         top = highest(self.chart, self._all_points())
-        each = (width - SCALE - (len(sides) - 1)) // len(sides)
+        most = rate(top) if self.chart == "speed" else number(top)
+        beside = max(SCALE, len(most) + 1)
+        each = (width - beside - (len(sides) - 1)) // len(sides)
         columns: list[str] = []
         for side in sides:
             if columns:
                 columns.append(" " * UPRIGHT)
             columns += _columns(side, each, top)
-        spare = " " * max(width - SCALE - len(columns), 0)
-        scale = {0: number(top, 1 if self.chart == "speed" else 2), UPRIGHT - 1: "0"}
+        spare = " " * max(width - beside - len(columns), 0)
+        scale = {0: most, UPRIGHT - 1: "0"}
         return [
             (
                 ("".join(column[y] for column in columns) + spare, role),
-                (fit(scale.get(y, ""), SCALE, "right"), "muted"),
+                (pad(scale.get(y, ""), beside, "right"), "muted"),
             )
             for y in range(UPRIGHT)
         ]
@@ -175,11 +181,12 @@ class Histogram(Rows, can_focus=True):
 
     @staticmethod
     def _bar_row(label: str, part: float, value: str, role: str, width: int) -> Row:
-        room = max(width - len(value) - 5, 1)
+        label = pad(label, 2, "right") + " "
+        room = max(width - len(label) - len(value) - 2, 1)
         return (
-            (fit(label, 2, "right") + " ", "muted"),
+            (label, "muted"),
             (bar(part, room) + " ", role),
-            (fit(value, width - room - 4, "right"), "text"),
+            (pad(value, width - len(label) - room - 1, "right"), "text"),
         )
 
 

@@ -10,13 +10,13 @@ from textual import events
 from textual.binding import Binding
 from textual.message import Message
 
-from tui.cells import duration, fit, number, share, stack
+from tui.cells import duration, fit, fitting, number, pad, rate, share, stack
 from tui.charts import AXES, Chart, Point, highest
 from tui.glyphs import DOTS, dotted, glyphs
 from tui.widgets.rows import Cell, Row, Rows
 
 MARGIN = 7
-"""Cells left of the plot: a value, a space and the axis."""
+"""Cells left of the plot, at least: a value, a space and the axis."""
 LEAST = 3
 """Rows of the plot below which only the axis is drawn."""
 
@@ -52,6 +52,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         self._series: tuple[Series, ...] = ()
         self._stops: list[Point] = []
         self._at = 0
+        self._margin = MARGIN
 
     def show(self, chart: Chart, series: Sequence[Series]) -> None:
         """Draw these series; the cursor stays where it is while the chart does."""
@@ -104,9 +105,10 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         self._point(event.x)
 
     def _point(self, x: int) -> None:
-        if self._stops and x >= MARGIN:
+        if self._stops and x >= self._margin:
             near = min(
-                range(len(self._stops)), key=lambda i: abs(self._column(self._stops[i].middle) - (x - MARGIN))
+                range(len(self._stops)),
+                key=lambda i: abs(self._column(self._stops[i].middle) - (x - self._margin)),
             )
             self._move(near)
 
@@ -121,7 +123,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
 
     @property
     def _width(self) -> int:
-        return max(self.size.width - MARGIN - 1, 1)
+        return max(self.size.width - self._margin - 1, 1)
 
     @property
     def _range(self) -> tuple[float, float]:
@@ -133,13 +135,15 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         return min(int((x - low) / ((high - low) or 1.0) * self._width), self._width - 1)
 
     def _draw(self) -> None:
-        width, height = self._width, self.size.height - 3
+        height = self.size.height - 3
         if not self.size.width or height < LEAST:
             self.set_rows([])
             return
         known = [s for s in self._series if any(p.value is not None for p in s.points)]
-        grid: list[list[Cell]] = [[(" ", "text")] * width for _ in range(height)]
         top = highest(self._chart, [s.points for s in known])
+        self._margin = max(MARGIN, len(self._value(top)) + 2)
+        width = self._width
+        grid: list[list[Cell]] = [[(" ", "text")] * width for _ in range(height)]
         if self._chart == "calibration":
             self._diagonal(grid)
         if len(known) == 1:
@@ -148,7 +152,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
             for series in known:
                 self._line(grid, series, top)
         across, up = AXES[self._chart]
-        rows: list[Row] = [((fit(up, self.size.width), "muted"),)]
+        rows: list[Row] = [((fitting([up], self.size.width), "muted"),)]
         for y, cells in enumerate(grid):
             rows.append((*self._label(y, height, top), *_joined(cells)))
         rows += [self._axis(), self._ticks(across)]
@@ -193,16 +197,18 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
     def _label(self, y: int, height: int, top: float) -> list[Cell]:
         at = {0: top, (height - 1) // 2: top * (1 - ((height - 1) // 2) / (height - 1)), height - 1: 0.0}
         if y not in at:
-            return [(" " * (MARGIN - 1) + glyphs().axis, "muted")]
-        value = at[y]
-        text = number(value, 1) if self._chart == "speed" else number(value)
-        return [(fit(text, MARGIN - 2, "right") + " " + glyphs().tick, "muted")]
+            return [(" " * (self._margin - 1) + glyphs().axis, "muted")]
+        return [(pad(self._value(at[y]), self._margin - 2, "right") + " " + glyphs().tick, "muted")]
+
+    def _value(self, value: float) -> str:
+        """As it stands beside the vertical axis."""
+        return rate(value) if self._chart == "speed" else number(value)
 
     def _axis(self) -> Row:
         here = self._column(self.place.middle) if self.place else -1
         floor = glyphs().floor
         left, right = floor * max(here, 0), floor * (self._width - max(here, 0) - (here >= 0))
-        cells: list[Cell] = [(" " * (MARGIN - 1) + glyphs().corner + left, "muted")]
+        cells: list[Cell] = [(" " * (self._margin - 1) + glyphs().corner + left, "muted")]
         if here >= 0:
             cells.append((glyphs().pointer, "key"))
         return (*cells, (right, "muted"))
@@ -213,7 +219,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         first, last = self._tick(low), self._tick(high)
         middle = fit(f"{across}", max(self._width - len(first) - len(last) - 2, 0)).strip()
         room = self._width - len(first) - len(last)
-        return ((" " * MARGIN + first + middle.center(max(room, 0)) + last, "muted"),)
+        return ((" " * self._margin + first + middle.center(max(room, 0)) + last, "muted"),)
 
     def _tick(self, value: float) -> str:
         if not self._series:

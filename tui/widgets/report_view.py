@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from textual.binding import Binding
 from textual.message import Message
 
-from tui.cells import fit
+from tui.cells import fit, fitting, pad
 from tui.glyphs import glyphs
 from tui.report.grid import Grid
 from tui.report.pictures import Picture, pictures, task_roles
@@ -33,6 +33,8 @@ PAIRS = (
 GAP = 4
 TEXT = 110
 """Cells that sentences are folded to at most."""
+SHORTEST = 6
+"""Cells that the names of a table keep where its figures need the rest."""
 _PICTURE = NAMES + VALUES + LEAST + 1
 
 
@@ -148,7 +150,9 @@ def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
     if sum(widths) + len(widths) - 1 > width:
         texts = [[_TO.sub(glyphs().nothing, cell) for cell in row] for row in texts]
         widths = [max(cell_len(row[i]) for row in texts) for i in range(len(grid.columns))]
-    rows: list[Row] = [((sanitize_line(grid.title), "strong"),)]
+    if len(widths) > 1 and widths[0] + 1 + max(widths[1:]) > width:  # names give way to figures
+        widths[0] = max(width - 1 - max(widths[1:]), SHORTEST)
+    rows: list[Row] = [((said, "strong"),) for said in _folded(grid.title, width)]
     first = set(grid.groups())
     for number, shown in enumerate(_parts(grid, widths, width)):
         rows += [()] if number else []
@@ -159,7 +163,9 @@ def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
             cells: list[Cell] = []
             for at in shown:
                 role = "muted" if place == 0 else _role(grid, at, row[at], roles)
-                cells.append((fit(row[at], widths[at], "left" if at < grid.left else "right"), role))
+                # Words may be cut, figures not.
+                text = row[at] if cell_len(row[at]) <= widths[at] else fitting([row[at]], widths[at])
+                cells.append((pad(text, widths[at], "left" if at < grid.left else "right"), role))
                 cells.append((gap, "text"))
             rows.append(tuple(cells[:-1]))
     rows += [((said, "note"),) for said in _folded(grid.note, min(width, max(_width(rows), 60)))]
@@ -174,6 +180,8 @@ def _parts(grid: Grid, widths: Sequence[int], width: int) -> list[list[int]]:
         end = at + 1
         while end < len(widths) and grid.columns[end].key == f"{grid.columns[at].key}_ci":
             end += 1
+        if widths[0] + sum(widths[at:end]) + end - at > width:
+            end = at + 1  # not even alone is there room for both
         needs = sum(widths[at:end]) + end - at
         if used + needs > width and len(parts[-1]) > 1:
             parts.append([0])

@@ -26,6 +26,12 @@ Cell = tuple[str, str]
 Row = tuple[Cell, ...]
 
 
+PANE_FRAME = 4
+"""Cells of a pane's width that what is in it does not get: its border and padding."""
+TITLE_FRAME = 6
+"""Cells of a pane's width that a title in its border does not get: corners, rules, spaces."""
+
+
 def row_width(row: Row) -> int:
     """Terminal cells that a row takes."""
     return sum(cell_len(text) for text, _ in row)

@@ -106,7 +106,7 @@ class Scrubber(Line):
             (fit(speed_words(moment.speed), 6), "text"),
             (clock, "text"),
         ]
-        parts = [f"prompt {place} of {self._prompts} · {round_words}", round_words, ""]
+        parts = [f"prompt {count(place)} of {count(self._prompts)} · {round_words}", round_words, ""]
         for right in parts:
             gap = width + MARGIN - row_width(tuple(left)) - len(right)
             if gap >= 2:

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from rich.cells import cell_len
 
 from store.rows import SessionSummary, TaskFigures
-from tui.cells import NOTHING, columns, duration, fit, number, share, short_count
+from tui.cells import NOTHING, columns, duration, fit, fitting, number, pad, rate, share, short_count
 from tui.home_feed import Card
 from tui.progress import elapsed_seconds
 from tui.textsafe import sanitize, sanitize_line
@@ -16,6 +16,8 @@ from tui.transcript import wrap
 from tui.widgets.rows import Cell, Row, Rows, row_width
 
 LABEL = 9
+SEVERAL = ", "
+"""Between several facts on one line."""
 FACTS, FIGURES = 32, 35
 """Cells that the facts and the figures ask for where they stand side by side."""
 GAP = 3
@@ -87,7 +89,10 @@ def fact_rows(summary: SessionSummary, width: int) -> list[Row]:
         facts.append(("note", summary.notes, "text"))
     facts.append(("took", duration(elapsed_seconds(summary)), "text"))
     return [
-        ((label.ljust(LABEL), "muted"), (fit(sanitize_line(text), max(width - LABEL, 1)).rstrip(), role))
+        (
+            (label.ljust(LABEL), "muted"),
+            (fitting(sanitize_line(text).split(SEVERAL), max(width - LABEL, 1), SEVERAL).rstrip(), role),
+        )
         for label, text, role in facts
     ]
 
@@ -95,7 +100,11 @@ def fact_rows(summary: SessionSummary, width: int) -> list[Row]:
 def figure_rows(card: Card) -> list[Row]:
     """A row for each task: rounds, match rate, mean accepted length and how lengths are spread."""
     slots = task_slots(card.summary.tasks)
-    return [_task_row(task, card.figures.get(task), f"task-{slots[task]}") for task in card.summary.tasks]
+    means = [number(figures.mean_accepted_length) for figures in card.figures.values()]
+    widest = max(4, *map(len, means)) if means else 4
+    return [
+        _task_row(task, card.figures.get(task), f"task-{slots[task]}", widest) for task in card.summary.tasks
+    ]
 
 
 def sample_rows(card: Card, width: int) -> list[Row]:
@@ -115,7 +124,7 @@ def side_by_side(left: list[Row], right: list[Row], width: int) -> list[Row]:
     return rows
 
 
-def _task_row(task: str, figures: TaskFigures | None, role: str) -> Row:
+def _task_row(task: str, figures: TaskFigures | None, role: str, mean: int) -> Row:
     name = sanitize_line(task)
     lengths = figures.lengths if figures else {}
     spread = [0] * (min(max(lengths, default=0), BINS - 1) + 1)
@@ -124,12 +133,12 @@ def _task_row(task: str, figures: TaskFigures | None, role: str) -> Row:
     return (
         (fit(name, 7 if cell_len(name) <= 7 else 10) + " ", f"{role}-name"),
         ("α ", "muted"),
-        (fit(share(figures.match_rate if figures else None), 3, "right"), "text"),
+        (pad(share(figures.match_rate if figures else None), 3, "right"), "text"),
         ("  E ", "muted"),
-        (fit(number(figures.mean_accepted_length if figures else None), 4, "right"), "strong"),
+        (pad(number(figures.mean_accepted_length if figures else None), mean, "right"), "strong"),
         ("  ", "text"),
         (columns(spread).ljust(BINS) if lengths else NOTHING.ljust(BINS), role),
-        (fit(short_count(figures.rounds if figures else 0), 5, "right"), "muted"),
+        (pad(short_count(figures.rounds if figures else 0), 5, "right"), "muted"),
     )
 
 
@@ -148,11 +157,11 @@ def _decoding(summary: SessionSummary) -> str:
         parts.append(f"{config['max_new_tokens']} new tokens")
     if config.get("dtype", "auto") != "auto":
         parts.append(str(config["dtype"]))
-    return ", ".join(parts)
+    return SEVERAL.join(parts)
 
 
 def _speed(summary: SessionSummary) -> str:
-    parts = [f"{number(summary.tokens_per_second, 1)} tok/s"]
+    parts = [f"{rate(summary.tokens_per_second)} tok/s"]
     if summary.speedup is not None:
         parts.append(f"{number(summary.speedup)}× plain")
-    return ", ".join(parts)
+    return SEVERAL.join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from store.rows import GenerationRow, SessionSummary
-from tui.cells import NOTHING, duration, fit, number, percent, size
+from tui.cells import NOTHING, count, duration, fitting, number, pad, percent, rate, size
 from tui.progress import Pace, elapsed_seconds, eta_seconds
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Cell, Line, Row, row_width
@@ -101,35 +101,34 @@ class Status(Line):
         head.append((" " * max(12 - row_width(tuple(status)), 1), "text"))
         if summary.status == "starting":
             return tuple(head + _stage_cells(summary, width - row_width(tuple(head))))
-        tail = next(
-            (cells for cells in self._tails(summary) if row_width((*head, *cells)) < width),
-            [(f"  {summary.prompts_done}/{summary.prompt_count}", "strong")],
-        )
+        tails = list(self._tails(summary))
+        tail = next((cells for cells in tails if row_width((*head, *cells)) < width), tails[-1])
         room = width - row_width(tuple(head)) - row_width(tuple(tail)) - 1
         part = summary.prompts_done / summary.prompt_count if summary.prompt_count else 0.0
         return (*head, *_meter(part, min(room, 60)), *tail)
 
     def _tails(self, summary: SessionSummary) -> Iterator[list[Cell]]:
         """How far the run is and when it ends, on ever less room: what is left to wait for stays longest."""
-        done: Cell = (f"  {summary.prompts_done}/{summary.prompt_count}", "strong")
+        done: Cell = (f"  {count(summary.prompts_done)}/{count(summary.prompt_count)}", "strong")
         word: Cell = (" prompts", "muted")
-        clock: Cell = ("  " + fit(duration(elapsed_seconds(summary)), 7, "right"), "text")
+        clock: Cell = ("  " + pad(duration(elapsed_seconds(summary)), 7, "right"), "text")
         left: list[Cell] = []
         if summary.live:
             eta = duration(eta_seconds(self._generations))
-            left = [("  ETA ", "muted"), (fit(eta, 7, "right"), "text")]
+            left = [("  ETA ", "muted"), (pad(eta, 7, "right"), "text")]
         if self.size.width >= 100 and summary.baseline_ms:
-            plain = f"   plain {1000 / summary.baseline_ms:.1f} tok/s, measured"
+            plain = f"   plain {rate(1000 / summary.baseline_ms)} tok/s, measured"
             yield [done, word, clock, *left, (plain, "muted")]
         yield [done, word, clock, *left]
         yield [done, clock, *left]
         yield [done, *left]
+        yield [done]
 
     def _speed_rows(self, summary: SessionSummary) -> list[Row]:
         total = summary.total_ms
         parts: list[list[Cell]] = [
-            [(fit(number(self._rate, 1), 7, "right"), "strong"), (" tok/s", "muted")],
-            [(fit(number(summary.tokens_per_round), 4, "right"), "strong"), (" tok/round", "muted")],
+            [(pad(rate(self._rate), 7, "right"), "strong"), (" tok/s", "muted")],
+            [(pad(number(summary.tokens_per_round), 4, "right"), "strong"), (" tok/round", "muted")],
             _plain_cells(summary),
             [
                 cell
@@ -140,7 +139,7 @@ class Status(Line):
                 )
                 for cell in (
                     (f"{name} ", "muted"),
-                    (fit(percent(value / total if total else None), 5, "right") + " ", "text"),
+                    (pad(percent(value / total if total else None), 5, "right") + " ", "text"),
                 )
             ],
             _spending_cells(summary),
@@ -153,7 +152,8 @@ class Status(Line):
             if row and row_width((*row, *lead, *part)) > self.size.width:
                 rows.append(tuple(row))
                 row, lead = [], [(" ", "text")]
-            row += [*lead, *part]
+            if row_width((*row, *lead, *part)) <= self.size.width:  # else it has no room anywhere
+                row += [*lead, *part]
         return [*rows, tuple(row)]
 
 
@@ -161,12 +161,12 @@ def _stage_cells(summary: SessionSummary, width: int) -> list[Cell]:
     stage = sanitize_line(summary.stage) or "starting the worker"
     done, total = summary.stage_done, summary.stage_total
     if done is None or not total:
-        return [(fit(stage + "…", width), "text")]
+        return [(fitting([f"{stage}…"], width), "text")]
     amount = f"  {_amount(done, summary.stage_unit)} of {_amount(total, summary.stage_unit)}"
-    clock = "  " + fit(duration(elapsed_seconds(summary)), 7, "right") if summary.started_at else ""
+    clock = "  " + pad(duration(elapsed_seconds(summary)), 7, "right") if summary.started_at else ""
     room = width - len(stage) - len(amount) - len(clock) - 3
     if room < 6:
-        return [(fit(stage + amount, width), "text")]
+        return [(fitting([stage, amount.strip()], width, "  "), "text")]
     return [(stage + "  ", "text"), *_meter(done / total, min(room, 40)), (amount, "text"), (clock, "muted")]
 
 
@@ -187,9 +187,9 @@ def _meter(part: float, width: int) -> list[Cell]:
 def _plain_cells(summary: SessionSummary) -> list[Cell]:
     ratio = summary.speedup
     if summary.baseline_ms is None:
-        return [(fit(NOTHING, 5, "right"), "muted"), (" plain", "muted")]
+        return [(pad(NOTHING, 5, "right"), "muted"), (" plain", "muted")]
     return [
-        (fit(f"{number(ratio)}×" if ratio else NOTHING, 5, "right"), "strong"),
+        (pad(f"{number(ratio)}×" if ratio else NOTHING, 5, "right"), "strong"),
         (" plain", "muted"),
     ]
 
@@ -205,7 +205,11 @@ def _machine_cells(summary: SessionSummary) -> list[Cell]:
     if not summary.live:
         return cells
     if summary.cpu_percent is not None:
-        cells += [("cpu ", "muted"), (fit(f"{summary.cpu_percent:.0f} %", 5, "right"), "text"), (" ", "text")]
+        cells += [
+            ("cpu ", "muted"),
+            (pad(f"{summary.cpu_percent:,.0f} %", 5, "right"), "text"),
+            (" ", "text"),
+        ]
     if summary.rss_bytes is not None:
-        cells.append((fit(size(summary.rss_bytes), 7, "right"), "text"))
+        cells.append((pad(size(summary.rss_bytes), 7, "right"), "text"))
     return cells

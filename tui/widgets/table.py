@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding
 from textual.geometry import Region, Size
@@ -35,12 +36,21 @@ class Column(Generic[Item]):
     """How far it may widen where there is space, before the one that `grows`."""
     grows: bool = False
     """Takes the space that is left; one column of a table may."""
+    whole: bool = False
+    """Its cells are never cut, but the column widens to hold them; those of figures (to the right) never are."""
     order: Callable[[Item], Any] | None = None
     """What to sort by; items for which it is None come last. None: the column cannot be sorted by."""
     falling: bool = False
     """Sorted from the highest to the lowest at first, as one wants numbers."""
 
+    @property
+    def uncut(self) -> bool:
+        """Whether its cells are never cut."""
+        return self.whole or self.align == "right"
 
+
+LEAST = 6
+"""Cells that a column of words keeps where figures need the rest."""
 AHEAD = 8
 """Rows that scrolling shows beyond the cursor: each scroll repaints the pane, so there are fewer of them."""
 
@@ -88,6 +98,8 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         self._items: tuple[Item, ...] = ()
         self._cursor = 0
         self._widths: list[int] = []
+        self._needs = [column.width for column in self._columns]
+        """Cells that each column asks for: its width, or what the longest figure that was drawn takes."""
         self._drawn: dict[int, Row] = {}
         self._sorted_by: Column[Item] | None = None
         self._falling = False
@@ -181,8 +193,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
 
     def on_resize(self) -> None:
         """Lay out for the new width."""
-        self._widths = self._layout(self.room) if self.room else []
-        self._drawn.clear()
+        self._lay_out()
         set_scroll_size(self, Size(0, len(self._items) + 1))
         self.refresh()
         self._reveal()
@@ -265,6 +276,10 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
             row = self._drawn[index] = self._draw_item(self._items[index - 1]) if index else self._heading()
         return row
 
+    def _lay_out(self) -> None:
+        self._widths = self._layout(self.room) if self.room else []
+        self._drawn.clear()
+
     def _heading(self) -> Row:
         cells: list[Cell] = []
         for column, width in zip(self._columns, self._widths, strict=True):
@@ -276,12 +291,26 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         return tuple(cells)
 
     def _draw_item(self, item: Item) -> Row:
-        cells: list[Cell] = []
-        for column, width in zip(self._columns, self._widths, strict=True):
-            if width:
-                text, role = column.cell(item)
-                cells.append((fit(text, width, column.align) + "  ", role))
-        return tuple(cells)
+        drawn = [column.cell(item) if width else ("", "") for column, width in self._shown()]
+        wider = [
+            i
+            for i, (text, _) in enumerate(drawn)
+            if self._columns[i].uncut and cell_len(text) > self._needs[i]
+        ]
+        if wider:  # a longer figure than any before
+            for i in wider:
+                self._needs[i] = cell_len(drawn[i][0])
+            self._lay_out()
+            self.refresh()
+        return tuple(
+            (fit(text, width, column.align) + "  ", role)
+            for (column, width), (text, role) in zip(self._shown(), drawn, strict=True)
+            if width and role
+        )
+
+    def _shown(self) -> list[tuple[Column[Item], int]]:
+        """Every column and its width, 0 for those that had to go."""
+        return list(zip(self._columns, self._widths, strict=True))
 
     def _sort_at(self, x: int) -> None:
         """Sort by the column whose heading is at `x`."""
@@ -297,18 +326,24 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
             start = end
 
     def _layout(self, width: int) -> list[int]:
-        """Cells of each column, 0 for those that had to go."""
-        kept = list(self._columns)
-        while len(kept) > 1 and sum(c.width + 2 for c in kept) > width:
-            last = max(kept, key=lambda c: c.keep)
-            if last.keep == 0:
-                break
-            kept.remove(last)
-        spare = max(width - sum(c.width + 2 for c in kept) + 1, 0)
-        widths = [column.width if column in kept else 0 for column in self._columns]
+        """Cells of each column, 0 for those that had to go. Where that is not enough, words give way to figures."""
+        kept = set(range(len(self._columns)))
+
+        def over() -> int:
+            return sum(needs[i] + 2 for i in kept) - 1 - width
+
+        needs = list(self._needs)
+        for i in sorted(kept, key=lambda i: -self._columns[i].keep):
+            if self._columns[i].keep and over() >= 0:
+                kept.remove(i)
+        for i in kept:
+            if over() > 0 and not self._columns[i].uncut:
+                needs[i] -= min(over(), max(needs[i] - LEAST, 0))
+        spare = max(-over(), 0)
+        widths = [needs[i] if i in kept else 0 for i in range(len(needs))]
         for i, column in enumerate(self._columns):
             if widths[i]:
-                more = min(spare, max(column.widest - column.width, 0))
+                more = min(spare, max(column.widest - widths[i], 0))
                 widths[i], spare = widths[i] + more, spare - more
         return [
             given + (spare if given and column.grows else 0)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from store.rows import NodeRow, RoundRow
-from tui.cells import fit, share
+from tui.cells import fit, fitting, share
 from tui.transcript import wrap
 from tui.widgets.rows import Cell, Row, Rows
 
@@ -33,7 +33,7 @@ class TreeView(Rows, can_focus=True):
         super().__init__(id=id)
         self._round: RoundRow | None = None
         self._texts: Mapping[int, str] = {}
-        self._title = ""
+        self._title: tuple[str, ...] = ()
         self._why = ""
 
     @property
@@ -41,13 +41,14 @@ class TreeView(Rows, can_focus=True):
         """The round that is shown; 0 for none."""
         return self._round.number if self._round else 0
 
-    def show(self, row: RoundRow, texts: Mapping[int, str], title: str, why: str = "") -> None:
+    def show(self, row: RoundRow, texts: Mapping[int, str], title: Sequence[str], why: str = "") -> None:
         """Draw the tree of this round; `texts` has every token of it, safe to draw and on one line; `why` it
         is this tree stands below it.
 
-        The title is a row of its own, since a border's title cannot change without the pane being sent anew.
+        The parts of the title that fit are a row, since a border's title cannot change without the pane being
+        sent anew.
         """
-        self._round, self._texts, self._title, self._why = row, texts, title, why
+        self._round, self._texts, self._title, self._why = row, texts, tuple(title), why
         self._draw()
 
     def clear(self) -> None:
@@ -62,7 +63,7 @@ class TreeView(Rows, can_focus=True):
     def _draw(self) -> None:
         if self._round is not None and self.room:
             rows, width = draw_tree(self._round, self._texts, self.room)
-            rows.insert(0, ((self._title, "text"),))
+            rows.insert(0, ((fitting(self._title, self.room), "text"),))
             rows[1:1] = [((said, "muted"),) for said in wrap(self._why, self.room)[:WHY_ROWS]]
             self.set_rows(rows, width if width > self.room else 0)
 
