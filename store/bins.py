@@ -94,7 +94,7 @@ class ProbabilityBin:
     @property
     def acceptance(self) -> float | None:
         """Share of the nodes at risk that were accepted."""
-        return metrics.at_risk_alpha(self.accepted, self.at_risk)
+        return metrics.accepted_at_risk(self.accepted, self.at_risk)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 RATIOS: dict[str, tuple[str, str]] = {
     "match_rate": ("match_count", "node_count"),
-    "at_risk_alpha": ("accepted_count", "at_risk_count"),
+    "accepted_at_risk": ("accepted_count", "at_risk_count"),
     "mean_overlap": ("overlap_sum", "overlap_count"),
     "mean_accepted_length": ("accepted_count", "round_count"),
     "tokens_per_round": ("token_count", "round_count"),
@@ -70,7 +70,7 @@ def mean_overlap(overlap_sum: float, overlap_count: int) -> float | None:
     return ratio(overlap_sum, overlap_count)
 
 
-def at_risk_alpha(accepted_count: int, at_risk_count: int) -> float | None:
+def accepted_at_risk(accepted_count: int, at_risk_count: int) -> float | None:
     """Share of the nodes at risk that were accepted."""
     return ratio(accepted_count, at_risk_count)
 

@@ -133,18 +133,49 @@ class Reader:
         raise StoreError(self._unknown(ref))
 
     def generations(
-        self, session_id: int, *, texts: bool = True, outputs: bool = True
+        self,
+        session_id: int,
+        *,
+        texts: bool = True,
+        outputs: bool = True,
+        within: tuple[int, int] | None = None,
     ) -> list[GenerationRow]:
-        """All prompts of a session in order; without `texts` prompt_text and output are "", else without `outputs`."""
+        """All prompts of a session in order, or those at positions from the one of `within` to before the other.
+
+        Without `texts` prompt_text and output are "", else without `outputs` the output is.
+        """
         columns = _GENERATION_COLUMNS
         if not texts:
             columns = columns.replace("prompt_text", "''")
         if not texts or not outputs:
             columns = columns.replace("output", "''")
+        first, end = within or (0, 2**62)
         rows = self._all(
-            f"SELECT {columns} FROM generation WHERE session_id = ? ORDER BY position", session_id
+            f"SELECT {columns} FROM generation WHERE session_id = ? AND position >= ? AND position < ?"
+            " ORDER BY position",
+            session_id,
+            first,
+            end,
         )
         return [GenerationRow(*row) for row in _GENERATION.checked(rows)]
+
+    def prompt_texts(self, session_id: int, within: tuple[int, int] = (0, 2**62)) -> dict[int, str]:
+        """What each prompt asks, by its id; those at positions from the one of `within` to before the other."""
+        rows = self._all(
+            "SELECT id, prompt_text FROM generation WHERE session_id = ? AND position >= ? AND position < ?",
+            session_id,
+            *within,
+        )
+        return dict(rows)
+
+    def last_begun(self, session_id: int) -> int:
+        """The position of the last prompt that has begun; 0 before any."""
+        rows = self._all(
+            "SELECT coalesce(max(position), 0) FROM generation WHERE session_id = ? AND status <> 'pending'",
+            session_id,
+        )
+        found: int = rows[0][0]
+        return found
 
     def begun_generations(self, session_id: int, first: int) -> list[GenerationRow]:
         """Prompts from position `first` on that have begun, in order; prompt_text and output are "".
@@ -426,7 +457,7 @@ def _summary(
         prompts_done=done,
         tasks=tasks,
         match_rate=metrics.match_rate(matches, totals["nodes"]),
-        at_risk_alpha=metrics.at_risk_alpha(accepted, at_risk),
+        accepted_at_risk=metrics.accepted_at_risk(accepted, at_risk),
         mean_accepted_length=metrics.mean_accepted_length(accepted, totals["rounds"]),
         tokens_per_round=metrics.tokens_per_round(totals["tokens"], totals["rounds"]),
     )

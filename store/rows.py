@@ -74,7 +74,7 @@ class SessionSummary:
     tasks: dict[str, int]
     """Prompts of each task, in the order in which the tasks first appear."""
     match_rate: float | None
-    at_risk_alpha: float | None
+    accepted_at_risk: float | None
     mean_accepted_length: float | None
     tokens_per_round: float | None
     pruned: int = 0
@@ -111,7 +111,7 @@ class SessionSummary:
         return metrics.speedup(self.tokens, self.total_ms, self.baseline_ms)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a session may have hundreds of thousands
 class GenerationRow:
     """One prompt in a session, with the sums over its rounds."""
 
@@ -155,9 +155,9 @@ class GenerationRow:
         return metrics.match_rate(self.match_count, self.node_count)
 
     @property
-    def at_risk_alpha(self) -> float | None:
+    def accepted_at_risk(self) -> float | None:
         """Share of the nodes at risk that were accepted."""
-        return metrics.at_risk_alpha(self.accepted_count, self.at_risk_count)
+        return metrics.accepted_at_risk(self.accepted_count, self.at_risk_count)
 
     @property
     def mean_accepted_length(self) -> float | None:
@@ -256,9 +256,9 @@ class DepthFigures:
         return metrics.match_rate(self.match_count, self.nodes)
 
     @property
-    def at_risk_alpha(self) -> float | None:
+    def accepted_at_risk(self) -> float | None:
         """Share of the nodes at risk that were accepted."""
-        return metrics.at_risk_alpha(self.accepted_count, self.at_risk_count)
+        return metrics.accepted_at_risk(self.accepted_count, self.at_risk_count)
 
     @property
     def mean_overlap(self) -> float | None:
@@ -295,9 +295,9 @@ class TaskFigures:
         return metrics.match_rate(self.match_count, self.nodes)
 
     @property
-    def at_risk_alpha(self) -> float | None:
+    def accepted_at_risk(self) -> float | None:
         """Share of the nodes at risk that were accepted."""
-        return metrics.at_risk_alpha(self.accepted_count, self.at_risk_count)
+        return metrics.accepted_at_risk(self.accepted_count, self.at_risk_count)
 
     @property
     def mean_overlap(self) -> float | None:

@@ -72,7 +72,7 @@ def state_at(
         verify_ms=sum(f.verify_ms for f in figures),
         other_ms=sum(f.other_ms for f in figures),
         match_rate=metrics.match_rate(sum(f.match_count for f in figures), nodes),
-        at_risk_alpha=metrics.at_risk_alpha(accepted, sum(f.at_risk_count for f in figures)),
+        accepted_at_risk=metrics.accepted_at_risk(accepted, sum(f.at_risk_count for f in figures)),
         mean_accepted_length=metrics.mean_accepted_length(accepted, rounds),
         tokens_per_round=metrics.tokens_per_round(tokens, rounds),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
@@ -15,6 +15,8 @@ from tui.feed import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS
 from tui.gaps import GapFinder, Gaps
 from tui.pieces import Piece, StreamDecoder, token_text
 
+PAGE, CHUNK_OF_PROMPTS = 300, 5000
+"""Prompts around the newest that are shown at once where there are more, and those read at a time afterwards."""
 CHUNK = 256
 """Rounds read at a time: a long generation arrives in steps that keep the screen answering."""
 INTERVAL_SECONDS, INTERVAL_SHARE = 5.0, 0.02
@@ -38,6 +40,8 @@ class RunState:
     """Generation id -> what was asked."""
     pending: tuple[str, ...]
     """Commands that the worker has not taken yet."""
+    complete: bool = True
+    """False where these prompts are some of the session's, and all follow soon."""
 
     @property
     def growing(self) -> bool:
@@ -121,6 +125,10 @@ class SessionFeed(Feed):
         self._state_at = self._charts_at = self._intervals_due = self._tree_at = float("-inf")
         self._state_stale = self._charts_stale = True
         self._outlined = False
+        self._unread = 0
+        """The position from which on prompts are still to be read, while `_rows` are those of the first page."""
+        self._complete = True
+        self._gathered: list[GenerationRow] = []
         self._closed = False
         self._tokens: dict[int, bytes] = {}
         self._state_fresh = False
@@ -147,7 +155,7 @@ class SessionFeed(Feed):
 
     def period(self) -> float:
         """Short while a worker is at work, none while there is a backlog."""
-        if self._state is None or self._more or self._outlined:
+        if self._state is None or self._more or self._outlined or not self._complete:
             return 0.0
         if not self._state.summary.live:
             return IDLE_SECONDS
@@ -159,6 +167,7 @@ class SessionFeed(Feed):
         self._charts_stale = self._charts_stale or changed
         now = monotonic()
         yield from self._read_state(reader, now)
+        yield from self._read_on(reader)
         yield from self._read_generation()
         yield from self._read_rounds(reader, now)
         yield from self._read_charts(reader, now)
@@ -179,6 +188,7 @@ class SessionFeed(Feed):
             self._generations(reader, summary, now),
             self._prompts,
             tuple(reader.pending_commands(self.session_id)),
+            self._complete,
         )
         if state != self._state:
             self._state = state
@@ -187,7 +197,7 @@ class SessionFeed(Feed):
 
     def _generations(self, reader: Reader, summary: SessionSummary, now: float) -> tuple[GenerationRow, ...]:
         """The prompts; their texts never change and are read once, those that ended not again while a run goes on."""
-        same = (summary.pid, summary.status, summary.started_at, summary.prompt_count, summary.pruned)
+        same = _identity(summary)
         if same == self._rows_of and now - self._rows_at < PROMPTS_SECONDS:
             first = next((i for i, g in enumerate(self._rows) if g.status in ("pending", "running")), None)
             if first is not None:
@@ -195,11 +205,44 @@ class SessionFeed(Feed):
                 if [g.id for g in begun] == [g.id for g in self._rows[first : first + len(begun)]]:
                     self._rows[first : first + len(begun)] = begun
                     return tuple(self._rows)
+        if not self._complete:
+            return tuple(self._rows)
+        if self._state is None and summary.prompt_count > PAGE:
+            return self._first_page(reader)
         self._rows_of, self._rows_at = same, now
         self._rows = reader.generations(self.session_id, texts=False)
         if len(self._rows) != len(self._prompts):
-            self._prompts = {g.id: g.prompt_text for g in reader.generations(self.session_id, outputs=False)}
+            self._prompts = reader.prompt_texts(self.session_id)
         return tuple(self._rows)
+
+    def _first_page(self, reader: Reader) -> tuple[GenerationRow, ...]:
+        """The prompts around the newest one; the others follow in `_read_on`."""
+        first = max(reader.last_begun(self.session_id) - PAGE // 2, 0)
+        self._rows = reader.generations(self.session_id, texts=False, within=(first, first + PAGE))
+        self._prompts = reader.prompt_texts(self.session_id, (first, first + PAGE))
+        self._complete = False
+        return tuple(self._rows)
+
+    def _read_on(self, reader: Reader) -> Iterator[RunState]:
+        """Some more of the prompts of a long session; with the last of them, the state that has them all."""
+        if self._complete or self._state is None:
+            return
+        first, end = self._unread, self._unread + CHUNK_OF_PROMPTS
+        found = reader.generations(self.session_id, texts=False, within=(first, end))
+        self._gathered += found
+        self._unread = end
+        if found:
+            return
+        self._rows, self._gathered, self._complete = self._gathered, [], True
+        self._prompts = reader.prompt_texts(self.session_id)
+        self._by_id = {g.id: g for g in self._rows}
+        summary = self._state.summary
+        self._rows_of = _identity(summary)
+        self._rows_at = monotonic()
+        self._state = replace(
+            self._state, generations=tuple(self._rows), prompts=self._prompts, complete=True
+        )
+        yield self._state
 
     def _read_generation(self) -> Iterator[Opened]:
         state = self._state
@@ -303,6 +346,11 @@ class SessionFeed(Feed):
         missing = ids - self._tokens.keys()
         if missing and self._state is not None:
             self._tokens.update(reader.tokens(self._state.summary.tokenizer_id, sorted(missing)))
+
+
+def _identity(summary: SessionSummary) -> tuple[object, ...]:
+    """What changes when prompts that had ended may be others than before."""
+    return (summary.pid, summary.status, summary.started_at, summary.prompt_count, summary.pruned)
 
 
 def _newest(generations: tuple[GenerationRow, ...]) -> GenerationRow:

@@ -95,7 +95,7 @@ def summary_of(task_of: Sequence[str], rounds: int, nodes: int) -> SessionSummar
         error=None, prompt_count=len(task_of), baseline_ms=None, cpu_percent=None, rss_bytes=None, gpu=None,
         log_path="", prompts_done=len(task_of), tokens=0, rounds=rounds, nodes=nodes, draft_ms=0.0,
         verify_ms=0.0, other_ms=0.0, tasks={task: task_of.count(task) for task in task_of}, match_rate=None,
-        at_risk_alpha=None, mean_accepted_length=None, tokens_per_round=None,
+        accepted_at_risk=None, mean_accepted_length=None, tokens_per_round=None,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def test_no_data_is_none_and_never_zero() -> None:
     for metric in (
         metrics.match_rate,
         metrics.mean_overlap,
-        metrics.at_risk_alpha,
+        metrics.accepted_at_risk,
         metrics.mean_accepted_length,
         metrics.tokens_per_round,
         metrics.hazard,

@@ -46,7 +46,7 @@ def test_a_session_reads_back_whole(db: Database) -> None:
     assert (summary.status, summary.prompt_count, summary.prompts_done) == ("starting", 3, 0)
     assert list(summary.tasks.items()) == [("math", 2), ("code", 1)]
     assert (summary.tokens, summary.rounds, summary.nodes) == (0, 0, 0)
-    assert summary.match_rate is summary.at_risk_alpha is summary.mean_accepted_length is None
+    assert summary.match_rate is summary.accepted_at_risk is summary.mean_accepted_length is None
     assert summary.tokens_per_second is summary.speedup is None
     assert reader.figures(session_id) == {}
 
@@ -90,7 +90,9 @@ def test_totals_of_a_session_are_the_sums_of_its_tasks(db: Database) -> None:
     assert summary.total_ms == pytest.approx(sum(f.total_ms for f in figures.values()))
     accepted = sum(f.accepted_count for f in figures.values())
     assert summary.mean_accepted_length == pytest.approx(accepted / 60)
-    assert summary.at_risk_alpha == pytest.approx(accepted / sum(f.at_risk_count for f in figures.values()))
+    assert summary.accepted_at_risk == pytest.approx(
+        accepted / sum(f.at_risk_count for f in figures.values())
+    )
     assert summary.tokens_per_round == pytest.approx(summary.tokens / 60)
     assert summary.prompts_done == summary.prompt_count == 3
     # One by one or all together, the same.

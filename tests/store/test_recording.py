@@ -73,7 +73,7 @@ def test_counts_of_two_rounds_are_those_worked_out_by_hand(db: Database) -> None
         1: DepthFigures(1, 4, 2, 4, 2, 3.0, 4, rounds_at_risk=2, rounds_reached=2),
         2: DepthFigures(2, 4, 2, 1, 0, 0.5, 2, rounds_at_risk=1, rounds_reached=0),
     }
-    assert figures.at_risk_alpha == 2 / 5
+    assert figures.accepted_at_risk == 2 / 5
     assert figures.match_rate == 4 / 8
     assert figures.mean_accepted_length == 1.0
     assert figures.tokens_per_round == 3 / 2

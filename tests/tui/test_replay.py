@@ -176,7 +176,7 @@ async def test_the_end_of_a_replay_is_the_session(database: Path, finished: Reco
             "nodes",
             "prompts_done",
             "match_rate",
-            "at_risk_alpha",
+            "accepted_at_risk",
             "tokens_per_round",
         ):
             assert getattr(screen.state.summary, name) == pytest.approx(getattr(whole, name)), name

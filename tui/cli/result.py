@@ -26,6 +26,9 @@ def as_json(reader: Reader, summary: SessionSummary) -> dict[str, Any]:
         "rounds": summary.rounds,
         "nodes": summary.nodes,
         "tokens": summary.tokens,
+        "match_rate": summary.match_rate,
+        "accepted_at_risk": summary.accepted_at_risk,
+        "mean_accepted_length": summary.mean_accepted_length,
         "tokens_per_round": summary.tokens_per_round,
         "tokens_per_second": summary.tokens_per_second,
         "seconds": summary.total_ms / 1000,
@@ -34,8 +37,11 @@ def as_json(reader: Reader, summary: SessionSummary) -> dict[str, Any]:
                 "prompts": task.prompts,
                 "rounds": task.rounds,
                 "nodes": task.nodes,
+                "tokens": task.tokens,
                 "match_rate": task.match_rate,
+                "accepted_at_risk": task.accepted_at_risk,
                 "mean_accepted_length": task.mean_accepted_length,
+                "tokens_per_round": task.tokens_per_round,
             }
             for name, task in figures.items()
         },

@@ -58,7 +58,7 @@ def ls(context: click.Context, as_json: bool) -> None:
             "tasks",
             "prompts",
             "tokens",
-            "alpha",
+            "match",
             "tok/round",
             "started",
         )
@@ -71,7 +71,7 @@ def ls(context: click.Context, as_json: bool) -> None:
                 ",".join(s.tasks),
                 f"{s.prompts_done}/{s.prompt_count}",
                 count(s.tokens),
-                number(s.at_risk_alpha),
+                number(s.match_rate),
                 number(s.tokens_per_round),
                 ago(s.started_at or s.created_at),
             )

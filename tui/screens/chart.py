@@ -113,6 +113,8 @@ def _series(chart: Chart, name: str, role: str, source: Source, dot: int) -> lis
 
 def reading_rows(plot: Plot, width: int) -> list[Row]:
     """What stands under the cursor, a line for each series."""
+    if not plot.known:
+        return [(("Loading the session…", "muted"),)]
     here = plot.place
     other: tuple[Cell, ...] = ((named(plot, "h"), "key"), (" another chart", "muted"))
     if here is None and plot.chart in ("entropy", "calibration"):
@@ -184,6 +186,7 @@ class ChartScreen(FedScreen):
         """Draw what was read."""
         if isinstance(item, Read):
             self._sources = item.sources[self._session]
+            self.query_one(Plot).known = True
             self._draw()
 
     @property

@@ -155,6 +155,7 @@ class CompareScreen(FedScreen):
         """Draw what was read."""
         if isinstance(item, Read):
             self._sources = item.sources
+            self.query_one(Plot).known = True
             self._draw_chart()
 
     def _draw_chart(self) -> None:

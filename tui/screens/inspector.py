@@ -124,6 +124,7 @@ class InspectorScreen(FedScreen):
         self.table: Table[Item] = self.query_one("#nodes", Table)
         self.query_one("#before").styles.height = "1fr"
         self.query_one("#before-pane").border_title = "before it"
+        self.query_one("#before", Words).show(("Loading the session…", "muted"))
         self.query_one("#nodes-pane").border_subtitle = NOTE
         self.table.focus()
         if self._search_first:

@@ -157,7 +157,8 @@ class LiveScreen(FedScreen):
             panel.show(state.summary)
         if not self.MODE:
             self.query_one(KeyBar).set_hints(HINTS if state.summary.live else HINTS_OVER)
-        self.query_one(Status).show(state.summary, state.generations, state.pending)
+        known = state.generations if state.complete else ()
+        self.query_one(Status).show(state.summary, known, state.pending)
 
     def _take_opened(self, generation: GenerationRow) -> None:
         self.shown = generation

@@ -9,6 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.geometry import Size
 
 from store.rows import GenerationRow
+from tui.cells import count
 from tui.charts import CHARTS, NOTES, OF_FIGURES, TITLES, Chart
 from tui.memory import ALONE, PANE, REJECTED, SHOWN_CHART
 from tui.screens.live_titles import choice_title, prompt_columns, text_title, tree_title
@@ -17,7 +18,7 @@ from tui.textsafe import sanitize
 from tui.widgets.histogram import Histogram
 from tui.widgets.legend import Legend
 from tui.widgets.prompt_head import PromptHead
-from tui.widgets.rows import TITLE_FRAME
+from tui.widgets.rows import TITLE_FRAME, set_title
 from tui.widgets.table import Table
 from tui.widgets.token_stream import TokenStream
 from tui.widgets.tree_view import NOTE, TreeView
@@ -32,6 +33,7 @@ CHART_PANES = ("lengths", "depths")
 VIEWS = {1: "#stream", 2: "#tree-view", 3: "#lengths-view", 4: "#prompts-view"}
 """What has the focus when the pane of that number is chosen."""
 
+LOADING = "Loading the session…"
 WAITING = "This prompt waits for its turn."
 CUTS = {
     "length": "the limit of new tokens",
@@ -91,6 +93,7 @@ class LiveBody(Horizontal):
         self.query_one("#prompts").border_title = "prompts"
         self.query_one("#tree").border_title = "tree"
         self.query_one("#tree").border_subtitle = NOTE
+        self.stream.clear(LOADING)
         self.stream.focus()
         pane = memory.get(PANE, int, 1)
         if pane in VIEWS and pane != 1:
@@ -110,6 +113,8 @@ class LiveBody(Horizontal):
         self._state = state
         self.stream.set_growing(state.growing)
         self.table.show(state.generations)
+        shown = f"{count(len(state.generations))} of {count(state.summary.prompt_count)}, loading…"
+        set_title(self.query_one("#prompts"), "prompts" if state.complete else f"prompts · {shown}")
 
     def open(self, generation: GenerationRow, *, follow: bool) -> None:
         """Begin to show another prompt."""

@@ -100,6 +100,7 @@ class SessionsScreen(SessionActions):
         self._entries: dict[int, tuple[SessionSummary, Entry]] = {}
         self._card_wanted: bool | None = None
         self._unread = 0
+        self._known = False
 
     def make_feed(self, post: Callable[[object], None]) -> SessionsFeed:
         """A feed of the list, and of more about the session under the cursor."""
@@ -147,7 +148,7 @@ class SessionsScreen(SessionActions):
         if isinstance(item, Sessions):
             if item.unread and self.table.sorting != ("#", True):
                 return  # in another order the first are among those that follow
-            self.sessions, self._unread = item.rows, item.unread
+            self.sessions, self._unread, self._known = item.rows, item.unread, True
             self.show_sessions()
         elif isinstance(item, Card):
             self._show_card(item)
@@ -191,7 +192,7 @@ class SessionsScreen(SessionActions):
         )
         shown = len(self.table.items)
         number = f"{count(shown)} of {count(every)}" if self._filter else count(every)
-        title = f"sessions {number} · by {self.table.order}"
+        title = f"sessions {number} · by {self.table.order}" if self._known else "sessions · loading…"
         marked = f"{len(self.marked)} marked, {named(self, 'c')} compares" if self.marked else ""
         subtitle = self._filter.problem or marked or "α match rate  τ tokens per round"
         for name, text in (("border_title", title), ("border_subtitle", subtitle)):

@@ -53,6 +53,8 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         self._stops: list[Point] = []
         self._at = 0
         self._margin = MARGIN
+        self.known = False
+        """Whether there was anything to read, however little it held."""
 
     def show(self, chart: Chart, series: Sequence[Series]) -> None:
         """Draw these series; the cursor stays where it is while the chart does."""

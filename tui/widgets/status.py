@@ -58,13 +58,14 @@ class Status(Line):
         self._pending: Sequence[str] = ()
 
     def on_mount(self) -> None:
-        """Start the clock."""
+        """Say that nothing is known yet, and start the clock."""
+        self.set_rows([((" ", "text"), ("◌ ", "accent"), ("loading…", "accent"))])
         self.set_interval(1.0, self._tick)
 
     def show(
         self, summary: SessionSummary, generations: Sequence[GenerationRow], pending: Sequence[str]
     ) -> None:
-        """Draw this state of the run."""
+        """Draw this state of the run; its `generations` are all of them, or none while they are being read."""
         self._rate = self._pace.add(summary.tokens, summary.total_ms)
         if not summary.live:
             self._rate = summary.tokens_per_second

@@ -135,10 +135,12 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         self._given = tuple(items)
         self._items = self._sorted(self._given)
         self._drawn.clear()
-        keys = [self._key(item) for item in self._items]
-        cursor = keys.index(held) if held in keys else min(self._cursor, max(len(keys) - 1, 0))
+        most = len(self._items) - 1
+        cursor = min(self._cursor, max(most, 0))
+        if self._items and self._key(self._items[cursor]) != held:  # a list may have hundreds of thousands
+            cursor = next((i for i, item in enumerate(self._items) if self._key(item) == held), cursor)
         set_scroll_size(self, Size(0, len(self._items) + 1))
-        self._set_cursor(cursor, moved=not keys or keys[cursor] != held)
+        self._set_cursor(cursor, moved=not self._items or self._key(self._items[cursor]) != held)
         most = max(len(self._items) + 1 - self.size.height, 0)
         if self.scroll_offset.y > most:
             self._scroll(most)
