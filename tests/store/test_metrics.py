@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import time
 
 import numpy as np
 import pytest
@@ -116,3 +117,18 @@ def test_every_ratio_has_an_interval_around_the_figure_of_its_name(db: Database,
     reader = Reader(db)
     interval = reader.intervals(session_id, metric)["code"]
     assert interval.value == pytest.approx(getattr(reader.figures(session_id)["code"], metric))
+
+
+def test_an_interval_of_very_many_prompts_is_that_of_all_of_them_at_a_bounded_cost() -> None:
+    rng = np.random.default_rng(5)
+    rounds = rng.integers(20, 60, 40_000)
+    accepted = rng.binomial(rounds, rng.beta(4, 4, 40_000))
+    begun = time.process_time()
+    interval = ratio_interval(accepted.tolist(), rounds.tolist())
+    assert time.process_time() - begun < 2.0
+    assert interval is not None
+    assert interval.prompts == 40_000
+    # The delta method: what the cluster bootstrap comes to where there are many clusters.
+    residuals = accepted - interval.value * rounds
+    spread = 1.96 * residuals.std() / (rounds.mean() * 200)
+    assert interval.half_width == pytest.approx(spread, rel=0.06)

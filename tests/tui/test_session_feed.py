@@ -8,10 +8,13 @@ import pytest
 
 from store.reader import Reader
 from store.writer import SessionWriter
+from tests.tui.conftest import app_for, live_screen, wait_for
+from tests.tui.dump import lines_of
+from tests.tui.dump import text_of as drawn
 from tests.tui.replay import Recording
 from tui import session_feed
-from tui.feed import IDLE_SECONDS, LIVE_SECONDS, SHARED_SECONDS
-from tui.session_feed import Charts, RunState, SessionFeed, Tree
+from tui.feed import IDLE_SECONDS, LIVE_SECONDS, SHARED_SECONDS, Feed
+from tui.session_feed import PAGE, Charts, RunState, SessionFeed, Tree
 
 
 def test_prompts_are_as_in_the_database_whatever_becomes_of_them(
@@ -156,3 +159,44 @@ def test_a_model_on_the_cpu_is_disturbed_less_often(database: Path, device: str,
         feed.look(reader)
         assert feed.period() == IDLE_SECONDS
     recording.close()
+
+
+def test_of_many_prompts_those_around_the_newest_come_at_once_and_then_all(database: Path) -> None:
+    recording = Recording(database, prompts=12 * PAGE)
+    with recording.db:
+        recording.db.execute("UPDATE generation SET status = 'finished' WHERE position < ?", (8 * PAGE,))
+    feed = SessionFeed(database, recording.id, lambda _: None)
+    states: list[RunState] = []
+    with Reader(database) as reader:
+        states += [item for item in feed.look(reader) if isinstance(item, RunState)]
+        assert len(states) == 1
+        first = states[0]
+        assert not first.complete
+        assert len(first.generations) == PAGE
+        assert 8 * PAGE - 1 in {g.position for g in first.generations}
+        assert first.prompts.keys() == {g.id for g in first.generations}
+        assert feed.period() == 0.0
+        for _ in range(20):
+            states += [item for item in feed.look(reader) if isinstance(item, RunState)]
+        assert states[-1].complete
+        assert states[-1].generations == tuple(reader.generations(recording.id, texts=False))
+        assert len(states[-1].prompts) == 12 * PAGE
+        assert feed.period() > 0
+
+
+async def test_before_anything_is_read_a_screen_says_that_it_is_loading(
+    database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Feed, "start", lambda _: None)
+    for session, size in ((finished.id, (80, 24)), (finished.id, (120, 40)), (None, (80, 24))):
+        app = app_for(database, session)
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            assert "oading" in "\n".join(drawn(lines_of(app)))
+    app = app_for(database, finished.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        monkeypatch.undo()
+        screen = live_screen(pilot)
+        screen._feed.start()
+        await wait_for(pilot, lambda: screen.state)
+        assert "oading" not in "\n".join(drawn(lines_of(app)))

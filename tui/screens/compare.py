@@ -227,30 +227,35 @@ class CompareScreen(FedScreen):
             words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
             self._say(f"✗ {sanitize_line(words)}  ({named(self, 'r')} tries again)")
         elif event.state == WorkerState.SUCCESS and event.worker.group == "figures":
-            self._tables = event.worker.result or []
-            self._show_figures()
+            self._take_tables(event.worker.result or [])
         elif event.state == WorkerState.SUCCESS and event.worker.group == "answers":
             self.answers = event.worker.result or []
             self._show_answers()
 
+    def _take_tables(self, tables: Tables) -> None:
+        from tui.report.text import grid_lines
+
+        self._tables = tables
+        self._lines = [
+            line for title, words, grids in tables for line in (title, *words, "", *grid_lines(grids))
+        ]
+        self._show_figures()
+
     @on(Page.Resized)
     def _show_figures(self) -> None:
         """Draw the figures for the width there is: tables that are wider come in parts."""
-        from tui.report.text import grid_lines
         from tui.widgets.report_view import table_rows
 
         page = self.query_one(Page)
         if not self._tables or not page.room:
             return
         rows: list[Row] = []
-        self._lines = []
         for title, words, grids in self._tables:
             if len(self._tables) > 1:
                 rows.append(((sanitize_line(title), "strong"),))
             rows += [((line, "text"),) for said in words for line in wrap(said, page.room)]
             for grid in grids:
                 rows += [(), *table_rows(grid, {}, page.room)]
-            self._lines += [title, *words, "", *grid_lines(grids)]
         widest = max(map(row_width, rows), default=0)
         page.set_rows(rows, widest if widest > page.room else 0)
 
