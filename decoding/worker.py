@@ -51,8 +51,9 @@ log = logging.getLogger("spectui.worker")
 
 
 @contextlib.contextmanager
-def heartbeat(database: Path, session_id: int) -> Iterator[None]:
-    """Say every second, from a thread with its own connection, that the process lives and what it uses."""
+def heartbeat(database: Path, session_id: int, recorder: SessionWriter | None = None) -> Iterator[None]:
+    """Say every second, from a thread with its own connection, that the process lives and what it uses, and when
+    `recorder` recorded a round last."""
     done = threading.Event()
 
     def beat() -> None:
@@ -65,7 +66,7 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
         meter = EnergyMeter(gpus=gpus)
         while not done.wait(HEARTBEAT_SECONDS):
             try:
-                writer.heartbeat(*_used(process, gpus, meter))
+                writer.heartbeat(*_used(process, gpus, meter), recorder.round_at if recorder else None)
                 said = ""
             except Exception as error:  # without heartbeats the run would be taken for dead
                 if str(error) != said:  # not once a second for a whole weekend
@@ -82,13 +83,15 @@ def heartbeat(database: Path, session_id: int) -> Iterator[None]:
         thread.join(timeout=5.0)
 
 
-def _used(process: psutil.Process, gpus: Gpus, meter: EnergyMeter) -> tuple[Any, ...]:
+def _used(
+    process: psutil.Process, gpus: Gpus, meter: EnergyMeter
+) -> tuple[float | None, int | None, dict[str, Any] | None, tuple[float, float] | None]:
     """What `SessionWriter.heartbeat` takes; that the process lives is said also where what it uses cannot be told."""
     try:
         return process.cpu_percent(), process.memory_info().rss, gpus.readings(), meter.spent()
     except Exception as error:
         log.debug("what the worker uses is not known: %s", error)
-        return None, None
+        return None, None, None, None
 
 
 class StageReporter:
@@ -127,7 +130,7 @@ def run(database: Path, session_id: int, log_file: str = "", *, force: bool = Fa
     network = network_kind(database.resolve())
     if network is not None:
         writer.add_event("database", f"it lies on {network}: {COST}")
-    with control.idle.watched(), heartbeat(database, session_id):
+    with control.idle.watched(), heartbeat(database, session_id, writer):
         try:
             _decode_all(writer, control, before, Reader(db).model_files(session_id), force)
             control.note_stops(writer, "at the end of the run")

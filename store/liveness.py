@@ -1,17 +1,27 @@
-"""Whether the worker of a session is still there, whatever its row says."""
+"""Whether the worker of a session is still there, whatever its row says, and when it was last heard of."""
 
 from __future__ import annotations
 
+import os
 import socket
 
 from store.clock import seconds_since
 from store.rows import LIVE_STATUSES
+from store.whereabouts import FileIdentity, read_whereabouts
 
 SILENCE_SECONDS = 30.0
 """A worker on another host that has not been heard of for so long is gone."""
 
+SILENT_SECONDS = 10.0
+"""A worker, which says every second that it lives, shows no sign of life from then on: it is stopped, or hangs."""
+SILENT_SECONDS_ELSEWHERE = 20.0
+"""The same of one on another host: clocks differ."""
+
 UNCLAIMED_SECONDS = 60.0
 """A session that no worker has claimed for so long will not be."""
+
+WORKER_COLUMNS = ("pid", "pid_created", "host", "heartbeat_at", "created_at", "worker_place")
+"""Columns of `session` that `effective_status` goes by."""
 
 _CREATED_TOLERANCE = 2.0
 """Seconds by which a process's creation time may differ between two readings (the clock is adjusted)."""
@@ -25,20 +35,73 @@ def effective_status(
     host: str,
     heartbeat_at: str | None,
     created_at: str,
+    worker_place: str = "",
+    file: FileIdentity | None = None,
 ) -> str:
-    """`status`, or "interrupted" when it is a live one and nobody is at work any more."""
+    """`status`, or "interrupted" when it is a live one and nobody is at work any more.
+
+    `file` is the database that the row was read from: of a copy the worker is not at work on it.
+    """
     if status not in LIVE_STATUSES:
         return status
     if pid is None:
         waited = seconds_since(created_at)
         alive = waited is not None and abs(waited) < UNCLAIMED_SECONDS
-    elif host == socket.gethostname():
-        alive = process_is_alive(pid, pid_created)
     else:
-        silent = seconds_since(heartbeat_at)
-        # Clocks differ a little; a heartbeat from next year says nothing.
-        alive = silent is not None and abs(silent) < SILENCE_SECONDS
+        alive = _at_work(pid, pid_created, host, heartbeat_at, worker_place, file)
     return status if alive else "interrupted"
+
+
+def _at_work(
+    pid: int,
+    created: float | None,
+    host: str,
+    heartbeat_at: str | None,
+    worker_place: str,
+    file: FileIdentity | None,
+) -> bool:
+    place = read_whereabouts(worker_place)
+    away = None if file is None else place.elsewhere_at_work(file)
+    if away:
+        return False
+    unsure = away is None and file is not None and bool(place.inode)
+    if is_here(host, worker_place) and not unsure:
+        found = place.alive(pid)
+        return process_is_alive(pid, created) if found is None else found
+    silent = seconds_since(heartbeat_at)
+    # Clocks differ a little; a heartbeat from next year says nothing.
+    return silent is not None and abs(silent) < SILENCE_SECONDS
+
+
+def is_here(host: str, worker_place: str) -> bool:
+    """Whether the pid of a worker is one of this system's."""
+    here = read_whereabouts(worker_place).here
+    return host == socket.gethostname() if here is None else here
+
+
+def silent_seconds(
+    status: str,
+    *,
+    pid: int | None,
+    host: str,
+    heartbeat_at: str | None,
+    created_at: str,
+    worker_place: str = "",
+    pid_created: float | None = None,
+) -> int | None:
+    """Whole seconds for which the worker of a session with this effective status has shown no sign of life.
+
+    None where that is no time to speak of, and where nobody is at work.
+    """
+    if status not in LIVE_STATUSES:
+        return None
+    seconds = seconds_since(created_at if pid is None else heartbeat_at)
+    here = pid is None or is_here(host, worker_place)
+    if here and pid == os.getpid():
+        return None  # whoever asks runs
+    if seconds is None or seconds < (SILENT_SECONDS if here else SILENT_SECONDS_ELSEWHERE):
+        return None
+    return int(seconds)
 
 
 def process_is_alive(pid: int, created: float | None) -> bool:

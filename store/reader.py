@@ -17,7 +17,7 @@ from store import metrics
 from store.bins import Bins, bins_of, unpacked
 from store.database import Connection, connect, raw
 from store.errors import StoreError
-from store.liveness import effective_status
+from store.liveness import WORKER_COLUMNS, effective_status, is_here, silent_seconds
 from store.rows import (
     HALF_DONE_SQL,
     DepthFigures,
@@ -29,15 +29,18 @@ from store.rows import (
     RoundRow,
     SessionSummary,
     TaskFigures,
+    Worker,
 )
-from store.sqlite_errors import explained
+from store.sqlite_errors import explained, path_of
 from store.tags import parted
 from store.typed import Typed
+from store.whereabouts import FileIdentity, identity, stopped
 
 _SESSION_COLUMNS = (
     "id, name, status, stage, stage_done, stage_total, stage_unit, pid, pid_created, host, heartbeat_at, created_at,"
     " started_at, ended_at, config, target, drafter, tree, device, tokenizer_id, versions, notes, tags, error,"
-    " prompt_count, baseline_ms, cpu_percent, rss_bytes, gpu, log_path, costs, energy_joules, energy_seconds"
+    " prompt_count, baseline_ms, cpu_percent, rss_bytes, gpu, log_path, costs, energy_joules, energy_seconds,"
+    " round_at, worker_place"
 )
 _SESSION_SUMS = (
     "tokens, rounds, nodes, draft_ms, verify_ms, other_ms, match_count, at_risk_count, accepted_count"
@@ -58,7 +61,10 @@ def _declared(row: type) -> dict[str, str]:
 
 _SESSION = Typed(
     "a session",
-    {name: "str" if name == "tags" else _declared(SessionSummary)[name] for name in _SESSION_NAMES},
+    {
+        name: "str" if name in ("tags", "worker_place") else _declared(SessionSummary)[name]
+        for name in _SESSION_NAMES
+    },
     finite=True,
 )
 _GENERATION = Typed("a prompt", _declared(GenerationRow), finite=True)
@@ -84,6 +90,7 @@ class Reader:
     def __init__(self, source: Path | str | Connection) -> None:
         self._owned = isinstance(source, Path | str)
         self._connection = connect(source, read_only=True) if isinstance(source, Path | str) else raw(source)
+        self._file = identity(path_of(self._connection))
         self._lock = threading.RLock()
         self._version: int | None = None
 
@@ -308,6 +315,15 @@ class Reader:
         ((text,),) = self._all("SELECT model_files FROM session WHERE id = ?", session_id)
         return _object(text, "model files")
 
+    def worker(self, session_id: int) -> Worker | None:
+        """The process that is, or was last, at work on a session; None where none has taken it."""
+        rows = self._all("SELECT pid, host, worker_place FROM session WHERE id = ?", session_id)
+        if not rows or rows[0][0] is None:
+            return None
+        pid, host, place = rows[0]
+        here = is_here(host, place)
+        return Worker(pid, host, here, here and stopped(pid))
+
     def pending_commands(self, session_id: int) -> list[str]:
         """Commands the worker has not taken yet, oldest first."""
         rows = self._all(
@@ -343,13 +359,14 @@ class Reader:
             span = (sessions[-1][0], sessions[0][0]) if few else None
             tasks = self._tasks(span)
             where, ids = _within(span)
-            done = dict(
-                self._all(
-                    f"SELECT session_id, sum(status IN ('finished', 'skipped', 'failed')) FROM generation {where}"
-                    " GROUP BY session_id",
+            done = {
+                owner: (ended, failed)
+                for owner, ended, failed in self._all(
+                    "SELECT session_id, sum(status IN ('finished', 'skipped', 'failed')), sum(status = 'failed')"
+                    f" FROM generation {where} GROUP BY session_id",
                     *ids,
                 )
-            )
+            }
             totals = ", ".join(f"sum({name})" for name in _SUM_NAMES)
             rows = self._all(
                 f"SELECT session_id, {totals} FROM rollup_task {where} GROUP BY session_id", *ids
@@ -366,10 +383,11 @@ class Reader:
         return [
             _summary(
                 row,
-                done.get(row[0], 0),
+                done.get(row[0], (0, 0)),
                 tasks.get(row[0], {}),
                 sums.get(row[0], none),
                 pruned.get(row[0], 0),
+                self._file,
             )
             for row in _SESSION.checked(sessions)
         ]
@@ -433,7 +451,12 @@ def _within(span: tuple[int, int] | None) -> tuple[str, tuple[int, ...]]:
 
 
 def _summary(
-    row: tuple[Any, ...], done: int, tasks: dict[str, int], sums: tuple[Any, ...], pruned: int
+    row: tuple[Any, ...],
+    done: tuple[int, int],
+    tasks: dict[str, int],
+    sums: tuple[Any, ...],
+    pruned: int,
+    file: FileIdentity | None,
 ) -> SessionSummary:
     columns = dict(zip(_SESSION_NAMES, row, strict=True))
     totals = dict(zip(_SUM_NAMES, sums, strict=True))
@@ -447,14 +470,18 @@ def _summary(
     for name in ("gpu", "costs"):
         if columns[name] is not None:
             columns[name] = _object(columns[name], name)
-    where = {name: columns[name] for name in ("pid", "pid_created", "host", "heartbeat_at", "created_at")}
+    worker = {name: columns[name] for name in WORKER_COLUMNS}
+    del columns["worker_place"]
+    status = effective_status(recorded, **worker, file=file)
     return SessionSummary(
         **columns,
         **totals,
         pruned=pruned,
-        status=effective_status(recorded, **where),
+        status=status,
         recorded_status=recorded,
-        prompts_done=done,
+        silent_seconds=silent_seconds(status, **worker),
+        prompts_done=done[0],
+        prompts_failed=done[1],
         tasks=tasks,
         match_rate=metrics.match_rate(matches, totals["nodes"]),
         accepted_at_risk=metrics.accepted_at_risk(accepted, at_risk),

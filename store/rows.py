@@ -84,6 +84,12 @@ class SessionSummary:
     energy_joules: float | None = None
     """Measured while the run decoded, for `energy_seconds`; None where nothing measures it."""
     energy_seconds: float | None = None
+    prompts_failed: int = 0
+    """Of `prompts_done`, those that failed."""
+    round_at: str | None = None
+    """When the last round was recorded; up to a second ago it may not be said yet."""
+    silent_seconds: int | None = None
+    """For how long a worker that should be at work has shown no sign of life; None for one that does."""
 
     @property
     def live(self) -> bool:
@@ -109,6 +115,18 @@ class SessionSummary:
     def speedup(self) -> float | None:
         """Speed over the one-at-a-time baseline."""
         return metrics.speedup(self.tokens, self.total_ms, self.baseline_ms)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The process that a session's row names."""
+
+    pid: int
+    host: str
+    here: bool
+    """Whether the pid is one of this system's."""
+    stopped: bool
+    """Whether a signal has stopped it, as far as that can be seen from here."""
 
 
 @dataclass(frozen=True, slots=True)  # a session may have hundreds of thousands

@@ -302,6 +302,13 @@ _BINS = ("ALTER TABLE rollup_task ADD COLUMN bins BLOB NOT NULL DEFAULT x''",)
 # the same as text for people.
 _MESSAGES = ("ALTER TABLE generation ADD COLUMN messages TEXT",)
 
+_WORKERS = (
+    # JSON of `store.whereabouts.Whereabouts`: which process, on which system, is at work on which file.
+    "ALTER TABLE session ADD COLUMN worker_place TEXT NOT NULL DEFAULT ''",
+    # When the last round was recorded, as the worker said with its last sign of life.
+    "ALTER TABLE session ADD COLUMN round_at TEXT",
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -311,5 +318,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0006_choices", _CHOICES),
     (BINS_STEP, _BINS),
     ("0008_messages", _MESSAGES),
+    ("0009_workers", _WORKERS),
 )
 """Migration name -> its statements. What `store.migrations.FILLS` names is filled from the nodes afterwards."""

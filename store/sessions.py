@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from store.clock import now
 from store.database import Connection, raw
 from store.errors import StoreError
-from store.liveness import effective_status
+from store.liveness import WORKER_COLUMNS, effective_status
 from store.names import check_name, fresh_name
 from store.records import PromptRecord
 from store.rows import COMMANDS, LIVE_STATUSES
-from store.sqlite_errors import transaction
+from store.sqlite_errors import path_of, transaction
 from store.tags import check_tags, joined
+from store.whereabouts import identity
 
 MAX_NOTES = 2000
 """Characters."""
@@ -100,17 +101,14 @@ def _set(db: Connection, session_id: int, column: str, value: str) -> None:
 def state(connection: sqlite3.Connection, session_id: int) -> tuple[str, str]:
     """Name and effective status. Raises `StoreError` when there is no such session."""
     row = connection.execute(
-        "SELECT name, status, pid, pid_created, host, heartbeat_at, created_at FROM session"
-        " WHERE id = ? AND deleted_at IS NULL",
+        f"SELECT name, status, {', '.join(WORKER_COLUMNS)} FROM session WHERE id = ? AND deleted_at IS NULL",
         (session_id,),
     ).fetchone()
     if row is None:
         raise StoreError(f"there is no session {session_id}; 'spectui sessions ls' lists them")
-    name, status, pid, pid_created, host, heartbeat_at, created_at = row
-    effective = effective_status(
-        status, pid=pid, pid_created=pid_created, host=host, heartbeat_at=heartbeat_at, created_at=created_at
-    )
-    return name, effective
+    name, status, *worker = row
+    file = identity(path_of(connection))
+    return name, effective_status(status, **dict(zip(WORKER_COLUMNS, worker, strict=True)), file=file)
 
 
 def _names(connection: sqlite3.Connection) -> set[str]:

@@ -14,7 +14,7 @@ from store.choices import add_choice
 from store.clock import now
 from store.database import Connection, raw
 from store.errors import StoreError
-from store.liveness import effective_status
+from store.liveness import WORKER_COLUMNS, effective_status
 from store.log_size import LogKeeper
 from store.pruning import prune_session
 from store.records import RoundRecord
@@ -29,6 +29,7 @@ from store.rows import (
 from store.sqlite_errors import explained, path_of, transaction
 from store.tally import tally
 from store.totals import Totals
+from store.whereabouts import identity, whereabouts
 
 _ADD_ROUND = """
     INSERT INTO round (generation_id, number, prefix_length, accepted_length, bonus_token_id, cut, node_count,
@@ -99,6 +100,8 @@ class SessionWriter:
         self._tasks: dict[int, str] = {}
         self._totals = Totals(self._connection, session_id)
         self._log = LogKeeper(path_of(self._connection))
+        self.round_at: str | None = None
+        """When a round was recorded last."""
         self._read("SELECT id FROM session WHERE id = ? AND deleted_at IS NULL", session_id)
 
     def claim(
@@ -112,34 +115,30 @@ class SessionWriter:
         pid = os.getpid() if pid is None else pid
         host = socket.gethostname() if host is None else host
         pid_created = _creation_time(pid) if pid_created is None else pid_created
+        path = path_of(self._connection)
+        place = whereabouts(pid, path).to_json() if host == socket.gethostname() else ""
         with self._lock, transaction(self._connection):
-            name, status, owner, owner_created, owner_host, heartbeat_at, created_at = self._read(
-                "SELECT name, status, pid, pid_created, host, heartbeat_at, created_at FROM session"
+            name, status, *owner = self._read(
+                f"SELECT name, status, {', '.join(WORKER_COLUMNS)} FROM session"
                 " WHERE id = ? AND deleted_at IS NULL",
                 self._session_id,
             )
-            if owner is not None and (owner, owner_host) != (pid, host):
-                status = effective_status(
-                    status,
-                    pid=owner,
-                    pid_created=owner_created,
-                    host=owner_host,
-                    heartbeat_at=heartbeat_at,
-                    created_at=created_at,
-                )
+            worker = dict(zip(WORKER_COLUMNS, owner, strict=True))
+            if worker["pid"] is not None and (worker["pid"], worker["host"]) != (pid, host):
+                status = effective_status(status, **worker, file=identity(path))
                 if status in LIVE_STATUSES:
                     raise StoreError(
-                        f"session '{name}' is {status}: process {owner} on {owner_host} is at work on it"
+                        f"session '{name}' is {status}: process {worker['pid']} on {worker['host']} is at work on it"
                     )
-            if owner is not None:
+            if worker["pid"] is not None:
                 self._connection.execute(
                     "UPDATE command SET taken_at = ? WHERE session_id = ? AND taken_at IS NULL",
                     (now(), self._session_id),
                 )
             self._connection.execute(
-                "UPDATE session SET status = 'starting', pid = ?, pid_created = ?, host = ?, heartbeat_at = ?,"
-                " started_at = coalesce(started_at, ?), ended_at = NULL, error = NULL WHERE id = ?",
-                (pid, pid_created, host, now(), now(), self._session_id),
+                "UPDATE session SET status = 'starting', pid = ?, pid_created = ?, host = ?, worker_place = ?,"
+                " heartbeat_at = ?, started_at = coalesce(started_at, ?), ended_at = NULL, error = NULL WHERE id = ?",
+                (pid, pid_created, host, place, now(), now(), self._session_id),
             )
 
     def config_json(self) -> str:
@@ -151,7 +150,8 @@ class SessionWriter:
         if status not in SESSION_STATUSES:
             raise ValueError(f"{status!r} is no status of a session")
         ended_at = None if status in LIVE_STATUSES else now()
-        self._update(status=status, error=error, ended_at=ended_at)
+        rounds = {} if ended_at is None or self.round_at is None else {"round_at": self.round_at}
+        self._update(status=status, error=error, ended_at=ended_at, **rounds)
 
     def set_stage(
         self, stage: str, done: float | None = None, total: float | None = None, unit: str = ""
@@ -165,11 +165,18 @@ class SessionWriter:
         rss_bytes: int | None,
         gpu: Mapping[str, Any] | None = None,
         energy: tuple[float, float] | None = None,
+        round_at: str | None = None,
     ) -> None:
-        """Say that the worker lives, and what it uses; `energy` is the session's so far: joules and seconds."""
+        """Say that the worker lives, and what it uses; `energy` is the session's so far: joules and seconds.
+
+        `round_at` is when a round was recorded last; None leaves what is known.
+        """
         usage = None if gpu is None else json.dumps(dict(gpu))
         spent = {} if energy is None else {"energy_joules": energy[0], "energy_seconds": energy[1]}
-        self._update(heartbeat_at=now(), cpu_percent=cpu_percent, rss_bytes=rss_bytes, gpu=usage, **spent)
+        rounds = {} if round_at is None else {"round_at": round_at}
+        self._update(
+            heartbeat_at=now(), cpu_percent=cpu_percent, rss_bytes=rss_bytes, gpu=usage, **spent, **rounds
+        )
         self._tend()
 
     def describe(
@@ -342,6 +349,7 @@ class SessionWriter:
             )
             if record.number % BLOCK == 0:
                 add_block(self._connection, generation_id)
+        self.round_at = now()
         if record.number % TENDED == 0:
             self._tend()
 

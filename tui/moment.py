@@ -65,6 +65,8 @@ def state_at(
         started_at=base.summary.started_at or base.summary.created_at,
         ended_at=_later(base.summary.started_at or base.summary.created_at, at_ms),
         prompts_done=sum(g.status in DONE for g in generations),
+        prompts_failed=sum(g.status == "failed" for g in generations),
+        silent_seconds=None,
         tokens=tokens,
         rounds=rounds,
         nodes=nodes,

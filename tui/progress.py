@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from store.metrics import tokens_per_second
 from store.rows import GenerationRow, SessionSummary
+from tui.textsafe import sanitize_line
 
 WINDOW_MS = 10_000.0
 """Decoding time over which the present speed is taken."""
@@ -61,6 +62,46 @@ def elapsed_seconds(summary: SessionSummary) -> float | None:
     ended = _time(summary.ended_at) or _time(summary.heartbeat_at) or start
     end = now() if summary.live else ended
     return max((end - start).total_seconds(), 0.0)
+
+
+def silence(summary: SessionSummary) -> str:
+    """``no sign of life for 37 s``, of a worker that should be at work; "" of one that is, or of none."""
+    seconds = summary.silent_seconds
+    return "" if seconds is None else f"no sign of life for {short_time(seconds)}"
+
+
+def short_time(seconds: float) -> str:
+    """``37 s``, ``12 min``, ``5 h``, ``3 d``."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def failed_words(summary: SessionSummary) -> str:
+    """``3 failed``, ``all failed``, or "" where no prompt did."""
+    if not summary.prompts_failed:
+        return ""
+    return (
+        "all failed"
+        if summary.prompts_failed == summary.prompt_count
+        else f"{summary.prompts_failed:,} failed"
+    )
+
+
+def round_age(summary: SessionSummary) -> str:
+    """``3 s``: how long ago the last round of a run at work was recorded; "" where that is not known."""
+    then = _time(summary.round_at) if summary.live else None
+    return "" if then is None else short_time(max((now() - then).total_seconds(), 0.0))
+
+
+def worker_words(summary: SessionSummary) -> list[str]:
+    """``round 3 s ago, pid 4711 on gpu-box``, then what of it takes less room; nothing where nobody is at work."""
+    if not summary.live or summary.silent_seconds is not None or summary.pid is None:
+        return []
+    age = round_age(summary)
+    who = f"pid {summary.pid} on {sanitize_line(summary.host)}"
+    return [f"round {age} ago, {who}", f"round {age} ago"] if age else [who]
 
 
 def ago(text: str | None) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from store.rows import SessionSummary
+from tui.progress import failed_words, silence
 
 FIELDS = ("name", "target", "drafter", "tree", "task", "tag", "status", "device", "note", "date")
 """What ``field:`` may be, and where a word without one is looked for."""
@@ -71,7 +72,7 @@ def entry_of(summary: SessionSummary) -> Entry:
         "tree": summary.tree,
         "task": " ".join(summary.tasks),
         "tag": " ".join(f"#{tag}" for tag in summary.tags),
-        "status": summary.status,
+        "status": " ".join(filter(None, (summary.status, failed_words(summary), silence(summary)))),
         "device": summary.device,
         "note": summary.notes,
         "date": date,

@@ -166,6 +166,7 @@ def _session(summary: SessionSummary) -> dict[str, Any]:
         "session": summary.id,
         "name": summary.name,
         "status": summary.status,
+        "prompts_failed": summary.prompts_failed,
         "target": summary.target,
         "drafter": summary.drafter,
         "tree": summary.tree,

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
+import psutil
 import pytest
 
 from decoding import launch
-from tests.cli.conftest import Invoke
+from store.database import connect
+from store.errors import StoreError
+from tests.cli.conftest import SPECTUI, Invoke
 from tests.decoding.workers import Worked, make_model
 from tests.waiting import until
 from tui.cli import main
+from tui.cli.follow import Follower
 from tui.cli.options import read_duration
+from tui.commands import _without_writing
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +100,109 @@ def test_a_command_the_worker_has_not_obeyed_yet_is_said_to_be_pending(
     session: Worked, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tui.cli.control.ANSWER_S", 0.0)
-    done = invoke("--db", session.database, "sessions", "stop")  # no worker has taken the session yet
-    assert done.stdout == "session 1 'friday': stop is pending; its worker obeys between rounds\n"
+    done = invoke("--db", session.database, "sessions", "stop")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "spectui: session 1 'friday' has not stopped yet: no worker has taken it; stop stays pending until one does\n"
+    )
     assert session.reader.pending_commands(1) == ["stop"]
+
+
+def test_a_frozen_worker_is_shown_as_one_and_obeys_nothing(
+    session: Worked, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SIGSTOP, a freezer, a suspended machine or a device that hangs leave it."""
+    monkeypatch.setattr("tui.cli.control.ANSWER_S", 0.0)
+    monkeypatch.setattr("tui.cli.follow.SIGN_OF_LIFE_S", 0.0)
+    session.work()
+    session.until_rounds(2)
+    os.kill(session.pid, signal.SIGSTOP)
+    until(lambda: psutil.Process(session.pid).status() == psutil.STATUS_STOPPED)
+    for kind, past in (("pause", "paused"), ("skip", "skipped its prompt"), ("stop", "stopped")):
+        refused = invoke("--db", session.database, "sessions", kind)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert refused.stderr == (
+            f"spectui: session 1 'friday' has not {past}: its worker, process {session.pid} on {socket.gethostname()}, "
+            f"was stopped by a signal; it goes on, and obeys, with: kill -CONT {session.pid}\n"
+        )
+    # What it said last was 37 seconds ago.
+    with closing(connect(session.database)) as db:
+        then = datetime.now(UTC) - timedelta(seconds=37.2)
+        db.execute("UPDATE session SET heartbeat_at = ?", [then.isoformat()])
+    said = r"no sign of life for (3[789]|4\d) s"
+    assert re.search(rf"running, {said}", invoke("--db", session.database, "sessions", "ls").stdout)
+    shown = invoke("--db", session.database, "sessions", "show").stdout
+    assert re.search(rf"status +running, {said}", shown)
+    who = f"process {session.pid} on {socket.gethostname()}"
+    assert re.search(rf"worker +{who}, stopped by a signal", shown)
+    (row,) = json.loads(invoke("--db", session.database, "sessions", "ls", "--json").stdout)
+    assert 37 <= row["silent_seconds"] < 50
+    lines: list[str] = []
+    follower = Follower(session.reader, 1, lines.append)
+    for _ in range(2):  # the stage, then a sign of life
+        follower.until_end(time.monotonic())
+    assert re.fullmatch(rf"running: {said} from {who}", lines[-1])
+    os.kill(session.pid, signal.SIGCONT)
+    assert session.ended() == 0, session.said()
+    assert session.now().silent_seconds is None
+
+
+def limited(session: Worked, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line where no file can grow, as on a full disk."""
+    most = max(
+        each.stat().st_size for each in session.database.parent.glob("runs.db*") if "-shm" not in each.name
+    )
+    return subprocess.run(
+        [SPECTUI, "--db", session.database, *words],
+        capture_output=True, text=True, check=False, timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (min(4096, most), resource.RLIM_INFINITY)),
+    )  # fmt: skip
+
+
+def test_on_a_full_disk_a_run_can_still_be_ended(session: Worked) -> None:
+    session.work()
+    session.until_rounds(2)
+    session.allow_files_of(4096)
+    until(lambda: "trying again" in session.said(), what=session.said)
+    refused = limited(session, "sessions", "pause")
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("; what needs no room is to end the run: spectui sessions stop 1\n"), (
+        refused.stderr
+    )
+    assert refused.stderr.count("\n") == 1
+    done = limited(session, "sessions", "stop")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "session 1 'friday': stopped by a signal: the database cannot be written\n"
+    assert session.ended() == 1
+    assert session.now().status in ("stopped", "interrupted")
+    assert session.reader.unfinished(1)
+
+
+def test_a_worker_that_cannot_write_obeys_a_stop_that_somebody_else_could(session: Worked) -> None:
+    session.work()
+    session.until_rounds(2)
+    session.allow_files_of(4096)
+    until(lambda: "trying again" in session.said(), what=session.said)
+    session.send("stop")
+    assert session.ended() == 1
+    assert "asked to stop while waiting" in session.said()
+
+
+def test_nobody_is_signalled_for_a_copy_or_from_elsewhere(session: Worked, tmp_path: Path) -> None:
+    session.work()
+    session.until_rounds(2)
+    copy = tmp_path / "copy.db"
+    with closing(connect(session.database)) as db:
+        db.execute("VACUUM INTO ?", [str(copy)])
+    for database, change, said in (
+        (copy, "", "cannot be written"),
+        (session.database, "UPDATE session SET worker_place = '', host = 'elsewhere'", "on elsewhere"),
+    ):
+        with closing(connect(database)) as db:
+            db.execute(change)
+        with pytest.raises(StoreError, match=said):
+            _without_writing(database, 1, "stop", StoreError("database x cannot be written"))
+        assert session.alive
 
 
 @pytest.mark.parametrize(

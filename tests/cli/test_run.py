@@ -22,6 +22,8 @@ from store.sessions import create_session
 from store.writer import SessionWriter
 from tests.cli.conftest import Invoke, Popen
 from tests.waiting import until
+from tui.screens.sessions_columns import session_columns
+from tui.session_filter import entry_of, parse
 
 TIMEOUT_S = 120
 KEYS = {
@@ -264,9 +266,9 @@ def test_leaving_attach_never_stops_the_run(spectui: Popen, unmoved: int, reader
     assert reader.pending_commands(unmoved) == []
 
 
-@pytest.mark.parametrize(("failing", "code"), [(1, 0), (2, 1)])
-def test_one_failed_prompt_is_told_and_only_all_of_them_fail_the_run(
-    invoke: Invoke, database: Path, failing: int, code: int
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_prompts_that_failed_are_counted_wherever_the_session_is_told_of(
+    invoke: Invoke, database: Path, failing: int
 ) -> None:
     db = open_database(database)
     config = RunConfig()
@@ -290,9 +292,24 @@ def test_one_failed_prompt_is_told_and_only_all_of_them_fail_the_run(
     writer.set_status("finished")
     db.close()
     result = invoke("attach")
-    assert "1/2 a-1: failed: the prompt is too long" in result.stdout
-    assert result.exit_code == code, result.output
-    assert ("every prompt failed, the first with: the prompt is too long" in result.stderr) == (code == 1)
+    assert ("1/2 a-1: failed: the prompt is too long" in result.stdout) == (failing > 0)
+    assert result.exit_code == (1 if failing else 0), result.output
+    how_many = ("", "1 of 2 prompts", "every prompt")[failing]
+    assert result.stderr.startswith(
+        f"spectui: {how_many} failed, the first with: the prompt is too long (log: "
+    ) or (not failing and result.stderr == "")
+    words = ("", "1 failed", "all failed")[failing]
+    for command in (("sessions", "ls"), ("sessions", "show")):
+        assert (words or "failed") in invoke(*command).stdout or not failing
+        assert ("failed" in invoke(*command).stdout) == (failing > 0)
+    assert json.loads(invoke("sessions", "ls", "--json").stdout)[0]["prompts_failed"] == failing
+    shown = json.loads(invoke("sessions", "show", "--json").stdout)
+    assert shown["prompts_failed"] == shown["figures"]["prompts_failed"] == failing
+    assert (f"; {failing} of 2 prompts failed" in invoke("report").stdout) == (failing > 0)
+    with Reader(database) as reader:
+        cells = {column.title: column.cell(reader.session(1))[0] for column in session_columns()}
+    assert cells["status"] == ("✓ finished", "! 1 failed", "✗ all failed")[failing]
+    assert parse("status:failed").matches(entry_of(Reader(database).session(1))) == (failing > 0)
 
 
 def test_a_worker_that_cannot_be_started_is_a_failed_session(

@@ -11,7 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.tui.replay import Recording
-from tests.tui.screens.data import make_finished, make_running
+from tests.tui.screens.data import make_finished, make_running, worker_words
 from tui import progress
 from tui.app import SpectuiApp
 from tui.screens.live import LiveScreen
@@ -31,6 +31,7 @@ def fixed_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     monkeypatch.setattr(progress, "now", lambda: NOW)
+    monkeypatch.setattr(progress, "worker_words", worker_words)
     yield
     monkeypatch.undo()
     time.tzset()

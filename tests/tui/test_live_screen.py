@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 from store.reader import Reader
+from store.whereabouts import whereabouts
 from tests.tui.conftest import app_for, live_screen, shown, text_of, wait_for
 from tests.tui.replay import Recording
 from tui.screens.leave import LeaveScreen
@@ -17,6 +23,7 @@ from tui.widgets.histogram import Histogram
 from tui.widgets.prompt_head import PromptHead
 from tui.widgets.rows import Line
 from tui.widgets.status import Status
+from tui.widgets.table import Table
 
 
 def commands(recording: Recording) -> list[str]:
@@ -241,9 +248,41 @@ async def test_a_worker_that_died_is_noticed_without_a_write(database: Path, run
         screen = live_screen(pilot)
         await wait_for(pilot, lambda: shown(screen, 2))
         with running.db:
-            running.db.execute("UPDATE session SET pid_created = 1.0")
+            running.db.execute("UPDATE session SET pid_created = 1.0, worker_place = ''")
         await wait_for(pilot, lambda: "interrupted" in screen.query_one(Status).text)
         assert "worker is gone" in screen.query_one("#notice", Line).text
+
+
+async def test_a_frozen_worker_has_no_speed_and_no_end_in_sight(database: Path, running: Recording) -> None:
+    sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(sleeper, stdin=subprocess.PIPE) as worker:
+        async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+            screen = live_screen(pilot)
+            await wait_for(pilot, lambda: shown(screen, 2))
+            status = screen.query_one(Status)
+            assert "● running" in status.text
+            assert re.search(r"\n +\d+\.\d tok/s", status.text)
+            place = whereabouts(worker.pid, database).to_json()
+            with running.db:
+                running.db.execute(
+                    "UPDATE session SET pid = ?, worker_place = ?, heartbeat_at = ?",
+                    (worker.pid, place, (datetime.now(UTC) - timedelta(seconds=37)).isoformat()),
+                )
+            await wait_for(pilot, lambda: "no sign of life for" in status.text)
+            assert "●" not in status.text
+            assert "\n       – tok/s" in status.text
+            assert re.search(r"ETA +–", status.text)
+            assert "cpu" not in status.text
+            notice = screen.query_one("#notice", Line).text
+            assert f"process {worker.pid} on {socket.gethostname()}" in notice
+            app = screen.app
+            await pilot.press("escape")
+            await wait_for(pilot, lambda: isinstance(app.screen, SessionsScreen) and app.screen.sessions)
+            await wait_for(pilot, lambda: "silent" in app.screen.query_one("#list-view", Table).text)
+            running.writer.claim()
+            running.writer.set_status("running")
+            await wait_for(pilot, lambda: "● running" in app.screen.query_one("#list-view", Table).text)
+        worker.kill()
 
 
 async def test_a_session_without_rounds(database: Path) -> None:

@@ -41,7 +41,7 @@ def attach(context: click.Context, session: str, headless: bool, as_json: bool) 
 
 
 def watch(database: Path, session: int, *, as_json: bool, stop_on_interrupt: bool) -> int:
-    """Follow a session in lines, print what it found, return the exit code: 0 only if it finished.
+    """Follow a session in lines, print what it found, return the exit code: 0 only if it finished and no prompt failed.
 
     With `as_json` stdout gets one JSON object and nothing else; the lines go to stderr.
     """

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from tui.cli.options import State, shared_options
 from tui.cli.output import line
 
+if TYPE_CHECKING:
+    from store.rows import SessionSummary, Worker
+
 ANSWER_S = 5.0
 """A worker looks between rounds, and the first round comes after loading: then the command stays pending."""
 POLL_S = 0.05
+SILENT_S = 3.0
+"""A worker says every second that it lives."""
 
 _DOES = {
     "stop": "End the run of SESSION in order; 'spectui run --resume' goes on with it.",
@@ -20,13 +26,13 @@ _DOES = {
     "resume": "Let a paused SESSION go on.",
     "skip": "Leave the prompt that SESSION is at and go on with the next.",
 }
+_PAST = {"stop": "stopped", "pause": "paused", "resume": "gone on", "skip": "skipped its prompt"}
 _SETTLED: dict[str, tuple[str, ...]] = {
-    "stop": ("stopped", "finished", "failed", "interrupted"),
     "pause": ("paused",),
     "resume": ("running",),
     "skip": (),
 }
-"""Statuses that a command leads to; skipping leads to none of its own."""
+"""Statuses that a command leads to; a stop leads to any that is not live, skipping to none of its own."""
 
 
 def add_commands(group: click.Group) -> None:
@@ -40,9 +46,10 @@ def _command(kind: str, does: str) -> click.Command:
     @click.argument("session", default="last")
     @shared_options
     @click.pass_context
-    def command(context: click.Context, session: str) -> None:
+    def command(context: click.Context, session: str) -> int:
         from store.errors import StoreError
         from store.reader import Reader
+        from store.rows import LIVE_STATUSES
         from tui.commands import tell
 
         database = context.ensure_object(State).database
@@ -53,28 +60,58 @@ def _command(kind: str, does: str) -> click.Command:
                     f"session '{summary.name}' is {summary.status}: there is no worker to resume it; go on with: "
                     f"spectui run --resume {summary.id}"
                 )
-            tell(database, summary.id, kind)
+            by_signal = tell(database, summary.id, kind)
 
             def obeyed() -> bool:
-                status = reader.session(summary.id).status
-                return not reader.pending_commands(summary.id) and (
-                    not _SETTLED[kind] or status in _SETTLED[kind]
+                now = reader.session(summary.id)
+                if kind == "stop" or not now.live:
+                    return not now.live
+                return not reader.pending_commands(summary.id) and now.status in (
+                    _SETTLED[kind] or LIVE_STATUSES
                 )
 
-            if _soon(obeyed):
-                line(
-                    f"session {summary.id} '{summary.name}': {_done(kind, reader.session(summary.id).status)}"
-                )
-            else:
-                line(
-                    f"session {summary.id} '{summary.name}': {kind} is pending; its worker obeys between rounds"
-                )
+            done = _soon(obeyed)
+            now = reader.session(summary.id)
+            if done and (kind == "stop" or now.live):
+                how = " by a signal: the database cannot be written" if by_signal else ""
+                status = "stopped" if by_signal else now.status
+                line(f"session {now.id} '{now.name}': {_done(kind, status)}{how}")
+                return 0
+            words = _not_obeyed(kind, now, reader.worker(now.id))
+            line(f"spectui: session {now.id} '{now.name}' {words}", err=True)
+            return 1
 
     return command
 
 
 def _done(kind: str, status: str) -> str:
     return "skipped its prompt" if kind == "skip" else status
+
+
+def _not_obeyed(kind: str, summary: SessionSummary, worker: Worker | None) -> str:
+    """What the worker has not done, why that may be, and what to do."""
+    from store.clock import seconds_since
+    from tui.commands import kill_words
+    from tui.progress import short_time
+
+    has_not = f"has not {_PAST[kind]}"
+    if not summary.live:
+        return f"{has_not}: it is {summary.status}"
+    if worker is None:
+        return f"{has_not} yet: no worker has taken it; {kind} stays pending until one does"
+    who = f"its worker, process {worker.pid} on {worker.host},"
+    if worker.stopped:
+        cont = kill_words(worker, "-CONT")
+        return f"{has_not}: {who} was stopped by a signal; it goes on, and obeys, with: {cont}"
+    silent = seconds_since(summary.heartbeat_at)
+    if silent is not None and silent >= SILENT_S:
+        return (
+            f"{has_not}: {who} has shown no sign of life for {short_time(silent)}; it obeys if it goes on, and ends "
+            f"at once with: {kill_words(worker, '-9')}"
+        )
+    when = "has loaded its models" if summary.status == "starting" else "has ended the round it is at"
+    now = f"; to end it now: {kill_words(worker)}" if kind == "stop" else ""
+    return f"{has_not} yet: {who} obeys when it {when}{now}"
 
 
 def _soon(condition: Callable[[], bool]) -> bool:

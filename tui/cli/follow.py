@@ -86,10 +86,12 @@ class Follower:
         return self._reader.generations(self._session, texts=False)
 
     def _sign_of_life(self, summary: SessionSummary) -> str:
+        from tui.progress import eta_seconds, silence
+
+        if summary.silent_seconds is not None:
+            return f"{summary.status}: {silence(summary)} from process {summary.pid} on {summary.host}"
         if not summary.rounds:
             return _stage_line(summary)
-        from tui.progress import eta_seconds
-
         eta = eta_seconds(self._reader.generations(self._session, texts=False))
         return (
             f"{summary.status}: {summary.prompts_done}/{summary.prompt_count} prompts, "
@@ -119,15 +121,18 @@ def follow(
     try:
         from store.errors import StoreError
         from tui.commands import tell
+        from tui.progress import silence
 
         try:
-            tell(database, session, "stop")
-            say("stopping after this round; Ctrl-C again leaves the run going")
+            signalled = tell(database, session, "stop")
+            how = " (by a signal: the database cannot be written)" if signalled else ""
+            say(f"stopping after this round{how}; Ctrl-C again leaves the run going")
         except StoreError as error:  # it ended by itself just now
             say(str(error))
         summary = follower.until_end(time.monotonic() + STOP_S)
         if summary.live:
-            say(f"still stopping; it ends by itself. Look again with: spectui attach {session}")
+            why = f": {silence(summary)}" if summary.silent_seconds else "; it ends by itself"
+            say(f"still stopping{why}. Look again with: spectui sessions stop {session}")
         return summary
     except KeyboardInterrupt:
         return _leave(reader, session, say)

@@ -22,6 +22,8 @@ def as_json(reader: Reader, summary: SessionSummary) -> dict[str, Any]:
         "name": summary.name,
         "status": summary.status,
         "error": summary.error,
+        "silent_seconds": summary.silent_seconds,
+        "prompts_failed": summary.prompts_failed,
         "prompts": sum(task.prompts for task in figures.values()),
         "rounds": summary.rounds,
         "nodes": summary.nodes,
@@ -83,10 +85,12 @@ def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | No
         return f"session {summary.id} was interrupted: its worker is gone{log}{again}"
     if summary.status != "finished":
         return f"session {summary.id} is {summary.status}"
-    generations = reader.generations(summary.id, texts=False)
-    failed = [generation for generation in generations if generation.status == "failed"]
-    if failed and len(failed) == len(generations):
-        return f"every prompt failed, the first with: {failed[0].error}{log}"
+    if summary.prompts_failed:
+        generations = reader.generations(summary.id, texts=False)
+        first = next(generation for generation in generations if generation.status == "failed")
+        every = summary.prompts_failed == summary.prompt_count
+        how_many = "every prompt" if every else f"{summary.prompts_failed} of {summary.prompt_count} prompts"
+        return f"{how_many} failed, the first with: {first.error}{log}"
     return None
 
 

@@ -19,7 +19,7 @@ from tui.cli.result import print_figures
 
 if TYPE_CHECKING:
     from store.reader import Reader
-    from store.rows import EventRow, SessionSummary
+    from store.rows import EventRow, SessionSummary, Worker
 
 
 @click.group(invoke_without_command=True)
@@ -48,7 +48,7 @@ def ls(context: click.Context, as_json: bool) -> None:
     elif not found:
         line("no sessions yet; start one with: spectui run")
     else:
-        from tui.progress import ago
+        from tui.progress import ago, failed_words, silence
 
         head = (
             "id",
@@ -66,10 +66,10 @@ def ls(context: click.Context, as_json: bool) -> None:
             (
                 str(s.id),
                 s.name,
-                s.status,
+                ", ".join(filter(None, (s.status, silence(s)))),
                 f"{s.target} <- {s.drafter}",
                 ",".join(s.tasks),
-                f"{s.prompts_done}/{s.prompt_count}",
+                ", ".join(filter(None, (f"{s.prompts_done}/{s.prompt_count}", failed_words(s)))),
                 count(s.tokens),
                 number(s.match_rate),
                 number(s.tokens_per_round),
@@ -93,8 +93,8 @@ def show(context: click.Context, session: str, as_json: bool) -> None:
             events = [asdict(event) for event in reader.events(summary.id)]
             json_line({**asdict(summary), "events": events, "figures": figures_json(reader, summary)})
             return
-        for label, value in _facts(summary, reader.events(summary.id)):
-            line(f"{label:<10}{value}")
+        for label, value in _facts(summary, reader.worker(summary.id), reader.events(summary.id)):
+            line(f"{label:<12}{value}")
         line()
         print_figures(reader, summary)
 
@@ -125,14 +125,27 @@ space.add_commands(sessions)
 sessions.add_command(export)
 
 
-def _facts(summary: SessionSummary, events: Sequence[EventRow]) -> Iterator[tuple[str, Any]]:
+def _facts(
+    summary: SessionSummary, worker: Worker | None, events: Sequence[EventRow]
+) -> Iterator[tuple[str, Any]]:
+    from tui.progress import failed_words, round_age, silence
+
     yield "session", f"{summary.id} '{summary.name}'"
-    yield "status", f"{summary.status}: {summary.error}" if summary.error else summary.status
+    status = ", ".join(filter(None, (summary.status, silence(summary))))
+    yield "status", f"{status}: {summary.error}" if summary.error else status
+    if worker is not None and summary.live:
+        state = ", stopped by a signal" if worker.stopped else ""
+        yield "worker", f"process {worker.pid} on {worker.host}{state}"
+    if summary.live and round_age(summary):
+        yield "last round", f"{round_age(summary)} ago"
     yield "target", summary.target
     yield "drafter", f"{summary.drafter}, tree {summary.tree}"
     yield "device", summary.device or NOTHING
     tasks = ", ".join(f"{task} {prompts}" for task, prompts in summary.tasks.items())
-    yield "prompts", f"{summary.prompts_done} of {summary.prompt_count} done: {tasks}"
+    done = ", ".join(
+        filter(None, (f"{summary.prompts_done} of {summary.prompt_count} done", failed_words(summary)))
+    )
+    yield "prompts", f"{done}: {tasks}"
     if summary.study:
         yield "set-up", "the published study's"
     apart = ("target", "draft", "tree", "study")

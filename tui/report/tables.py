@@ -77,7 +77,9 @@ def subject(report: Report) -> str:
 def models(session: SessionSummary) -> str:
     """Which session, which models, which tree, and whether it was set up as the study, in a line."""
     said = f"{session.id} '{session.name}': {session.target} <- {session.drafter}, tree {session.tree}"
-    return f"{said}, study set-up" if session.study else said
+    said = f"{said}, study set-up" if session.study else said
+    failed = f"{session.prompts_failed} of {session.prompt_count} prompts failed"
+    return f"{said}; {failed}" if session.prompts_failed else said
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

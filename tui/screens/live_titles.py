@@ -9,6 +9,7 @@ from textual.content import Content
 from store.choices import TreeChoice
 from store.rows import GenerationRow, RoundRow, SessionSummary
 from tui.cells import count, fitting, number, share
+from tui.progress import silence
 from tui.session_feed import RunState
 from tui.textsafe import sanitize_line
 from tui.theme import task_slots
@@ -105,6 +106,10 @@ def _wrong(summary: SessionSummary | None, trouble: str, width: int) -> list[Row
     if summary.status == "failed":
         words = f"✗ The run failed: {summary.error or 'no reason was recorded'}.{log}"
         return _wrapped(sanitize_line(words), "bad", width)
+    if summary.silent_seconds is not None:
+        who = f"process {summary.pid} on {summary.host}" if summary.pid is not None else "no worker yet"
+        words = f"! {silence(summary).capitalize()} ({who}): it is stopped, or hangs.{log}"
+        return _wrapped(sanitize_line(words), "warning", width)
     if summary.status == "interrupted":
         words = f"! The worker is gone; what it had decoded is kept.{log}"
         return _wrapped(sanitize_line(words), "warning", width)

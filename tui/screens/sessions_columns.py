@@ -8,7 +8,7 @@ from typing import Any
 from store.rows import SESSION_STATUSES, SessionSummary
 from tui.cells import NOTHING, count, number, share, short_count
 from tui.glyphs import glyphs
-from tui.progress import ago
+from tui.progress import ago, failed_words, short_time
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Cell
 from tui.widgets.status import SYMBOLS
@@ -81,6 +81,11 @@ def _prompts(row: SessionSummary) -> Cell:
 
 
 def _status(row: SessionSummary) -> Cell:
+    if row.silent_seconds is not None:
+        return f"? silent {short_time(row.silent_seconds)}", "warning"
+    if row.status == "finished" and row.prompts_failed:
+        every = row.prompts_failed == row.prompt_count
+        return (f"✗ {failed_words(row)}", "bad") if every else (f"! {failed_words(row)}", "warning")
     sign, role = SYMBOLS.get(row.status, ("?", "muted"))
     return f"{sign} {row.status}", role
 

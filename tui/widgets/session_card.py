@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from store.rows import SessionSummary, TaskFigures
 from tui.cells import NOTHING, columns, duration, fit, fitting, number, pad, rate, share, short_count
 from tui.home_feed import Card
-from tui.progress import elapsed_seconds
+from tui.progress import elapsed_seconds, silence
 from tui.textsafe import sanitize, sanitize_line
 from tui.theme import task_slots
 from tui.transcript import wrap
@@ -76,6 +76,11 @@ def fact_rows(summary: SessionSummary, width: int) -> list[Row]:
     facts: list[tuple[str, str, str]] = []
     if summary.error:
         facts.append(("error", summary.error, "bad"))
+    if silence(summary):
+        facts.append(("worker", f"{silence(summary)}; process {summary.pid} on {summary.host}", "warning"))
+    if summary.prompts_failed:
+        failed = f"{summary.prompts_failed} of {summary.prompt_count} prompts"
+        facts.append(("failed", failed, "bad"))
     facts += [
         ("target", summary.target, "text"),
         ("drafter", summary.drafter, "text"),

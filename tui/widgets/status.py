@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from store.rows import GenerationRow, SessionSummary
+from tui import progress
 from tui.cells import NOTHING, count, duration, fitting, number, pad, percent, rate, size
-from tui.progress import Pace, elapsed_seconds, eta_seconds
+from tui.progress import Pace, elapsed_seconds, eta_seconds, failed_words, silence
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Cell, Line, Row, row_width
 
@@ -33,10 +34,11 @@ TALL, SHORT = 20, 14
 COMMAND_WORDS = {"pause": "pausing", "resume": "resuming", "skip": "skipping", "stop": "stopping"}
 
 
-def status_cells(status: str, pending: Sequence[str] = ()) -> list[Cell]:
-    """A status with its sign; a command that the worker has not taken yet is shown as under way."""
-    sign, role = SYMBOLS.get(status, ("?", "muted"))
-    cells: list[Cell] = [(f"{sign} ", role), (status, role)]
+def status_cells(status: str, pending: Sequence[str] = (), silence: str = "") -> list[Cell]:
+    """A status with its sign; a command that the worker has not taken yet is shown as under way. `silence` says for
+    how long the worker has not been heard of, and takes the sign's meaning away."""
+    sign, role = ("?", "warning") if silence else SYMBOLS.get(status, ("?", "muted"))
+    cells: list[Cell] = [(f"{sign} ", role), (f"{status}, {silence}" if silence else status, role)]
     if pending:
         cells.append((f" {COMMAND_WORDS.get(pending[-1], pending[-1])}…", "warning"))
     return cells
@@ -71,7 +73,10 @@ class Status(Line):
             self._rate = summary.tokens_per_second
         self._summary, self._generations, self._pending = summary, generations, pending
         # Figures change with every round; the clock's tick is often enough for them.
-        urgent = (summary.status, summary.stage, summary.stage_done, summary.prompts_done, *pending)
+        if summary.silent_seconds is not None:
+            self._rate = None
+        where = (summary.status, summary.stage, summary.stage_done, summary.prompts_done)
+        urgent = (*where, summary.silent_seconds, *pending)
         if urgent != self._drawn:
             self._drawn = urgent
             self._draw()
@@ -97,10 +102,10 @@ class Status(Line):
 
     def _progress_row(self, summary: SessionSummary) -> Row:
         width = self.size.width
-        status = status_cells(summary.status, self._pending)
+        status = status_cells(summary.status, self._pending, silence(summary))
         head: list[Cell] = [(" ", "text"), *status]
         head.append((" " * max(12 - row_width(tuple(status)), 1), "text"))
-        if summary.status == "starting":
+        if summary.status == "starting" and summary.silent_seconds is None:
             return tuple(head + _stage_cells(summary, width - row_width(tuple(head))))
         tails = list(self._tails(summary))
         tail = next((cells for cells in tails if row_width((*head, *cells)) < width), tails[-1])
@@ -115,13 +120,16 @@ class Status(Line):
         clock: Cell = ("  " + pad(duration(elapsed_seconds(summary)), 7, "right"), "text")
         left: list[Cell] = []
         if summary.live:
-            eta = duration(eta_seconds(self._generations))
+            silent = summary.silent_seconds is not None
+            eta = NOTHING if silent else duration(eta_seconds(self._generations))
             left = [("  ETA ", "muted"), (pad(eta, 7, "right"), "text")]
+        failed: list[Cell] = [(f", {failed_words(summary)}", "bad")] if summary.prompts_failed else []
         if self.size.width >= 100 and summary.baseline_ms:
             plain = f"   plain {rate(1000 / summary.baseline_ms)} tok/s, measured"
-            yield [done, word, clock, *left, (plain, "muted")]
-        yield [done, word, clock, *left]
-        yield [done, clock, *left]
+            yield [done, word, *failed, clock, *left, (plain, "muted")]
+        yield [done, word, *failed, clock, *left]
+        yield [done, *failed, clock, *left]
+        yield [done, *failed, *left]
         yield [done, *left]
         yield [done]
 
@@ -155,6 +163,10 @@ class Status(Line):
                 row, lead = [], [(" ", "text")]
             if row_width((*row, *lead, *part)) <= self.size.width:  # else it has no room anywhere
                 row += [*lead, *part]
+        for words in progress.worker_words(summary):
+            more: Row = (*row, ("  │ ", "faint"), (words, "muted"))
+            if row_width(more) <= self.size.width:
+                return [*rows, more]
         return [*rows, tuple(row)]
 
 
@@ -203,7 +215,7 @@ def _spending_cells(summary: SessionSummary) -> list[Cell]:
 
 def _machine_cells(summary: SessionSummary) -> list[Cell]:
     cells: list[Cell] = []
-    if not summary.live:
+    if not summary.live or summary.silent_seconds is not None:
         return cells
     if summary.cpu_percent is not None:
         cells += [

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from store.rows import SessionSummary
 from store.sessions import set_notes, set_tags
 from tests.tui.replay import Recording
 from tests.tui.synthetic import TEXTS
+from tui import progress
+
+_worker_words = progress.worker_words
 
 Data = Callable[[Path], int | None]
 """Writes a database; returns the session to open, None for the list of all."""
@@ -18,9 +23,15 @@ def at_fixed_times(recording: Recording) -> None:
     with recording.db:
         recording.db.execute(
             "UPDATE session SET created_at = '2026-03-01T10:00:00+00:00', started_at = '2026-03-01T10:00:00+00:00',"
-            " ended_at = CASE WHEN ended_at IS NULL THEN NULL ELSE '2026-03-01T10:02:30+00:00' END WHERE id = ?",
+            " ended_at = CASE WHEN ended_at IS NULL THEN NULL ELSE '2026-03-01T10:02:30+00:00' END,"
+            " round_at = '2026-03-01T10:03:09+00:00' WHERE id = ?",
             (recording.id,),
         )
+
+
+def worker_words(summary: SessionSummary) -> list[str]:
+    """As `tui.progress` has it, of a worker whose pid and host do not depend on the run of the test."""
+    return _worker_words(summary if summary.pid is None else replace(summary, pid=4711, host="gpu-box"))
 
 
 def make_finished(database: Path) -> Recording:

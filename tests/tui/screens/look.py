@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.tui.conftest import app_for
+from tests.tui.screens.data import worker_words
 from tests.tui.screens.registry import SCREENS, Shown
 from tui import glyphs, progress
 from tui.plain import PlainFilter
@@ -50,6 +51,7 @@ def main() -> None:
     columns, _, rows = arguments.size.partition("x")
     # Any fixed moment: the sessions of the registry are of that day.
     progress.now = lambda: datetime(2026, 3, 1, 10, 3, 12, tzinfo=UTC)
+    progress.worker_words = worker_words
     for screen in SCREENS:
         if not arguments.names or screen.name in arguments.names:
             asyncio.run(
