@@ -279,8 +279,7 @@ async def test_a_frozen_worker_has_no_speed_and_no_end_in_sight(database: Path, 
             await pilot.press("escape")
             await wait_for(pilot, lambda: isinstance(app.screen, SessionsScreen) and app.screen.sessions)
             await wait_for(pilot, lambda: "silent" in app.screen.query_one("#list-view", Table).text)
-            running.writer.claim()
-            running.writer.set_status("running")
+            running.writer.heartbeat(191.0, 1_310_000_000)
             await wait_for(pilot, lambda: "● running" in app.screen.query_one("#list-view", Table).text)
         worker.kill()
 
