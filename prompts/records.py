@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prompts.chat import is_message
+from prompts.lines import quoted
 from prompts.shapes import PROMPT_KEYS, plain_key
 from prompts.source import MAX_ITEM, BadFile, Source
 
@@ -114,7 +115,7 @@ def _refuse_tables_and_yaml(lines: Sequence[bytes]) -> None:
         width = len(rows[0])
         even = width > 1 and len(rows) > 2 and all(len(row) == width for row in rows[:-1])
         if even and all(_WORD.fullmatch(cell) for cell in rows[0]):
-            names = ", ".join(rows[0][:5])
+            names = ", ".join(cell[:40] for cell in rows[0][:5])
             raise BadFile(f"a table, and no column is known to hold prompts ({names}); call it 'prompt'", 1)
 
 
@@ -291,7 +292,7 @@ def _rows(source: Source, delimiter: str) -> Iterator[Record]:
             header = [plain_key(cell) for cell in row]
             twice = next((name for name in header if name and header.count(name) > 1), None)
             if twice:
-                raise BadFile(f"two columns are called '{twice}'; rename one", line)
+                raise BadFile(f"two columns are called {quoted(twice)}; rename one", line)
         elif len(row) > len(header):
             yield Record(line, error=f"{len(row)} columns, but the first line names {len(header)}")
         else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -59,7 +62,47 @@ _LINES = st.one_of(
         [b"[" * 5000, b'{"task":"a","prompt":"' + b"x" * 100_000 + b'"}', b"\xef\xbb\xbf", b"1" * 5000]
     ),
 )
-prompt_files = st.lists(_LINES, max_size=5).map(b"\n".join)
+_KEYS = (
+    "prompt", "messages", "conversations", "role", "from", "content", "value", "turns", "instruction", "input", "body",
+    "data", "row", "system", "history", "choices", "parts", "id", "task", "category", "tools", "text",
+)  # fmt: skip
+_records = st.recursive(
+    st.one_of(st.none(), numbers, any_text),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+_ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
+_tables = st.builds(
+    lambda rows, delimiter, end: end.join(delimiter.join(row) for row in [["prompt", *rows[0]], *rows]),
+    st.lists(st.lists(any_text, max_size=3), min_size=1, max_size=4),
+    st.sampled_from([",", "\t", ";", "|"]),
+    st.sampled_from(["\n", "\r\n", "\r", '"\n']),
+)
+_plain_files = st.one_of(
+    st.lists(_LINES, max_size=5).map(b"\n".join),
+    st.builds(
+        lambda records, indent, encoding: json.dumps(records, indent=indent).encode(encoding),
+        st.one_of(st.lists(_records, max_size=4), _records),
+        st.sampled_from([None, 1]),
+        _ENCODINGS,
+    ),
+    st.builds(
+        lambda text, encoding: text.encode(encoding, "replace"), st.one_of(_tables, any_text), _ENCODINGS
+    ),
+)
+prompt_files = st.one_of(
+    _plain_files,
+    st.builds(
+        lambda data, pack, cut, more: pack(data)[:cut] + more,
+        _plain_files,
+        st.sampled_from([gzip.compress, bz2.compress, lzma.compress]),
+        st.one_of(st.none(), st.integers(0, 60)),
+        st.one_of(st.just(b""), st.just(b"\0" * 9), st.binary(max_size=9)),
+    ),
+)
+"""What people have, and what is nearly that."""
 
 _FIELDS = [field.name for field in fields(RunConfig)]
 configs = st.one_of(

@@ -134,8 +134,8 @@ def import_(
     if out is not None:
         from store.export.place import new_file
 
-        with new_file(out, force=force) as draft:
-            draft.write_text(json_lines(found.prompts), encoding="utf-8")
+        with new_file(out, force=force) as draft, draft.open("w", encoding="utf-8") as written:
+            written.writelines(json_lines([prompt]) for prompt in found.prompts)
     if as_json:
         json_line(_imported(found, file, format_, out))
         return
@@ -148,7 +148,8 @@ def import_(
         share = f" ({prompts_} of {len(found.prompts)} prompts)" if prompts_ else ""
         line(f"{name}: {what}{share}", err=True)
     if out is None:
-        click.echo(json_lines(found.prompts, ascii_only=True), nl=False)
+        for prompt in found.prompts:
+            click.echo(json_lines([prompt], ascii_only=True), nl=False)
         return
     numbers = ", ".join(f"{name} {n}" for name, n in Counter(p.task for p in found.prompts).items())
     skips = len(found.skipped) + found.more_skipped
@@ -185,7 +186,7 @@ def _tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> list[dict[
 
 
 def _print_tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> None:
-    from decoding.token_lengths import TOKENIZER
+    from decoding.token_lengths import why_unknown
 
     rows = [
         (
@@ -197,4 +198,4 @@ def _print_tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> None
     ]
     table(("task", "prompts", "least", "median", "most tokens"), rows)
     if lengths is None:
-        line(f"tokens are those of {TOKENIZER}, which is not here yet: spectui models pull")
+        line(why_unknown([prompt.text for prompt in found]))
