@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 from decoding.chat import Asked, Tell, plain, render, template_of
+from decoding.spelling import Spelling
 
 NO_SWITCHES: Mapping[str, Any] = MappingProxyType({})
-
-_BYTE_TOKEN = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
 
 
 class Vocabulary:
@@ -37,8 +35,14 @@ class Vocabulary:
 
     @cached_property
     def identity(self) -> str:
-        """Names the vocabulary: equal for equal token tables, so that sessions share their bytes."""
+        """Names the vocabulary: equal for equal token tables, so that sessions share their bytes.
+
+        The way from tokens to bytes is part of it; but for byte-level ones, whose bytes have always been these.
+        """
         canonical = json.dumps(sorted(self.tokens.items(), key=lambda item: item[1]))
+        added = [i for i in self.added - self.special if self.token_bytes(i) != self.text_of(i).encode()]
+        if self._spelling.rule or added:
+            canonical += f"{self._spelling.rule}{sorted(added)}"
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def encode_prompt(
@@ -66,16 +70,7 @@ class Vocabulary:
         token = self._by_id.get(token_id)
         if token is None:
             return b""
-        if token_id in self.added:
-            return token.encode()
-        if self._byte_level:
-            try:
-                return token.translate(_BYTE_OF).encode("latin-1")
-            except UnicodeEncodeError:
-                return token.encode(errors="surrogatepass")
-        if match := _BYTE_TOKEN.match(token):
-            return bytes([int(match[1], 16)])
-        return token.replace("\u2581", " ").encode(errors="surrogatepass")
+        return token.encode() if token_id in self.special else self._spelling.bytes_of(token)
 
     def text_of(self, token_id: int) -> str:
         """A token as the tokenizer stores it; "" for an id that it does not know."""
@@ -95,23 +90,11 @@ class Vocabulary:
         return set(self.tokenizer.get_added_vocab().values()) | set(self.tokenizer.all_special_ids)
 
     @cached_property
-    def _byte_level(self) -> bool:
-        """Whether tokens are spelled in GPT-2's printable stand-ins for bytes."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        decoder = getattr(backend, "decoder", None)
-        return decoder is not None and b'"ByteLevel"' in decoder.__getstate__()
+    def special(self) -> set[int]:
+        """Ids of tokens that `decode` leaves out of a text."""
+        known = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return {i for i, token in known.items() if token.special} | set(self.tokenizer.all_special_ids)
 
-
-def _byte_alphabet() -> dict[int, int]:
-    """GPT-2's table: printable Latin-1 stands for itself, the other bytes for code points from 256 on.
-
-    From code point to byte, as `str.translate` takes it.
-    """
-    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {b: b for b in printable}
-    for offset, b in enumerate(b for b in range(256) if b not in set(printable)):
-        table[256 + offset] = b
-    return table
-
-
-_BYTE_OF = _byte_alphabet()
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self.tokenizer, list(self.tokens))
