@@ -76,6 +76,11 @@ class Round:
         return on_path
 
 
+def draft_seed(seed: int, position: int) -> int:
+    """What a drafter draws from at a prompt; other numbers than those that its tokens are judged with."""
+    return int(np.random.SeedSequence([seed, position, 1]).generate_state(1)[0])
+
+
 class SpeculativeDecoder:
     """Target, drafter and acceptance rule of a `RunConfig`, ready to decode prompt after prompt.
 
@@ -107,8 +112,9 @@ class SpeculativeDecoder:
     def generate(self, prompt: str | Sequence[int], *, position: int = 0) -> Iterator[Round]:
         """Rounds until an end token, `max_new_tokens`, or the end of the context.
 
-        `prompt` is text (see `encode`) or token ids. `position` is mixed into the seed, so that a
-        prompt's samples do not depend on those before it. Raises `DecodingError` when nothing fits.
+        `prompt` is text (see `encode`) or token ids. `position` is mixed into the seed: what is sampled
+        depends on the configuration, the position and the prompt, and on no prompt before it. Raises
+        `DecodingError` when nothing fits.
         """
         ids = self.encode(prompt) if isinstance(prompt, str) else [int(t) for t in prompt]
         if not ids:
@@ -120,7 +126,8 @@ class SpeculativeDecoder:
         rng = np.random.default_rng([self.config.seed, position])
         self.of_prompt = self.settings.begin(ids)
         self.target.reset()
-        self.drafter.begin(ids, self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits))
+        scored = self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits)
+        self.drafter.begin(ids, scored, draft_seed(self.config.seed, position))
         root, produced, number = ids[-1], 0, 0
         while True:
             number += 1

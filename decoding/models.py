@@ -170,7 +170,6 @@ def _base_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
             name=name,
             temperature=config.temperature,
             top_p=config.top_p,
-            seed=config.seed,
         )
     if models.draft is not None:
         draft = language_model(models.draft)
@@ -181,7 +180,6 @@ def _base_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
             name=name,
             temperature=config.temperature,
             top_p=config.top_p,
-            seed=config.seed,
         )
     if config.base_draft == LOOKUP:
         return LookupDrafter(shape)

@@ -216,7 +216,7 @@ class SessionWriter:
         """Make prompts that an earlier worker left half-done pending again, without their rounds; returns how many.
 
         Their rounds go because those of one prompt must continue each other: what a drafter had learnt
-        within the prompt is gone with the worker, and greedy text comes out the same again.
+        within the prompt is gone with the worker, and the text comes out the same again.
         """
         with self._lock, transaction(self._connection):
             unfinished = self._connection.execute(

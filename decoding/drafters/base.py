@@ -26,8 +26,9 @@ class Drafter(Protocol):
     def use(self, shape: Shape) -> None:
         """Propose trees of `shape` from now on. Raises `UsageError` for one that it cannot fill."""
 
-    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
-        """A new sequence. `scored` is what the target made of ``prompt[:-1]``."""
+    def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
+        """A new sequence. `scored` is what the target made of ``prompt[:-1]``; what is drawn within the sequence, if
+        anything, comes from `seed` alone, below 2^32."""
 
     def propose(self, root: int, max_depth: int) -> TokenTree:
         """A tree under `root`, the last committed token, at most `max_depth` deep (it may be empty)."""
@@ -51,7 +52,7 @@ class NoDrafter:
     def use(self, shape: Shape) -> None:
         """No tree is drafted whatever its shape."""
 
-    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
+    def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """Nothing to prepare."""
 
     def propose(self, root: int, max_depth: int) -> TokenTree:

@@ -45,9 +45,9 @@ class CombinedDrafter:
         """The drafter's trees; the chain behind a match stays."""
         self._drafter.use(shape)
 
-    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
+    def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """Both begin."""
-        self._drafter.begin(prompt, scored)
+        self._drafter.begin(prompt, scored, seed)
         self._lookup.begin(prompt, scored)
 
     def propose(self, root: int, max_depth: int) -> TokenTree:

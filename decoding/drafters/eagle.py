@@ -34,7 +34,6 @@ class EagleDrafter:
         name: str = "eagle",
         temperature: float = 0.0,
         top_p: float = 1.0,
-        seed: int = 0,
     ) -> None:
         self.name = name
         self.feature_layers = head.config.feature_layers
@@ -47,7 +46,6 @@ class EagleDrafter:
             ids=head.draft_ids.cpu().numpy(),
             temperature=temperature,
             top_p=top_p,
-            seed=seed,
             device=self._device,
         )
         self._cache = TreeLayer()
@@ -64,9 +62,10 @@ class EagleDrafter:
         """See `Drafter`."""
         self._expander.use(shape)
 
-    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
+    def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """Feed the prompt's pairs, the last one excepted, which the first proposal starts from."""
         self._cache.reset()
+        self._expander.begin(seed)
         self._length = 0
         self._tokens, self._features = list(prompt[1:]), []
         if scored.features is not None:

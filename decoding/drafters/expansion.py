@@ -53,14 +53,18 @@ class Expander:
         ids: IntArray | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
-        seed: int = 0,
         device: torch.device | None = None,
     ) -> None:
         self.vocab_size, self._ids, self.columns = vocab_size, ids, width
         self._token_of = list(range(width)) if ids is None else ids.tolist()
         self.temperature, self.top_p = temperature, top_p
-        self.generator = torch.Generator(device=device or "cpu").manual_seed(seed)
+        self.generator = torch.Generator(device=device or "cpu")
+        self.begin(0)
         self.use(shape)
+
+    def begin(self, seed: int) -> None:
+        """Draw from `seed` from now on."""
+        self.generator.manual_seed(seed)
 
     def use(self, shape: Shape) -> None:
         """Grow trees of `shape` from now on. Raises `UsageError` when there are fewer tokens than siblings."""

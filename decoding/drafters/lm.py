@@ -30,7 +30,6 @@ class LMDrafter:
         name: str = "lm",
         temperature: float = 0.0,
         top_p: float = 1.0,
-        seed: int = 0,
     ) -> None:
         self.name = name
         self._model = model
@@ -42,7 +41,6 @@ class LMDrafter:
             self._named,
             temperature=temperature,
             top_p=top_p,
-            seed=seed,
             device=model.device,
         )
         self._pending: list[int] = []
@@ -52,9 +50,10 @@ class LMDrafter:
         """See `Drafter`."""
         self._expander.use(shape)
 
-    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
+    def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """Prefill the draft with all but the prompt's last token, which the first proposal feeds."""
         self._model.reset()
+        self._expander.begin(seed)
         self._slot = {}
         self._pending = list(prompt)
         if len(prompt) < self._model.context and self._can_name(prompt):

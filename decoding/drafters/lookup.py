@@ -44,7 +44,7 @@ class LookupDrafter:
         """See `Drafter`; chains alone."""
         self._shape = chain_only(shape, self.name)
 
-    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
+    def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """Forget the sequence before; the prompt is the first text to look in."""
         self._text = SuffixAutomaton(prompt)
 

@@ -44,7 +44,7 @@ class RecyclingDrafter:
             raise UsageError(f"tree '{shape.name}' has {static.width} siblings; {self._width} are kept")
         self._shape = static
 
-    def begin(self, prompt: Sequence[int], scored: Scored) -> None:
+    def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """Learn the successors of the prompt's own tokens; refresh the rows of unknown ones."""
         if scored.logits is not None:
             self._learn(np.asarray(prompt[:-1], dtype=np.int64), scored.logits)

@@ -60,6 +60,8 @@ def accept_sampling(
     for trees drawn without replacement, `q` are ``[N + 1, V]``; `uniforms` are as many float64 as could be
     used; `depth` is that of the tree.
     """
+    if q is None:
+        return _follow_draws(token, children, valid, p, uniforms, depth)
     device = p.device
     node = torch.full((), ROOT, dtype=torch.int64, device=device)
     alive = torch.ones((), dtype=torch.bool, device=device)
@@ -70,7 +72,7 @@ def accept_sampling(
     for level in range(depth + 1):
         row = (node + 1)[None]
         residual = _normalised(p.index_select(0, row)[0].double())
-        draft = None if q is None else _normalised(q.index_select(0, row)[0].double().nan_to_num(0.0))
+        draft = _normalised(q.index_select(0, row)[0].double().nan_to_num(0.0))
         chosen = torch.full((), ROOT, dtype=torch.int64, device=device)
         below = children.index_select(0, row)[0]
         for rank in range(children.shape[1] if level < depth else 0):
@@ -82,29 +84,61 @@ def accept_sampling(
             here = column == x
             u = uniforms.index_select(0, draws[None])[0]
             draws = draws + tried
-            of_x = residual.index_select(0, x)[0]
-            ratio = of_x if draft is None else of_x / draft.index_select(0, x)[0]
-            left = residual if draft is None else (residual - draft).clamp(min=0.0)
-            left = left.masked_fill(here, 0.0)
+            ratio = residual.index_select(0, x)[0] / draft.index_select(0, x)[0]
+            left = (residual - draft).clamp(min=0.0).masked_fill(here, 0.0)
             mass = left.sum()
             taken = tried & ((u < ratio) | (mass < _NOTHING))
             chosen = torch.where(taken, child, chosen)
             refused = tried & ~taken
             residual = torch.where(refused, left / mass, residual)
-            if draft is not None:
-                without = draft.masked_fill(here, 0.0)
-                rest = without.sum()
-                draft = torch.where(refused, torch.where(rest > 0.0, without / rest, without), draft)
+            without = draft.masked_fill(here, 0.0)
+            rest = without.sum()
+            draft = torch.where(refused, torch.where(rest > 0.0, without / rest, without), draft)
         final = torch.where(alive, residual, final)
         alive = alive & (chosen >= 0)
         node = torch.where(alive, chosen, node)
         on_path.index_fill_(0, torch.where(alive, chosen, len(token))[None], True)
-    cumulative = final.cumsum(0)
-    u = uniforms.index_select(0, draws[None])[0]
+    return Accepted(on_path[:-1], _drawn(final, uniforms.index_select(0, draws[None])[0]), draws + 1)
+
+
+def _follow_draws(
+    token: torch.Tensor,
+    children: torch.Tensor,
+    valid: torch.Tensor,
+    p: torch.Tensor,
+    uniforms: torch.Tensor,
+    depth: int,
+) -> Accepted:
+    """`accept_sampling` of children that were not drawn: the target draws, and where that is a child it is accepted."""
+    node = torch.full((), ROOT, dtype=torch.int64, device=p.device)
+    alive = torch.ones((), dtype=torch.bool, device=p.device)
+    draws = torch.zeros((), dtype=torch.int64, device=p.device)
+    on_path = torch.zeros(len(token) + 1, dtype=torch.bool, device=p.device)  # the last entry is a bin
+    bonus = torch.zeros((), dtype=torch.int64, device=p.device)
+    for level in range(depth + 1):
+        row = (node + 1)[None]
+        x = _drawn(p.index_select(0, row)[0].double(), uniforms.index_select(0, draws[None])[0])
+        draws = draws + alive
+        bonus = torch.where(alive, x, bonus)
+        if level == depth or not len(token):
+            break
+        below = children.index_select(0, row)[0]
+        here = below.clamp(min=0)
+        taken = (below >= 0) & valid[here] & (token[here] == x)
+        alive = alive & taken.any()
+        # Siblings differ: at most one is what was drawn.
+        node = torch.where(alive, (below * taken).sum(), node)
+        on_path.index_fill_(0, torch.where(alive, node, len(token))[None], True)
+    return Accepted(on_path[:-1], bonus, draws)
+
+
+def _drawn(weights: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """The token that `u`, uniform in [0, 1), draws from float64 `weights` ``[V]``."""
+    cumulative = weights.cumsum(0)
     drawn = torch.searchsorted(cumulative, (u * cumulative[-1])[None], right=True)[0]
     # The last positive entry guards against u falling beyond a cumulative sum that rounds below 1.
-    last = (column * (final > 0.0)).amax()
-    return Accepted(on_path[:-1], torch.minimum(drawn, last), draws + 1)
+    last = (torch.arange(len(weights), device=weights.device) * (weights > 0.0)).amax()
+    return torch.minimum(drawn, last)
 
 
 def children_table(parent: IntArray, rows: int, width: int) -> list[list[int]]:

@@ -49,6 +49,14 @@ class StaticLayer(TreeLayer):
             )
             setattr(self, name, new)
 
+    @torch.inference_mode()
+    def reset(self) -> None:
+        """Forget every slot; the buffers stay, without what a damaged sequence left: NaN counts though hidden."""
+        super().reset()
+        if self.is_initialized:
+            self.keys.zero_()
+            self.values.zero_()
+
     def gather(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """Copy slots `source` ``[k]`` to `target` ``[k]``, all read before any is written."""
         if self.is_initialized:

@@ -52,9 +52,8 @@ class StaticEagleDrafter(EagleDrafter):
         name: str = "eagle",
         temperature: float = 0.0,
         top_p: float = 1.0,
-        seed: int = 0,
     ) -> None:
-        super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p, seed=seed)
+        super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
         self._cache = StaticLayer()
         self._growing = Growing(self._expander, self._device, head.draft_ids)
         self._forwards = Graphs(self._device)

@@ -167,11 +167,6 @@ class StaticModel(LanguageModel):
         self.length += count
         self._cache.set_length(self.length)
 
-    def reset(self) -> None:
-        """Forget the sequence; buffers and graphs stay."""
-        super().reset()
-        self._cache.set_length(0)
-
     def _forward(self, inputs: _Inputs) -> tuple[torch.Tensor, torch.Tensor | None]:
         with self._watching() as caught:
             logits = self.model(

@@ -11,9 +11,11 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from decoding.baseline import plain_decoder
 from decoding.config import RunConfig
 from decoding.distributions import best_tokens, distribution, entropy, largest, softmax_sums, top_tokens
 from decoding.engine import SpeculativeDecoder
+from decoding.errors import DecodingError
 from decoding.models import LoadedModels
 from decoding.vocabulary import Vocabulary
 from tests.heads import tiny_head
@@ -35,14 +37,12 @@ def _one_thread() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("drafter", "tree", "temperature", "top_p"),
     [
-        ("recycling", "recycling:7", 1.0, 1.0),
+        ("recycling", "recycling:7", 1.0, 1.0),  # all trees that are not drawn: see below
         ("recycling", "recycling:7", 1.4, 0.8),
         ("lm", "full:2x2", 1.4, 0.8),
         ("lm", "chain:3", 1.0, 1.0),
-        ("lm", "dynamic:5x2", 1.4, 0.8),
         ("eagle", "full:2x2", 1.0, 1.0),
-        ("eagle", "full:2x2", 1.4, 0.8),
-        ("eagle", "dynamic:5x2", 1.0, 1.0),
+        ("eagle+lookup", "full:2x2", 1.4, 0.8),
     ],
 )
 def test_outputs_follow_the_targets_own_distribution(
@@ -55,7 +55,7 @@ def test_outputs_follow_the_targets_own_distribution(
     target = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=3)
     draft = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=4) if drafter == "lm" else None
     head = None
-    if drafter == "eagle":
+    if drafter.startswith("eagle"):
         head = tiny_head(target, tokens=[0, 2, 3, 5], draft_vocab_size=4, feature_layers=(0, 0, 0))
     config = RunConfig(
         draft=drafter, tree=tree, temperature=temperature, top_p=top_p, max_new_tokens=3, seed=11
@@ -105,6 +105,66 @@ def test_vocabularies_padded_to_other_sizes_draft_and_sample(draft_vocab: int) -
         tokens = [t for r in SpeculativeDecoder(config, models=models).generate([1, 4, 2]) for t in r.tokens]
         assert len(tokens) == 12
         assert max(tokens) < VOCAB
+
+
+INDEPENDENT = [
+    ("recycling", "recycling:6"), ("lookup", "chain:3"), ("recycling+lookup", "recycling:6"), ("lm", "dynamic:6x3"),
+    ("eagle", "dynamic:6x3"), ("lm", "full:2x2"), ("eagle", "full:2x2"), ("lm+lookup", "full:2x2"),
+]  # fmt: skip
+REPEATING = [
+    "Tom is a cat and Tom is a cat", "9:40 plus 2 hours", "def merge(a, b): merge(a, b)", "Tom is a cat",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("static", ["0", "1"])
+@pytest.mark.parametrize(("draft", "tree"), INDEPENDENT)
+def test_a_sample_depends_on_no_prompt_before_and_where_no_tree_is_drawn_on_no_draft(
+    monkeypatch: pytest.MonkeyPatch, draft: str, tree: str, static: str
+) -> None:
+    """The draft's generator went on from prompt to prompt, and what recycling had learnt moved all draws."""
+    monkeypatch.setenv("SPECTUI_STATIC", static)
+    target = tiny_llama(layers=1, seed=3)
+    other = tiny_llama(layers=1, seed=3)
+    other.lm_head.weight.data += 0.05 * torch.randn_like(other.lm_head.weight)
+    models = LoadedModels(
+        target, other if draft.startswith("lm") else None, Vocabulary(tiny_tokenizer(), [2]),
+        tiny_head(target, feature_layers=(0, 0, 0)) if draft.startswith("eagle") else None,
+    )  # fmt: skip
+    config = RunConfig(draft=draft, tree=tree, temperature=0.9, top_p=0.8, max_new_tokens=24, seed=5)
+
+    def sample(decoder: SpeculativeDecoder, position: int) -> list[int]:
+        rounds = decoder.generate(REPEATING[position], position=position)
+        return [t for round_ in rounds for t in round_.tokens]
+
+    decoder = SpeculativeDecoder(config, models=models)
+    in_turn = [sample(decoder, position) for position in range(len(REPEATING))]
+    alone = [sample(SpeculativeDecoder(config, models=models), p) for p in range(len(REPEATING))]
+    assert in_turn == alone
+    if not tree.startswith("full"):
+        plain = plain_decoder(decoder)
+        assert in_turn == [sample(plain, position) for position in range(len(REPEATING))]
+
+
+@pytest.mark.parametrize("static", ["0", "1"])
+@pytest.mark.parametrize("draft", ["lm", "eagle", "recycling"])
+def test_a_damaged_prompt_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, draft: str, static: str
+) -> None:
+    """Keys and values that are no numbers stayed in the buffers of fixed size, and each prompt after it failed."""
+    monkeypatch.setenv("SPECTUI_STATIC", static)
+    target, other = tiny_llama(layers=2, seed=3), tiny_llama(layers=2, seed=4)
+    for model in (target, other):
+        model.get_input_embeddings().weight.data[340] = torch.nan
+    models = LoadedModels(
+        target, other if draft == "lm" else None, Vocabulary(tiny_tokenizer(), [2]),
+        tiny_head(target, feature_layers=(0, 0, 1)) if draft == "eagle" else None,
+    )  # fmt: skip
+    config = RunConfig(draft=draft, tree="full:2x2", max_new_tokens=6)
+    decoder, prompt = SpeculativeDecoder(config, models=models), [5, 6, 7]
+    before = [t for round_ in decoder.generate(prompt) for t in round_.tokens]
+    with pytest.raises(DecodingError, match="not finite"):
+        list(decoder.generate([20, 21, 22, 340, 23, 24, 25, 26, 27, 28, 29, 30]))
+    assert [t for round_ in decoder.generate(prompt) for t in round_.tokens] == before
 
 
 def test_a_seed_and_a_position_fix_the_sample() -> None:
