@@ -129,8 +129,10 @@ class SpeculativeDecoder:
         scored = self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits)
         self.drafter.begin(ids, scored, draft_seed(self.config.seed, position))
         root, produced, number = ids[-1], 0, 0
+        committed = list(ids)
         while True:
             number += 1
+            self.target.renew(committed)
             round_ = self._round(number, root, produced, rng)
             yield round_
             if round_.finish:
@@ -138,6 +140,7 @@ class SpeculativeDecoder:
             if self.of_prompt is not None:
                 self.of_prompt.commit(round_.tokens)
             produced += len(round_.tokens)
+            committed += round_.tokens
             root = round_.tokens[-1]
 
     @torch.inference_mode()
@@ -146,7 +149,7 @@ class SpeculativeDecoder:
             return self.static.round(number, root, produced, rng)
         start = time.perf_counter()
         prefix = self.target.length + 1
-        tree = self.drafter.propose(root, max_depth=self.target.context - prefix - 1)
+        tree = self.drafter.propose(root, max_depth=self.target.deepest())
         tree.check()
         drafted = time.perf_counter()
 

@@ -16,12 +16,15 @@ from decoding.attention import GROUPED
 from decoding.cache import TreeCache
 from decoding.errors import DecodingError
 from decoding.features import LayerInputs
+from decoding.rope import depends_on_length, original_context, pace_of
 from decoding.sizes import PROVEN, context_of, text_config
 from decoding.support import layers_refused
 from decoding.tree import BoolArray, IntArray
 
 PREFILL_CHUNK = 512
 """Prompt tokens fed at once; bounds the memory of a long prompt's attention."""
+
+_AS_IT_IS = contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,12 @@ class LanguageModel:
         self.length = 0
         self.forward_seconds = 0.0
         self._cache = TreeCache()
+        self._pace = pace_of(model, config)
+        """Set where frequencies depend on how long the sequence is."""
         self.context: int = context_of(config)
         """Positions the model has; prompt and output together must fit."""
+        if self._pace is None and depends_on_length(config):
+            self.context = original_context(config)  # beyond it another rotary embedding would be needed
         self._window: int | None = getattr(config, "sliding_window", None)
         self._layer_types: set[str] = set(getattr(config, "layer_types", None) or ())
         if reason := layers_refused(config):
@@ -77,6 +84,22 @@ class LanguageModel:
         """Forget the sequence."""
         self._cache.reset()
         self.length = 0
+        if self._pace is not None:
+            self._pace.begin(0)
+
+    def deepest(self) -> int:
+        """Nodes that may follow one another in the next tree: what the context has room for behind its root."""
+        length = self.length + 1
+        room = self.context - length - 1
+        most = None if self._pace is None else self._pace.deepest(length)
+        return room if most is None else min(room, most)
+
+    def renew(self, tokens: Sequence[int]) -> None:
+        """Compute the cache anew where the model does once a sequence is as long as `tokens`, all of it so far with
+        the next tree's root; nothing for most models."""
+        if self._pace is not None and self._pace.outgrown(len(tokens)):
+            self.reset()
+            self.prefill(tokens[:-1])
 
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int], *, all_logits: bool = False) -> Scored:
@@ -85,6 +108,8 @@ class LanguageModel:
         Logits come only when `all_logits`: the token after the prompt is decided by the first round, whose
         root is the prompt's last token. Without tokens there is nothing.
         """
+        if self._pace is not None and self.length == 0:
+            self._pace.begin(len(tokens) + 1)
         parts: list[Scored] = []
         for at in range(0, len(tokens), PREFILL_CHUNK):
             chunk = torch.tensor([list(tokens[at : at + PREFILL_CHUNK])], device=self.device)
@@ -118,7 +143,7 @@ class LanguageModel:
 
     def _run(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, *, keep: int) -> Scored:
         start = time.perf_counter()
-        with self._watching() as caught:
+        with self._keeping_pace(), self._watching() as caught:
             logits: torch.Tensor = self.model(
                 input_ids=ids,
                 position_ids=positions,
@@ -132,6 +157,9 @@ class LanguageModel:
             torch.cuda.synchronize(self.device)
         self.forward_seconds += time.perf_counter() - start
         return Scored(logits.float(), features)
+
+    def _keeping_pace(self) -> contextlib.AbstractContextManager[None]:
+        return _AS_IT_IS if self._pace is None else self._pace.kept()
 
     def _watching(self) -> contextlib.AbstractContextManager[list[torch.Tensor]]:
         return self._inputs.watching() if self._inputs else contextlib.nullcontext([])

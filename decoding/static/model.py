@@ -168,7 +168,7 @@ class StaticModel(LanguageModel):
         self._cache.set_length(self.length)
 
     def _forward(self, inputs: _Inputs) -> tuple[torch.Tensor, torch.Tensor | None]:
-        with self._watching() as caught:
+        with self._keeping_pace(), self._watching() as caught:
             logits = self.model(
                 input_ids=inputs.ids,
                 position_ids=inputs.positions,

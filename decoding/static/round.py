@@ -70,7 +70,7 @@ class StaticRounds:
         decoder, target, clock = self._decoder, self._target, self._clock
         began, start = time.perf_counter(), clock.mark()
         prefix = target.length + 1
-        tree = self._drafted(root, target.context - prefix - 1)
+        tree = self._drafted(root, target.deepest())
         drafted = clock.mark()
         scored = self._scored(root, tree)
         verified = clock.mark()
