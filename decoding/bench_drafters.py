@@ -10,7 +10,6 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from decoding.auto_tree import with_tree
@@ -23,6 +22,7 @@ from decoding.errors import DecodingError, UsageError
 from decoding.generation_settings import GenerationSettings
 from decoding.models import LoadedModels, Progress, load_models, with_draft
 from prompts import Prompt
+from store.paths import expanded
 
 ALL = "all"
 """Stands for `all_drafters` in a list of drafters."""
@@ -107,7 +107,7 @@ def _config(name: str, base: RunConfig) -> RunConfig:
     if name in (GREEDY, PLAIN, PROMPT_LOOKUP):
         raise UsageError("it is always measured; leave it out")
     draft, at, tree = name.rpartition("@")
-    if not at or Path(name).expanduser().is_dir():
+    if not at or expanded(name).is_dir():
         return base.changed(draft=name, tree="")
     if not draft or not tree:
         raise UsageError(f"give a drafter and a tree, as in {EAGLE}@chain:3")

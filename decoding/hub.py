@@ -28,6 +28,7 @@ from decoding.config import EMBEDDED_TARGET
 from decoding.errors import DecodingError
 from decoding.weight_files import PICKLED as PICKLED_NAMES
 from decoding.weight_files import PICKLED_WORDS, Tensor, missing_shards
+from store.paths import expanded
 
 Progress = Callable[[str, float | None, float | None, str], None]
 """Called as ``progress(stage, done, total, unit)``; None where an extent is not known."""
@@ -44,7 +45,7 @@ _FAILURES = (OSError, ValueError, HfHubHTTPError, DryRunError)
 
 def split_revision(name: str) -> tuple[str, str | None]:
     """``MODEL@REVISION`` in its parts. A folder may have an ``@`` in its name, a model id may not."""
-    if Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")):
+    if expanded(name).is_dir() or name.startswith((".", "/", "~")):
         return name, None
     model, _, revision = name.partition("@")
     return model, revision or None
@@ -52,7 +53,7 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 def is_id(name: str) -> bool:
     """Whether `name` is that of a model on the hub rather than of a folder or of the embedded model."""
-    return name != EMBEDDED_TARGET and not Path(name).expanduser().is_dir()
+    return name != EMBEDDED_TARGET and not expanded(name).is_dir()
 
 
 def fetch(name: str, progress: Progress, *, pickled: bool = False) -> Path:

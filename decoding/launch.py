@@ -7,11 +7,10 @@ import subprocess
 import threading
 from pathlib import Path
 
-from platformdirs import user_log_path
-
 from decoding.errors import DecodingError
 from decoding.private import private_folder
 from decoding.processes import python, start
+from store.paths import user_folder
 
 MODEL_PROCESS = {
     "GOMP_SPINCOUNT": "100000",
@@ -41,7 +40,7 @@ def log_path(database: Path, session_id: int) -> Path:
 
 def log_folder() -> Path:
     """Where logs are, and private to the user: ``SPECTUI_LOGS``, or the user's log directory."""
-    return Path(os.environ.get("SPECTUI_LOGS") or user_log_path("spectui"))
+    return Path(os.environ.get("SPECTUI_LOGS") or user_folder("log", "SPECTUI_LOGS"))
 
 
 def launch_worker(database: Path, session_id: int, *, force: bool = False) -> int:

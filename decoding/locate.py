@@ -9,6 +9,7 @@ from decoding.config import EAGLE, EMBEDDED_TARGET
 from decoding.eagle.folder import WEIGHTS, is_eagle_head
 from decoding.errors import DecodingError
 from decoding.hub import Progress
+from store.paths import expanded
 
 EMBEDDED_HEAD = Path(__file__).parent / "eagle" / "smollm2-135m-instruct"
 """The head of the embedded target, part of the package."""
@@ -21,7 +22,7 @@ def locate(name: str, progress: Progress, *, weights: bool = True, allow_pickle:
     """
     if name == EMBEDDED_TARGET:
         return embedded.ensure(progress)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise DecodingError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from decoding.config import EAGLE, EMBEDDED_TARGET, LOOKUP, RECYCLING, RunConfig
+from store.paths import expanded
 
 ENDINGS = (".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".py")
 """Files of a model folder that can change what it computes."""
@@ -87,7 +88,7 @@ def _folder(name: str) -> Path | None:
         return EMBEDDED_HEAD
     if name == EMBEDDED_TARGET:
         return embedded.folder()
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         return path
     model, revision = split_revision(name)

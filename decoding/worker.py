@@ -31,6 +31,7 @@ from decoding.worker_log import log_to
 from store.database import connect
 from store.errors import StoreError
 from store.file_system import COST, network_kind
+from store.paths import expanded
 from store.patience import PatientWriter
 from store.reader import Reader
 from store.rows import SessionSummary
@@ -272,7 +273,7 @@ def _pack_ahead(config: RunConfig) -> None:
     from decoding.ahead import pack_ahead
     from decoding.placement import resolve_device
 
-    named = Path(config.target).expanduser()
+    named = expanded(config.target)
     folder = embedded.folder() if config.target == EMBEDDED_TARGET else named
     packs = config.dtype in ("auto", "float32") and resolve_device(config.device).type == "cpu"
     if packs and folder.is_dir():

@@ -12,15 +12,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from store.errors import StoreError
+from store.paths import expanded, user_folder
 
-def memory_path() -> Path:
-    """``SPECTUI_STATE`` when set, else ``dashboard.json`` in the user's state directory."""
+
+def memory_path() -> Path | None:
+    """``SPECTUI_STATE`` when set, else ``dashboard.json`` in the user's state directory; None without a home."""
     override = os.environ.get("SPECTUI_STATE")
     if override:
-        return Path(override).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("spectui")) / "dashboard.json"
+        return expanded(override)
+    with contextlib.suppress(StoreError):
+        return user_folder("state", "SPECTUI_STATE") / "dashboard.json"
+    return None
 
 
 SHOWN_CHART = "chart"

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from store.errors import StoreError
+from store.paths import expanded, user_folder
 from tui.toml_lines import line_of
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -69,13 +71,14 @@ RUN_TYPES: Mapping[str, type] = {
 
 
 def settings_path() -> Path:
-    """``SPECTUI_CONFIG`` when set, else ``config.toml`` in the user's configuration directory."""
+    """``SPECTUI_CONFIG`` when set, else ``config.toml`` in the user's configuration directory.
+
+    Raises `StoreError` where there is none.
+    """
     override = os.environ.get("SPECTUI_CONFIG")
     if override:
-        return Path(override).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("spectui")) / "config.toml"
+        return expanded(override)
+    return user_folder("config", "SPECTUI_CONFIG") / "config.toml"
 
 
 def load(path: Path | None = None) -> Settings:
@@ -83,7 +86,11 @@ def load(path: Path | None = None) -> Settings:
 
     Raises `SettingsError` with file and line.
     """
-    path = settings_path() if path is None else path
+    if path is None:
+        try:
+            path = settings_path()
+        except StoreError:  # no home, no settings
+            return Settings()
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -11,6 +11,7 @@ from prompts.chat import to_json
 from prompts.errors import PromptError
 from prompts.lines import Prompt
 from prompts.loader import Tell, interleave, select
+from store.paths import expanded
 
 if TYPE_CHECKING:
     from decoding.config import RunConfig
@@ -132,7 +133,7 @@ def anchored(config: RunConfig) -> RunConfig:
     if config.budget_file:
         from decoding.budget.files import check_fits, read_budget
 
-        file = Path(config.budget_file).expanduser().absolute()
+        file = expanded(config.budget_file).absolute()
         # What it is for is checked by the worker, which knows the models.
         check_fits(read_budget(file), config)
         changes["tree"] = f"{FROM_FILE}{file}{plus}{chain}"
@@ -159,7 +160,7 @@ def _model_folder(option: str, value: str) -> Path | None:
 
     if value in (EMBEDDED_TARGET, *NAMED_DRAFTERS):
         return None
-    path = Path(value).expanduser()
+    path = expanded(value)
     if not path.is_dir():
         if value.startswith((".", "/", "~")) or value.count("/") > 1:  # no such model id
             raise UsageError(f"--{option}: there is no folder {value}")

@@ -14,6 +14,7 @@ from store.export.place import new_file, new_folder
 from store.export.sqlite import copy_session
 from store.export.tables import TABLES, Column, Rows, columns, rows
 from store.export.text import CsvFile, JsonFile
+from store.paths import expanded
 from store.reader import Reader
 
 FORMATS = ("csv", "jsonl", "parquet", "sqlite")
@@ -64,7 +65,7 @@ def export_session(
     with `force` alone. Raises `StoreError`, and leaves nothing behind, when something is not there, or
     cannot be read or written.
     """
-    out = out.expanduser().absolute()
+    out = expanded(out).absolute()
     if kind == "parquet":
         parquet.require()
     with reader.snapshot():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ from click.testing import CliRunner, Result
 
 from decoding.errors import DecodingError, UsageError
 from prompts import PromptError
+from store.database import connect
 from store.errors import StoreError
 from tests.cli.conftest import SPECTUI, Invoke
 from tui.cli import main
+from tui.cli.doctor import install_command
 
 
 def one_line(result: Result, code: int) -> str:
@@ -154,6 +157,80 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     assert done.stdout == "[\n"
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "streams", "code", "said"),
+    [
+        ("--help", ">/dev/full", 1, f"spectui: {os.strerror(28)}\n"),
+        ("--version", ">/dev/full", 1, f"spectui: {os.strerror(28)}\n"),
+        ("prompts ls --json", ">/dev/full", 1, f"spectui: {os.strerror(28)}\n"),
+        ("prompts ls x", "2>/dev/full", 2, ""),
+        ("prompts ls --json", ">&-", 0, ""),
+        ("prompts ls x", "2>&-", 2, ""),
+        ("prompts ls x", "<&- >&- 2>&-", 2, ""),
+        ("", "<&- >&-", 2, "spectui: the dashboard needs a terminal; here, try: spectui sessions ls\n"),
+        ("run --help", "2>&1 | head -1", 0, ""),
+    ],
+)
+def test_standard_streams_that_are_full_or_closed_cost_one_line_at_most(
+    words: str, streams: str, code: int, said: str
+) -> None:
+    command = f"set -o pipefail; {SPECTUI} {words} {streams}"
+    done = subprocess.run(
+        ["bash", "-c", command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("config", "path"), 2, "no home folder to keep config in; set HOME, or SPECTUI_CONFIG"),
+        (("sessions", "ls"), 2, "no home folder to keep data in; set HOME, or --db"),
+        (("models", "ls"), 1, "no home folder to keep cache in; set HOME, or SPECTUI_CACHE"),
+        (
+            ("--db", "{sound}", "run", "--target", "~nobody-of-that-name/m"),
+            2,
+            "there is no folder ~nobody-of-that-name/m",
+        ),
+        (("sessions", "export", "--out", "~nobody-of-that-name/x"), 2, "no database at"),
+        (("--db", "{sound}", "sessions", "ls"), 0, ""),
+        (("--db", "{sound}", "report", "--help"), 0, ""),
+    ],
+)
+def test_without_a_home_a_command_works_or_says_so_in_one_line(
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    """As in a container or a service whose user is not among the system's."""
+    sound = tmp_path / "sound.db"
+    connect(sound).close()
+    for name in ("HOME", "SPECTUI_LOGS", "SPECTUI_CACHE", "SPECTUI_CONFIG", "SPECTUI_STATE"):
+        monkeypatch.delenv(name, raising=False)
+    if "export" not in words:
+        monkeypatch.delenv("SPECTUI_DB")
+    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
+        monkeypatch.delenv(f"XDG_{name}_HOME", raising=False)
+
+    def nobody(_: object) -> None:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    result = invoke(*(word.format(sound=sound) for word in words))
+    assert result.exit_code == code, result.output
+    assert said in result.stderr
+    assert result.stderr.count("\n") == bool(code)
+    assert "Error" not in result.stderr
+
+
+def test_doctor_says_how_to_install_again_what_was_installed_so(tmp_path: Path) -> None:
+    assert install_command() == "make install"
+    assert install_command(tmp_path).endswith("-m pip install --force-reinstall spectui")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

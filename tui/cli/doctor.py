@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tui.cli import costs
 from tui.cli.options import State, json_option, shared_options
 from tui.cli.output import json_line, line, size
 
+ROOT = Path(__file__).resolve().parents[2]
+AGAIN = "--force-reinstall"
 ENVIRONMENT_TIMEOUT_S = 180
 
 
@@ -57,10 +60,10 @@ def doctor(
         "decoding": decoding,
         "kernels": kernels if as_json else dict(map(_in_words, kernels)),
         "terminal": _terminal(),
-        "model": _model(),
-        "costs": costs.kept() if as_json else costs.described(),
-        "logs": _logs(),
-        "database": _database(state, problems, repair),
+        "model": _told(_model, problems),
+        "costs": _told(costs.kept if as_json else costs.described, problems),
+        "logs": _told(_logs, problems),
+        "database": _told(lambda: _database(state, problems, repair), problems),
         "problems": problems,
     }
     if as_json:
@@ -88,9 +91,30 @@ def _decoding(problems: list[str]) -> dict[str, Any]:
         return found
     last = done.stderr.strip().splitlines()[-1:] if done else []
     problems.append(
-        f"torch and transformers cannot be asked: {last[0] if last else 'no answer'}; try: make install"
+        f"torch and transformers cannot be asked: {last[0] if last else 'no answer'}; try: {install_command()}"
     )
     return {}
+
+
+def install_command(root: Path = ROOT) -> str:
+    """What installs spectui and all it needs again, the way it was: in a clone, or as a package."""
+    return (
+        "make install"
+        if (root / "Makefile").is_file()
+        else f"{sys.executable} -m pip install {AGAIN} spectui"
+    )
+
+
+def _told(facts: Callable[[], Any], problems: list[str]) -> Any:
+    """`facts`, or none and one problem more, where there is no home to look in."""
+    from decoding.errors import DecodingError
+    from store.errors import StoreError
+
+    try:
+        return facts()
+    except (DecodingError, StoreError) as error:
+        problems.append(str(error))
+        return {}
 
 
 def _in_words(kernel: dict[str, str]) -> tuple[str, str]:

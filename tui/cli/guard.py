@@ -30,15 +30,17 @@ class GuardedGroup(click.Group):
     ) -> Any:
         """As click's, but with errors in one line and command results as exit codes."""
         state = State()
+        _open_standard_streams()
         try:
             code = super().main(args, "spectui", complete_var, standalone_mode=False, obj=state, **extra)
-        except (click.ClickException, click.Abort) as error:
+        except (Exception, KeyboardInterrupt) as error:
             code = report(error, state)
         code = code if isinstance(code, int) else 0
         try:
             sys.stdout.flush()
         except OSError as error:
             code = report(error, state) or code
+            _give_up(1)
         if standalone_mode:
             sys.exit(code)
         return code
@@ -56,12 +58,15 @@ class GuardedGroup(click.Group):
 def report(error: BaseException, state: State) -> int:
     """Print the line for `error` and return the exit code."""
     if isinstance(error, BrokenPipeError):
-        _close_stdout()  # the reader, such as `head`, has had enough: no failure
+        _give_up(1)  # the reader, such as `head`, has had enough: no failure
         return 0
     message, code = _explain(error, state)
-    if state.debug:
-        traceback.print_exception(error)
-    click.echo(f"spectui: {sanitize_line(message)}", err=True)
+    try:
+        if state.debug:
+            traceback.print_exception(error)
+        click.echo(f"spectui: {sanitize_line(message)}", err=True)
+    except OSError:  # nobody can be told; the exit code says it
+        _give_up(2)
     return code
 
 
@@ -87,6 +92,8 @@ def _explain(error: BaseException, state: State) -> tuple[str, int]:
             return "an argument is no text in UTF-8; write it again", MISUSED
         case sqlite3.Error():
             return f"database {state.database}: {error}", FAILED
+        case RuntimeError() if "home directory" in str(error):
+            return "there is no home folder; set HOME to a folder of yours", MISUSED
         case OSError():
             what = error.strerror or str(error)
             return f"{error.filename}: {what}" if error.filename else what, FAILED
@@ -95,8 +102,25 @@ def _explain(error: BaseException, state: State) -> tuple[str, int]:
             return f"{type(error).__name__}: {error}{hint}", FAILED
 
 
-def _close_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush cannot fail."""
+def _give_up(stream: int) -> None:
+    """Point stdout (1) or stderr (2) at nothing, so that the interpreter's last flush cannot fail."""
     nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
+    os.dup2(nothing, stream)
     os.close(nothing)
+
+
+def _open_standard_streams() -> None:
+    """Give stdin, stdout and stderr that were closed a place to read nothing from and write nothing to.
+
+    Python has None in their place, and the next file opened would get their number, and what is printed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))

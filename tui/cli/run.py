@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from store.paths import expanded
 from tui.cli.dashboard import display_options, open_dashboard
 from tui.cli.options import State, read_duration, read_template_args, shared_options
 from tui.cli.output import json_line, line
@@ -197,7 +198,7 @@ def _usual(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     if "max_time" in usual:
         usual["max_seconds"] = read_duration(context, context.command.params[0], usual.pop("max_time"))
     if "prompts" in usual:
-        usual["prompts"] = Path(usual["prompts"]).expanduser()
+        usual["prompts"] = expanded(usual["prompts"])
     return usual
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from decoding.errors import UsageError
 from store.export.text import safe_cell
+from store.paths import expanded
 from store.report.report import Report
 from tui.report.charts import charts
 from tui.report.grid import Cell, Column, Grid
@@ -23,7 +24,7 @@ def save_as(path: Path, report: Report) -> list[Path]:
     Returns the paths. Raises `UsageError` when something is there already, for another ending, and when it
     cannot be written.
     """
-    path = path.expanduser()
+    path = expanded(path)
     if path.suffix not in ("", ".html", ".svg"):
         raise UsageError(
             f"what is {path.suffix}? .html is a page, .svg the charts, no ending a folder of CSV files"

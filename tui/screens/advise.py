@@ -17,6 +17,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from decoding.errors import DecodingError
 from store.choices import TreeChoice, budgets, choices
 from store.errors import StoreError
+from store.paths import expanded
 from store.reader import Reader
 from store.rows import SessionSummary
 from store.spending import Spending, spending
@@ -223,7 +224,7 @@ class AdviseScreen(BaseScreen):
             from decoding.budget.files import budget_of, save_budget
 
             try:
-                save_budget(budget_of(page.advice), Path(text.strip()).expanduser())
+                save_budget(budget_of(page.advice), expanded(text.strip()))
             except DecodingError as error:
                 raise StoreError(str(error)) from error
 

@@ -33,6 +33,7 @@ from decoding.config import (
 from decoding.errors import DecodingError, UsageError
 from prompts import Prompt, PromptError, interleave, select
 from store.errors import StoreError
+from store.paths import expanded
 from tui.keys import named
 from tui.start import start_run, study_prompts
 from tui.textsafe import sanitize_line
@@ -327,6 +328,6 @@ def read_prompts(values: Mapping[str, str]) -> list[Prompt]:
         if not values["per_task"].isdecimal() or int(values["per_task"]) < 1:
             raise UsageError(f"--per-task is '{values['per_task']}'; it must be at least 1, or empty")
         per_task = int(values["per_task"])
-    file = Path(values["prompts"]).expanduser() if values["prompts"] else None
+    file = expanded(values["prompts"]) if values["prompts"] else None
     choose = study_prompts if values["study"] == YES else select
     return interleave(choose(file, values["tasks"].strip() or None, per_task))

@@ -11,6 +11,7 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Label
 
+from store.paths import expanded
 from store.rows import SessionSummary
 from tui.cells import count, fit
 from tui.home_feed import Card, Sessions, SessionsFeed
@@ -130,7 +131,8 @@ class SessionsScreen(SessionActions):
             self.table.sort_by("#")
         self._card_wanted = memory.get(SUMMARY, bool, None)
         self.query_one("#empty", Rows).set_rows(_empty(named(self, "r")))
-        place = sanitize_line(str(self.database).replace(str(Path.home()), "~", 1))
+        home = str(expanded("~"))  # "~" itself where there is none
+        place = sanitize_line(str(self.database).replace(home, "~", 1))
         self.set_head((place, "muted"))
         self.table.focus()
         self.draw_titles()
