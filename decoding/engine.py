@@ -119,6 +119,7 @@ class SpeculativeDecoder:
         ids = self.encode(prompt) if isinstance(prompt, str) else [int(t) for t in prompt]
         if not ids:
             raise DecodingError("the prompt has no tokens; give at least one")
+        self.models.tokenizer.check(ids, self.target.rows)
         if len(ids) >= self.target.context:
             raise DecodingError(
                 f"the prompt has {len(ids)} tokens, but the model's context holds {self.target.context}; shorten it"

@@ -15,6 +15,7 @@ import torch
 from decoding.config import RunConfig
 from decoding.distributions import distribution
 from decoding.errors import DecodingError
+from decoding.sizes import text_config
 from decoding.tree import ROOT, IntArray
 from decoding.vocabulary import Vocabulary
 
@@ -142,7 +143,7 @@ class GenerationSettings:
 
     def _try_out(self) -> None:
         """Raise `DecodingError` now for what would fail at the first prompt, on a GPU by a lost device."""
-        width = int(self.model.config.get_text_config().vocab_size)
+        width = int(text_config(self.model.config).vocab_size)
         ends = self.theirs.eos_token_id
         ends = [ends] if isinstance(ends, int) else ends or []
         try:

@@ -17,7 +17,7 @@ from decoding.cache import TreeCache
 from decoding.errors import DecodingError
 from decoding.features import LayerInputs
 from decoding.rope import depends_on_length, original_context, pace_of
-from decoding.sizes import PROVEN, context_of, text_config
+from decoding.sizes import PROVEN, context_of, embedding_rows, text_config
 from decoding.support import layers_refused
 from decoding.tree import BoolArray, IntArray
 
@@ -60,6 +60,8 @@ class LanguageModel:
         self._dtype: torch.dtype = model.dtype  # asked for in every round, and the model has to look for it
         config = text_config(model.config)
         self.vocab_size: int = config.vocab_size
+        self.rows = embedding_rows(model)
+        """Tokens that can be fed."""
         self.length = 0
         self.forward_seconds = 0.0
         self._cache = TreeCache()

@@ -16,6 +16,7 @@ from decoding.hub import Progress
 from decoding.lean_imports import add_shape_rules
 from decoding.placement import Placement, most_per_gpu
 from decoding.quantization import check_quantization, method
+from decoding.sizes import embedding_rows
 from decoding.vocabulary import Vocabulary
 from decoding.weight_files import check_weights, read_config
 
@@ -66,7 +67,7 @@ def load_tokenizer(folder: Path, model: Any | None) -> Vocabulary:
         raise DecodingError(f"tokenizer of {why_not_loaded(folder, error)}") from error
     eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ends = [eos] if isinstance(eos, int) else list(eos or [])
-    return Vocabulary(tokenizer, ends)
+    return Vocabulary(tokenizer, ends, None if model is None else embedding_rows(model))
 
 
 def why_not_loaded(folder: Path, error: Exception) -> str:

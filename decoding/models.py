@@ -23,7 +23,7 @@ from decoding.norms import fuse_norms
 from decoding.packed import pack_linears
 from decoding.placement import Placement, place, resolve_device
 from decoding.probe import Probe
-from decoding.sizes import context_of, text_config
+from decoding.sizes import context_of, embedding_rows, text_config
 from decoding.static.choice import language_model, wants_static
 from decoding.static.eagle import StaticEagleDrafter
 from decoding.static.lm import StaticLMDrafter
@@ -109,7 +109,7 @@ def with_draft(
             tell,
             allow_pickle=config.allow_pickle,
         )
-        notes = _context_notes(config, target, draft)
+        notes = (*_context_notes(config, target, draft), *_token_notes(config, models.tokenizer, draft))
     probe = None if draft is None or draft is target else Probe(draft)
     loaded = LoadedModels(target, draft, models.tokenizer, head, folder, notes)
     if tuned:
@@ -127,6 +127,18 @@ def _context_notes(config: RunConfig, target: Any, draft: Any) -> tuple[str, ...
     return (
         f"the context of draft '{config.base_draft}' holds {theirs} tokens and the target's {ours}: behind "
         f"token {theirs} the target decodes alone",
+    )
+
+
+def _token_notes(config: RunConfig, vocabulary: Vocabulary, draft: Any) -> tuple[str, ...]:
+    """That the draft has no embedding for tokens of the target's, if so."""
+    rows = embedding_rows(draft)
+    unknown = sorted(i for i in vocabulary.tokens.values() if i >= rows)
+    if not unknown:
+        return ()
+    return (
+        f"draft '{config.base_draft}' has embeddings for tokens 0 to {rows - 1}: behind token {unknown[0]} "
+        f"({vocabulary.text_of(unknown[0])!r}) or another of {len(unknown)} like it the target decodes alone",
     )
 
 

@@ -50,6 +50,12 @@ def text_config(config: Any) -> Any:
     return config.get_text_config(decoder=True)
 
 
+def embedding_rows(model: Any) -> int:
+    """Tokens that a loaded model can be fed: its tokenizer may know more."""
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    return int(text_config(model.config).vocab_size if weight is None else weight.shape[0])
+
+
 def context_of(config: Any) -> int:
     """Positions of a text model's `config`: what it was made for, widened as its rotary scaling says."""
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)

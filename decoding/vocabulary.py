@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from decoding.chat import Asked, Tell, plain, render, template_of
+from decoding.errors import DecodingError
 from decoding.spelling import Spelling
 
 NO_SWITCHES: Mapping[str, Any] = MappingProxyType({})
@@ -22,8 +23,10 @@ class Vocabulary:
     `model_end_ids` only the former, at which transformers' `generate` stops, as long as there are any.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Any, end_ids: Sequence[int], rows: int | None = None) -> None:
         self.tokenizer = tokenizer
+        self.rows = rows
+        """Tokens that the model has embeddings for; None where no model is known."""
         own = frozenset({tokenizer.eos_token_id} - {None})
         self.end_ids = frozenset(end_ids) | own
         self.model_end_ids = frozenset(end_ids) or own
@@ -51,12 +54,30 @@ class Vocabulary:
         """Ids of one user turn, or of a conversation, through the chat template, as plain text where there is none.
 
         `switches` are variables for the template; `tell` hears what was done that nobody asked for. Raises
-        `DecodingError` where the template refuses it.
+        `DecodingError` where the template refuses it, or makes tokens that the model has no embedding for.
         """
         if template_of(self.tokenizer):
             rendered = render(self.tokenizer, asked, switches, tell)
-            return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
-        return list(self.tokenizer(plain(asked, tell))["input_ids"])
+            ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        else:
+            ids = list(self.tokenizer(plain(asked, tell))["input_ids"])
+        if self.rows is not None:
+            self.check(ids, self.rows)
+        return ids
+
+    def check(self, ids: Sequence[int], rows: int) -> None:
+        """Raise `DecodingError` naming the first of `ids` that is none of the `rows` tokens of a model.
+
+        Looking one up is an `IndexError` on a CPU, and on a GPU the end of the process.
+        """
+        beyond = next((i for i in ids if not 0 <= i < rows), None)
+        if beyond is None:
+            return
+        text = f" ({self.text_of(beyond)!r})" if beyond in self._by_id else ""
+        raise DecodingError(
+            f"the prompt holds token {beyond}{text}, and the model has embeddings for tokens 0 to {rows - 1} only; its "
+            "tokenizer or chat template does not belong to its weights"
+        )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` without special tokens, bytes that are no UTF-8 replaced."""

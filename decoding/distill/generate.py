@@ -63,7 +63,10 @@ class Template:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> Template:
-        """Without a chat template the prompt is plain text and the answer follows at once."""
+        """Without a chat template the prompt is plain text and the answer follows at once.
+
+        Raises `DecodingError` for a template of tokens that the model has no embedding for.
+        """
         tokenizer = vocabulary.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             return cls("", [])
@@ -71,7 +74,10 @@ class Template:
         turn = [{"role": "user", "content": mark}]
         whole = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         before, _, after = whole.partition(mark)
-        return cls(before, tokenizer(after, add_special_tokens=False)["input_ids"])
+        ids: list[list[int]] = tokenizer([before, after], add_special_tokens=False)["input_ids"]
+        if vocabulary.rows is not None:
+            vocabulary.check([*ids[0], *ids[1]], vocabulary.rows)
+        return cls(before, ids[1])
 
 
 class Writer:

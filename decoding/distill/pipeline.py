@@ -19,6 +19,7 @@ import torch
 from decoding.config import EMBEDDED_TARGET, RunConfig
 from decoding.distill import card, evaluate, prompts, vocabulary, writers
 from decoding.distill.config import SHARE_OF_TIME, DistillConfig
+from decoding.distill.generate import Template
 from decoding.distill.initial import feature_layers
 from decoding.distill.profile import profile
 from decoding.distill.shards import Shards
@@ -90,6 +91,7 @@ def distill(
             tuned=False,
         )
         feature_layers(models.target)  # refuses unfit targets before anything is generated
+        Template.of(models.tokenizer)
         start = _start_folder(config, say)
         earlier = None if start is None else load_head(start, models.target, dtype=torch.float32)
         _say_needs(config, models, work, say)

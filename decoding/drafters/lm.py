@@ -105,7 +105,7 @@ class LMDrafter:
         return logits
 
     def _can_name(self, tokens: Sequence[int]) -> bool:
-        return max(tokens) < self._model.vocab_size
+        return max(tokens) < self._model.rows
 
     def _score(self, token: IntArray, depth: IntArray, mask: BoolArray, above: IntArray) -> torch.Tensor:
         """See `decoding.drafters.expansion.Score`; a node's parent is found through the mask."""
