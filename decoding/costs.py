@@ -6,11 +6,8 @@ type, threads and torch. Records are small JSON files in the cache folder, writt
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoding.embedded import cache_folder
-from decoding.private import private_folder
+from store.files import write_text
 
 VERSION = 7
 """Raised whenever the figures mean something else, so that older records are measured again."""
@@ -184,17 +181,7 @@ def load_all() -> list[Costs]:
 
 def save(costs: Costs) -> None:
     """Keep a record, whole or not at all. Raises `OSError` where the cache folder cannot be written."""
-    path = _path(costs.machine)
-    private_folder(path.parent)
-    descriptor, staging = tempfile.mkstemp(prefix=".costs-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(to_json(costs))
-        Path(staging).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(staging).unlink()
-        raise
+    write_text(_path(costs.machine), to_json(costs))
 
 
 def _path(machine: Machine) -> Path:

@@ -23,8 +23,8 @@ from typing import Any
 from decoding.errors import DecodingError
 from decoding.gguf_llama import convert
 from decoding.pip_download import download
-from decoding.private import private_folder
 from store.errors import StoreError
+from store.files import private_folder
 from store.paths import expanded, user_folder
 
 Progress = Callable[[str, float, float, str], None]

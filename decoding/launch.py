@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 from decoding.errors import DecodingError
-from decoding.private import private_folder
 from decoding.processes import python, start
+from store.files import private_folder
 from store.paths import user_folder
 
 MODEL_PROCESS = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 from store.errors import StoreError
 from store.file_system import network_kind
+from store.files import private_folder
 from store.interrupts import interruptible
 from store.schema import APPLICATION_ID
 from store.schema_check import examine
@@ -177,9 +178,7 @@ def _examine(connection: sqlite3.Connection, path: Path, timeout: float) -> bool
 def _create(path: Path, timeout: float) -> None:
     """Make the file in one step: built under another name, then linked, unless someone else was faster."""
     try:
-        # The mode of mkdir(parents=True) is not that of the parents, so make them one by one.
-        for folder in reversed([p for p in path.parents if not p.exists()]):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        private_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
         os.close(handle)
     except OSError as error:

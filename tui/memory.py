@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from store.errors import StoreError
+from store.files import write_text
 from store.paths import expanded, user_folder
 
 
@@ -64,7 +64,8 @@ class Memory:
         if self._path is not None:
             # Another dashboard may have written since: keep what it remembered.
             with contextlib.suppress(OSError):
-                _replace(self._path, json.dumps({**self._read(), name: value}, indent=1, sort_keys=True))
+                told = json.dumps({**self._read(), name: value}, indent=1, sort_keys=True)
+                write_text(self._path, told + "\n", settle=False)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -72,16 +73,3 @@ class Memory:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file in one step, 0600."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.replace(draft, path)  # noqa: PTH105
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise

@@ -13,6 +13,7 @@ from decoding.config import RunConfig
 from decoding.costs import Machine
 from decoding.errors import UsageError
 from decoding.tree import parse_tree
+from store.files import new_file
 
 FORMAT = "spectui tree budgets"
 VERSION = 1
@@ -67,13 +68,11 @@ def budget_of(found: Advice) -> Budget:
     )
 
 
-def save_budget(budget: Budget, path: Path) -> None:
-    """Write a budget file. Raises `UsageError` where that cannot be."""
+def save_budget(budget: Budget, path: Path, *, force: bool | None = False) -> None:
+    """Write a budget file as `store.files.new_file` does, whose `StoreError` it raises."""
     data = {"format": FORMAT, "version": VERSION, **asdict(budget)}
-    try:
-        path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--save {path}: {error.strerror}") from error
+    with new_file(path, force=force) as draft:
+        draft.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def read_budget(path: Path) -> Budget:

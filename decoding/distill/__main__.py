@@ -94,6 +94,13 @@ def main() -> int:
             raise
         sys.stderr.write(f"spectui: {error}\n")
         return 1
+    except OSError as error:
+        if arguments.debug:
+            raise
+        sys.stderr.write(
+            f"spectui: {error.filename or 'a file'}: {error.strerror or error}; the same command goes on\n"
+        )
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command goes on from here\n")
         return 130

@@ -8,7 +8,9 @@ from typing import Any
 
 from decoding.distill.evaluate import table
 from decoding.embedded import EMBEDDED
+from store.files import write_text
 
+NAME = "README.md"
 FILES = {
     "model.safetensors": "the head, half precision, in the layout of `speculators` and vLLM",
     "config.json": "its sizes and the target's layers that it reads",
@@ -22,8 +24,8 @@ def write(folder: Path) -> Path:
     """Write ``README.md`` in `folder` from its ``training.json`` and ``evaluation.json``."""
     training = json.loads((folder / "training.json").read_text("utf-8"))
     figures = json.loads((folder / "evaluation.json").read_text("utf-8"))
-    path = folder / "README.md"
-    path.write_text(text(training, figures), encoding="utf-8")
+    path = folder / NAME
+    write_text(path, text(training, figures))
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from decoding.config import DEVICES, EMBEDDED_TARGET
 from decoding.errors import UsageError
+from store.files import write_text
 
 STAGES = ("generate", "vocabulary", "train", "evaluate")
 
@@ -65,7 +66,7 @@ class DistillConfig:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(self.to_json() + "\n", encoding="utf-8")
+        write_text(path, self.to_json() + "\n")
 
     def to_json(self) -> str:
         """One JSON object; an endless time is null."""

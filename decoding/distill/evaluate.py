@@ -20,6 +20,7 @@ from decoding.engine import SpeculativeDecoder
 from decoding.errors import DecodingError
 from decoding.features import LayerInputs
 from decoding.models import LoadedModels, load_models
+from store.files import write_text
 
 TREES = ("chain:3", "dynamic:8x4", "dynamic:12x4")
 """Trees that every evaluation reports; 12 nodes are what the study of heads for small targets uses."""
@@ -185,4 +186,4 @@ def table(figures: dict[str, Any]) -> str:
 
 def save(figures: dict[str, Any], path: Path) -> None:
     """Write the figures as JSON."""
-    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(figures, indent=1) + "\n")

@@ -33,6 +33,7 @@ from decoding.locate import locate_draft
 from decoding.models import LoadedModels, load_models
 from decoding.placement import resolve_device
 from decoding.profiles import PROFILE_FILE
+from store.files import remove_drafts, write_text
 
 Say = Callable[[str], None]
 
@@ -81,6 +82,9 @@ def distill(
     with _only_one(work):
         settings = work / "distill.json"
         config.check_continues(settings)
+        if not settings.exists():
+            _refuse_taken(out)
+        remove_drafts(work)
         config.save(settings)
         log = Log(work / "log.jsonl", say)
         device = resolve_device(config.device)
@@ -119,6 +123,13 @@ def fast_dtype(device: torch.device) -> str:
         torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
     return "bfloat16" if fast else "float32"
+
+
+def _refuse_taken(out: Path) -> None:
+    """A new head does not take the place of a model that lies there."""
+    for name in (*card.FILES, card.NAME):
+        if (out / name).exists():
+            raise UsageError(f"{out / name} is there already; name another --out")
 
 
 @contextmanager
@@ -198,7 +209,7 @@ def _wants_text(config: DistillConfig, text: Path) -> bool:
 
 def _remember_text(config: DistillConfig, text: Path) -> None:
     # A time limit may have ended it earlier: the wish is kept, so that a restart trains instead of writing on.
-    (text / "finished.json").write_text(json.dumps({"tokens": config.tokens}), encoding="utf-8")
+    write_text(text / "finished.json", json.dumps({"tokens": config.tokens}))
 
 
 def _vocabulary(
@@ -227,7 +238,7 @@ def _vocabulary(
         "coverage_validation": round(vocabulary.coverage(unseen, tokens), 4),
         "by_size": vocabulary.coverage_by_size(seen, unseen),
     }
-    (work / "vocabulary.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_text(work / "vocabulary.json", json.dumps(figures, indent=1) + "\n")
     log("vocabulary", **figures)
     return tokens
 
@@ -273,7 +284,7 @@ def _finish(
         "before": _trained_before(start),
         "parameters": sum(p.numel() for p in head.parameters()),
     }
-    (out / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "training.json", json.dumps(training, indent=1) + "\n")
     card.write(out)
     return figures
 

@@ -13,6 +13,7 @@ from decoding.distill.shards import Sequence
 from decoding.distill.unroll import Batch, unroll
 from decoding.eagle.head import EagleHead
 from decoding.tree import FloatArray
+from store.files import write_text
 
 RANKS = 8
 """Siblings whose chance is counted."""
@@ -51,7 +52,7 @@ class Profile:
             "chain": [round(v, 4) for v in self.chain.tolist()],
             "rank_share": [[round(v, 4) for v in row] for row in self.rank_share.tolist()],
         }
-        path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(data, indent=1) + "\n")
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from decoding.errors import DecodingError
 from decoding.tree import IntArray
+from store.files import replacing
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,12 @@ def write(folder: Path, index: int, sequences: list[Sequence]) -> Path:
         "final": torch.cat([s.final for s in sequences]),
     }
     path = folder / f"shard-{index:05d}.safetensors"
-    part = path.with_suffix(".part")
     response = int(sum(len(s.tokens) - s.answer_from for s in sequences))
     meta = {"tokens": int(lengths.sum()), "response_tokens": response, "sequences": len(sequences)}
     try:
-        save_file(tensors, part, {"spectui": json.dumps(meta)})
-        part.replace(path)
+        with replacing(path) as draft:
+            save_file(tensors, draft, {"spectui": json.dumps(meta)})
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
         raise DecodingError(f"cannot write {path}: {error}; free some space and start again") from error
     return path
 

@@ -21,6 +21,7 @@ from decoding.distill.shards import Shards
 from decoding.distill.unroll import Batch, unroll
 from decoding.eagle.head import EagleHead
 from decoding.errors import DecodingError
+from store.files import replacing
 
 ONE_PASS = 0.35
 """Share of training that reads true features only; the passes on own states come after."""
@@ -297,20 +298,16 @@ def _validate(
 
 
 def _save(path: Path, head: EagleHead, optimizer: torch.optim.AdamW, state: State, tokens: list[int]) -> None:
-    part = path.with_suffix(".part")
+    kept = {
+        "head": head.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "state": asdict(state),
+        "tokens": tokens,
+    }
     try:
-        torch.save(
-            {
-                "head": head.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "state": asdict(state),
-                "tokens": tokens,
-            },
-            part,
-        )
-        part.replace(path)
+        with replacing(path) as draft:
+            torch.save(kept, draft)
     except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
         raise DecodingError(f"cannot write {path}: {error}; free some space and start again") from error
 
 

@@ -21,6 +21,7 @@ from decoding.eagle.folder import WEIGHTS
 from decoding.eagle.head import FEATURES, EagleHead, HeadConfig, default_feature_layers
 from decoding.errors import DecodingError
 from decoding.weight_files import PICKLED_WORDS
+from store.files import replacing, write_text
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP = ("gate_proj", "up_proj", "down_proj")
@@ -81,7 +82,6 @@ def save_head(head: EagleHead, folder: Path, *, target_name: str, dtype: torch.d
 
     The borrowed embedding is not written. A file is complete or not there at all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     names = _public_names()
     tensors = {
         names[name]: tensor.detach().to("cpu", dtype).contiguous()
@@ -92,11 +92,10 @@ def save_head(head: EagleHead, folder: Path, *, target_name: str, dtype: torch.d
     tensors["d2t"] = ids - torch.arange(len(ids))
     tensors["t2d"] = torch.zeros(head.config.vocab_size, dtype=torch.bool)
     tensors["t2d"][ids] = True
-    part = folder / f"{WEIGHTS[0]}.part"
-    save_file(tensors, part, metadata={"format": "pt"})
-    part.replace(folder / WEIGHTS[0])
+    with replacing(folder / WEIGHTS[0]) as draft:
+        save_file(tensors, draft, metadata={"format": "pt"})
     text = json.dumps(_public_config(head.config, target_name, dtype), indent=2, sort_keys=True)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "config.json", text + "\n")
 
 
 def read_config(folder: Path, *, layers: int) -> HeadConfig:

@@ -10,10 +10,10 @@ from typing import Protocol
 
 from store.errors import StoreError
 from store.export import parquet
-from store.export.place import new_file, new_folder
 from store.export.sqlite import copy_session
 from store.export.tables import TABLES, Column, Rows, columns, rows
 from store.export.text import CsvFile, JsonFile
+from store.files import new_file, new_folder
 from store.paths import expanded
 from store.reader import Reader
 
@@ -56,14 +56,14 @@ def export_session(
     kind: str,
     out: Path,
     *,
-    force: bool = False,
+    force: bool | None = False,
     progress: Progress = lambda table, count: None,
 ) -> Exported:
     """Write the session `ref` (id, name or "last") as one of `FORMATS`; all of one state, in bounded memory.
 
     `out` is a folder for one file a table or, for "sqlite", a file. What is there already is replaced
-    with `force` alone. Raises `StoreError`, and leaves nothing behind, when something is not there, or
-    cannot be read or written.
+    with `force` alone (None: it cannot be). Raises `StoreError`, and leaves nothing behind, when something
+    is not there, or cannot be read or written.
     """
     out = expanded(out).absolute()
     if kind == "parquet":

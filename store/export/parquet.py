@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from store.errors import StoreError
-from store.export.place import private_file
 from store.export.tables import Column, Rows
+from store.files import private_file
 
 
 def require() -> None:

@@ -222,9 +222,6 @@ def test_files_hold_the_same_numbers_and_nothing_foreign(
     assert found["task_minus_depth"]["sentence"][:40] in html
     drawn = ElementTree.parse(charts).getroot()
     assert len(drawn.findall(".//{http://www.w3.org/2000/svg}circle")) > 20
-    blocked = invoke("report", "friday", "--html", tmp_path / "no" / "r.html")
-    assert blocked.exit_code == 2
-    assert "name another place" in blocked.stderr
 
 
 def test_compare_pairs_the_same_prompts(invoke: Invoke, database: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from decoding import costs
 from decoding.costs import Costs, Machine, Timing
 from decoding.measure_costs import QUICK_ROWS, QUICK_STEPS, ROWS, STEPS, with_steps, without_drift
-from decoding.private import private_folder
+from store.files import private_folder
 
 MACHINE = Machine("tiny (01)", "recycling", "some cpu", "float32", 2, "2.13.0")
 RECORD = Costs(

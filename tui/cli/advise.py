@@ -20,11 +20,17 @@ from tui.cli.output import json_line, line
     metavar="FILE",
     help="Write the trees as a budget file, for: spectui run --tree auto:FILE",
 )
+@click.option("--force", is_flag=True, help="Replace what --save names.")
 @price_option
 @shared_options
 @click.pass_context
 def advise(
-    context: click.Context, session: str, as_json: bool, save_file: Path | None, price: float | None
+    context: click.Context,
+    session: str,
+    as_json: bool,
+    save_file: Path | None,
+    force: bool,
+    price: float | None,
 ) -> None:
     """Which tree pays for which task: SESSION is an id, a name, or 'last' (the default).
 
@@ -39,13 +45,17 @@ def advise(
     from tui.report.spending import spending_grid
     from tui.report.text import print_grids
 
+    if save_file is not None:
+        from store.files import check_free
+
+        check_free(save_file, force=force)
     with Reader(context.ensure_object(State).database) as reader:
         found = weigh(reader, session)
         spent = spending(found.summary, reader.figures(found.summary.id), price)
     if save_file is not None:
         from decoding.budget.files import budget_of, save_budget
 
-        save_budget(budget_of(found), save_file)
+        save_budget(budget_of(found), save_file, force=force)
     if as_json:
         data = advice_json(found)
         data["costs"]["per_million_tokens"] = spending_json(spent)

@@ -63,13 +63,14 @@ def show(context: click.Context, as_json: bool) -> None:
 @shared_options
 def init() -> None:
     """Write a file to begin with: every setting and every key, explained and commented out."""
+    from store.files import new_file
     from tui.settings import settings_path
 
     place = settings_path()
     if place.exists():
         raise click.UsageError(f"there is a file already: {place}; edit that one, or move it away")
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    place.write_text(template(), encoding="utf-8")
+    with new_file(place, force=None) as draft:
+        draft.write_text(template(), encoding="utf-8")
     line(f"wrote {place}")
 
 

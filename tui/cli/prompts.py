@@ -132,7 +132,7 @@ def import_(
 
     found = import_file(file, format_, task)
     if out is not None:
-        from store.export.place import new_file
+        from store.files import new_file
 
         with new_file(out, force=force) as draft, draft.open("w", encoding="utf-8") as written:
             written.writelines(json_lines([prompt]) for prompt in found.prompts)

@@ -20,6 +20,7 @@ def _file(writes: str) -> click.Path:
 @click.option("--csv", "csv_folder", type=_file("folder"), metavar="DIR", help="Write one CSV file a table.")
 @click.option("--html", "html_file", type=_file("file"), metavar="FILE", help="Write one page with charts.")
 @click.option("--svg", "svg_file", type=_file("file"), metavar="FILE", help="Write the charts.")
+@click.option("--force", is_flag=True, help="Replace what these name.")
 @price_option
 @shared_options
 @click.pass_context
@@ -30,6 +31,7 @@ def report(
     csv_folder: Path | None,
     html_file: Path | None,
     svg_file: Path | None,
+    force: bool,
     price: float | None,
 ) -> None:
     """What a session says about acceptance: SESSION is an id, a name, or 'last' (the default).
@@ -37,26 +39,29 @@ def report(
     Acceptance by task, depth and entropy, with intervals from resampling prompts, and whether the task
     predicts it better than the depth in the tree.
     """
+    from store.files import is_stream
     from store.reader import Reader
     from store.report.report import build_report
     from store.report.shape import report_json
-    from tui.report.files import write_charts, write_csv, write_page
+    from tui.report.files import check_places, write_charts, write_csv, write_page
     from tui.report.tables import tables
     from tui.report.text import report_lines
 
+    check_places(csv_folder, html_file, svg_file, force=force)
     with Reader(context.ensure_object(State).database) as reader:
         found = build_report(reader, session, price=price)
-    written = [] if csv_folder is None else write_csv(csv_folder, tables(found))
+    written = [] if csv_folder is None else write_csv(csv_folder, tables(found), force=force)
     if html_file is not None:
-        written.append(write_page(html_file, found))
+        written.append(write_page(html_file, found, force=force))
     if svg_file is not None:
-        written.append(write_charts(svg_file, found))
+        written.append(write_charts(svg_file, found, force=force))
     if as_json:
         json_line(report_json(found))
         return
     if written:
         for path in written:
-            line(f"wrote {path}")
+            if not is_stream(path):  # a pipe or /dev/stdout: there the report is
+                line(f"wrote {path}")
         return
     for said in report_lines(found):
         line(said)

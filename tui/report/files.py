@@ -9,6 +9,7 @@ from pathlib import Path
 
 from decoding.errors import UsageError
 from store.export.text import safe_cell
+from store.files import check_free, new_file, new_folder
 from store.paths import expanded
 from store.report.report import Report
 from tui.report.charts import charts
@@ -21,41 +22,49 @@ from tui.report.tables import subject, tables
 def save_as(path: Path, report: Report) -> list[Path]:
     """Write a page, the charts or a folder of tables: ``.html``, ``.svg``, or a name without an ending.
 
-    Returns the paths. Raises `UsageError` when something is there already, for another ending, and when it
-    cannot be written.
+    Returns the paths. Raises `UsageError` for another ending, and `StoreError` when something is there already and
+    when it cannot be written.
     """
     path = expanded(path)
     if path.suffix not in ("", ".html", ".svg"):
         raise UsageError(
             f"what is {path.suffix}? .html is a page, .svg the charts, no ending a folder of CSV files"
         )
-    if path.exists() and not (path.suffix == "" and path.is_dir() and not any(path.iterdir())):
-        raise UsageError(f"{path} is there already; name another place")
     if not path.suffix:
-        return write_csv(path, tables(report))
-    return [write_page(path, report) if path.suffix == ".html" else write_charts(path, report)]
+        return write_csv(path, tables(report), force=None)
+    write = write_page if path.suffix == ".html" else write_charts
+    return [write(path, report, force=None)]
 
 
-def write_page(path: Path, report: Report) -> Path:
-    """One self-contained page. Raises `UsageError` when it cannot be written."""
-    return write(path, page(report))
+def check_places(folder: Path | None, *files: Path | None, force: bool) -> None:
+    """Raise `StoreError` where a place is taken, before the report is worked out."""
+    if folder is not None:
+        check_free(folder, force=force, names=())
+    for path in files:
+        if path is not None:
+            check_free(path, force=force)
 
 
-def write_charts(path: Path, report: Report) -> Path:
-    """The charts as one SVG file. Raises `UsageError` when it cannot be written."""
-    return write(path, document(charts(report), [subject(report), report.verdict]))
+def write_page(path: Path, report: Report, *, force: bool | None = False) -> Path:
+    """One self-contained page, written as `store.files.new_file` does."""
+    return _write(path, page(report), force)
 
 
-def write_csv(folder: Path, grids: Sequence[Grid]) -> list[Path]:
+def write_charts(path: Path, report: Report, *, force: bool | None = False) -> Path:
+    """The charts as one SVG file, written as `store.files.new_file` does."""
+    return _write(path, document(charts(report), [subject(report), report.verdict]), force)
+
+
+def write_csv(folder: Path, grids: Sequence[Grid], *, force: bool | None = False) -> list[Path]:
     """One file a table, named by its key; numbers in full, intervals as two columns. Returns the paths.
 
-    Raises `UsageError` when the folder cannot be written.
+    Written as `store.files.new_folder` does.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _refused(folder, error) from error
-    return [write(folder / f"{grid.key}.csv", csv_text(grid)) for grid in grids]
+    texts = {f"{grid.key}.csv": csv_text(grid) for grid in grids}
+    with new_folder(folder, list(texts), force=force) as draft:
+        for name, text in texts.items():
+            (draft / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
 
 
 def csv_text(grid: Grid) -> str:
@@ -70,12 +79,9 @@ def csv_text(grid: Grid) -> str:
     return out.getvalue()
 
 
-def write(path: Path, text: str) -> Path:
-    """Write a file and return its path. Raises `UsageError` when it cannot be written."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise _refused(path, error) from error
+def _write(path: Path, text: str, force: bool | None) -> Path:
+    with new_file(path, force=force) as draft:
+        draft.write_text(text, encoding="utf-8")
     return path
 
 
@@ -88,7 +94,3 @@ def _values(column: Column, cell: Cell) -> Iterator[Cell]:
         yield from cell if isinstance(cell, tuple) else (None, None)
     else:
         yield safe_cell(cell) if isinstance(cell, str) else cell
-
-
-def _refused(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write {path}: {error.strerror or error}; name another place")

@@ -223,10 +223,7 @@ class AdviseScreen(BaseScreen):
         def save(text: str) -> None:
             from decoding.budget.files import budget_of, save_budget
 
-            try:
-                save_budget(budget_of(page.advice), expanded(text.strip()))
-            except DecodingError as error:
-                raise StoreError(str(error)) from error
+            save_budget(budget_of(page.advice), expanded(text.strip()), force=None)
 
         def answered(saved: bool | None) -> None:
             if saved:

@@ -64,7 +64,9 @@ class ExportScreen(AskScreen):
 
         place = Path(text.strip() or default_place(self._summary.name, "csv"))
         with Reader(self._database) as reader:
-            self.exported = export_session(reader, self._summary.id, kind_of(place), place, progress=progress)
+            self.exported = export_session(
+                reader, self._summary.id, kind_of(place), place, force=None, progress=progress
+            )
 
     def on_written(self, message: Written) -> None:
         """Say how far it is."""

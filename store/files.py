@@ -1,0 +1,219 @@
+"""Every file that is written: under another name until it is whole, private, and over something only when asked.
+
+What the user names goes through `new_file` and `new_folder`, which keep what is there. What is ours to replace,
+such as a cache, goes through `replacing` and `write_text`. A test knows the few other places that write.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from store.errors import StoreError
+
+_ANOTHER = "name another place"
+_OWN_DESCRIPTOR = re.compile(r"/dev/(?:std(?P<name>out|err)|fd/(?P<fd>\d+))|/proc/self/fd/(?P<proc>\d+)")
+_SQLITES = ("-wal", "-shm", "-journal")
+
+
+@contextmanager
+def new_folder(path: Path, names: Sequence[str], *, force: bool | None) -> Iterator[Path]:
+    """A folder (0700) to write files of these names in; at the end of the block they are found in `path`.
+
+    A folder that is there already keeps what else is in it. Raises `StoreError`, with `path` as it was,
+    when one of the files is there and `force` is not given (None: it cannot be), or when something cannot
+    be written.
+    """
+    with _in_words(path):
+        check_free(path, force=force, names=names)
+        there = path.is_dir()
+        # Beside the files it becomes, so that they can be renamed: in the folder when there is one.
+        draft = Path(
+            tempfile.mkdtemp(
+                prefix=_prefix(path), suffix=".part", dir=private_folder(path if there else path.parent)
+            )
+        )
+        try:
+            yield draft
+            for name in names:
+                (draft / name).chmod(0o600)
+                _settle(draft / name)
+            if there:
+                for name in names:
+                    _put(draft / name, path / name)
+            else:
+                draft.rename(path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def new_file(path: Path, *, force: bool | None) -> Iterator[Path]:
+    """An empty file (0600) to write; at the end of the block it is `path`. Raises as `new_folder` does.
+
+    With `force` it has the permissions of the file that it replaces, and a link is replaced, not followed. A pipe
+    or a device, such as /dev/stdout, is written to when everything is there, and needs no `force`.
+    """
+    with _in_words(path):
+        check_free(path, force=force)
+        if is_stream(path):
+            with tempfile.TemporaryDirectory(prefix="spectui-") as folder:
+                draft = Path(folder) / "draft"
+                os.close(private_file(draft))
+                yield draft
+                _pour(draft, path)
+            return
+        for suffix in ("-wal", "-journal"):
+            # What belongs to the old database would be taken for a part of the new one.
+            if path.with_name(path.name + suffix).exists():
+                raise StoreError(f"{path} is a database in use; close it, or {_ANOTHER}")
+        with replacing(path, force=force) as draft:
+            yield draft
+
+
+def check_free(path: Path, *, force: bool | None, names: Sequence[str] | None = None) -> None:
+    """Raise `StoreError` when the file `path`, or one of `names` in that folder, is there and not to be replaced.
+
+    To be asked before work that takes long: `new_file` and `new_folder` ask again.
+    """
+    if names is None and is_stream(path):
+        return
+    there = "folder" if path.is_dir() else "file" if os.path.lexists(path) else None
+    if names is not None and there == "file":
+        raise StoreError(f"{path} is a file; name a folder for the files")
+    if names is None and there == "folder":
+        raise StoreError(f"{path} is a folder; name a file in it")
+    sought = [path] if names is None else [path / name for name in names]
+    taken = [each for each in sought if os.path.lexists(each)]
+    if taken and not force:
+        raise _taken(taken[0], force)
+
+
+def _taken(path: Path, force: bool | None) -> StoreError:
+    how = _ANOTHER if force is None else f"--force replaces it, or {_ANOTHER}"
+    return StoreError(f"{path} is there already; {how}")
+
+
+def is_stream(path: Path) -> bool:
+    """Whether what is written there goes to a program or a device: a pipe, a terminal, /dev/stdout."""
+    if _OWN_DESCRIPTOR.fullmatch(str(path)):
+        return True
+    with suppress(OSError):
+        kind = path.stat().st_mode
+        return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
+    return False
+
+
+@contextmanager
+def replacing(path: Path, *, settle: bool = True, force: bool | None = True) -> Iterator[Path]:
+    """A file of ours to write anew: empty (0600) at first, and `path` at the end of the block, or not at all.
+
+    Folders are made (0700). Raises `OSError`, and without `force` `StoreError` when somebody was faster and `path` is
+    there by then. `settle=False` leaves it to the system when it reaches the disk, for
+    what costs nothing when it is lost.
+    """
+    handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=".part", dir=private_folder(path.parent))
+    os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        if settle:
+            _settle(draft)
+        if force:
+            _put(draft, path)
+        else:
+            _add(draft, path, force)
+    finally:
+        for suffix in ("", *_SQLITES):
+            with suppress(OSError):
+                draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, settle: bool = True) -> None:
+    """Replace a file of ours by `text`, in UTF-8, as a whole or not at all. Raises `OSError`."""
+    with replacing(path, settle=settle) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder, and below it, that no other process uses."""
+    for draft in folder.rglob(".*.part"):
+        with suppress(OSError):
+            draft.unlink()
+
+
+def private_file(path: Path) -> int:
+    """A new file (0600), opened for writing: its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def private_folder(path: Path) -> Path:
+    """`path`, made where it is missing, and then closed to others; one that is there stays as it is, for it may
+    be anything. Raises `OSError` when it cannot be made."""
+    # The mode of mkdir(parents=True) is not that of the parents, so make them one by one.
+    for folder in reversed([p for p in (path, *path.parents) if not p.exists()]):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def _prefix(path: Path) -> str:
+    """A hidden name that says whose draft it is, short enough for any file system beside any name."""
+    return f".{path.name[:40]}."
+
+
+def _put(draft: Path, path: Path) -> None:
+    """Give the draft its name, and the permissions of the file it replaces."""
+    with suppress(OSError):
+        before = path.lstat()
+        if stat.S_ISREG(before.st_mode):
+            draft.chmod(stat.S_IMODE(before.st_mode))
+    draft.replace(path)
+
+
+def _add(draft: Path, path: Path, force: bool | None) -> None:
+    """Give the draft a name that nothing has."""
+    try:
+        os.link(draft, path)
+    except FileExistsError as error:
+        raise _taken(path, force) from error
+    except OSError:  # a file system without hard links
+        draft.replace(path)
+
+
+def _pour(draft: Path, path: Path) -> None:
+    """Write all of it to a pipe or device, which is not made when it is gone meanwhile."""
+    own = _OWN_DESCRIPTOR.fullmatch(str(path))
+    if own is None:
+        target = os.open(path, os.O_WRONLY)
+    elif own["name"]:
+        target = os.dup(1 if own["name"] == "out" else 2)
+    else:
+        target = os.dup(int(own["fd"] or own["proc"]))
+    with os.fdopen(target, "wb") as out, draft.open("rb") as text:
+        shutil.copyfileobj(text, out)
+
+
+def _settle(path: Path) -> None:
+    """Onto the disk before its name is: a power cut must not leave an empty file of the right name."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        raise StoreError(f"cannot write {path}: {why or error}; make room there, or {_ANOTHER}") from error
