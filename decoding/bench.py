@@ -12,6 +12,7 @@ from typing import Any
 import prompts
 from decoding.config import RunConfig
 from decoding.errors import DecodingError
+from decoding.switches import read_switches
 from store.errors import StoreError
 
 DESCRIPTION = "Speed against plain and assisted decoding, paired prompt by prompt in one run"
@@ -24,6 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", help="tasks, separated by commas (default: all bundled)")
     parser.add_argument(
         "--prompts", type=Path, help="a file of prompts instead of the bundled ones, - for stdin"
+    )
+    parser.add_argument(
+        "--template-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a variable of the model's chat template, as enable_thinking=false; may be given again",
     )
     parser.add_argument("--max-new-tokens", type=int, default=96, metavar="T")
     for name in ("target", "draft", "tree", "device", "dtype"):
@@ -73,6 +81,7 @@ def _measured(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[
     config = RunConfig(
         max_new_tokens=arguments.max_new_tokens,
         raw=arguments.raw,
+        template_args=read_switches(arguments.template_arg),
         **{name: getattr(arguments, name) for name in ("target", "draft", "tree", "device", "dtype")},
     )
     if arguments.profile:

@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from decoding.auto_tree import with_tree
@@ -164,8 +165,8 @@ def _run(
     tell: Callable[[str], None],
 ) -> None:
     """Every arm on every prompt, after a warm-up."""
-    encode = reference.tokenizer.encode_prompt
     plain = next(iter(comparison.drafters.values()))
+    encode = partial(reference.tokenizer.encode_prompt, switches=plain.template_args)
     settings = GenerationSettings(reference.target, plain, reference.tokenizer)
     for name, arm in arms.items():
         tell(f"warming up {name}")

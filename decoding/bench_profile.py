@@ -11,6 +11,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def profile(
     )
     beside = Stopwatch(BESIDE)
     without, within, rounds, tokens = 0.0, 0.0, 0, 0
-    encode = models.tokenizer.encode_prompt
+    encode = partial(models.tokenizer.encode_prompt, switches=config.template_args)
     with tempfile.TemporaryDirectory(prefix="spectui-profile-") as folder:
         plain = RecordedArm(Path(folder) / "plain.db", config, models, chosen)
         timed = RecordedArm(Path(folder) / "timed.db", config, models, chosen)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,7 +55,7 @@ def measure(
         measured = Measured()
         divergences = []
         settings = GenerationSettings(reference.target, config, models.tokenizer)
-        encode = models.tokenizer.encode_prompt
+        encode = partial(models.tokenizer.encode_prompt, switches=config.template_args)
         for arm in arms.values():
             arm.run(encode("Hello."), 0, warm_up=True)
         with attached_dashboard(watched.database, watched.session_id, wanted=dashboard) as screen:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from textual.widgets import Input
 from decoding.config import EAGLE, NAMED_DRAFTERS, STUDY_TREE, WITH_LOOKUP, RunConfig
 from decoding.errors import UsageError
 from prompts import Prompt, PromptError, bundled
+from prompts.chat import ANSWERS
 from store.database import connect
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording
@@ -18,6 +21,7 @@ from tui.app import SpectuiApp
 from tui.screens import new_run
 from tui.screens.live import LiveScreen
 from tui.screens.new_run import FIELDS, STUDY, NewRunScreen, drafter_choices, read_config, read_prompts
+from tui.settings import parse
 from tui.widgets.choice_input import ChoiceInput
 from tui.widgets.rows import Line
 
@@ -62,6 +66,13 @@ def test_prompts_come_from_a_file_or_the_bundle(tmp_path: Path) -> None:
         read_prompts(DEFAULTS | {"tasks": "poetry"})
     with pytest.raises(UsageError, match="per-task"):
         read_prompts(DEFAULTS | {"per_task": "none"})
+
+
+def test_prompts_are_not_taken_from_what_the_dashboard_would_wait_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("-", "/dev/zero", str(tmp_path / "pipe"), str(tmp_path)):
+        with pytest.raises(UsageError, match="--prompts names no file"):
+            read_prompts(DEFAULTS | {"prompts": name})
 
 
 def test_a_price_is_told_to_the_run_and_none_is_none() -> None:
@@ -191,6 +202,32 @@ async def test_starting_opens_the_session(
         await pilot.press("enter")
         await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen))
     assert [(c, len(p), n) for c, p, n in handed] == [(RunConfig(max_new_tokens=96), 4, "first")]
+
+
+async def test_conversations_are_handed_over_whole_with_the_users_own_switches(
+    database: Path, finished: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[tuple[RunConfig, list[Prompt]]] = []
+
+    def start(_: Path, config: RunConfig, prompts: list[Prompt], __: str | None) -> Any:
+        handed.append((config, prompts))
+        return finished.id
+
+    monkeypatch.setattr(new_run, "start_run", start)
+    mine = parse("[run]\ntemplate-args = { enable_thinking = false }\n", tmp_path / "config.toml")
+    turns = [{"role": role, "content": role} for role in ("system", "user", "assistant")]
+    (tmp_path / "chat.json").write_text(json.dumps([{"messages": turns}]))
+    app = SpectuiApp(database, settings=mine)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        form(app).query_one("#prompts", Input).value = str(tmp_path / "chat.json")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen))
+        assert any(ANSWERS in note.message for note in app._notifications)
+    ((config, prompts),) = handed
+    assert config.template_args == {"enable_thinking": False}
+    assert [prompt.text for prompt in prompts] == ["system: system\n\nuser: user"]
 
 
 async def test_a_worker_that_cannot_start_is_said_in_words(

@@ -32,6 +32,8 @@ from decoding.config import (
 )
 from decoding.errors import DecodingError, UsageError
 from prompts import Prompt, PromptError, interleave, select
+from prompts.loader import Tell
+from prompts.source import STDIN
 from store.errors import StoreError
 from store.paths import expanded
 from tui.keys import named
@@ -92,7 +94,7 @@ FIELDS = (
     ),
     Field("tasks", "tasks", "such as code,math; empty: all"),
     Field("per_task", "per task", "how many of each; empty: all", "3"),
-    Field("prompts", "prompts file", "JSON Lines, not the bundled"),
+    Field("prompts", "prompts file", "JSON Lines, CSV, chats, ..."),
     Field("max_new_tokens", "new tokens", "most for one prompt", "96", int),
     Field("temperature", "temperature", "0 decodes greedily", f"{DEFAULTS.temperature:g}", float),
     Field("top_p", "top p", "nucleus kept when sampling", f"{DEFAULTS.top_p:g}", float),
@@ -239,10 +241,16 @@ class NewRunScreen(ModalScreen[int | None]):
         values = {field.name: self.query_one(f"#{field.name}", Input).value.strip() for field in FIELDS}
         try:
             config = read_config(values)
-            chosen = read_prompts(values)
+            # Too rare for a line of the form; and the study is what it is.
+            usual = {} if config.study else self.app.settings.run
+            config = config.changed(template_args=dict(usual.get("template_args", {})))
+            notes: list[str] = []
+            chosen = read_prompts(values, notes.append)
         except (DecodingError, PromptError) as error:
             self._complain(str(error))
             return
+        for note in notes:
+            self.app.notify(sanitize_line(note), markup=False)
         self._starting = True
         self._say("starting the worker…", "muted")
         self.run_worker(
@@ -321,13 +329,18 @@ def read_config(values: Mapping[str, str]) -> RunConfig:
     return RunConfig(**found, study=values["study"] == YES, raw=values["raw"] == YES)
 
 
-def read_prompts(values: Mapping[str, str]) -> list[Prompt]:
-    """The prompts that the form's texts mean, tasks interleaved. Raises `PromptError` or `UsageError`."""
+def read_prompts(values: Mapping[str, str], tell: Tell | None = None) -> list[Prompt]:
+    """The prompts that the form's texts mean, tasks interleaved; `tell` hears what was left out of them.
+
+    Raises `PromptError` or `UsageError`.
+    """
     per_task: int | None = None
     if values["per_task"]:
         if not values["per_task"].isdecimal() or int(values["per_task"]) < 1:
             raise UsageError(f"--per-task is '{values['per_task']}'; it must be at least 1, or empty")
         per_task = int(values["per_task"])
     file = expanded(values["prompts"]) if values["prompts"] else None
+    if file is not None and (str(file) == STDIN or (file.exists() and not file.is_file())):
+        raise UsageError("--prompts names no file; what comes from a pipe or a device is for spectui run")
     choose = study_prompts if values["study"] == YES else select
-    return interleave(choose(file, values["tasks"].strip() or None, per_task))
+    return interleave(choose(file, values["tasks"].strip() or None, per_task, tell))
