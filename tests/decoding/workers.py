@@ -61,18 +61,28 @@ def _make_model(folder: Path, broken: bool, endless: bool) -> None:
 
 
 def _work(arguments: list[str], log: Path, environment: Mapping[str, str]) -> None:
+    set_apart(log)
+    sys.exit(run_worker(arguments, environment))
+
+
+def set_apart(log: Path) -> None:
+    """Make this process what a worker is: a session of its own, whose stderr is its log."""
+    os.setsid()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 2)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+
+
+def run_worker(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """Be the worker, in a process that is set apart; its exit code."""
     import torch
 
     from decoding import worker
 
     os.environ.update(environment)
-    os.setsid()
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(descriptor, 2)
-    sys.stderr = os.fdopen(2, "w", buffering=1)
     torch.set_num_threads(1)
     sys.argv = ["spectui worker", *arguments]
-    sys.exit(worker.main())
+    return worker.main()
 
 
 class Worked:
