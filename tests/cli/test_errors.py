@@ -177,9 +177,7 @@ def test_standard_streams_that_are_full_or_closed_cost_one_line_at_most(
     words: str, streams: str, code: int, said: str
 ) -> None:
     command = f"set -o pipefail; {SPECTUI} {words} {streams}"
-    done = subprocess.run(
-        ["bash", "-c", command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (code, said)
 
 
