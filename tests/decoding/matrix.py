@@ -48,7 +48,7 @@ DRAFTS = {
     "lookup": Kind(LOOKUP, ("chain:3",), drawn=False),
 }
 
-SAMPLINGS: dict[str, dict[str, float]] = {
+SAMPLINGS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "warm": {"temperature": 0.7},
     "nucleus": {"temperature": 1.0, "top_p": 0.7},
