@@ -66,7 +66,7 @@ def load_tokenizer(folder: Path, model: Any | None) -> Vocabulary:
     except _UNREADABLE as error:
         raise DecodingError(f"tokenizer of {why_not_loaded(folder, error)}") from error
     eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ends = [eos] if isinstance(eos, int) else list(eos or [])
+    ends = [i for i in (eos if isinstance(eos, list) else [eos]) if isinstance(i, int)]
     return Vocabulary(tokenizer, ends, None if model is None else embedding_rows(model))
 
 

@@ -15,6 +15,8 @@ from scipy.stats import chisquare
 from transformers import GenerationConfig
 from transformers.generation.logits_process import LogitsProcessorList
 
+from decoding.bench_arms import GenerateArm
+from decoding.bench_measured import divergence
 from decoding.config import RunConfig
 from decoding.engine import Round, SpeculativeDecoder
 from decoding.errors import DecodingError
@@ -301,6 +303,34 @@ def test_what_is_not_applied_is_named(models: LoadedModels) -> None:
     assert "num_beams 4, guidance_scale 1.5" in beside
     assert "temperature 0.7, top_k 20" in sampling
     assert "greedy" in sampling
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("lookup", [False, True])
+def test_what_bench_compares_with_obeys_the_same_settings(
+    models: LoadedModels, lookup: bool, raw: bool
+) -> None:
+    """`generate` in bench leaves out beams as we do, has what it needs for stop strings, and nothing with --raw."""
+    chosen = settled(
+        models,
+        "lookup",
+        num_beams=3,
+        num_return_sequences=2,
+        repetition_penalty=1.3,
+        stop_strings=["end"],
+        max_time=9.0,
+    )
+    config = RunConfig(draft="lookup", max_new_tokens=NEW_TOKENS, raw=raw)
+    decoder = SpeculativeDecoder(config, models=chosen)
+    ids = decoder.encode(PROMPT)
+    arm = GenerateArm(chosen.target, config, chosen.tokenizer, assistant=None, lookup=lookup)
+    theirs, ours = arm.run(ids, 0).tokens, tokens_of(list(decoder.generate(ids)))
+    assert ours == theirs
+    assert divergence(decoder.settings, ids, ours, theirs) is None
+    found = divergence(decoder.settings, ids, [383, *ours], theirs)
+    assert found is not None
+    assert found["position"] == 0
+    assert len(ours) == (NEW_TOKENS if raw else 2)
 
 
 @pytest.mark.parametrize(
