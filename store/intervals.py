@@ -1,51 +1,109 @@
-"""Confidence intervals of ratios, from resampling prompts.
+"""Confidence intervals of means over prompts and of ratios of sums: the one place that works them out.
 
-Nodes and rounds of one prompt are not independent; prompts are. So whole prompts are drawn with
-replacement, and the ratio of sums is worked out anew for each draw (the cluster bootstrap).
+Nodes and rounds of one prompt are not independent; prompts are. A figure is linear in prompts, or nearly so: what each
+prompt moves it by gives its standard error, and Student's t the ends, as few prompts tell little of how far prompts
+are apart. Nothing is resampled, so that a screen can ask for it every few seconds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from store.rows import Interval
 
 RESAMPLES = 2000
 LEVEL = 0.95
-GROUPS = 1000
-"""More prompts than this are resampled in so many groups, whose sums vary as theirs do: else it takes ever longer."""
-DRAWN = 100_000
-"""Numbers drawn at a time: a dashboard does this every few seconds for days, of ever more prompts."""
 SEED = 20260414
-"""Fixed, so that an interval on a screen moves only when the data does."""
+"""Fixed, so that what is resampled moves only when the data does."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Pair = tuple[float, float]
+EVERYWHERE: Pair = (-math.inf, math.inf)
 
 
-def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> Interval | None:
-    """Interval of ``sum(numerators) / sum(denominators)``, both of shape ``[prompts]``.
+def mean_interval(values: Sequence[float] | Floats, within: Pair = EVERYWHERE, stratum: Ints | None = None) -> Interval | None:
+    """Of the mean of `values` [prompts], NaN left out, its ends cut to `within`; see `linear` for None.
 
-    Prompts whose denominator is 0 say nothing and are left out; None when fewer than two are left.
+    With `stratum` [prompts] prompts are those of several tasks, each with a mean of its own.
     """
-    import numpy as np  # 0.1 s, which the first screen cannot spare
-
-    top = np.asarray(numerators, dtype=np.float64)
-    bottom = np.asarray(denominators, dtype=np.float64)
-    top, bottom = top[bottom > 0], bottom[bottom > 0]
-    prompts = len(bottom)
-    if prompts < 2:
+    x = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(x)
+    x = x[known]
+    if not len(x):
         return None
-    rng = np.random.default_rng(SEED)
-    ratios = np.empty(RESAMPLES)
+    mean = float(x.mean())
+    return _around(mean, linear((x - mean) / len(x), None if stratum is None else stratum[known]), len(x), within)
+
+
+def ratio_interval(
+    numerators: Sequence[float] | Floats,
+    denominators: Sequence[float] | Floats,
+    within: Pair = EVERYWHERE,
+    stratum: Ints | None = None,
+) -> Interval | None:
+    """Of ``sum(numerators) / sum(denominators)``, both [prompts]; prompts whose denominator is 0 say nothing."""
+    top, bottom = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    known = bottom > 0
+    top, bottom = top[known], bottom[known]
+    if not len(top):
+        return None
     value = float(top.sum() / bottom.sum())
-    if prompts > GROUPS:
-        # Every group has prompts from all parts of the session.
-        group = np.arange(prompts) % GROUPS
-        top = np.bincount(group, top).astype(np.float64)
-        bottom = np.bincount(group, bottom).astype(np.float64)
-    units = len(bottom)
-    step = max(DRAWN // units, 1)
-    for at in range(0, RESAMPLES, step):
-        # How often each is drawn, [step, units].
-        drawn = rng.multinomial(units, np.full(units, 1.0 / units), size=min(step, RESAMPLES - at))
-        ratios[at : at + step] = (drawn @ top) / (drawn @ bottom)
-    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(low), float(high), prompts)
+    moved = (top - value * bottom) / bottom.sum()
+    return _around(value, linear(moved, None if stratum is None else stratum[known]), len(top), within)
+
+
+def linear(moved: Floats, stratum: Ints | None = None) -> tuple[float, int] | None:
+    """Standard error and degrees of freedom of a figure that each prompt moves by `moved` [prompts].
+
+    None with fewer than two prompts of a stratum on average, and where the prompts happen to agree, which says nothing
+    of others.
+    """
+    members = strata(np.zeros(len(moved), dtype=np.int64) if stratum is None else stratum)
+    freedom = len(moved) - len(members)
+    if freedom < 1:
+        return None
+    variance = 0.0
+    for each in members:
+        part = moved[each]
+        variance += float(((part - part.mean()) ** 2).sum()) * len(each) / max(len(each) - 1, 1)
+    error = math.sqrt(variance)
+    return None if error < 1e-12 else (error, freedom)
+
+
+def strata(task: Ints) -> list[Ints]:
+    """The prompts of each task. A prompt alone in its task would never vary, so such ones form a stratum together, a
+    single one with the smallest task: "collapsed strata" of surveys, wider rather than too narrow.
+    """
+    groups = sorted((np.flatnonzero(task == each) for each in np.unique(task)), key=len)
+    alone = [members for members in groups if len(members) == 1]
+    merged = groups[: max(len(alone), 2)] if alone else []
+    rest = groups[len(merged) :]
+    return [np.concatenate(merged), *rest] if merged else rest
+
+
+def ends(value: float, error: float, freedom: float, within: Pair = EVERYWHERE) -> Pair:
+    """The interval of a figure with this standard error, cut to `within`."""
+    out = student_t(freedom) * error
+    low, high = within
+    return min(max(value - out, low), high), min(max(value + out, low), high)
+
+
+@lru_cache(maxsize=1024)
+def student_t(freedom: float, level: float = LEVEL) -> float:
+    """Standard errors from the middle of a two-sided interval to its ends; ``freedom >= 1``."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + level) / 2))
+
+
+def _around(value: float, found: tuple[float, int] | None, prompts: int, within: Pair) -> Interval | None:
+    if found is None:
+        return None
+    low, high = ends(value, *found, within)
+    return Interval(value, low, high, prompts)

@@ -8,9 +8,7 @@ its accepted path is at least d long. None stands for "no data", never for zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
-from operator import mul
+from collections.abc import Sequence
 from typing import Any
 
 RATIOS: dict[str, tuple[str, str]] = {
@@ -90,19 +88,23 @@ def hazard(rounds_reached: int, rounds_at_risk: int) -> float | None:
     return ratio(rounds_reached, rounds_at_risk)
 
 
-def survival(hazards: Iterable[float | None]) -> list[float]:
-    """S_d, the product of the hazards up to d, for d = 1, 2, ...; ends at the first depth without data."""
-    known: list[float] = []
-    for value in hazards:
-        if value is None:
-            break
-        known.append(value)
-    return list(accumulate(known, mul))
+def reached(rounds_reached: int, rounds: int, rounds_cut_before: int) -> float | None:
+    """S_d, survival: the share of rounds whose path reached depth d, of those that were not cut before d.
+
+    Rounds whose tree ended before count as what they are, rounds that did not get there: a tree that is grown where
+    the draft is sure ends where it expects to be rejected.
+    """
+    return ratio(rounds_reached, rounds - rounds_cut_before)
 
 
 def expected_length(survivals: Sequence[float]) -> float:
-    """Expected accepted length from the survival curve; equals the measured mean for trees of one shape."""
+    """Expected accepted length from the survival curve; equals the measured mean where no path was cut."""
     return math.fsum(survivals)
+
+
+def length_range(metric: str, depth: int) -> tuple[float, float]:
+    """What an accepted length or tokens per round can be, with trees of at most so many levels."""
+    return (0.0, float(depth)) if metric == "accepted_length" else (0.0, depth + 1.0)
 
 
 def chain_expected_length(alpha: float, depth: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from store import metrics
@@ -306,6 +306,8 @@ class TaskFigures:
     """Accepted length -> rounds, ascending."""
     depths: dict[int, DepthFigures]
     """Depth -> figures, ascending from 1."""
+    cuts: dict[int, int] = field(default_factory=dict)
+    """Accepted length -> rounds whose path an end token or a limit cut there."""
 
     @property
     def match_rate(self) -> float | None:
@@ -344,8 +346,15 @@ class TaskFigures:
 
     @property
     def survival(self) -> list[float]:
-        """S_1, S_2, ...: the product of hazards, up to the last depth with data."""
-        return metrics.survival(self.depths[d].hazard for d in sorted(self.depths))
+        """S_1, S_2, ...: shares of rounds that reached a depth, see `metrics.reached`; up to the first without data."""
+        found: list[float] = []
+        for depth in sorted(self.depths):
+            cut = sum(rounds for length, rounds in self.cuts.items() if length < depth)
+            share = metrics.reached(self.depths[depth].rounds_reached, self.rounds, cut)
+            if share is None:
+                break
+            found.append(share)
+        return found
 
     @property
     def expected_length(self) -> float:
@@ -355,13 +364,13 @@ class TaskFigures:
 
 @dataclass(frozen=True)
 class Interval:
-    """A ratio of sums with its 95 % interval from resampling prompts."""
+    """A mean over prompts, or a ratio of sums, with its 95 % interval."""
 
     value: float
     low: float
     high: float
     prompts: int
-    """Prompts that were resampled, at least 2."""
+    """Prompts with data, at least 2."""
 
     @property
     def half_width(self) -> float:

@@ -309,6 +309,9 @@ _WORKERS = (
     "ALTER TABLE session ADD COLUMN round_at TEXT",
 )
 
+# The few rounds whose path was cut, of which survival takes no share.
+_CUTS = ("CREATE INDEX round_cut ON round (generation_id, accepted_length) WHERE cut IS NOT NULL",)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -319,5 +322,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (BINS_STEP, _BINS),
     ("0008_messages", _MESSAGES),
     ("0009_workers", _WORKERS),
+    ("0010_cuts", _CUTS),
 )
 """Migration name -> its statements. What `store.migrations.FILLS` names is filled from the nodes afterwards."""

@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from store.intervals import Pair, mean_interval
 from store.report.read import Floats, Ints
-from store.report.resampling import RHO, Draws, Pair, interval, means
+from store.report.resampling import RHO
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ def by_prompt(x: Floats, y: Floats, start: Ints) -> Floats:
     )
 
 
-def correlation(per_prompt: Floats, x: Floats, y: Floats, draws: Draws) -> Correlation:
-    """Summary of `by_prompt` [prompts] and of all nodes (x, y) of the same prompts."""
+def correlation(per_prompt: Floats, x: Floats, y: Floats, task: Ints) -> Correlation:
+    """Summary of `by_prompt` [prompts], of these tasks, and of all nodes (x, y) of the same prompts."""
     known = per_prompt[np.isfinite(per_prompt)]
     pooled = spearman(*_known(x, y))
+    found = mean_interval(per_prompt, RHO, task)
     return Correlation(
         float(known.mean()) if len(known) else None,
-        interval(means(draws, per_prompt), len(known), draws.strata, within=RHO),
+        None if found is None else (found.low, found.high),
         pooled if np.isfinite(pooled) else None,
         len(known),
     )

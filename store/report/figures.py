@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from store import metrics
+from store.intervals import Pair, ends, linear, mean_interval, ratio_interval
 from store.report.correlation import Correlation
 from store.report.counts import Ratio
-from store.report.read import Floats
-from store.report.resampling import SHARE, Draws, Pair, interval, means, ratios
+from store.report.read import Floats, Ints
+from store.report.resampling import SHARE
+from store.rows import Interval
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,18 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Step:
-    """A hazard: the share that goes on to a depth, of all rounds (or families) together."""
+    """Acceptance at a depth, of all rounds (or families) together."""
 
     depth: int
     at_risk: int
     hazard: float | None
+    """The share of rounds that goes on to this depth, where the tree goes on (or of families that hold the argmax)."""
     ci: Pair | None
     survival: float | None
-    """The product of the hazards up to here."""
+    """The share that reaches this depth, of all rounds that were not cut before; see `steps_off_path` for families."""
     survival_ci: Pair | None
+    rounds: int = 0
+    """Rounds that survival is a share of; 0 off the path."""
 
 
 @dataclass(frozen=True)
@@ -81,24 +86,24 @@ class GroupFigures:
 
     @property
     def survival_length(self) -> float | None:
-        """The sum of the survivals: the token-weighted accepted length, for trees of one shape without cuts."""
+        """The sum of the survivals: the token-weighted accepted length where no path was cut."""
         known = [step.survival for step in self.on_path if step.survival is not None]
         return metrics.expected_length(known) if known else None
 
 
-def estimate(ratio: Ratio, draws: Draws, within: Pair) -> Estimate:
+def estimate(ratio: Ratio, task: Ints, within: Pair) -> Estimate:
     """The mean over prompts of a ratio, its interval cut to `within`, and the ratio of the sums."""
     values = ratio.per_prompt
     known = values[np.isfinite(values)]
     if not len(known):
         return Estimate(None, None, None, 0)
     pooled = float(ratio.top.sum() / ratio.bottom.sum())
-    return Estimate(
-        float(known.mean()),
-        interval(means(draws, values), len(known), draws.strata, within=within),
-        pooled,
-        len(known),
-    )
+    return Estimate(float(known.mean()), pair(mean_interval(values, within, task)), pooled, len(known))
+
+
+def pair(found: Interval | None) -> Pair | None:
+    """The ends."""
+    return None if found is None else (found.low, found.high)
 
 
 def chain_formula(alpha: Estimate, depth: int) -> Estimate:
@@ -116,35 +121,45 @@ def chain_formula(alpha: Estimate, depth: int) -> Estimate:
     )
 
 
-def steps(hazards: Sequence[Ratio], draws: Draws, *, first: Sequence[Ratio] = ()) -> list[Step]:
-    """Hazards and survival by depth, with intervals from the same draws.
-
-    `first` are the ratios of the depths before, which survival starts from. Ends at the first depth
-    without data, as `metrics.survival` does.
-    """
+def steps_on_path(hazards: Sequence[Ratio], reached: Sequence[Ratio], task: Ints) -> list[Step]:
+    """Hazards and survival by depth, of rounds."""
     found = []
-    resampled = np.ones(len(draws.weights))
-    survival: float | None = 1.0
-    for depth, ratio in enumerate((*first, *hazards), 1):
-        top, bottom = int(ratio.top.sum()), int(ratio.bottom.sum())
-        value = metrics.hazard(top, bottom)
-        drawn = ratios(draws.weights @ ratio.top, draws.weights @ ratio.bottom)
-        resampled = resampled * drawn
-        survival = None if survival is None or value is None else survival * value
-        if depth <= len(first):
-            continue
-        prompts = int(np.count_nonzero(ratio.bottom))
+    for depth, (hazard, survival) in enumerate(zip(hazards, reached, strict=True), 1):
+        value, ci = _of_sums(hazard, task)
+        share, share_ci = _of_sums(survival, task)
         found.append(
-            Step(
-                depth,
-                bottom,
-                value,
-                interval(drawn, prompts, draws.strata, within=SHARE),
-                survival,
-                None if survival is None else interval(resampled, prompts, draws.strata, within=SHARE),
-            )
+            Step(depth, int(hazard.bottom.sum()), value, ci, share, share_ci, int(survival.bottom.sum()))
         )
     return found
+
+
+def steps_off_path(first: Ratio, families: Sequence[Ratio], task: Ints) -> list[Step]:
+    """Hazards by depth from 2, of families below a rejected node; survival is what it were if every step below the
+    first, whose rounds are `first`, had that hazard. Its interval is by the delta method.
+    """
+    found = []
+    survival, _ = _of_sums(first, task)
+    moved = _relative(first, survival)
+    for depth, ratio in enumerate(families, 2):
+        value, ci = _of_sums(ratio, task)
+        survival = None if survival is None or value is None else survival * value
+        moved = moved + _relative(ratio, value)
+        error = None if survival is None else linear(survival * moved, task)
+        survival_ci = None if survival is None or error is None else ends(survival, *error, SHARE)
+        found.append(Step(depth, int(ratio.bottom.sum()), value, ci, survival, survival_ci))
+    return found
+
+
+def _of_sums(ratio: Ratio, task: Ints) -> tuple[float | None, Pair | None]:
+    value = metrics.hazard(int(ratio.top.sum()), int(ratio.bottom.sum()))
+    return value, pair(ratio_interval(ratio.top, ratio.bottom, SHARE, task))
+
+
+def _relative(ratio: Ratio, value: float | None) -> Floats:
+    """[prompts]: what each moves the logarithm of a ratio of sums by."""
+    if not value:
+        return np.zeros(len(ratio.top))
+    return np.asarray((ratio.top / value - ratio.bottom) / ratio.bottom.sum())
 
 
 def depth_rows(nodes: Floats, match: Sequence[Ratio], overlap: Sequence[Ratio]) -> list[DepthRow]:

@@ -88,6 +88,8 @@ class Measured:
     """[N], on_path and not behind a cut."""
     tree: Ints | None = None
     """[R], an id shared by rounds of one tree; None: taken from depths, ranks and sizes of families."""
+    cut: Bools | None = None
+    """[R], whether an end token or a limit cut the path; None: none was."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Prompts with rounds that are left out as they did not finish, by status."""
 
@@ -178,5 +180,6 @@ def _measured(
         accepted=is_accepted,
         on_path=on_path,
         at_risk=at_risk_columns(on_path, depth_of, accepted_length[node_round], (cut == 1)[node_round]),
+        cut=cut == 1,
         tree=tree_ids(node_round.astype(np.int64), place_in_tree, len(round_id)),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from store import metrics
 from store.reader import Reader
 from store.report import clusters, correlation, figures
 from store.report.counts import Counts
@@ -63,11 +64,14 @@ class Analysis:
         counts = self.counts
         chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
         draws = self.draws if task is None else self.draws.of(task)
-        alpha = {key: figures.estimate(r.of(chosen), draws, SHARE) for key, r in counts.alphas.items()}
-        most = (0.0, self.data.max_depth + 1.0)
-        lengths = {key: figures.estimate(r.of(chosen), draws, most) for key, r in counts.lengths.items()}
+        of = counts.task[chosen]
+        alpha = {key: figures.estimate(r.of(chosen), of, SHARE) for key, r in counts.alphas.items()}
+        lengths = {
+            key: figures.estimate(r.of(chosen), of, metrics.length_range(key, self.data.max_depth))
+            for key, r in counts.lengths.items()
+        }
         entropies = {
-            key: figures.estimate(r.of(chosen), draws, POSITIVE) for key, r in counts.entropies.items()
+            key: figures.estimate(r.of(chosen), of, POSITIVE) for key, r in counts.entropies.items()
         }
         on_path = [ratio.of(chosen) for ratio in counts.on_path]
         off_path = [ratio.of(chosen) for ratio in counts.off_path]
@@ -81,8 +85,8 @@ class Analysis:
             expected_length={k: figures.chain_formula(a, self.data.max_depth) for k, a in alpha.items()},
             accepted_length=lengths["accepted_length"],
             tokens_per_round=lengths["tokens_per_round"],
-            on_path=figures.steps(on_path, draws),
-            off_path=figures.steps(off_path[1:], draws, first=on_path[:1]),
+            on_path=figures.steps_on_path(on_path, [ratio.of(chosen) for ratio in counts.reached], of),
+            off_path=figures.steps_off_path(on_path[0], off_path[1:], of) if on_path else [],
             depths=figures.depth_rows(
                 counts.nodes_by_depth[:, chosen],
                 [ratio.of(chosen) for ratio in counts.match_by_depth],
@@ -90,8 +94,8 @@ class Analysis:
             ),
             draft_entropy=entropies["draft_entropy"],
             target_entropy=entropies["target_entropy"],
-            rho=self._rho("draft", task, draws),
-            rho_target=self._rho("target", task, draws),
+            rho=self._rho("draft", chosen),
+            rho_target=self._rho("target", chosen),
             icc=icc,
             icc_ci=icc_ci,
             design_effect=effect,
@@ -109,13 +113,14 @@ class Analysis:
                 found[name] = counted
         return found, missing
 
-    def _rho(self, entropy: str, task: int | None, draws: Draws) -> dict[str, correlation.Correlation]:
-        counts = self.counts
-        chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
-        nodes = slice(None) if task is None else chosen[self.data.node_prompt]
+    def _rho(self, entropy: str, chosen: Bools) -> dict[str, correlation.Correlation]:
+        nodes = chosen[self.data.node_prompt]
         return {
             side: correlation.correlation(
-                self.rhos[entropy, side][chosen], self._entropies[entropy][nodes], y[nodes], draws
+                self.rhos[entropy, side][chosen],
+                self._entropies[entropy][nodes],
+                y[nodes],
+                self.counts.task[chosen],
             )
             for side, y in self._sides.items()
         }

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from store.intervals import LEVEL, RESAMPLES, SEED
+from store.intervals import EVERYWHERE, LEVEL, RESAMPLES, SEED, Pair, strata
 from store.report.read import Floats, Ints
 
-Pair = tuple[float, float]
-EVERYWHERE: Pair = (-math.inf, math.inf)
 SHARE: Pair = (0.0, 1.0)
 POSITIVE: Pair = (0.0, math.inf)
 RHO: Pair = (-1.0, 1.0)
@@ -48,22 +46,11 @@ def draw(task: Ints, *, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
     """Draw as many prompts from each task as it has; `task` [prompts] counts from 0."""
     rng = np.random.default_rng(seed)
     weights = np.zeros((resamples, len(task)))
-    strata = _strata(task)
-    for members in strata:
+    groups = strata(task)
+    for members in groups:
         size = len(members)
         weights[:, members] = rng.multinomial(size, np.full(size, 1.0 / size), size=resamples)
-    return Draws(weights, task, len(strata))
-
-
-def _strata(task: Ints) -> list[Ints]:
-    """The prompts of each task. A prompt alone in its task would never vary, so such ones form a stratum
-    together, a single one with the smallest task: "collapsed strata" of surveys, wider rather than too narrow.
-    """
-    groups = sorted((np.flatnonzero(task == each) for each in np.unique(task)), key=len)
-    alone = [members for members in groups if len(members) == 1]
-    merged = groups[: max(len(alone), 2)] if alone else []
-    rest = groups[len(merged) :]
-    return [np.concatenate(merged), *rest] if merged else rest
+    return Draws(weights, task, len(groups))
 
 
 def interval(
