@@ -8,7 +8,7 @@ are apart. Nothing is resampled, so that a screen can ask for it every few secon
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -27,7 +27,9 @@ Pair = tuple[float, float]
 EVERYWHERE: Pair = (-math.inf, math.inf)
 
 
-def mean_interval(values: Sequence[float] | Floats, within: Pair = EVERYWHERE, stratum: Ints | None = None) -> Interval | None:
+def mean_interval(
+    values: Sequence[float] | Floats, within: Pair = EVERYWHERE, stratum: Ints | None = None
+) -> Interval | None:
     """Of the mean of `values` [prompts], NaN left out, its ends cut to `within`; see `linear` for None.
 
     With `stratum` [prompts] prompts are those of several tasks, each with a mean of its own.
@@ -38,7 +40,9 @@ def mean_interval(values: Sequence[float] | Floats, within: Pair = EVERYWHERE, s
     if not len(x):
         return None
     mean = float(x.mean())
-    return _around(mean, linear((x - mean) / len(x), None if stratum is None else stratum[known]), len(x), within)
+    return _around(
+        mean, linear((x - mean) / len(x), None if stratum is None else stratum[known]), len(x), within
+    )
 
 
 def ratio_interval(
@@ -58,7 +62,24 @@ def ratio_interval(
     return _around(value, linear(moved, None if stratum is None else stratum[known]), len(top), within)
 
 
-def linear(moved: Floats, stratum: Ints | None = None) -> tuple[float, int] | None:
+def intervals_by_task(rows: Iterable[tuple[str, float, float, bool]], within: Pair) -> dict[str, Interval]:
+    """Of a ratio of sums, from (task, numerator, denominator, whether it finished) of each prompt.
+
+    Prompts that have not finished are left out, as a report does, if any of the session has.
+    """
+    known = list(rows)
+    finished = [row for row in known if row[3]]
+    by_task: dict[str, list[tuple[float, float]]] = {}
+    for task, top, bottom, _ in finished or known:
+        by_task.setdefault(task, []).append((top, bottom))
+    found = {
+        task: ratio_interval([top for top, _ in pairs], [bottom for _, bottom in pairs], within)
+        for task, pairs in by_task.items()
+    }
+    return {task: each for task, each in found.items() if each is not None}
+
+
+def linear(moved: Floats, stratum: Ints | None = None) -> tuple[float, float] | None:
     """Standard error and degrees of freedom of a figure that each prompt moves by `moved` [prompts].
 
     None with fewer than two prompts of a stratum on average, and where the prompts happen to agree, which says nothing
@@ -102,7 +123,7 @@ def student_t(freedom: float, level: float = LEVEL) -> float:
     return float(stdtrit(freedom, (1 + level) / 2))
 
 
-def _around(value: float, found: tuple[float, int] | None, prompts: int, within: Pair) -> Interval | None:
+def _around(value: float, found: tuple[float, float] | None, prompts: int, within: Pair) -> Interval | None:
     if found is None:
         return None
     low, high = ends(value, *found, within)

@@ -26,6 +26,13 @@ def ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
+CUTS_SQL = """
+    SELECT generation.task, round.accepted_length, count(*)
+    FROM generation CROSS JOIN round INDEXED BY round_cut ON round.generation_id = generation.id
+    WHERE {which} AND round.cut IS NOT NULL GROUP BY 1, 2
+"""
+"""Rounds whose path was cut, by task and accepted length, of the prompts that a condition `which` names."""
+
 OVERLAP_SQL = """
     CASE WHEN node.draft_p IS NULL THEN NULL
          WHEN node.draft_p <= node.target_p THEN 1.0
@@ -102,9 +109,9 @@ def expected_length(survivals: Sequence[float]) -> float:
     return math.fsum(survivals)
 
 
-def length_range(metric: str, depth: int) -> tuple[float, float]:
-    """What an accepted length or tokens per round can be, with trees of at most so many levels."""
-    return (0.0, float(depth)) if metric == "accepted_length" else (0.0, depth + 1.0)
+def ratio_range(metric: str, depth: int) -> tuple[float, float]:
+    """What a metric of `RATIOS` can be, with trees of at most so many levels."""
+    return (0.0, {"mean_accepted_length": float(depth), "tokens_per_round": depth + 1.0}.get(metric, 1.0))
 
 
 def chain_expected_length(alpha: float, depth: int) -> float:

@@ -7,6 +7,7 @@ are counted, whatever the session holds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -29,12 +30,15 @@ class TaskSums:
     rounds: tuple[float, ...] = _NONE
     depths: dict[int, tuple[float, ...]] = field(default_factory=dict)
     """Depth -> the columns of `DepthFigures` after the depth."""
+    cuts: dict[int, int] = field(default_factory=dict)
+    """Accepted length -> rounds that were cut there."""
 
     def __add__(self, other: TaskSums) -> TaskSums:
         depths = dict(self.depths)
         for depth, sums in other.depths.items():
             depths[depth] = _plus(depths[depth], sums) if depth in depths else sums
-        return TaskSums(self.prompts + other.prompts, _plus(self.rounds, other.rounds), depths)
+        cuts = Counter(self.cuts) + Counter(other.cuts)
+        return TaskSums(self.prompts + other.prompts, _plus(self.rounds, other.rounds), depths, dict(cuts))
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,9 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
             position,
         ):
             found[task].depths[depth] = tuple(sums)
+        before = metrics.CUTS_SQL.format(which="generation.session_id = ? AND generation.position < ?")
+        for task, length, rounds in _rows(reader, before, session_id, position):
+            found[task].cuts[length] = rounds
         # Prompts that a worker, gone by now, left before it could sum up their end.
         for generation_id, task, covered, rounds_known in _rows(
             reader,
@@ -206,6 +213,8 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
         if count:
             depths = _counted_depths(reader, generation_id, covered or 0, number)
             found += TaskSums(rounds=(count, *rest), depths=depths)
+        cut = metrics.CUTS_SQL.format(which="generation.id = ? AND round.number <= ?")
+        found.cuts = {length: rounds for _, length, rounds in _rows(reader, cut, generation_id, number)}
     return found
 
 
@@ -226,16 +235,16 @@ def figures(sums: dict[str, TaskSums]) -> dict[str, TaskFigures]:
     return {task: _figures(task, of) for task, of in sums.items()}
 
 
-def intervals(generations: Iterable[GenerationRow]) -> dict[str, Interval]:
-    """Of mean accepted length, per task, over prompts as they were; see `Reader.intervals`."""
-    from store.intervals import ratio_interval
+def intervals(generations: Iterable[GenerationRow], depth: int) -> dict[str, Interval]:
+    """Of mean accepted length, per task, over prompts as they were, with trees so deep; see `Reader.intervals`."""
+    from store.intervals import intervals_by_task
 
-    by_task: dict[str, list[tuple[float, float]]] = {}
-    for row in generations:
-        if row.round_count:
-            by_task.setdefault(row.task, []).append((row.accepted_count, row.round_count))
-    found = {task: ratio_interval(*zip(*pairs, strict=True)) for task, pairs in by_task.items()}
-    return {task: interval for task, interval in found.items() if interval is not None}
+    rows = [
+        (row.task, row.accepted_count, row.round_count, row.status == "finished")
+        for row in generations
+        if row.round_count
+    ]
+    return intervals_by_task(rows, metrics.ratio_range("mean_accepted_length", depth))
 
 
 def _figures(task: str, sums: TaskSums) -> TaskFigures:
@@ -262,6 +271,7 @@ def _figures(task: str, sums: TaskSums) -> TaskFigures:
         other_ms=times[2],
         lengths=lengths,
         depths=depths,
+        cuts=sums.cuts,
     )
 
 

@@ -51,7 +51,7 @@ _GENERATION_COLUMNS += ", (SELECT at FROM pruned WHERE generation_id = generatio
 _ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow) if field.name != "nodes")
 _NODE_COLUMNS = ", ".join(f'node."{name}"' for name in NodeRow._fields)
 _DEPTH_COLUMNS = ", ".join(field.name for field in fields(DepthFigures))
-_TASK_COLUMNS = ", ".join(field.name for field in fields(TaskFigures)[:-2])
+_TASK_COLUMNS = ", ".join(field.name for field in fields(TaskFigures)[:-3])
 
 
 def _declared(row: type) -> dict[str, str]:
@@ -73,7 +73,7 @@ _NODE = Typed(
     "a node",
     {"round_id": "int"} | {name: kind.__forward_arg__ for name, kind in NodeRow.__annotations__.items()},
 )
-_TASK = Typed("a task's figures", dict([*_declared(TaskFigures).items()][:-2]), finite=True)
+_TASK = Typed("a task's figures", dict([*_declared(TaskFigures).items()][:-3]), finite=True)
 _LENGTH = Typed("a task's figures", {"task": "str", "accepted_length": "int", "rounds": "int"})
 _DEPTH = Typed("a task's figures", {"task": "str", **_declared(DepthFigures)}, finite=True)
 _EVENT = Typed("an event", _declared(EventRow))
@@ -268,11 +268,15 @@ class Reader:
                 f"SELECT task, {_DEPTH_COLUMNS} FROM rollup_depth WHERE session_id = ? ORDER BY depth",
                 session_id,
             )
-        by_task = {row[0]: TaskFigures(*(*row, {}, {})) for row in _TASK.checked(tasks)}
+            cuts = self._all(metrics.CUTS_SQL.format(which="generation.session_id = ?"), session_id)
+        by_task = {row[0]: TaskFigures(*(*row, {}, {}, {})) for row in _TASK.checked(tasks)}
         for task, length, rounds in _LENGTH.checked(lengths):
             by_task[task].lengths[length] = rounds
         for task, *row in _DEPTH.checked(depths):
             by_task[task].depths[row[0]] = DepthFigures(*row)
+        for task, length, rounds in _LENGTH.checked(cuts):
+            if task in by_task:
+                by_task[task].cuts[length] = rounds
         places = {task: place for place, task in enumerate(order)}
         return dict(sorted(by_task.items(), key=lambda item: places.get(item[0], len(places))))
 
@@ -282,20 +286,21 @@ class Reader:
         return {task: bins_of(unpacked(blob)) for task, blob in rows}
 
     def intervals(self, session_id: int, metric: str = "mean_accepted_length") -> dict[str, Interval]:
-        """95 % per task of a `metrics.RATIOS` metric; tasks with fewer than two prompts are left out."""
-        from store.intervals import ratio_interval
+        """95 % per task of a `metrics.RATIOS` metric, over finished prompts (over all, where none has finished).
+
+        Tasks with fewer than two prompts are left out, and those whose prompts happen to agree.
+        """
+        from store.intervals import intervals_by_task
 
         numerator, denominator = metrics.RATIOS[metric]
-        rows = self._all(
-            f"SELECT task, {numerator}, {denominator} FROM generation WHERE session_id = ? AND round_count > 0"
-            " ORDER BY position",
-            session_id,
-        )
-        by_task: dict[str, list[tuple[float, float]]] = {}
-        for task, top, bottom in rows:
-            by_task.setdefault(task, []).append((top, bottom))
-        found = {task: ratio_interval(*zip(*pairs, strict=True)) for task, pairs in by_task.items()}
-        return {task: interval for task, interval in found.items() if interval is not None}
+        with self._snapshot():
+            rows = self._all(
+                f"SELECT task, {numerator}, {denominator}, status = 'finished' FROM generation"
+                " WHERE session_id = ? AND round_count > 0 ORDER BY position",
+                session_id,
+            )
+            ((depth,),) = self._all("SELECT max(depth) FROM rollup_depth WHERE session_id = ?", session_id)
+        return intervals_by_task(rows, metrics.ratio_range(metric, depth or 0))
 
     def unfinished(self, session_id: int) -> int:
         """How many prompts a resumed run would decode; see `SessionWriter.restart_unfinished`."""

@@ -374,5 +374,5 @@ class Interval:
 
     @property
     def half_width(self) -> float:
-        """Half the interval's width, for "1.42 +- 0.08"."""
-        return (self.high - self.low) / 2
+        """From the value to the farther end, for "1.42 +- 0.08"; ends are cut to what can be, so that one is nearer."""
+        return max(self.high - self.value, self.value - self.low)

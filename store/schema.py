@@ -310,7 +310,7 @@ _WORKERS = (
 )
 
 # The few rounds whose path was cut, of which survival takes no share.
-_CUTS = ("CREATE INDEX round_cut ON round (generation_id, accepted_length) WHERE cut IS NOT NULL",)
+_CUTS = ("CREATE INDEX round_cut ON round (generation_id, accepted_length, cut) WHERE cut IS NOT NULL",)
 
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),

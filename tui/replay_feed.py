@@ -413,7 +413,8 @@ class ReplayFeed(Feed):
                 self._intervals = {} if other else self._intervals
             elif not self._playing or now - self._intervals_at >= INTERVAL_SECONDS:
                 self._intervals_at, self._intervals_for = now, place
-                self._intervals = moments.intervals(self._shown["rows"])  # type: ignore[arg-type]
+                deepest = max((depth for f in self._figures.values() for depth in f.depths), default=0)
+                self._intervals = moments.intervals(self._shown["rows"], deepest)  # type: ignore[arg-type]
         yield from self._once(
             "charts", Charts(dict(self._figures), self._intervals, self._sources_now(reader))
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from store.intervals import Pair
 from store.report.counts import Ratio
 from store.report.read import Floats, Ints
-from store.report.resampling import Pair, deviations
+from store.report.resampling import deviations
 
 
 def icc(match: Ratio, task: Ints, weights: Floats) -> Floats:

@@ -1,40 +1,33 @@
 """`spectui compare`: the figures of two sessions side by side, with the interval of their difference.
 
 Where both ran the same prompts, the difference is taken prompt by prompt over those: what makes a prompt hard
-is in both and cancels. Otherwise each session's prompts are resampled apart.
+is in both and cancels. Otherwise the sessions are taken apart, each task weighing as much in one as in the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from store import metrics
-from store.intervals import SEED
+from store.intervals import SEED, Pair
 from store.reader import Reader
 from store.report import published
+from store.report.contrast import Contrast, Figure, Prompts, contrast, mean_of, ratio_of, scaled
 from store.report.counts import ALPHAS, Ratio
 from store.report.predictors import TITLES, Labels, jackknife_bias, r2, weighted, without_one
 from store.report.read import Floats, Ints, Measured, read_session
 from store.report.report import OVERALL, Analysis
-from store.report.resampling import POSITIVE, RHO, SHARE, Draws, Pair, draw, interval, means, ratios
+from store.report.resampling import POSITIVE, RHO, SHARE, Draws, draw, interval
+from store.report.settings import differing_settings, same_sampling, same_trees
 from store.rows import SessionSummary
 
-
-@dataclass(frozen=True)
-class Contrast:
-    """A figure in two sessions. Intervals are 95 %; None is what cannot be known."""
-
-    a: float | None
-    ci_a: Pair | None
-    b: float | None
-    ci_b: Pair | None
-    difference: float | None
-    """b - a."""
-    ci: Pair | None
-    """Of the difference."""
+PRIMARY = "tokens_per_round"
+"""The one figure that a comparison is about; all others describe."""
+COMPARABLE = (PRIMARY, "accepted_length", "survival")
+"""Figures that mean the same whatever the trees are."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +40,8 @@ class GroupContrast:
     prompts: tuple[int, int]
     """Compared of each session; equal when paired."""
     figures: dict[str, Contrast]
-    """Acceptance by definition, expected_length_formula, accepted_length, tokens_per_round, draft_entropy,
-    target_entropy, rho_match, rho_overlap, and hazard_1, survival_1, hazard_2, ... by depth."""
+    """tokens_per_round, accepted_length, acceptance by definition, expected_length_formula, draft_entropy,
+    target_entropy, rho_match, rho_overlap, and survival_1, hazard_1, survival_2, ... by depth."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +59,22 @@ class Comparison:
     notes: dict[str, str]
     """What was left out or wants care -> why."""
 
+    @property
+    def intervals(self) -> int:
+        """Intervals of differences; one in twenty leaves out 0 by chance alone."""
+        groups = [*self.tasks.values(), *([self.overall] if self.overall else [])]
+        figures = [each for group in groups for each in group.figures.values()]
+        return sum(each.ci is not None for each in (*figures, *self.predictors.values()))
+
 
 @dataclass(frozen=True)
 class _Side:
-    """Some prompts of one session, and how they were drawn."""
+    """Some prompts of one session."""
 
     analysis: Analysis
     chosen: Ints
-    """Indices of prompts, in the order of the draws."""
-    draws: Draws
+    """Indices of prompts; the n-th of both sides are the same where they are paired."""
+    prompts: Prompts
 
     def ratio(self, name: str) -> Ratio:
         counts = self.analysis.counts
@@ -82,8 +82,19 @@ class _Side:
         return found.of(self.chosen)
 
 
-_Drawn = tuple[float | None, Floats]
-"""A figure and what it is in every resample."""
+@dataclass(frozen=True)
+class _Sides:
+    a: _Side
+    b: _Side
+    paired: bool
+    comparable: bool
+    """Whether nodes are of the same trees, and taken the same way."""
+
+    def contrast(self, key: str, a: Figure, b: Figure, within: Pair) -> Contrast:
+        comparable = self.comparable or key.startswith(COMPARABLE)
+        return contrast(
+            a, b, self.a.prompts, self.b.prompts, within, paired=self.paired, comparable=comparable
+        )
 
 
 def compare_sessions(reader: Reader, a: int | str, b: int | str) -> Comparison:
@@ -105,27 +116,40 @@ def comparison_of(a: Measured, b: Measured) -> Comparison:
             notes | {"everything": f"no round, or none with its nodes, in {empty}"},
         )
     first, second = Analysis(a), Analysis(b)
+    comparable = same_trees(a, b) and same_sampling(a, b)
     pairs = _pairs(a, b)
-    tasks = {
-        name: _group(name, *_sides(first, second, pairs, name))
-        for name in first.counts.tasks
-        if name in second.counts.tasks
-    }
+    common = [name for name in first.counts.tasks if name in second.counts.tasks]
+    tasks = {name: _group(name, _sides(first, second, pairs, [name], comparable)) for name in common}
     for one, other in ((first, second), (second, first)):
         alone = [name for name in one.counts.tasks if name not in other.counts.tasks]
         if alone:
             notes[f"task {', '.join(alone)}"] = f"only in '{one.data.summary.name}'"
-    left, right = _sides(first, second, pairs, None)
-    overall = _group(OVERALL, left, right)
+    sides = _sides(first, second, pairs, common, comparable)
+    overall = _group(OVERALL, sides)
     if overall.paired:
-        for side in (left, right):
+        for side in (sides.a, sides.b):
             out = side.analysis.counts.prompts - len(side.chosen)
             if out:
                 name = side.analysis.data.summary.name
                 notes[f"{out} prompts of '{name}'"] = "left out, as the other session has no rounds of them"
     else:
-        notes["pairs"] = "the sessions share fewer than two prompts, so each was resampled by itself"
-    return Comparison(a.summary, b.summary, tasks, overall, _predictors(left, right), notes)
+        notes["pairs"] = "the sessions share fewer than two prompts, so each is taken by itself"
+        if not common:
+            notes["tasks"] = "none is in both, so that all prompts differ by their tasks, too"
+        elif len(common) > 1 and _mix(sides.a) != _mix(sides.b):
+            notes["all prompts"] = (
+                "each task counts on both sides as often as it has prompts in both together"
+            )
+    predictors = (
+        _predictors(sides) if comparable and (overall.paired or _mix(sides.a) == _mix(sides.b)) else {}
+    )
+    found = Comparison(a.summary, b.summary, tasks, overall, predictors, notes)
+    if found.intervals >= 10:
+        notes["chance"] = (
+            f"of {found.intervals} intervals of differences about {round(found.intervals / 20)} leave out 0 by chance "
+            "alone; what is compared first is tokens per round, all prompts"
+        )
+    return found
 
 
 def _circumstances(a: Measured, b: Measured) -> dict[str, str]:
@@ -135,6 +159,9 @@ def _circumstances(a: Measured, b: Measured) -> dict[str, str]:
             notes[f"session '{each.summary.name}'"] = (
                 f"it is {each.summary.status}: these are the figures so far"
             )
+        if each.left_out:
+            what = ", ".join(f"{count} {status}" for status, count in each.left_out.items())
+            notes[f"prompts of '{each.summary.name}' that did not finish"] = f"{what}, left out"
         if each.summary.pruned:
             notes[f"pruned prompts of '{each.summary.name}'"] = (
                 f"{each.summary.pruned} are left out: their nodes were given up (--keep-nodes)"
@@ -144,8 +171,15 @@ def _circumstances(a: Measured, b: Measured) -> dict[str, str]:
     if a.summary.study != b.summary.study:
         one = next(each.summary.name for each in (a, b) if each.summary.study)
         notes["set-up"] = f"only '{one}' is set up as the study"
-    if a.summary.tree != b.summary.tree:
-        notes["trees"] = f"{a.summary.tree} and {b.summary.tree}: means over nodes are of different nodes"
+    differing = differing_settings(a.summary, b.summary)
+    if differing:
+        notes["settings that differ"] = ", ".join(differing)
+    if not (same_trees(a, b) and same_sampling(a, b)):
+        what = "trees" if same_sampling(a, b) else "sampling"
+        notes[what] = (
+            "they differ, so that acceptance, entropies, hazards and correlations are of other nodes: they are shown "
+            "and not compared; tokens per round, accepted length and survival are"
+        )
     return notes
 
 
@@ -166,91 +200,118 @@ def _pairs(a: Measured, b: Measured) -> list[tuple[int, int]]:
 
 
 def _sides(
-    first: Analysis, second: Analysis, pairs: Sequence[tuple[int, int]], task: str | None
-) -> tuple[_Side, _Side]:
-    """The prompts of a task, or all for None, that are compared; sides share their draws when paired."""
-    chosen = [p for p in pairs if task is None or first.data.prompts[p[0]].task == task]
+    first: Analysis,
+    second: Analysis,
+    pairs: Sequence[tuple[int, int]],
+    tasks: Sequence[str],
+    comparable: bool,
+) -> _Sides:
+    """The prompts of these tasks that are compared; of all where there are none."""
+    chosen = [p for p in pairs if first.data.prompts[p[0]].task in tasks]
     if len(chosen) >= 2:
         left, right = (np.array(side, dtype=np.int64) for side in zip(*chosen, strict=True))
-        draws = draw(first.counts.task[left])
-        return _Side(first, left, draws), _Side(second, right, draws)
-    return _alone(first, task, SEED), _alone(second, task, SEED + 1)
-
-
-def _alone(analysis: Analysis, task: str | None, seed: int) -> _Side:
-    counts = analysis.counts
-    chosen = np.array(
-        [i for i, p in enumerate(analysis.data.prompts) if task is None or p.task == task], dtype=np.int64
+        task = first.counts.task[left]
+        a, b = (
+            _Side(each, indices, Prompts(task, np.ones(len(indices))))
+            for each, indices in ((first, left), (second, right))
+        )
+        return _Sides(a, b, paired=True, comparable=comparable)
+    of_a, of_b = (
+        np.array([i for i, p in enumerate(each.data.prompts) if not tasks or p.task in tasks], dtype=np.int64)
+        for each in (first, second)
     )
-    return _Side(analysis, chosen, draw(counts.task[chosen], seed=seed))
+    names = [
+        [each.data.prompts[i].task for i in indices] for each, indices in ((first, of_a), (second, of_b))
+    ]
+    both = [*names[0], *names[1]]
+
+    def side(each: Analysis, indices: Ints, own: list[str]) -> _Side:
+        # As often as both have a task together, over as often as this one has it.
+        weight = (
+            [both.count(t) / len(both) / (own.count(t) / len(own)) for t in own]
+            if tasks
+            else [1.0] * len(own)
+        )
+        return _Side(each, indices, Prompts(each.counts.task[indices], np.array(weight)))
+
+    return _Sides(
+        side(first, of_a, names[0]), side(second, of_b, names[1]), paired=False, comparable=comparable
+    )
 
 
-def _group(name: str, a: _Side, b: _Side) -> GroupContrast:
-    paired = a.draws is b.draws
+def _mix(side: _Side) -> dict[str, float]:
+    """What share of the prompts each task has."""
+    names = [side.analysis.data.prompts[i].task for i in side.chosen]
+    return {name: round(names.count(name) / len(names), 9) for name in set(names)}
+
+
+def _group(name: str, sides: _Sides) -> GroupContrast:
+    a, b = sides.a, sides.b
     figures: dict[str, Contrast] = {}
-    for key in (*ALPHAS, "accepted_length", "tokens_per_round", "draft_entropy", "target_entropy"):
+    for key in (PRIMARY, "accepted_length"):
+        within = (
+            0.0,
+            max(a.analysis.length_range(key)[1], b.analysis.length_range(key)[1]),
+        )
+        of_a, of_b = (ratio_of(side.ratio(key), side.prompts) for side in (a, b))
+        figures[key] = sides.contrast(key, of_a, of_b, within)
+    for key in (*ALPHAS, "draft_entropy", "target_entropy"):
         within = SHARE if key in ALPHAS else POSITIVE
-        figures[key] = _of_means(a, b, a.ratio(key).per_prompt, b.ratio(key).per_prompt, within)
+        figures[key] = _of_means(sides, key, a.ratio(key).per_prompt, b.ratio(key).per_prompt, within)
         if key == ALPHAS[-1]:
-            figures["expected_length_formula"] = _of_chains(a, b)
-    for side in ("match", "overlap"):
-        left, right = (each.analysis.rhos["draft", side][each.chosen] for each in (a, b))
-        figures[f"rho_{side}"] = _of_means(a, b, left, right, RHO)
-    figures |= _of_hazards(a, b)
-    return GroupContrast(name, paired, (len(a.chosen), len(b.chosen)), figures)
+            figures["expected_length_formula"] = _of_chains(sides)
+    for outcome in ("match", "overlap"):
+        left, right = (each.analysis.rhos["draft", outcome][each.chosen] for each in (a, b))
+        figures[f"rho_{outcome}"] = _of_means(sides, f"rho_{outcome}", left, right, RHO)
+    for key in ("survival", "hazard"):
+        for depth, (left_ratio, right_ratio) in enumerate(
+            zip(_by_depth(a, key), _by_depth(b, key), strict=False), 1
+        ):
+            of_a, of_b = ratio_of(left_ratio, a.prompts), ratio_of(right_ratio, b.prompts)
+            figures[f"{key}_{depth}"] = sides.contrast(f"{key}_{depth}", of_a, of_b, SHARE)
+    return GroupContrast(name, sides.paired, (len(a.chosen), len(b.chosen)), figures)
 
 
-def _of_means(a: _Side, b: _Side, left: Floats, right: Floats, within: Pair) -> Contrast:
+def _by_depth(side: _Side, key: str) -> list[Ratio]:
+    counts = side.analysis.counts
+    return [ratio.of(side.chosen) for ratio in (counts.reached if key == "survival" else counts.on_path)]
+
+
+def _of_means(sides: _Sides, key: str, left: Floats, right: Floats, within: Pair) -> Contrast:
     """Of means over prompts; `left` and `right` are the values of the sides' prompts."""
-    left, right = _both(a, b, left, right)
-    return _contrast(a, b, _mean(a, left), _mean(b, right), _known(left, right), within)
+    left, right = _both(sides, left, right)
+    return sides.contrast(key, mean_of(left, sides.a.prompts), mean_of(right, sides.b.prompts), within)
 
 
-def _of_chains(a: _Side, b: _Side) -> Contrast:
+def _of_chains(sides: _Sides) -> Contrast:
     """Of the chain formula of the published definition, each to the depth of its own session."""
-    left, right = _both(
-        a, b, a.ratio(published.DEFINITION).per_prompt, b.ratio(published.DEFINITION).per_prompt
-    )
+    left, right = (side.ratio(published.DEFINITION).per_prompt for side in (sides.a, sides.b))
+    left, right = _both(sides, left, right)
 
-    def chain(side: _Side, values: Floats) -> _Drawn:
+    def chain(side: _Side, values: Floats) -> Figure:
         depth = side.analysis.data.max_depth
-        mean, drawn = _mean(side, values)
-        lengths: Floats = np.sum([drawn**d for d in range(1, depth + 1)], axis=0) + np.zeros_like(drawn)
-        return None if mean is None else metrics.chain_expected_length(mean, depth), lengths
+        mean = mean_of(values, side.prompts)
+        if mean.value is None:
+            return mean
+        slope = sum(d * mean.value ** (d - 1) for d in range(1, depth + 1))
+        return scaled(mean, metrics.chain_expected_length(mean.value, depth), slope)
 
-    return _contrast(a, b, chain(a, left), chain(b, right), _known(left, right), POSITIVE)
+    found = sides.contrast("expected_length_formula", chain(sides.a, left), chain(sides.b, right), POSITIVE)
+    own = _of_means(sides, published.DEFINITION, left, right, SHARE)
 
+    def through(ci: Pair | None, side: _Side) -> Pair | None:
+        """It grows with alpha, so an interval's ends go through it, as in a report."""
+        low, high = (
+            metrics.chain_expected_length(end, side.analysis.data.max_depth) for end in ci or (0.0, 0.0)
+        )
+        return None if ci is None else (low, high)
 
-def _of_hazards(a: _Side, b: _Side) -> dict[str, Contrast]:
-    """Hazard and survival by depth on the path, of all rounds together."""
-    found: dict[str, Contrast] = {}
-    survivals: list[_Drawn] = [(1.0, np.ones(len(side.draws.weights))) for side in (a, b)]
-    of_a, of_b = (_on_path(side) for side in (a, b))
-    for depth, (left, right) in enumerate(zip(of_a, of_b, strict=False), 1):
-        hazards = [
-            (
-                metrics.hazard(int(ratio.top.sum()), int(ratio.bottom.sum())),
-                ratios(side.draws.weights @ ratio.top, side.draws.weights @ ratio.bottom),
-            )
-            for side, ratio in ((a, left), (b, right))
-        ]
-        survivals = [
-            (None if value is None or before[0] is None else value * before[0], drawn * before[1])
-            for (value, drawn), before in zip(hazards, survivals, strict=True)
-        ]
-        known = (int(np.count_nonzero(left.bottom)), int(np.count_nonzero(right.bottom)))
-        found[f"hazard_{depth}"] = _contrast(a, b, hazards[0], hazards[1], known, SHARE)
-        found[f"survival_{depth}"] = _contrast(a, b, survivals[0], survivals[1], known, SHARE)
-    return found
+    return replace(found, ci_a=through(own.ci_a, sides.a), ci_b=through(own.ci_b, sides.b))
 
 
-def _on_path(side: _Side) -> list[Ratio]:
-    return [ratio.of(side.chosen) for ratio in side.analysis.counts.on_path]
-
-
-def _both(a: _Side, b: _Side, left: Floats, right: Floats) -> tuple[Floats, Floats]:
+def _both(sides: _Sides, left: Floats, right: Floats) -> tuple[Floats, Floats]:
     """Values of pairs of which both are known; of unpaired sides, all."""
-    if a.draws is not b.draws:
+    if not sides.paired:
         return left, right
     known = np.isfinite(left) & np.isfinite(right)
     # A side that knows nothing at all, such as a drafter without probabilities, says nothing about the other.
@@ -259,58 +320,43 @@ def _both(a: _Side, b: _Side, left: Floats, right: Floats) -> tuple[Floats, Floa
     return np.where(known, left, np.nan), np.where(known, right, np.nan)
 
 
-def _mean(side: _Side, values: Floats) -> _Drawn:
-    known = values[np.isfinite(values)]
-    return (float(known.mean()) if len(known) else None), means(side.draws, values)
-
-
-def _known(left: Floats, right: Floats) -> tuple[int, int]:
-    return int(np.isfinite(left).sum()), int(np.isfinite(right).sum())
-
-
-def _contrast(
-    a: _Side, b: _Side, left: _Drawn, right: _Drawn, known: tuple[int, int], within: Pair
-) -> Contrast:
-    """`known` is how many prompts of each side have the figure."""
-    (of_a, drawn_a), (of_b, drawn_b) = left, right
-    difference, ci = None, None
-    if of_a is not None and of_b is not None:
-        difference = of_b - of_a
-        paired = a.draws is b.draws
-        prompts = min(known) if paired else sum(known)
-        strata = a.draws.strata if paired else a.draws.strata + b.draws.strata
-        ci = interval(drawn_b - drawn_a, prompts, strata)
-    return Contrast(
-        of_a,
-        None if of_a is None else interval(drawn_a, known[0], a.draws.strata, within=within),
-        of_b,
-        None if of_b is None else interval(drawn_b, known[1], b.draws.strata, within=within),
-        difference,
-        ci,
-    )
-
-
-def _predictors(a: _Side, b: _Side) -> dict[str, Contrast]:
+def _predictors(sides: _Sides) -> dict[str, Contrast]:
     """R2 of every predictor that both sessions have, corrected as in a report."""
-    of_a, of_b = (side.analysis.labels()[0] for side in (a, b))
-    return {name: _of_r2(a, b, of_a[name], of_b[name]) for name in TITLES if name in of_a and name in of_b}
+    draws = draw(sides.a.prompts.task)
+    drawn = (draws, draws if sides.paired else draw(sides.b.prompts.task, seed=SEED + 1))
+    of_a, of_b = (side.analysis.labels()[0] for side in (sides.a, sides.b))
+    return {
+        name: _of_r2(sides, (of_a[name], of_b[name]), drawn)
+        for name in TITLES
+        if name in of_a and name in of_b
+    }
 
 
-def _of_r2(a: _Side, b: _Side, left: Labels, right: Labels) -> Contrast:
-    (corrected_a, drawn_a), (corrected_b, drawn_b) = (
-        _r2(side, each) for side, each in ((a, left), (b, right))
+def _of_r2(sides: _Sides, labels: tuple[Labels, Labels], draws: tuple[Draws, Draws]) -> Contrast:
+    (a, drawn_a, size_a), (b, drawn_b, size_b) = (
+        _r2(side, each, own) for side, each, own in zip((sides.a, sides.b), labels, draws, strict=True)
     )
-    sizes = [int((each.sizes[side.chosen] > 0).sum()) for side, each in ((a, left), (b, right))]
-    return _contrast(a, b, (corrected_a, drawn_a), (corrected_b, drawn_b), (sizes[0], sizes[1]), SHARE)
+    difference = None if a is None or b is None else b - a
+    prompts = min(size_a, size_b) if sides.paired else size_a + size_b
+    strata = draws[0].strata if sides.paired else draws[0].strata + draws[1].strata
+    return Contrast(
+        a,
+        None if a is None else interval(drawn_a, size_a, draws[0].strata, within=SHARE),
+        b,
+        None if b is None else interval(drawn_b, size_b, draws[1].strata, within=SHARE),
+        difference,
+        None if difference is None else interval(drawn_b - drawn_a, prompts, strata),
+    )
 
 
-def _r2(side: _Side, labels: Labels) -> _Drawn:
-    """R2 less its bias, and resamples moved by twice that of theirs; see `predictors.predictor`."""
+def _r2(side: _Side, labels: Labels, draws: Draws) -> tuple[float | None, Floats, int]:
+    """R2 less its bias, resamples moved by twice that of theirs (see `predictors.predictor`), prompts."""
     some = labels.of(side.chosen)
     (raw,) = r2(some.table.sum(axis=0)[None])
-    if not np.isfinite(raw):
-        return None, np.full(len(side.draws.weights), np.nan)
     used = some.sizes > 0
-    bias = jackknife_bias(r2(np.maximum(without_one(some), 0.0))[used], float(raw), side.draws.task[used])
-    drawn = r2(weighted(some, side.draws.weights))
-    return float(raw - bias if np.isfinite(bias) else raw), drawn - 2 * (np.nanmean(drawn) - raw)
+    if not np.isfinite(raw):
+        return None, np.full(len(draws.weights), np.nan), 0
+    bias = jackknife_bias(r2(np.maximum(without_one(some), 0.0))[used], float(raw), draws.task[used])
+    drawn = r2(weighted(some, draws.weights))
+    value = float(raw - bias if np.isfinite(bias) else raw)
+    return value, drawn - 2 * (np.nanmean(drawn) - raw), int(used.sum())

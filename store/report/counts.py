@@ -108,7 +108,9 @@ class Counts:
         found = []
         for depth in range(1, data.max_depth + 1):
             there = data.accepted_length >= depth
-            sums = (np.bincount(data.round_prompt[each], minlength=self.prompts) for each in (there, there | ~cut))
+            sums = (
+                np.bincount(data.round_prompt[each], minlength=self.prompts) for each in (there, there | ~cut)
+            )
             found.append(Ratio(*(each.astype(np.float64) for each in sums)))
         return found
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from store.intervals import LEVEL, RESAMPLES, SEED
+from store.intervals import LEVEL, RESAMPLES, SEED, Pair
 from store.report.nulls import welch_p
 from store.report.predictors import jackknife_bias, r2
 from store.report.read import Floats, Ints
-from store.report.resampling import Pair
 
 DRAWS = 2 * RESAMPLES
 _TAIL = (1 - LEVEL) / 2

@@ -21,12 +21,14 @@ class Estimate:
     """A figure with its 95 % interval. None stands for what cannot be known."""
 
     mean: float | None
-    """Prompts weigh equally."""
+    """Prompts weigh equally; of accepted length and tokens per round, rounds do, as everywhere else."""
     ci: Pair | None
     token_weighted: float | None
     """The ratio of sums over all prompts, in which long prompts weigh more."""
     prompts: int
     """Prompts with data."""
+    per_prompt: float | None = None
+    """Where `mean` is over rounds: the mean over prompts."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,13 @@ def estimate(ratio: Ratio, task: Ints, within: Pair) -> Estimate:
         return Estimate(None, None, None, 0)
     pooled = float(ratio.top.sum() / ratio.bottom.sum())
     return Estimate(float(known.mean()), pair(mean_interval(values, within, task)), pooled, len(known))
+
+
+def estimate_over_rounds(ratio: Ratio, task: Ints, within: Pair) -> Estimate:
+    """The ratio of sums, and its interval as it is on every screen."""
+    found = estimate(ratio, task, within)
+    ci = pair(ratio_interval(ratio.top, ratio.bottom, within, task))
+    return Estimate(found.token_weighted, ci, found.token_weighted, found.prompts, found.mean)
 
 
 def pair(found: Interval | None) -> Pair | None:

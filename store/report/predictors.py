@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from store.intervals import LEVEL, RESAMPLES, SEED
+from store.intervals import LEVEL, RESAMPLES, SEED, Pair
 from store.report.counts import Counts
 from store.report.nulls import Units, permuted_labels, permuted_tasks, welch_p
 from store.report.read import Bools, Floats, Ints, Measured
-from store.report.resampling import SHARE, Draws, Pair, interval
+from store.report.resampling import SHARE, Draws, interval
 
 BINS = 10
 TITLES = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from store import metrics
 from store.reader import Reader
-from store.report import clusters, correlation, figures
+from store.report import clusters, correlation, figures, published
+from store.report.contrast import Figure, Prompts, TaskContrasts, mean_of, ratio_of, task_contrasts
 from store.report.counts import Counts
 from store.report.figures import GroupFigures
 from store.report.predictors import TITLES, Labels, Predictor, label, predictor
@@ -37,6 +38,8 @@ class Report:
     """One sentence about the published claim."""
     notes: dict[str, str]
     """What could not be computed, or wants care -> why."""
+    contrasts: dict[str, TaskContrasts] = field(default_factory=dict)
+    """Each task less each other: accepted length, and acceptance by the published definition."""
     spending: tuple[Spending, ...] = ()
     """What a million tokens take, by task; empty before the first round."""
 
@@ -67,12 +70,10 @@ class Analysis:
         of = counts.task[chosen]
         alpha = {key: figures.estimate(r.of(chosen), of, SHARE) for key, r in counts.alphas.items()}
         lengths = {
-            key: figures.estimate(r.of(chosen), of, metrics.length_range(key, self.data.max_depth))
+            key: figures.estimate_over_rounds(r.of(chosen), of, self.length_range(key))
             for key, r in counts.lengths.items()
         }
-        entropies = {
-            key: figures.estimate(r.of(chosen), of, POSITIVE) for key, r in counts.entropies.items()
-        }
+        entropies = {key: figures.estimate(r.of(chosen), of, POSITIVE) for key, r in counts.entropies.items()}
         on_path = [ratio.of(chosen) for ratio in counts.on_path]
         off_path = [ratio.of(chosen) for ratio in counts.off_path]
         icc, icc_ci, effect = self._clustering(chosen, draws)
@@ -100,6 +101,31 @@ class Analysis:
             icc_ci=icc_ci,
             design_effect=effect,
         )
+
+    def length_range(self, name: str) -> tuple[float, float]:
+        """What an accepted length or tokens per round can be, with trees as deep as here."""
+        metric = "mean_accepted_length" if name == "accepted_length" else name
+        return metrics.ratio_range(metric, self.data.max_depth)
+
+    def contrasts(self) -> dict[str, TaskContrasts]:
+        """Each task less each other; nothing with one task."""
+        counts = self.counts
+        if len(counts.tasks) < 2:
+            return {}
+        alpha = published.DEFINITION if np.isfinite(self.data.overlap).any() else "rank1_match"
+        found = {}
+        for name in ("accepted_length", alpha):
+            by_task: dict[str, tuple[Figure, Prompts]] = {}
+            for index, task in enumerate(counts.tasks):
+                chosen = counts.task == index
+                prompts = Prompts(counts.task[chosen], np.ones(int(chosen.sum())))
+                ratio = (counts.alphas | counts.lengths)[name].of(chosen)
+                of_task = (
+                    ratio_of(ratio, prompts) if name in counts.lengths else mean_of(ratio.per_prompt, prompts)
+                )
+                by_task[task] = (of_task, prompts)
+            found[name] = task_contrasts(name, by_task)
+        return found
 
     def labels(self) -> tuple[dict[str, Labels], dict[str, str]]:
         """The predictors' labels counted, and why those that are missing are."""
@@ -190,7 +216,7 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
     overall = analysis.group(OVERALL, None)
     notes |= _gaps(tasks, overall)
     predictors: dict[str, Predictor | None] = {name: found.get(name) for name in TITLES}
-    return Report(data.summary, tasks, overall, predictors, verdict, said, notes)
+    return Report(data.summary, tasks, overall, predictors, verdict, said, notes, analysis.contrasts())
 
 
 def _circumstances(data: Measured) -> dict[str, str]:
@@ -223,6 +249,15 @@ def _gaps(tasks: dict[str, GroupFigures], overall: GroupFigures) -> dict[str, st
     if overall.nodes and overall.icc is None:
         notes["how alike the nodes of one prompt are"] = (
             "it takes two prompts of a task, and some nodes that match"
+        )
+    agree = [
+        name
+        for name, group in tasks.items()
+        if group.prompts > 1 and group.accepted_length.ci is None and group.nodes
+    ]
+    if agree:
+        notes["intervals of accepted length"] = (
+            f"the prompts of {', '.join(agree)} agree, which says nothing of others"
         )
     single = [name for name, group in tasks.items() if group.prompts < 2]
     if single:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from store.intervals import Pair
 from store.report import published
-from store.report.compare import Comparison, Contrast, GroupContrast
+from store.report.compare import PRIMARY, Comparison, GroupContrast
+from store.report.contrast import Contrast
 from store.report.correlation import Correlation
 from store.report.effects import Difference
 from store.report.figures import Estimate, GroupFigures, Step
 from store.report.populations import AT_RISK
 from store.report.predictors import Predictor
 from store.report.report import Report
-from store.report.resampling import Pair
 from store.report.verdict import EFFECT, Verdict
 from store.rows import SessionSummary
 from store.spending import device_word, spending_json, watts_of
@@ -30,6 +31,19 @@ def report_json(report: Report) -> dict[str, Any]:
             name: None if each is None else _predictor(each) for name, each in report.predictors.items()
         },
         "task_minus_depth": _verdict(verdict, report.verdict),
+        "task_contrasts": {
+            name: [
+                {
+                    "tasks": [each.second, each.first],
+                    "difference": each.difference,
+                    "ci": pair(each.ci),
+                    "p": each.p,
+                    "p_holm": each.holm,
+                }
+                for each in contrasts.pairs
+            ]
+            for name, contrasts in report.contrasts.items()
+        },
         "icc": None if overall is None else overall.icc,
         "icc_ci": None if overall is None else pair(overall.icc_ci),
         "design_effect": None if overall is None else overall.design_effect,
@@ -84,6 +98,9 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "tasks": {name: _group_contrast(group) for name, group in comparison.tasks.items()},
         "overall": None if comparison.overall is None else _group_contrast(comparison.overall),
         "predictors": {name: _contrast(each) for name, each in comparison.predictors.items()},
+        "primary": PRIMARY,
+        "intervals": comparison.intervals,
+        "expected_by_chance": comparison.intervals / 20,
         "notes": comparison.notes,
     }
 
@@ -110,10 +127,13 @@ def _group(group: GroupFigures) -> dict[str, Any]:
         "expected_length_by_definition": {
             name: estimate(value) for name, value in group.expected_length.items()
         },
-        "accepted_length": estimate(group.accepted_length),
+        "accepted_length": {
+            **estimate(group.accepted_length),
+            "per_prompt": group.accepted_length.per_prompt,
+        },
         "tokens_per_round": group.tokens_per_round.mean,
         "tokens_per_round_ci": pair(group.tokens_per_round.ci),
-        "tokens_per_round_token_weighted": group.tokens_per_round.token_weighted,
+        "tokens_per_round_per_prompt": group.tokens_per_round.per_prompt,
         **_steps(group.on_path, ""),
         **_steps(group.off_path, "_off_path"),
         "survival_length": group.survival_length,
@@ -187,4 +207,5 @@ def _contrast(value: Contrast) -> dict[str, Any]:
         "a": {"mean": value.a, "ci": pair(value.ci_a)},
         "b": {"mean": value.b, "ci": pair(value.ci_b)},
         "difference": {"mean": value.difference, "ci": pair(value.ci)},
+        "comparable": value.comparable,
     }

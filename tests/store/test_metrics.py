@@ -11,7 +11,7 @@ import pytest
 from sqlite_utils import Database
 
 from store import metrics
-from store.intervals import ratio_interval
+from store.intervals import mean_interval, ratio_interval
 from store.reader import Reader
 from tests.store.samples import record_all
 
@@ -38,11 +38,10 @@ def test_speed_is_in_seconds_and_against_the_baseline() -> None:
     assert metrics.speedup(10, 500.0, 100.0) == pytest.approx(2.0)
 
 
-def test_survival_multiplies_hazards_until_there_is_no_data() -> None:
-    assert metrics.survival([0.5, 0.5, 0.2]) == pytest.approx([0.5, 0.25, 0.05])
-    assert metrics.survival([0.5, None, 0.2]) == [0.5]
-    assert metrics.survival([]) == []
-    assert metrics.expected_length([0.5, 0.25, 0.05]) == pytest.approx(0.8)
+def test_survival_is_of_all_rounds_that_were_not_cut_before() -> None:
+    assert metrics.reached(12, 40, 0) == pytest.approx(0.3)
+    assert metrics.reached(12, 40, 4) == pytest.approx(1 / 3)
+    assert metrics.reached(0, 4, 4) is None
 
 
 def test_the_studys_chain_formula_gives_the_studys_numbers() -> None:
@@ -70,14 +69,39 @@ def test_an_interval_is_that_of_the_normal_approximation_when_there_are_many_pro
     rng = np.random.default_rng(1)
     rounds = rng.integers(20, 60, size=400).astype(float)
     accepted = rng.poisson(1.4 * rounds).astype(float)
-    interval = ratio_interval(accepted.tolist(), rounds.tolist())
+    interval = ratio_interval(accepted, rounds)
     assert interval is not None
     value = accepted.sum() / rounds.sum()
     error = np.sqrt(np.sum((accepted - value * rounds) ** 2)) / rounds.sum()
     assert interval.value == pytest.approx(value)
-    assert interval.half_width == pytest.approx(1.96 * error, rel=0.1)
+    assert interval.half_width == pytest.approx(1.966 * error, rel=0.01)
     assert interval.low < value < interval.high
     assert interval.prompts == 400
+
+
+@pytest.mark.parametrize("prompts", [2, 3, 5, 20])
+def test_few_prompts_are_covered_as_often_as_is_said(prompts: int) -> None:
+    """A percentile bootstrap of two prompts holds the truth in half of all sessions, of five in six of seven."""
+    rng = np.random.default_rng(prompts)
+    hits = []
+    for _ in range(400):
+        chance = rng.beta(0.5 * 19, 0.5 * 19, size=prompts)
+        rounds = rng.integers(15, 40, size=prompts)
+        interval = ratio_interval(rng.binomial(rounds, chance).tolist(), rounds.tolist(), (0.0, 1.0))
+        hits.append(interval is not None and interval.low <= 0.5 <= interval.high)
+    assert 0.92 <= np.mean(hits) <= 0.985
+
+
+def test_tasks_have_means_of_their_own_and_one_prompt_alone_is_no_certainty() -> None:
+    task = np.array([0, 0, 0, 1, 1, 1, 2])
+    apart = mean_interval([1.0, 1.1, 0.9, 5.0, 5.1, 4.9, 3.0], stratum=task)
+    mixed = mean_interval([1.0, 1.1, 0.9, 5.0, 5.1, 4.9, 3.0])
+    assert apart is not None
+    assert mixed is not None
+    assert apart.half_width < mixed.half_width
+    certain = mean_interval([1.0, 1.1, 0.9, 5.0, 5.1, 4.9], stratum=task[:6])
+    assert certain is not None
+    assert apart.half_width > 3 * certain.half_width
 
 
 def test_more_rounds_of_the_same_prompts_make_no_interval_narrower() -> None:
@@ -90,10 +114,9 @@ def test_more_rounds_of_the_same_prompts_make_no_interval_narrower() -> None:
     assert small.half_width > 0.1
 
 
-def test_prompts_that_agree_leave_no_doubt_and_one_prompt_no_interval() -> None:
-    interval = ratio_interval([10, 20, 30], [5, 10, 15])
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((2.0, 2.0))
+def test_prompts_that_agree_and_one_prompt_give_no_interval() -> None:
+    """That two prompts agree says nothing of a third."""
+    assert ratio_interval([10, 20, 30], [5, 10, 15]) is None
     assert ratio_interval([3], [2]) is None
     assert ratio_interval([3, 0], [2, 0]) is None
     assert ratio_interval([], []) is None

@@ -174,11 +174,13 @@ def test_acceptance_lengths_and_entropies(report: dict[str, Any], prompts: list[
     check_estimate(alpha["at_risk"], members, at_risk_sums)
     a = alpha["overlap"]["mean"]
     assert found["expected_length_formula"] == pytest.approx(a + a**2 + a**3)
-    check_estimate(
-        found["accepted_length"], members, lambda p: (sum(r.accepted_length for r in p.rounds), len(p.rounds))
-    )
-    per_round = [sum(r.accepted_length + r.bonus for r in p.rounds) / len(p.rounds) for p in members]
-    assert found["tokens_per_round"] == pytest.approx(np.mean(per_round))
+    rounds = [each for p in members for each in p.rounds]
+    length = [np.mean([r.accepted_length for r in p.rounds]) for p in members]
+    assert found["accepted_length"]["mean"] == pytest.approx(np.mean([r.accepted_length for r in rounds]))
+    assert found["accepted_length"]["per_prompt"] == pytest.approx(np.mean(length))
+    per_round = [np.mean([r.accepted_length + r.bonus for r in p.rounds]) for p in members]
+    assert found["tokens_per_round"] == pytest.approx(np.mean([r.accepted_length + r.bonus for r in rounds]))
+    assert found["tokens_per_round_per_prompt"] == pytest.approx(np.mean(per_round))
     for key in ("draft_entropy", "target_entropy"):
         means = [np.mean([getattr(n, key) for n in p.nodes]) for p in members]
         assert found[key] == pytest.approx(np.mean(means))
@@ -209,7 +211,8 @@ def test_hazard_and_survival_on_and_off_the_path(
     depths = sorted(at_risk)
     hazards = [reached[d] / at_risk[d] for d in depths]
     assert found["hazard"] == pytest.approx(hazards)
-    assert found["survival"] == pytest.approx(np.cumprod(hazards).tolist())
+    uncut = {d: sum(not each.cut or each.accepted_length >= d for each in rounds) for d in depths}
+    assert found["survival"] == pytest.approx([reached[d] / uncut[d] for d in depths])
     off = [answered[d] / families[d] for d in depths[1:]]
     assert found["hazard_off_path"] == pytest.approx(off)
     assert found["survival_off_path"] == pytest.approx((hazards[0] * np.cumprod(off)).tolist())

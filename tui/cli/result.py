@@ -115,7 +115,7 @@ def _row(task: TaskFigures, interval: Interval | None) -> tuple[str, ...]:
         count(task.nodes),
         count(task.tokens),
         number(task.match_rate),
-        number(task.mean_accepted_length),
+        number(interval.value if interval else task.mean_accepted_length),
         spread,
         number(task.tokens_per_round),
     )

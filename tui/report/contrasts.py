@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from store.report.compare import Comparison, Contrast, GroupContrast
+from store.report.compare import Comparison, GroupContrast
+from store.report.contrast import Contrast
 from store.report.predictors import TITLES
 from tui.report.grid import Cell, Column, Grid, grid
 from tui.report.tables import DEFINITIONS, models
@@ -72,9 +73,12 @@ def _columns(first: str, digits: int) -> tuple[Column, ...]:
 
 
 def _row(name: str, value: Contrast) -> tuple[Cell, ...]:
-    return (name, value.a, value.ci_a, value.b, value.ci_b, value.difference, value.ci)
+    named = name if value.comparable else f"{name} (other nodes)"
+    return (named, value.a, value.ci_a, value.b, value.ci_b, value.difference, value.ci)
 
 
 def _name(key: str) -> str:
     what, _, depth = key.rpartition("_")
-    return _FIGURES.get(key) or f"{what} at depth {depth}"
+    return _FIGURES.get(key) or (
+        f"reached depth {depth}" if what == "survival" else f"{what} at depth {depth}"
+    )

@@ -42,7 +42,9 @@ def tables(report: Report) -> list[Grid]:
             "Acceptance by depth, on the path",
             "rounds",
             [(group.name, group.on_path) for group in groups],
-            "Hazard: of the rounds whose path reached the depth before and whose tree goes on, the share that goes on.",
+            "Hazard: where the tree goes on below an accepted path, the share that goes on; a tree that is grown where"
+            " the draft is sure goes on there alone. Survival: the share of all rounds that reach the depth, but for"
+            " those that an end token or a limit cut before.",
         ),
         _hazards(
             "hazard_off_path",
@@ -50,11 +52,12 @@ def tables(report: Report) -> list[Grid]:
             "families",
             [(group.name, group.off_path) for group in groups],
             "Below a rejected node: how often one of its children is what the target would have said there."
-            " Another population than on the path.",
+            " Another population than on the path. Survival: if every step below the first were like that.",
         ),
         _depths(groups),
         _entropies(groups),
         _rhos(groups),
+        _contrasts(report),
         *_verdict(report),
         _predictors(report),
         _clusters(groups),
@@ -133,32 +136,40 @@ def _alphas(groups: Sequence[GroupFigures]) -> Grid:
         "Acceptance α under each definition",
         (_TASK, Column("definition", "definition", "text"), _MEAN, _CI, _WEIGHTED, _PUBLISHED),
         rows,
-        "Means over prompts, which weigh equally; intervals from resampling prompts within a task."
+        "Means over prompts, which weigh equally; 95 % intervals from how far prompts of a task are apart."
         f" Published: {published.SOURCE}, most plausibly overlap.",
     )
 
 
 def _lengths(groups: Sequence[GroupFigures]) -> Grid:
     def figures(group: GroupFigures) -> Iterator[tuple[str, Estimate, float | None]]:
+        yield "accepted length", group.accepted_length, None
+        yield "tokens per round", group.tokens_per_round, None
         chain = group.expected_length[published.DEFINITION]
         if chain.mean is not None:
             yield "E[L] formula, overlap", chain, published.EXPECTED_LENGTH.get(group.name)
         else:
             yield "E[L] formula, rank-1 match", group.expected_length["rank1_match"], None
-        yield "accepted length", group.accepted_length, None
-        yield "tokens per round", group.tokens_per_round, None
 
     rows = [
-        (group.name, what, *_estimate(value), _number(said))
+        (group.name, what, value.mean, value.ci, value.per_prompt, _number(said))
         for group in groups
         for what, value, said in figures(group)
     ]
     return grid(
         "length",
         "Accepted length",
-        (_TASK, Column("figure", "figure", "text"), _MEAN, _CI, _WEIGHTED, _PUBLISHED),
+        (
+            _TASK,
+            Column("figure", "figure", "text"),
+            _MEAN,
+            _CI,
+            Column("per_prompt", "prompts alike"),
+            _PUBLISHED,
+        ),
         rows,
-        "The formula α + α² + ... takes the tree for a chain; accepted length and tokens per round are measured.",
+        "Accepted length and tokens per round are measured: means over rounds, beside them means over prompts. The"
+        " formula α + α² + ..., to the depth of the deepest tree of the session, takes the tree for a chain.",
     )
 
 
@@ -174,7 +185,7 @@ def _hazards(
         _TASK,
         Column("depth", "depth", "count"),
         Column(counted, counted, "count"),
-        Column("hazard", "hazard"),
+        Column("hazard", "where the tree goes on" if key == "hazard_on_path" else "hazard"),
         Column("hazard_ci", "95 %", "interval"),
         Column("survival", "survival"),
         Column("survival_ci", "95 %", "interval"),
@@ -240,6 +251,37 @@ def _rhos(groups: Sequence[GroupFigures]) -> Grid:
         ),
         rows,
         "Within each prompt, then averaged; pooled mixes in how prompts differ, and is what was published.",
+    )
+
+
+def _contrasts(report: Report) -> Grid:
+    rows = [
+        (
+            f"{each.second} less {each.first}",
+            DEFINITIONS.get(name) or "accepted length",
+            each.difference,
+            each.ci,
+            each.p,
+            each.holm,
+        )
+        for name, contrasts in report.contrasts.items()
+        for each in contrasts.pairs
+    ]
+    columns = (
+        Column("tasks", "tasks", "text"),
+        Column("figure", "figure", "text"),
+        Column("difference", "difference", sign=True),
+        Column("difference_ci", "95 %", "interval", sign=True),
+        Column("p", "p", digits=4),
+        Column("p_holm", "p of any", digits=4),
+    )
+    return grid(
+        "task_contrasts",
+        "Tasks against each other",
+        columns,
+        rows,
+        "That intervals of two tasks overlap does not say that the tasks are alike; these differences do. p of any: by"
+        " Holm's correction for as many as there are.",
     )
 
 
