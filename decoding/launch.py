@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import threading
@@ -33,9 +34,12 @@ time of a 256-row training step and are a twentieth of a round's. So it keeps wh
 def log_path(database: Path, session_id: int) -> Path:
     """Where the worker of a session writes what does not fit into a row: warnings and tracebacks.
 
-    See `log_folder`; `decoding.worker_log` keeps it from growing.
+    The name says which database, as there may be one of that file name in any folder, and ids begin anew in each. See
+    `log_folder`; `decoding.worker_log` keeps it from growing.
     """
-    return log_folder() / f"{database.stem}-{session_id}.log"
+    database = database.resolve()
+    key = hashlib.sha256(os.fsencode(database)).hexdigest()[:8]
+    return log_folder() / f"{database.stem[:40]}-{key}-{session_id}.log"
 
 
 def log_folder() -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from decoding.errors import DecodingError
 from decoding.processes import python, start
+from store.files import files_below, sizes
 
 MB = 1e6
 POLL_S = 0.1
@@ -83,7 +84,7 @@ def download(
     ):
         try:
             while pip.poll() is None:
-                progress(stage, min(_bytes_below(folder), size) / MB, size / MB, "MB")
+                progress(stage, min(sum(sizes(files_below(folder))), size) / MB, size / MB, "MB")
                 time.sleep(POLL_S)
         finally:
             pip.kill()
@@ -92,16 +93,6 @@ def download(
         raise DecodingError(_reason(requirement, log.read_text(encoding="utf-8", errors="replace")))
     progress(stage, size / MB, size / MB, "MB")
     return wheels[0]
-
-
-def _bytes_below(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:  # pip removed it meanwhile
-            continue
-    return total
 
 
 def _reason(requirement: str, output: str) -> str:

@@ -6,12 +6,13 @@ such as a cache, goes through `replacing` and `write_text`. A test knows the few
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -143,9 +144,29 @@ def write_text(path: Path, text: str, *, settle: bool = True) -> None:
 
 def remove_drafts(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder, and below it, that no other process uses."""
-    for draft in folder.rglob(".*.part"):
+    for draft in files_below(folder, ".*.part"):
         with suppress(OSError):
             draft.unlink()
+
+
+def files_below(folder: Path, pattern: str = "*") -> Iterator[Path]:
+    """Every file below `folder` whose name fits `pattern`, in no order, while others may be at work there.
+
+    Never raises: what is gone by the time it is looked at, or must not be looked at, is left out. `Path.rglob`
+    fails on a folder that vanishes.
+    """
+    for place, _, names in os.walk(folder):
+        for name in fnmatch.filter(names, pattern):
+            yield Path(place, name)
+
+
+def sizes(files: Iterable[Path]) -> list[int]:
+    """Bytes of each of these files that is there. Never raises: a count must not end what it counts."""
+    found = []
+    for path in files:
+        with suppress(OSError):
+            found.append(path.stat().st_size)
+    return found
 
 
 def private_file(path: Path) -> int:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from decoding.errors import DecodingError
 from decoding.tree import IntArray
-from store.files import replacing
+from store.files import files_below, replacing
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Shards:
     """The finished shards below a folder, in order; small arrays in memory, features read when asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.files = sorted(folder.rglob("shard-*.safetensors"))
+        self.files = sorted(files_below(folder, "shard-*.safetensors"))
         self._open: dict[int, Any] = {}
         index, tokens, best = [], [], []
         self.response_tokens = 0

@@ -6,6 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from decoding.launch import log_path
+from tui.cli import doctor
+
 WRITES = """
 import logging, os, sys
 from decoding.worker_log import WorkerLog
@@ -34,3 +39,30 @@ def test_it_rotates_and_takes_stderr_along(tmp_path: Path) -> None:
     assert "RuntimeError: the end" in last
     assert "line 0 " not in last
     assert (tmp_path / "run.log.1").stat().st_size <= 2000
+
+
+def test_databases_of_one_name_have_logs_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECTUI_LOGS", str(tmp_path / "logs"))
+    places = [tmp_path / folder / "study.db" for folder in ("mine", "yours")]
+    for place in places:
+        place.parent.mkdir()
+        place.touch()
+    logs = [log_path(place, 1) for place in places]
+    assert len({log.name for log in logs}) == 2
+    assert {log.parent for log in logs} == {tmp_path / "logs"}
+    assert all(log.name.startswith("study-") and log.name.endswith("-1.log") for log in logs)
+    # The same file by another way has the same log, and so has any name that a file can have.
+    (tmp_path / "link.db").symlink_to(places[0])
+    monkeypatch.chdir(tmp_path / "mine")
+    assert log_path(tmp_path / "link.db", 1) == log_path(Path("study.db"), 1) == logs[0]
+    assert len(log_path(tmp_path / ("n" * 250 + ".db"), 1).name) < 100
+
+
+def test_doctor_counts_the_logs_of_before_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTUI_LOGS", str(tmp_path / "logs"))
+    (tmp_path / "logs").mkdir()
+    for name in ("study-1.log", "study-1.log.1", log_path(tmp_path / "study.db", 1).name):
+        (tmp_path / "logs" / name).write_text("four")
+    assert doctor._logs() == {"folder": str(tmp_path / "logs"), "files": 3, "bytes": 12}

@@ -146,10 +146,11 @@ def _model() -> dict[str, Any]:
 def _logs() -> dict[str, Any]:
     """Where workers write what does not fit into a row."""
     from decoding.launch import log_folder
+    from store.files import files_below, sizes
 
     folder = log_folder()
-    files = list(folder.glob("*.log*")) if folder.is_dir() else []
-    return {"folder": str(folder), "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
+    found = sizes(files_below(folder, "*.log*"))
+    return {"folder": str(folder), "files": len(found), "bytes": sum(found)}
 
 
 def _database(state: State, problems: list[str], mend: bool) -> dict[str, Any]:

@@ -26,9 +26,10 @@ def models(context: click.Context) -> None:
 def ls(as_json: bool) -> None:
     """Show the model that --target and --draft know as 'embedded'."""
     from decoding.embedded import EMBEDDED, folder, is_ready
+    from store.files import files_below, sizes
 
     ready = is_ready()
-    size = sum(path.stat().st_size for path in folder().iterdir() if path.is_file()) if ready else 0
+    size = sum(sizes(files_below(folder()))) if ready else 0
     if as_json:
         model = {
             "name": "embedded",
