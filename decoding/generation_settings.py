@@ -69,7 +69,7 @@ class GenerationSettings:
         self.theirs: Any = getattr(model, "generation_config", None)
         """transformers' `GenerationConfig`; None for a model that has none."""
         self.end_ids = vocabulary.end_ids if config.raw else vocabulary.model_end_ids
-        self.applied = () if config.raw else tuple(_named(self.theirs, APPLIED))
+        self.applied = () if config.raw else tuple(asked_for(model))
         self.warps = not config.raw and not config.greedy and _active(self.theirs, "watermarking_config")
         """Whether `processed` has to see to temperature and top-p: a watermark comes behind them."""
         self.temperature, self.top_p = (1.0, 1.0) if self.warps else (config.temperature, config.top_p)
@@ -81,15 +81,15 @@ class GenerationSettings:
         """What the user should know, a phrase each; with `raw` nothing but that there is something."""
         theirs, said = self.theirs, []
         if self.config.raw:
-            left_out = list(_named(theirs, APPLIED))
+            left_out = asked_for(self.model)
             return (f"--raw leaves out of generation_config.json: {', '.join(left_out)}",) if left_out else ()
         if self.applied:
             said.append(f"applied from generation_config.json: {', '.join(self.applied)}")
-        if not_applied := list(_named(theirs, NOT_APPLIED)):
+        if not_applied := _named(theirs, NOT_APPLIED):
             said.append(
                 f"not applied from generation_config.json: {', '.join(not_applied)}; output is that of generate without"
             )
-        if sampling := list(_named(theirs, SAMPLING)) if getattr(theirs, "do_sample", None) else []:
+        if sampling := _named(theirs, SAMPLING) if getattr(theirs, "do_sample", None) else []:
             ours = "decoding is greedy" if self.config.greedy else "--temperature and --top-p alone decide"
             said.append(f"sampling of generation_config.json is not used ({', '.join(sampling)}): {ours}")
         if unheard := sorted(self.vocabulary.end_ids - self.end_ids):
@@ -161,6 +161,11 @@ class GenerationSettings:
                 f"the settings of model '{self.config.target}' (generation_config.json: {', '.join(self.applied)}) "
                 f"cannot be applied: {' '.join(str(error).split())[:200]}; mend them, or decode with --raw"
             ) from error
+
+
+def asked_for(model: Any) -> list[str]:
+    """What the settings of `model` ask for beyond end tokens and ways of drawing, with its values."""
+    return _named(getattr(model, "generation_config", None), APPLIED)
 
 
 class PromptSettings:

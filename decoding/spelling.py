@@ -43,6 +43,10 @@ class Spelling:
         else:
             self._join = " ".join if decoder is None else decoder.decode
             self.rule = state.decode(errors="replace") or "none"
+        if _cleans_up(tokenizer, backend):
+            join, clean = self._join, tokenizer.clean_up_tokenization
+            self._join = lambda tokens: str(clean(join(tokens)))
+            self.rule += " cleaned up"
         step = max(1, len(tokens) // _SAMPLES)
         some = list(tokens)[::step]
         self._before, self._after = next((pair for pair in _ANCHORS if self._holds(*pair, some)), _ANCHORS[0])
@@ -88,6 +92,16 @@ class Spelling:
             if _UNKNOWN not in both and first + second != both:
                 return False
         return True
+
+
+def _cleans_up(tokenizer: Any, backend: Any) -> bool:
+    """Whether `decode` takes away spaces before punctuation; for BPE transformers does not, unless forced to."""
+    if not getattr(tokenizer, "clean_up_tokenization_spaces", False):
+        return False
+    forced = getattr(
+        tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False
+    )
+    return bool(forced) or backend is None or type(backend.model).__name__ != "BPE"
 
 
 def _byte_level(token: str) -> bytes:

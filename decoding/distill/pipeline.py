@@ -29,6 +29,7 @@ from decoding.eagle.folder import is_eagle_head
 from decoding.eagle.head import EagleHead
 from decoding.embedded import EMBEDDED
 from decoding.errors import DecodingError, UsageError
+from decoding.generation_settings import asked_for
 from decoding.locate import locate_draft
 from decoding.models import LoadedModels, load_models
 from decoding.placement import resolve_device
@@ -96,6 +97,10 @@ def distill(
         )
         feature_layers(models.target)  # refuses unfit targets before anything is generated
         Template.of(models.tokenizer)
+        if left_out := asked_for(models.target):
+            say(
+                f"text is written from bare logits, without {', '.join(left_out)} of the target's own settings"
+            )
         start = _start_folder(config, say)
         earlier = None if start is None else load_head(start, models.target, dtype=torch.float32)
         _say_needs(config, models, work, say)

@@ -92,6 +92,11 @@ class _Joined(PythonBackend):  # type: ignore[misc]
         return "".join(tokens).replace(self._mark, " ").strip()
 
 
+def _cleaned(tokenizer: Any) -> Any:
+    tokenizer.clean_up_tokenization_spaces = True
+    return tokenizer
+
+
 _WORDS = ["a", "b", "un", "do", "ing", ".", "x", "日", "é"]
 _MARKED = [*_WORDS, "▁a", "▁un", "▁", "▁▁", "a▁b", "do▁"]
 _REPLACE = decoders.Replace("▁", " ")
@@ -118,6 +123,10 @@ KINDS: dict[str, Callable[[], Any]] = {
     "wordpiece": lambda: _fast(
         models.WordPiece({w: i for i, w in enumerate([*_WORDS, "##a", "##ing", "##日", "n't", "'s"])}, unk_token="a"),
         decoders.WordPiece(), ["##added", "[MASK]"],
+    ),
+    "wordpiece cleaned up": lambda: _cleaned(
+        _fast(models.WordPiece({w: i for i, w in enumerate([*_WORDS, "##a", "n't", ","])}, unk_token="a"),
+              decoders.WordPiece(cleanup=False))
     ),
     "ends of words": lambda: _fast(
         _bpe([*_WORDS, "a</w>", "ing</w>", ".</w>"], end_of_word_suffix="</w>"), decoders.BPEDecoder("</w>")
