@@ -22,6 +22,7 @@ Tell = Callable[[str], None]
 MERGED = (
     "the chat template takes no system prompt: it stands at the beginning of the first user's turn instead"
 )
+CHANGED = "the chat template leaves out or rewrites turns of users"
 NO_TEMPLATE = (
     "the model has no chat template: the texts of a conversation follow each other, without their roles"
 )
@@ -62,6 +63,8 @@ def render(tokenizer: Any, asked: Asked, switches: Mapping[str, Any], tell: Tell
     if merged is not None and any(m.role == SYSTEM and m.content.strip() not in text for m in messages):
         text = _applied(tokenizer, merged, switches)
         tell(MERGED)
+    if any(m.role in (USER, "tool") and m.content.strip() not in text for m in messages):
+        tell(CHANGED)
     return text
 
 

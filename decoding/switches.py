@@ -21,13 +21,15 @@ RESERVED = frozenset(
 MOST_BYTES = 1 << 16
 """Of all switches of a run together, as JSON."""
 
+PYTHON = {"True": True, "False": False, "None": None}
 ADVICE = "give NAME=VALUE, as --template-arg enable_thinking=false"
 
 
 def read_switches(texts: Iterable[str]) -> dict[str, Any]:
     """What ``NAME=VALUE`` texts mean: a value is JSON where it reads as such, else the text itself.
 
-    Raises `UsageError`.
+    True, False and None are what Python, and many a model card, calls JSON's true, false and null: a template would
+    take the text "False" for true. Raises `UsageError`.
     """
     found: dict[str, Any] = {}
     for text in texts:
@@ -65,6 +67,8 @@ def _value(text: str) -> Any:
     def refuse(constant: str) -> Any:
         raise ValueError(constant)  # NaN and the like are texts
 
+    if text in PYTHON:
+        return PYTHON[text]
     try:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError):

@@ -201,7 +201,7 @@ def _decode_all(
     for note in models.notes:
         writer.add_event("draft", note)
     for name in unused_switches(models.tokenizer.tokenizer, config.template_args):
-        writer.add_event("template", f"the chat template never mentions '{name}', so that it changes nothing")
+        writer.add_event("template", f"no chat template here mentions '{name}', so that it changes nothing")
     basis = Basis(_versions(), str(models.target.device), model_files(config))
     if before.started_at is not None:
         _go_on(writer, before, Basis(before.versions, before.device, files), basis, force)

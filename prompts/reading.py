@@ -163,10 +163,11 @@ class _Reader:
                 raise ValueError(record.error)
             found = self._shape(record.value, record.line)
             fields = self._checked(found, record.line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems = self._reading.problems
+            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             if len(problems) < MAX_PROBLEMS:
-                problems.append(Problem(record.line, str(error), record.item))
+                problems.append(Problem(record.line, reason, record.item))
             else:
                 self._reading.more_problems += 1
             return

@@ -108,7 +108,8 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 def _refuse_tables_and_yaml(lines: Sequence[bytes]) -> None:
     some = [line.decode("utf-8", "replace") for line in lines[:6]]
-    if re.match(r"---$|%YAML|- ?\w+:( |$)|\w+:$", some[0]):
+    goes_on = len(some) > 1 and some[1].startswith("-")
+    if re.match(r"---$|%YAML|- ?\w+:( |$)", some[0]) or (goes_on and re.match(r"\w+:$", some[0])):
         raise BadFile("this looks like YAML; give JSON Lines, JSON, CSV or plain text", 1)
     for delimiter in _DELIMITERS:
         rows = [_cells(line, delimiter) for line in some]

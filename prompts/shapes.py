@@ -42,9 +42,11 @@ TEXT_KEYS = (
 )
 """Keys of a prompt's text, the surest first."""
 CONVERSATION_KEYS = (
-    "messages", "conversations", "conversation", "conversation_input", "dialog", "dialogue", "contents", "items",
+    "messages", "conversations", "conversation", "conversation_input", "dialog", "dialogue", "chat", "contents",
+    "items",
 )  # fmt: skip
 TURNS = "turns"
+TEXT_NAMES = frozenset(TEXT_KEYS)
 PROMPT_KEYS = frozenset((*TEXT_KEYS, *CONVERSATION_KEYS, TURNS))
 """Keys, as `plain_key` writes them, by one of which a record is known to be a prompt."""
 OURS = frozenset(("id", "task", "prompt"))
@@ -96,12 +98,33 @@ def contained(value: Any) -> list[Any] | None:
         return None
     keys = {plain_key(key): key for key in value}
     if keys.keys() & (PROMPT_KEYS - {"items"}):
-        return None
+        return _rows_of_columns(value) if keys.keys() & TEXT_NAMES else None
     for name in CONTAINERS:
         items = value.get(keys.get(name, ""))
         kinds = (dict, str) if name in ("prompts", "questions", "instructions") else (dict,)
         if isinstance(items, list) and items and isinstance(items[0], kinds) and not is_message(items[0]):
             return items
+    # One record under each id, as pandas writes them with orient="index".
+    parts = list(value.values())
+    named = all(isinstance(part, dict) for part in parts)
+    if named and parts and not any(key in WRAPPERS or key == "row" for key in keys):
+        return parts if any(plain_key(key) in PROMPT_KEYS for key in parts[0]) else None
+    return None
+
+
+def _rows_of_columns(value: dict[str, Any]) -> list[Any] | None:
+    """The rows of an object that holds a list for each column, or an object of row names; None for any other."""
+    columns = list(value.values())
+    if all(isinstance(column, dict) for column in columns):
+        names = list(columns[0])
+        if len(names) > 1 and all(list(column) == names for column in columns):
+            return [{key: column[name] for key, column in value.items()} for name in names]
+    if all(isinstance(column, list) for column in columns):
+        length = len(columns[0])
+        text = next(column for key, column in value.items() if plain_key(key) in TEXT_NAMES)
+        strings = all(isinstance(part, str) for part in text)
+        if strings and length > 1 and all(len(column) == length for column in columns):
+            return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
     return None
 
 
@@ -114,9 +137,8 @@ def found_in(value: Any) -> Found:
         return Found(messages, notes=(ANSWERS,) if cut else ())
     if not isinstance(value, dict):
         raise ValueError('not an object; give {"task": ..., "prompt": ...}')
-    if (
-        value.keys() <= OURS and "prompt" in value and "task" in value
-    ):  # a line of our own, at a fifth of the time
+    if value.keys() <= OURS and "prompt" in value and "task" in value:
+        # A line of our own, at a fifth of the time.
         message = Message(USER, text_of(value["prompt"], "prompt"))
         return Found([message], _id(value), task_of(value["task"]))
     data: dict[str, Any] = {}

@@ -48,7 +48,11 @@ class Source:
             size += len(part)
             if size >= CHUNK:
                 break
-        self.head = b"".join(parts)
+        head = b"".join(parts)
+        if b"\r" in head and b"\n" not in head:  # the line ends of old Macs
+            head = head.replace(b"\r", b"\n")
+            chunks = (part.replace(b"\r", b"\n") for part in chunks)
+        self.head = head
         """Its first `CHUNK` bytes or more, UTF-8 without a byte order mark."""
         self._rest = chunks
 
@@ -99,6 +103,8 @@ def _stream(path: str | Path) -> Iterator[BinaryIO]:
     if str(path) == STDIN:
         if sys.stdin is None or sys.stdin.closed:
             raise BadFile("it is closed; name a file, or give the prompts through a pipe")
+        if sys.stdin.isatty():
+            sys.stderr.write("reading prompts from the terminal; ctrl+d on a line of its own ends them\n")
         yield sys.stdin.buffer
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_conversations_from_stdin_are_decoded_as_generate_does_also_by_a_run_tha
         prompt = tokenizer.apply_chat_template(turns, enable_thinking=False)["input_ids"]
         assert row.prompt_tokens == len(prompt)
         assert tokens == greedy_reference(target, list(prompt), 8)
-    assert any("never mentions 'unheard'" in text for text in events)
+    assert any("mentions 'unheard'" in text for text in events)
     assert not any("enable_thinking" in text for text in events)
     config = json.loads(invoke("sessions", "show", "1", "--json").stdout)["config"]
     assert config["template_args"] == {"enable_thinking": False, "unheard": 1}
@@ -78,8 +79,13 @@ def test_check_and_import_read_stdin_and_pipes(database: Path, tmp_path: Path) -
     (tmp_path / "theirs").write_text(LINES)
     check = f"{SPECTUI} prompts check <(cat {tmp_path}/theirs)"
     import_ = f"gzip -c {tmp_path}/theirs | {SPECTUI} prompts import - --out {tmp_path}/ours"
-    done = subprocess.run(["bash", "-c", f"{check} && {import_}"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    bench = f"{SPECTUI} bench --prompts <(echo '{{')"
+    done = subprocess.run(
+        ["bash", "-c", f"{check} && {import_}; {bench}"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    # The bench is a child, which the pipe has to reach.
+    assert re.search(r"\nspectui: /dev/fd/\d+:1: not JSON: .*\n$", done.stderr)
     assert "3 prompts: prompts 3" in done.stdout
     assert load(tmp_path / "ours") == load(tmp_path / "theirs")
     assert json.loads((tmp_path / "ours").read_text().splitlines()[0])["messages"] == ASKED[0]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from decoding.chat import MERGED, NO_TEMPLATE, unused_switches
+from decoding.chat import CHANGED, MERGED, NO_TEMPLATE, unused_switches
 from decoding.config import RunConfig
 from decoding.errors import DecodingError, UsageError
 from decoding.switches import RESERVED, read_switches
@@ -77,6 +77,13 @@ def test_what_a_template_refuses_is_said_in_its_own_words() -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_a_template_that_leaves_out_a_users_turn_is_noted() -> None:
+    vocabulary, _ = made(f"{{% set m = messages[-1] %}}{TURN}")
+    notes: list[str] = []
+    vocabulary.encode_prompt(ASKED[1:], tell=notes.append)
+    assert notes == [CHANGED]
+
+
 def test_a_developer_is_a_system_where_the_template_knows_none() -> None:
     asked = [Message("developer", "Be brief."), Message("user", "Hi")]
     vocabulary, tokenizer = made(None)
@@ -99,6 +106,7 @@ def test_switches_reach_the_template_with_their_types() -> None:
     assert switches == {"a": True, "b": 41, "c": "some text=x", "d": [7], "unheard": 1}
     assert tokenizer.decode(vocabulary.encode_prompt("Hi", switches)) == "Hi|True|42|some text=x|7"
     assert unused_switches(tokenizer, switches) == ["unheard"]
+    assert read_switches(["a=False", "b=True", "c=None"]) == {"a": False, "b": True, "c": None}
     assert read_switches(["n=NaN", "e=", f"long={'9' * 5000}"]) == {"n": "NaN", "e": "", "long": "9" * 5000}
 
 

@@ -239,6 +239,31 @@ def test_problems_are_said_with_line_and_place_in_a_list(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"prompt": ["a", "b"], "category": ["x", "y"]},
+        {"prompt": {"0": "a", "1": "b"}, "category": {"0": "x", "1": "y"}},
+        {"7": {"question": "a", "category": "x"}, "8": {"question": "b", "category": "y"}},
+        {"requests": [{"custom_id": i, "params": {"prompt": i}, "category": c} for i, c in ("ax", "by")]},
+        {"rows": [{"row_idx": 0, "row": {"text": t, "category": c}} for t, c in ("ax", "by")]},
+    ],
+)  # fmt: skip
+def test_one_object_may_hold_all_of_them(tmp_path: Path, whole: dict[str, Any]) -> None:
+    for indent in (None, 2):
+        found = given_as(tmp_path / "x", json.dumps(whole, indent=indent))
+        assert [(prompt.task, prompt.text) for prompt in found.prompts] == [("x", "a"), ("y", "b")]
+
+
+def test_nesting_and_line_ends_of_any_kind(tmp_path: Path) -> None:
+    found = given_as(tmp_path / "x", b'{"prompt": "a"}\r{"prompt": "b"}\r')
+    assert [prompt.text for prompt in found.prompts] == ["a", "b"]
+    for depth in (50, 900, 5000):
+        found = given_as(tmp_path / "x", '{"row":' * depth + '{"prompt": "a"}' + "}" * depth)
+        said = [problem.reason for problem in found.problems]
+        assert (found.prompts and not said) or ["nested too deeply" in reason for reason in said] == [True]
+
+
 def test_ids_that_others_repeat_are_numbered_anew_and_ours_are_refused(tmp_path: Path) -> None:
     found = given_as(
         tmp_path / "x", '{"uuid": 1, "text": "a"}\n{"uuid": 1, "text": "b"}\n{"uuid": [], "text": "c"}\n'

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+_OPEN_FILE = re.compile(r"(?:^|=)/(?:dev|proc/self)/fd/(\d{1,6})$")
 
 
 def run_module(module: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> int:
     """``python -m module arguments`` with `environment` below the user's own; returns its exit code."""
     from decoding.processes import python, start
 
-    with start(python("-m", module, *arguments), defaults=environment) as child:
+    # What a shell puts in for <(command) is a name of an open file of ours.
+    pipes = [int(found[1]) for each in arguments if (found := _OPEN_FILE.search(each))]
+    with start(python("-m", module, *arguments), defaults=environment, pass_fds=pipes) as child:
         while True:
             try:
                 code = child.wait()
