@@ -15,10 +15,10 @@ from decoding.errors import DecodingError
 from decoding.hub import Progress
 from decoding.lean_imports import add_shape_rules
 from decoding.placement import Placement, most_per_gpu
-from decoding.quantization import check_quantization, method
+from decoding.quantization import check_quantization, method, quantization
 from decoding.sizes import embedding_rows
 from decoding.vocabulary import Vocabulary
-from decoding.weight_files import check_weights, read_config
+from decoding.weight_files import check_weights, read_config, uncommon_name
 
 _UNREADABLE = (
     OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError, NameError, AssertionError,
@@ -41,7 +41,8 @@ def load_model(
     tell(stage, None, None, "")
     try:
         with _telling(stage, tell):
-            model, found = _from_pretrained(folder, _options(placement, dtype, allow_pickle))
+            options = _options(placement, dtype, allow_pickle) | _said_beside(folder, config)
+            model, found = _from_pretrained(folder, options)
         missing = sorted(found.get("missing_keys") or ())
         if missing and not method(config):
             # transformers makes up what a checkpoint lacks, and the output is noise.
@@ -92,6 +93,22 @@ def _options(placement: Placement, dtype: str, allow_pickle: bool) -> dict[str, 
         # Straight onto the GPU; without accelerate by way of the host's memory.
         options["device_map"] = {"": placement.device}
     return options
+
+
+def _said_beside(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration to load with, where files beside ``config.json`` say more, or have names of their own."""
+    name = uncommon_name(folder)
+    quantized = quantization(config)
+    if name is None and quantized == quantization(read_config(folder, whole=False)):
+        return {}
+    from transformers import AutoConfig
+
+    built = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if quantized:
+        built.quantization_config = dict(quantized)
+    if name is not None:
+        built.transformers_weights = name
+    return {"config": built}
 
 
 def _from_pretrained(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -8,6 +8,7 @@ from decoding import embedded, hub
 from decoding.config import EAGLE, EMBEDDED_TARGET
 from decoding.eagle.folder import WEIGHTS, is_eagle_head
 from decoding.errors import DecodingError
+from decoding.foreign import refuse_file, refuse_foreign, refuse_foreign_on_hub
 from decoding.hub import Progress
 from store.paths import expanded
 
@@ -24,16 +25,16 @@ def locate(name: str, progress: Progress, *, weights: bool = True, allow_pickle:
         return embedded.ensure(progress)
     path = expanded(name)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise DecodingError(
-                f"model folder {name} has no config.json; give a folder saved by save_pretrained"
-            )
+        refuse_foreign(name, path)
         return path
+    if path.is_file():
+        refuse_file(name, path)
     if name.startswith((".", "/", "~")) or name.partition("@")[0].count("/") > 1:
         raise DecodingError(
             f"model folder {name} does not exist; give a folder, a hub id, or '{EMBEDDED_TARGET}'"
         )
     folder = hub.fetch_description(name)
+    refuse_foreign_on_hub(name, folder)
     if not (folder / "config.json").is_file():
         raise DecodingError(
             f"'{name}' has no config.json on the hub: it is no model that transformers can load"

@@ -21,6 +21,7 @@ from decoding.placement import all_gpus, free_bytes, gigabytes, resolve_device
 from decoding.quantization import check_quantization
 from decoding.sizes import sizes_of
 from decoding.support import check_family
+from decoding.tokenizer_files import check_tokenizer
 from decoding.weight_files import check_weights, read_config, shards, tensors
 
 
@@ -54,6 +55,8 @@ def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need
     described = read_config(folder)
     check_quantization(name, described, installed=not from_config)
     check_family(name, folder, described)
+    if not from_config:
+        check_tokenizer(name, folder)
     if from_config:
         from decoding.shapes import model_tensors  # brings in the layers of models, two seconds
 

@@ -7,7 +7,9 @@ tensor is and where it ends, so that a cut file is found out without being read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +36,11 @@ class Tensor:
     bytes: int
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """``config.json`` of a model folder. Raises `DecodingError` when it cannot be read."""
+def read_config(folder: Path, *, whole: bool = True) -> dict[str, Any]:
+    """``config.json`` of a model folder, with what other files say of it unless not `whole`.
+
+    Raises `DecodingError` when it cannot be read.
+    """
     try:
         data: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except OSError as error:
@@ -44,7 +49,40 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise DecodingError(f"model folder {folder} has a config.json that is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise DecodingError(f"model folder {folder} has a config.json that is no object")
+    if whole and not data.get("quantization_config") and (beside := _quantized_beside(folder)):
+        data["quantization_config"] = beside
     return data
+
+
+def _quantized_beside(folder: Path) -> dict[str, Any]:
+    """How the model is quantised, where AutoGPTQ or AutoAWQ said it in a file of its own; empty elsewhere."""
+    for name, read in QUANTIZED_BESIDE.items():
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise DecodingError(f"model folder {folder} has a damaged {name}; fetch it again") from error
+        if isinstance(found, dict):
+            return read(found)
+    return {}
+
+
+def _of_awq(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "quant_method": "awq",
+        "bits": found.get("w_bit"),
+        "group_size": found.get("q_group_size"),
+        "zero_point": bool(found.get("zero_point")),
+        "version": str(found.get("version") or "gemm").lower(),
+    }
+
+
+QUANTIZED_BESIDE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "quantize_config.json": lambda found: {**found, "quant_method": "gptq"},
+    "quant_config.json": _of_awq,
+}
+"""Files of older quantisers beside ``config.json``, and how what they say is said in it today."""
 
 
 def shards(folder: Path) -> list[Path]:
@@ -56,6 +94,36 @@ def shards(folder: Path) -> list[Path]:
         return [folder / SINGLE]
     found = sorted(folder.glob("*.safetensors"))
     return found if len(found) == 1 else []
+
+
+def uncommon_name(folder: Path) -> str | None:
+    """The file that transformers has to be told to begin with, where it has another name than usual."""
+    if (folder / SINGLE).is_file() or (folder / INDEX).is_file():
+        return None
+    if (index := _index(folder)).is_file():
+        return index.name
+    found = shards(folder)
+    return found[0].name if found else None
+
+
+def stored_names(folder: Path) -> set[str]:
+    """Names of the tensors that are stored; of a pickle those that its index names, which nothing is run for."""
+    try:
+        if found := shards(folder):
+            return {name for path in found if path.is_file() for name, *_ in _header(path)}
+        names: set[str] = set()
+        for path in folder.glob("pytorch_model*.bin"):
+            with zipfile.ZipFile(path) as file:
+                index = next((name for name in file.namelist() if name.endswith("data.pkl")), None)
+                text = (
+                    file.read(index)
+                    if index is not None and file.getinfo(index).file_size < HEADER_LIMIT
+                    else b""
+                )
+            names |= {word.decode() for word in re.findall(rb"[A-Za-z0-9_.]+\.(?:weight|bias)", text)}
+        return names
+    except (OSError, DecodingError, zipfile.BadZipFile):
+        return set()
 
 
 def missing_shards(folder: Path) -> list[str]:
@@ -108,14 +176,20 @@ def tensors(folder: Path) -> list[Tensor]:
     ]
 
 
+def _index(folder: Path) -> Path:
+    """The index of the shards, which older quantisers name after the model."""
+    others = sorted(folder.glob("*.safetensors.index.json"))
+    return others[0] if len(others) == 1 else folder / INDEX
+
+
 def _indexed(folder: Path) -> list[str]:
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = json.loads(_index(folder).read_text(encoding="utf-8"))
         return sorted(set(index["weight_map"].values()))
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DecodingError(f"{folder / INDEX} is damaged; fetch the model again") from error
+        raise DecodingError(f"{_index(folder)} is damaged; fetch the model again") from error
 
 
 def _header(path: Path) -> Iterator[tuple[str, str, int, int]]:
