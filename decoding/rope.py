@@ -29,6 +29,8 @@ class PacedRotary(nn.Module):
         self.kind, self.original = kind, original
         self.assumed: torch.Tensor | None = None
         """int64 ``[]``: no row's length is taken to be less."""
+        self.interleaved = False
+        """Whether a frequency's two dimensions lie side by side rather than half the width apart."""
         one = inner.inv_freq.new_zeros(1, 1, 1)
 
         def at(position: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,10 +38,14 @@ class PacedRotary(nn.Module):
             cos, sin = (
                 part[0, 0].float() for part in inner(one, torch.tensor([[1, position]], device=one.device))
             )
-            angle = torch.atan2(sin, cos)[: len(inner.inv_freq)]
+            angle = torch.atan2(sin, cos)
             # Not every family turns with what lies in its buffer, and an angle is not as exact as the buffer is.
             kept = [inner.inv_freq.detach().clone().float(), inner.original_inv_freq.detach().clone().float()]
-            return min(kept, key=lambda buffer: float((buffer - angle).abs().max())), torch.hypot(cos, sin)[0]
+            turned = (angle[: len(kept[0])], angle[::2])
+            near = [
+                (float((buffer - one).abs().max()), at) for at, buffer in enumerate(kept) for one in turned
+            ]
+            return kept[min(near)[1]], torch.hypot(cos, sin)[0]
 
         self.long, self.long_scale = at(original)
         self.short, self.short_scale = at(1)  # and the inner one is as it was
@@ -55,7 +61,7 @@ class PacedRotary(nn.Module):
         length = torch.maximum(position_ids + 1, self.assumed)[..., None]
         frequency, scale = self._dynamic(length) if self.kind == "dynamic" else self._longrope(length)
         angle = position_ids[..., None].float() * frequency
-        angle = torch.cat([angle, angle], -1)
+        angle = angle.repeat_interleave(2, -1) if self.interleaved else torch.cat([angle, angle], -1)
         return (angle.cos() * scale).to(x.dtype), (angle.sin() * scale).to(x.dtype)
 
     def _longrope(self, length: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,23 +79,25 @@ class PacedRotary(nn.Module):
 
     @torch.inference_mode()
     def is_faithful(self) -> bool:
-        """Whether single rows on both sides of the boundary are those of the inner one."""
-        x = self.inner.inv_freq.new_zeros(1, 1, 1)
-        try:
-            for position in (1, self.original - 1, self.original, self.original + 7):
-                ids = torch.tensor([[position]], device=x.device)
-                self.assumed = torch.zeros((), dtype=torch.int64, device=x.device)
-                ours = self(x, ids)
+        """Find the layout in which single rows on both sides of the boundary are those of the inner one."""
+        for self.interleaved in (False, True):
+            try:
+                if all(self._agrees(at) for at in (1, self.original - 1, self.original, self.original + 7)):
+                    return True
+            except (RuntimeError, TypeError, ValueError):
+                continue
+            finally:
                 self.assumed = None
-                pairs = zip(ours, self(x, ids), strict=True)
-                if not all(a.shape == b.shape and torch.allclose(a, b, atol=1e-3) for a, b in pairs):
-                    return False
-            return True
-        except (RuntimeError, TypeError, ValueError):
-            return False
-        finally:
-            self.assumed = None
-            self.inner(x, torch.zeros(1, 1, dtype=torch.int64, device=x.device))
+                self.inner(self.short.new_zeros(1, 1, 1), self.short.new_zeros(1, 1, dtype=torch.int64))
+        return False
+
+    def _agrees(self, position: int) -> bool:
+        x, ids = self.short.new_zeros(1, 1, 1), torch.tensor([[position]], device=self.short.device)
+        self.assumed = torch.zeros((), dtype=torch.int64, device=x.device)
+        ours = self(x, ids)
+        self.assumed = None
+        pairs = zip(ours, self(x, ids), strict=True)
+        return all(a.shape == b.shape and torch.allclose(a, b, atol=1e-3) for a, b in pairs)
 
 
 class Pace:

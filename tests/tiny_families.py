@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -114,7 +115,7 @@ def tiny_config(family: str, **changes: Any) -> PreTrainedConfig:
     """The family's configuration with a few layers of 32 numbers."""
     small = shrunk(AutoConfig.for_model(family).to_dict())
     small.pop("model_type", None)
-    return AutoConfig.for_model(family, **small | _OF_FAMILY.get(family, {}) | changes)
+    return AutoConfig.for_model(family, **small | copy.deepcopy(_OF_FAMILY.get(family, {}) | changes))
 
 
 def tiny_model(config: PreTrainedConfig, seed: int = 0) -> Any:

@@ -64,7 +64,7 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("falcon", "ALiBi", {"alibi": True}),
     ("falcon", "one layer after the other", {"parallel_attn": False, "bias": True}),
     ("falcon", "grouped heads", {"new_decoder_architecture": True, "num_kv_heads": 2}),
-    ("falcon", "many heads", {"multi_query": False}),
+    ("falcon", "many heads", {"multi_query": False, "num_kv_heads": 4}),
     ("mpt", "learned positions", {"attn_config": {"alibi": False}}),
     ("gpt_neo", "no local layers", _GLOBAL),
     ("gpt_bigcode", "many heads", {"multi_query": False}),
@@ -104,7 +104,7 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
         "original_max_position_embeddings": 32,
     }),
     ("minicpm3", "longrope", {"rope_parameters": _LONG}),
-    ("phi4_multimodal", "longrope", {"rope_parameters": _LONG, "original_max_position_embeddings": 32}),
+    ("phi3", "longrope", {"rope_parameters": _LONG, "original_max_position_embeddings": 32}),
     *(
         (family, str(kind["rope_type"]), {"rope_parameters": kind, "max_position_embeddings": context})
         for family in _ROPED

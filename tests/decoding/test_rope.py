@@ -24,6 +24,7 @@ SCALED: dict[str, tuple[str, dict[str, Any]]] = {
     "phimoe": ("phimoe", {"original_max_position_embeddings": BEFORE, "max_position_embeddings": 128}),
     "longrope": ("llama", {"max_position_embeddings": 128}),
     "dynamic": ("llama", {"max_position_embeddings": BEFORE}),
+    "interleaved": ("cohere", {"max_position_embeddings": BEFORE}),
     "linear": ("llama", {"max_position_embeddings": BEFORE}),
     "yarn": ("qwen2", {"max_position_embeddings": BEFORE}),
     "llama3": ("llama", {"max_position_embeddings": 128}),
@@ -32,6 +33,7 @@ SCALED: dict[str, tuple[str, dict[str, Any]]] = {
 ROPES: dict[str, dict[str, Any]] = {
     "phi3": _LONG, "longrope": _LONG,
     "phimoe": {**_LONG, "short_mscale": 1.1, "long_mscale": 1.4},
+    "interleaved": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
     "dynamic": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
     "linear": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
     "yarn": {
