@@ -54,6 +54,8 @@ AUTO = "auto"
 """How a tree is called that the worker has yet to choose; as a `tree`, one for each task, chosen on the way."""
 
 FROM_FILE = f"{AUTO}:"
+UNCHOSEN = "by measured cost"
+"""Stands for the tree of a run without ``--tree`` until it has been chosen: one for all tasks, unlike `AUTO`'s."""
 """What stands before the budget file that the trees of the tasks are taken from."""
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -179,8 +181,8 @@ class RunConfig:
 
     @property
     def tree_label(self) -> str:
-        """What to call the tree before the run has begun: the one asked for, or `AUTO`."""
-        return self.tree or AUTO
+        """What to call the tree before the run has begun: the one asked for, or that it will be chosen."""
+        return self.tree or UNCHOSEN
 
     @property
     def tree_spec(self) -> str:
@@ -238,8 +240,8 @@ class RunConfig:
             raise UsageError(f"--{option} does not go with --study: what was published decodes greedily")
         if self.tree != STUDY_TREE:
             raise UsageError(
-                f"--tree {self.tree_label} does not go with --study, whose tree is {STUDY_TREE} for every task: with"
-                " another, or one that changes, comparisons over depth mean nothing"
+                f"--tree {self.tree or 'left open'} does not go with --study, whose tree is {STUDY_TREE} for every task:"
+                " with another, or one that changes, comparisons over depth mean nothing"
             )
         if self.keep_nodes != "all":
             raise UsageError(

@@ -38,6 +38,7 @@ from store.rows import SessionSummary
 from store.writer import SessionWriter
 
 if TYPE_CHECKING:
+    from decoding.baseline import Baselines
     from decoding.engine import SpeculativeDecoder
     from decoding.same_models import Basis
 
@@ -46,7 +47,6 @@ LOCK_SECONDS = 2.0
 """How long SQLite waits for another process's write before we hear of it: no signal is obeyed meanwhile."""
 STAGE_SECONDS = 0.2
 """Progress of loading is written at most this often."""
-BASELINE_TOKENS = 6
 
 log = logging.getLogger("spectui.worker")
 
@@ -189,6 +189,7 @@ def _decode_all(
     _pack_ahead(config)
     import_transformers()
     from decoding.auto_tree import known_costs, profile_of, with_tree
+    from decoding.baseline import Baselines
     from decoding.chat import unused_switches
     from decoding.costs import to_json
     from decoding.measure_costs import machine
@@ -238,22 +239,12 @@ def _decode_all(
     pending = writer.pending_generations()
     with contextlib.suppress(Skipped):
         control.check(writer)
-    if pending and before.baseline_ms is None:
-
-        def measure(prompt: str) -> None:
-            decoding = decoding_now.is_set()
-            decoding_now.clear()  # what it takes is no part of what the session's tokens took
-            try:
-                writer.describe(baseline_ms=_measure_baseline(runner.decoder, prompt, writer))
-            finally:  # without memory for it, the prompt is tried again
-                if decoding:
-                    decoding_now.set()
-
-        if runner.decoder.static is None:
-            runner.after_first_round = measure
-        else:  # its buffers are in use between the rounds of a prompt
-            progress("measuring plain decoding", None, None, "")
-            measure(pending[0].prompt_text)
+    baselines = Baselines(lambda prompt: _measure_baseline(runner.decoder, prompt, writer))
+    if pending and runner.decoder.static is None:
+        runner.after_first_round = baselines.take
+    elif pending:  # its buffers are in use between the rounds of a prompt
+        progress("measuring plain decoding", None, None, "")
+        baselines.take(pending[0].prompt_text)
     progress("decoding", None, None, "")
     writer.set_status("running")
     decoding_now.set()
@@ -263,6 +254,7 @@ def _decode_all(
         except Skipped:
             writer.finish_generation(generation.id, "skipped", finish_reason="skipped")
         else:
+            _measure_again(baselines, generation.prompt_text)
             runner.run(generation)
         writer.prune(config.keep_nodes)
 
@@ -299,25 +291,38 @@ def _go_on(writer: SessionWriter, before: SessionSummary, then: Basis, now: Basi
     writer.add_event("resumed", half_done.get(again, f"{again} half-done prompts began again"))
 
 
-def _measure_baseline(decoder: SpeculativeDecoder, prompt: str, writer: SessionWriter) -> float | None:
-    """Milliseconds per token of one-at-a-time decoding on the same models; None if the prompt is unfit.
+def _measure_baseline(decoder: SpeculativeDecoder, prompt: str, writer: SessionWriter) -> None:
+    """Measure one-at-a-time decoding on the same models, and keep it; a prompt that is unfit tells nothing.
 
     Whatever else goes wrong with it is an event: a prompt must not fail because of what it is compared with.
     """
-    from decoding.baseline import plain_ms_per_token
+    from decoding.baseline import TOKENS, plain_ms_per_token
     from decoding.prompt_runner import out_of_memory
 
     try:
-        return plain_ms_per_token(decoder, prompt, BASELINE_TOKENS)
+        measured = plain_ms_per_token(decoder, prompt, TOKENS)
     except DecodingError:
-        return None
+        return
     except Exception as error:
         if out_of_memory(error):
             raise
         log.exception("plain decoding could not be measured")
         why = f"{type(error).__name__}: {_one_line(error)}"
         writer.add_event("baseline", f"plain decoding could not be measured: {why}")
-        return None
+        return
+    writer.add_baseline(measured, TOKENS)
+
+
+def _measure_again(baselines: Baselines, prompt: str) -> None:
+    """Measure plain decoding between two prompts when it is time to and there is memory for it."""
+    from decoding.prompt_runner import out_of_memory
+
+    try:
+        baselines.take_if_due(prompt)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        log.warning("no memory to measure plain decoding again: %s", _one_line(error))
 
 
 def _versions() -> dict[str, str]:

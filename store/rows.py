@@ -58,7 +58,7 @@ class SessionSummary:
     error: str | None
     prompt_count: int
     baseline_ms: float | None
-    """Per token of one-at-a-time decoding, measured by the worker; None before it has."""
+    """Per token of one-at-a-time decoding, the median of what the worker measured; None before it has."""
     cpu_percent: float | None
     rss_bytes: int | None
     gpu: dict[str, Any] | None
@@ -90,6 +90,11 @@ class SessionSummary:
     """When the last round was recorded; up to a second ago it may not be said yet."""
     silent_seconds: int | None = None
     """For how long a worker that should be at work has shown no sign of life; None for one that does."""
+    baseline_low_ms: float | None = None
+    """With `baseline_high_ms` the range that most measurements of `baseline_ms` lie in; None of a single one."""
+    baseline_high_ms: float | None = None
+    baseline_count: int = 0
+    """How often it was measured."""
 
     @property
     def live(self) -> bool:
@@ -115,6 +120,13 @@ class SessionSummary:
     def speedup(self) -> float | None:
         """Speed over the one-at-a-time baseline."""
         return metrics.speedup(self.tokens, self.total_ms, self.baseline_ms)
+
+    @property
+    def speedup_range(self) -> tuple[float, float] | None:
+        """`speedup` by the low and by the high end of what plain decoding took; None of a single measurement."""
+        low = metrics.speedup(self.tokens, self.total_ms, self.baseline_low_ms)
+        high = metrics.speedup(self.tokens, self.total_ms, self.baseline_high_ms)
+        return None if low is None or high is None else (low, high)
 
 
 @dataclass(frozen=True)

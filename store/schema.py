@@ -312,6 +312,30 @@ _WORKERS = (
 # The few rounds whose path was cut, of which survival takes no share.
 _CUTS = ("CREATE INDEX round_cut ON round (generation_id, accepted_length, cut) WHERE cut IS NOT NULL",)
 
+# What one token at a time took, as often as a run measured it (`store.baselines`), and in the session's row their
+# median, as before, with the range of them; NULL of one measurement.
+_BASELINES = (
+    """
+    CREATE TABLE baseline (
+        id INTEGER PRIMARY KEY,
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        at TEXT NOT NULL,
+        ms_per_token REAL NOT NULL,
+        tokens INTEGER NOT NULL
+    )
+    """,
+    "CREATE INDEX baseline_session ON baseline (session_id)",
+    "ALTER TABLE session ADD COLUMN baseline_low_ms REAL",
+    "ALTER TABLE session ADD COLUMN baseline_high_ms REAL",
+    "ALTER TABLE session ADD COLUMN baseline_count INTEGER NOT NULL DEFAULT 0",
+    # Sessions from before: one measurement of six tokens.
+    """
+    INSERT INTO baseline (session_id, at, ms_per_token, tokens)
+    SELECT id, coalesce(started_at, created_at), baseline_ms, 6 FROM session WHERE baseline_ms IS NOT NULL
+    """,
+    "UPDATE session SET baseline_count = 1 WHERE baseline_ms IS NOT NULL",
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -323,5 +347,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0008_messages", _MESSAGES),
     ("0009_workers", _WORKERS),
     ("0010_cuts", _CUTS),
+    ("0011_baselines", _BASELINES),
 )
 """Migration name -> its statements. What `store.migrations.FILLS` names is filled from the nodes afterwards."""

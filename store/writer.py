@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from store.baselines import add_baseline
 from store.blocks import BLOCK, add_block, forget_blocks
 from store.choices import add_choice
 from store.clock import now
@@ -190,7 +191,6 @@ class SessionWriter:
         tokenizer_id: str | None = None,
         versions: Mapping[str, str] | None = None,
         model_files: Mapping[str, Mapping[str, str]] | None = None,
-        baseline_ms: float | None = None,
         log_path: str | None = None,
         notes: str | None = None,
         costs_json: str | None = None,
@@ -205,12 +205,16 @@ class SessionWriter:
             "tokenizer_id": tokenizer_id,
             "versions": None if versions is None else json.dumps(dict(versions)),
             "model_files": None if model_files is None else json.dumps(model_files),
-            "baseline_ms": baseline_ms,
             "log_path": log_path,
             "notes": notes,
             "costs": costs_json,
         }
         self._update(**{name: value for name, value in columns.items() if value is not None})
+
+    def add_baseline(self, ms_per_token: float, tokens: int) -> None:
+        """Keep a measurement of plain decoding over so many tokens."""
+        with self._lock, transaction(self._connection):
+            add_baseline(self._connection, self._session_id, ms_per_token, tokens)
 
     def restart_unfinished(self) -> int:
         """Make prompts that an earlier worker left half-done pending again, without their rounds; returns how many.

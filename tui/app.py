@@ -82,6 +82,8 @@ class SpectuiApp(App[None]):
         self.plain = PlainFilter(characters_of(self.settings.ascii, os.environ))
         self._session = session
         self._answered = False
+        self.panes: dict[int, tuple[int, bool]] = {}
+        """Session -> the pane chosen in it, and whether it has the whole screen."""
         self.doomed: dict[int, str] = {}
         """Sessions, id -> name, that are deleted when the dashboard is left."""
         for theme in themes():

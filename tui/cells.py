@@ -59,9 +59,9 @@ def bar(share: float, width: int) -> str:
     return text.ljust(width)
 
 
-def columns(values: Sequence[float]) -> str:
-    """Upright bars, one cell a value, as high as its share of the highest; what is above 0 shows."""
-    most = max(values, default=0)
+def columns(values: Sequence[float], most: float | None = None) -> str:
+    """Upright bars, one cell a value, as high as its share of `most`, else of the highest; what is above 0 shows."""
+    most = max(values, default=0) if most is None else most
     if most <= 0:
         return " " * len(values)
     up = glyphs().up

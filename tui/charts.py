@@ -33,7 +33,7 @@ TITLES: dict[Chart, str] = {
     "course": "accepted length over time",
 }
 NOTES: dict[Chart, str] = {
-    "length": "n rounds  α match rate  E mean",
+    "length": "n rounds  α match  E mean ±95 %",
     "depth": "h goes on to this depth  S gets there",
     "entropy": "left: matched  right: not, in nats",
     "calibration": "accepted at draft probability 0 to 1",

@@ -73,17 +73,21 @@ def items_of(row: RoundRow, texts: Mapping[int, str]) -> list[Item]:
     return out
 
 
-def why(item: Item, row: RoundRow, items: Sequence[Item]) -> str:
-    """One sentence on what became of an item, and what the target wanted in its place."""
+def why(item: Item, row: RoundRow, items: Sequence[Item], *, greedy: bool) -> str:
+    """One sentence on what became of an item, and what the target wanted in its place.
+
+    In a `greedy` run the target's first choice decides, and nothing is drawn.
+    """
     if item.node is None:
         inside = any(i.node and i.node.match and i.node.parent == _tip(row) for i in items)
-        how = "among the drafts, yet another was drawn" if inside else "not in the tree"
+        other = "among the drafts, yet " + ("another was taken" if greedy else "another was drawn")
+        how = other if inside else "not in the tree"
         return f"The target's own token after the accepted path; its first choice there was {how}."
     node = item.node
     if item.fate == "accepted":
         return f"Accepted: the path goes through it. {_choice(node, row, items)}"
     if item.fate == "rejected":
-        odds = f" Lossless sampling takes it with {share(node.overlap)}." if node.overlap is not None else ""
+        odds = "" if greedy or node.overlap is None else f" Sampling accepts it {_times(node.overlap)}."
         return f"Rejected: the path came to its parent and did not take it. {_choice(node, row, items)}{odds}"
     if item.fate == "cut off":
         end = "an end token" if row.cut == "eos" else "the limit of new tokens"
@@ -102,6 +106,11 @@ def _choice(node: NodeRow, row: RoundRow, items: Sequence[Item]) -> str:
         own = next((i.text for i in items if i.node is None), "")
         return f"The target's choice was not in the tree: {own}."
     return "The target's first choice was not in the tree, and is not recorded off the path."
+
+
+def _times(chance: float) -> str:
+    """``12 times in 100``: a chance as people say it."""
+    return "less than once in 100" if chance < 0.005 else f"{chance * 100:.0f} times in 100 (min(1, p/q))"
 
 
 def _tip(row: RoundRow) -> int | None:

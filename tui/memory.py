@@ -29,8 +29,6 @@ def memory_path() -> Path | None:
 SHOWN_CHART = "chart"
 """The name of the chart in the panes of a session and on the whole screen."""
 COMPARED_CHART = "chart of a comparison"
-PANE, ALONE = "pane of a session", "pane of a session alone"
-"""Which of the four panes was chosen last, and whether it has the whole screen."""
 REJECTED = "rejected drafts"
 """Whether they are shown in the text."""
 SORTED_BY, FALLING = "sessions by", "sessions falling"

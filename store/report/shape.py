@@ -48,6 +48,10 @@ def report_json(report: Report) -> dict[str, Any]:
         "icc_ci": None if overall is None else pair(overall.icc_ci),
         "design_effect": None if overall is None else overall.design_effect,
         "published": published.as_json(),
+        "tokens_per_second": report.session.tokens_per_second,
+        "speedup": report.session.speedup,
+        "speedup_range": report.session.speedup_range,
+        "baseline_count": report.session.baseline_count,
         "per_million_tokens": {
             "device": device_word(report.session.device),
             "mean_watts": watts_of(report.session),

@@ -82,7 +82,8 @@ def write(path: Path, seconds: float) -> None:
     writer = SessionWriter(db, session)
     writer.claim()
     writer.add_tokens(TOKENIZER, vocabulary.table)
-    writer.describe(device="cpu", tokenizer_id=TOKENIZER, baseline_ms=30.0)
+    writer.describe(device="cpu", tokenizer_id=TOKENIZER)
+    writer.add_baseline(30.0, 6)
     writer.set_status("running")
     print(session, flush=True)
     sys.stdin.readline()  # the dashboards are there

@@ -35,7 +35,8 @@ def session(
     )  # fmt: skip
     writer = SessionWriter(db, made)
     writer.claim()
-    writer.describe(baseline_ms=baseline)
+    if baseline is not None:
+        writer.add_baseline(baseline, 6)
     for generation in writer.pending_generations():
         writer.start_generation(generation.id, 10)
         shape = {} if parents is None else {"parents": parents}

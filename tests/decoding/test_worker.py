@@ -101,6 +101,7 @@ def test_a_run_from_start_to_end_is_recorded_whole(start: Start, model: Path) ->
     assert done.nodes == 6 * done.rounds
     assert done.baseline_ms is not None
     assert done.baseline_ms > 0
+    assert done.baseline_count >= 1
     assert done.device == "cpu"
     assert done.versions["torch"]
     reference = tiny_llama(context=4096)

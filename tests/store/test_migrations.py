@@ -10,6 +10,7 @@ import pytest
 import sqlite_utils
 
 from store import migrations, schema, schema_check
+from store.baselines import baselines
 from store.check import check
 from store.database import connect
 from store.errors import StoreError
@@ -207,3 +208,30 @@ def test_creation_works_where_files_cannot_be_linked(path: Path, monkeypatch: py
     connect(path).close()
     assert list(path.parent.iterdir()) == [path]
     assert applied(path) == TODAY
+
+
+def test_a_baseline_from_before_there_were_several_is_one_measurement(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = schema.STEPS[: TODAY.index("0011_baselines")]
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "STEPS", first)
+        before.setattr(schema_check, "STEPS", first)
+        connection = connect(path)
+        connection.execute(
+            "INSERT INTO session (name, status, created_at, config, target, drafter, tree, prompt_count, baseline_ms)"
+            " VALUES ('old', 'finished', '2026-01-01T00:00:00+00:00', '{}', 'T', 'D', 'chain:1', 0, 31.5),"
+            " ('none', 'finished', '2026-01-01T00:00:00+00:00', '{}', 'T', 'D', 'chain:1', 0, NULL)"
+        )
+        connection.close()
+    connection = connect(path)
+    reader = Reader(connection)
+    old, none = reader.session("old"), reader.session("none")
+    assert (old.baseline_ms, old.baseline_count, old.speedup_range) == (31.5, 1, None)
+    assert (none.baseline_ms, none.baseline_count) == (None, 0)
+    assert [each.ms_per_token for each in baselines(reader, old.id)] == [31.5]
+    assert baselines(reader, none.id) == []
+    delete_session(connection, old.id)
+    assert connection.execute("SELECT count(*) FROM baseline").fetchone() == (0,)
+    assert check(connection) == []
+    connection.close()

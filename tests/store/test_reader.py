@@ -55,9 +55,8 @@ def test_a_session_reads_back_whole(db: Database) -> None:
     writer.claim()
     assert writer.config_json() == '{"seed": 3}'
     writer.set_stage("loading the target", 3, 10, "MB")
-    writer.describe(
-        device="cpu", tokenizer_id="tok", versions={"torch": "2"}, baseline_ms=40.0, log_path="/l"
-    )
+    writer.describe(device="cpu", tokenizer_id="tok", versions={"torch": "2"}, log_path="/l")
+    writer.add_baseline(40.0, 6)
     writer.heartbeat(150.0, 2_000_000, {"name": "H200"})
     summary = reader.session(session_id)
     assert (summary.stage, summary.stage_done, summary.stage_total, summary.stage_unit) == (

@@ -68,7 +68,9 @@ class Recording:
     def begin(self) -> None:
         """Claim the session for this process and say that it runs."""
         self.writer.claim()
-        self.writer.describe(device="cpu", tokenizer_id=TOKENIZER, baseline_ms=38.1)
+        self.writer.describe(device="cpu", tokenizer_id=TOKENIZER)
+        for measured in (38.1, 36.9, 41.2):
+            self.writer.add_baseline(measured, 6)
         self.writer.heartbeat(191.0, 1_310_000_000)
         self.writer.set_status("running")
 

@@ -77,7 +77,7 @@ def test_nodes_without_their_parent_are_shown_all_the_same() -> None:
 def test_says_what_the_target_wanted() -> None:
     row = row_of([0, 3])
     items = items_of(row, {row.bonus_token_id or 0: "own"})
-    words = {item.key: why(item, row, items) for item in items}
+    words = {item.key: why(item, row, items, greedy=False) for item in items}
     assert words[0].startswith("Accepted")
     assert words[1].startswith("Rejected")
     assert "first choice was" in words[1]
@@ -87,7 +87,13 @@ def test_says_what_the_target_wanted() -> None:
         assert "not in the tree: own" in words[below[0].idx]
     cut = row_of([0, 3], cut="length")
     never = next(item for item in items_of(cut, {}) if item.fate == "cut off")
-    assert "limit of new tokens" in why(never, cut, [])
+    assert "limit of new tokens" in why(never, cut, [], greedy=True)
+    # Nothing is drawn in a greedy run, so that no chance decides.
+    greedy = why(items[[i.key for i in items].index(1)], row, items, greedy=True)
+    assert "Sampling accepts it" in words[1]
+    assert greedy.startswith("Rejected")
+    assert "ampling" not in greedy
+    assert ".00" not in greedy
 
 
 async def test_shows_the_round_the_live_screen_shows(database: Path, finished: Recording) -> None:

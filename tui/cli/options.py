@@ -104,6 +104,6 @@ price_option = click.option(
     "--price",
     type=click.FloatRange(min=0.0),
     metavar="P",
-    help="What an hour of the device costs (default: what the run was told).",
+    help="What an hour of the device costs, in any currency (default: what the run was told).",
 )
 """For commands that say what tokens cost."""

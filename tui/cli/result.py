@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui.cli.output import count, duration, line, number, table
+from tui.cli.output import NOTHING, count, duration, line, number, table
+from tui.speedups import range_words
+from tui.textsafe import sanitize_line
 
 if TYPE_CHECKING:
     from store.reader import Reader
@@ -34,6 +36,9 @@ def as_json(reader: Reader, summary: SessionSummary) -> dict[str, Any]:
         "tokens_per_round": summary.tokens_per_round,
         "tokens_per_second": summary.tokens_per_second,
         "seconds": summary.total_ms / 1000,
+        "speedup": summary.speedup,
+        "speedup_range": summary.speedup_range,
+        "baseline_count": summary.baseline_count,
         "tasks": {
             name: {
                 "prompts": task.prompts,
@@ -58,6 +63,9 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
     intervals = reader.intervals(summary.id)
     if figures:
         table(HEAD, [_row(task, intervals.get(name)) for name, task in figures.items()])
+        lone = [sanitize_line(name) for name in figures if name not in intervals]
+        if lone:
+            line(f"95 % needs two prompts with rounds; {', '.join(lone)}: fewer")
     line(
         f"{count(summary.tokens)} tokens in {count(summary.rounds)} rounds and "
         f"{duration(summary.total_ms / 1000)} of decoding: {number(summary.tokens_per_second, 1)} tok/s, "
@@ -65,7 +73,7 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
     )
     words = spending_words(summary)
     if words:
-        line(f"a million tokens take {words.replace('/M tok', '')}")
+        line(f"a million tokens take {words.replace('/M tok', '').replace(' s', ' s of decoding')}")
 
 
 def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | None:
@@ -103,11 +111,11 @@ def limit_reached(reader: Reader, summary: SessionSummary) -> str | None:
 def _speedup(summary: SessionSummary) -> str:
     if summary.speedup is None:
         return ""
-    return f", {summary.speedup:.2f}x one token at a time (measured when the run began)"
+    return f", {summary.speedup:.2f}x one token at a time ({range_words(summary)})"
 
 
 def _row(task: TaskFigures, interval: Interval | None) -> tuple[str, ...]:
-    spread = f"{interval.low:.2f} to {interval.high:.2f}" if interval else ""
+    spread = f"{interval.low:.2f} to {interval.high:.2f}" if interval else NOTHING
     return (
         task.task,
         count(task.prompts),

@@ -119,7 +119,7 @@ if TYPE_CHECKING:
     "--price",
     type=float,
     metavar="P",
-    help="What an hour of the device costs: shows the cost of a million tokens.",
+    help="What an hour of the device costs, in any currency: shows the cost of a million tokens in the same.",
 )
 @click.option("--detach", is_flag=True, help="Start the run and return at once.")
 @click.option("--headless", is_flag=True, help="Print progress lines even in a terminal.")

@@ -16,7 +16,7 @@ def spending_grid(summary: SessionSummary, rows: Sequence[Spending]) -> Grid:
     device = device_word(summary.device)
     columns = [
         Column("task", "task", "text"),
-        Column("seconds", f"{device} s", "count"),
+        Column("seconds", "seconds", "count"),
         Column("plain_seconds", "without", "count"),
         Column("price", "price", digits=4),
         Column("plain_price", "without", digits=4),
@@ -36,25 +36,36 @@ def spending_grid(summary: SessionSummary, rows: Sequence[Spending]) -> Grid:
         for row in rows
     ]
     note = (
-        f"{device} s: seconds of decoding; without: one token at a time, at the pace measured at the start."
+        f"seconds: of the clock, while the {device} decodes; without: one token at a time, at the pace measured during"
+        " the run."
     )
     if watts_of(summary) is not None:
         note += f" Mean power {watts_of(summary):.0f} W, measured."
     if all(row.speculative.price is None for row in rows):
-        note += " --price P, for an hour of the device, adds the price."
+        note += " --price P, for an hour of the device in any currency, adds the price."
+    else:
+        note += " price: in the currency of --price."
     return grid("per_million", "A million tokens take", columns, cells, note)
 
 
+def price_words(value: float) -> str:
+    """A price with three digits that matter, never in powers of ten."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else f"{value:.6f}"
+
+
 def spending_words(summary: SessionSummary) -> str:
-    """``0.42/M tok`` at a price, or ``1,234 GPU s/M tok``; with energy where it is measured; "" before a round."""
+    """``price 0.42/M tok``, or ``1,234 s/M tok``; with energy where it is measured; "" before a round.
+
+    A price is in whatever --price was given in; seconds are those of the clock while it decodes.
+    """
     if not summary.tokens:
         return ""
     part = spending(summary, {})[-1].speculative
     words = []
     if part.price is not None:
-        words.append(f"{part.price:.3g}/M tok")
+        words.append(f"price {price_words(part.price)}/M tok")
     elif part.seconds is not None:
-        words.append(f"{part.seconds:,.0f} {device_word(summary.device)} s/M tok")
+        words.append(f"{part.seconds:,.0f} s/M tok")
     if part.joules is not None:
         words.append(f"{part.joules / WH:,.0f} Wh/M tok")
     return " ".join(words)

@@ -13,6 +13,7 @@ from store.report.verdict import NODES
 from store.rows import SessionSummary
 from tui.report.grid import Cell, Column, Grid, grid
 from tui.report.spending import spending_grid
+from tui.speedups import range_words
 
 DEFINITIONS = {
     "overlap": "overlap",
@@ -92,11 +93,21 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("status", session.status),
         ("started", session.started_at or ""),
         ("device", session.device),
+        ("speed", _speed(session)),
         ("versions", ", ".join(f"{name} {version}" for name, version in session.versions.items())),
         ("tags", ", ".join(session.tags)),
         ("notes", session.notes),
     ]
     return [(name, said) for name, said in known if said]
+
+
+def _speed(session: SessionSummary) -> str:
+    if session.tokens_per_second is None:
+        return ""
+    said = f"{session.tokens_per_second:,.1f} tok/s"
+    if session.speedup is not None:
+        said += f", {session.speedup:.2f} times plain decoding ({range_words(session)})"
+    return said
 
 
 def notes(report: Report) -> list[str]:

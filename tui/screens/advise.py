@@ -231,7 +231,8 @@ class AdviseScreen(BaseScreen):
 
         place = f"{sanitize_line(page.advice.summary.name).replace('/', '-')}-budget.json"
         self.app.push_screen(
-            AskScreen("write a budget file", place, "For spectui run --tree auto:FILE", save), answered
+            AskScreen("write a budget file", place, "For spectui run --tree auto:FILE", save, writes=True),
+            answered,
         )
 
     def at_work(self) -> Iterable[SessionSummary | None]:

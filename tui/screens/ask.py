@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
@@ -16,8 +17,15 @@ from decoding.errors import DecodingError
 from store.errors import StoreError
 from tui.keys import named
 from tui.textsafe import sanitize_line
+from tui.transcript import wrap
 from tui.widgets.rows import Line
 from tui.widgets.steady_input import SteadyInput
+
+
+def home_words(path: Path) -> str:
+    """A path as people write it: ``~/runs/a.csv``."""
+    home = str(Path.home())
+    return "~" + str(path).removeprefix(home) if str(path).startswith(home + "/") else str(path)
 
 
 class AskScreen(ModalScreen[bool]):
@@ -27,20 +35,31 @@ class AskScreen(ModalScreen[bool]):
     BINDINGS = [Binding("escape", "cancel", "Cancel", show=False)]  # noqa: RUF012
 
     def __init__(
-        self, title: str, value: str, hint: str, save: Callable[[str], None], *, does: str = "saves"
+        self,
+        title: str,
+        value: str,
+        hint: str,
+        save: Callable[[str], None],
+        *,
+        does: str = "saves",
+        writes: bool = False,
     ) -> None:
+        """`writes`: what is typed is a place in the file system, and the folder it is in is shown."""
         super().__init__()
         self._title = title
         self._value = value
         self._hint = hint
         self._save = save
         self._does = does
+        self._writes = writes
 
     def compose(self) -> ComposeResult:
         """The line, and room for what is wrong with it."""
         with Vertical(id="ask-box"):
             yield SteadyInput(self._value, id="answer")
             yield Line(id="ask-note")
+            if self._writes:
+                yield Line(id="ask-place")
 
     def on_mount(self) -> None:
         """Say what is asked."""
@@ -48,6 +67,21 @@ class AskScreen(ModalScreen[bool]):
         box.border_title = self._title
         box.border_subtitle = f"enter {self._does}  {named(self, 'esc')} cancels"
         self._say(self._hint, "muted")
+
+    def on_resize(self) -> None:
+        """Say for this width where the file will be."""
+        self._show_place(self.query_one("#answer", Input).value)
+
+    @on(Input.Changed)
+    def _typed(self, message: Input.Changed) -> None:
+        self._show_place(message.value)
+
+    def _show_place(self, text: str) -> None:
+        for line in self.query("#ask-place").results(Line):
+            place = f"Writes {home_words(Path.cwd() / Path(text.strip()).expanduser())}"
+            line.set_rows(
+                [((row, "text"),) for row in wrap(sanitize_line(place), max(line.size.width, 20))[:2]]
+            )
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:

@@ -46,7 +46,7 @@ class ExportScreen(AskScreen):
 
     def __init__(self, database: Path, summary: SessionSummary) -> None:
         title = f"export · {fit(sanitize_line(summary.name), 40).rstrip()}"
-        super().__init__(title, str(default_place(summary.name, "csv")), HINT, self._export)
+        super().__init__(title, str(default_place(summary.name, "csv")), HINT, self._export, writes=True)
         self._database = database
         self._summary = summary
         self.exported: Exported | None = None

@@ -73,6 +73,34 @@ KEYS = (
         ),
     ),
     (
+        "A chart on the whole screen (z in a session)",
+        (
+            ("←  →", "move the cursor that reads values"),
+            ("h  H", "next chart, chart before"),
+            ("1 2 3", "show or hide a task; 0 shows all"),
+        ),
+    ),
+    (
+        "A comparison (c in the list)",
+        (
+            ("1 2 3", "chart, figures, outputs; again: alone"),
+            ("h  H", "next chart, chart before"),
+            ("o", "chart of one task, or of all"),
+            ("←  →", "move the chart's cursor"),
+            ("[  ]", "previous and next prompt"),
+            ("n  N", "next and previous prompt whose outputs differ"),
+            ("r", "work the figures out again"),
+        ),
+    ),
+    (
+        "Report and advice (R, A)",
+        (
+            ("[  ]", "previous and next section of the report"),
+            ("w", "write the report, or the trees as a budget file"),
+            ("r", "work it out again"),
+        ),
+    ),
+    (
         "Everywhere",
         (
             ("esc", "back"),
@@ -90,6 +118,9 @@ AREAS = {
     "Replay (r in a session; space in one that is over)": ("replay",),
     "The inspector (enter in a session)": ("inspector",),
     "The list of sessions": ("sessions", "table"),
+    "A chart on the whole screen (z in a session)": ("chart",),
+    "A comparison (c in the list)": ("compare",),
+    "Report and advice (R, A)": ("report", "advise"),
     "Everywhere": ("app",),
 }
 """Section -> the screens and widgets whose keys it tells, so that changed ones are shown."""
@@ -101,11 +132,41 @@ WORDS = (
     ("rejected", "what the draft would have said next"),
     ("n", "rounds"),
     ("α", "match rate: share of nodes that are the target's first choice"),
-    ("E", "accepted draft tokens per round, measured; ± 95 % over prompts"),
+    (
+        "E ± ",
+        "accepted draft tokens per round, measured; ± half of the 95 % interval over prompts, from two prompts on",
+    ),
     ("τ", "tokens per round: accepted ones and the target's own"),
     ("h, S", "share of paths that go on to a depth; that get there at all"),
     ("q, p", "probability by the draft; by the target"),
-    ("plain", "one token at a time, as the worker measured it at its start"),
+    ("Hq, Hp", "entropy of the draft, of the target, in nats, where the node was drafted"),
+    ("overlap", "min(1, p/q): the chance that sampling accepts a node"),
+    (
+        "1.4× plain",
+        "times as fast as one token at a time; in brackets the range that eight of ten measurements during "
+        "the run give, or once where there is one",
+    ),
+    ("tok", "tokens; tok/s: per second of decoding"),
+    (
+        "s/M tok",
+        "seconds of decoding for a million tokens, by the clock; with a price, its currency for them",
+    ),
+    ("J/token", "energy of a token, where the machine measures it"),
+    ("draft … other", "shares of the decoding time: drafting, the target's forward pass, all else"),
+    ("cpu, GB", "what the worker uses: 100 % is one core; memory"),
+    ("ETA", "decoding time to come, if prompts cost what those done did"),
+    ("pays", "of trees: brings the most tokens per second"),
+    (
+        "by measured cost",
+        "a tree not chosen yet: the one for all tasks that pays most here; auto is one for each task",
+    ),
+    (
+        "⟨200D⟩",
+        "a character that draws nothing, or would steer the terminal, by its code point; ␛ a control character",
+    ),
+    ("⟨id 7⟩", "a token whose text is not in the database"),
+    ("↵, ·", "a line break; in trees, a blank"),
+    ("–", "not known, or not yet"),
 )
 
 

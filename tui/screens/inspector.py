@@ -216,7 +216,8 @@ class InspectorScreen(FedScreen):
         elif item is None:
             words.show(("This round had no tree: the draft proposed nothing.", "muted"))
         else:
-            words.show((why(item, shown.row, self.items), "text"))
+            greedy = not shown.summary.config.get("temperature")
+            words.show((why(item, shown.row, self.items, greedy=greedy), "text"))
 
     def _gaps(self, shown: Inspected) -> str:
         if shown.row is None:

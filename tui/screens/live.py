@@ -58,6 +58,8 @@ HINTS: tuple[Hint, ...] = (
     ("p", "follow", "toggle_follow"),
     *AROUND,
 )
+HINTS_LOADING: tuple[Hint, ...] = (*LEAVING, *AROUND)
+"""Before the session has been read: whether there is a run to pause is not known yet."""
 HINTS_OVER: tuple[Hint, ...] = (*LEAVING, ("space", "replay", "toggle_run"), *READING, *AROUND)
 """Of a session that nobody decodes any more."""
 
@@ -104,7 +106,7 @@ class LiveScreen(FedScreen):
         self.state: RunState | None = None
         self.shown: GenerationRow | None = None
         self.follow = True
-        self.body = LiveBody(id="body")
+        self.body = LiveBody(session_id, id="body")
         self.stream = self.body.stream
         self._round: int | None = None
         self._last_round = 0
@@ -121,7 +123,7 @@ class LiveScreen(FedScreen):
         yield GpuPanel(id="gpus")
         yield Line(id="notice")
         yield Status(id="status")
-        yield KeyBar(HINTS, id="keys")
+        yield KeyBar(HINTS_LOADING, id="keys")
 
     def on_resize(self, event: events.Resize) -> None:
         """Choose the layout for the terminal's size."""

@@ -11,7 +11,7 @@ from textual.geometry import Size
 from store.rows import GenerationRow
 from tui.cells import count
 from tui.charts import CHARTS, NOTES, OF_FIGURES, TITLES, Chart
-from tui.memory import ALONE, PANE, REJECTED, SHOWN_CHART
+from tui.memory import REJECTED, SHOWN_CHART
 from tui.screens.live_titles import choice_title, prompt_columns, text_title, tree_title
 from tui.session_feed import Charts, RunState, Stream, Tree
 from tui.textsafe import sanitize
@@ -51,8 +51,9 @@ class LiveBody(Horizontal):
 
     app: SpectuiApp
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, session_id: int, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._session_id = session_id
         self.stream = TokenStream(id="stream")
         self.legend = Legend(id="legend")
         self.prompt = PromptHead(id="prompt")
@@ -95,12 +96,11 @@ class LiveBody(Horizontal):
         self.query_one("#tree").border_subtitle = NOTE
         self.stream.clear(LOADING)
         self.stream.focus()
-        pane = memory.get(PANE, int, 1)
-        if pane in VIEWS and pane != 1:
-            self._zoomed = memory.get(ALONE, bool, False)
-            self.pane = pane
+        # The pane chosen in a session is there in its replay and when one comes back to it; another begins with all.
+        self.pane, self._zoomed = self.app.panes.get(self._session_id, (1, False))
+        if self.pane != 1 or self._zoomed:
             self._arrange()
-            self.query_one(VIEWS[pane]).focus()
+            self.query_one(VIEWS[self.pane]).focus()
 
     # What is shown.
 
@@ -195,8 +195,7 @@ class LiveBody(Horizontal):
         self.pane = pane
         self._arrange()
         self.query_one(VIEWS[pane]).focus()
-        self.app.memory.remember(PANE, pane)
-        self.app.memory.remember(ALONE, self._zoomed)
+        self.app.panes[self._session_id] = (pane, self._zoomed)
 
     def put_back(self) -> bool:
         """Put a blown-up pane back; False when none is."""

@@ -119,7 +119,11 @@ FIELDS = (
         choices=(NO, YES),
     ),
     Field(
-        "price", "price", "of an hour of the device", kind=float, about="Shows what a million tokens cost."
+        "price",
+        "price",
+        "an hour of the device, any currency",
+        kind=float,
+        about="What the device costs an hour, in any currency: shows what a million tokens cost, in the same.",
     ),
     Field("name", "name", "empty: a memorable one"),
 )

@@ -191,7 +191,7 @@ class ReportScreen(BaseScreen):
 
         hint = ".html is a page, .svg the charts, no ending a folder of CSV files."
         place = f"{sanitize_line(report.session.name).replace('/', '-')}.html"
-        self.app.push_screen(AskScreen("write the report", place, hint, save), answered)
+        self.app.push_screen(AskScreen("write the report", place, hint, save, writes=True), answered)
 
     def at_work(self) -> Iterable[SessionSummary | None]:
         """The session reported on."""

@@ -36,6 +36,8 @@ class Histogram(Rows, can_focus=True):
         self._tasks: Sequence[str] = ()
         self._sources: Mapping[str, Source] = {}
         self._deepest = 0
+        self._highest = 1.0
+        """The highest share of any length in any task."""
         self._longest_mean = 4
         """Cells of the longest mean, so that all stand below each other."""
 
@@ -68,6 +70,11 @@ class Histogram(Rows, can_focus=True):
         width = self.room
         if not width or not self._tasks:
             return
+        # All tasks on one scale, so that bars as long are shares as high.
+        self._highest = max(
+            (most / f.rounds for f in self._figures.values() if (most := max(f.lengths.values(), default=0))),
+            default=1.0,
+        )
         means = [number(figures.mean_accepted_length) for figures in self._figures.values()]
         self._longest_mean = max([4, *map(len, means)])
         slots = task_slots(self._tasks)
@@ -128,9 +135,9 @@ class Histogram(Rows, can_focus=True):
     def _length_row(self, figures: TaskFigures | None, length: int, role: str, width: int) -> Row:
         rounds = figures.rounds if figures else 0
         here = figures.lengths.get(length, 0) if figures else 0
-        most = max(figures.lengths.values(), default=0) if figures else 0
         value = f"{here / rounds * 100:3.0f} %" if rounds else "    –"
-        return self._bar_row(f"{length}", here / most if most else 0.0, value, role, width)
+        part = here / rounds / self._highest if rounds else 0.0
+        return self._bar_row(f"{length}", part, value, role, width)
 
     def _depth_row(self, figures: TaskFigures | None, depth: int, role: str, width: int) -> Row:
         at = figures.depths.get(depth) if figures else None

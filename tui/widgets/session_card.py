@@ -10,6 +10,7 @@ from store.rows import SessionSummary, TaskFigures
 from tui.cells import NOTHING, columns, duration, fit, fitting, number, pad, rate, share, short_count
 from tui.home_feed import Card
 from tui.progress import elapsed_seconds, silence
+from tui.speedups import short_range
 from tui.textsafe import sanitize, sanitize_line
 from tui.theme import task_slots
 from tui.transcript import wrap
@@ -107,8 +108,17 @@ def figure_rows(card: Card) -> list[Row]:
     slots = task_slots(card.summary.tasks)
     means = [number(figures.mean_accepted_length) for figures in card.figures.values()]
     widest = max(4, *map(len, means)) if means else 4
+    spreads = {task: _spread(figures) for task, figures in card.figures.items()}
+    highest = max((max(spread, default=0.0) for spread in spreads.values()), default=0.0)
     return [
-        _task_row(task, card.figures.get(task), f"task-{slots[task]}", widest) for task in card.summary.tasks
+        _task_row(
+            task,
+            card.figures.get(task),
+            f"task-{slots[task]}",
+            widest,
+            columns(spreads.get(task, ()), highest),
+        )
+        for task in card.summary.tasks
     ]
 
 
@@ -129,12 +139,18 @@ def side_by_side(left: list[Row], right: list[Row], width: int) -> list[Row]:
     return rows
 
 
-def _task_row(task: str, figures: TaskFigures | None, role: str, mean: int) -> Row:
+def _spread(figures: TaskFigures) -> list[float]:
+    """The share of the rounds that each accepted length has, in `BINS` at most; none before a round."""
+    if not figures.lengths:
+        return []
+    shares = [0.0] * (min(max(figures.lengths), BINS - 1) + 1)
+    for length, rounds in figures.lengths.items():
+        shares[min(length, BINS - 1)] += rounds / sum(figures.lengths.values())
+    return shares
+
+
+def _task_row(task: str, figures: TaskFigures | None, role: str, mean: int, bars: str) -> Row:
     name = sanitize_line(task)
-    lengths = figures.lengths if figures else {}
-    spread = [0] * (min(max(lengths, default=0), BINS - 1) + 1)
-    for length, rounds in lengths.items():
-        spread[min(length, BINS - 1)] += rounds
     return (
         (fit(name, 7 if cell_len(name) <= 7 else 10) + " ", f"{role}-name"),
         ("α ", "muted"),
@@ -142,7 +158,7 @@ def _task_row(task: str, figures: TaskFigures | None, role: str, mean: int) -> R
         ("  E ", "muted"),
         (pad(number(figures.mean_accepted_length if figures else None), mean, "right"), "strong"),
         ("  ", "text"),
-        (columns(spread).ljust(BINS) if lengths else NOTHING.ljust(BINS), role),
+        ((bars or NOTHING).ljust(BINS), role),
         (pad(short_count(figures.rounds if figures else 0), 5, "right"), "muted"),
     )
 
@@ -168,5 +184,5 @@ def _decoding(summary: SessionSummary) -> str:
 def _speed(summary: SessionSummary) -> str:
     parts = [f"{rate(summary.tokens_per_second)} tok/s"]
     if summary.speedup is not None:
-        parts.append(f"{number(summary.speedup)}× plain")
+        parts.append(f"{number(summary.speedup)}× plain ({short_range(summary)})")
     return SEVERAL.join(parts)

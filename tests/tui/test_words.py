@@ -1,0 +1,122 @@
+"""Protects: a newcomer finds every key and every sign of the screens under ``?``, and nothing that means two things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.keys import format_key
+from textual.screen import Screen
+
+from decoding.config import AUTO, RunConfig
+from tests.tui.conftest import app_for, live_screen, wait_for
+from tests.tui.replay import Recording
+from tui import keys
+from tui.feed import Feed
+from tui.screens.export import ExportScreen
+from tui.screens.help import KEYS, WORDS
+from tui.screens.live import LiveScreen
+from tui.widgets.histogram import Histogram
+from tui.widgets.key_bar import KeyBar
+from tui.widgets.rows import Line
+
+DIALOGUES = {"ask", "delete", "leave", "new_run", "search", "help", "export"}
+"""Their frames name the few keys they have."""
+
+
+def test_every_key_of_a_screen_is_under_help() -> None:
+    told = {
+        key
+        for _, section in KEYS
+        for words in section
+        for part in words
+        for key in part.replace(":", " ").split()
+    }
+    told |= {part for _, section in KEYS for key, _ in section for part in key.split()}
+    unknown = []
+    for area, cls in keys.areas().items():
+        if not issubclass(cls, Screen) or area in DIALOGUES:
+            continue
+        for bindings in keys.actions(cls).values():
+            for binding in bindings:
+                shown = format_key(binding.key)
+                named = {shown, shown.lower(), binding.key}
+                if not named & told and binding.key not in ("shift+left", "shift+right"):
+                    unknown.append(f"{area}: {binding.key} {binding.description}")
+    assert not unknown
+
+
+@pytest.mark.parametrize(
+    "sign", ["α", "E ±", "τ", "h, S", "q, p", "Hq, Hp", "overlap", "tok", "ETA", "⟨200D⟩", "–"]
+)
+def test_every_sign_is_explained(sign: str) -> None:
+    assert any(word.startswith(sign) for word, _ in WORDS)
+
+
+def test_a_tree_to_be_chosen_is_not_called_as_one_for_each_task() -> None:
+    assert RunConfig().tree_label != AUTO
+    assert RunConfig(tree=AUTO).tree_label == AUTO
+
+
+async def test_bars_of_all_tasks_are_on_one_scale(database: Path) -> None:
+    run = Recording(database, tasks=("code", "chat"), prompts=2)
+    run.begin()
+    run.prompt(tokens=30)
+    run.prompt(tokens=30)
+    run.end()
+    with run.db:
+        run.db.execute("DELETE FROM rollup_length")
+        run.db.executemany(
+            "INSERT INTO rollup_length VALUES (?, ?, ?, ?)",
+            [(run.id, "code", 0, 100), *((run.id, "chat", length, 33) for length in (0, 1, 2))],
+        )
+        run.db.execute("UPDATE rollup_task SET rounds = 100 WHERE task = 'code'")
+        run.db.execute("UPDATE rollup_task SET rounds = 99 WHERE task = 'chat'")
+    async with app_for(database, run.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: screen.query(Histogram).first()._figures)
+        rows = screen.query(Histogram).first().text.splitlines()
+        whole, third = (next(row for row in rows if f"{share} %" in row).count("█") for share in (100, 33))
+        assert third == pytest.approx(whole / 3, abs=1)
+
+
+async def test_before_a_session_is_read_its_footer_offers_no_pause(
+    database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Feed, "start", lambda _: None)
+    async with app_for(database, finished.id).run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert "pause" not in pilot.app.screen.query_one(KeyBar).text
+
+
+async def test_another_session_opens_with_all_its_panes(database: Path, finished: Recording) -> None:
+    other = Recording(database, name="other", prompts=2)
+    other.begin()
+    other.prompt(tokens=20)
+    app = app_for(database, finished.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: screen.state)
+        await pilot.press("4")
+        assert screen.body.single
+        app.open_session(other.id)
+        await wait_for(pilot, lambda: app.screen is not screen and isinstance(app.screen, LiveScreen))
+        assert not live_screen(pilot).body.single
+        app.open_session(finished.id)
+        await wait_for(pilot, lambda: live_screen(pilot).session_id == finished.id)
+        await wait_for(pilot, lambda: live_screen(pilot).body.single)  # as it was left
+
+
+async def test_the_export_says_which_folder(
+    database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with app_for(database).run_test(size=(120, 40)) as pilot:
+        await wait_for(pilot, lambda: getattr(pilot.app.screen, "sessions", None))
+        await pilot.press("x")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
+        await pilot.pause()
+        place = pilot.app.screen.query_one("#ask-place", Line)
+        assert f"{tmp_path}/quiet-heron-csv" in place.text.replace("\n", "").replace(" ", "")
+        await pilot.press("end", *["backspace"] * 15, *"/x.db")
+        await wait_for(pilot, lambda: "Writes /x.db" in place.text)
