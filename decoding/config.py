@@ -240,8 +240,8 @@ class RunConfig:
             raise UsageError(f"--{option} does not go with --study: what was published decodes greedily")
         if self.tree != STUDY_TREE:
             raise UsageError(
-                f"--tree {self.tree or 'left open'} does not go with --study, whose tree is {STUDY_TREE} for every task:"
-                " with another, or one that changes, comparisons over depth mean nothing"
+                f"--tree {self.tree or 'left open'} does not go with --study, whose tree is {STUDY_TREE} for every"
+                " task: with another, or one that changes, comparisons over depth mean nothing"
             )
         if self.keep_nodes != "all":
             raise UsageError(

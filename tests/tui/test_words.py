@@ -117,6 +117,6 @@ async def test_the_export_says_which_folder(
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
         await pilot.pause()
         place = pilot.app.screen.query_one("#ask-place", Line)
-        assert f"{tmp_path}/quiet-heron-csv" in place.text.replace("\n", "").replace(" ", "")
+        assert f"{tmp_path}/quiet-heron-csv" in place.text.replace("\n", "")
         await pilot.press("end", *["backspace"] * 15, *"/x.db")
         await wait_for(pilot, lambda: "Writes /x.db" in place.text)

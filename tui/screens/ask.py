@@ -17,7 +17,6 @@ from decoding.errors import DecodingError
 from store.errors import StoreError
 from tui.keys import named
 from tui.textsafe import sanitize_line
-from tui.transcript import wrap
 from tui.widgets.rows import Line
 from tui.widgets.steady_input import SteadyInput
 
@@ -78,10 +77,12 @@ class AskScreen(ModalScreen[bool]):
 
     def _show_place(self, text: str) -> None:
         for line in self.query("#ask-place").results(Line):
-            place = f"Writes {home_words(Path.cwd() / Path(text.strip()).expanduser())}"
-            line.set_rows(
-                [((row, "text"),) for row in wrap(sanitize_line(place), max(line.size.width, 20))[:2]]
-            )
+            place = sanitize_line(f"Writes {home_words(Path.cwd() / Path(text.strip()).expanduser())}")
+            width = max(line.size.width, 20)
+            # A path has no blanks to break at.
+            rows = [place[at : at + width] for at in range(0, len(place), width)]
+            line.styles.height = len(rows)
+            line.set_rows([((row, "text"),) for row in rows])
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:

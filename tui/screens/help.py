@@ -77,7 +77,7 @@ KEYS = (
         (
             ("←  →", "move the cursor that reads values"),
             ("h  H", "next chart, chart before"),
-            ("1 2 3", "show or hide a task; 0 shows all"),
+            ("1 2 3 4 5 6 7 8", "show or hide a task; 0 shows all"),
         ),
     ),
     (
@@ -133,8 +133,8 @@ WORDS = (
     ("n", "rounds"),
     ("α", "match rate: share of nodes that are the target's first choice"),
     (
-        "E ± ",
-        "accepted draft tokens per round, measured; ± half of the 95 % interval over prompts, from two prompts on",
+        "E ±",
+        "accepted draft tokens per round, measured; ± half the 95 % interval over prompts, from two on",
     ),
     ("τ", "tokens per round: accepted ones and the target's own"),
     ("h, S", "share of paths that go on to a depth; that get there at all"),
