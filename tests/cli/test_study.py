@@ -61,7 +61,7 @@ def test_its_configuration_goes_through_json_and_keeps_its_rules() -> None:
     config = RunConfig(study=True, tree=STUDY_TREE)
     assert RunConfig.from_json(config.to_json()) == config
     assert not RunConfig().study
-    with pytest.raises(UsageError, match="--tree auto does not go with --study"):
+    with pytest.raises(UsageError, match="--tree left open does not go with --study"):
         RunConfig(study=True)
     with pytest.raises(UsageError, match="--temperature"):
         config.changed(temperature=1.0)

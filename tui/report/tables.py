@@ -106,7 +106,7 @@ def _speed(session: SessionSummary) -> str:
         return ""
     said = f"{session.tokens_per_second:,.1f} tok/s"
     if session.speedup is not None:
-        said += f", {session.speedup:.2f} times plain decoding ({range_words(session)})"
+        said += f", {session.speedup:.2f} times plain decoding, {range_words(session)}"
     return said
 
 

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from textual.binding import Binding
 from textual.message import Message
 
-from tui.cells import fit, fitting, pad
+from tui.cells import fitting, pad
 from tui.glyphs import glyphs
 from tui.report.grid import Grid
 from tui.report.pictures import Picture, pictures, task_roles
@@ -129,7 +129,7 @@ def _with_picture(picture: Picture, table: list[Row], width: int) -> list[list[R
 
 def _head(report: Report, width: int) -> list[Row]:
     rows: list[Row] = [((said, "strong"),) for said in _folded(subject(report), width)]
-    rows += [((f"{name}  ", "muted"), (fit(sanitize_line(said), max(width - len(name) - 2, 1)).rstrip(), "text"))
+    rows += [((f"{name}  ", "muted"), (fitting(sanitize_line(said).split(", "), max(width - len(name) - 2, 1), ", "), "text"))
              for name, said in facts(report)]  # fmt: skip
     rows.append(())
     rows += [((f"{glyphs().axis} ", "accent"), (said, "text")) for said in _folded(report.verdict, width - 2)]

@@ -10,7 +10,7 @@ from store.rows import SessionSummary, TaskFigures
 from tui.cells import NOTHING, columns, duration, fit, fitting, number, pad, rate, share, short_count
 from tui.home_feed import Card
 from tui.progress import elapsed_seconds, silence
-from tui.speedups import short_range
+from tui.speedups import range_words
 from tui.textsafe import sanitize, sanitize_line
 from tui.theme import task_slots
 from tui.transcript import wrap
@@ -184,5 +184,5 @@ def _decoding(summary: SessionSummary) -> str:
 def _speed(summary: SessionSummary) -> str:
     parts = [f"{rate(summary.tokens_per_second)} tok/s"]
     if summary.speedup is not None:
-        parts.append(f"{number(summary.speedup)}× plain ({short_range(summary)})")
+        parts += [f"{number(summary.speedup)}× plain", range_words(summary)]
     return SEVERAL.join(parts)

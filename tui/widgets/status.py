@@ -27,7 +27,7 @@ SYMBOLS = {
 }
 """Status -> sign and role; the word always stands beside the sign."""
 
-ONE_ROW = 116
+ONE_ROW = 120
 """Columns that take all figures on one row; below, a terminal of `TALL` rows gives them two. One of less
 than `SHORT` rows shows how far the run is, and no figures."""
 TALL, SHORT = 20, 14
@@ -136,23 +136,11 @@ class Status(Line):
         yield [done]
 
     def _speed_rows(self, summary: SessionSummary) -> list[Row]:
-        total = summary.total_ms
         parts: list[list[Cell]] = [
             [(pad(rate(self._rate), 7, "right"), "strong"), (" tok/s", "muted")],
             [(pad(number(summary.tokens_per_round), 4, "right"), "strong"), (" tok/round", "muted")],
             _plain_cells(summary),
-            [
-                cell
-                for name, value in (
-                    ("draft", summary.draft_ms),
-                    ("verify", summary.verify_ms),
-                    ("other", summary.other_ms),
-                )
-                for cell in (
-                    (f"{name} ", "muted"),
-                    (pad(percent(value / total if total else None), 5, "right") + " ", "text"),
-                )
-            ],
+            _share_cells(summary),
             _spending_cells(summary),
             _machine_cells(summary),
         ]
@@ -207,6 +195,20 @@ def _plain_cells(summary: SessionSummary) -> list[Cell]:
         (pad(f"{number(ratio)}×" if ratio else NOTHING, 5, "right"), "strong"),
         (f" plain ({short_range(summary)})" if ratio else " plain", "muted"),
     ]
+
+
+def _share_cells(summary: SessionSummary) -> list[Cell]:
+    """Where the decoding time goes."""
+    cells: list[Cell] = []
+    total = summary.total_ms
+    for name, value in (
+        ("draft", summary.draft_ms),
+        ("verify", summary.verify_ms),
+        ("other", summary.other_ms),
+    ):
+        words = pad(percent(value / total if total else None), 5, "right")
+        cells += [(f"{' ' if cells else ''}{name} ", "muted"), (words, "text")]
+    return cells
 
 
 def _spending_cells(summary: SessionSummary) -> list[Cell]:
