@@ -29,6 +29,7 @@ GOLDEN = Path(__file__).parent / "screens" / "golden"
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A path that reads the same in every run, for the list of sessions shows it; and a fixed drafter."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(RunConfig, "draft_name", property(lambda config: config.draft.strip() or "eagle"))
     return Path("spectui.db")
 

@@ -38,6 +38,7 @@ def session_columns(marked: Container[int] = ()) -> list[Column[SessionSummary]]
         ),
         _figure("α", 3, 1, share, lambda row: row.match_rate),
         _figure("τ", 4, 1, number, lambda row: row.tokens_per_round),
+        _figure("× plain", 7, 8, number, lambda row: row.speedup),
         Column(
             "started",
             _started,

@@ -129,8 +129,9 @@ def _with_picture(picture: Picture, table: list[Row], width: int) -> list[list[R
 
 def _head(report: Report, width: int) -> list[Row]:
     rows: list[Row] = [((said, "strong"),) for said in _folded(subject(report), width)]
-    rows += [((f"{name}  ", "muted"), (fitting(sanitize_line(said).split(", "), max(width - len(name) - 2, 1), ", "), "text"))
-             for name, said in facts(report)]  # fmt: skip
+    for name, said in facts(report):
+        room = max(width - len(name) - 2, 1)
+        rows.append(((f"{name}  ", "muted"), (fitting(sanitize_line(said).split(", "), room, ", "), "text")))
     rows.append(())
     rows += [((f"{glyphs().axis} ", "accent"), (said, "text")) for said in _folded(report.verdict, width - 2)]
     missing = [(("! " if i == 0 else "  ", "warning"), (said, "text"))
