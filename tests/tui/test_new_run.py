@@ -47,7 +47,7 @@ def test_the_form_as_it_opens_is_a_run() -> None:
         ("price", "-1", "--price is -1"),
         ("study", "maybe", "--study is 'maybe'"),
         ("raw", "maybe", "--raw is 'maybe'"),
-        ("study", "yes", "--tree auto does not go with --study"),
+        ("study", "yes", "--tree left open does not go with --study"),
     ],
 )
 def test_what_cannot_be_is_said_with_its_flag(field: str, value: str, words: str) -> None:
