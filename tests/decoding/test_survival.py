@@ -63,9 +63,7 @@ def test_a_run_killed_again_and_again_comes_out_as_one_that_was_not(begin: Begin
 def test_a_stopped_prompt_is_decoded_again_from_its_beginning(begin: Begin) -> None:
     whole, stopped = begin(name="whole", max_new_tokens=200), begin(name="stopped", max_new_tokens=200)
     whole.work()
-    stopped.work()
-    stopped.until_rounds(5)
-    stopped.send("stop")
+    stopped.work(stop_after=5)
     assert stopped.ended() == 0
     assert stopped.now().status == "stopped"
     assert "stopped" in {reason for _, reason, _ in stopped.outputs()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import resource
@@ -18,6 +19,7 @@ from store.reader import Reader
 from store.records import PromptRecord
 from store.rows import SessionSummary
 from store.sessions import create_session, send_command
+from store.writer import SessionWriter
 from tests.waiting import until
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -60,9 +62,27 @@ def _make_model(folder: Path, broken: bool, endless: bool) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _work(arguments: list[str], log: Path, environment: Mapping[str, str]) -> None:
+def _work(arguments: list[str], log: Path, environment: Mapping[str, str], stop_after: int | None) -> None:
     set_apart(log)
+    if stop_after is not None:
+        _send_stop(Path(arguments[1]), int(arguments[3]), stop_after)
     sys.exit(run_worker(arguments, environment))
+
+
+def _send_stop(database: Path, session_id: int, rounds: int) -> None:
+    """A stop command that arrives when so many rounds have been written, however fast they are."""
+    from decoding.control import Control
+
+    listen, heard = Control.listen, itertools.count(1)
+
+    def send_and_listen(self: Control, writer: SessionWriter) -> None:
+        if next(heard) == rounds:
+            connection = connect(database)
+            send_command(connection, session_id, "stop")
+            connection.close()
+        listen(self, writer)
+
+    Control.listen = send_and_listen  # type: ignore[method-assign]
 
 
 def set_apart(log: Path) -> None:
@@ -103,11 +123,11 @@ class Worked:
         )  # fmt: skip
         self.reader = Reader(self.database)
 
-    def work(self, *, force: bool = False, **environment: str) -> None:
-        """Start a worker, to begin or to go on."""
+    def work(self, *, force: bool = False, stop_after: int | None = None, **environment: str) -> None:
+        """Start a worker, to begin or to go on; a stop command comes when it has written `stop_after` rounds."""
         arguments = ["--db", str(self.database), "--session", str(self.id), *(["--force"] if force else [])]
         self.process = CONTEXT.Process(
-            target=_work, args=(arguments, self.log, {"SPECTUI_MEASURE": "0", **environment})
+            target=_work, args=(arguments, self.log, {"SPECTUI_MEASURE": "0", **environment}, stop_after)
         )
         self.process.start()
         until(lambda: self.now().pid == self.pid or not self.alive, what=self.said)
