@@ -19,6 +19,7 @@ from store.export.export import export_session
 from store.reader import Reader
 from store.schema_check import examine
 from store.space import vacuum
+from tests.sources import calls, trees
 from tests.store.samples import record_all, snapshot
 
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
@@ -233,3 +234,17 @@ def test_connections_trust_no_schema(recorded: Path) -> None:
     for read_only in (True, False):
         with closing(connect(recorded, read_only=read_only)) as connection:
             assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
+
+
+def test_files_are_opened_where_they_are_examined_alone() -> None:
+    opened = {
+        (path, where)
+        for path, tree in trees().items()
+        for where, name, _ in calls(tree)
+        if name in ("sqlite3.connect", "sqlite3.Connection", "sqlite3.dbapi2.connect")
+    }
+    assert opened == {
+        ("store/database.py", "_connect"),
+        ("store/schema_check.py", "_made_by"),  # in memory
+        ("store/export/sqlite.py", "copy_session"),  # an empty file of ours
+    }
