@@ -87,7 +87,7 @@ class Costs:
         spread = np.median([(t.high - t.low) / t.median for t in self.verify.values()])
         return bool(spread <= STEADY)
 
-    def verify_ms(self, rows: int) -> float:
+    def verify_ms(self, rows: float) -> float:
         """Milliseconds of a forward of `rows`, between the measured ones along straight lines.
 
         More rows never cost less: medians that fall are noise, and share their mean. Beyond the largest measured size
@@ -99,7 +99,7 @@ class Costs:
         half = max(x[-1] / 2.0, x[0])
         return float(y[-1] + (rows - x[-1]) * (y[-1] - np.interp(half, x, y)) / (x[-1] - half))
 
-    def draft_ms(self, levels: int) -> float:
+    def draft_ms(self, levels: float) -> float:
         """Milliseconds of drafting a tree of so many `levels`, between the measured ones along straight lines.
 
         No levels take nothing, more never less than fewer. Beyond the deepest tree that was timed it goes on as between
@@ -110,7 +110,7 @@ class Costs:
             return float(np.interp(levels, x, y))
         return float(y[-1] + (levels - x[-1]) * (y[-1] - y[-2]) / (x[-1] - x[-2]))
 
-    def other_ms(self, nodes: int) -> float:
+    def other_ms(self, nodes: float) -> float:
         """Milliseconds of a round with `nodes` that neither drafting nor verifying takes."""
         return self.other.median + self.other_node * nodes
 
@@ -133,7 +133,7 @@ class Costs:
                 pools.append(((one * count + other * more) / (count + more), count + more))
         return np.asarray(rows, dtype=np.float64), np.repeat(*map(np.asarray, zip(*pools, strict=True)))
 
-    def round_ms(self, nodes: int, levels: int) -> float:
+    def round_ms(self, nodes: float, levels: float) -> float:
         """Milliseconds of a round that drafts and verifies a tree of `nodes` in `levels`."""
         return self.draft_ms(levels) + self.verify_ms(nodes + 1) + self.other_ms(nodes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,11 +16,11 @@ from decoding.budget.candidates import (
     static_trees,
     stopping_trees,
 )
-from decoding.budget.estimates import Estimate, Resampled
+from decoding.budget.estimates import Estimate, Prompts
 from decoding.budget.prices import Priced, prices_of
 from decoding.budget.replay import Replay
 from decoding.budget.replay import replay as replay_tree
-from decoding.budget.walks import Bools, Ints, Walks, read_rounds, walks_of
+from decoding.budget.walks import Bools, Floats, Ints, Walks, read_rounds, walks_of
 from decoding.config import CHAIN_BESIDE, LOOKUP, WITH_LOOKUP, WITHOUT_PROBABILITIES
 from decoding.errors import DecodingError
 from decoding.tree import Shape, TreeShape, parse_tree
@@ -51,7 +51,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class TaskAdvice:
-    """One task: the tree that pays, and its gains as ratios of tokens per second."""
+    """One task: the tree that pays, and its gains as ratios of tokens per second.
+
+    Speed-up and gains are of trees chosen on other prompts, so that the luck of the choice is none.
+    """
 
     task: str
     prompts: int
@@ -191,24 +194,25 @@ def best_of(replays: dict[str, Replay], chosen: Bools) -> str:
 def _advice(summary: SessionSummary, walks: Walks, priced: Priced, weighed: dict[str, Replay]) -> Advice:
     groups = _groups(walks)
     names = list(dict.fromkeys(walks.rounds.task))
-    resampled = Resampled(groups.tolist())
+    prompts = Prompts(groups.tolist())
     within = {name: r for name, r in weighed.items() if not r.extrapolated} or weighed
     every = np.ones(len(groups), dtype=np.bool_)
     single = best_of(within, every)
     used_name = getattr(_known(summary.tree), "name", "")
     used = weighed.get(used_name) or _as_recorded(walks, priced, summary.tree)
-    judge = _Judge(priced, resampled)
+    judge = _Judge(within, priced, prompts)
+    own, one = _out_of_fold(within, groups)
     tasks = []
     for group, task in enumerate(names):
         mine = groups == group
-        best = best_of(within, mine)
+        best = within[best_of(within, mine)]
         tasks.append(
             TaskAdvice(
                 task,
                 int(mine.sum()),
-                judge(within[best], group),
-                judge.gain(within[best], used, group),
-                judge.gain(within[best], within[single], group),
+                replace(judge(best, group), speedup=judge.over_plain(own, group)),
+                judge.gain(own, [used] * len(groups), group),
+                judge.gain(own, judge.replays(one), group),
             )
         )
     beyond = {name: r for name, r in weighed.items() if r.extrapolated}
@@ -221,9 +225,9 @@ def _advice(summary: SessionSummary, walks: Walks, priced: Priced, weighed: dict
         summary=summary,
         priced=priced,
         tasks=tuple(tasks),
-        single=judge(within[single], None),
+        single=replace(judge(within[single], None), speedup=judge.over_plain(one, None)),
         used=judge(used, None),
-        per_task_gain=_gain(within, groups, resampled),
+        per_task_gain=judge.gain(own, judge.replays(one), None),
         larger=larger,
         drafters={},
         replays=weighed,
@@ -232,33 +236,73 @@ def _advice(summary: SessionSummary, walks: Walks, priced: Priced, weighed: dict
 
 
 class _Judge:
-    """Puts figures and intervals to a replayed tree."""
+    """Puts figures and intervals to replayed trees. A choice is the name of each prompt's tree."""
 
-    def __init__(self, priced: Priced, resampled: Resampled) -> None:
-        self._plain = priced.plain_ms
-        self._resampled = resampled
+    def __init__(self, within: dict[str, Replay], priced: Priced, prompts: Prompts) -> None:
+        self._within = within
+        self._priced = priced
+        self._prompts = prompts
 
     def __call__(self, found: Replay, only: int | None) -> Judged:
-        chosen = np.ones(len(found.tokens), dtype=np.bool_) if only is None else self._resampled.members(only)
-        plain = found.tokens * self._plain
+        chosen = np.ones(len(found.tokens), dtype=np.bool_) if only is None else self._prompts.members(only)
         tokens = float(found.tokens[chosen].sum())
         return Judged(
             found.tree,
-            self._resampled.ratio([(found.tokens, found.rounds)], only=only, new_prompts=True),
-            self._resampled.ratio([(plain, found.ms)], only=only),
+            self._prompts.ratio([(found.tokens, found.rounds)], only=only, new_prompts=True),
+            self._over_plain([found] * len(found.tokens), only),
             (
                 tokens / max(float(found.high_rounds[chosen].sum()), 1.0),
                 tokens / max(float(found.low_rounds[chosen].sum()), 1.0),
             ),
         )
 
-    def gain(self, found: Replay, other: Replay, only: int | None) -> Estimate:
-        """Tokens per second over those of `other`, on the same prompts."""
-        return self._resampled.ratio([(found.tokens, found.ms), (other.ms, other.tokens)], only=only)
+    def over_plain(self, choice: Sequence[str], only: int | None) -> Estimate:
+        """Tokens per second over decoding one at a time."""
+        return self._over_plain([self._within[name] for name in choice], only)
+
+    def _over_plain(self, replays: Sequence[Replay], only: int | None) -> Estimate:
+        tokens, ms = _columns(replays)
+        plain = self._priced.factors(0, 0) - self._costs(replays, only)
+        return self._prompts.ratio(
+            [(tokens * self._priced.plain_ms, ms)], only=only, costs=float(plain.std())
+        )
+
+    def gain(self, choice: Sequence[str], others: Sequence[Replay], only: int | None) -> Estimate:
+        """Tokens per second over those of `others`, one of each prompt, on the same prompts."""
+        mine = [self._within[name] for name in choice]
+        (tokens, ms), (other_tokens, other_ms) = _columns(mine), _columns(others)
+        costs = self._costs(others, only) - self._costs(mine, only)
+        return self._prompts.ratio(
+            [(tokens, ms), (other_ms, other_tokens)], only=only, costs=float(costs.std())
+        )
 
     def rate(self, found: Replay) -> float:
         """Tokens per millisecond."""
         return float(found.tokens.sum() / found.ms.sum())
+
+    def replays(self, choice: Sequence[str]) -> list[Replay]:
+        """Those of a choice."""
+        return [self._within[name] for name in choice]
+
+    def _costs(self, replays: Sequence[Replay], only: int | None) -> Floats:
+        """``[DRAWS]``: the logarithm of what all their rounds together may cost over what they are taken to."""
+        chosen = range(len(replays)) if only is None else np.flatnonzero(self._prompts.members(only)).tolist()
+        ms: dict[tuple[float, float], float] = {}
+        for place in chosen:
+            found = replays[place]
+            ms[found.nodes, found.levels] = ms.get((found.nodes, found.levels), 0.0) + float(found.ms[place])
+        total = sum(ms.values())
+        drawn = sum((share / total) * np.exp(self._priced.factors(*size)) for size, share in ms.items())
+        return np.asarray(np.log(drawn))
+
+
+def _columns(replays: Sequence[Replay]) -> tuple[Floats, Floats]:
+    """Tokens and milliseconds of each prompt by its own tree."""
+    places = range(len(replays))
+    return (
+        np.array([replays[place].tokens[place] for place in places]),
+        np.array([replays[place].ms[place] for place in places]),
+    )
 
 
 def _as_recorded(walks: Walks, priced: Priced, tree: str) -> Replay:
@@ -282,13 +326,14 @@ def _as_recorded(walks: Walks, priced: Priced, tree: str) -> Replay:
         high_rounds=number,
         outside=0.0,
         nodes=float(nodes.mean()),
+        levels=float(levels.mean()),
     )
 
 
-def _gain(within: dict[str, Replay], groups: Ints, resampled: Resampled) -> Estimate:
-    """See `Advice.per_task_gain`."""
+def _out_of_fold(within: dict[str, Replay], groups: Ints) -> tuple[list[str], list[str]]:
+    """Each prompt's tree by what other prompts say: that of its task, and one for all."""
     prompts = len(groups)
-    own, single, tokens = np.zeros(prompts), np.zeros(prompts), np.zeros(prompts)
+    own, single = [""] * prompts, [""] * prompts
     fold = np.zeros(prompts, dtype=np.int64)
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
@@ -299,12 +344,11 @@ def _gain(within: dict[str, Replay], groups: Ints, resampled: Resampled) -> Esti
             others = here
         one = best_of(within, others)
         for group in np.unique(groups[here]):
-            mine = here & (groups == group)
             learnt_from = others & (groups == group)
             name = best_of(within, learnt_from) if learnt_from.any() else one
-            own[mine], single[mine] = within[name].ms[mine], within[one].ms[mine]
-            tokens[mine] = within[one].tokens[mine]
-    return resampled.ratio([(tokens, own), (single, tokens)])
+            for place in np.flatnonzero(here & (groups == group)):
+                own[place], single[place] = name, one
+    return own, single
 
 
 def _with_drafters(reader: Reader, found: Advice) -> Advice:
@@ -334,6 +378,17 @@ def _with_drafters(reader: Reader, found: Advice) -> Advice:
     return replace(found, drafters=ranked)
 
 
+WORTH = 1.02
+"""Gains below this are none: no prediction is that good."""
+
+
+def tree_per_task_pays(found: Advice) -> bool:
+    """Whether the evidence says that a tree per task is faster than one for all, by so much that it is worth it."""
+    gain = found.per_task_gain
+    return gain.above_one and gain.value >= WORTH
+
+
 def one_tree_serves(found: Advice) -> bool:
-    """Whether the intervals say that the best single tree serves all tasks as well as one per task."""
-    return not found.per_task_gain.above_one
+    """Whether the evidence says that a tree per task brings nothing worth it."""
+    ci = found.per_task_gain.ci
+    return ci is not None and ci[1] < WORTH

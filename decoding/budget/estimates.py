@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from decoding.budget.walks import Bools, Floats
-from store.intervals import RESAMPLES, SEED
+from store.intervals import linear, student_t
 
 LEVEL = 0.90
 TOLD = 1.5
@@ -39,19 +39,23 @@ class Estimate:
         needed = self.prompts * (TOLD * half / math.log(self.value)) ** 2
         return math.ceil(min(max(needed, 2.0), MOST_PROMPTS))
 
+    def prompts_to_tell(self, ratio: float) -> int | None:
+        """Prompts like these whose interval would end before `ratio`; None where no number of them would.
 
-class Resampled:
-    """Prompts drawn anew, each within its task; made once for all ratios of a session."""
+        As if all of it came from prompts: better costs take another look at the machine.
+        """
+        if self.ci is None or self.value >= ratio:
+            return None
+        half = (math.log(self.ci[1]) - math.log(self.ci[0])) / 2
+        needed = self.prompts * (half / math.log(ratio / self.value)) ** 2
+        return math.ceil(min(max(needed, 2.0), MOST_PROMPTS))
 
-    def __init__(self, tasks: Sequence[int], resamples: int = RESAMPLES) -> None:
-        rng = np.random.default_rng(SEED)
-        task = np.asarray(tasks, dtype=np.int64)
-        self._weights = np.zeros((resamples, len(task)))
-        self._task = task
-        for each in np.unique(task):
-            members = np.flatnonzero(task == each)
-            share = np.full(len(members), 1.0 / len(members))
-            self._weights[:, members] = rng.multinomial(len(members), share, size=resamples)
+
+class Prompts:
+    """The prompts of a session by task: ratios of sums over them, and their intervals."""
+
+    def __init__(self, tasks: Sequence[int]) -> None:
+        self._task = np.asarray(tasks, dtype=np.int64)
 
     def members(self, task: int) -> Bools:
         """``[P]``: the prompts of a task."""
@@ -59,33 +63,38 @@ class Resampled:
         return found
 
     def ratio(
-        self, top: Sequence[tuple[Floats, Floats]], *, only: int | None = None, new_prompts: bool = False
+        self,
+        top: Sequence[tuple[Floats, Floats]],
+        *,
+        only: int | None = None,
+        new_prompts: bool = False,
+        costs: float = 0.0,
     ) -> Estimate:
         """The product of ``sum(a) / sum(b)`` over the pairs of `top`, all ``[P]``.
 
         `only` takes one task's prompts. With `new_prompts` the interval is that of what as many other
-        prompts would show: their chance is added to that of these.
+        prompts would show: their chance is added to that of these. `costs` is the standard deviation of the logarithm
+        of the ratio that comes from how well costs are known.
         """
         chosen = np.ones(len(self._task), dtype=np.bool_) if only is None else self._task == only
         prompts = int(chosen.sum())
-        value = math.exp(
-            sum(math.log(max(a[chosen].sum(), 1e-12)) - math.log(max(b[chosen].sum(), 1e-12)) for a, b in top)
-        )
-        freedom = prompts - len(np.unique(self._task[chosen]))
-        if freedom < 1:
-            return Estimate(value, None, prompts)
-        weights = self._weights[:, chosen]
-        logs = np.zeros(len(weights))
+        logs, moved = 0.0, np.zeros(prompts)
         for a, b in top:
-            over, under = weights @ a[chosen], weights @ b[chosen]
-            logs += np.log(np.maximum(over, 1e-12)) - np.log(np.maximum(under, 1e-12))
-        # A bootstrap of n prompts spreads too little by sqrt(freedom / n), and knows no Student's t.
-        out = _t_quantile(freedom) * float(logs.std()) * math.sqrt(prompts / freedom)
-        out *= math.sqrt(2.0) if new_prompts else 1.0
+            over, under = max(float(a[chosen].sum()), 1e-12), max(float(b[chosen].sum()), 1e-12)
+            logs += math.log(over) - math.log(under)
+            moved += a[chosen] / over - b[chosen] / under
+        value = math.exp(logs)
+        if prompts <= len(np.unique(self._task[chosen])):
+            return Estimate(value, None, prompts)
+        # A ratio of two trees that are one is known, however few prompts there are.
+        if not np.abs(moved).max() > 1e-12 and not costs:
+            return Estimate(value, (value, value), prompts)
+        found = linear(moved, self._task[chosen])
+        if found is None:
+            return Estimate(value, None, prompts)
+        error, freedom = found
+        error *= math.sqrt(2.0) if new_prompts else 1.0
+        both = math.hypot(error, costs)
+        # Satterthwaite's degrees of freedom: costs are known as well as is said.
+        out = student_t(freedom * (both / error) ** 4, LEVEL) * both
         return Estimate(value, (value * math.exp(-out), value * math.exp(out)), prompts)
-
-
-def _t_quantile(freedom: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 0.5 + LEVEL / 2))

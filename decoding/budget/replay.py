@@ -52,6 +52,8 @@ class Replay:
     """Share of recorded rounds that leave the recorded tree at its edge: what is said of them is extrapolated."""
     nodes: float
     """Drafted a round."""
+    levels: float = 0.0
+    """Grown a round."""
 
     @property
     def extrapolated(self) -> bool:
@@ -108,6 +110,7 @@ def replay(walks: Walks, shape: Shape, price: Price, *, groups: Ints | None = No
         high_rounds=_to_the_end(walks, alive, high, np.ones(len(alive))),
         outside=outside,
         nodes=float(reached.nodes[fresh].mean()) if fresh.any() else float(shape.size),
+        levels=float(reached.levels[fresh].mean()) if fresh.any() else float(shape.max_depth),
     )
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from decoding.budget.advice import Advice, Judged, drawn, one_tree_serves, sampled
+from decoding.budget.advice import (
+    WORTH,
+    Advice,
+    Judged,
+    drawn,
+    one_tree_serves,
+    sampled,
+    tree_per_task_pays,
+)
 from decoding.budget.estimates import Estimate
 
 WORTH_SAYING = 20_000
@@ -68,7 +76,10 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
 
 
 def verdict(found: Advice) -> str:
-    """Whether a tree per task pays, in a sentence; and how many prompts would decide where these do not."""
+    """Whether a tree per task pays, in a sentence; and how many prompts would decide where these do not.
+
+    Nothing pays by less than `WORTH`, and what cannot be told is not called alike.
+    """
     gain = found.per_task_gain
     prompts = f"{gain.prompts} prompts"
     if len(found.tasks) < 2:
@@ -81,14 +92,24 @@ def verdict(found: Advice) -> str:
             f"{prompts} do not tell whether a tree per task pays: it takes two of each task. Until then "
             f"{found.single.tree} for all."
         )
-    interval = f"{gain.value:.3f} times as fast, 90 % interval {gain.ci[0]:.3f} to {gain.ci[1]:.3f}"
-    if not one_tree_serves(found):
-        return f"A tree per task pays: {interval}, told from {prompts} that the trees were not chosen on."
-    needed = gain.prompts_needed
+    interval = (
+        f"{gain.value:.3f} times as fast as one for all, 90 % interval {gain.ci[0]:.3f} to {gain.ci[1]:.3f}"
+    )
+    told = f"told from {prompts} that the trees were not chosen on"
+    if tree_per_task_pays(found):
+        return f"A tree per task pays: {interval}, {told}."
+    if one_tree_serves(found):
+        return (
+            f"One tree serves all tasks as well: {found.single.tree}. A tree per task is {interval}, {told}."
+        )
+    needed = gain.prompts_to_tell(WORTH)
     more = ""
-    if gain.value > 1.0 and needed is not None and gain.prompts < needed < WORTH_SAYING:
-        more = f" About {needed - gain.prompts:,} more prompts would tell a gain of this size."
-    return f"One tree serves all tasks as well: {found.single.tree} ({interval}; {prompts}).{more}"
+    if needed is not None and gain.prompts < needed < WORTH_SAYING:
+        more = f" About {needed - gain.prompts:,} more prompts would tell whether it is {WORTH:g} times."
+    return (
+        f"{prompts} do not tell whether a tree per task pays: it is {interval}. Until then {found.single.tree} for all."
+        f"{more}"
+    )
 
 
 def undecided(found: Advice) -> list[str]:

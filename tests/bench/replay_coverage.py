@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from decoding.budget.estimates import Resampled
+from decoding.budget.estimates import Prompts
 from decoding.budget.prices import MEASURED, Priced
 from decoding.budget.replay import Replay, replay
 from decoding.budget.walks import Rounds, read_rounds, walks_of
@@ -150,7 +150,7 @@ def halves(rounds: Rounds) -> list[np.ndarray]:
 
 def interval(found: Replay, half: np.ndarray, task: np.ndarray) -> tuple[float, float, float]:
     """Predicted tokens per round of other prompts from one half's, with the 90 % interval."""
-    resampled = Resampled(task[half].tolist())
+    resampled = Prompts(task[half].tolist())
     estimate = resampled.ratio([(found.tokens[half], found.rounds[half])], new_prompts=True)
     assert estimate.ci is not None
     return estimate.value, *estimate.ci

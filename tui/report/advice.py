@@ -57,7 +57,8 @@ def _trees(found: Advice) -> Grid:
         )  # fmt: skip
     note = (
         "tok/round as this many other prompts would show it; x plain, x used, x single: tokens per second over "
-        "decoding one token at a time, over the tree of this run, over the best single tree."
+        "decoding one token at a time, over the tree of this run, over the best single tree, of trees chosen on other "
+        "prompts than they are judged on; their intervals hold how well costs are known, too."
     )
     return grid("trees", "Trees", columns, rows, note)
 
