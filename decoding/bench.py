@@ -18,48 +18,54 @@ from store.errors import StoreError
 DESCRIPTION = "Speed against plain and assisted decoding, paired prompt by prompt in one run"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m decoding.bench`` and of ``spectui bench``."""
-    parser = argparse.ArgumentParser(prog="spectui bench", description=DESCRIPTION)
-    parser.add_argument("--per-task", type=int, default=3, metavar="N", help="prompts per task (default 3)")
-    parser.add_argument("--tasks", help="tasks, separated by commas (default: all bundled)")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    out = argparse.ArgumentParser(prog="spectui bench", description=DESCRIPTION)
+    out.add_argument("--per-task", type=int, default=3, metavar="N", help="prompts per task (default 3)")
+    out.add_argument("--tasks", help="tasks, separated by commas (default: all bundled)")
+    out.add_argument(
         "--prompts", type=Path, help="a file of prompts instead of the bundled ones, - for stdin"
     )
-    parser.add_argument(
+    out.add_argument(
         "--template-arg",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="set a variable of the model's chat template, as enable_thinking=false; may be given again",
     )
-    parser.add_argument("--max-new-tokens", type=int, default=96, metavar="T")
+    out.add_argument("--max-new-tokens", type=int, default=96, metavar="T")
     for name in ("target", "draft", "tree", "device", "dtype"):
-        parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
-    parser.add_argument(
+        out.add_argument(f"--{name}", default=getattr(RunConfig(), name))
+    out.add_argument(
         "--drafters",
         metavar="LIST",
         help="compare drafters: 'all', or DRAFT and DRAFT@TREE separated by commas, as in "
         "eagle,eagle@chain:3,recycling,eagle+lookup; nothing is recorded or watched then",
     )
-    parser.add_argument(
+    out.add_argument(
         "--raw", action="store_true", help="decode bare logits: without the model's generation_config.json"
     )
-    parser.add_argument(
+    out.add_argument(
         "--no-dashboard", action="store_true", help="leave out the arm with a dashboard attached"
     )
-    parser.add_argument(
+    out.add_argument(
         "--profile",
         action="store_true",
         help="say where a round's time goes, by phase, against what memory bandwidth allows; nothing else is measured",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    arguments = parser.parse_args(argv)
+    out.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    out.add_argument("--debug", action="store_true", help="show tracebacks")
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``python -m decoding.bench`` and of ``spectui bench``."""
+    options = parser()
+    arguments = options.parse_args(argv)
     if arguments.drafters is not None and (arguments.draft or arguments.tree):
-        parser.error("--drafters names drafters and trees; leave out --draft and --tree")
+        options.error("--drafters names drafters and trees; leave out --draft and --tree")
     if arguments.profile and arguments.drafters is not None:
-        parser.error("--profile looks into one drafter; give it as --draft")
+        options.error("--profile looks into one drafter; give it as --draft")
     try:
         found, told = _measured(arguments)
     except (DecodingError, StoreError, prompts.PromptError) as error:
