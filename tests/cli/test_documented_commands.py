@@ -152,6 +152,10 @@ def recorded(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.toml").write_text(
         SETTINGS.format(target=small / "target", draft=small / "draft"), encoding="utf-8"
     )
+    # What workers are forked from imports for seconds at first, and a session that nobody takes counts as interrupted.
+    first = PROCESSES.Process(target=os.getpid)
+    first.start()
+    first.join()
     with pytest.MonkeyPatch.context() as patch:
         invoke = _runner(patch, folder)
         for name in ("friday", "monday"):
@@ -238,6 +242,7 @@ def test_it_runs(command: str, invoke: Callable[..., Result], small: Path, tmp_p
             assert last.status == ("stopped" if "--study" in words else "finished"), last.error
             assert last.rounds > 0
             assert [g.error for g in reader.generations(last.id) if g.error] == []
+            assert {event.kind for event in reader.events(last.id)} <= {"limit", "resumed", "repetition"}
         if "stop" in words:
             until(lambda: reader.session("last").status == "stopped")
 
