@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -33,12 +34,13 @@ from store.reader import Reader
 from store.rows import SessionSummary
 from tui import glyphs, keys
 from tui.commands import tell
-from tui.console_driver import ConsoleDriver, is_console
+from tui.console_driver import ConsoleDriver, is_console, under_job_control
 from tui.course import Place
 from tui.editing import delete_all
 from tui.feed import set_frame_rate
 from tui.memory import Memory
 from tui.plain import PlainFilter, characters_of
+from tui.screens.base import FedScreen
 from tui.screens.help import HelpScreen
 from tui.screens.leave import Choice, LeaveScreen
 from tui.screens.sessions import SessionsScreen
@@ -61,6 +63,7 @@ class SpectuiApp(App[None]):
         Binding("question_mark,f1", "help", "Help"),
         Binding("t", "next_theme", "Next theme"),
         Binding("ctrl+q,ctrl+c", "leave", "Leave", priority=True, show=False),
+        Binding("ctrl+z", "suspend_process", "Back to the shell; fg comes back", priority=True, show=False),
     ]
 
     def __init__(
@@ -208,6 +211,21 @@ class SpectuiApp(App[None]):
         """As Textual's, and what threads are reading is broken off: the process would wait for them."""
         leave()
         super().exit(result, return_code, message)
+
+    def action_suspend_process(self) -> None:
+        """Go back to the shell, whose ``fg`` comes back here; a run is another process and goes on."""
+        if self._driver is None or not self._driver.can_suspend:
+            return
+        if not under_job_control():
+            self.notify("There is no shell to come back from; q leaves, and a run goes on.", markup=False)
+            return
+        with contextlib.ExitStack() as stack:
+            for screen in self.screen_stack:
+                if isinstance(screen, FedScreen):
+                    stack.enter_context(screen.resting())
+            self._suspend_signal()
+            # The whole job, as the terminal would: `make`, say, waits for us and would keep the shell waiting.
+            os.killpg(os.getpgrp(), signal.SIGTSTP)
 
     def action_leave(self) -> None:
         """Leave from wherever we are."""

@@ -1,7 +1,8 @@
-"""The Linux console: a terminal that prints what it does not understand of a sequence."""
+"""What kind of terminal it is: the Linux console, which prints what it does not understand; with a shell or not."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
@@ -17,6 +18,25 @@ end of them."""
 def is_console(environment: Mapping[str, str]) -> bool:
     """Whether this is the console of a Linux machine, without a terminal program."""
     return environment.get("TERM") == "linux"
+
+
+def under_job_control() -> bool:
+    """Whether somebody in this terminal's session can let this process go on when it is stopped: a shell.
+
+    A terminal or a container that was started for this command alone has none, and would keep what is stopped.
+    """
+    import psutil
+
+    group, session = os.getpgrp(), os.getsid(0)
+    for parent in psutil.Process().parents():
+        try:
+            if os.getsid(parent.pid) != session:
+                return False
+            if os.getpgid(parent.pid) != group:
+                return True
+        except OSError:  # it ended just now, or is another user's
+            return False
+    return False
 
 
 class ConsoleDriver(LinuxDriver):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -61,6 +62,7 @@ class Feed:
         """Something is being read, or was posted and not dealt with yet."""
         self._troubled = False
         self._thread: threading.Thread | None = None
+        self._looking = threading.Lock()
 
     def start(self) -> None:
         """Begin reading. The thread is a daemon: it never keeps the process alive."""
@@ -79,6 +81,19 @@ class Feed:
             self._paused = paused
             self._asked = True
             self._wake.notify()
+
+    @contextmanager
+    def resting(self, seconds: float = 2.0) -> Iterator[None]:
+        """Nothing is being read inside, unless a read takes longer than `seconds` to end.
+
+        A process that is stopped within a read keeps that state of the file, and the log from being cut back.
+        """
+        rests = self._looking.acquire(timeout=seconds)
+        try:
+            yield
+        finally:
+            if rests:
+                self._looking.release()
 
     def taken(self) -> None:
         """The screen has dealt with the last post."""
@@ -119,7 +134,8 @@ class Feed:
             except (StoreError, sqlite3.Error, OSError) as error:
                 payload: tuple[object, ...] = (Trouble(str(error)),)
             else:
-                payload = self.look(reader)
+                with self._looking:
+                    payload = self.look(reader)
             self._troubled = any(isinstance(item, Trouble) for item in payload)
             if payload:
                 self._post(payload)

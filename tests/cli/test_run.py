@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def test_a_run_in_a_pipe_tells_its_progress_and_ends_in_a_table(
     assert "tiny <- tiny, tree full:2x2" in lines[0]
     assert lines[1] == "1 prompts: rag 1"
     assert any(line.startswith("loading") or line.startswith("starting") for line in lines)
-    assert any(line.startswith("1/1 rag-001: 8 tokens in ") for line in lines)
+    assert any(re.match(r"\d\d:\d\d:\d\d  1/1 rag-001: 8 tokens in ", line) for line in lines)
     header = next(i for i, line in enumerate(lines) if line.startswith("task "))
     assert lines[header].split()[:5] == ["task", "prompts", "rounds", "nodes", "tokens"]
     assert lines[header + 1].split()[:2] == ["rag", "1"]

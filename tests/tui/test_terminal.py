@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from store.errors import StoreError
 from tests.tui.replay import Recording
-from tests.tui.terminal import dashboard
+from tests.tui.terminal import DASHBOARD, Terminal, dashboard
 from tests.waiting import until
 from tui.app import run_dashboard
 
@@ -79,6 +80,40 @@ def test_a_lost_line_kills_the_dashboard_and_not_the_run(database: Path) -> None
                 again.wait_for("running")
         finally:
             run.kill()
+
+
+def test_ctrl_z_goes_to_the_shell_and_fg_comes_back(database: Path, finished: Recording) -> None:
+    command = shlex.join([sys.executable, "-c", DASHBOARD, str(database), str(finished.id)])
+    shell = ["bash", "--norc", "--noprofile", "-i"]
+    terminal = Terminal(shell, columns=120, rows=40, env={"PS1": "ready> ", "HISTFILE": ""})
+    try:
+        terminal.wait_for("ready> ")
+        terminal.press(f"{command}\n")
+        terminal.wait_for("accepted draft")
+        stopped = terminal.press("\x1a")
+        terminal.wait_for("ready> ", since=stopped)
+        assert b"\x1b[?1049l" in terminal.output(stopped), "the screen of the shell is back"
+        asked = terminal.press("stty -a | tr ' ' '\\n' | grep -x -e -*icanon -e -*echo | tr '\\n' '+'\n")
+        terminal.wait_for("icanon+echo+", since=asked)
+        back = terminal.press("fg\n")
+        terminal.wait_for("\x1b[?1049h", since=back)
+        terminal.wait_for("accepted draft", since=back)
+        terminal.press("q")
+        terminal.wait_for("ready> ", since=back)
+        terminal.press("exit\n")
+        assert terminal.wait() == 0
+    finally:
+        terminal.close()
+
+
+def test_ctrl_z_without_a_shell_stops_nothing(database: Path, finished: Recording) -> None:
+    """Nobody could let it go on: a window of tmux, a container, a line of ssh of its own."""
+    with dashboard(database, finished.id) as terminal:
+        terminal.wait_for("accepted draft")
+        terminal.press("\x1a")
+        terminal.wait_for("There is no")
+        terminal.press("q")
+        assert terminal.wait() == 0
 
 
 KEEPS_THE_SIGNAL = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class Follower:
         self._tree = reader.session(session).tree
         self._events = len(reader.events(session))
         self._spoke = time.monotonic()
+        self._day = datetime.now().astimezone().date()
 
     def until_end(self, deadline: float | None = None) -> SessionSummary:
         """Follow until the session has ended, or until `deadline` (`time.monotonic`); returns it."""
@@ -102,7 +104,11 @@ class Follower:
     def _speak(self, text: str) -> None:
         if text:
             self._spoke = time.monotonic()
-            self._say(text)
+            now = datetime.now().astimezone()
+            if now.date() != self._day:  # of a run over night it has to be said which day it is
+                self._day = now.date()
+                self._say(f"{now:%Y-%m-%d}")
+            self._say(f"{now:%H:%M:%S}  {text}")
 
 
 def follow(

@@ -15,6 +15,7 @@ from tui.cli.dashboard import display_options, open_dashboard
 from tui.cli.distill import distill
 from tui.cli.doctor import doctor
 from tui.cli.guard import GuardedGroup
+from tui.cli.logs import logs
 from tui.cli.models import models
 from tui.cli.options import shared_options
 from tui.cli.prompts import prompts
@@ -47,6 +48,7 @@ for command in (
     run,
     attach,
     sessions,
+    logs,
     report,
     compare,
     advise,

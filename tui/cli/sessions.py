@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tui.cli import control, space
+from tui.cli.backup import backup
 from tui.cli.export import export
 from tui.cli.options import State, json_option, shared_options
 from tui.cli.output import NOTHING, count, json_line, line, number, table
@@ -28,25 +29,61 @@ if TYPE_CHECKING:
 def sessions(context: click.Context) -> None:
     """Past and present runs (without a command: ls)."""
     if context.invoked_subcommand is None:
-        context.invoke(ls, as_json=False)
+        context.invoke(ls, wanted="", by=None, reverse=False, limit=None, as_json=False)
+
+
+ORDERS: Mapping[str, Callable[[SessionSummary], Any]] = {
+    "id": lambda s: s.id,
+    "name": lambda s: s.name.casefold(),
+    "status": lambda s: s.status,
+    "target": lambda s: s.target.casefold(),
+    "drafter": lambda s: s.drafter.casefold(),
+    "prompts": lambda s: s.prompts_done,
+    "failed": lambda s: s.prompts_failed,
+    "tokens": lambda s: s.tokens,
+    "match": lambda s: s.match_rate,
+    "tok/round": lambda s: s.tokens_per_round,
+    "tok/s": lambda s: s.tokens_per_second,
+    "started": lambda s: s.started_at or s.created_at,
+}
+"""What ``--sort`` may name: numbers and times fall, words rise."""
+RISING = ("name", "status", "target", "drafter")
 
 
 @sessions.command("ls")
+@click.option(
+    "--filter",
+    "wanted",
+    default="",
+    metavar="WORDS",
+    help="Only those that have all the words, as in the dashboard: task:code '#study' '>2026-11' -failed.",
+)
+@click.option(
+    "--sort", "by", type=click.Choice([*ORDERS]), metavar="COLUMN", help=f"By one of {', '.join(ORDERS)}."
+)
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N.")
 @json_option
 @shared_options
 @click.pass_context
-def ls(context: click.Context, as_json: bool) -> None:
-    """List all sessions, the newest first."""
+def ls(
+    context: click.Context, wanted: str, by: str | None, reverse: bool, limit: int | None, as_json: bool
+) -> None:
+    """List sessions, the newest first."""
     database = context.ensure_object(State).database
     if context.ensure_object(State).chosen is None and not database.exists():
-        found: list[SessionSummary] = []  # the default database begins with the first run
+        every: list[SessionSummary] = []  # the default database begins with the first run
     else:
         with _reader(database) as reader:
-            found = reader.sessions()
+            plain = not wanted.strip() and by is None and not reverse
+            every = reader.sessions(limit if plain else None)
+    found = _chosen(every, wanted, by, reverse)[:limit]
     if as_json:
         json_line([asdict(summary) for summary in found])
-    elif not found:
+    elif not every:
         line("no sessions yet; start one with: spectui run")
+    elif not found:
+        line(f"none of {count(len(every))} sessions is like that")
     else:
         from tui.progress import ago, failed_words, silence
 
@@ -78,6 +115,24 @@ def ls(context: click.Context, as_json: bool) -> None:
             for s in found
         ]
         table(head, rows, left=5)
+
+
+def _chosen(
+    every: Sequence[SessionSummary], wanted: str, by: str | None, reverse: bool
+) -> list[SessionSummary]:
+    """The sessions that `wanted` finds, newest first or by a column; those without a value there come last."""
+    from tui.session_filter import entry_of, parse
+
+    looked_for = parse(wanted)
+    if looked_for.problem:
+        raise click.UsageError(looked_for.problem)
+    found = [each for each in every if looked_for.matches(entry_of(each))] if looked_for else list(every)
+    if by is None:
+        return found[::-1] if reverse else found
+    order = ORDERS[by]
+    known = [each for each in found if order(each) is not None]
+    known.sort(key=order, reverse=(by not in RISING) != reverse)
+    return [*known, *(each for each in found if order(each) is None)]
 
 
 @sessions.command()
@@ -123,6 +178,7 @@ def rename(context: click.Context, session: str, name: str) -> None:
 control.add_commands(sessions)
 space.add_commands(sessions)
 sessions.add_command(export)
+sessions.add_command(backup)
 
 
 def _facts(

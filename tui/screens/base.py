@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,10 @@ class FedScreen(BaseScreen):
         """Draw what depends on several of them, and the trouble there may be."""
         if self.trouble:
             self.complain(self.trouble)
+
+    def resting(self) -> AbstractContextManager[None]:
+        """Nothing is read inside."""
+        return self._feed.resting()
 
     def on_mount(self) -> None:
         """Start reading. Textual calls this after the `on_mount` of the screen itself."""

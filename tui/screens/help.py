@@ -108,6 +108,7 @@ KEYS = (
             ("y", "copy the prompt's text, or a session's summary"),
             ("t", "next theme: dark, light, colour-blind-safe, ansi"),
             ("ctrl+p", "all commands"),
+            ("ctrl+z", "to the shell"),
         ),
     ),
 )
