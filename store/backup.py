@@ -9,7 +9,7 @@ from pathlib import Path
 
 from store.database import connect
 from store.errors import StoreError
-from store.export.place import new_file
+from store.files import new_file
 from store.paths import expanded
 from store.sqlite_errors import explained
 
