@@ -141,7 +141,7 @@ def test_a_frozen_worker_is_shown_as_one_and_obeys_nothing(
     follower = Follower(session.reader, 1, lines.append)
     for _ in range(2):  # the stage, then a sign of life
         follower.until_end(time.monotonic())
-    assert re.fullmatch(rf"running: {said} from {who}", lines[-1])
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d  running: {said} from {who}", lines[-1])
     os.kill(session.pid, signal.SIGCONT)
     assert session.ended() == 0, session.said()
     assert session.now().silent_seconds is None
