@@ -98,7 +98,7 @@ def test_a_headless_run_ends_in_one_json_object_that_matches_the_database(
         "translation": 1,
     }
     for figures in found["tasks"].values():
-        assert figures.keys() == TASK_KEYS
+        assert figures.keys() >= TASK_KEYS
         assert 0 <= figures["match_rate"] <= 1
         assert figures["mean_accepted_length"] >= 0
     assert sum(figures["nodes"] for figures in found["tasks"].values()) == found["nodes"]
