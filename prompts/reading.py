@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prompts.lines import Fields, Prompt, numbered, quoted
+from prompts.parquet import is_parquet, rows
 from prompts.records import PLAIN, Record, layout_of, records
 from prompts.shapes import Found, contained, found_in
 from prompts.source import BadFile, name_of, opened
@@ -96,13 +97,10 @@ def read(
     reading = Reading(name_of(path))
     reader = _Reader(reading, task, shape, only, per_task, once)
     try:
-        with opened(path) as source:
-            layout = layout_of(source.head)
-            reading.layout = layout.kind
-            for record in islice(_parts(records(source, layout)), MAX_RECORDS + 1):
-                reader.take(record)
-                if first_problem and reading.problems:
-                    return reading
+        for record in islice(_parts(_records(path, reading)), MAX_RECORDS + 1):
+            reader.take(record)
+            if first_problem and reading.problems:
+                return reading
     except BadFile as error:
         reading.fatal = Problem(error.line, str(error))
         reading.problems.append(reading.fatal)
@@ -110,10 +108,21 @@ def read(
     if not reader.count:
         reading.fatal = Problem(0, 'no prompts in it; give one {"task": ..., "prompt": ...} per line')
         reading.problems.append(reading.fatal)
-    elif layout.kind == "plain":
+    elif reading.layout == "plain":
         reading.notes[PLAIN] = 0
     reading.prompts = list(numbered(reader.kept, reader.given))
     return reading
+
+
+def _records(path: str | Path, reading: Reading) -> Iterator[Record]:
+    if is_parquet(path):
+        reading.layout = "parquet"
+        yield from rows(path)
+        return
+    with opened(path) as source:
+        layout = layout_of(source.head)
+        reading.layout = layout.kind
+        yield from records(source, layout)
 
 
 def _parts(found: Iterator[Record]) -> Iterator[Record]:

@@ -13,8 +13,9 @@ from typing import Any
 from prompts.chat import is_message
 from prompts.lines import quoted
 from prompts.shapes import PROMPT_KEYS, plain_key
-from prompts.source import MAX_ITEM, BadFile, Source
+from prompts.source import MAX_ITEM, US, BadFile, Source
 
+ONE_A_LINE = f"give one a line, as: jq -c '.[]' FILE | {US}"
 PLAIN = "plain text: each line is a prompt"
 
 
@@ -205,7 +206,7 @@ def _value(text: _Text) -> tuple[Any, int]:
         except json.JSONDecodeError as error:
             if len(text.text) - text.at > MAX_ITEM:
                 raise BadFile(
-                    f"this item is longer than {MAX_ITEM >> 20} MiB, or not JSON", text.line
+                    f"this item is longer than {MAX_ITEM >> 20} MiB, or not JSON; {ONE_A_LINE}", text.line
                 ) from None
             if not text.more():
                 line = text.line + text.text.count("\n", text.at, error.pos)

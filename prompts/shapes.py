@@ -137,7 +137,7 @@ def found_in(value: Any) -> Found:
         return Found(messages, notes=(ANSWERS,) if cut else ())
     if not isinstance(value, dict):
         raise ValueError('not an object; give {"task": ..., "prompt": ...}')
-    if value.keys() <= OURS and "prompt" in value and "task" in value:
+    if value.keys() <= OURS and "prompt" in value and isinstance(value.get("task"), str):
         # A line of our own, at a fifth of the time.
         message = Message(USER, text_of(value["prompt"], "prompt"))
         return Found([message], _id(value), task_of(value["task"]))
@@ -151,7 +151,7 @@ def found_in(value: Any) -> Found:
         return Found(messages)
     inner = next((data[key] for key in WRAPPERS if isinstance(data.get(key), dict)), None)
     found = _prompt(data) if inner is None else _request(data, inner)
-    found.id, found.task, found.own = _id(data), _task(data), "task" in data
+    found.id, found.task, found.own = _id(data), _task(data), data.get("task") is not None
     return found
 
 
@@ -294,7 +294,7 @@ def _parsed(value: Any) -> Any:
 
 def _id(data: Mapping[str, Any]) -> str | None:
     """Its id; of another's data, None for what is no id of ours."""
-    if "task" in data and data.get("id") is not None:
+    if data.get("task") is not None and data.get("id") is not None:
         return id_of(data["id"])
     for key in ID_KEYS:
         if data.get(key) is not None:
@@ -307,7 +307,7 @@ def _id(data: Mapping[str, Any]) -> str | None:
 
 def _task(data: Mapping[str, Any]) -> str | None:
     """Its task: our own as it stands, of another's data the nearest there is to its category."""
-    if "task" in data and data.keys() & {"prompt", "messages"}:
+    if data.get("task") is not None and data.keys() & {"prompt", "messages"}:
         return task_of(data["task"])
     for key in TASK_KEYS:
         if task := task_like(data.get(key)):

@@ -264,8 +264,11 @@ def _recoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 
 OTHERS = (
-    (rb"PAR1", "a Parquet file", "give its rows as JSON Lines, as: python -c \"import pandas, sys; "
-     "pandas.read_parquet('FILE').to_json(sys.stdout, orient='records', lines=True)\""),
+    (
+        rb"PAR1",
+        "a Parquet file",
+        "from a file it is read with pip install 'spectui[parquet]'; or give its rows as JSON Lines",
+    ),
     (rb"PK\x03\x04", "a zip archive (or a spreadsheet)", f"give the file in it, as: unzip -p FILE NAME | {US}"),
     (rb"\x28\xb5\x2f\xfd", "a Zstandard file, which Python cannot unpack", f"unpack it, as: zstd -dc FILE | {US}"),
     (rb"\x04\x22\x4d\x18", "an lz4 file", f"unpack it, as: lz4 -dc FILE | {US}"),

@@ -184,7 +184,6 @@ def test_packed_files_are_known_by_their_first_bytes(tmp_path: Path, pack: Calla
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"PAR1\0\0", "a Parquet file"),
         (b"PK\x03\x04..", "a zip archive"),
         (b"\x28\xb5\x2f\xfd\0", "a Zstandard file"),
         (b"%PDF-1.7", "a PDF file"),
@@ -253,6 +252,30 @@ def test_one_object_may_hold_all_of_them(tmp_path: Path, whole: dict[str, Any]) 
     for indent in (None, 2):
         found = given_as(tmp_path / "x", json.dumps(whole, indent=indent))
         assert [(prompt.task, prompt.text) for prompt in found.prompts] == [("x", "a"), ("y", "b")]
+
+
+def test_parquet_is_read_by_its_rows(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "train-00000-of-00001"
+    table = [
+        {"messages": [SYSTEM, HI, HELLO], "prompt": None},
+        {"messages": None, "prompt": "b"},
+        {"prompt": " "},
+    ] * 30
+    pq.write_table(pa.Table.from_pylist(table), path, row_group_size=40)
+    found = read(path)
+    assert [turns(prompt) for prompt in found.prompts] == [ASKED[:2], [("user", "b")]] * 30
+    assert [problem.of("x") for problem in found.problems[:2]] == [
+        "x:3: 'prompt' is empty",
+        "x:6: 'prompt' is empty",
+    ]
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], whole[:400] + bytes(200) + whole[600:], b"PAR1"):
+        path.write_bytes(damaged)
+        (said,) = [problem.of("x") for problem in read(path).problems if "damaged" in problem.reason]
+        assert "\n" not in said
 
 
 def test_nesting_and_line_ends_of_any_kind(tmp_path: Path) -> None:

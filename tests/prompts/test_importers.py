@@ -148,7 +148,7 @@ def test_the_wrong_format_is_refused_with_the_one_it_looks_like(write: Write) ->
     ("content", "said"),
     [
         (b"", "no prompts in it"),
-        (b"PAR1\x00\x00", "this is a Parquet file"),
+        (b"PAR1\x00\x00", "the Parquet file is damaged"),
         (b"PK\x03\x04..", "this is a zip archive"),
         (b"BZh91AY&SY damaged", "the bzip2 file is damaged"),
         (gzip.compress(json.dumps(GSM8K).encode(), mtime=0)[:-9], "the gzip file is damaged"),
