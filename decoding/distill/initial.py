@@ -14,6 +14,9 @@ from decoding.errors import DecodingError
 RIDGE = 0.02
 """Weight of the ridge penalty, per row and unit of variance."""
 
+SMALL = 1e-4
+"""A norm's scale below which nothing of a number is left to divide by it."""
+
 EMBEDDING_STD = 0.02
 """Of the attention weights that read tokens: small, so that training begins at what the features say."""
 
@@ -75,11 +78,13 @@ def initialise(head: EagleHead, model: Any, sample: list[Sequence], seed: int) -
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
     norm = model.get_decoder().norm
-    head.norm.weight.copy_(norm.weight)
+    scale = norm_scale(norm, head.config.hidden_size)
+    head.norm.weight.copy_(scale)
     head.lm_head.weight.copy_(model.get_output_embeddings().weight[head.draft_ids])
 
     features = torch.cat([s.features[:-2].flatten(1) for s in sample]).float()
-    states = torch.cat([s.final[1:-1] for s in sample]).float() / norm.weight.float().cpu()
+    divisor = torch.where(scale.abs() < SMALL, torch.ones_like(scale), scale).cpu()
+    states = torch.cat([s.final[1:-1] for s in sample]).float() / divisor
     size = features.pow(2).mean(0).sqrt().clamp_min(1e-6)
     scaled = features / size
     gram = scaled.T @ scaled
@@ -99,9 +104,25 @@ def initialise(head: EagleHead, model: Any, sample: list[Sequence], seed: int) -
     ours.gate_proj.weight.copy_(layer.mlp.gate_proj.weight)
     ours.up_proj.weight.copy_(layer.mlp.up_proj.weight)
     ours.down_proj.weight.copy_(layer.mlp.down_proj.weight * shrink)
-    ours.hidden_norm.weight.copy_(layer.input_layernorm.weight)
-    ours.post_attention_layernorm.weight.copy_(layer.post_attention_layernorm.weight)
+    ours.hidden_norm.weight.copy_(norm_scale(layer.input_layernorm, width))
+    ours.post_attention_layernorm.weight.copy_(norm_scale(_before_mlp(layer), width))
     return float(explained)
+
+
+@torch.no_grad()
+def norm_scale(norm: Any, width: int) -> torch.Tensor:
+    """What a norm multiplies each of `width` numbers by, float32: its weight, or in Gemma's norms one more."""
+    weight = next(norm.parameters(), None)
+    like: dict[str, Any] = {} if weight is None else {"device": weight.device, "dtype": weight.dtype}
+    ones = torch.ones(width, **like)
+    ones[1::2] = -1.0  # of mean zero, so that norms which subtract it change nothing
+    out: torch.Tensor = norm(ones[None, None])[0, 0].float() * ones.float()
+    return out
+
+
+def _before_mlp(layer: Any) -> Any:
+    """The norm that the feed-forward block reads through; Gemma 2 has one of that name behind attention too."""
+    return getattr(layer, "pre_feedforward_layernorm", None) or layer.post_attention_layernorm
 
 
 @torch.no_grad()

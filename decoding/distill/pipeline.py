@@ -22,8 +22,9 @@ from decoding.distill.config import SHARE_OF_TIME, DistillConfig
 from decoding.distill.generate import Template
 from decoding.distill.initial import feature_layers
 from decoding.distill.profile import profile
+from decoding.distill.rehearsal import rehearse
 from decoding.distill.shards import Shards
-from decoding.distill.train import autocast, train
+from decoding.distill.train import autocast, check_finite, train
 from decoding.eagle.checkpoint import load_head, save_head
 from decoding.eagle.folder import is_eagle_head
 from decoding.eagle.head import EagleHead
@@ -103,6 +104,7 @@ def distill(
             )
         start = _start_folder(config, say)
         earlier = None if start is None else load_head(start, models.target, dtype=torch.float32)
+        rehearse(config, models.target, earlier)
         _say_needs(config, models, work, say)
         text = work / "text"
         if _wants_text(config, text):
@@ -267,6 +269,7 @@ def _finish(
     with autocast(models.target.device, models.target.dtype):
         found = profile(head, (data.sequence(int(i)) for i in held), PROFILE_DEPTH)
     log("profile", covered=round(found.covered, 4), chain=[round(v, 3) for v in found.chain.tolist()])
+    check_finite(head, "after training")
     save_head(head, out, target_name=target_name(config.target))
     found.save(out / PROFILE_FILE, {})
     fresh = prompts.fresh(config.seed, min(FRESH_QUESTIONS, len(questions)))

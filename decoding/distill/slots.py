@@ -98,19 +98,40 @@ def _attention(where: _Where) -> Any:
         value: torch.Tensor,
         attention_mask: torch.Tensor | None,
         scaling: float | None = None,
+        softcap: float | None = None,
+        sliding_window: int | None = None,
         **_: Any,
     ) -> tuple[torch.Tensor, None]:
-        out = torch.cat(
-            [
-                grouped_sdpa(
-                    module, query[part], key[part, :, :reach], value[part, :, :reach], mask, scaling=scaling
-                )[0]
-                for part, reach, mask in where.groups
-            ]
-        )
+        parts = []
+        for part, reach, mask in where.groups:
+            if sliding_window is not None and reach > sliding_window:
+                columns = torch.arange(reach, device=mask.device)
+                mask = mask & (columns > where.position[part, None] - sliding_window)[:, None, None]
+            given = query[part], key[part, :, :reach], value[part, :, :reach], mask
+            if softcap is not None:
+                parts.append(_capped(*given, scaling or query.shape[-1] ** -0.5, softcap))
+            else:
+                parts.append(grouped_sdpa(module, *given, scaling=scaling)[0])
+        out = torch.cat(parts)
         return out, None
 
     return attend
+
+
+def _capped(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: float,
+    cap: float,
+) -> torch.Tensor:
+    """Attention whose scores are kept below `cap` (Gemma 2): ``[slots, 1, heads, d]``."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    scores = cap * torch.tanh((query @ key.transpose(-1, -2)).float() * scaling / cap)
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(-1).to(value.dtype)
+    return (weights @ value).transpose(1, 2)
 
 
 class SlotModel:

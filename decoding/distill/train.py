@@ -17,7 +17,7 @@ from decoding.distill import vocabulary
 from decoding.distill.config import DistillConfig
 from decoding.distill.initial import initialise, new_head, take_over
 from decoding.distill.profile import Profile, profile
-from decoding.distill.shards import Shards
+from decoding.distill.shards import Sequence, Shards
 from decoding.distill.unroll import Batch, unroll
 from decoding.eagle.head import EagleHead
 from decoding.errors import DecodingError
@@ -105,6 +105,7 @@ def train(
     else:
         sample = [data.sequence(int(i)) for i in mine[:RIDGE_SEQUENCES]]
         explained = initialise(head, model, sample, config.seed)
+        check_finite(head, "where training starts")
         log("train", parameters=sum(p.numel() for p in head.parameters()), ridge_explains=round(explained, 3))
     row_of = torch.full((int(head.config.vocab_size),), -1, dtype=torch.long, device=device)
     row_of[head.draft_ids] = torch.arange(len(tokens), device=device)
@@ -125,7 +126,13 @@ def train(
             loss = _loss(head, batch, passes, teacher, row_of, generator, sums)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(head.parameters(), CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(head.parameters(), CLIP)
+        if not math.isfinite(float(norm) + float(loss.detach())):
+            _save(save, head, optimizer, state, tokens)
+            raise DecodingError(
+                f"step {state.step + 1} of training gives numbers that are not finite; the state before it is kept in "
+                f"{save}. Try --dtype float32"
+            )
         optimizer.step()
         state.step += 1
         state.seen += int(batch.predicted(0).sum())
@@ -153,6 +160,31 @@ def train(
     _validate(head, data, checks, config, cast, state, log)
     _save(save, head, optimizer, state, tokens)
     return head, state
+
+
+def check_finite(head: EagleHead, where: str) -> None:
+    """Raise `DecodingError` where a weight of `head` is not a finite number: such a head is never kept."""
+    for name, weight in head.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise DecodingError(
+                f"the head's {name} has numbers that are not finite, {where}; nothing was saved of it"
+            )
+
+
+def try_step(head: EagleHead, config: DistillConfig, model: Any, sequence: Sequence) -> None:
+    """One step of training on one sequence, all its passes. Raises `DecodingError` where a number is not finite."""
+    device = model.device
+    check_finite(head, "where training starts")
+    row_of = torch.full((int(head.config.vocab_size),), -1, dtype=torch.long, device=device)
+    row_of[head.draft_ids] = torch.arange(len(head.draft_ids), device=device)
+    teacher = model.get_output_embeddings().weight.detach()[head.draft_ids]
+    optimizer, generator = _optimizer(head, config), torch.Generator(device=device).manual_seed(config.seed)
+    with autocast(device, model.dtype):
+        loss = _loss(head, Batch.of([sequence], device), config.passes, teacher, row_of, generator, _Sums())
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(head.parameters(), CLIP)
+    optimizer.step()
+    check_finite(head, "after a step of training")
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> Any:
@@ -298,6 +330,7 @@ def _validate(
 
 
 def _save(path: Path, head: EagleHead, optimizer: torch.optim.AdamW, state: State, tokens: list[int]) -> None:
+    check_finite(head, f"after step {state.step}")
     kept = {
         "head": head.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -320,6 +353,7 @@ def _restore(path: Path, head: EagleHead, optimizer: torch.optim.AdamW, tokens: 
                 f"{len(kept['tokens'])} and the same text"
             )
         head.load_state_dict(kept["head"])
+        check_finite(head, f"as {path} has it; delete that file to train again")
         optimizer.load_state_dict(kept["optimizer"])
         return State(**kept["state"])
     except DecodingError:
