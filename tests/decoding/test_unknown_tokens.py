@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 
 ROWS = 384
+PROMPTS: list[tuple[str | list[int], str]] = [
+    ("call <|tool|> now", "token 384 ('<|tool|>')"),
+    ([5, 6, 999_999, 7], "token 999999"),
+    ([5, ROWS], "token 384 ('<|tool|>')"),
+    ([5, -1, 7], "token -1"),
+    ([-3], "token -3"),
+]
 
 
 def with_tool(*, in_template: bool) -> Any:
@@ -40,41 +48,22 @@ def models() -> LoadedModels:
 
 
 @pytest.mark.parametrize("static", ["0", "1"])
-@pytest.mark.parametrize("draft", ["model", "eagle", "recycling", "lookup"])
-@pytest.mark.parametrize(
-    ("prompt", "named"),
-    [
-        ("call <|tool|> now", "token 384 ('<|tool|>')"),
-        ([5, 6, 999_999, 7], "token 999999"),
-        ([5, ROWS], "token 384 ('<|tool|>')"),
-        ([5, -1, 7], "token -1"),
-        ([-3], "token -3"),
-    ],
-)
+@pytest.mark.parametrize("draft", ["draft", "head", "recycling", "lookup"])
 def test_a_prompt_with_such_a_token_is_refused_and_the_next_decodes(
-    models: LoadedModels,
-    monkeypatch: pytest.MonkeyPatch,
-    prompt: str | list[int],
-    named: str,
-    draft: str,
-    static: str,
+    models: LoadedModels, monkeypatch: pytest.MonkeyPatch, draft: str, static: str
 ) -> None:
     monkeypatch.setenv("SPECTUI_STATIC", static)
-    own = LoadedModels(
-        models.target,
-        models.draft if draft == "model" else None,
-        models.tokenizer,
-        models.head if draft == "eagle" else None,
-    )
-    decoder = SpeculativeDecoder(RunConfig(draft=draft, tree="chain:2", max_new_tokens=4), models=own)
-    with pytest.raises(DecodingError) as refused:
-        list(decoder.generate(prompt))
-    assert named in str(refused.value)
-    assert "tokens 0 to 383 only" in str(refused.value)
-    assert "\n" not in str(refused.value)
-    assert [t for r in decoder.generate([5, 6, 7]) for t in r.tokens] == greedy_reference(
-        models.target, [5, 6, 7], 4
-    )
+    own = replace(models, **{name: None for name in ("draft", "head") if name != draft})
+    config = RunConfig(draft="eagle" if draft == "head" else draft, tree="chain:2", max_new_tokens=4)
+    decoder = SpeculativeDecoder(config, models=own)
+    for prompt, named in PROMPTS:
+        with pytest.raises(DecodingError) as refused:
+            list(decoder.generate(prompt))
+        assert named in str(refused.value)
+        assert "tokens 0 to 383 only" in str(refused.value)
+        assert "\n" not in str(refused.value)
+        output = [t for r in decoder.generate([5, 6, 7]) for t in r.tokens]
+        assert output == greedy_reference(models.target, [5, 6, 7], 4)
 
 
 def test_a_template_with_such_a_token_is_refused_before_anything_is_fed(tmp_path: Path) -> None:
