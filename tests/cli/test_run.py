@@ -23,6 +23,7 @@ from store.sessions import create_session
 from store.writer import SessionWriter
 from tests.cli.conftest import Invoke, Popen
 from tests.waiting import until
+from tui.cli.follow import Follower
 from tui.screens.sessions_columns import session_columns
 from tui.session_filter import entry_of, parse
 
@@ -356,3 +357,36 @@ def test_files_of_a_run_are_kept_as_absolute_paths_and_its_drafter_by_name(
 def reader_of() -> Callable[[Path], Reader]:
     """Opens a database that is there only later."""
     return Reader
+
+
+def test_what_is_noted_of_a_run_is_told_before_its_prompts_even_when_it_is_over_at_once(
+    database: Path,
+) -> None:
+    """The settings that are applied, a draft's shorter context; why it ended is told by whoever follows it."""
+    db = open_database(database)
+    prompts = [PromptRecord("a-1", "a", "x")]
+    session = create_session(
+        db,
+        config_json=RunConfig().to_json(),
+        target="tiny",
+        drafter="recycling",
+        tree="chain:1",
+        prompts=prompts,
+    )
+    said: list[str] = []
+    with Reader(database) as reader:
+        follower = Follower(reader, session, said.append)
+        writer = SessionWriter(db, session)
+        writer.claim()
+        writer.add_event("settings", "not applied from generation_config.json: num_beams 4")
+        (generation,) = writer.pending_generations()
+        writer.finish_generation(generation.id, "failed", error="too long")
+        writer.add_event("memory", "once more", generation.id)
+        writer.add_event("limit", "reached --max-nodes 1")
+        writer.set_status("stopped")
+        follower.until_end()
+    db.close()
+    assert said == [
+        "settings: not applied from generation_config.json: num_beams 4",
+        "1/1 a-1: failed: too long",
+    ]

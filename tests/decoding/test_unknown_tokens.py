@@ -53,7 +53,11 @@ def test_a_prompt_with_such_a_token_is_refused_and_the_next_decodes(
     models: LoadedModels, monkeypatch: pytest.MonkeyPatch, draft: str, static: str
 ) -> None:
     monkeypatch.setenv("SPECTUI_STATIC", static)
-    own = replace(models, **{name: None for name in ("draft", "head") if name != draft})
+    own = replace(
+        models,
+        draft=models.draft if draft == "draft" else None,
+        head=models.head if draft == "head" else None,
+    )
     config = RunConfig(draft="eagle" if draft == "head" else draft, tree="chain:2", max_new_tokens=4)
     decoder = SpeculativeDecoder(config, models=own)
     for prompt, named in PROMPTS:

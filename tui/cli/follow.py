@@ -54,6 +54,8 @@ class Follower:
             time.sleep(POLL_S)
 
     def _tell(self, summary: SessionSummary) -> None:
+        if summary.stage != self._stage or summary.prompts_done > len(self._told) or not summary.live:
+            self._tell_events()
         ended = [g for g in self._generations(summary) if g.status in ("finished", "skipped", "failed")]
         for generation in ended:
             if generation.id not in self._told:
@@ -67,7 +69,6 @@ class Follower:
             return
         if summary.stage != self._stage:
             self._stage = summary.stage
-            self._tell_events()
             self._speak(_stage_line(summary))
         elif summary.status == "starting" and summary.stage_done and silent >= STAGE_S:
             self._speak(_stage_line(summary))
@@ -75,10 +76,10 @@ class Follower:
             self._speak(self._sign_of_life(summary))
 
     def _tell_events(self) -> None:
-        """What has been noted of the run since; loading notes all it has to say before its last stage."""
+        """What has been noted of the run since, but for why it ended: whoever waits for that says it last."""
         events = self._reader.events(self._session)
         for event in events[self._events :]:
-            if event.generation_id is None:
+            if event.generation_id is None and event.kind not in ("limit", "refused"):
                 self._speak(f"{event.kind}: {event.text}")
         self._events = len(events)
 

@@ -104,7 +104,7 @@ FIELDS = (
         "space: yes, bare logits",
         NO,
         bool,
-        about="Without what the model's generation_config.json asks for, such as a repetition penalty.",
+        about="Without the repetition penalty and the like of generation_config.json.",
         choices=(NO, YES),
     ),
     Field("seed", "seed", "of the sampling", str(DEFAULTS.seed), int),
