@@ -49,10 +49,14 @@ DRAFTS = {
 }
 
 SAMPLINGS: dict[str, dict[str, Any]] = {
-    "greedy": {},
-    "warm": {"temperature": 0.7},
-    "nucleus": {"temperature": 1.0, "top_p": 0.7},
+    "greedy": {"raw": False},
+    "warm": {"temperature": 0.7, "raw": True},
+    "nucleus": {"temperature": 1.0, "top_p": 0.7, "raw": False},
 }
+"""Options of a run. The target's own settings, see `PENALTY`, hold unless `raw`."""
+
+PENALTY = 1.3
+"""The target's repetition penalty in its `generation_config.json`."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def make(folder: Path) -> None:
         torch.manual_seed(seed)
         for parameter in model.parameters():
             parameter.data += 0.02 * torch.randn_like(parameter)
+    target.generation_config.repetition_penalty = PENALTY
     for name, model in (("target", target), ("draft", draft), ("short", short)):
         _end_behind(model, stop)
         model.save_pretrained(folder / name)
@@ -148,7 +153,7 @@ def make(folder: Path) -> None:
             count = min(NEW_TOKENS, CONTEXT - len(ids))
             expected[sampling][name] = (
                 [t for round_ in plain.generate(ids, position=position) for t in round_.tokens]
-                if options
+                if "temperature" in options
                 else greedy_reference(target, ids, count)
             )
     (folder / "expected.json").write_text(json.dumps({"tokens": expected, "texts": texts}))

@@ -25,7 +25,7 @@ UNBROKEN, BROKEN = "0", "1"
 """Values of SPECTUI_STATIC: the run of the growing path goes through, that of fixed sizes is stopped and resumed."""
 AT_ONCE = 25
 """Tokens that a run to be stopped may make at once: some two prompts."""
-EXPECTED_EVENTS = {"draft", "limit", "resumed"}
+EXPECTED_EVENTS = {"draft", "limit", "resumed", "settings"}
 
 
 @pytest.fixture(scope="module")
