@@ -12,6 +12,7 @@ from store.database import Connection, raw
 from store.errors import StoreError
 from store.recount import GENERATION_SUMS, Key, Recount, Sums, recount, tables
 from store.sqlite_errors import explained
+from store.typed import UNSOUND
 
 _MOST_OF_A_KIND = 5
 """Problems of one kind that are listed before the rest are counted."""
@@ -118,6 +119,8 @@ def check(db: Connection) -> list[str]:
                     *_check_rounds(connection),
                     *_check_counts(connection),
                 ]
+            except UNSOUND as error:
+                return [f"the file holds values that are none of ours: {type(error).__name__}: {error}"]
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")

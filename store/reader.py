@@ -33,7 +33,7 @@ from store.rows import (
 )
 from store.sqlite_errors import explained, path_of
 from store.tags import parted
-from store.typed import Typed
+from store.typed import UNSOUND, Typed
 from store.whereabouts import FileIdentity, identity, stopped
 
 _SESSION_COLUMNS = (
@@ -82,6 +82,7 @@ _EVENT = Typed("an event", _declared(EventRow))
 class Reader:
     """Reads a database that others may be writing. A path is opened read-only and closed by `close()`.
 
+    As a context it says in one line when what is worked out in the block fails on values that are none of ours.
     May be called from any thread; calls take turns. Give it a path, or a connection that no other
     thread writes with: it would see that one's half-done transactions. Every method raises
     `StoreError` when the file cannot be read.
@@ -102,8 +103,15 @@ class Reader:
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        path = path_of(self._connection) if isinstance(error, UNSOUND) else ""
         self.close()
+        if isinstance(error, UNSOUND):
+            # SQLite keeps any kind of value in any column, and what is worked out from them fails in many ways.
+            raise StoreError(
+                f"database {path} holds values that are none of ours ({type(error).__name__}: {str(error)[:80]});"
+                f" see: spectui doctor --db {path}"
+            ) from error
 
     def changed(self) -> bool:
         """Whether another connection committed since last asked (True the first time); microseconds.

@@ -15,6 +15,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "None": (type(None),),
 }
 
+UNSOUND = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""What working with values of another kind than we write raises, where nobody looked at them before."""
+
 
 class Typed:
     """Looks at rows of some columns, each of which has a name and the type that a dataclass declares for it.

@@ -86,6 +86,7 @@ class Rounds:
     """``[P]``"""
 
 
+@np.errstate(invalid="raise")
 def read_rounds(reader: Reader, session_id: int) -> Rounds:
     """All rounds of a session that have one, in one state. Raises `StoreError` when it cannot be read."""
     with reader.snapshot():

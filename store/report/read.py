@@ -141,6 +141,7 @@ def _columns(
     return np.concatenate(chunks, axis=1) if chunks else np.empty((width, 0))
 
 
+@np.errstate(invalid="raise")
 def _measured(
     summary: SessionSummary, prompts: tuple[GenerationRow, ...], rounds: Floats, nodes: Floats
 ) -> Measured:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from store.check import check
 from store.database import connect
 from store.errors import StoreError
 from store.reader import Reader
+from tests.budget.test_advise_command import session
 from tests.store.samples import record_all, snapshot
+from tui.cli import main
 
 
 def text_file(path: Path) -> None:
@@ -147,3 +152,49 @@ def test_a_foreign_database_in_use_gets_no_company(tmp_path: Path) -> None:
         connect(path)
     assert snapshot(tmp_path) == before
     other.close()
+
+
+UNSOUND = {
+    "a rollup of no task": "UPDATE OR IGNORE rollup_task SET task = 'none'",
+    "a rollup of a session in words": "UPDATE OR IGNORE rollup_task SET session_id = '{\"a\": NaN}'",
+    "a count in words": "UPDATE rollup_depth SET overlap_count = '[1'",
+    "a parent without bounds": "UPDATE node SET parent = 1e999",
+    "a depth without bounds": "UPDATE node SET depth = 1e999",
+    "a parent of bytes": "UPDATE node SET parent = zeroblob(3000)",
+    "a prompt of bytes": "UPDATE generation SET messages = zeroblob(3000)",
+    "a task in bytes": "UPDATE OR IGNORE rollup_depth SET task = x'ff'",
+}
+COMMANDS = (
+    ["sessions", "ls"], ["sessions", "show", "1", "--json"], ["report", "1"], ["compare", "1", "2"], ["advise", "1"],
+    ["sessions", "export", "1", "--format", "jsonl", "--force"],
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", UNSOUND)
+def test_values_of_another_kind_cost_a_line(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, two_sessions: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "given.db"
+    shutil.copy(two_sessions, path)
+    other = sqlite3.connect(path)
+    other.execute(UNSOUND[name])
+    other.commit()
+    other.close()
+    for command in COMMANDS:
+        done = CliRunner().invoke(main, [*command, "--db", str(path)])
+        assert done.exit_code in (0, 1, 2)
+        assert len(done.stderr.splitlines()) <= 1 or command[1] == "export", done.stderr
+        assert "--debug shows where" not in done.stderr, (command, done.stderr)
+    connection = connect(path, read_only=True)
+    check(connection)
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def two_sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("two") / "runs.db"
+    for _ in range(2):
+        session(path)
+    return path

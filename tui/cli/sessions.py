@@ -225,8 +225,5 @@ def _facts(
 def _reader(database: Path) -> Iterator[Reader]:
     from store.reader import Reader
 
-    reader = Reader(database)
-    try:
+    with Reader(database) as reader:
         yield reader
-    finally:
-        reader.close()
