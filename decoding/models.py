@@ -23,6 +23,7 @@ from decoding.norms import fuse_norms
 from decoding.packed import pack_linears
 from decoding.placement import Placement, place, resolve_device
 from decoding.probe import Probe
+from decoding.rope import depends_on_length, original_context, pace_of
 from decoding.sizes import context_of, embedding_rows, text_config
 from decoding.static.choice import language_model, wants_static
 from decoding.static.eagle import StaticEagleDrafter
@@ -75,7 +76,7 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
         tell("tuning", None, None, "")
         _tune(loaded)
     probe.check()
-    return loaded
+    return replace(loaded, notes=(*_rope_notes(config, target), *loaded.notes))
 
 
 def with_draft(
@@ -109,7 +110,11 @@ def with_draft(
             tell,
             allow_pickle=config.allow_pickle,
         )
-        notes = (*_context_notes(config, target, draft), *_token_notes(config, models.tokenizer, draft))
+        notes = (
+            *_context_notes(config, target, draft),
+            *_token_notes(config, models.tokenizer, draft),
+            *_kind_notes(config, draft),
+        )
     probe = None if draft is None or draft is target else Probe(draft)
     loaded = LoadedModels(target, draft, models.tokenizer, head, folder, notes)
     if tuned:
@@ -117,6 +122,24 @@ def with_draft(
     if probe is not None:
         probe.check()
     return loaded
+
+
+def _rope_notes(config: RunConfig, target: Any) -> tuple[str, ...]:
+    """That the target's rotary embedding changes with length in a way that is not followed, if so."""
+    text = text_config(target.config)
+    if not depends_on_length(text) or pace_of(target, text) is not None:
+        return ()
+    end = original_context(text)
+    return (f"the rotary scaling of '{config.target}' is not followed beyond token {end}, where outputs end",)
+
+
+def _kind_notes(config: RunConfig, draft: Any) -> tuple[str, ...]:
+    """That the draft model was made for more than it is used for, if so."""
+    if str(getattr(draft.config, "spd_type", "")).lower() != "pard":
+        return ()
+    return (
+        f"draft '{config.base_draft}' is a PARD model, and drafts one token a forward here as any model does",
+    )
 
 
 def _context_notes(config: RunConfig, target: Any, draft: Any) -> tuple[str, ...]:
