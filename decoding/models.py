@@ -73,7 +73,7 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
     alone = LoadedModels(target, None, load_tokenizer(folder, target))
     loaded = with_draft(config, alone, tell, tuned=False)
     if tuned:
-        tell("tuning", None, None, "")
+        tell("choosing kernels", None, None, "")
         _tune(loaded)
     probe.check()
     return replace(loaded, notes=(*_rope_notes(config, target), *loaded.notes))

@@ -38,7 +38,7 @@ def test_folders_load_as_target_and_draft_and_decode_like_generate(target: Path,
     ids = decoder.encode("Tom is a cat")
     output = [t for r in decoder.generate(ids) for t in r.tokens]
     assert output == greedy_reference(tiny_llama(), ids, 12)
-    assert list(dict.fromkeys(stages)) == ["loading target", "loading draft", "tuning"]
+    assert list(dict.fromkeys(stages)) == ["loading target", "loading draft", "choosing kernels"]
 
 
 def test_a_model_that_drafts_for_itself_is_loaded_once(target: Path) -> None:

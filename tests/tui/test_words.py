@@ -9,9 +9,11 @@ from textual.keys import format_key
 from textual.screen import Screen
 
 from decoding.config import AUTO, RunConfig
+from store.reader import Reader
 from tests.tui.conftest import app_for, live_screen, wait_for
 from tests.tui.replay import Recording
 from tui import keys
+from tui.cli.result import print_figures
 from tui.feed import Feed
 from tui.screens.export import ExportScreen
 from tui.screens.help import KEYS, WORDS
@@ -56,6 +58,24 @@ def test_every_sign_is_explained(sign: str) -> None:
 def test_a_tree_to_be_chosen_is_not_called_as_one_for_each_task() -> None:
     assert RunConfig().tree_label != AUTO
     assert RunConfig(tree=AUTO).tree_label == AUTO
+
+
+def test_the_final_table_says_why_an_interval_is_missing_and_what_its_seconds_are(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Recording(database, tasks=("code", "chat"), prompts=3)
+    run.begin()
+    for tokens in (30, 30, 90):
+        run.prompt(tokens=tokens)
+    run.end()
+    with Reader(database) as reader:
+        print_figures(reader, reader.session(run.id))
+    said = capsys.readouterr().out
+    assert "no 95 % interval for chat: " in said
+    assert said.splitlines()[2].split()[7] == "–"  # what is not known is no blank
+    assert " s of decoding" in said
+    assert "CPU s" not in said
+    assert "measured 3 times" in said
 
 
 async def test_bars_of_all_tasks_are_on_one_scale(database: Path) -> None:

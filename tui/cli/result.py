@@ -65,7 +65,7 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
         table(HEAD, [_row(task, intervals.get(name)) for name, task in figures.items()])
         lone = [sanitize_line(name) for name in figures if name not in intervals]
         if lone:
-            line(f"95 % needs two prompts with rounds; {', '.join(lone)}: fewer")
+            line(f"no 95 % interval for {', '.join(lone)}: that takes two finished prompts that differ")
     line(
         f"{count(summary.tokens)} tokens in {count(summary.rounds)} rounds and "
         f"{duration(summary.total_ms / 1000)} of decoding: {number(summary.tokens_per_second, 1)} tok/s, "
@@ -73,7 +73,8 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
     )
     words = spending_words(summary)
     if words:
-        line(f"a million tokens take {words.replace('/M tok', '').replace(' s', ' s of decoding')}")
+        said = words.replace(" s/M tok", " s of decoding").replace("/M tok", "")
+        line(f"a million tokens take {said.replace('price', 'a price of')}")
 
 
 def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | None:

@@ -32,6 +32,7 @@ ONE_ROW = 120
 than `SHORT` rows shows how far the run is, and no figures."""
 TALL, SHORT = 20, 14
 
+BYTES = ("bytes", "B")
 COMMAND_WORDS = {"pause": "pausing", "resume": "resuming", "skip": "skipping", "stop": "stopping"}
 
 
@@ -165,7 +166,9 @@ def _stage_cells(summary: SessionSummary, width: int) -> list[Cell]:
     done, total = summary.stage_done, summary.stage_total
     if done is None or not total:
         return [(fitting([f"{stage}…"], width), "text")]
-    amount = f"  {_amount(done, summary.stage_unit)} of {_amount(total, summary.stage_unit)}"
+    # A unit of its own, such as passes, stands once.
+    bare = summary.stage_unit if summary.stage_unit in BYTES else ""
+    amount = f"  {_amount(done, bare)} of {_amount(total, summary.stage_unit)}"
     clock = "  " + pad(duration(elapsed_seconds(summary)), 7, "right") if summary.started_at else ""
     room = width - len(stage) - len(amount) - len(clock) - 3
     if room < 6:
@@ -174,7 +177,7 @@ def _stage_cells(summary: SessionSummary, width: int) -> list[Cell]:
 
 
 def _amount(value: float, unit: str) -> str:
-    if unit in ("bytes", "B"):
+    if unit in BYTES:
         return size(value)
     text = f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
     return f"{text} {sanitize_line(unit)}".rstrip()
