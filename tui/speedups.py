@@ -10,7 +10,12 @@ def range_words(summary: SessionSummary) -> str:
     found = summary.speedup_range
     if found is None:
         return "measured once"
-    return f"{found[0]:.2f} to {found[1]:.2f}, measured {summary.baseline_count:,} times"
+    return f"{found[0]:.2f} to {found[1]:.2f}, measured {times_words(summary.baseline_count)}"
+
+
+def times_words(count: int) -> str:
+    """``once``, ``twice``, ``3 times``."""
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
 
 
 def short_range(summary: SessionSummary) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -18,8 +19,9 @@ from textual.pilot import Pilot
 
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.dump import lines_of, text_of
-from tests.tui.screens.huge import make_huge, make_weighed
+from tests.tui.screens.huge import TASKS, make_huge, make_weighed
 from tests.tui.screens.registry import says
+from tests.tui.terminal import Terminal
 from tests.tui.test_screens import at_rest
 from tui.app import SpectuiApp
 from tui.widgets.rows import Rows
@@ -125,3 +127,24 @@ async def test_no_figure_is_cut(walk: Walk, database: Path) -> None:
                     await settled(pilot)
                 wrong += [f"{size[0]}x{size[1]} {' '.join(keys)}: {line}" for line in cut_figures(app)]
     assert not wrong, "\n".join(wrong)
+
+
+NARROW = 80
+
+
+@pytest.mark.parametrize(
+    "command", [["sessions", "ls"], ["sessions", "show", "1"], ["report", "1"]], ids=" ".join
+)
+def test_no_table_is_broken_over_the_edge_of_a_terminal(command: list[str], database: Path) -> None:
+    shutil.copy(made(make_huge), database)
+    terminal = Terminal(
+        [sys.executable, "-m", "tui", *command, "--db", str(database)], columns=NARROW, rows=24
+    )
+    terminal.wait()
+    assert terminal._ended.wait(10)  # all of it has been read
+    lines = terminal.output().decode().replace("\r", "").splitlines()
+    heads = [line.strip() for line in lines if line.startswith(("task ", "id "))]
+    assert len(heads) > 1  # in parts
+    tables = [line for line in lines if line.startswith((*TASKS, "all ", "1  ", "task ", "id "))]
+    assert len(tables) > len(TASKS)
+    assert all(cell_len(line) <= NARROW for line in tables), max(tables, key=cell_len)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tui.cli.options import State, json_option, price_option, shared_options
-from tui.cli.output import json_line, line
+from tui.cli.output import json_line, line, terminal_width
 
 
 def _file(writes: str) -> click.Path:
@@ -63,5 +63,5 @@ def report(
             if not is_stream(path):  # a pipe or /dev/stdout: there the report is
                 line(f"wrote {path}")
         return
-    for said in report_lines(found):
+    for said in report_lines(found, terminal_width()):
         line(said)

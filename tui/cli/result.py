@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui.cli.output import NOTHING, count, duration, line, number, table
+from tui.cli.output import NOTHING, count, duration, number, prose, table
 from tui.speedups import range_words
-from tui.textsafe import sanitize_line
 
 if TYPE_CHECKING:
     from store.reader import Reader
@@ -63,10 +62,10 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
     intervals = reader.intervals(summary.id)
     if figures:
         table(HEAD, [_row(task, intervals.get(name)) for name, task in figures.items()])
-        lone = [sanitize_line(name) for name in figures if name not in intervals]
+        lone = [sanitize_prose(name) for name in figures if name not in intervals]
         if lone:
-            line(f"no 95 % interval for {', '.join(lone)}: that takes two finished prompts that differ")
-    line(
+            prose(f"no 95 % interval for {', '.join(lone)}: that takes two finished prompts that differ")
+    prose(
         f"{count(summary.tokens)} tokens in {count(summary.rounds)} rounds and "
         f"{duration(summary.total_ms / 1000)} of decoding: {number(summary.tokens_per_second, 1)} tok/s, "
         f"{number(summary.tokens_per_round)} tok/round{_speedup(summary)}"
@@ -74,7 +73,7 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
     words = spending_words(summary)
     if words:
         said = words.replace(" s/M tok", " s of decoding").replace("/M tok", "")
-        line(f"a million tokens take {said.replace('price', 'a price of')}")
+        prose(f"a million tokens take {said.replace('price', 'a price of')}")
 
 
 def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | None:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tui.cli.output import line, table_lines
+from tui.cli.output import folded, line, table_lines, terminal_width
 from tui.report.grid import Grid
 from tui.textsafe import sanitize_line
 
@@ -17,27 +17,30 @@ WIDTH = 100
 """Columns that notes are folded to."""
 
 
-def report_lines(report: Report) -> Iterator[str]:
-    """What `spectui report` prints."""
+def report_lines(report: Report, width: int | None = None) -> Iterator[str]:
+    """What `spectui report` prints, in a terminal of `width` columns or anywhere."""
     from tui.report.tables import notes, subject, tables
 
-    yield sanitize_line(subject(report))
-    yield from map(sanitize_line, notes(report))
+    for said in (subject(report), *notes(report)):
+        yield from folded(said, width)
     yield ""
-    yield from grid_lines(tables(report))
-    yield sanitize_line(report.verdict)
+    yield from grid_lines(tables(report), width)
+    yield from folded(report.verdict, width)
 
 
-def grid_lines(grids: Sequence[Grid]) -> Iterator[str]:
-    """Each table under its title, its note below."""
+def grid_lines(grids: Sequence[Grid], width: int | None = None) -> Iterator[str]:
+    """Each table under its title, its note below; in parts where it is wider than `width`."""
     for grid in grids:
         yield sanitize_line(grid.title)
-        yield from table_lines(grid.head, grid.texts(), left=grid.left)
-        yield from textwrap.wrap(sanitize_line(grid.note), WIDTH)
+        beside = {
+            i for i, column in enumerate(grid.columns) if column.key.endswith("_ci") or column.key == "ci"
+        }
+        yield from table_lines(grid.head, grid.texts(), left=grid.left, width=width, beside=beside)
+        yield from textwrap.wrap(sanitize_line(grid.note), min(WIDTH, width or WIDTH))
         yield ""
 
 
 def print_grids(grids: Sequence[Grid]) -> None:
     """Print `grid_lines`."""
-    for said in grid_lines(grids):
+    for said in grid_lines(grids, terminal_width()):
         line(said)

@@ -8,7 +8,7 @@ from store.rows import GenerationRow, SessionSummary
 from tui import progress
 from tui.cells import NOTHING, count, duration, fitting, number, pad, percent, rate, size
 from tui.progress import Pace, elapsed_seconds, eta_seconds, failed_words, silence
-from tui.speedups import short_range
+from tui.speedups import short_range, times_words
 from tui.textsafe import sanitize_line
 from tui.widgets.rows import Cell, Line, Row, row_width
 
@@ -127,7 +127,7 @@ class Status(Line):
             left = [("  ETA ", "muted"), (pad(eta, 7, "right"), "text")]
         failed: list[Cell] = [(f", {failed_words(summary)}", "bad")] if summary.prompts_failed else []
         if self.size.width >= 100 and summary.baseline_ms:
-            times = "once" if summary.baseline_count < 2 else f"{count(summary.baseline_count)} times"
+            times = times_words(max(summary.baseline_count, 1))
             plain = f"   plain {rate(1000 / summary.baseline_ms)} tok/s, measured {times}"
             yield [done, word, *failed, clock, *left, (plain, "muted")]
         yield [done, word, *failed, clock, *left]
