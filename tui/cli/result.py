@@ -62,7 +62,7 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
     intervals = reader.intervals(summary.id)
     if figures:
         table(HEAD, [_row(task, intervals.get(name)) for name, task in figures.items()])
-        lone = [sanitize_line(name) for name in figures if name not in intervals]
+        lone = [name for name in figures if name not in intervals]
         if lone:
             prose(f"no 95 % interval for {', '.join(lone)}: that takes two finished prompts that differ")
     prose(
