@@ -109,10 +109,22 @@ def strata(task: Ints) -> list[Ints]:
 
 
 def ends(value: float, error: float, freedom: float, within: Pair = EVERYWHERE) -> Pair:
-    """The interval of a figure with this standard error, cut to `within`."""
+    """The interval of a figure with this standard error, which can be nothing outside `within`.
+
+    Between two bounds it is worked out on the scale of log((x - low) / (high - x)), where it is symmetrical: shares of
+    few prompts are skewed, the more so the nearer to a bound.
+    """
     out = student_t(freedom) * error
     low, high = within
-    return min(max(value - out, low), high), min(max(value + out, low), high)
+    if math.isinf(low) or math.isinf(high) or not low < value < high:
+        return min(max(value - out, low), high), min(max(value + out, low), high)
+    size = high - low
+    middle = math.log((value - low) / (high - value))
+    spread = out * size / ((value - low) * (high - value))
+    first, last = (
+        low + size / (1 + math.exp(min(-end, 700.0))) for end in (middle - spread, middle + spread)
+    )
+    return first, last
 
 
 @lru_cache(maxsize=1024)

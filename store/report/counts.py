@@ -73,6 +73,39 @@ class Counts:
         }
 
     @cached_property
+    def families(self) -> Ratio:
+        """(Families with the target's argmax, families): siblings differ, so at most one child of a parent is it."""
+        _, first, place = np.unique(self.data.family, return_index=True, return_inverse=True)
+        matched = np.bincount(place, self.data.match, len(first)) > 0
+        owner = self._owner[first]
+        return Ratio(
+            np.bincount(owner, matched, self.prompts).astype(np.float64),
+            np.bincount(owner, minlength=self.prompts).astype(np.float64),
+        )
+
+    @cached_property
+    def acceptance_chance(self) -> tuple[Ratio, Ratio]:
+        """Sums over parents, and parents: at least and at most how likely one drawn child of a parent is accepted.
+
+        That is the sum of min(p, q) over all tokens. Of those that were not drafted it is between nothing and what p,
+        or q, has left.
+        """
+        data = self.data
+        _, first, place = np.unique(data.family, return_index=True, return_inverse=True)
+        q, shared = data.draft_p, data.overlap
+        p = np.where(shared < 1, shared * q, np.nan) if data.target_p is None else data.target_p
+        sums = [np.bincount(place, np.nan_to_num(each), len(first)) for each in (np.minimum(p, q), p, q)]
+        known = np.bincount(place, np.isfinite(q) & np.isfinite(p), len(first)) == np.bincount(place)
+        least = np.minimum(sums[0], 1.0)
+        most = least + np.maximum(np.minimum(1 - sums[1], 1 - sums[2]), 0.0)
+        owner = self._owner[first][known]
+        parents = np.bincount(owner, minlength=self.prompts).astype(np.float64)
+        return (
+            Ratio(np.bincount(owner, least[known], self.prompts).astype(np.float64), parents),
+            Ratio(np.bincount(owner, most[known], self.prompts).astype(np.float64), parents),
+        )
+
+    @cached_property
     def lengths(self) -> dict[str, Ratio]:
         """`accepted_length` and `tokens_per_round` -> sums over rounds."""
         sums = {"accepted_length": self.data.accepted_length, "tokens_per_round": self.data.tokens}

@@ -58,6 +58,17 @@ class DepthRow:
 
 
 @dataclass(frozen=True)
+class Clustering:
+    """How alike the families (children of one parent) of one prompt are in whether they hold the target's argmax."""
+
+    icc: float
+    """Intra-class correlation, see `clusters.icc`."""
+    icc_ci: Pair | None
+    design_effect: float
+    design_effect_ci: Pair | None
+
+
+@dataclass(frozen=True)
 class GroupFigures:
     """Everything measured on a group of prompts. Entropies in nats."""
 
@@ -81,10 +92,9 @@ class GroupFigures:
     """Draft entropy with "match" and with "overlap"."""
     rho_target: dict[str, Correlation]
     """Target entropy with the same."""
-    icc: float | None
-    """Intra-class correlation of `match`, see `clusters.icc`."""
-    icc_ci: Pair | None
-    design_effect: float | None
+    clustering: Clustering | None
+    acceptance_chance: tuple[Estimate, ...] | None
+    """At least and at most, see `counts.Counts.acceptance_chance`."""
 
     @property
     def survival_length(self) -> float | None:

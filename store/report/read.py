@@ -37,7 +37,7 @@ _ROUNDS = """
 # CROSS JOIN keeps the order of the loops, so that each round's nodes come together and in order.
 _NODES = f"""
     SELECT node.round_id, node.idx, node.parent, node.depth, node.rank, node.draft_p, {OVERLAP_SQL},
-           node.draft_entropy, node.target_entropy, node."match", node.accepted
+           node.draft_entropy, node.target_entropy, node."match", node.accepted, node.target_p
     FROM generation
     CROSS JOIN round ON round.generation_id = generation.id
     CROSS JOIN node ON node.round_id = round.id
@@ -88,6 +88,8 @@ class Measured:
     """[N], on_path and not behind a cut."""
     tree: Ints | None = None
     """[R], an id shared by rounds of one tree; None: taken from depths, ranks and sizes of families."""
+    target_p: Floats | None = None
+    """[N], probability; None: not known."""
     cut: Bools | None = None
     """[R], whether an end token or a limit cut the path; None: none was."""
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -120,7 +122,7 @@ def read_session(reader: Reader, ref: int | str, progress: Progress = silent) ->
         if len(prompts) == left_out.total():
             left_out.clear()
         rounds = _columns(reader, _ROUNDS, summary.id, 5, ("reading rounds", summary.rounds), progress)
-        nodes = _columns(reader, _NODES, summary.id, 11, ("reading nodes", summary.nodes), progress)
+        nodes = _columns(reader, _NODES, summary.id, 12, ("reading nodes", summary.nodes), progress)
     if left_out:
         prompts = tuple(row for row in prompts if row.status == "finished")
         rounds = rounds[:, np.isin(rounds[1], [row.id for row in prompts])]
@@ -152,7 +154,9 @@ def _measured(
     if np.any(np.diff(node_round) < 0):
         order = np.lexsort((nodes[1], node_round))
         nodes, node_round = nodes[:, order], node_round[order]
-    _, _, parent, depth, rank, draft_p, overlap, draft_entropy, target_entropy, match, accepted = nodes
+    _, _, parent, depth, rank, draft_p, overlap, draft_entropy, target_entropy, match, accepted, target_p = (
+        nodes
+    )
     depth_of = depth.astype(np.int64)
     is_accepted = accepted == 1
     # Nodes of a round are numbered from 0 without gaps, so a parent lies at its number from the first.
@@ -181,6 +185,7 @@ def _measured(
         accepted=is_accepted,
         on_path=on_path,
         at_risk=at_risk_columns(on_path, depth_of, accepted_length[node_round], (cut == 1)[node_round]),
+        target_p=target_p.copy(),
         cut=cut == 1,
         tree=tree_ids(node_round.astype(np.int64), place_in_tree, len(round_id)),
     )

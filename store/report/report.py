@@ -20,6 +20,8 @@ from store.rows import SessionSummary
 from store.spending import Spending, spending
 
 OVERALL = "all"
+FEWEST_ALIKE = 5
+"""Prompts of a task from which on it is said how alike their nodes are."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Analysis:
         entropies = {key: figures.estimate(r.of(chosen), of, POSITIVE) for key, r in counts.entropies.items()}
         on_path = [ratio.of(chosen) for ratio in counts.on_path]
         off_path = [ratio.of(chosen) for ratio in counts.off_path]
-        icc, icc_ci, effect = self._clustering(chosen, draws)
+        alike = self._clustering(chosen, draws)
         return GroupFigures(
             name=name,
             prompts=int(chosen.sum()),
@@ -97,9 +99,12 @@ class Analysis:
             target_entropy=entropies["target_entropy"],
             rho=self._rho("draft", chosen),
             rho_target=self._rho("target", chosen),
-            icc=icc,
-            icc_ci=icc_ci,
-            design_effect=effect,
+            clustering=alike,
+            acceptance_chance=(
+                None
+                if self.data.target_p is None
+                else tuple(figures.estimate(each.of(chosen), of, SHARE) for each in counts.acceptance_chance)
+            ),
         )
 
     def length_range(self, name: str) -> tuple[float, float]:
@@ -151,18 +156,20 @@ class Analysis:
             for side, y in self._sides.items()
         }
 
-    def _clustering(
-        self, chosen: Bools, draws: Draws
-    ) -> tuple[float | None, tuple[float, float] | None, float | None]:
-        match, task = self.counts.alphas["match"].of(chosen), self.counts.task[chosen]
-        (value,) = clusters.icc(match, task, np.ones((1, int(chosen.sum()))))
+    def _clustering(self, chosen: Bools, draws: Draws) -> figures.Clustering | None:
+        """None with a task of fewer than `FEWEST_ALIKE` prompts, whose likeness is noise."""
+        families, task = self.counts.families.of(chosen), self.counts.task[chosen]
+        known = families.bottom > 0
+        if not known.any() or np.unique(task[known], return_counts=True)[1].min() < FEWEST_ALIKE:
+            return None
+        (value,) = clusters.icc(families, task, np.ones((1, int(chosen.sum()))))
         if not np.isfinite(value):
-            return None, None, None
-        known = match.bottom > 0
-        drawn = clusters.icc(match, task, draws.weights)
-        nodes = float(match.bottom[known].mean())
-        ci = clusters.icc_interval(float(value), drawn, nodes, int(known.sum()), draws.strata)
-        return float(value), ci, clusters.design_effect(float(value), match.bottom)
+            return None
+        drawn = clusters.icc(families, task, draws.weights)
+        size = float(families.bottom[known].mean())
+        ci = clusters.icc_interval(float(value), drawn, size, int(known.sum()), draws.strata)
+        effects = [clusters.design_effect(each, families.bottom) for each in (float(value), *(ci or ()))]
+        return figures.Clustering(float(value), ci, effects[0], (effects[1], effects[2]) if ci else None)
 
 
 def build_report(
@@ -246,9 +253,9 @@ def _gaps(tasks: dict[str, GroupFigures], overall: GroupFigures) -> dict[str, st
         notes["acceptance"] = "the drafter proposed no node"
     elif overall.alpha["overlap"].mean is None:
         notes["overlap, draft entropy"] = "the drafter has no probabilities"
-    if overall.nodes and overall.icc is None:
-        notes["how alike the nodes of one prompt are"] = (
-            "it takes two prompts of a task, and some nodes that match"
+    if overall.nodes and overall.clustering is None:
+        notes["how alike the families of one prompt are"] = (
+            f"it takes {FEWEST_ALIKE} prompts of each task, and some nodes that match"
         )
     agree = [
         name

@@ -10,7 +10,7 @@ from store.report.compare import PRIMARY, Comparison, GroupContrast
 from store.report.contrast import Contrast
 from store.report.correlation import Correlation
 from store.report.effects import Difference
-from store.report.figures import Estimate, GroupFigures, Step
+from store.report.figures import Clustering, Estimate, GroupFigures, Step
 from store.report.populations import AT_RISK
 from store.report.predictors import Predictor
 from store.report.report import Report
@@ -44,9 +44,7 @@ def report_json(report: Report) -> dict[str, Any]:
             ]
             for name, contrasts in report.contrasts.items()
         },
-        "icc": None if overall is None else overall.icc,
-        "icc_ci": None if overall is None else pair(overall.icc_ci),
-        "design_effect": None if overall is None else overall.design_effect,
+        **_clustering(None if overall is None else overall.clustering),
         "published": published.as_json(),
         "tokens_per_second": report.session.tokens_per_second,
         "speedup": report.session.speedup,
@@ -149,9 +147,19 @@ def _group(group: GroupFigures) -> dict[str, Any]:
         "target_entropy_ci": pair(group.target_entropy.ci),
         "rho": {name: _rho(value) for name, value in group.rho.items()},
         "rho_target_entropy": {name: _rho(value) for name, value in group.rho_target.items()},
-        "icc": group.icc,
-        "icc_ci": pair(group.icc_ci),
-        "design_effect": group.design_effect,
+        **_clustering(group.clustering),
+        "acceptance_chance": None
+        if group.acceptance_chance is None
+        else dict(zip(("least", "most"), map(estimate, group.acceptance_chance), strict=True)),
+    }
+
+
+def _clustering(value: Clustering | None) -> dict[str, Any]:
+    return {
+        "icc": None if value is None else value.icc,
+        "icc_ci": None if value is None else pair(value.icc_ci),
+        "design_effect": None if value is None else value.design_effect,
+        "design_effect_ci": None if value is None else pair(value.design_effect_ci),
     }
 
 

@@ -1,77 +1,171 @@
-"""How often a report's intervals cover a truth that was planted, and how often its verdict is right.
+"""How often intervals hold a truth that was planted, and how often a verdict is wrong.
 
-    python -m tests.bench.report_coverage [--sessions 400] [--prompts 12]
+    python -m tests.bench.report_coverage [--sessions 400] [--only coverage,verdict,advice]
 
-Nominal coverage is 95 %; the last column is two standard errors of the simulation. Four tasks, chains of three nodes.
+Nominal coverage is 95 %; everything after ± is two standard errors of the simulation. Four tasks.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 
-from store.report.figures import GroupFigures
-from store.report.report import Report, report_of
-from tests.store.planted import planted
+import numpy as np
 
-FLAT = dict.fromkeys(("code", "math", "logic", "chat"), 0.4)
-TASKS = {"code": 0.52, "math": 0.28, "logic": 0.5, "chat": 0.3}
+from decoding.budget.advice import one_tree_serves, tree_per_task_pays
+from store.intervals import Pair
+from store.report.counts import Counts
+from store.report.report import OVERALL, Analysis
+from store.report.verdict import judge
+from tests.budget.test_advice_truth import gained
+from tests.store.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike, planted_trees
+
+HAZARD = (0.62, 0.58, 0.58)
+SKEWED = (8, 12, 14, 20, 26, 35, 60, 90)
+"""Rounds of prompts, most short and some long."""
 
 
-def covered(report: Report, truth: dict[str, float], icc: float) -> dict[str, bool]:
-    """Figure -> whether its interval holds what was planted."""
-    found: dict[str, bool] = {}
-    for name, group in report.tasks.items():
-        found[f"match, {name}"] = _holds(group.alpha["match"].ci, truth[name])
-    assert report.overall is not None
-    mean = math.fsum(truth.values()) / len(truth)
-    found["match, all prompts"] = _holds(report.overall.alpha["match"].ci, mean)
-    found["hazard at depth 1, all"] = _holds(_first(report.overall), mean)
-    if icc:
-        found["intra-class correlation"] = _holds(report.overall.icc_ci, icc)
+def coverage(sessions: int) -> Iterator[tuple[str, str, str]]:
+    """Design, figure, share: of every kind of interval in a report."""
+    for prompts in (2, 3, 5, 10, 50):
+        for icc in (0.0, 0.05, 0.2):
+            rounds = SKEWED if icc == 0.05 else 25
+            tasks = alike(Truth(HAZARD, off_path=0.8, prompts=prompts, rounds=rounds))
+            true = _truth(icc, rounds)
+            hits: dict[str, list[float]] = defaultdict(list)
+            for seed in range(sessions if prompts < 50 else max(sessions // 4, 1)):
+                analysis = Analysis(planted_trees(tasks, icc=icc, seed=seed))
+                for name, index in (("a task", 0), (OVERALL, None)):
+                    for figure, ci in _intervals(analysis, index).items():
+                        if ci is not None:
+                            hits[f"{figure}, {name}"].append(ci[0] <= true[figure] <= ci[1])
+                        else:
+                            hits[f"{figure}, {name}, refused"].append(1.0)
+            design = f"{prompts} prompts a task, icc {icc:g}{', lengths skewed' if icc == 0.05 else ''}"
+            for figure, found in sorted(hits.items()):
+                yield design, figure, _share(found) if "refused" not in figure else str(len(found))
+
+
+def _intervals(analysis: Analysis, task: int | None) -> dict[str, Pair | None]:
+    group = analysis.group("", task)
+    found: dict[str, Pair | None] = {
+        "match": group.alpha["match"].ci,
+        "at risk": group.alpha["at_risk"].ci,
+        "accepted length": group.accepted_length.ci,
+        "hazard 3": group.on_path[2].ci if len(group.on_path) > 2 else None,
+        "survival 3": group.on_path[2].survival_ci if len(group.on_path) > 2 else None,
+    }
     return found
 
 
-def _first(group: GroupFigures) -> tuple[float, float] | None:
-    return group.on_path[0].ci
+def _truth(icc: float, rounds: int | tuple[int, ...]) -> dict[str, float]:
+    """Of a session of so many prompts that nothing is left to chance."""
+    tasks = {"all": Truth(HAZARD, off_path=0.8, prompts=4000, rounds=rounds)}
+    counts = Counts(planted_trees(tasks, icc=icc, seed=10**6))
+    at_3, reached = counts.on_path[2], counts.reached[2]
+    return {
+        "match": float(np.nanmean(counts.alphas["match"].per_prompt)),
+        "at risk": float(np.nanmean(counts.alphas["at_risk"].per_prompt)),
+        "accepted length": float(counts.lengths["accepted_length"].top.sum() / counts.rounds.sum()),
+        "hazard 3": float(at_3.top.sum() / at_3.bottom.sum()),
+        "survival 3": float(reached.top.sum() / reached.bottom.sum()),
+    }
 
 
-def _holds(ci: tuple[float, float] | None, value: float) -> bool:
-    return ci is not None and ci[0] <= value <= ci[1]
+def published(icc: float) -> tuple[dict[str, Truth], float]:
+    """Acceptance as it was published, 50 prompts of each task."""
+    chances = {"chat": 0.565, "code": 0.5415, "logic": 0.5415, "math": 0.518}
+    return {name: Truth((h,) * 3, tree=CHAIN, prompts=50, rounds=35) for name, h in chances.items()}, icc
+
+
+DESIGNS: dict[str, tuple[dict[str, Truth], float]] = {
+    "prompts differ (icc .1), chains": (alike(Truth((0.4,) * 3, tree=CHAIN, prompts=50, rounds=30)), 0.1),
+    "prompts differ much (icc .2), chains": (
+        alike(Truth((0.4,) * 3, tree=CHAIN, prompts=12, rounds=30)),
+        0.2,
+    ),
+    "constant hazard, 20 % lower off the path": (alike(Truth((0.6,) * 3, off_path=0.8, prompts=50)), 0.05),
+    "the same, 12 prompts a task": (alike(Truth((0.6,) * 3, off_path=0.8, prompts=12)), 0.1),
+    "families of other sizes": (alike(Truth((0.6, 0.42, 0.42), tree=UNEVEN, off_path=0.8, prompts=20)), 0.05),
+    "prompts of 5 to 40 rounds": (alike(Truth((0.6,) * 3, off_path=0.8, rounds=(5, 40, 20))), 0.1),
+    "one task of 4 prompts of 4 rounds": (
+        {
+            "rare": Truth((0.4,) * 3, tree=CHAIN, prompts=4, rounds=4),
+            **alike(Truth((0.4,) * 3, tree=CHAIN, prompts=20, rounds=60), ("math", "logic", "chat")),
+        },
+        0.05,
+    ),
+    "three prompts a task": (alike(Truth((0.4,) * 3, tree=CHAIN, prompts=3, rounds=30)), 0.05),
+    "one task with another tree": (
+        {"code": Truth((0.6,) * 3, tree=CHAIN), **alike(Truth((0.6,) * 3, tree=FULL), ("math", "chat"))},
+        0.0,
+    ),
+    "as published, icc 0": published(0.0),
+    "as published, icc .02": published(0.02),
+    "as published, icc .05": published(0.05),
+    "as published, icc .1": published(0.1),
+    "depth matters (.15)": (alike(Truth((0.65, 0.5, 0.35), tree=CHAIN)), 0.02),
+}
+
+
+def verdicts(sessions: int) -> Iterator[tuple[str, str, str]]:
+    """Design, what is said, share."""
+    for name, (tasks, icc) in DESIGNS.items():
+        said: Counter[str] = Counter()
+        small: Counter[str] = Counter()
+        for seed in range(sessions):
+            found = judge(Counts(planted_trees(tasks, icc=icc, seed=seed)))
+            said[found.verdict or "refused"] += 1
+            first = found.by_nodes.get("at_risk")
+            if first is not None:
+                small["p of task below .05"] += (first.task_p or 1.0) < 0.05
+                small["p of depth below .05"] += (first.depth_p or 1.0) < 0.05
+        for what in ("supported", "reversed", "refused"):
+            if said[what] or what != "refused":
+                yield name, what, _share([1.0] * said[what] + [0.0] * (sessions - said[what]))
+        if "refused" not in said:
+            for what, count in small.items():
+                yield name, what, _share([1.0] * count + [0.0] * (sessions - count))
+
+
+def advice(sessions: int) -> Iterator[tuple[str, str, str]]:
+    """Prompts and what a tree per task really gains, what is said, share."""
+    for prompts in (3, 10, 25):
+        for gain in (1.0, 1.03, 1.08):
+            found = [gained(prompts, gain, seed) for seed in range(sessions)]
+            design = f"{prompts} prompts a task, own tree {gain:g} times as fast"
+            yield design, "pays", _share([float(tree_per_task_pays(each)) for each in found])
+            yield design, "one serves as well", _share([float(one_tree_serves(each)) for each in found])
+
+
+def _share(found: list[float]) -> str:
+    share = float(np.mean(found))
+    error = math.sqrt(max(share * (1 - share), 0.25 / len(found)) / len(found))
+    return f"{share:6.1%} ± {2 * error:.1%}"
+
+
+PARTS: dict[str, Callable[[int], Iterator[tuple[str, str, str]]]] = {
+    "coverage": coverage,
+    "verdict": verdicts,
+    "advice": advice,
+}
 
 
 def main() -> None:
-    """Print coverage and verdicts."""
+    """Print coverage, verdicts and advice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sessions", type=int, default=400)
-    parser.add_argument("--prompts", type=int, default=12)
+    parser.add_argument("--only", default=",".join(PARTS))
     arguments = parser.parse_args()
-    count = arguments.sessions
-    for name, truth, icc in (
-        ("no effect, independent nodes", FLAT, 0.0),
-        ("no effect, prompts differ", FLAT, 0.1),
-        ("tasks differ, independent nodes", TASKS, 0.0),
-        ("tasks differ, prompts too", TASKS, 0.1),
-    ):
-        hits: Counter[str] = Counter()
-        said: Counter[str] = Counter()
-        for seed in range(count):
-            data = planted(truth, prompts=arguments.prompts, rounds=20, icc=icc, seed=seed)
-            report = report_of(data)
-            for figure, yes in covered(report, truth, icc).items():
-                hits[figure] += yes
-            verdict = report.task_minus_depth
-            said[str(verdict.verdict if verdict else None)] += 1
-        print(f"{name} (icc {icc:g}), {count} sessions of {arguments.prompts} prompts a task")
-        for figure, times in hits.items():
-            share = times / count
-            print(
-                f"  {figure:<26}{share:6.1%}  ± {2 * math.sqrt(max(share * (1 - share), 1e-4) / count):.1%}"
-            )
-        print(
-            "  verdict                   " + ", ".join(f"{k} {v / count:.1%}" for k, v in said.most_common())
-        )
+    for part in arguments.only.split(","):
+        before = ""
+        for design, what, share in PARTS[part](arguments.sessions):
+            if design != before:
+                print(design)
+            before = design
+            print(f"  {what:<28}{share}", flush=True)
 
 
 if __name__ == "__main__":

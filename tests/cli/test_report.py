@@ -66,7 +66,7 @@ def report(invoke: Invoke, *arguments: str) -> dict[str, Any]:
 
 
 def test_json_has_the_documented_keys(invoke: Invoke, database: Path) -> None:
-    add(database, "friday")
+    add(database, "friday", ("code", "math") * 5)
     found = report(invoke, "friday")
     top = {"session", "tasks", "overall", "predictors", "task_minus_depth", "icc", "design_effect"}
     assert top <= set(found)
@@ -144,7 +144,7 @@ def test_without_probabilities_figures_are_null_and_never_zero(invoke: Invoke, d
             "it takes two prompts; there is one of code",
         ),
         (
-            {"tasks": ("code",) * 4},
+            {"tasks": ("code",) * 5},
             ("0.0", "design effect"),
             "cannot be judged: all nodes have the same task",
         ),

@@ -302,28 +302,29 @@ def test_trees_of_two_shapes_have_no_verdict(report: dict[str, Any]) -> None:
     assert "was not the same in all rounds" in report["task_minus_depth"]["sentence"]
 
 
+def test_likeness_is_of_nothing_below_five_prompts_a_task(report: dict[str, Any]) -> None:
+    assert report["icc"] is report["design_effect"] is None
+    assert "it takes 5 prompts of each task" in report["notes"]["how alike the families of one prompt are"]
+
+
 @pytest.mark.parametrize("name", ["code", "math", "overall"])
-def test_clustering(report: dict[str, Any], prompts: list[Prompt], name: str) -> None:
-    """The analysis-of-variance estimator by sums of squares over nodes, and Kish's design effect."""
+def test_chance_of_a_drawn_child(report: dict[str, Any], prompts: list[Prompt], name: str) -> None:
+    """The sum of min(p, q) over the children of a parent, and what tokens that were not drafted may add."""
     found, members = of(report, name), groups(prompts)[name]
-    tasks = {p.task for p in members}
-    within = between = n0 = 0.0
-    for task in tasks:
-        matches = [[n.match for n in p.nodes] for p in members if p.task == task]
-        grand = float(np.mean([m for each in matches for m in each]))
-        for each in matches:
-            mean = float(np.mean(each))
-            within += sum((m - mean) ** 2 for m in each)
-            between += len(each) * (mean - grand) ** 2
-        total = sum(map(len, matches))
-        n0 += total - sum(len(each) ** 2 for each in matches) / total
-    sizes = [len(p.nodes) for p in members]
-    free = len(members) - len(tasks)
-    msb, msw = between / free, within / (sum(sizes) - len(members))
-    icc = (msb - msw) / (msb + (n0 / free - 1) * msw)
-    assert found["icc"] == pytest.approx(icc)
-    effect = 1 + (sum(s * s for s in sizes) / sum(sizes) - 1) * icc
-    assert found["design_effect"] == pytest.approx(max(effect, 0))
-    if name == "overall":
-        assert report["icc"] == found["icc"]
-        assert report["design_effect"] == found["design_effect"]
+    bounds: dict[str, list[list[float]]] = {"least": [], "most": []}
+    for prompt in members:
+        sums: dict[str, list[float]] = {"least": [], "most": []}
+        for each in prompt.rounds:
+            children: dict[int | None, list[Node]] = defaultdict(list)
+            for node in each.nodes:
+                children[node.parent].append(node)
+            for family in children.values():
+                least = min(sum(min(n.target_p, n.draft_p) for n in family), 1.0)
+                left = min(1 - sum(n.target_p for n in family), 1 - sum(n.draft_p for n in family))
+                sums["least"].append(least)
+                sums["most"].append(least + max(left, 0.0))
+        for key, values in sums.items():
+            bounds[key].append(values)
+    for key, each_prompt in bounds.items():
+        means = [np.mean(values) for values in each_prompt]
+        assert found["acceptance_chance"][key]["mean"] == pytest.approx(np.mean(means))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from store.report.counts import Counts
-from store.report.report import Report, report_of
+from store.report.report import Analysis, Report, report_of
 from store.report.verdict import EFFECT, Verdict, judge
 from tests.store.planted import planted
 from tests.store.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike, planted_trees
@@ -45,12 +45,27 @@ def test_planted_acceptance_is_covered_at_the_nominal_rate(null: list[Report]) -
 
 def test_planted_intra_class_correlation_is_found_and_covered(null: list[Report]) -> None:
     groups = [report.overall for report in null if report.overall]
-    found = np.array([group.icc for group in groups], dtype=float)
+    alike = [group.clustering for group in groups if group.clustering is not None]
+    found = np.array([each.icc for each in alike], dtype=float)
     assert abs(found.mean() - ICC) < 3 * found.std() / math.sqrt(len(found))
-    hits = [group.icc_ci is not None and group.icc_ci[0] <= ICC <= group.icc_ci[1] for group in groups]
+    hits = [each.icc_ci is not None and each.icc_ci[0] <= ICC <= each.icc_ci[1] for each in alike]
     assert within(float(np.mean(hits)), 0.95, len(hits))
-    effects = [group.design_effect for group in groups]
+    effects = [each.design_effect for each in alike]
     assert np.mean(np.array(effects, dtype=float)) == pytest.approx(1 + 59 * ICC, rel=0.1)
+
+
+def test_siblings_that_exclude_each_other_are_no_likeness_of_prompts() -> None:
+    """Of nodes the correlation is below 0 without any likeness, and its interval holds 0 in one session of five."""
+    held, found = [], []
+    for seed in range(40):
+        group = Analysis(planted_trees(alike(Truth((0.6,) * 3, tree=FULL)), seed=seed)).group("all", None)
+        assert group.clustering is not None
+        assert group.clustering.icc_ci is not None
+        low, high = group.clustering.icc_ci
+        held.append(low <= 0 <= high)
+        found.append(group.clustering.icc)
+    assert sum(held) >= 34
+    assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(len(found))
 
 
 def test_a_planted_null_is_called_one(null: list[Report]) -> None:

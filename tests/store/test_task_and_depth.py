@@ -20,7 +20,7 @@ from store.writer import SessionWriter
 from tests.store.samples import make_round, make_session, random_rounds
 from tests.store.test_report_numbers import Node, Prompt, Round, rows_of
 
-TASKS = ("code", "math", "chat") * 4
+TASKS = ("code", "math", "chat") * 5
 Table = dict[Any, list[float]]
 """Label -> how much its nodes count, and how much those of them that match."""
 
@@ -52,6 +52,36 @@ def found(prompts: list[Prompt], path: Path) -> dict[str, Any]:
     with Reader(path) as reader:
         verdict: dict[str, Any] = report_json(build_report(reader, "last"))["task_minus_depth"]
     return verdict
+
+
+def test_likeness_of_families(prompts: list[Prompt], path: Path) -> None:
+    """The analysis-of-variance estimator by sums of squares over families, and Kish's design effect."""
+    with Reader(path) as reader:
+        report = report_json(build_report(reader, "last"))
+    by_task: dict[str, list[list[int]]] = defaultdict(list)
+    for prompt in prompts:
+        families: dict[tuple[int, int | None], int] = defaultdict(int)
+        for number, each in enumerate(prompt.rounds):
+            for node in each.nodes:
+                families[number, node.parent] += node.match
+        by_task[prompt.task].append(list(families.values()))
+    within = between = n0 = 0.0
+    for lists in by_task.values():
+        grand = float(np.mean([m for each in lists for m in each]))
+        for each_list in lists:
+            mean = float(np.mean(each_list))
+            within += sum((m - mean) ** 2 for m in each_list)
+            between += len(each_list) * (mean - grand) ** 2
+        total = sum(map(len, lists))
+        n0 += total - sum(len(each) ** 2 for each in lists) / total
+    sizes = [len(each) for lists in by_task.values() for each in lists]
+    free = len(sizes) - len(by_task)
+    msb, msw = between / free, within / (sum(sizes) - len(sizes))
+    icc = (msb - msw) / (msb + (n0 / free - 1) * msw)
+    assert report["icc"] == pytest.approx(icc)
+    effect = 1 + (sum(s * s for s in sizes) / sum(sizes) - 1) * icc
+    assert report["design_effect"] == pytest.approx(max(effect, 0))
+    assert report["design_effect_ci"][0] < max(effect, 1e-9)
 
 
 def r2(table: Table) -> float:

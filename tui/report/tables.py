@@ -142,12 +142,21 @@ def _alphas(groups: Sequence[GroupFigures]) -> Grid:
         for key in ALPHAS
         for group in groups
     ]
+    bounds = [(g.name, g.acceptance_chance) for g in groups if g.acceptance_chance is not None]
+    rows += [
+        (name, f"Σ min(p, q), {what}", *_estimate(bound[place]), None)
+        for place, what in enumerate(("at least", "at most"))
+        for name, bound in bounds
+        if bound[place].mean is not None
+    ]
     return grid(
         "alpha",
         "Acceptance α under each definition",
         (_TASK, Column("definition", "definition", "text"), _MEAN, _CI, _WEIGHTED, _PUBLISHED),
         rows,
         "Means over prompts, which weigh equally; 95 % intervals from how far prompts of a task are apart."
+        " Overlap, min(1, p/q), is how likely speculative sampling accepts that node as a parent's one, drawn child;"
+        " Σ min(p, q) over a parent's children is how likely it accepts any drawn one, but for tokens not drafted."
         f" Published: {published.SOURCE}, most plausibly overlap.",
     )
 
@@ -367,19 +376,25 @@ def _predictors(report: Report) -> Grid:
 
 
 def _clusters(groups: Sequence[GroupFigures]) -> Grid:
-    rows = [(g.name, g.icc, g.icc_ci, g.design_effect) for g in groups if g.icc is not None]
+    rows = [
+        (g.name, c.icc, c.icc_ci, c.design_effect, c.design_effect_ci)
+        for g in groups
+        if (c := g.clustering) is not None
+    ]
     columns = (
         _TASK,
         Column("icc", "intra-class correlation", digits=4, sign=True),
         Column("icc_ci", "95 %", "interval", digits=4, sign=True),
         Column("design_effect", "design effect", digits=2),
+        Column("design_effect_ci", "95 %", "interval", digits=2),
     )
     return grid(
         "clustering",
-        "How alike the nodes of one prompt are",
+        "How alike the families of one prompt are",
         columns,
         rows,
-        "Of match. So many times more nodes are needed than if they were independent.",
+        "Of whether a family (the children of one parent) holds the target's argmax. So many times more families are"
+        " needed than if they were independent.",
     )
 
 
