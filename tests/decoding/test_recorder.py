@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from decoding.config import RunConfig
-from decoding.engine import Round, SpeculativeDecoder
+from decoding.engine import Finish, Round, SpeculativeDecoder
 from decoding.models import LoadedModels
 from decoding.recorder import Recorder
 from decoding.vocabulary import Vocabulary
@@ -18,6 +19,7 @@ from store.database import open_database
 from store.errors import BadRound
 from store.reader import Reader
 from store.records import PromptRecord, RoundRecord
+from store.rows import FINISH_REASONS
 from store.sessions import create_session
 from store.writer import SessionWriter
 from tests.models import tiny_llama, tiny_tokenizer
@@ -97,3 +99,8 @@ def test_what_went_wrong_is_raised_by_the_next_call_once(
         recorder.record(gate.generation, rounds[1])
     recorder.settle()
     assert recorded(gate, tmp_path / "r.db") == []
+
+
+def test_every_way_in_which_an_output_ends_can_be_recorded() -> None:
+    """The store refuses a reason that it does not know, and the prompt would be lost."""
+    assert set(get_args(Finish)) <= set(FINISH_REASONS)
