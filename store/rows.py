@@ -19,6 +19,8 @@ GENERATION_STATUSES = ("pending", "running", "finished", "skipped", "failed")
 FINISH_REASONS = ("eos", "length", "context", "skipped", "stopped")
 HALF_DONE_SQL = "(status = 'running' OR coalesce(finish_reason, '') = 'stopped')"
 """A row of `generation` that a worker, gone by now, left in the middle."""
+MOST_APART = 2.0
+"""Ends of the interval of a speed-up that are further apart than by this factor say nothing."""
 COMMANDS = ("pause", "resume", "skip", "stop")
 
 
@@ -118,12 +120,21 @@ class SessionSummary:
 
     @property
     def speedup(self) -> float | None:
-        """Speed over the one-at-a-time baseline."""
-        return metrics.speedup(self.tokens, self.total_ms, self.baseline_ms)
+        """Speed over the one-at-a-time baseline; None where measurements of it are too far apart to tell."""
+        found = metrics.speedup(self.tokens, self.total_ms, self.baseline_ms)
+        return None if self.drifted else found
+
+    @property
+    def drifted(self) -> bool:
+        """Whether what is known of plain decoding says nothing of the session: its ends are further apart than this."""
+        low, high = self.baseline_low_ms, self.baseline_high_ms
+        return low is not None and high is not None and high > MOST_APART * low
 
     @property
     def speedup_range(self) -> tuple[float, float] | None:
-        """`speedup` by the low and by the high end of what plain decoding took; None of a single measurement."""
+        """95 % interval of `speedup`, see `store.baselines.refresh`; None of a single measurement."""
+        if self.drifted:
+            return None
         low = metrics.speedup(self.tokens, self.total_ms, self.baseline_low_ms)
         high = metrics.speedup(self.tokens, self.total_ms, self.baseline_high_ms)
         return None if low is None or high is None else (low, high)

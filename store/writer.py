@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from store.baselines import add_baseline
+from store.baselines import add_baseline, refresh
 from store.blocks import BLOCK, add_block, forget_blocks
 from store.choices import add_choice
 from store.clock import now
@@ -151,6 +151,9 @@ class SessionWriter:
         if status not in SESSION_STATUSES:
             raise ValueError(f"{status!r} is no status of a session")
         ended_at = None if status in LIVE_STATUSES else now()
+        if ended_at is not None:
+            with self._lock, transaction(self._connection):
+                refresh(self._connection, self._session_id)
         rounds = {} if ended_at is None or self.round_at is None else {"round_at": self.round_at}
         self._update(status=status, error=error, ended_at=ended_at, **rounds)
 

@@ -85,6 +85,8 @@ class Advice:
     per_task_gain: Estimate
     """Tokens per second of a tree per task over those of the best single tree, chosen and judged on
     different prompts."""
+    most_gain: Estimate
+    """The same of trees chosen and judged on the same prompts: the luck of the choice is in it."""
     larger: Judged | None
     """The best tree that asks for more than was recorded, where it promises more; its figures are extrapolated."""
     drafters: dict[str, tuple[DrafterAdvice, ...]]
@@ -228,6 +230,7 @@ def _advice(summary: SessionSummary, walks: Walks, priced: Priced, weighed: dict
         single=replace(judge(within[single], None), speedup=judge.over_plain(one, None)),
         used=judge(used, None),
         per_task_gain=judge.gain(own, judge.replays(one), None),
+        most_gain=judge.gain(*_in_sample(within, groups), None),
         larger=larger,
         drafters={},
         replays=weighed,
@@ -378,6 +381,13 @@ def _with_drafters(reader: Reader, found: Advice) -> Advice:
     return replace(found, drafters=ranked)
 
 
+def _in_sample(within: dict[str, Replay], groups: Ints) -> tuple[list[str], list[Replay]]:
+    """Each prompt's tree by what all prompts say: that of its task, and one for all."""
+    own = {group: best_of(within, groups == group) for group in np.unique(groups).tolist()}
+    single = within[best_of(within, np.ones(len(groups), dtype=np.bool_))]
+    return [own[group] for group in groups.tolist()], [single] * len(groups)
+
+
 WORTH = 1.02
 """Gains below this are none: no prediction is that good."""
 
@@ -389,6 +399,6 @@ def tree_per_task_pays(found: Advice) -> bool:
 
 
 def one_tree_serves(found: Advice) -> bool:
-    """Whether the evidence says that a tree per task brings nothing worth it."""
-    ci = found.per_task_gain.ci
-    return ci is not None and ci[1] < WORTH
+    """Whether the evidence says that a tree per task brings nothing worth it: also not the trees that look best."""
+    ends = [gain.ci and gain.ci[1] for gain in (found.per_task_gain, found.most_gain)]
+    return all(end is not None and end < WORTH for end in ends)

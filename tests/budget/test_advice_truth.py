@@ -8,7 +8,14 @@ from typing import cast
 import numpy as np
 import pytest
 
-from decoding.budget.advice import Advice, _Judge, _out_of_fold, one_tree_serves, tree_per_task_pays
+from decoding.budget.advice import (
+    Advice,
+    _in_sample,
+    _Judge,
+    _out_of_fold,
+    one_tree_serves,
+    tree_per_task_pays,
+)
 from decoding.budget.estimates import Prompts
 from decoding.budget.prices import MEASURED, Priced
 from decoding.budget.replay import Replay
@@ -52,13 +59,14 @@ def gained(prompts: int, gain: float, seed: int) -> Advice:
     within, groups = replays(prompts, gain, np.random.default_rng(seed))
     judge = _Judge(within, PRICED, Prompts(groups.tolist()))
     own, one = _out_of_fold(within, groups)
-    return cast(Advice, SimpleNamespace(per_task_gain=judge.gain(own, judge.replays(one), None)))
+    found = judge.gain(own, judge.replays(one), None)
+    most = judge.gain(*_in_sample(within, groups), None)
+    return cast(Advice, SimpleNamespace(per_task_gain=found, most_gain=most))
 
 
 def test_three_prompts_a_task_do_not_make_trees_alike() -> None:
-    """Each task has a tree that is 5 % faster: an interval that holds 1 does not say that one tree serves as well."""
-    said = [one_tree_serves(gained(3, 1.05, seed)) for seed in range(SESSIONS)]
-    assert sum(said) <= 0.08 * SESSIONS
+    """Each task has a tree that is 3 % faster, which three prompts seldom find; that says not that none is."""
+    assert sum(one_tree_serves(gained(3, 1.03, seed)) for seed in range(SESSIONS)) <= 0.05 * SESSIONS
 
 
 def test_nothing_pays_by_less_than_a_prediction_is_off() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from store.baselines import baselines
 from store.database import connect
 from store.reader import Reader
 from store.writer import SessionWriter
-from tests.store.samples import record_all
-from tui.speedups import range_words, short_range
+from tests.store.samples import make_session, random_rounds
+from tui.speedups import range_words
 
 
 class Time:
@@ -50,26 +51,66 @@ def test_measurements_take_a_small_share_of_a_run_and_stay_few(cost: float) -> N
     assert len(taken) < 600
 
 
-def test_the_session_says_the_median_and_the_range_of_all_measurements(tmp_path: Path) -> None:
+def prompt(writer: SessionWriter, slow: float, rounds: int, seed: int) -> None:
+    """The next prompt: a round takes 50 ms on a machine at leisure."""
+    generation = writer.pending_generations()[0]
+    writer.start_generation(generation.id, 10)
+    for record in random_rounds(rounds, seed):
+        writer.record_round(
+            generation.id, replace(record, draft_ms=5 * slow, verify_ms=44 * slow, other_ms=slow)
+        )
+    writer.finish_generation(generation.id, "finished", output="done", finish_reason="eos")
+
+
+def test_a_speed_up_is_of_measurements_and_the_rounds_beside_them(tmp_path: Path) -> None:
+    """The machine is three times as slow while the long prompts are decoded, and plain decoding is measured then, too.
+
+    What plain decoding took in the middle of all times says nothing of a session that was mostly slow.
+    """
     path = tmp_path / "spectui.db"
     db = connect(path)
-    session = record_all(db, ["code"], 5)
+    session = make_session(db, ("code", "math") * 6)
     writer = SessionWriter(db, session)
+    writer.claim()
     reader = Reader(path)
-    assert reader.session(session).speedup is None
     writer.add_baseline(40.0, 6)
+    first = reader.session(session)
+    assert (first.baseline_ms, first.baseline_count, first.speedup_range) == (40.0, 1, None)
+    noise = (1.02, 0.97, 1.0, 1.05, 0.96, 1.01, 0.99, 1.03, 0.98, 1.0, 1.02, 0.98)
+    for number, off in enumerate(noise):
+        slow = 3.0 if 4 <= number < 9 else 1.0
+        writer.add_baseline(40.0 * slow * off, 6)
+        prompt(writer, slow, 60 if slow > 1 else 12, number)
+        writer.add_baseline(40.0 * slow, 6)
+    writer.set_status("finished")
     summary = reader.session(session)
-    assert (summary.baseline_ms, summary.baseline_count, summary.speedup_range) == (40.0, 1, None)
-    assert range_words(summary) == "measured once"
-    assert short_range(summary) == "once"
-    for each in (20.0, 60.0, 30.0, 50.0):
-        writer.add_baseline(each, 6)
-    summary = reader.session(session)
-    assert (summary.baseline_ms, summary.baseline_count) == (40.0, 5)
-    found = summary.speedup_range
-    assert found is not None
-    assert summary.speedup is not None
-    assert found == pytest.approx((summary.speedup * 24 / 40, summary.speedup * 56 / 40))
-    assert range_words(summary) == f"{found[0]:.2f} to {found[1]:.2f}, measured 5 times"
-    assert [each.ms_per_token for each in baselines(reader, session)] == [40.0, 20.0, 60.0, 30.0, 50.0]
+    assert summary.tokens_per_round is not None
+    true = summary.tokens_per_round * 40 / 50
+    assert summary.speedup == pytest.approx(true, rel=0.05)
+    assert summary.speedup_range is not None
+    low, high = summary.speedup_range
+    assert low < true < high
+    assert high < 1.4 * low
+    measured = [each.ms_per_token for each in baselines(reader, session)]
+    assert (len(measured), summary.baseline_count) == (25, 25)
+    assert (
+        summary.tokens * sorted(measured)[12] / summary.total_ms < 0.75 * true
+    )  # what their median would say
+    assert range_words(summary) == f"{low:.2f} to {high:.2f}, measured 25 times"
     reader.close()
+
+
+def test_measurements_too_far_apart_tell_no_speed_up(tmp_path: Path) -> None:
+    """Two, of which one says that plain decoding is twice as slow as the other."""
+    path = tmp_path / "spectui.db"
+    db = connect(path)
+    session = make_session(db, ("code",) * 4)
+    writer = SessionWriter(db, session)
+    writer.claim()
+    with Reader(path) as reader:
+        for number, took in enumerate((40.0, 80.0, 40.0)):
+            prompt(writer, 1.0, 12, number)
+            writer.add_baseline(took, 6)
+        summary = reader.session(session)
+    assert (summary.speedup, summary.speedup_range) == (None, None)
+    assert summary.drifted
