@@ -45,8 +45,8 @@ def refresh(connection: sqlite3.Connection, session_id: int) -> None:
     A machine that others use is faster in one minute than in the next. So each measurement is held against the rounds
     just before and after it, and what plain decoding takes is the median of these ratios, times what a round took in
     the whole session: the session's speed-up over it is as if both had been measured at the same time. The range is
-    the 95 % interval of that speed-up, by how far ratios and prompts are apart. Before there are rounds it is the
-    median of the measurements, with the range that most of them lie in.
+    the 95 % interval of that speed-up, by how far the ratios are apart: of the speed-up on these prompts. Before there
+    are rounds it is the median of the measurements, with the range that most of them lie in.
     """
     rows = connection.execute(
         "SELECT at, ms_per_token FROM baseline WHERE session_id = ? ORDER BY id", (session_id,)
@@ -66,7 +66,7 @@ def refresh(connection: sqlite3.Connection, session_id: int) -> None:
         ).fetchone()
         logs = [math.log(value / pace) for value, pace in paced]
         middle = whole * math.exp(median(logs))
-        out = _half_width(connection, session_id, logs)
+        out = _half_width(logs)
         low, high = (None, None) if out is None else (middle * math.exp(-out), middle * math.exp(out))
     connection.execute(
         "UPDATE session SET baseline_ms = ?, baseline_low_ms = ?, baseline_high_ms = ?, baseline_count = ?"
@@ -106,31 +106,15 @@ def _pace_at(connection: sqlite3.Connection, session_id: int, at: str) -> float 
     return ms / rounds if rounds and ms > 0 else None
 
 
-def _half_width(connection: sqlite3.Connection, session_id: int, logs: list[float]) -> float | None:
-    """Of the logarithm of the speed-up; None with one ratio, or one prompt."""
-    from store.intervals import linear, student_t
+def _half_width(logs: list[float]) -> float | None:
+    """Of the logarithm of the speed-up; None with one ratio."""
+    from store.intervals import student_t
 
     if len(logs) < 2:
         return None
-    import numpy as np
-
-    rows = connection.execute(
-        "SELECT task, token_count, round_count FROM generation WHERE session_id = ? AND status = 'finished'"
-        " AND round_count > 0",
-        (session_id,),
-    ).fetchall()
-    if len(rows) < 2:
-        return None
-    tokens, rounds = (np.array([row[i] for row in rows], dtype=np.float64) for i in (1, 2))
-    _, task = np.unique([row[0] for row in rows], return_inverse=True)
-    found = linear(tokens / tokens.sum() - rounds / rounds.sum(), task.astype(np.int64))
     # The median of a few normal values is off by a quarter more than their mean.
-    ratios = stdev(logs) / math.sqrt(len(logs)) * (1.2533 if len(logs) > 2 else 1.0)
-    if found is None:
-        return student_t(len(logs) - 1) * ratios
-    error, freedom = found
-    both = error**2 + ratios**2
-    return student_t(both**2 / (error**4 / freedom + ratios**4 / (len(logs) - 1))) * math.sqrt(both)
+    error = stdev(logs) / math.sqrt(len(logs)) * (1.2533 if len(logs) > 2 else 1.0)
+    return student_t(len(logs) - 1) * error
 
 
 def baselines(reader: Reader, session_id: int) -> list[Baseline]:
