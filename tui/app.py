@@ -21,6 +21,7 @@ for _name, _value in {"TEXTUAL_SMOOTH_SCROLL": "0", "TEXTUAL_ANIMATIONS": "none"
     os.environ.setdefault(_name, _value)
 
 from rich.console import RenderableType
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import LineFilter
@@ -85,6 +86,8 @@ class SpectuiApp(App[None]):
         self.plain = PlainFilter(characters_of(self.settings.ascii, os.environ))
         self._session = session
         self._answered = False
+        self.left = False
+        """Whether it is being left: what was typed ahead, or read meanwhile, finds no screens any more."""
         self.panes: dict[int, tuple[int, bool]] = {}
         """Session -> the pane chosen in it, and whether it has the whole screen."""
         self.doomed: dict[int, str] = {}
@@ -209,8 +212,14 @@ class SpectuiApp(App[None]):
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """As Textual's, and what threads are reading is broken off: the process would wait for them."""
+        self.left = True
         leave()
         super().exit(result, return_code, message)
+
+    async def on_event(self, event: events.Event) -> None:
+        """As Textual's; keys behind the one that leaves do nothing."""
+        if not (self.left and isinstance(event, events.InputEvent)):
+            await super().on_event(event)
 
     def action_suspend_process(self) -> None:
         """Go back to the shell, whose ``fg`` comes back here; a run is another process and goes on."""

@@ -14,6 +14,8 @@ from store.errors import StoreError
 from store.interrupts import leave
 from store.reader import Reader
 from tests.tui.conftest import app_for, wait_for
+from tests.tui.replay import Recording
+from tests.tui.terminal import dashboard
 
 SOON_S = 2.0
 """A second, and as much again for a busy machine; what is read here has no end."""
@@ -61,3 +63,14 @@ async def test_leaving_ends_what_threads_read(database: Path) -> None:
             )
         )
     assert counted == [[(300000,)]]
+
+
+@pytest.mark.parametrize("keys", ["qr", "qzRA/x"])
+def test_keys_typed_behind_the_one_that_leaves_do_no_harm(
+    keys: str, database: Path, finished: Recording
+) -> None:
+    """They opened screens whose feeds read for widgets that were no longer there, and it ended in a traceback."""
+    with dashboard(database, finished.id) as terminal:
+        terminal.wait_for("accepted draft")
+        terminal.press(keys)
+        assert terminal.wait() == 0, terminal.output().decode(errors="replace")[-2000:]

@@ -126,8 +126,10 @@ class FedScreen(BaseScreen):
         self._feed.pause(False)
 
     def on_fed(self, message: Fed) -> None:
-        """Show what was read, then let the feed go on."""
+        """Show what was read, then let the feed go on. A screen that is being taken down has no widgets left."""
         try:
+            if self.app.left or not self.display:
+                return
             self.trouble = ""
             for item in message.payload:
                 if isinstance(item, Trouble):
