@@ -318,7 +318,9 @@ def _to_the_end(walks: Walks, alive: Bools, shares: Floats, reward: Floats) -> F
     """``[P]``: what rounds bring together from the beginning to the end: see N(s) above, with `reward`
     ``[W]`` in the place of its 1."""
     length = walks.rounds.length
-    prompts, longest, width = len(length), int(length.max(initial=0)), shares.shape[1]
+    # Behind the last place that was recorded nothing is brought, however long the output is said to be.
+    longest = min(int(length.max(initial=0)), int(walks.place[alive].max(initial=-1)) + 1)
+    prompts, width = len(length), shares.shape[1]
     table = np.zeros((prompts, longest, width))
     table[walks.prompt[alive], walks.place[alive]] = shares[alive]
     each = np.zeros((prompts, longest))

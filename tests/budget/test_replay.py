@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,11 @@ def test_what_stood_beside_a_static_tree_was_not_recorded(
         assert found.low_rounds.sum() <= truth <= found.high_rounds.sum()
     else:
         assert found.rounds.sum() == pytest.approx(truth, rel=0.04)
+
+
+def test_an_output_of_which_little_was_recorded_takes_no_longer_than_that(record: Record) -> None:
+    """It went through every place of the output, a table as long as it, four times for every tree."""
+    walks = record("full:3x2")
+    said = np.full_like(walks.rounds.length, 10**12)  # petabytes, if it were tables and not a bound
+    longer = replace(walks, rounds=replace(walks.rounds, length=said))
+    assert (replayed(longer, "full:2x2").rounds >= replayed(walks, "full:2x2").rounds - 1e-9).all()
