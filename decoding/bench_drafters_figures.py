@@ -9,7 +9,7 @@ from typing import Any
 
 from decoding.bench_drafters import Comparison
 from decoding.bench_drafters_table import GREEDY, PLAIN, PROMPT_LOOKUP, RATIOS
-from decoding.bench_measured import quartiles, rounded
+from decoding.bench_measured import median_interval, quartiles, rounded
 from decoding.config import RunConfig
 from decoding.environment import environment
 from store.metrics import hazard, tokens_per_round
@@ -20,7 +20,8 @@ def figures(config: RunConfig, comparison: Comparison) -> dict[str, Any]:
 
     Under ``drafters`` and ``baselines`` every arm has the same keys, overall and again under ``tasks``;
     what does not apply to an arm is null or empty. ``acceptance`` is the hazard at depths 1, 2, ... of
-    `store.metrics` and ``at_risk`` the rounds it is a share of; ``spread`` has first and third quartiles.
+    `store.metrics` and ``at_risk`` the rounds it is a share of; ``spread`` has first and third quartiles, ``interval``
+    the 95 % interval of a ratio's median. ``paired`` has the speed of every drafter over the first, prompt by prompt.
     """
     measured = comparison.measured
     tasks = Counter(measured.tasks)
@@ -43,6 +44,7 @@ def figures(config: RunConfig, comparison: Comparison) -> dict[str, Any]:
             for name, drafter in comparison.drafters.items()
         },
         "baselines": {name: arms[name] for name in comparison.baselines},
+        "paired": {name: _paired(comparison, name) for name in list(comparison.drafters)[1:]},
         "identical_prompts": len(measured.prompts) - len(changed),
         "divergences": comparison.divergences,
         "per_prompt": [
@@ -64,6 +66,18 @@ def figures(config: RunConfig, comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _paired(comparison: Comparison, drafter: str) -> dict[str, Any]:
+    """The drafter's tokens per second over those of the first one."""
+    first = next(iter(comparison.drafters))
+    ratios = comparison.measured.ratios(drafter, first)
+    return {
+        "over": first,
+        "ratio": rounded(median(ratios)),
+        "interval": median_interval(ratios),
+        "spread": quartiles(ratios),
+    }
+
+
 def _arm(comparison: Comparison, arm: str, tasks: Iterable[str]) -> dict[str, Any]:
     of = comparison.measured.tasks
     return {
@@ -78,12 +92,14 @@ def _over(comparison: Comparison, arm: str, index: Sequence[int]) -> dict[str, A
     outcomes = [measured.outcomes[arm][i] for i in index]
     bases = (PLAIN, GREEDY, PROMPT_LOOKUP, comparison.assisted(arm))
     spread: dict[str, list[float]] = {}
+    interval: dict[str, list[float] | None] = {}
     medians: dict[str, float | None] = dict.fromkeys(RATIOS)
     for key, base in zip(RATIOS, bases, strict=True):
         if base is not None:
             ratios = measured.ratios(arm, base)
             medians[key] = rounded(median(ratios[i] for i in index))
             spread[key] = quartiles([ratios[i] for i in index])
+            interval[key] = median_interval([ratios[i] for i in index])
     for key in ("draft_ms", "verify_ms"):
         times = [ms for outcome in outcomes for ms in getattr(outcome, key)]
         medians[key] = rounded(median(times)) if times else None
@@ -97,6 +113,7 @@ def _over(comparison: Comparison, arm: str, index: Sequence[int]) -> dict[str, A
     return {
         **medians,
         "spread": spread,
+        "interval": interval,
         "tokens_per_second": rounded(sum(len(o.tokens) for o in outcomes) / sum(o.seconds for o in outcomes)),
         "tokens_per_round": None if rate is None else rounded(rate),
         "acceptance": [rounded(hazard(reached[d], at_risk[d]) or 0.0) for d in sorted(at_risk)],

@@ -35,13 +35,18 @@ def table(figures: dict[str, Any]) -> str:
     lines = [
         f"{target_name(figures['target'])}, {figures['prompts']} prompts, at most "
         f"{figures['max_new_tokens']} new tokens",
-        "x: ratio of tokens/s within a prompt, median over prompts and quartiles; draft, verify: median ms of a round;",
+        "x: ratio of tokens/s within a prompt, median over prompts, 95 % interval; draft, verify: median ms of a round;",
         "accepted: share of the rounds that could go on to a depth which did",
     ]
     lines += _scope(f"all ({figures['prompts']})", figures, lambda arm: arm)
     for task, count in figures["tasks"].items():
         lines += _scope(f"{task} ({count})", figures, lambda arm, task=task: arm["tasks"][task])  # type: ignore[misc]
     lines.append("")
+    lines += [
+        f"{label(name)} is {each['ratio']:.2f} times as fast as {label(each['over'])}"
+        f"{_between(each['interval'])}, prompt by prompt"
+        for name, each in figures.get("paired", {}).items()
+    ]
     for name, arm in figures["drafters"].items():
         if arm["tree_chosen"]:
             lines += wrap(f"{label(name)}: tree {arm['tree']}", LINE_WIDTH, subsequent_indent="  ")
@@ -88,7 +93,7 @@ def _row(name: str, arm: dict[str, Any], shown: Sequence[str]) -> str:
         named = f"{named[: NAME_WIDTH - 1]}…"
     accepted = [*arm["acceptance"], *[None] * DEPTHS][:DEPTHS]
     cells = "".join(f"{_share(share):>4}" for share in accepted)
-    ratios = "".join(f"{_ratio(arm[key], arm['spread'].get(key)):>{RATIO_WIDTH}}" for key in shown)
+    ratios = "".join(f"{_ratio(arm[key], arm['interval'].get(key)):>{RATIO_WIDTH}}" for key in shown)
     return (
         f"{named:{NAME_WIDTH}} {_number(arm['tokens_per_round']):>5}{cells} {_number(arm['draft_ms']):>5} "
         f"{_number(arm['verify_ms']):>6} {_number(arm['tokens_per_second']):>5}{ratios}"
@@ -106,8 +111,14 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}".removeprefix("0") if value < 0.995 else "1.0"
 
 
-def _ratio(value: float | None, spread: Sequence[float] | None) -> str:
-    if value is None or spread is None:
+def _ratio(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None:
         return ""
-    low, high = (f"{q:.3g}" if q >= 10 else f"{q:.2f}" for q in spread)
+    if interval is None:
+        return _number(value)
+    low, high = (f"{q:.3g}" if q >= 10 else f"{q:.2f}" for q in interval)
     return f"{_number(value)} {low}-{high}"
+
+
+def _between(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,18 @@ def rounded(value: float) -> float:
 def quartiles(values: Sequence[float]) -> list[float]:
     """First and third, rounded."""
     return [rounded(q) for q in np.quantile(values, [0.25, 0.75])]
+
+
+def median_interval(values: Sequence[float]) -> list[float] | None:
+    """95 % interval of the median, rounded: from one of the ordered values to another, whatever they are spread like.
+
+    The k-th from either end, for the largest k that leaves out the median in at most one of twenty. None with fewer
+    than six values, whose extremes leave it out more often.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    below, k = 0.0, 0
+    while below + comb(count, k) / 2**count <= 0.025:
+        below += comb(count, k) / 2**count
+        k += 1
+    return [rounded(ordered[k - 1]), rounded(ordered[count - k])] if k else None

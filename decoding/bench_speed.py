@@ -17,7 +17,7 @@ from typing import Any
 import prompts
 from decoding.auto_tree import with_tree
 from decoding.bench_arms import Arm, EngineArm, GenerateArm, RecordedArm, attached_dashboard
-from decoding.bench_measured import Measured, divergence, quartiles, rounded
+from decoding.bench_measured import Measured, divergence, median_interval, quartiles, rounded
 from decoding.config import RunConfig
 from decoding.engine import SpeculativeDecoder
 from decoding.generation_settings import GenerationSettings
@@ -71,7 +71,8 @@ def measure(
 
 
 def summary(config: RunConfig, measured: Measured, divergences: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of ``spectui bench --json``; `spread` has quartiles of each ratio over prompts."""
+    """The figures of ``spectui bench --json``; of each ratio over prompts `interval` is of its median (95 %; null with
+    fewer than six prompts), `spread` has its quartiles."""
     ratios = {
         "ratio_vs_greedy": measured.ratios("speculative", "greedy"),
         "ratio_vs_own_plain": measured.ratios("speculative", "plain"),
@@ -91,6 +92,7 @@ def summary(config: RunConfig, measured: Measured, divergences: list[dict[str, A
         "prompts": len(measured.tasks),
         **{name: rounded(median(values)) for name, values in ratios.items()},
         **({} if "dashboard_ratio" in ratios else {"dashboard_ratio": None}),
+        "interval": {name: median_interval(values) for name, values in ratios.items()},
         "spread": {name: quartiles(values) for name, values in ratios.items()},
         "tokens_per_round": rounded(
             sum(len(o.tokens) for o in speculative) / sum(o.rounds for o in speculative)
@@ -110,13 +112,18 @@ def summary(config: RunConfig, measured: Measured, divergences: list[dict[str, A
     }
 
 
-def _of_task(measured: Measured, ratios: dict[str, list[float]], task: str) -> dict[str, float]:
+def _of_task(measured: Measured, ratios: dict[str, list[float]], task: str) -> dict[str, Any]:
     index = [i for i, t in enumerate(measured.tasks) if t == task]
     outcomes = [measured.outcomes["speculative"][i] for i in index]
     return {
         "tokens_per_round": rounded(sum(len(o.tokens) for o in outcomes) / sum(o.rounds for o in outcomes)),
         **{name: rounded(median(values[i] for i in index)) for name, values in ratios.items()},
+        "interval": {name: median_interval([values[i] for i in index]) for name, values in ratios.items()},
     }
+
+
+def _bracketed(interval: list[float] | None) -> str:
+    return "[too few]" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -130,11 +137,12 @@ def table(figures: dict[str, Any]) -> str:
         ("dashboard_ratio", "recording and watched / neither"),
     ]
     lines = [f"{figures['target']} <- {figures['draft']} {figures['tree']}, {figures['prompts']} prompts", ""]
-    lines += ["paired speed ratios, median over prompts [quartiles]"]
+    lines += ["paired speed ratios, median over prompts [its 95 % interval]; half of the prompts lie between"]
     for key, label in names:
         if figures.get(key) is not None:
             low, high = figures["spread"][key]
-            lines.append(f"  {label:40} {figures[key]:6.2f}  [{low:.2f}, {high:.2f}]")
+            interval = _bracketed(figures["interval"][key])
+            lines.append(f"  {label:40} {figures[key]:6.2f}  {interval:14}  {low:.2f} and {high:.2f}")
     lines += [
         "",
         f"  {'task':12} {'tok/round':>9} {'vs generate':>12} {'vs assisted':>12} {'vs own plain':>13}",

@@ -400,5 +400,5 @@ def tree_per_task_pays(found: Advice) -> bool:
 
 def one_tree_serves(found: Advice) -> bool:
     """Whether the evidence says that a tree per task brings nothing worth it: also not the trees that look best."""
-    ends = [gain.ci and gain.ci[1] for gain in (found.per_task_gain, found.most_gain)]
+    ends = [gain.most for gain in (found.per_task_gain, found.most_gain)]
     return all(end is not None and end < WORTH for end in ends)

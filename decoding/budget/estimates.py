@@ -12,6 +12,8 @@ from decoding.budget.walks import Bools, Floats
 from store.intervals import linear, student_t
 
 LEVEL = 0.90
+WIDER = 1.2
+"""An interval of 95 % is that much wider."""
 TOLD = 1.5
 """Half widths from no difference at which one is told four times in five (normal quantiles .84 and .95)."""
 MOST_PROMPTS = 1_000_000
@@ -29,6 +31,11 @@ class Estimate:
     def above_one(self) -> bool:
         """Whether the interval lies above 1."""
         return self.ci is not None and self.ci[0] > 1.0
+
+    @property
+    def most(self) -> float | None:
+        """The upper end of the 95 % interval, for what is seldom to be said in error."""
+        return None if self.ci is None else self.value * (self.ci[1] / self.value) ** WIDER
 
     @property
     def prompts_needed(self) -> int | None:

@@ -174,7 +174,7 @@ def test_ratios_are_medians_of_pairs_within_a_prompt(comparison: Comparison, fou
 
 def test_every_arm_has_the_same_figures(comparison: Comparison, found: dict[str, Any]) -> None:
     keys = {
-        *RATIOS, "spread", "tokens_per_second", "tokens_per_round", "acceptance", "at_risk", "draft_ms",
+        *RATIOS, "spread", "interval", "tokens_per_second", "tokens_per_round", "acceptance", "at_risk", "draft_ms",
         "verify_ms", "identical_prompts",
     }  # fmt: skip
     for arm in (*found["drafters"].values(), *found["baselines"].values()):
