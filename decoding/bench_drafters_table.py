@@ -35,7 +35,7 @@ def table(figures: dict[str, Any]) -> str:
     lines = [
         f"{target_name(figures['target'])}, {figures['prompts']} prompts, at most "
         f"{figures['max_new_tokens']} new tokens",
-        "x: ratio of tokens/s within a prompt, median over prompts, 95 % interval; draft, verify: median ms of a round;",
+        "x: ratio of tokens/s within a prompt, median over prompts, 95 % interval; draft, verify: median ms a round;",
         "accepted: share of the rounds that could go on to a depth which did",
     ]
     lines += _scope(f"all ({figures['prompts']})", figures, lambda arm: arm)
