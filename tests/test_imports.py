@@ -24,7 +24,8 @@ APART = {
     "decoding.bench": ("torch", "transformers", "textual"),
     "decoding.needs": ("transformers", "textual"),
     "decoding.environment": ("transformers", "textual"),
-    "decoding.engine": ("textual", "sqlite_utils", "store"),
+    # It knows where files lie (`store.paths`, `store.files`), and nothing of databases.
+    "decoding.engine": ("textual", "sqlite3", "sqlite_utils", "store.database", "store.reader", "store.writer"),
     "prompts": ("torch", "textual", "store"),
 }
 

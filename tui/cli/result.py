@@ -82,16 +82,15 @@ def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | No
 
     # A worker that died before it could say anything still has a log.
     log = f" (log: {summary.log_path or log_path(database, summary.id)})"
-    if limit_reached(reader, summary):
-        return None  # as it was asked to
-    if summary.error and summary.status in ("interrupted", "stopped"):
+    as_asked = limit_reached(reader, summary) is not None
+    if not as_asked and summary.error and summary.status in ("interrupted", "stopped"):
         return summary.error  # it was to go on and was refused
     if summary.status == "failed":
         return (summary.error or "the run failed") + log
     if summary.status == "interrupted":
         again = f"; go on with: spectui run --resume {summary.id}"
         return f"session {summary.id} was interrupted: its worker is gone{log}{again}"
-    if summary.status != "finished":
+    if not as_asked and summary.status != "finished":
         return f"session {summary.id} is {summary.status}"
     if summary.prompts_failed:
         generations = reader.generations(summary.id, texts=False)
