@@ -25,7 +25,14 @@ APART = {
     "decoding.needs": ("transformers", "textual"),
     "decoding.environment": ("transformers", "textual"),
     # It knows where files lie (`store.paths`, `store.files`), and nothing of databases.
-    "decoding.engine": ("textual", "sqlite3", "sqlite_utils", "store.database", "store.reader", "store.writer"),
+    "decoding.engine": (
+        "textual",
+        "sqlite3",
+        "sqlite_utils",
+        "store.database",
+        "store.reader",
+        "store.writer",
+    ),
     "prompts": ("torch", "textual", "store"),
 }
 
