@@ -165,8 +165,7 @@ class SpeculativeDecoder:
         # The largest of a row shows every NaN, and an infinity that softmax cannot take.
         if not np.isfinite(top).all():
             raise DecodingError(
-                f"the target's logits behind token {prefix} are not finite numbers; its weights are damaged, or "
-                "--dtype is too narrow for it"
+                f"the target's logits behind token {prefix} are not finite numbers; {self.settings.not_finite}"
             )
         verified = time.perf_counter()
 

@@ -15,6 +15,7 @@ import torch
 from decoding.config import RunConfig
 from decoding.distributions import distribution
 from decoding.errors import DecodingError
+from decoding.generation_file import NAME, end_tokens
 from decoding.sizes import text_config
 from decoding.tree import ROOT, IntArray
 from decoding.vocabulary import Vocabulary
@@ -100,6 +101,14 @@ class GenerationSettings:
         return tuple(said)
 
     @property
+    def not_finite(self) -> str:
+        """Words on why logits may be no finite numbers."""
+        why = "its weights are damaged, or --dtype is too narrow for it"
+        if self.applied:
+            why += f", or {NAME} ({', '.join(self.applied)}) makes them so, which --raw leaves out"
+        return why
+
+    @property
     def neutral(self) -> dict[str, Any]:
         """Arguments with which `generate` leaves out what is not applied here, and finds what it needs."""
         if self.config.raw:
@@ -128,8 +137,7 @@ class GenerationSettings:
         theirs.do_sample, theirs.guidance_scale, theirs.max_length = False, None, length + most
         if theirs.min_new_tokens is not None:
             theirs.min_length = theirs.min_new_tokens + length
-        ends = theirs.eos_token_id
-        ends = [ends] if isinstance(ends, int) else ends
+        ends = end_tokens(self.config.target, theirs.eos_token_id)
         theirs._eos_token_tensor = torch.tensor(ends, device=device) if ends else None
         if theirs.exponential_decay_length_penalty is not None and not ends:
             theirs.exponential_decay_length_penalty = None
@@ -144,9 +152,10 @@ class GenerationSettings:
     def _try_out(self) -> None:
         """Raise `DecodingError` now for what would fail at the first prompt, on a GPU by a lost device."""
         width = int(text_config(self.model.config).vocab_size)
-        ends = self.theirs.eos_token_id
-        ends = [ends] if isinstance(ends, int) else ends or []
+        ends = end_tokens(self.config.target, self.theirs.eos_token_id)
         try:
+            if _active(self.theirs, "stop_strings"):
+                _stop_criterion(self)
             for prompt in ([0], [0, 0]):
                 ids = torch.tensor([prompt])
                 for most in (1, 2):

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from decoding.errors import DecodingError
+from decoding.generation_file import check_generation_file, end_tokens, why_refused
 from decoding.hub import Progress
 from decoding.lean_imports import add_shape_rules
 from decoding.placement import Placement, most_per_gpu
@@ -37,6 +38,7 @@ def load_model(
     """
     config = read_config(folder)
     check_quantization(str(folder), config)
+    check_generation_file(str(folder), folder)
     check_weights(folder, pickled=allow_pickle)
     tell(stage, None, None, "")
     try:
@@ -55,6 +57,8 @@ def load_model(
     except _UNREADABLE as error:
         if "can't allocate memory" in str(error):
             raise DecodingError(_no_room(folder, placement)) from error
+        if (reason := why_refused(folder)) is not None:
+            raise DecodingError(f"model '{folder}' cannot be loaded: {reason}") from error
         raise DecodingError(why_not_loaded(folder, error)) from error
 
 
@@ -66,8 +70,8 @@ def load_tokenizer(folder: Path, model: Any | None) -> Vocabulary:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except _UNREADABLE as error:
         raise DecodingError(f"tokenizer of {why_not_loaded(folder, error)}") from error
-    eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ends = [i for i in (eos if isinstance(eos, list) else [eos]) if isinstance(i, int)]
+    settings = getattr(model, "generation_config", None)
+    ends = end_tokens(str(folder), getattr(settings, "eos_token_id", None))
     return Vocabulary(tokenizer, ends, None if model is None else embedding_rows(model))
 
 

@@ -14,6 +14,7 @@ from decoding import hub
 from decoding.config import LOOKUP, RECYCLING, RunConfig
 from decoding.eagle.folder import WEIGHTS, is_eagle_head
 from decoding.errors import DecodingError, UsageError
+from decoding.generation_file import check_generation_file
 from decoding.hub import Progress
 from decoding.locate import locate, locate_draft
 from decoding.memory import Need, need
@@ -55,6 +56,7 @@ def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need
     described = read_config(folder)
     check_quantization(name, described, installed=not from_config)
     check_family(name, folder, described)
+    check_generation_file(name, folder)
     if not from_config:
         check_tokenizer(name, folder)
     if from_config:

@@ -82,8 +82,7 @@ class StaticRounds:
         found = self._fetched(flat, tree.plan.size)
         if not found.finite:
             raise DecodingError(
-                f"the target's logits behind token {prefix} are not finite numbers; its weights are damaged, or "
-                "--dtype is too narrow for it"
+                f"the target's logits behind token {prefix} are not finite numbers; {decoder.settings.not_finite}"
             )
         # As many numbers are drawn as on the other path, so that both go on alike.
         rng.bit_generator.state = state

@@ -349,6 +349,8 @@ def test_what_bench_compares_with_obeys_the_same_settings(
         {"bad_words_ids": [[-1]]},
         {"exponential_decay_length_penalty": [1, 1.1], "eos_token_id": 4000},
         {"forced_eos_token_id": 4000},
+        {"stop_strings": 5},
+        {"stop_strings": [5]},
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_the_first_prompt(
@@ -413,3 +415,49 @@ def test_a_session_says_what_is_applied_and_goes_on_as_it_began(tmp_path: Path) 
         expected = [generated(plain, vocabulary.encode_prompt(text), 12) for _, text in TEXTS]
         assert [tokens for _, _, tokens in worked.outputs()] == expected
         worked.close()
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("{not json", "is not JSON"),
+        ("[]", "no JSON object"),
+        ("\xff", "is not JSON"),
+        ('{"eos_token_id": "2"}', "end token that is no number"),
+        ('{"eos_token_id": [2, {"a": 1}]}', "end token that is no number"),
+        ('{"eos_token_id": 2, "suppress_tokens": 5}', "generation_config.json cannot be used"),
+        ('{"eos_token_id": 2, "num_return_sequences": 3}', "generation_config.json cannot be used"),
+        ('{"eos_token_id": 2, "cache_implementation": "x"}', "generation_config.json cannot be used"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, written: str, words: str) -> None:
+    """Before, transformers was blamed, or the file was passed over in silence."""
+    tiny_llama(tmp_path, layers=1)
+    (tmp_path / "generation_config.json").write_bytes(written.encode("latin-1"))
+    with pytest.raises(DecodingError, match=words) as refused:
+        load_models(RunConfig(target=str(tmp_path), draft="recycling"))
+    assert "\n" not in str(refused.value)
+    assert "mend" in str(refused.value)
+
+
+@pytest.mark.parametrize("shape", ["{}", "{}.0", "[[{}]]", "[{}.0, 99999]", "[[99999], [{}]]"])
+def test_end_tokens_are_read_as_generate_reads_them(tmp_path: Path, shape: str) -> None:
+    """Numbers with a point and lists in lists: `generate` makes a tensor of whole numbers of them."""
+    target = tiny_llama(tmp_path, layers=1)
+    config = RunConfig(target=str(tmp_path), draft="recycling", tree="recycling:3", max_new_tokens=12)
+    ids = Vocabulary(tiny_tokenizer(), []).encode_prompt(PROMPT)
+    plain = target.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=12, eos_token_id=None)
+    third = int(plain[0, len(ids) + 2])
+    (tmp_path / "generation_config.json").write_text(f'{{"eos_token_id": {shape.format(third)}}}')
+    decoder = SpeculativeDecoder(config, models=load_models(config))
+    output = tokens_of(list(decoder.generate(ids)))
+    assert output == generated(decoder.models, ids, 12)
+    assert output[-1] == third
+
+
+def test_a_setting_that_makes_logits_infinite_is_named(models: LoadedModels) -> None:
+    chosen = settled(models, "model")
+    chosen.target.generation_config.repetition_penalty = 1e-40
+    decoder = SpeculativeDecoder(RunConfig(target="m", draft="model", tree="chain:2"), models=chosen)
+    with pytest.raises(DecodingError, match=r"not finite.*repetition_penalty 1e-40.*--raw"):
+        list(decoder.generate([5, 6, 7]))
