@@ -59,7 +59,8 @@ def ratio_interval(
         return None
     value = float(top.sum() / bottom.sum())
     moved = (top - value * bottom) / bottom.sum()
-    return _around(value, linear(moved, None if stratum is None else stratum[known]), len(top), within)
+    found = linear(moved, None if stratum is None else stratum[known], bottom)
+    return _around(value, found, len(top), within)
 
 
 def intervals_by_task(rows: Iterable[tuple[str, float, float, bool]], within: Pair) -> dict[str, Interval]:
@@ -79,22 +80,30 @@ def intervals_by_task(rows: Iterable[tuple[str, float, float, bool]], within: Pa
     return {task: each for task, each in found.items() if each is not None}
 
 
-def linear(moved: Floats, stratum: Ints | None = None) -> tuple[float, float] | None:
+def linear(
+    moved: Floats, stratum: Ints | None = None, size: Floats | None = None
+) -> tuple[float, float] | None:
     """Standard error and degrees of freedom of a figure that each prompt moves by `moved` [prompts].
 
-    None with fewer than two prompts of a stratum on average, and where the prompts happen to agree, which says nothing
-    of others.
+    Where prompts count by their `size` [prompts], a long one pulls the figure to itself: what it moves is what leaving
+    it out would (the jackknife), and there are as many degrees of freedom as prompts of one size would have. None with
+    fewer than two prompts of a stratum on average, and where the prompts happen to agree, which says nothing of others.
     """
     members = strata(np.zeros(len(moved), dtype=np.int64) if stratum is None else stratum)
-    freedom = len(moved) - len(members)
-    if freedom < 1:
+    if len(moved) <= len(members):
         return None
-    variance = 0.0
+    variance, freedom = 0.0, 0.0
     for each in members:
-        part = moved[each]
-        variance += float(((part - part.mean()) ** 2).sum()) * len(each) / max(len(each) - 1, 1)
+        part, count = moved[each], len(each)
+        as_many = float(count)
+        if size is not None and count > 1:
+            share = size[each] / size[each].sum()
+            part = part * (1 - 1 / count) / (1 - share)
+            as_many = float(1 / (share**2).sum())
+        variance += float(((part - part.mean()) ** 2).sum()) * count / max(count - 1, 1)
+        freedom += as_many - 1
     error = math.sqrt(variance)
-    return None if error < 1e-12 else (error, freedom)
+    return None if error < 1e-12 else (error, max(freedom, 1.0))
 
 
 def strata(task: Ints) -> list[Ints]:

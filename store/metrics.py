@@ -47,7 +47,10 @@ AT_RISK_SQL = """
 
 
 def overlap(target_p: float, draft_p: float | None) -> float | None:
-    """``min(1, p / q)``: the chance that speculative sampling accepts a token; None without a draft_p."""
+    """``min(1, p / q)``: how likely speculative sampling accepts a token that is its parent's one, drawn child.
+
+    None without a draft_p.
+    """
     if draft_p is None:
         return None
     if draft_p > target_p:

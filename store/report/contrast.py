@@ -45,6 +45,8 @@ class Figure(NamedTuple):
     value: float | None
     moved: Floats
     """[n]; NaN where a prompt says nothing."""
+    size: Floats | None = None
+    """[n], what each counts in a ratio of sums."""
 
 
 def mean_of(values: Floats, prompts: Prompts) -> Figure:
@@ -64,7 +66,7 @@ def ratio_of(ratio: Ratio, prompts: Prompts) -> Figure:
     if not bottom.sum() > 0:
         return Figure(None, np.full(len(top), np.nan))
     value = float(top.sum() / bottom.sum())
-    return Figure(value, np.where(bottom > 0, (top - value * bottom) / bottom.sum(), np.nan))
+    return Figure(value, np.where(bottom > 0, (top - value * bottom) / bottom.sum(), np.nan), bottom)
 
 
 def scaled(figure: Figure, value: float | None, slope: float) -> Figure:
@@ -79,8 +81,11 @@ def contrast(
     difference, ci = None, None
     if comparable and a.value is not None and b.value is not None:
         difference = b.value - a.value
-        apart = _together(_error(a.moved, of_a), _error(b.moved, of_b))
-        found = _error(b.moved - a.moved, of_a) if paired else apart
+        if paired:
+            both = None if a.size is None or b.size is None else a.size + b.size
+            found = _error(Figure(difference, b.moved - a.moved, both), of_a)
+        else:
+            found = _together(_error(a, of_a), _error(b, of_b))
         ci = None if found is None else ends(difference, *found, EVERYWHERE)
     return Contrast(
         a.value, _own(a, of_a, within), b.value, _own(b, of_b, within), difference, ci, comparable
@@ -88,13 +93,14 @@ def contrast(
 
 
 def _own(figure: Figure, prompts: Prompts, within: Pair) -> Pair | None:
-    error = _error(figure.moved, prompts)
+    error = _error(figure, prompts)
     return None if error is None or figure.value is None else ends(figure.value, *error, within)
 
 
-def _error(moved: Floats, prompts: Prompts) -> tuple[float, float] | None:
-    known = np.isfinite(moved)
-    return linear(moved[known], prompts.task[known]) if known.any() else None
+def _error(figure: Figure, prompts: Prompts) -> tuple[float, float] | None:
+    known = np.isfinite(figure.moved)
+    size = None if figure.size is None else figure.size[known]
+    return linear(figure.moved[known], prompts.task[known], size) if known.any() else None
 
 
 def _together(a: tuple[float, float] | None, b: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -142,7 +148,7 @@ def task_contrasts(name: str, figures: dict[str, tuple[Figure, Prompts]]) -> Tas
             assert a.value is not None
             assert b.value is not None
             difference = b.value - a.value
-            error = _together(_error(a.moved, of_a), _error(b.moved, of_b))
+            error = _together(_error(a, of_a), _error(b, of_b))
             ci = None if error is None else ends(difference, *error)
             p = None if error is None else float(2 * stdtr(error[1], -abs(difference) / error[0]))
             found.append((first, second, difference, ci, p))

@@ -163,7 +163,7 @@ def steps_off_path(first: Ratio, families: Sequence[Ratio], task: Ints) -> list[
         value, ci = _of_sums(ratio, task)
         survival = None if survival is None or value is None else survival * value
         moved = moved + _relative(ratio, value)
-        error = None if survival is None else linear(survival * moved, task)
+        error = None if survival is None else linear(survival * moved, task, first.bottom)
         survival_ci = None if survival is None or error is None else ends(survival, *error, SHARE)
         found.append(Step(depth, int(ratio.bottom.sum()), value, ci, survival, survival_ci))
     return found

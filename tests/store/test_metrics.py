@@ -92,6 +92,18 @@ def test_few_prompts_are_covered_as_often_as_is_said(prompts: int) -> None:
     assert 0.92 <= np.mean(hits) <= 0.985
 
 
+def test_a_few_long_prompts_are_as_few_as_they_are() -> None:
+    """Of ten prompts one has a quarter of all rounds: without leaving it out the truth is held in nine of ten."""
+    rng = np.random.default_rng(4)
+    rounds = np.resize([8, 12, 14, 20, 26, 35, 60, 90], 10)
+    hits = []
+    for _ in range(500):
+        top = rng.binomial(rounds, rng.beta(0.6 * 9, 0.4 * 9, size=10))
+        interval = ratio_interval(top.tolist(), rounds.tolist(), (0.0, 1.0))
+        hits.append(interval is not None and interval.low <= 0.6 <= interval.high)
+    assert 0.93 <= np.mean(hits) <= 0.98
+
+
 def test_tasks_have_means_of_their_own_and_one_prompt_alone_is_no_certainty() -> None:
     task = np.array([0, 0, 0, 1, 1, 1, 2])
     apart = mean_interval([1.0, 1.1, 0.9, 5.0, 5.1, 4.9, 3.0], stratum=task)

@@ -1,0 +1,57 @@
+"""Whether sessions say the speed-up that interleaving measures, on a machine that others use.
+
+    python -m tests.bench.speedups [--sessions 4] [--per-task 2] [--tokens 48]
+
+Runs that many sessions of the embedded pair one after the other, then speculative and plain decoding in turn on the
+same prompts, and prints each session's speed-up with its interval beside that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from store.reader import Reader
+
+
+def spectui(*words: object) -> str:
+    """What the command prints."""
+    command = [sys.executable, "-c", "from tui.cli import main; main()", *map(str, words)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def main() -> None:
+    """Print the sessions and the bench."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sessions", type=int, default=4)
+    parser.add_argument("--per-task", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--tree", default="dynamic:3x2")
+    arguments = parser.parse_args()
+    same = ("--per-task", arguments.per_task, "--max-new-tokens", arguments.tokens, "--tree", arguments.tree)
+    with tempfile.TemporaryDirectory(prefix="spectui-speedups-") as folder:
+        database = Path(folder) / "runs.db"
+        for number in range(arguments.sessions):
+            spectui("--db", database, "run", "--headless", "--name", f"run-{number}", *same)
+        with Reader(database) as reader:
+            found = [reader.session(f"run-{number}") for number in range(arguments.sessions)]
+    bench: dict[str, Any] = json.loads(spectui("bench", "--no-dashboard", "--json", *same))
+    low, high = bench["interval"]["ratio_vs_own_plain"] or bench["spread"]["ratio_vs_own_plain"]
+    print(f"interleaved: {bench['ratio_vs_own_plain']:.2f} [{low:.2f}, {high:.2f}]")
+    for each in found:
+        between = each.speedup_range
+        if each.speedup is None or between is None:
+            print(f"{each.name}: not told ({each.baseline_count} measurements)")
+            continue
+        said = "overlaps" if between[0] <= high and low <= between[1] else "does not overlap"
+        interval = f"[{between[0]:.2f}, {between[1]:.2f}]"
+        print(f"{each.name}: {each.speedup:.2f} {interval}, {each.baseline_count} measurements, {said}")
+
+
+if __name__ == "__main__":
+    main()
