@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from decoding.budget.advice import one_tree_serves, tree_per_task_pays
-from store.intervals import Pair
-from store.report.counts import Counts
-from store.report.report import OVERALL, Analysis
+from store.intervals import mean_interval, ratio_interval
+from store.report.counts import Counts, Ratio
 from store.report.verdict import judge
+from store.rows import Interval
 from tests.budget.test_advice_truth import gained
 from tests.store.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike, planted_trees
 
@@ -36,11 +36,11 @@ def coverage(sessions: int) -> Iterator[tuple[str, str, str]]:
             true = _truth(icc, rounds)
             hits: dict[str, list[float]] = defaultdict(list)
             for seed in range(sessions if prompts < 50 else max(sessions // 4, 1)):
-                analysis = Analysis(planted_trees(tasks, icc=icc, seed=seed))
-                for name, index in (("a task", 0), (OVERALL, None)):
-                    for figure, ci in _intervals(analysis, index).items():
+                counts = Counts(planted_trees(tasks, icc=icc, seed=seed))
+                for name, index in (("a task", 0), ("all", None)):
+                    for figure, ci in _intervals(counts, index).items():
                         if ci is not None:
-                            hits[f"{figure}, {name}"].append(ci[0] <= true[figure] <= ci[1])
+                            hits[f"{figure}, {name}"].append(ci.low <= true[figure] <= ci.high)
                         else:
                             hits[f"{figure}, {name}, refused"].append(1.0)
             design = f"{prompts} prompts a task, icc {icc:g}{', lengths skewed' if icc == 0.05 else ''}"
@@ -48,16 +48,22 @@ def coverage(sessions: int) -> Iterator[tuple[str, str, str]]:
                 yield design, figure, _share(found) if "refused" not in figure else str(len(found))
 
 
-def _intervals(analysis: Analysis, task: int | None) -> dict[str, Pair | None]:
-    group = analysis.group("", task)
-    found: dict[str, Pair | None] = {
-        "match": group.alpha["match"].ci,
-        "at risk": group.alpha["at_risk"].ci,
-        "accepted length": group.accepted_length.ci,
-        "hazard 3": group.on_path[2].ci if len(group.on_path) > 2 else None,
-        "survival 3": group.on_path[2].survival_ci if len(group.on_path) > 2 else None,
+def _intervals(counts: Counts, task: int | None) -> dict[str, Interval | None]:
+    """As `store.report.figures` works them out."""
+    chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
+    of = counts.task[chosen]
+
+    def over_rounds(ratio: Ratio, high: float) -> Interval | None:
+        some = ratio.of(chosen)
+        return ratio_interval(some.top, some.bottom, (0.0, high), of)
+
+    return {
+        "match": mean_interval(counts.alphas["match"].of(chosen).per_prompt, (0.0, 1.0), of),
+        "at risk": mean_interval(counts.alphas["at_risk"].of(chosen).per_prompt, (0.0, 1.0), of),
+        "accepted length": over_rounds(counts.lengths["accepted_length"], 3.0),
+        "hazard 3": over_rounds(counts.on_path[2], 1.0) if len(counts.on_path) > 2 else None,
+        "survival 3": over_rounds(counts.reached[2], 1.0) if len(counts.reached) > 2 else None,
     }
-    return found
 
 
 def _truth(icc: float, rounds: int | tuple[int, ...]) -> dict[str, float]:
