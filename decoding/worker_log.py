@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 FORMAT = "%(asctime)s %(name)s %(message)s"
 MOST_BYTES = 2_000_000
 """Of one file."""
+LAST_BYTES = 4096
+_BEFORE_WORDS = re.compile(r"[\d-]{10} [\d:,]{12} [\w.]+ ")
+"""What `FORMAT` puts before a message."""
 
 
 class WorkerLog(RotatingFileHandler):
@@ -36,3 +40,15 @@ def log_to(path: str) -> None:
         logging.basicConfig(level=logging.INFO, format=FORMAT)
         return
     logging.basicConfig(level=logging.INFO, handlers=[WorkerLog(Path(path))])
+
+
+def last_words(path: Path) -> str:
+    """The last line of a log without its time and source; "" where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LAST_BYTES))
+            lines = file.read(LAST_BYTES).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    line = next((line for line in reversed(lines) if line.strip()), "")
+    return _BEFORE_WORDS.sub("", line)

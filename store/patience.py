@@ -28,6 +28,8 @@ PATIENCE = 24 * 3600.0
 """Seconds after which a run gives up: somebody makes room in the meantime, or comes back to it on Monday."""
 PATIENCE_WITHOUT_FILE = 300.0
 """Seconds a file that is gone may take to come back: that is no accident for long."""
+PATIENCE_TO_CLAIM = 10.0
+"""The same of a session that is to be begun or gone on with: nothing shows that somebody waits, and none can end it."""
 
 log = logging.getLogger("spectui.worker")
 
@@ -56,6 +58,7 @@ class PatientWriter(SessionWriter):
         self._tell_troubled = troubled
         self.stop_seen = False
         """Whether it was a stop that ended the waiting."""
+        self._claimed = False
         self._troubled_since: float | None = None
         self._trouble = ""
         self._status = "starting"
@@ -111,8 +114,10 @@ class PatientWriter(SessionWriter):
         if str(trouble) != self._trouble:
             self._trouble = str(trouble)
             log.warning("%s; trying again", trouble)
-        self._show(trouble)
-        if now - self._troubled_since >= _patience(trouble):
+        if self._claimed:
+            self._show(trouble)
+        most = _patience(trouble) if self._claimed else min(_patience(trouble), PATIENCE_TO_CLAIM)
+        if now - self._troubled_since >= most:
             raise StoreError(f"{trouble} (gave up after {now - self._troubled_since:.0f} s)") from trouble
         if self._asked_to_stop(pause):
             self.stop_seen = True
@@ -143,6 +148,14 @@ class PatientWriter(SessionWriter):
             SessionWriter.set_stage(self, *self._stage)
             self._troubled_since, self._trouble = None, ""
             self._tell_troubled(None)
+
+    def claim(
+        self, pid: int | None = None, host: str | None = None, pid_created: float | None = None
+    ) -> None:
+        """As `SessionWriter.claim`, which is tried for `PATIENCE_TO_CLAIM` seconds."""
+        self._claimed = False
+        self.patiently(lambda: SessionWriter.claim(self, pid, host, pid_created))
+        self._claimed = True
 
     def set_status(self, status: str, *, error: str | None = None) -> None:
         """As `SessionWriter.set_status`; what a recovery goes back to."""
@@ -188,7 +201,6 @@ def _patient(name: str) -> Callable[..., Any]:
 
 
 for _name in (
-    "claim",
     "describe",
     "restart_unfinished",
     "restart_generation",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +94,7 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
     """
     from decoding.errors import DecodingError
     from decoding.launch import launch_worker, log_path
+    from decoding.worker_log import last_words
     from store.errors import StoreError
     from store.liveness import process_is_alive
     from store.reader import Reader
@@ -107,12 +111,17 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
             )
         pid = launch_worker(database, summary.id, force=force)
         # Until the worker has taken the session it looks ended to whoever watches it.
-        while reader.session(summary.id).pid != pid:
-            if not process_is_alive(pid, None):
-                raise DecodingError(
-                    f"the worker ended before it began (log: {log_path(database, summary.id)})"
-                )
-            time.sleep(CLAIM_POLL_S)
+        try:
+            while reader.session(summary.id).pid != pid:
+                if not process_is_alive(pid, None):
+                    log = log_path(database, summary.id)
+                    raise DecodingError(f"the worker ended before it began: {last_words(log)} (log: {log})")
+                time.sleep(CLAIM_POLL_S)
+        except KeyboardInterrupt:
+            # It would begin, unwatched, as soon as it can.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            raise
     return summary.id
 
 

@@ -109,6 +109,14 @@ def test_a_log_that_is_not_here_is_said_with_its_place(several: sqlite3.Connecti
     assert invoke("logs", "two").stderr.endswith("it is on gpu-box: /var/far.log\n")
 
 
+def test_a_log_that_is_no_file_is_not_read(several: sqlite3.Connection, invoke: Invoke) -> None:
+    """Its path is out of the database, which may be somebody else's: of /dev/zero there is no end."""
+    SessionWriter(several, 3).describe(log_path="/dev/null")
+    refused = invoke("logs", "nine")
+    assert refused.exit_code == 2
+    assert refused.stderr.endswith("is no file: /dev/null\n")
+
+
 def test_a_backup_of_a_database_at_work_is_whole_and_has_no_worker(
     several: sqlite3.Connection, database: Path, invoke: Invoke, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from decoding.launch import log_path
+from decoding.worker_log import last_words
 from tui.cli import doctor
 
 WRITES = """
@@ -39,6 +40,15 @@ def test_it_rotates_and_takes_stderr_along(tmp_path: Path) -> None:
     assert "RuntimeError: the end" in last
     assert "line 0 " not in last
     assert (tmp_path / "run.log.1").stat().st_size <= 2000
+
+
+def test_why_a_worker_ended_can_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    assert last_words(path) == ""
+    path.write_text("x" * 9000 + "\n2026-11-30 01:45:27,270 spectui.worker the disk is full\n\n")
+    assert last_words(path) == "the disk is full"
+    path.write_text("Killed\n")
+    assert last_words(path) == "Killed"
 
 
 def test_databases_of_one_name_have_logs_of_their_own(

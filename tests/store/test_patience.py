@@ -230,3 +230,17 @@ def test_every_statement_may_fail_once_and_nothing_is_lost(tmp_path: Path, error
     assert statements > 50
     for number in range(1, statements + 1):
         record(number)
+
+
+def test_a_session_that_cannot_be_claimed_is_left_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits unseen could be neither ended nor found, and would begin hours later, beside others."""
+    monkeypatch.setattr("store.patience.PATIENCE_TO_CLAIM", 0.0)
+    run.writer.set_status("stopped")
+    again = PatientWriter(run.connection, run.session, run.path, run._wait)
+    run.connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match="gave up"):
+        again.claim()
+    run.connection.execute("PRAGMA query_only = OFF")
+    assert Reader(run.connection).session(run.session).status == "stopped"
+    again.claim()
+    assert Reader(run.connection).session(run.session).status == "starting"

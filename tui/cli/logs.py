@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from store.reader import Reader
 
 POLL_S = 0.2
+MOST_BYTES = 16 << 20
+"""Read of one file, from its end: a log of ours is cut at an eighth of it, but the path is out of the database."""
 LOOK_S = 1.0
 """Whether the run has ended is asked this often."""
 
@@ -46,6 +48,8 @@ def logs(context: click.Context, session: str, follow: bool, lines: int | None) 
                 f"it is on {worker.host}: " if worker is not None and not worker.here else "there is none: "
             )
             raise StoreError(f"the log of session '{summary.name}' cannot be read; {where}{path}")
+        if not path.is_file():  # a path out of the database: a pipe or a device would be read for ever
+            raise StoreError(f"the log of session '{summary.name}' is no file: {path}")
         with path.open("rb") as file:
             for text in _kept(path, file, lines, whole=follow):
                 line(text)
@@ -60,13 +64,18 @@ def _kept(path: Path, file: BinaryIO, lines: int | None, *, whole: bool) -> Iter
     """What is there so far, the file that was full before the present one first; `whole` leaves a last line that has
     no end yet to be read again."""
     before = path.with_name(f"{path.name}.1")
-    now = file.read()
+    file.seek(max(0, path.stat().st_size - MOST_BYTES))
+    now = file.read(MOST_BYTES)
     if whole and (unfinished := len(now) - 1 - now.rfind(b"\n")):
         file.seek(-unfinished, os.SEEK_CUR)
         now = now[:-unfinished]
-    texts = [*([before.read_bytes()] if before.exists() else []), now]
+    texts = [*([before.read_bytes()] if _is_small(before) else []), now]
     every = (each.decode("utf-8", "replace") for text in texts for each in text.splitlines())
     return iter(every) if lines is None else iter(deque(every, maxlen=lines))
+
+
+def _is_small(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= MOST_BYTES
 
 
 def _follow(reader: Reader, session_id: int, path: Path, file: BinaryIO) -> None:
