@@ -202,6 +202,7 @@ def _patient(name: str) -> Callable[..., Any]:
 
 for _name in (
     "describe",
+    "add_baseline",
     "restart_unfinished",
     "restart_generation",
     "add_event",

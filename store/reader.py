@@ -34,7 +34,7 @@ from store.rows import (
 from store.sqlite_errors import explained, path_of
 from store.tags import parted
 from store.typed import UNSOUND, Typed
-from store.whereabouts import FileIdentity, identity, stopped
+from store.whereabouts import FileIdentity, identity, read_whereabouts, stopped
 
 _SESSION_COLUMNS = (
     "id, name, status, stage, stage_done, stage_total, stage_unit, pid, pid_created, host, heartbeat_at, created_at,"
@@ -335,7 +335,8 @@ class Reader:
             return None
         pid, host, place = rows[0]
         here = is_here(host, place)
-        return Worker(pid, host, here, here and stopped(pid))
+        found = read_whereabouts(place)
+        return Worker(pid, host, here, here and stopped(pid), found.here is True and found.alive(pid) is True)
 
     def pending_commands(self, session_id: int) -> list[str]:
         """Commands the worker has not taken yet, oldest first."""

@@ -150,6 +150,8 @@ class Worker:
     """Whether the pid is one of this system's."""
     stopped: bool
     """Whether a signal has stopped it, as far as that can be seen from here."""
+    known: bool
+    """Whether the process of that pid is surely the one meant: a row alone may name any process, by age or by ill will."""
 
 
 @dataclass(frozen=True, slots=True)  # a session may have hundreds of thousands

@@ -47,6 +47,10 @@ def _without_writing(database: Path, session_id: int, kind: str, trouble: StoreE
         ) from trouble
     if not worker.here:
         raise StoreError(f"{trouble}; end it there: {kill_words(worker)}") from trouble
+    if not worker.known:
+        raise StoreError(
+            f"{trouble}; where process {worker.pid} is its worker, end it with: {kill_words(worker)}"
+        )
     try:
         os.kill(worker.pid, signal.SIGTERM)
     except ProcessLookupError:

@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,8 +23,10 @@ import pytest
 from decoding import launch
 from store.database import connect
 from store.errors import StoreError
+from store.writer import SessionWriter
 from tests.cli.conftest import SPECTUI, Invoke
 from tests.decoding.workers import Worked, make_model
+from tests.store.samples import make_session
 from tests.waiting import until
 from tui.cli import main
 from tui.cli.follow import Follower
@@ -253,3 +256,23 @@ def test_times_are_read_with_their_unit() -> None:
     context = click.Context(main.commands["run"])
     found = [read_duration(context, option, text) for text in ("90", "90s", "1.5m", "2H")]
     assert found == [90, 90, 90, 7200]
+
+
+def test_no_process_is_signalled_because_a_database_names_its_pid(tmp_path: Path) -> None:
+    """A file of somebody else's, that cannot be written, may name any process of this user."""
+    path = tmp_path / "theirs.db"
+    trouble = StoreError("it cannot be written")
+    with (
+        closing(connect(path)) as db,
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander,
+    ):
+        session = make_session(db, ["code"])
+        SessionWriter(db, session).claim(pid=bystander.pid)
+        db.execute("UPDATE session SET worker_place = '', pid_created = NULL")
+        with pytest.raises(StoreError, match=f"end it with: kill {bystander.pid}$"):
+            _without_writing(path, session, "stop", trouble)
+        assert bystander.poll() is None
+        SessionWriter(db, session).set_status("stopped")
+        SessionWriter(db, session).claim(pid=bystander.pid)
+        assert _without_writing(path, session, "stop", trouble)
+        assert bystander.wait(60) == -signal.SIGTERM
