@@ -151,7 +151,7 @@ class Worker:
     stopped: bool
     """Whether a signal has stopped it, as far as that can be seen from here."""
     known: bool
-    """Whether the process of that pid is surely the one meant: a row alone may name any process, by age or by ill will."""
+    """Whether the process of that pid is surely the one meant: a row alone may name any, by age or by ill will."""
 
 
 @dataclass(frozen=True, slots=True)  # a session may have hundreds of thousands
