@@ -73,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"spectui: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("spectui: interrupted\n")
+        return 130
     sys.stdout.write((json.dumps(found) if arguments.json else told(found)) + "\n")
     return 0
 
