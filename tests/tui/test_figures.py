@@ -78,7 +78,9 @@ def cut_figures(app: SpectuiApp) -> list[str]:
         for row in widget.rows:
             text = "".join(cell for cell, _ in row)
             within = len(set_cell_size(text, widget.room).rstrip())
-            if cell_len(text) > widget.room and re.fullmatch(r"[\d.,:]{2}", text[within - 1 : within + 1]):
+            if cell_len(text) > widget.room and re.fullmatch(
+                r"[\d.,:][\d.,:kMGT%]", text[within - 1 : within + 1]
+            ):
                 wrong.append(f"#{widget.id}: {text}")
     return wrong
 

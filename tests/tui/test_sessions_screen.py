@@ -14,7 +14,7 @@ from tests.tui.replay import Recording
 from tests.tui.screens.data import make_several
 from tui.app import SpectuiApp
 from tui.editing import delete_all
-from tui.memory import Memory
+from tui.memory import SUMMARY, Memory
 from tui.screens.ask import AskScreen
 from tui.screens.delete import DeleteScreen
 from tui.screens.help import HelpScreen
@@ -318,3 +318,14 @@ async def test_the_layout_chosen_last_is_there_the_next_time(database: Path, tmp
         assert live.body.single
         assert live.body.pane == 3
         assert not live.stream.show_rejected
+
+
+async def test_a_summary_wanted_on_a_tall_terminal_does_not_hide_the_list_on_a_low_one(
+    database: Path, finished: Recording
+) -> None:
+    app = app_for(database)
+    app.memory.remember(SUMMARY, True)
+    async with app.run_test(size=(40, 10)) as pilot:
+        screen = home(app)
+        await wait_for(pilot, lambda: screen.card)
+        assert screen.query_one("#list").display

@@ -197,3 +197,15 @@ def test_what_cannot_be_opened_is_refused_before_anything_is_drawn(
     assert other.read_bytes() == before
     with pytest.raises(StoreError):
         run_dashboard(tmp_path / "spectui.db", 99)
+
+
+def test_a_dashboard_whose_output_goes_to_a_file_is_refused(tmp_path: Path) -> None:
+    """It is drawn on standard error: the terminal stayed empty, and nothing said why."""
+    said = tmp_path / "said"
+    command = f"{shlex.join([sys.executable, '-m', 'tui', '--db', str(tmp_path / 'x.db')])} 2> {said}"
+    terminal = Terminal(["bash", "-c", command], columns=80, rows=24)
+    try:
+        assert terminal.wait() == 2
+        assert "the dashboard needs a terminal" in said.read_text()
+    finally:
+        terminal.close()

@@ -5,22 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from textual.keys import format_key
 from textual.screen import Screen
+from textual.widgets import Label
 
 from decoding.config import AUTO, RunConfig
 from store.reader import Reader
 from tests.tui.conftest import app_for, live_screen, wait_for
 from tests.tui.replay import Recording
+from tests.tui.test_screens import at_rest
 from tui import keys
 from tui.cli.result import print_figures
 from tui.feed import Feed
+from tui.screens.ask import AskScreen
+from tui.screens.delete import DeleteScreen
 from tui.screens.export import ExportScreen
 from tui.screens.help import KEYS, WORDS
 from tui.screens.live import LiveScreen
+from tui.screens.new_run import FIELDS, NewRunScreen
 from tui.widgets.histogram import Histogram
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.rows import Line
+from tui.widgets.rows import Line, row_width
 
 DIALOGUES = {"ask", "delete", "leave", "new_run", "search", "help", "export"}
 """Their frames name the few keys they have."""
@@ -140,3 +146,42 @@ async def test_the_export_says_which_folder(
         assert f"{tmp_path}/quiet-heron-csv" in place.text.replace("\n", "")
         await pilot.press("end", *["backspace"] * 15, *"/x.db")
         await wait_for(pilot, lambda: "Writes /x.db" in place.text)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 20), (40, 10)])
+async def test_no_word_of_a_dialogue_is_cut(
+    size: tuple[int, int], database: Path, finished: Recording
+) -> None:
+    app = app_for(database)
+    async with app.run_test(size=size) as pilot:
+        await wait_for(pilot, lambda: getattr(app.screen, "sessions", None))
+        with Reader(database) as reader:
+            summary = reader.session(finished.id)
+        long = "How long a sentence may be before its last words are no longer on the screen at all"
+        for screen in (
+            DeleteScreen(summary),
+            ExportScreen(database, summary),
+            AskScreen("", "", long, lambda _: None),
+        ):
+            app.push_screen(screen)
+            await wait_for(pilot, lambda now=screen: app.screen is now and at_rest(app))  # type: ignore[misc]
+            for line in screen.query(Line):
+                assert len(line.rows) <= line.size.height
+                assert all(row_width(row) <= line.size.width for row in line.rows), line.text
+            app.pop_screen()
+        form = NewRunScreen(database)
+        app.push_screen(form)
+        await wait_for(pilot, lambda: app.screen is form and at_rest(app))
+        for field in FIELDS:
+            form.query_one(f"#{field.name}").focus()
+            await wait_for(pilot, lambda: at_rest(app))
+            beside = form.query_one(f"#{field.name}").parent
+            assert beside is not None
+            (hint,) = beside.query(".hint").results(Label)
+            about = form.query_one("#about", Line)
+            if hint.display:
+                assert cell_len(field.hint) <= hint.size.width, field.hint
+            else:
+                assert field.hint in about.text
+            assert " ".join(about.text.split()).endswith(field.about)
+            assert len(about.rows) <= about.size.height

@@ -44,6 +44,7 @@ ORDERS: Mapping[str, Callable[[SessionSummary], Any]] = {
     "match": lambda s: s.match_rate,
     "tok/round": lambda s: s.tokens_per_round,
     "tok/s": lambda s: s.tokens_per_second,
+    "x plain": lambda s: s.speedup,
     "started": lambda s: s.started_at or s.created_at,
 }
 """What ``--sort`` may name: numbers and times fall, words rise."""
@@ -97,6 +98,7 @@ def ls(
             "tokens",
             "match",
             "tok/round",
+            "x plain",
             "started",
         )
         rows = [
@@ -110,6 +112,7 @@ def ls(
                 count(s.tokens),
                 number(s.match_rate),
                 number(s.tokens_per_round),
+                number(s.speedup),
                 ago(s.started_at or s.created_at),
             )
             for s in found

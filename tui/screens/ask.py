@@ -17,7 +17,8 @@ from decoding.errors import DecodingError
 from store.errors import StoreError
 from tui.keys import named
 from tui.textsafe import sanitize_line
-from tui.widgets.rows import Line
+from tui.transcript import wrap
+from tui.widgets.rows import Line, Row
 from tui.widgets.steady_input import SteadyInput
 
 
@@ -51,6 +52,7 @@ class AskScreen(ModalScreen[bool]):
         self._save = save
         self._does = does
         self._writes = writes
+        self._said = (hint, "muted")
 
     def compose(self) -> ComposeResult:
         """The line, and room for what is wrong with it."""
@@ -68,7 +70,8 @@ class AskScreen(ModalScreen[bool]):
         self._say(self._hint, "muted")
 
     def on_resize(self) -> None:
-        """Say for this width where the file will be."""
+        """Say for this width what was said, and where the file will be."""
+        self._say(*self._said)
         self._show_place(self.query_one("#answer", Input).value)
 
     @on(Input.Changed)
@@ -110,7 +113,11 @@ class AskScreen(ModalScreen[bool]):
             self._say(f"✗ {words}", "bad")
 
     def _say(self, words: str, role: str) -> None:
-        self.query_one("#ask-note", Line).set_rows([((sanitize_line(words), role),)])
+        self._said = (words, role)
+        note = self.query_one("#ask-note", Line)
+        rows: list[Row] = [((line, role),) for line in wrap(sanitize_line(words), max(note.size.width, 20))]
+        note.styles.height = len(rows)
+        note.set_rows(rows)
 
     def action_cancel(self) -> None:
         """Leave it as it was."""

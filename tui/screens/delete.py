@@ -12,6 +12,7 @@ from store.rows import SessionSummary
 from tui.cells import count, fit, fitting
 from tui.keys import label, named
 from tui.textsafe import sanitize_line
+from tui.transcript import wrap
 from tui.widgets.rows import Line, Row
 
 BOX, FRAME = 62, 6
@@ -62,11 +63,13 @@ class DeleteScreen(ModalScreen[bool]):
             f"{count(summary.nodes)} nodes",
         ]
         room = min(self.app.size.width, BOX) - FRAME
+        name = fit(sanitize_line(summary.name), min(room - len("Delete ?"), 40)).rstrip()
         rows: list[Row] = [
-            ((f"Delete {fit(sanitize_line(summary.name), 40).rstrip()}?", "strong"),),
+            ((f"Delete {name}?", "strong"),),
             ((fitting(what, room, ", "), "text"),),
-            ((label("u", "sessions"), "key"), (" brings it back until the dashboard is left.", "muted")),
         ]
+        back = wrap(f"{label('u', 'sessions')} brings it back until the dashboard is left.", room)
+        rows += [((line, "muted"),) for line in back]
         question = self.query_one("#delete-question", Line)
         question.styles.height = len(rows)
         question.set_rows(rows)

@@ -62,7 +62,7 @@ def _pane_cells(pane: int) -> list[Cell]:
 def text_title(shown: GenerationRow | None, state: RunState, width: int) -> Content:
     """``code · prompt 12 of 40 · running``, what fits of it in `width` cells."""
     if shown is None:
-        return Content("no prompts")
+        return Content("no prompts" if state.complete else "loading")
     parts = [
         sanitize_line(shown.task),
         f"prompt {count(shown.position + 1)} of {count(state.summary.prompt_count)}",

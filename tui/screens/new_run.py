@@ -121,7 +121,7 @@ FIELDS = (
     Field(
         "price",
         "price",
-        "an hour of the device, any currency",
+        "of an hour of the device",
         kind=float,
         about="What the device costs an hour, in any currency: shows what a million tokens cost, in the same.",
     ),
@@ -138,6 +138,10 @@ STUDY = {
     "top_p": "1",
 }
 """What a study fills into the form."""
+
+
+WIDTH = 78
+"""Cells that the form takes; hints stand beside its fields where it has them all."""
 
 
 class NewRunScreen(ModalScreen[int | None]):
@@ -218,9 +222,18 @@ class NewRunScreen(ModalScreen[int | None]):
         rows: list[Row] = []
         if isinstance(focused, ChoiceInput):
             rows.append(_choice_row(focused))
+        if field is not None and self.has_class("-narrow"):
+            rows += self._wrapped(field.hint, "muted")
         if field is not None:
             rows += self._wrapped(field.about, "muted")
-        self.query_one("#about", Line).set_rows(rows)
+        about = self.query_one("#about", Line)
+        about.styles.height = max(len(rows), 2)
+        about.set_rows(rows)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Where there is no room for a hint beside each field, that of the one with the focus stands below."""
+        self.set_class(event.size.width < WIDTH, "-narrow")
+        self._explain()
 
     @on(Input.Submitted)
     def _submitted(self) -> None:

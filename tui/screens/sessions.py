@@ -100,6 +100,8 @@ class SessionsScreen(SessionActions):
         self._filter = Filter()
         self._entries: dict[int, tuple[SessionSummary, Entry]] = {}
         self._card_wanted: bool | None = None
+        self._card_over = False
+        """Whether it stands in the place of the list, on a terminal too low for both."""
         self._unread = 0
         self._known = False
 
@@ -226,7 +228,7 @@ class SessionsScreen(SessionActions):
     def action_all(self) -> None:
         """Forget the filter; where the summary stands in the list's place, put the list back."""
         if self.has_class("-short"):
-            self._card_wanted = None
+            self._card_over = False
             self._fit_card()
         self.query_one("#filter-text", Input).value = ""
         self.query_one("#filter").display = False
@@ -269,8 +271,10 @@ class SessionsScreen(SessionActions):
 
     def action_toggle_card(self) -> None:
         """Show the summary, or hide it."""
-        self._card_wanted = not self._card_shown
-        if not self.has_class("-short"):
+        if self.has_class("-short"):
+            self._card_over = not self._card_over
+        else:
+            self._card_wanted = not self._card_shown
             self.app.memory.remember(SUMMARY, self._card_wanted)
         self._fit_card()
         alone = self._card_shown and self.has_class("-short")
@@ -278,7 +282,7 @@ class SessionsScreen(SessionActions):
 
     @property
     def _card_shown(self) -> bool:
-        return not self.has_class("-short") if self._card_wanted is None else self._card_wanted
+        return self._card_over if self.has_class("-short") else self._card_wanted is not False
 
     def _fit_card(self) -> None:
         self.set_class(self._card_shown, "-card")

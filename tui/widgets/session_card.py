@@ -24,6 +24,10 @@ FACTS, FIGURES = 32, 35
 GAP = 3
 STACKED = 11
 """Rows from which the figures stand below the facts and leave the rest of the width to the output."""
+LEAST_NAME, SHORT_NAME, NAME = 5, 7, 24
+"""Cells of a task's name: on any terminal, where there is room, and at most."""
+BESIDE_NAME = 24
+"""Cells of the rest of its row, the mean left out."""
 BINS = 7
 """Accepted lengths in the tiny histogram; the last one takes all that are longer."""
 
@@ -55,12 +59,13 @@ class SessionCard(Rows, can_focus=True):
 
 def card_rows(card: Card, width: int, height: int) -> list[Row]:
     """All there is to say about a session in that many cells."""
-    figures = figure_rows(card)
-    if height >= STACKED and width >= FACTS + FIGURES + GAP:
+    beside = width >= FACTS + FIGURES + GAP
+    figures = figure_rows(card, FIGURES if beside and height < STACKED else width)
+    if height >= STACKED and beside:
         left = max(FIGURES, min(width // 2, 64))
         facts = fact_rows(card.summary, left)
         return side_by_side([*facts, (), *figures], sample_rows(card, width - left - GAP)[:height], left)
-    if width >= FACTS + FIGURES + GAP:
+    if beside:
         left = width - FIGURES - GAP
         return side_by_side(fact_rows(card.summary, left), figures, left)
     return [*figures, (), *fact_rows(card.summary, width)]
@@ -103,16 +108,22 @@ def fact_rows(summary: SessionSummary, width: int) -> list[Row]:
     ]
 
 
-def figure_rows(card: Card) -> list[Row]:
-    """A row for each task: rounds, match rate, mean accepted length and how lengths are spread."""
+def figure_rows(card: Card, width: int = 200) -> list[Row]:
+    """A row for each task: rounds, match rate, mean accepted length and how lengths are spread.
+
+    Names are as wide as the longest where `width` cells allow it: a figure is never cut, nor out of line.
+    """
     slots = task_slots(card.summary.tasks)
     means = [number(figures.mean_accepted_length) for figures in card.figures.values()]
     widest = max(4, *map(len, means)) if means else 4
     spreads = {task: _spread(figures) for task, figures in card.figures.items()}
     highest = max((max(spread, default=0.0) for spread in spreads.values()), default=0.0)
+    longest = max((cell_len(sanitize_line(task)) for task in card.summary.tasks), default=0)
+    room = max(width - BESIDE_NAME - widest, LEAST_NAME)
+    names = min(max(longest, SHORT_NAME), NAME, room)
     return [
         _task_row(
-            task,
+            fit(sanitize_line(task), names) + " ",
             card.figures.get(task),
             f"task-{slots[task]}",
             widest,
@@ -149,10 +160,9 @@ def _spread(figures: TaskFigures) -> list[float]:
     return shares
 
 
-def _task_row(task: str, figures: TaskFigures | None, role: str, mean: int, bars: str) -> Row:
-    name = sanitize_line(task)
+def _task_row(name: str, figures: TaskFigures | None, role: str, mean: int, bars: str) -> Row:
     return (
-        (fit(name, 7 if cell_len(name) <= 7 else 10) + " ", f"{role}-name"),
+        (name, f"{role}-name"),
         ("α ", "muted"),
         (pad(share(figures.match_rate if figures else None), 3, "right"), "text"),
         ("  E ", "muted"),
