@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from store.reader import Reader
-from store.rows import OutputSample, SessionSummary, TaskFigures
+from store.rows import EventRow, OutputSample, SessionSummary, TaskFigures
 from tui.feed import CHART_SECONDS, IDLE_SECONDS, PRESENCE_SECONDS, Feed
 
 PAGE = 100
@@ -31,6 +31,8 @@ class Card:
     summary: SessionSummary
     figures: Mapping[str, TaskFigures]
     sample: OutputSample | None
+    events: Sequence[EventRow] = ()
+    """What happened to it, oldest first."""
 
 
 class SessionsFeed(Feed):
@@ -74,7 +76,12 @@ class SessionsFeed(Feed):
         summary = self._by_id.get(self._wanted) if self._wanted is not None else None
         if summary is not None and summary != self._described:
             self._described = summary
-            yield Card(summary, reader.figures(summary.id), reader.output_sample(summary.id))
+            yield Card(
+                summary,
+                reader.figures(summary.id),
+                reader.output_sample(summary.id),
+                reader.events(summary.id),
+            )
 
     def _list(self, rows: Sequence[SessionSummary], count: int = 0) -> Sessions:
         """These `rows` as the list that is shown from now on, of `count` sessions or of no more than these."""

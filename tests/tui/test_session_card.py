@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from store.reader import Reader
+from store.rows import EventRow
 from tests.tui.replay import Recording
 from tui.home_feed import Card, SessionsFeed
 from tui.widgets.rows import row_width
-from tui.widgets.session_card import card_rows, card_text
+from tui.widgets.session_card import card_rows, card_text, figure_rows
 
 
 def card_of(database: Path, session_id: int) -> Card:
@@ -56,3 +58,32 @@ def test_the_feed_keeps_rows_that_have_not_changed(database: Path, finished: Rec
         assert second.rows[1] is first.rows[1]  # type: ignore[attr-defined]
         assert second.rows[0] is not first.rows[0]  # type: ignore[attr-defined]
         assert list(feed.poll(reader, changed=True)) == []
+
+
+@pytest.mark.parametrize("size", [(34, 7), (76, 7), (116, 14)])
+def test_what_happened_to_the_run_is_told_in_whole(
+    database: Path, finished: Recording, size: tuple[int, int]
+) -> None:
+    """What of a model's own settings is applied stood in `sessions show` alone."""
+    words = "applied from generation_config.json: repetition_penalty 1.1; not used: temperature 0.6, top_k 20"
+    events = [EventRow(None, "", "note", f"number {number}") for number in range(5)]
+    card = replace(card_of(database, finished.id), events=[*events, EventRow(None, "", "settings", words)])
+    text = " ".join("".join(part for part, _ in row) for row in card_rows(card, *size))
+    assert all(word in text for word in f"settings: {words}".split())
+    assert f"1 more: spectui sessions show {finished.id}" in " ".join(text.split())
+
+
+def test_figures_are_in_line_and_whole_beside_names_of_any_length(
+    database: Path, finished: Recording
+) -> None:
+    card = card_of(database, finished.id)
+    tasks = {"retrieval-augmented-generation": 1, "\u5199\u4f5c": 1, "qa": 1}
+    figures = {
+        task: replace(each, rounds=1_049_382_630)
+        for task, each in zip(tasks, card.figures.values(), strict=False)
+    }
+    card = replace(card, summary=replace(card.summary, tasks=tasks), figures=figures)
+    for width in (34, 36, 60, 200):
+        rows = figure_rows(card, width)
+        assert {row_width(row) for row in rows} == {min(max(width, 33), 52)}, width
+        assert all("".join(part for part, _ in row).endswith("1.0G") for row in rows)

@@ -46,7 +46,7 @@ async def test_lists_and_updates_in_place(database: Path, finished: Recording) -
         screen = home(app)
         await wait_for(pilot, lambda: "quiet-heron" in screen.table.text)
         line = screen.table.text.splitlines()[1]
-        for part in ("✓ finished", "8/8", "recycling", "full:3x2"):
+        for part in ("! 1 failed", "8/8", "recycling", "full:3x2"):
             assert part in line
         other = Recording(database, name="tall-wren", prompts=4)
         await wait_for(pilot, lambda: "◌ starting" in screen.table.text)
@@ -229,7 +229,7 @@ async def test_the_summary_is_of_the_session_under_the_cursor(
             assert part in card(screen)
         await pilot.press("y")
         await wait_for(pilot, lambda: copied)
-        assert copied[0].startswith("quiet-heron\ntarget   SmolLM2-135M-Instruct")
+        assert copied[0].startswith("quiet-heron\nfailed   1 of 8 prompts\ntarget   SmolLM2-135M-Instruct")
         await pilot.press("v")
         assert not screen.query_one("#card").display
 
@@ -315,8 +315,7 @@ async def test_the_layout_chosen_last_is_there_the_next_time(database: Path, tmp
         live = app.screen
         assert isinstance(live, LiveScreen)
         assert live.body.chart == "depth"
-        assert live.body.single
-        assert live.body.pane == 3
+        assert (live.body.single, live.body.pane) == (False, 1)  # of a session, not of the dashboard
         assert not live.stream.show_rejected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tui.screens.delete import DeleteScreen
 from tui.screens.export import ExportScreen
 from tui.screens.help import KEYS, WORDS
 from tui.screens.live import LiveScreen
+from tui.screens.live_titles import head_row
 from tui.screens.new_run import FIELDS, NewRunScreen
 from tui.widgets.histogram import Histogram
 from tui.widgets.key_bar import KeyBar
@@ -185,3 +187,16 @@ async def test_no_word_of_a_dialogue_is_cut(
                 assert field.hint in about.text
             assert " ".join(about.text.split()).endswith(field.about)
             assert len(about.rows) <= about.size.height
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("pane", [0, 1])
+def test_a_replay_is_called_one_however_long_its_name_is(
+    width: int, pane: int, database: Path, finished: Recording
+) -> None:
+    """The whole left of the header went, and nothing told a replay from the present."""
+    with Reader(database) as reader:
+        summary = replace(reader.session(finished.id), name="evening-of-the-exceptionally-long-study" * 3)
+    row = head_row(summary, width, pane=pane, mode="REPLAY")
+    assert row_width(row) <= width
+    assert ("REPLAY" in "".join(text for text, _ in row)) == (width > 40 or not pane)

@@ -33,6 +33,7 @@ CHART_PANES = ("lengths", "depths")
 VIEWS = {1: "#stream", 2: "#tree-view", 3: "#lengths-view", 4: "#prompts-view"}
 """What has the focus when the pane of that number is chosen."""
 
+MEANT = "τ tokens per round  α match rate"
 LOADING = "Loading the session…"
 WAITING = "This prompt waits for its turn."
 CUTS = {
@@ -92,6 +93,7 @@ class LiveBody(Horizontal):
         self.stream.set_show_rejected(memory.get(REJECTED, bool, True))
         self._name_charts()
         self.query_one("#prompts").border_title = "prompts"
+        self.query_one("#prompts").border_subtitle = MEANT
         self.query_one("#tree").border_title = "tree"
         self.query_one("#tree").border_subtitle = NOTE
         self.stream.clear(LOADING)

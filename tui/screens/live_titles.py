@@ -8,7 +8,7 @@ from textual.content import Content
 
 from store.choices import TreeChoice
 from store.rows import GenerationRow, RoundRow, SessionSummary
-from tui.cells import count, fitting, number, share
+from tui.cells import count, fit, fitting, number, share
 from tui.progress import silence
 from tui.session_feed import RunState
 from tui.textsafe import sanitize_line
@@ -18,6 +18,8 @@ from tui.widgets.rows import Cell, Row, row_width
 from tui.widgets.status import SYMBOLS
 from tui.widgets.table import Column
 
+SHORTEST_NAME = 6
+"""Cells below which the beginning of a name says nothing."""
 PANES = ("text", "tree", "charts", "prompts")
 
 
@@ -33,10 +35,20 @@ def head_row(summary: SessionSummary, width: int, *, pane: int = 0, mode: str = 
         if row_width((*left, *right)) + 2 <= width:
             break
     else:
-        left, right = ([], _pane_cells(pane)) if pane else (left, [])
+        right = _pane_cells(pane) if pane else []
+        left = _shorter(left, width - row_width(tuple(right)) - 2)
     gap = width - row_width((*left, *right))
     row: Row = (*left, (" " * max(gap, 0), "text"), *right)
     return tuple((text, f"{role} cursor") for text, role in row) if mode else row
+
+
+def _shorter(left: list[Cell], room: int) -> list[Cell]:
+    """What is left of mode and name: the name is cut, and goes with our own before the mode does."""
+    *before, (name, role) = left
+    spare = room - row_width(tuple(before))
+    if spare >= SHORTEST_NAME:
+        return [*before, (fit(name, spare).rstrip(), role)]
+    return [(f" {text}", role) for text, role in before[1:] if len(text) < room]
 
 
 def _model_cells(summary: SessionSummary) -> Iterator[list[Cell]]:
@@ -111,7 +123,8 @@ def _wrong(summary: SessionSummary | None, trouble: str, width: int) -> list[Row
         words = f"! {silence(summary).capitalize()} ({who}): it is stopped, or hangs.{log}"
         return _wrapped(sanitize_line(words), "warning", width)
     if summary.status == "interrupted":
-        words = f"! The worker is gone; what it had decoded is kept.{log}"
+        more = f"spectui run --resume {summary.id} goes on with it."
+        words = f"! The worker is gone; what it had decoded is kept. {more}{log}"
         return _wrapped(sanitize_line(words), "warning", width)
     return []
 

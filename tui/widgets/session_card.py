@@ -17,6 +17,8 @@ from tui.transcript import wrap
 from tui.widgets.rows import Cell, Row, Rows, row_width
 
 LABEL = 9
+EVENTS = 5
+"""Of those that happened, the last so many are told."""
 SEVERAL = ", "
 """Between several facts on one line."""
 FACTS, FIGURES = 32, 35
@@ -63,17 +65,23 @@ def card_rows(card: Card, width: int, height: int) -> list[Row]:
     figures = figure_rows(card, FIGURES if beside and height < STACKED else width)
     if height >= STACKED and beside:
         left = max(FIGURES, min(width // 2, 64))
-        facts = fact_rows(card.summary, left)
+        facts = [*fact_rows(card.summary, left), *event_rows(card, left)]
         return side_by_side([*facts, (), *figures], sample_rows(card, width - left - GAP)[:height], left)
     if beside:
         left = width - FIGURES - GAP
-        return side_by_side(fact_rows(card.summary, left), figures, left)
-    return [*figures, (), *fact_rows(card.summary, width)]
+        facts = [*fact_rows(card.summary, left), *event_rows(card, left)]
+        return side_by_side(facts, figures, left)
+    return [*figures, (), *fact_rows(card.summary, width), *event_rows(card, width)]
 
 
 def card_text(card: Card) -> str:
     """The card as plain text, to be pasted elsewhere."""
-    rows = [((card.summary.name, "text"),), *fact_rows(card.summary, 200), *figure_rows(card)]
+    rows = [
+        ((card.summary.name, "text"),),
+        *fact_rows(card.summary, 200),
+        *event_rows(card, 200),
+        *figure_rows(card),
+    ]
     return "\n".join("".join(text for text, _ in row).rstrip() for row in rows)
 
 
@@ -106,6 +114,20 @@ def fact_rows(summary: SessionSummary, width: int) -> list[Row]:
         )
         for label, text, role in facts
     ]
+
+
+def event_rows(card: Card, width: int) -> list[Row]:
+    """What happened to the run, such as what is applied of a model's own settings: in whole, the newest first."""
+    rows: list[Row] = []
+    for event in card.events[: -EVENTS - 1 : -1]:
+        text = sanitize_line(f"{event.kind}: {event.text}")
+        for place, line in enumerate(wrap(text, max(width - LABEL, 1))):
+            label = "" if place else "event"
+            rows.append(((label.ljust(LABEL), "muted"), (line, "text")))
+    more = len(card.events) - EVENTS
+    if more > 0:
+        rows.append(((" " * LABEL + f"{more:,} more: spectui sessions show {card.summary.id}", "muted"),))
+    return rows
 
 
 def figure_rows(card: Card, width: int = 200) -> list[Row]:
