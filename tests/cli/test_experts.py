@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import click
 import pytest
 
 from store.check import check
@@ -19,6 +20,7 @@ from store.sessions import set_tags
 from store.writer import SessionWriter
 from tests.cli.conftest import SPECTUI, Invoke, Popen
 from tests.store.samples import make_session, random_rounds
+from tui.cli.group import main
 
 
 @pytest.fixture
@@ -158,3 +160,17 @@ def test_a_backup_that_finds_no_room_leaves_nothing_behind(
     assert str(folder / "old.db") in done.stderr
     assert [each.name for each in folder.iterdir()] == ["old.db"]
     assert (folder / "old.db").read_text() == "old"
+
+
+def test_no_command_is_told_in_half_a_sentence() -> None:
+    """`spectui --help` cut what most commands do at the width of a terminal."""
+    groups: list[click.Group] = [main]
+    halves = []
+    for group in groups:
+        groups += [command for command in group.commands.values() if isinstance(command, click.Group)]
+        room = 80 - 6 - max(map(len, group.commands))
+        for name, command in group.commands.items():
+            told = command.get_short_help_str(room)
+            if told.endswith("...") or not told:
+                halves.append(f"{group.name} {name}: {told}")
+    assert not halves, "\n".join(halves)

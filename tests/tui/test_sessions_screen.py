@@ -169,6 +169,9 @@ async def test_deleting_is_confirmed_and_can_be_undone(database: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         screen = home(app)
         await wait_for(pilot, lambda: len(names(screen)) == 2)
+        await pilot.press("m")
+        await wait_for(pilot, lambda: "1 marked" in str(screen.query_one("#list").border_subtitle))
+        assert "compares" not in str(screen.query_one("#list").border_subtitle)  # it takes two
         await pilot.press("d")
         await wait_for(pilot, lambda: isinstance(app.screen, DeleteScreen))
         await pilot.press("enter")  # the answer that is safe has the focus
@@ -179,6 +182,7 @@ async def test_deleting_is_confirmed_and_can_be_undone(database: Path) -> None:
         await pilot.press("d")
         await wait_for(pilot, lambda: names(screen) == ["cedar"])
         assert app.doomed == {ids["amber"]: "amber"}
+        await wait_for(pilot, lambda: "marked" not in str(screen.query_one("#list").border_subtitle))
         await pilot.press("u")
         await wait_for(pilot, lambda: len(names(screen)) == 2)
         assert screen.table.cursor_item is not None

@@ -32,7 +32,7 @@ def advise(
     force: bool,
     price: float | None,
 ) -> None:
-    """Which tree pays for which task: SESSION is an id, a name, or 'last' (the default).
+    """The tree that pays for each task. SESSION is an id, a name, or 'last' (the default).
 
     Replays the recorded rounds with other trees at the measured costs of drafting and verifying, and
     says what a tree per task gains over the one used, over the best single one, and over none.

@@ -15,7 +15,7 @@ from tui.cli.output import json_line, line
 @shared_options
 @click.pass_context
 def compare(context: click.Context, a: str, b: str, as_json: bool) -> None:
-    """Compare sessions A and B: ids, names, or 'last'.
+    """Compare sessions A and B. Each is an id, a name, or 'last'.
 
     The figures of both reports side by side, with the interval of their difference: prompt by prompt
     where both ran the same prompts.

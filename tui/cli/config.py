@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @shared_options
 @click.pass_context
 def config(context: click.Context) -> None:
-    """Your settings: theme, keys, defaults of runs (without a command: show)."""
+    """Theme, keys, defaults of runs (without a command: show)."""
     if context.invoked_subcommand is None:
         context.invoke(show, as_json=False)
 
@@ -37,7 +37,7 @@ def path() -> None:
 @shared_options
 @click.pass_context
 def show(context: click.Context, as_json: bool) -> None:
-    """Show what is in force; settings that are not in the file have their defaults."""
+    """Show what is in force. Settings that are not in the file have their defaults."""
     from tui.settings import settings_path
 
     state = context.ensure_object(State)
@@ -62,7 +62,7 @@ def show(context: click.Context, as_json: bool) -> None:
 @config.command()
 @shared_options
 def init() -> None:
-    """Write a file to begin with: every setting and every key, explained and commented out."""
+    """Write a file to begin with. It has every setting and every key, explained and commented out."""
     from store.files import new_file
     from tui.settings import settings_path
 

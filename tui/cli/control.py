@@ -21,7 +21,7 @@ SILENT_S = 3.0
 """A worker says every second that it lives."""
 
 _DOES = {
-    "stop": "End the run of SESSION in order; 'spectui run --resume' goes on with it.",
+    "stop": "End the run of SESSION in order. 'spectui run --resume' goes on with it.",
     "pause": "Halt the run of SESSION between two rounds.",
     "resume": "Let a paused SESSION go on.",
     "skip": "Leave the prompt that SESSION is at and go on with the next.",

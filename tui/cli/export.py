@@ -32,7 +32,7 @@ FORMATS = ("csv", "jsonl", "parquet", "sqlite")
 def export(
     context: click.Context, session: str, kind: str, out: Path | None, force: bool, as_json: bool
 ) -> None:
-    """Write the prompts, rounds and nodes of SESSION (an id, a name, or 'last') to files.
+    """Write prompts, rounds and nodes to files. SESSION is an id, a name, or 'last'.
 
     csv, jsonl and parquet are a folder with generation, round and node; sqlite is one database with this
     session alone, which spectui and any SQLite browser open. Every column is described in docs/export.md.

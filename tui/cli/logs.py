@@ -33,7 +33,7 @@ LOOK_S = 1.0
 @shared_options
 @click.pass_context
 def logs(context: click.Context, session: str, follow: bool, lines: int | None) -> None:
-    """Print what the worker of SESSION (an id, a name, or 'last') wrote to its log: warnings and tracebacks."""
+    """Print what a worker wrote to its log, warnings and tracebacks. SESSION is an id, a name, or 'last'."""
     from decoding.launch import log_path
     from store.errors import StoreError
     from store.reader import Reader

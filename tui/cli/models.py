@@ -76,7 +76,7 @@ def pull(force: bool) -> None:
 @json_option
 @shared_options
 def check(model: str | None, from_config: bool, as_json: bool, **options: Any) -> int:
-    """What MODEL takes in memory, and whether it fits; without one, read the embedded model's hashes again.
+    """The memory that MODEL takes, and whether it fits. Without one, read the embedded model's hashes again.
 
     MODEL is a hub id (also MODEL@REVISION), a folder or 'embedded'. No weights are fetched or loaded.
     """

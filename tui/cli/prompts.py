@@ -36,7 +36,7 @@ def prompts(context: click.Context) -> None:
 @json_option
 @shared_options
 def ls(tasks: tuple[str, ...], as_json: bool) -> None:
-    """List the bundled prompts, of all tasks or of some, and how long they are."""
+    """List the bundled prompts and how long they are. Of all tasks, or of some."""
     from decoding.token_lengths import token_lengths
     from prompts.loader import bundled
 
@@ -65,7 +65,7 @@ def ls(tasks: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @shared_options
 def check(file: Path | None, as_json: bool) -> int:
-    """Say whether `spectui run --prompts FILE` would take a file, or stdin for -; lists every bad line.
+    """Say whether a run would take a file of prompts. FILE may be - for stdin; every bad line is listed.
 
     Shows how many prompts of which length each task has, and what is left out of them. Without FILE, of the bundled
     ones.
@@ -121,7 +121,7 @@ def check(file: Path | None, as_json: bool) -> int:
 def import_(
     format_: str | None, file: Path, task: str | None, out: Path | None, force: bool, as_json: bool
 ) -> None:
-    """Turn any FILE of prompts, - for stdin, into one of JSON Lines that `spectui run --prompts` takes.
+    """Turn any FILE of prompts into JSON Lines. It may be - for stdin; `spectui run --prompts` takes the result.
 
     Says of every line that became no prompt why. Conversations are kept whole, up to the last turn of a user; of
     several turns without answers the first is taken. With --format, HumanEval's are of task code, GSM8K's of math;

@@ -34,9 +34,9 @@ def report(
     force: bool,
     price: float | None,
 ) -> None:
-    """What a session says about acceptance: SESSION is an id, a name, or 'last' (the default).
+    """The report of a session on acceptance. SESSION is an id, a name, or 'last' (the default).
 
-    Acceptance by task, depth and entropy, with intervals from resampling prompts, and whether the task
+    Acceptance by task, depth and entropy, with intervals over its prompts, and whether the task
     predicts it better than the depth in the tree.
     """
     from store.files import is_stream

@@ -31,7 +31,7 @@ def add_commands(group: click.Group) -> None:
 @shared_options
 @click.pass_context
 def rm(context: click.Context, sessions: tuple[str, ...], yes: bool) -> None:
-    """Delete sessions and all that they recorded; each SESSION is an id, a name, or 'last'."""
+    """Delete sessions and all that they recorded. Each SESSION is an id, a name, or 'last'."""
     from store.errors import StoreError
     from store.space import delete_session
 
@@ -61,7 +61,7 @@ def rm(context: click.Context, sessions: tuple[str, ...], yes: bool) -> None:
 @shared_options
 @click.pass_context
 def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | None) -> None:
-    """Give up the nodes off the committed paths of prompts that ended; of all sessions unless some are named.
+    """Give up the rejected nodes of prompts that ended. Of all sessions, unless some are named.
 
     Rounds, text and all counts stay. What needs every node (trees, rejected drafts, the report) then
     leaves these prompts out and says so.
@@ -91,7 +91,7 @@ def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | N
 @shared_options
 @click.pass_context
 def vacuum(context: click.Context) -> None:
-    """Give the room of deleted sessions and pruned nodes back to the disk, beside running workers."""
+    """Give freed room back to the disk. It is that of deleted sessions and pruned nodes; workers may be running."""
     from store.space import vacuum as give_back
 
     with _database(context) as connection, _progress() as tell:

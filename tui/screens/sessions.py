@@ -197,7 +197,10 @@ class SessionsScreen(SessionActions):
         shown = len(self.table.items)
         number = f"{count(shown)} of {count(every)}" if self._filter else count(every)
         title = f"sessions {number} · by {self.table.order}" if self._known else "sessions · loading…"
-        marked = f"{len(self.marked)} marked, {named(self, 'c')} compares" if self.marked else ""
+        chosen = len(self.comparable())
+        marked = (
+            f"{chosen} marked" + (f", {named(self, 'c')} compares" if chosen > 1 else "") if chosen else ""
+        )
         subtitle = self._filter.problem or marked or "α match rate  τ tokens per round"
         for name, text in (("border_title", title), ("border_subtitle", subtitle)):
             if getattr(pane, name) != text:

@@ -117,10 +117,14 @@ class SessionActions(FedScreen):
         self.table.show(self.table.items)
         self.draw_titles()
 
+    def comparable(self) -> dict[int, str]:
+        """The marked sessions, id -> name, but for those that were deleted since."""
+        here = {row.id for row in self.sessions} - self.app.doomed.keys()
+        return {number: name for number, name in self.marked.items() if number in here}
+
     def action_compare(self) -> None:
         """Open the marked sessions beside each other."""
-        here = {row.id for row in self.sessions} - self.app.doomed.keys()
-        chosen = {number: name for number, name in self.marked.items() if number in here}
+        chosen = self.comparable()
         if len(chosen) < 2:
             self.tell(
                 f"Mark two to four sessions with {named(self, 'm')}, then {named(self, 'c')} compares them."
