@@ -137,7 +137,7 @@ def other_draft(described: Mapping[str, Any], folder: Path) -> str | None:
     ):
         if key in described:
             return _OTHER_DRAFTS[found]
-    named = " ".join(map(str, described.get("architectures") or ())) + f" {described.get('model_type', '')}"
+    named = f"{described.get('architectures', '')} {described.get('model_type', '')}"
     if "eagle3" in named.lower():
         return _eagle3_variant(described, folder)
     for pattern, found in _BY_ARCHITECTURE:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from decoding.errors import DecodingError
@@ -23,7 +24,7 @@ from decoding.weight_files import check_weights, read_config, uncommon_name
 
 _UNREADABLE = (
     OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError, NameError, AssertionError,
-    SafetensorError,
+    ArithmeticError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
 """What transformers, and what it hands quantised models to, may raise on a checkpoint that is not as it should be."""
 

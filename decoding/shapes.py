@@ -38,7 +38,11 @@ def model_tensors(folder: Path) -> list[Tensor]:
         dtype = config.dtype if config.dtype in _NAMES else torch.float32
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # transformers and its checks of fields meet whatever the file holds
+        if "trust_remote_code" in str(error):
+            raise DecodingError(
+                f"model '{folder}' comes with code of its own, which spectui does not run; choose another model"
+            ) from error
         words = " ".join(str(error).split())[:300]
         raise DecodingError(
             f"{folder}/config.json describes no model that transformers builds: {words}"

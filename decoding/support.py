@@ -36,13 +36,18 @@ def check_family(name: str, folder: Path, described: Mapping[str, Any]) -> None:
     Nothing is loaded. `name` is what the user called the model. Configurations that transformers cannot read pass:
     loading says more about them.
     """
-    if described.get("model_type") in PROVEN:
+    kinds = described.get("layer_types") or []
+    if (
+        described.get("model_type") in PROVEN
+        and isinstance(kinds, list)
+        and KNOWN_LAYERS.issuperset(map(str, kinds))
+    ):
         return
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError):
+    except Exception:  # transformers and its checks of fields meet whatever the file holds
         return
     if (reason := family_refused(config)) is not None:
         raise DecodingError(f"model '{name}' (type '{config.model_type}') {reason}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,14 @@ PICKLED_WORDS = (
 """What is said of weights that are not loaded for that reason."""
 HEADER_LIMIT = 100 << 20
 """As long as the format lets a header be."""
+
+
+_LARGEST = {
+    "num_hidden_layers": 10_000, "hidden_size": 1 << 24, "num_attention_heads": 1 << 20, "vocab_size": 1 << 31,
+    "num_key_value_heads": 1 << 20, "head_dim": 1 << 20,
+}  # fmt: skip
+"""Sizes that no model goes beyond; the names of them that families share."""
+_LEFT_OUT = ("num_key_value_heads", "head_dim")
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,28 @@ def read_config(folder: Path, *, whole: bool = True) -> dict[str, Any]:
         raise DecodingError(f"model folder {folder} has a config.json that is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise DecodingError(f"model folder {folder} has a config.json that is no object")
+    _check_values(folder, data)
     if whole and not data.get("quantization_config") and (beside := _quantized_beside(folder)):
         data["quantization_config"] = beside
     return data
+
+
+def _check_values(folder: Path, data: Mapping[str, Any]) -> None:
+    """Refuse what transformers and the count of memory would go on with, or fail on in words of their own."""
+    kind = data.get("model_type")
+    if kind is not None and not isinstance(kind, str):
+        raise DecodingError(
+            f"model folder {folder} has a damaged config.json: model_type is {str(kind)[:60]}, and no word"
+        )
+    for key, most in _LARGEST.items():
+        size = data.get(key, 1)
+        if key in _LEFT_OUT and not isinstance(size, int | float):
+            continue  # transformers knows which families leave it out, or give one of each layer
+        if not (type(size) is int and 0 < size <= most):
+            raise DecodingError(
+                f"model folder {folder} has a damaged config.json: {key} is {str(size)[:60]}, and no whole number "
+                f"from 1 to {most:,}"
+            )
 
 
 def _quantized_beside(folder: Path) -> dict[str, Any]:

@@ -95,10 +95,14 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
     from decoding.errors import DecodingError
     from decoding.launch import launch_worker, log_path
     from decoding.worker_log import last_words
+    from store.database import connect
     from store.errors import StoreError
     from store.liveness import process_is_alive
     from store.reader import Reader
 
+    connect(
+        database, create=False
+    ).close()  # the worker writes to it, so one of an older spectui is upgraded now
     with Reader(database) as reader:
         summary = reader.session(ref)
         if summary.live:

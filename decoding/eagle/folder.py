@@ -19,5 +19,5 @@ def is_eagle_head(folder: Path) -> bool:
         return False
     if (kind := data.get("speculators_model_type")) is not None:
         return bool(kind == "eagle3")
-    named = any("eagle3" in str(name).lower() for name in data.get("architectures") or [])
+    named = "eagle3" in str(data.get("architectures")).lower()
     return named or "draft_vocab_size" in data

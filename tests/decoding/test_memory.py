@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -140,3 +141,34 @@ def test_a_config_of_no_language_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
     with pytest.raises(DecodingError, match="is no causal language model"):
         load_models(RunConfig(target=str(tmp_path), draft="recycling"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_type": ["llama"]}, "model_type is"),
+        ({"hidden_size": "x"}, "hidden_size is"),
+        ({"hidden_size": 0}, "hidden_size is"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is"),
+        ({"num_hidden_layers": 10**30}, "num_hidden_layers is"),
+        ({"num_attention_heads": None}, "num_attention_heads is"),
+        ({"num_key_value_heads": -1}, "num_key_value_heads is"),
+        ({"num_key_value_heads": "x"}, "num_key_value_heads"),
+        ({"max_position_embeddings": {"a": 1}}, "max_position_embeddings"),
+        ({"model_type": "qwen2", "layer_types": ["chunked_attention"] * 2}, "chunked_attention layers"),
+        ({"architectures": 5, "hidden_size": 2.5}, "hidden_size is"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("from_config", [False, True])
+def test_values_that_no_model_has_are_named(
+    tmp_path: Path, changes: dict[str, Any], words: str, from_config: bool
+) -> None:
+    """Before, some were internal errors, some gave a cache of negative size, and one never ended."""
+    tiny_llama(tmp_path, layers=2)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    config = RunConfig(target=str(tmp_path), draft="recycling", device="cpu")
+    with pytest.raises(DecodingError, match=words) as refused:
+        needs_of(config, lambda *_: None, from_config=from_config)
+    assert "\n" not in str(refused.value)
