@@ -100,9 +100,8 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
     from store.liveness import process_is_alive
     from store.reader import Reader
 
-    connect(
-        database, create=False
-    ).close()  # the worker writes to it, so one of an older spectui is upgraded now
+    # The worker writes to it, so that a file of an older spectui is upgraded now.
+    connect(database, create=False).close()
     with Reader(database) as reader:
         summary = reader.session(ref)
         if summary.live:

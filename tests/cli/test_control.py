@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from decoding import launch
+from store import migrations, schema, schema_check
 from store.database import connect
 from store.errors import StoreError
 from store.writer import SessionWriter
@@ -276,3 +277,21 @@ def test_no_process_is_signalled_because_a_database_names_its_pid(tmp_path: Path
         SessionWriter(db, session).claim(pid=bystander.pid)
         assert _without_writing(path, session, "stop", trouble)
         assert bystander.wait(60) == -signal.SIGTERM
+
+
+def test_a_session_of_an_older_file_is_resumed_without_a_dashboard(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is upgraded first: it was refused, with the advice to open the dashboard."""
+    path = tmp_path / "old.db"
+    with monkeypatch.context() as before:
+        for module in (migrations, schema_check):
+            before.setattr(module, "STEPS", schema.STEPS[:1])
+        connection = connect(path)
+        connection.execute(
+            "INSERT INTO session (name, status, created_at, config, target, drafter, tree, prompt_count)"
+            " VALUES ('old', 'stopped', '2026-01-01T00:00:00+00:00', '{}', 'T', 'D', 'chain:1', 0)"
+        )
+        connection.close()
+    told = invoke("--db", path, "run", "--resume", "old")
+    assert told.stderr == "spectui: session 'old' has no unfinished prompt: there is nothing to go on with\n"
