@@ -29,6 +29,9 @@ _MLP = ("gate_proj", "up_proj", "down_proj")
 _NOT_OURS = {"verifier_lm_head.weight", "verifier_norm.weight", "rotary_emb.inv_freq"}
 """Tensors that training left behind; nothing is computed from them."""
 
+_LARGEST = 1 << 31
+"""What a head's sizes stay below."""
+
 _UNSUPPORTED: dict[str, Any] = {
     "fc_norm": False,
     "attention_bias": False,
@@ -110,6 +113,13 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
     except (OSError, ValueError) as error:
         raise _error(folder, f"has no readable config.json: {error}") from error
     layer = data.get("transformer_layer_config") or data
+    parts = (
+        (data, layer, layer.get("rope_parameters") or layer.get("rope_scaling") or {})
+        if isinstance(layer, dict)
+        else ()
+    )
+    if not parts or not all(isinstance(part, dict) for part in (*parts, data.get("eagle_config") or {})):
+        raise _error(folder, "has a config.json with a value of the wrong type: an object is something else")
     for key, only in _UNSUPPORTED.items():
         if (value := data.get(key, layer.get(key))) not in (None, only):
             raise _error(folder, f"has {key} = {value}, which spectui does not know; choose another head")
@@ -143,6 +153,14 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
         raise _error(folder, f"has no {error.args[0]} in its config.json; it is no EAGLE-3 head") from error
     except (TypeError, ValueError) as error:
         raise _error(folder, f"has a config.json with a value of the wrong type: {error}") from error
+    sizes = [
+        config.hidden_size, config.intermediate_size, config.num_attention_heads, config.num_key_value_heads,
+        config.head_dim, config.vocab_size, config.draft_vocab_size, config.max_position_embeddings,
+    ]  # fmt: skip
+    if not all(0 < size < _LARGEST for size in sizes):
+        raise _error(
+            folder, f"has a config.json with a size that no head has, among {', '.join(map(str, sizes))}"
+        )
     if len(config.feature_layers) != FEATURES:
         raise _error(
             folder, f"reads {len(config.feature_layers)} layers of the target; EAGLE-3 reads {FEATURES}"
