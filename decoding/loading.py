@@ -19,6 +19,7 @@ from decoding.lean_imports import add_shape_rules
 from decoding.placement import Placement, most_per_gpu
 from decoding.quantization import check_quantization, method, quantization
 from decoding.sizes import embedding_rows
+from decoding.tokenizer_files import damaged_file
 from decoding.vocabulary import Vocabulary
 from decoding.weight_files import check_weights, read_config, uncommon_name
 
@@ -69,7 +70,10 @@ def load_tokenizer(folder: Path, model: Any | None) -> Vocabulary:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer("a")  # some settings are looked at only now
     except _UNREADABLE as error:
+        if damage := damaged_file(folder):
+            raise DecodingError(f"tokenizer of model '{folder}' cannot be loaded: {damage}") from error
         raise DecodingError(f"tokenizer of {why_not_loaded(folder, error)}") from error
     settings = getattr(model, "generation_config", None)
     ends = end_tokens(str(folder), getattr(settings, "eos_token_id", None))

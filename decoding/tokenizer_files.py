@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def check_tokenizer(name: str, folder: Path) -> None:
         raise DecodingError(
             f"the tokenizer of '{name}' is a SentencePiece file ({pieces}), which needs a package: {INSTALL}"
         )
+
+
+def damaged_file(folder: Path) -> str | None:
+    """Words on the first of a tokenizer's files that is no JSON object; None where all are."""
+    for name in (_READY, "tokenizer_config.json", "special_tokens_map.json"):
+        path = folder / name
+        try:
+            if path.is_file() and not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+                return f"its {name} is no JSON object; fetch it again"
+        except (OSError, ValueError) as error:
+            return f"its {name} is damaged or cut ({error}); fetch it again"
+    return None
 
 
 def _has(module: str) -> bool:

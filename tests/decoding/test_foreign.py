@@ -12,11 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from decoding.config import RunConfig
 from decoding.errors import DecodingError
+from decoding.loading import load_tokenizer
 from decoding.locate import locate
 from decoding.needs import needs_of
 from decoding.weight_files import read_config, shards, uncommon_name
 from tests.gptq_checkpoint import gptq_llama
-from tests.models import tiny_llama
+from tests.models import tiny_llama, tiny_tokenizer
 
 
 def _said(folder: Path) -> str:
@@ -188,3 +189,23 @@ def test_a_folder_without_a_tokenizer_says_so(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(DecodingError, match="has no tokenizer"):
         needs_of(RunConfig(target=str(tmp_path), draft="recycling"), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("tokenizer.json", '{"version": ', r"tokenizer\.json is damaged or cut"),
+        ("tokenizer_config.json", "null", r"tokenizer_config\.json is no JSON object"),
+        ("special_tokens_map.json", "", r"special_tokens_map\.json is damaged or cut"),
+        ("tokenizer_config.json", '{"model_max_length": "x"}', "tokenizer of model .* cannot be loaded"),
+    ],
+)
+def test_a_tokenizers_file_that_cannot_be_read_is_named(
+    tmp_path: Path, file: str, text: str, words: str
+) -> None:
+    """Before, the parser's words alone were said, and a length that is no number failed at the first prompt."""
+    tiny_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DecodingError, match=words) as refused:
+        load_tokenizer(tmp_path, None)
+    assert "\n" not in str(refused.value)
