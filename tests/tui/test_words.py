@@ -16,7 +16,7 @@ from store.reader import Reader
 from tests.tui.conftest import app_for, live_screen, wait_for
 from tests.tui.replay import Recording
 from tests.tui.test_screens import at_rest
-from tui import keys
+from tui import glyphs, keys
 from tui.cli.result import print_figures
 from tui.feed import Feed
 from tui.screens.ask import AskScreen
@@ -27,7 +27,7 @@ from tui.screens.live import LiveScreen
 from tui.screens.live_titles import head_row
 from tui.screens.new_run import FIELDS, NewRunScreen
 from tui.widgets.histogram import Histogram
-from tui.widgets.key_bar import KeyBar
+from tui.widgets.key_bar import KeyBar, spelled
 from tui.widgets.rows import Line, row_width
 
 DIALOGUES = {"ask", "delete", "leave", "new_run", "search", "help", "export"}
@@ -200,3 +200,13 @@ def test_a_replay_is_called_one_however_long_its_name_is(
     row = head_row(summary, width, pane=pane, mode="REPLAY")
     assert row_width(row) <= width
     assert ("REPLAY" in "".join(text for text, _ in row)) == (width > 40 or not pane)
+
+
+def test_arrows_in_ascii_are_not_called_as_other_keys() -> None:
+    """A replay's footer offered ``< >`` twice: for rounds, which the arrows step, and for the speed."""
+    glyphs.choose(ascii=True)
+    try:
+        assert spelled("← →") == "left right"
+    finally:
+        glyphs.choose(ascii=False)
+    assert spelled("← →") == "← →"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from textual import events
 
+from tui.glyphs import glyphs
 from tui.keys import named
 from tui.widgets.rows import Cell, Line
 
@@ -15,6 +16,18 @@ Hint = tuple[str, str, str]
 
 GAP, NARROW = 3, 100
 """Cells between two hints, one less on a terminal of fewer columns than this: there each hint counts."""
+
+
+ARROWS = {"←": "left", "→": "right", "↑": "up", "↓": "down"}
+
+
+def spelled(key: str) -> str:
+    """Arrows in words where they would be drawn as ``<`` and ``>``, which are keys of their own."""
+    if not glyphs().ascii:
+        return key
+    for arrow, word in ARROWS.items():
+        key = key.replace(arrow, word)
+    return key
 
 
 class KeyBar(Line):
@@ -47,7 +60,7 @@ class KeyBar(Line):
         at = 1
         gap = GAP if self.size.width >= NARROW else GAP - 1
         for hint, words, action in self._hints:
-            key = named(self, hint)
+            key = spelled(named(self, hint))
             width = cell_len(key) + 1 + cell_len(words)
             if at + width > self.size.width:
                 break
