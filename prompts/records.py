@@ -49,7 +49,7 @@ def layout_of(head: bytes) -> Layout:
     first = lines[0]
     if first.startswith((b"[", b"{")):
         return _json_layout(lines)
-    if b'{"' in head and any(line.startswith((b'{"', b'{ "')) for line in lines):
+    if b'{"' in head and any(line.lstrip(_BEFORE).startswith((b'{"', b'{ "', b'[{"')) for line in lines):
         return Layout("lines")  # its first line is at fault
     text = first.decode("utf-8", "replace")
     for delimiter in _DELIMITERS:
@@ -76,6 +76,8 @@ def records(source: Source, layout: Layout) -> Iterator[Record]:
 
 
 _DELIMITERS = (",", "\t", ";", "|")
+_BEFORE = b"\xef\xbb\xbf\x1e"
+"""What may stand before a line of JSON: the mark of a file that was put behind another, the separator of RFC 7464."""
 _WORD = re.compile(r"[\w.()/#-]+(?: [\w.()/#-]+){0,3}")
 
 
@@ -134,7 +136,7 @@ def _lines(source: Source) -> Iterator[Record]:
         if not line.strip():
             continue
         try:
-            yield Record(number, _parsed(_decoded(line)))
+            yield Record(number, _parsed(_decoded(line.lstrip(_BEFORE))))
         except ValueError as error:
             yield Record(number, error=str(error))
 
@@ -143,6 +145,8 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
+        if text[error.pos :].strip() == ",":
+            raise ValueError("not JSON: a comma follows it; take it out, or give one list [...]") from None
         raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
     except (RecursionError, ValueError):  # nested too deep, or a number too long to convert
         raise ValueError(DEEP) from None

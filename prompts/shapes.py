@@ -94,16 +94,21 @@ def plain_key(key: str) -> str:
 
 def contained(value: Any) -> list[Any] | None:
     """The records of an object that holds a list of them, such as ``{"data": [...]}``; None for any other."""
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        return None if any(map(is_message, value)) else value
     if not isinstance(value, dict):
         return None
     keys = {plain_key(key): key for key in value}
     if keys.keys() & (PROMPT_KEYS - {"items"}):
         return _rows_of_columns(value) if keys.keys() & TEXT_NAMES else None
-    for name in CONTAINERS:
-        items = value.get(keys.get(name, ""))
+    held: list[Any] = []
+    for name, key in keys.items():
+        items = value[key] if name in CONTAINERS else None
         kinds = (dict, str) if name in ("prompts", "questions", "instructions") else (dict,)
         if isinstance(items, list) and items and isinstance(items[0], kinds) and not is_message(items[0]):
-            return items
+            held += items  # of several, such as the parts of a data set, all
+    if held:
+        return held
     # One record under each id, as pandas writes them with orient="index".
     parts = list(value.values())
     named = all(isinstance(part, dict) for part in parts)

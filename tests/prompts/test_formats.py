@@ -366,3 +366,18 @@ def test_whatever_known_keys_hold_is_read_or_refused_in_one_line(
         prompt.text.encode()
         if prompt.messages is not None:
             assert from_json(to_json(prompt.messages)) == prompt.messages
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"train": [{"question": "a"}], "test": [{"question": "b"}]}',
+        '[{"prompt": "a"}]\n[{"prompt": "b"}]\n',
+        '\ufeff\ufeff{"prompt": "a"}\n\ufeff{"prompt": "b"}\n',
+        '\x1e{"prompt": "a"}\n\x1e{"prompt": "b"}\n',
+    ],
+    ids=["parts of a data set", "a list a line", "files behind each other", "record separators"],
+)
+def test_no_part_of_a_file_is_left_out_or_taken_for_text(tmp_path: Path, content: str) -> None:
+    found = given_as(tmp_path / "theirs", content)
+    assert (found.problems, [prompt.text for prompt in found.prompts]) == ([], ["a", "b"])
