@@ -98,6 +98,12 @@ def _applied(tokenizer: Any, messages: Sequence[Message], switches: Mapping[str,
         raise
     except Exception as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
+        if (
+            type(error).__name__ == "TemplateSyntaxError"
+        ):  # of jinja2, which transformers brings in when it is needed
+            raise DecodingError(
+                f"the model's chat template is no template: {why}; mend it or fetch it again"
+            ) from error
         roles = ", ".join(message.role for message in messages[:8])
         more = ", ..." if len(messages) > 8 else ""
         raise DecodingError(

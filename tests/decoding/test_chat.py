@@ -150,3 +150,10 @@ def test_switches_are_kept_with_the_run_and_older_runs_have_none() -> None:
     ):
         with pytest.raises(UsageError):
             RunConfig.from_json(bad)
+
+
+def test_a_template_that_is_none_is_blamed_and_not_the_prompt() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% if %}"
+    with pytest.raises(DecodingError, match="chat template is no template"):
+        Vocabulary(tokenizer, []).encode_prompt("Tom")
