@@ -71,7 +71,7 @@ def test_what_a_template_refuses_is_said_in_its_own_words() -> None:
         DecodingError, match=r"refuses this prompt: roles must alternate \(its turns: system, user"
     ):
         vocabulary.encode_prompt(ASKED)
-    for broken in ("{{ messages[9]['content'] }}", "{% if %}", "{{ messages.__class__.__mro__ }}{{ 1 / 0 }}"):
+    for broken in ("{{ messages[9]['content'] }}", "{{ messages.__class__.__mro__ }}{{ 1 / 0 }}"):
         with pytest.raises(DecodingError, match="the chat template refuses this prompt") as caught:
             made(broken)[0].encode_prompt("Hi")
         assert "\n" not in str(caught.value)
