@@ -116,7 +116,7 @@ def process_is_alive(pid: int, created: float | None) -> bool:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
         return created is None or abs(process.create_time() - created) < _CREATED_TOLERANCE
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ValueError):  # which a number that is no pid is
         return False
     except psutil.Error:
         return True

@@ -135,3 +135,7 @@ def test_a_worker_may_claim_again_what_ended(db: Database) -> None:
     writer.claim()
     summary = Reader(db).session(1)
     assert (summary.status, summary.error, summary.ended_at) == ("starting", None, None)
+
+
+def test_what_is_no_pid_is_no_process() -> None:
+    assert not process_is_alive(-1, None)
