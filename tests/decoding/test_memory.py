@@ -151,7 +151,7 @@ def test_a_config_of_no_language_model(tmp_path: Path) -> None:
         ({"hidden_size": 0}, "hidden_size is"),
         ({"num_hidden_layers": -1}, "num_hidden_layers is"),
         ({"num_hidden_layers": 10**30}, "num_hidden_layers is"),
-        ({"num_attention_heads": None}, "num_attention_heads is"),
+        ({"num_attention_heads": None}, "num_attention_heads"),
         ({"num_key_value_heads": -1}, "num_key_value_heads is"),
         ({"num_key_value_heads": "x"}, "num_key_value_heads"),
         ({"max_position_embeddings": {"a": 1}}, "max_position_embeddings"),
