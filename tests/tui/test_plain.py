@@ -135,7 +135,8 @@ def test_settings_reach_the_dashboard(database: Path, hostile: Recording, tmp_pa
     path = tmp_path / "config.toml"
     path.write_text(f'ascii = true\ndatabase = "{database}"\n[keys.live]\nreport = "f"\n')
     env = {"SPECTUI_CONFIG": str(path), "SPECTUI_DB": ""}
-    terminal = Terminal([*SPECTUI, "attach"], columns=120, rows=40, env=env)
+    # Wide enough for that key's hint beside arrows in words.
+    terminal = Terminal([*SPECTUI, "attach"], columns=160, rows=40, env=env)
     try:
         terminal.wait_for("finished")
         written = terminal.output()

@@ -166,9 +166,9 @@ def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
                 role = "muted" if place == 0 else _role(grid, at, row[at], roles)
                 # Words may be cut, figures not.
                 text = row[at] if cell_len(row[at]) <= widths[at] else fitting([row[at]], widths[at])
-                cells.append((pad(text, widths[at], "left" if at < grid.left else "right"), role))
-                cells.append((gap, "text"))
-            rows.append(tuple(cells[:-1]))
+                between = gap if at != shown[-1] else ""  # in the cell's own style: fewer bytes to a terminal
+                cells.append((pad(text, widths[at], "left" if at < grid.left else "right") + between, role))
+            rows.append(tuple(cells))
     rows += [((said, "note"),) for said in _folded(grid.note, min(width, max(_width(rows), 60)))]
     return rows
 

@@ -160,7 +160,7 @@ class Rows(LineView):
         width = self.size.width
         if index >= len(self._rows):
             return Strip.blank(width, self.base)
-        return self._strip(self._rows[index]).crop_extend(x, x + width, self.base)
+        return self._strip(self._rows[index]).crop_extend(x, x + width, self.base).simplify()
 
     def _strip(self, row: Row) -> Strip:
         strip = self._strips.get(row)
