@@ -121,11 +121,11 @@ def choose(kinds: Sequence[Kind], slack: float = SLACK) -> Choice:
         if reached <= rate * (1.0 + 1e-9):
             break
         rate = reached
-    # A kind that gives up `slack` of its tokens costs at most that share of the rate.
+    # Summed over the kinds: tokens >= (1 - slack) rate ms, as the best ones sum up to nothing.
     frugal = []
     for kind, top in zip(kinds, best, strict=True):
-        enough = (1.0 - slack) * top.tokens - rate * top.ms
-        good = [c for c in kind.candidates if c.tokens - rate * c.ms >= enough]
+        enough = top.tokens - rate * top.ms
+        good = [c for c in kind.candidates if c.tokens - (1.0 - slack) * rate * c.ms >= enough]
         frugal.append(min(good, key=lambda c: (c.nodes, c.depth)))
     return Choice(tuple(frugal), 1e3 * _rate(kinds, frugal))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from decoding.costs import Costs, Machine, Timing
@@ -42,6 +42,7 @@ candidates = st.lists(
 
 
 @given(st.lists(st.tuples(st.floats(0.05, 1.0), candidates), min_size=1, max_size=3))
+@example([(1.0, [Candidate(1, 1, 1.9375, 11.0), Candidate(1, 1, 4.34375, 24.25)])])
 def test_no_combination_of_candidates_has_a_higher_rate(kinds: list[tuple[float, list[Candidate]]]) -> None:
     def rate(chosen: tuple[Candidate, ...]) -> float:
         shares = [share for share, _ in kinds]
