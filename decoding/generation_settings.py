@@ -1,4 +1,4 @@
-"""What a model's `generation_config.json` asks of decoding, so that output stays that of transformers' `generate`.
+"""A model's `generation_config.json` applied to decoding, so that output stays that of transformers' `generate`.
 
 transformers' own logits processors are called for every row of a tree, each with the ids that lead to it: the
 prompt, what was committed, and the path to the node. Temperature, top-p and the like are left to the run's options.

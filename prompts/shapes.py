@@ -1,4 +1,4 @@
-"""What a record of a file asks: public data sets, requests to servers and our own lines, known by their keys.
+"""Records of prompt files as prompts: public data sets, requests to servers and our own lines, known by their keys.
 
 docs/prompts.md lists them for users. Nothing of a prompt is dropped in silence: what is left out is a note.
 """

@@ -1,4 +1,4 @@
-"""How long one token at a time takes, as often as a run measured it, and what of it the session's row says."""
+"""Measurements of plain decoding during a run, and the speed-up in the session's row that is worked out from them."""
 
 from __future__ import annotations
 

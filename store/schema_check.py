@@ -1,4 +1,4 @@
-"""What a file holds against what our steps make, before a statement of the file itself could run.
+"""The objects of a file compared with those our steps make, before a statement of the file itself could run.
 
 Triggers, views, generated columns, checks and defaults are SQL that SQLite runs when a table is read or
 written. So a file is taken for one of ours only when every object in it is one that its own migrations make.

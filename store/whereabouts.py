@@ -1,4 +1,4 @@
-"""Where a worker is: on which system, as which process, at work on which file. All of it can be asked without it.
+"""The place of a worker: its system, its process and its file, all of which can be asked without it.
 
 A pid alone says little: it is used again, it means another process in a container or after a restart, and the
 copy of a database names the worker of the original.

@@ -1,4 +1,4 @@
-"""How much task and depth each tell of which nodes match, and an interval for the difference.
+"""McFadden's R2 of task and of depth for nodes that match, and an interval for the difference.
 
 Both are McFadden's R2 of a table of labels and outcomes, summed over prompts. A squared distance of shares that are
 off by chance is too large on average and skewed where there is little to find, and resampling prompts doubles that. So

@@ -1,4 +1,4 @@
-"""Which nodes a claim about task and depth is judged on, and how they are counted.
+"""Populations of nodes on which a claim about task and depth is judged, counted by prompt.
 
 At risk: the parent was accepted and the path not cut. All nodes, as the study counted, mix these with nodes below a
 rejected one; there is one family at risk at depth 1 and seldom one at depth 3, so that depth stands for

@@ -1,4 +1,4 @@
-"""Which rounds had the same tree."""
+"""Rounds grouped by the shape of their tree."""
 
 from __future__ import annotations
 

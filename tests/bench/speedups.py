@@ -1,4 +1,4 @@
-"""Whether sessions say the speed-up that interleaving measures, on a machine that others use.
+"""Speed-ups of sessions beside the one that interleaving measures, on a machine that others use.
 
     python -m tests.bench.speedups [--sessions 4] [--per-task 2] [--tokens 48]
 

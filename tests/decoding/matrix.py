@@ -1,4 +1,4 @@
-"""What the matrix of whole runs is made of: every kind of draft, every way to sample, and the models they run on.
+"""The parts of the matrix of whole runs: every kind of draft, every way to sample, and the models they run on.
 
 A new drafter is a line of `DRAFTS`, a new option of sampling one of `SAMPLINGS`.
 """

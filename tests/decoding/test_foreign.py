@@ -1,4 +1,4 @@
-"""What people bring that is no model: each is told for what it is, in one line, with what to do."""
+"""Folders and files that are no model: each is told for what it is, in one line, with what to do."""
 
 from __future__ import annotations
 
