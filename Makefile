@@ -37,6 +37,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	"$$python" -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt torch
 	@$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@mkdir -p $(VENV)/src && ln -sfn ../.. $(VENV)/src/spectui  # for mypy: the folders as packages of `spectui`
 	@touch $@
 
 run: $(INSTALLED)
@@ -59,7 +60,7 @@ $(GPTQ_INSTALLED): pyproject.toml constraints.txt | $(INSTALLED)
 	@touch $@
 
 test-gptq: $(GPTQ_INSTALLED)
-	@OMP_NUM_THREADS=1 $(GPTQ_VENV)/bin/python -m pytest tests/decoding/test_gptq.py
+	@OMP_NUM_THREADS=1 $(GPTQ_VENV)/bin/python -m pytest tests/decoding/models/test_gptq.py
 
 # Exits with 3 where there is no CUDA device.
 gpu-check: $(INSTALLED)
@@ -83,7 +84,7 @@ MINUTES ?= 30
 KILLS ?= 200
 soak: $(INSTALLED)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.bench.kills --kills $(KILLS)
-	@SPECTUI_SOAK=1 $(VENV)/bin/python -m pytest -q -s tests/store/test_faults.py
+	@SPECTUI_SOAK=1 $(VENV)/bin/python -m pytest -q -s tests/store/writing/test_faults.py
 	@$(VENV)/bin/python -m tests.bench.fuzz --cases $(CASES)
 	@$(VENV)/bin/python -m tests.bench.scale
 	@$(VENV)/bin/python -m tests.bench.soak --minutes $(MINUTES)

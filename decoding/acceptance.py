@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from decoding.tree import ROOT, IntArray, TokenTree
+from spectui.decoding.trees.shape import ROOT, IntArray, TokenTree
 
 Rows = NDArray[np.float32] | NDArray[np.float64]
 

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from decoding.errors import UsageError
-from decoding.switches import check_switches
-from decoding.tree import Shape, TreeShape, chain_only, parse_shape, parse_tree, static_only
+from spectui.decoding.errors import UsageError
+from spectui.decoding.tokens.template_args import check_switches
+from spectui.decoding.trees.shape import Shape, TreeShape, chain_only, parse_shape, parse_tree, static_only
 
 EMBEDDED_TARGET = "embedded"
 """`target` (or `draft`) value that names the model which comes with spectui."""
@@ -73,10 +73,10 @@ class RunConfig:
     or an EAGLE-3 head (id, folder) made for it; empty for the target's default (see `draft_name`). Any but
     `lookup` may end in `WITH_LOOKUP`."""
     tree: str = ""
-    """Tree shape as `decoding.tree.parse_tree` reads it; empty for the one that pays most on the machine
-    (`decoding.auto_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it may end
+    """Tree shape as `decoding.trees.shape.parse_tree` reads it; empty for the one that pays most on the machine
+    (`decoding.worker.choose_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it may end
     in ``+chain:N``, what a match is continued with. `AUTO` gives each task its own, learnt on the way;
-    ``auto:FILE`` takes them from a budget file (`decoding.budget.files`)."""
+    ``auto:FILE`` takes them from a budget file (`decoding.trees.advise.plan_file`)."""
     max_new_tokens: int = 256
     """Most tokens generated for one prompt."""
     temperature: float = 0.0
@@ -84,7 +84,7 @@ class RunConfig:
     top_p: float = 1.0
     """Nucleus kept when sampling."""
     raw: bool = False
-    """True leaves out what the model's own `generation_config.json` asks for (`decoding.generation_settings`)."""
+    """True leaves out what the model's own `generation_config.json` asks for."""
     seed: int = 0
     """Seed of the sampling; the prompt's position is mixed in, so that prompts are independent."""
     device: str = "auto"
@@ -99,7 +99,7 @@ class RunConfig:
     """A run ends after the round in which it has generated so many tokens, of all prompts together."""
     keep_nodes: str = "all"
     """Which nodes stay when a prompt has ended: `all`, `rounds` (those on the committed paths) or `N-days` (all,
-    for so long); see `store.pruning`."""
+    for so long); see `store.care.pruning`."""
     allow_pickle: bool = False
     """Also load weights that are pickled, a format that can hold code."""
     force_budget: bool = False
@@ -212,8 +212,8 @@ class RunConfig:
 
     def _check_retention(self) -> None:
         # Not at the top: the engine, which imports this, knows nothing of the store.
-        from store.errors import StoreError
-        from store.retention import read_retention
+        from spectui.store.care.retention import read_retention
+        from spectui.store.errors import StoreError
 
         try:
             read_retention(self.keep_nodes)

@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from decoding.acceptance import Verdict, accept_greedy, accept_sampling
-from decoding.chat import Asked, Tell
-from decoding.config import RunConfig
-from decoding.distributions import best_tokens, distribution, entropy, pick, softmax_sums
-from decoding.drafters.base import Drafter, NoDrafter
-from decoding.errors import DecodingError
-from decoding.generation_settings import GenerationSettings, PromptSettings
-from decoding.models import LoadedModels, Progress, load_models, make_drafter
-from decoding.static.choice import language_model
-from decoding.static.model import StaticModel
-from decoding.static.round import StaticRounds
-from decoding.tree import BoolArray, FloatArray, IntArray, TokenTree, ancestor_mask
+from spectui.decoding.acceptance import Verdict, accept_greedy, accept_sampling
+from spectui.decoding.config import RunConfig
+from spectui.decoding.device.model import StaticModel
+from spectui.decoding.device.rounds import StaticRounds
+from spectui.decoding.device.switch import language_model
+from spectui.decoding.drafters.base import Drafter, NoDrafter
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.generation_settings import GenerationSettings, PromptSettings
+from spectui.decoding.models.load import LoadedModels, Progress, load_models, make_drafter
+from spectui.decoding.target.distributions import best_tokens, distribution, entropy, pick, softmax_sums
+from spectui.decoding.tokens.chat import Asked, Tell
+from spectui.decoding.trees.shape import BoolArray, FloatArray, IntArray, TokenTree, ancestor_mask
 
 Finish = Literal["eos", "length", "context"]
 """Why an output ended: an end token (or a stop string of the model's settings), `max_new_tokens`, or the context."""

@@ -6,10 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-_ROOT = str(Path(__file__).resolve().parents[1])
 
 
 def python(*arguments: str) -> list[str]:
@@ -33,7 +30,8 @@ def start(
     It gets the environment of this process, with `defaults` below it and `environment` above. Raises `OSError`
     where it cannot be started.
     """
-    ours = _for_python() if command[0] == sys.executable else {}
+    # The Pythons that a child of ours starts, such as those of pip, are to leave the working folder out too.
+    ours = {"PYTHONSAFEPATH": "1"} if command[0] == sys.executable else {}
     return subprocess.Popen(
         command, env={**(defaults or {}), **os.environ, **ours, **(environment or {})}, **options
     )
@@ -59,12 +57,3 @@ def run(
             process.kill()
             raise
     return subprocess.CompletedProcess(command, process.returncode, out, said)
-
-
-def _for_python() -> dict[str, str]:
-    """What Pythons that a child of ours starts have to know too, such as those of pip."""
-    ours = {"PYTHONSAFEPATH": "1"}
-    if not sys.flags.safe_path and _ROOT in sys.path[:1] and _ROOT not in sys.path[1:]:
-        # `python -m tui` in a checkout that is not installed: the children are to find what this process found.
-        ours["PYTHONPATH"] = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
-    return ours

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prompts.lines import quoted, text_of
+from spectui.prompts.lines import quoted, text_of
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prompts.chat import USER, Message, objects
-from prompts.errors import PromptError
-from prompts.lines import TASK_NAME, Prompt, id_of, quoted, task_like, text_of
-from prompts.reading import Problem, Reading, read
-from prompts.shapes import FURTHER_TURNS, Found, found_in
+from spectui.prompts.chat import USER, Message, objects
+from spectui.prompts.errors import PromptError
+from spectui.prompts.lines import TASK_NAME, Prompt, id_of, quoted, task_like, text_of
+from spectui.prompts.reading import Problem, Reading, read
+from spectui.prompts.shapes import FURTHER_TURNS, Found, found_in
 
 MT_BENCH = frozenset(
     ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")

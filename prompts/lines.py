@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prompts.chat import Message
+    from spectui.prompts.chat import Message
 
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 """What a task may be called: short enough for a column, plain enough for a file name."""

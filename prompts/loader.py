@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
-from prompts.errors import PromptError
-from prompts.lines import Prompt
-from prompts.reading import read
+from spectui.prompts.errors import PromptError
+from spectui.prompts.lines import Prompt
+from spectui.prompts.reading import read
 
 BUNDLED_TASKS = ("code", "math", "logic", "chat")
 """Tasks that come with spectui, in the order they are shown and run."""
@@ -31,7 +31,7 @@ def bundled(tasks: Sequence[str] | None = None, per_task: int | None = None) -> 
         raise PromptError(f"there is no bundled task '{unknown[0]}'; choose from {', '.join(BUNDLED_TASKS)}")
     prompts: list[Prompt] = []
     for task in chosen:
-        with resources.as_file(resources.files("prompts").joinpath(f"{task}.jsonl")) as path:
+        with resources.as_file(resources.files(__package__).joinpath(f"{task}.jsonl")) as path:
             prompts += first_of_each_task(load(path), per_task)
     return prompts
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from prompts.records import Record
-from prompts.source import BadFile
+from spectui.prompts.records import Record
+from spectui.prompts.source import BadFile
 
 MAGIC = b"PAR1"
 BATCH = 32

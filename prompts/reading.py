@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from prompts.lines import Fields, Prompt, numbered, quoted
-from prompts.parquet import is_parquet, rows
-from prompts.records import PLAIN, Record, layout_of, records
-from prompts.shapes import Found, contained, found_in
-from prompts.source import BadFile, name_of, opened
+from spectui.prompts.lines import Fields, Prompt, numbered, quoted
+from spectui.prompts.parquet import is_parquet, rows
+from spectui.prompts.records import PLAIN, Record, layout_of, records
+from spectui.prompts.shapes import Found, contained, found_in
+from spectui.prompts.source import BadFile, name_of, opened
 
 MAX_PROMPTS = 250_000
 MAX_TEXT = 128 << 20

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prompts.chat import is_message
-from prompts.lines import quoted
-from prompts.shapes import PROMPT_KEYS, plain_key
-from prompts.source import MAX_ITEM, US, BadFile, Source
+from spectui.prompts.chat import is_message
+from spectui.prompts.lines import quoted
+from spectui.prompts.shapes import PROMPT_KEYS, plain_key
+from spectui.prompts.source import MAX_ITEM, US, BadFile, Source
 
 ONE_A_LINE = f"give one a line, as: jq -c '.[]' FILE | {US}"
 PLAIN = "plain text: each line is a prompt"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prompts.chat import (
+from spectui.prompts.chat import (
     ANSWERS,
     SYSTEM,
     USER,
@@ -22,7 +22,7 @@ from prompts.chat import (
     readable,
     whole,
 )
-from prompts.lines import DEFAULT_TASK, Fields, id_of, quoted, task_like, task_of, text_of
+from spectui.prompts.lines import DEFAULT_TASK, Fields, id_of, quoted, task_like, task_of, text_of
 
 FURTHER_TURNS = "the turns after the first were left out, as they answer what the model says"
 SETTINGS = "settings of requests (model, max_tokens, temperature) were left out: the run has its own"

@@ -13,13 +13,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from store.errors import StoreError
-from store.file_system import network_kind
-from store.files import private_folder
-from store.interrupts import interruptible
-from store.schema import APPLICATION_ID
-from store.schema_check import examine
-from store.sqlite_errors import explained
+from spectui.store.errors import StoreError
+from spectui.store.files import private_folder
+from spectui.store.schema.check import examine
+from spectui.store.schema.steps import APPLICATION_ID
+from spectui.store.sqlite.file_system import network_kind
+from spectui.store.sqlite.interrupts import interruptible
+from spectui.store.sqlite.transactions import explained
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -161,7 +161,7 @@ def _way_to_look(path: Path) -> str:
 
 
 def _examine(connection: sqlite3.Connection, path: Path, timeout: float) -> bool:
-    """`store.schema_check.examine`, waiting for whoever has locked the file so that Ctrl-C is heard meanwhile."""
+    """`store.schema.check.examine`, waiting for whoever has locked the file so that Ctrl-C is heard meanwhile."""
     last = time.monotonic() + timeout
     connection.execute(f"PRAGMA busy_timeout = {_SHORT_WAIT_MS}").fetchall()
     while True:
@@ -205,7 +205,7 @@ def _link(draft: Path, path: Path) -> None:
 
 
 def _upgrade(path: Path, timeout: float) -> None:
-    from store.migrations import migrate
+    from spectui.store.schema.migrations import migrate
 
     if path.stat().st_size == 0:
         path.chmod(0o600)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 
-from store.clock import seconds_since
-from store.rows import LIVE_STATUSES
-from store.whereabouts import FileIdentity, read_whereabouts
+from spectui.store.clock import seconds_since
+from spectui.store.rows import LIVE_STATUSES
+from spectui.store.whereabouts import FileIdentity, read_whereabouts
 
 SILENCE_SECONDS = 30.0
 """A worker on another host that has not been heard of for so long is gone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Container
 
-from store.errors import StoreError
+from spectui.store.errors import StoreError
 
 MAX_LENGTH = 80
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from store.errors import StoreError
+from spectui.store.errors import StoreError
 
 Kind = Literal["cache", "config", "data", "log", "state"]
 

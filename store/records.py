@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from store import metrics
+from spectui.store.counts import metrics
 
 Cut = Literal["eos", "length"]
 """Why an accepted path was cut short of what the target accepted."""
@@ -65,7 +65,7 @@ class RoundRecord:
     other_ms: float
     nodes: Sequence[NodeRecord]
     choice_id: int | None = None
-    """What the tree was chosen by (`store.choices`); None where the session has one tree."""
+    """What the tree was chosen by (`store.reading.choices`); None where the session has one tree."""
 
 
 @dataclass(frozen=True)

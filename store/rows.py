@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from store import metrics
-from store.records import NodeRecord
+from spectui.store.counts import metrics
+from spectui.store.records import NodeRecord
 
 NodeRow = NodeRecord
 """A node reads back as it was written."""
@@ -82,7 +82,7 @@ class SessionSummary:
     pruned: int = 0
     """Prompts whose nodes were given up."""
     costs: dict[str, Any] | None = None
-    """What a round's parts cost on its machine, as JSON of `decoding.costs.Costs`; None where it is not known."""
+    """What a round's parts cost on its machine, as JSON of `decoding.trees.costs.Costs`; None where it is not known."""
     energy_joules: float | None = None
     """Measured while the run decoded, for `energy_seconds`; None where nothing measures it."""
     energy_seconds: float | None = None
@@ -132,7 +132,7 @@ class SessionSummary:
 
     @property
     def speedup_range(self) -> tuple[float, float] | None:
-        """95 % interval of `speedup`, see `store.baselines.refresh`; None of a single measurement."""
+        """95 % interval of `speedup`, see `store.writing.baselines.refresh`; None of a single measurement."""
         if self.drifted:
             return None
         low = metrics.speedup(self.tokens, self.total_ms, self.baseline_low_ms)
@@ -185,7 +185,7 @@ class GenerationRow:
     started_at: str | None
     ended_at: str | None
     pruned_at: str | None = None
-    """When its nodes off the committed paths were given up (see `store.pruning`); None while all are there."""
+    """When its nodes off the committed paths were given up (see `store.care.pruning`); None while all are there."""
 
     @property
     def total_ms(self) -> float:

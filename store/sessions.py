@@ -1,20 +1,20 @@
-"""Sessions as a user handles them: create, rename, tag, note, command. Deleting is in `store.space`."""
+"""Sessions as a user handles them: create, rename, tag, note, command. Deleting is in `store.care.space`."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from store.clock import now
-from store.database import Connection, raw
-from store.errors import StoreError
-from store.liveness import WORKER_COLUMNS, effective_status
-from store.names import check_name, fresh_name
-from store.records import PromptRecord
-from store.rows import COMMANDS, LIVE_STATUSES
-from store.sqlite_errors import path_of, transaction
-from store.tags import check_tags, joined
-from store.whereabouts import identity
+from spectui.store.clock import now
+from spectui.store.database import Connection, raw
+from spectui.store.errors import StoreError
+from spectui.store.liveness import WORKER_COLUMNS, effective_status
+from spectui.store.names import check_name, fresh_name
+from spectui.store.records import PromptRecord
+from spectui.store.rows import COMMANDS, LIVE_STATUSES
+from spectui.store.sqlite.transactions import path_of, transaction
+from spectui.store.tags import check_tags, joined
+from spectui.store.whereabouts import identity
 
 MAX_NOTES = 2000
 """Characters."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from store.errors import StoreError
+from spectui.store.errors import StoreError
 
 MAX_LENGTH = 32
 MAX_TAGS = 16

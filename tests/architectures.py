@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from decoding.config import RunConfig
-from decoding.engine import SpeculativeDecoder
-from decoding.errors import DecodingError
-from decoding.models import load_models
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.load import load_models
 from tests.equality import NEAR_TIE
 from tests.models import tiny_tokenizer
 

@@ -34,6 +34,6 @@ def own_signals() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def embedded_folder() -> Path:
     """The embedded model, fetched and converted on first use and kept in the user's cache."""
-    from decoding import embedded
+    from spectui.decoding.checkpoints import embedded
 
     return embedded.ensure(lambda *_: None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from decoding.engine import SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 
 NEAR_TIE = 1e-3
 """Top-two logit margin below which float32 kernels of different shapes may rank either token first."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from decoding.eagle.head import EagleHead, HeadConfig, set_draft_vocabulary
+from spectui.decoding.eagle.head import EagleHead, HeadConfig, set_draft_vocabulary
 
 
 def head_config(target: Any, **changes: Any) -> HeadConfig:

@@ -8,32 +8,32 @@ import sys
 import pytest
 
 APART = {
-    "store.reader": ("torch", "transformers", "textual"),
-    "store.writer": ("torch", "transformers", "textual"),
-    "tui.app": ("torch", "transformers", "safetensors", "scipy"),
-    "tui.cli": ("torch", "transformers", "textual", "numpy", "scipy"),
-    "tui.start": ("torch", "transformers"),
-    "decoding.config": ("torch", "transformers", "textual"),
-    "decoding.budget.advice": ("torch", "transformers", "textual", "scipy"),
-    "decoding.costs": ("torch", "transformers", "textual"),
-    "decoding.tree_choice": ("torch", "transformers", "textual"),
-    "decoding.launch": ("torch", "transformers", "textual"),
-    "decoding.embedded": ("torch", "transformers", "textual"),
-    "decoding.lean_imports": ("torch", "transformers", "textual"),
-    "decoding.worker": ("torch", "transformers", "textual"),
-    "decoding.bench": ("torch", "transformers", "textual"),
-    "decoding.needs": ("transformers", "textual"),
-    "decoding.environment": ("transformers", "textual"),
+    "spectui.store.reading.reader": ("torch", "transformers", "textual"),
+    "spectui.store.writing.writer": ("torch", "transformers", "textual"),
+    "spectui.tui.app": ("torch", "transformers", "safetensors", "scipy"),
+    "spectui.tui.cli": ("torch", "transformers", "textual", "numpy", "scipy"),
+    "spectui.tui.start": ("torch", "transformers"),
+    "spectui.decoding.config": ("torch", "transformers", "textual"),
+    "spectui.decoding.trees.advise.advice": ("torch", "transformers", "textual", "scipy"),
+    "spectui.decoding.trees.costs": ("torch", "transformers", "textual"),
+    "spectui.decoding.trees.choice": ("torch", "transformers", "textual"),
+    "spectui.decoding.worker.launch": ("torch", "transformers", "textual"),
+    "spectui.decoding.checkpoints.embedded": ("torch", "transformers", "textual"),
+    "spectui.decoding.startup": ("torch", "transformers", "textual"),
+    "spectui.decoding.worker.__main__": ("torch", "transformers", "textual"),
+    "spectui.decoding.bench.__main__": ("torch", "transformers", "textual"),
+    "spectui.decoding.models.needs": ("transformers", "textual"),
+    "spectui.decoding.machine.environment": ("transformers", "textual"),
     # It knows where files lie (`store.paths`, `store.files`), and nothing of databases.
-    "decoding.engine": (
+    "spectui.decoding.engine": (
         "textual",
         "sqlite3",
         "sqlite_utils",
-        "store.database",
-        "store.reader",
-        "store.writer",
+        "spectui.store.database",
+        "spectui.store.reading.reader",
+        "spectui.store.writing.writer",
     ),
-    "prompts": ("torch", "textual", "store"),
+    "spectui.prompts": ("torch", "textual", "spectui.store"),
 }
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from decoding.processes import python, run
-from tests.decoding.test_gguf_llama import tiny
-from tests.decoding.tiny_wheel import write_gguf, write_wheel
+from spectui.decoding.processes import python, run
+from tests.decoding.checkpoints.test_gguf import tiny
+from tests.decoding.checkpoints.tiny_wheel import write_gguf, write_wheel
 from tests.models import tiny_llama
 from tests.sources import ROOMS, calls, imported, resolved, trees
 
@@ -50,7 +50,7 @@ def test_only_that_place_names_the_interpreter() -> None:
     named = [path for path, tree in trees().items() for node in ast.walk(tree)
              if isinstance(node, ast.Attribute) and node.attr == "executable"]  # fmt: skip
     # `doctor` only says with which Python to install.
-    assert set(named) == {PLACE, "tui/cli/doctor.py"}
+    assert set(named) == {PLACE, "tui/cli/commands/doctor.py"}
 
 
 def test_a_new_way_to_start_one_would_be_seen() -> None:
@@ -124,7 +124,7 @@ def test_commands_import_nothing_from_the_working_folder(
 def test_pip_imports_nothing_from_the_working_folder(
     hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from decoding.pip_download import download
+    from spectui.decoding.checkpoints.pip_download import download
 
     index = tmp_path / "index"
     index.mkdir()

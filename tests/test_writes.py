@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from store.database import connect
-from store.errors import StoreError
-from store.files import files_below, new_file, remove_drafts, replacing, sizes, write_text
-from tests.budget.test_advise_command import session
+from spectui.store.database import connect
+from spectui.store.errors import StoreError
+from spectui.store.files import files_below, new_file, remove_drafts, replacing, sizes, write_text
+from spectui.tui.cli import main
+from tests.cli.test_advise import session
 from tests.sources import ROOT, calls, imported, resolved, trees
-from tui.cli import main
 
 WRITERS = {
     "write_text", "write_bytes", "touch", "mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryFile", "symlink_to",
@@ -34,39 +34,43 @@ FULL_NAMES = (
     "torch.save", "json.dump", "pickle.dump", "numpy.save", "shutil.copy", "shutil.move", "os.replace", "os.link",
     "os.symlink",
 )  # fmt: skip
-NO_FILES = {"store.files.write_text", "decoding.distill.writers.write_text", "writers.write_text"}
+NO_FILES = {
+    "spectui.store.files.write_text",
+    "spectui.decoding.distill.writers.write_text",
+    "writers.write_text",
+}
 """The way itself, and a namesake."""
-DRAFT = "of a draft that `store.files` puts in its place"
+DRAFT = "of a draft that `spectui.store.files` puts in its place"
 FRESH = "in a fresh folder that gets its name when it is whole"
 ALLOWED = {
     ("store/files.py", "*"): "the place",
-    ("decoding/budget/files.py", "save_budget"): DRAFT,
+    ("decoding/trees/advise/plan_file.py", "save_budget"): DRAFT,
     ("decoding/distill/shards.py", "write"): DRAFT,
     ("decoding/distill/train.py", "_save"): DRAFT,
     ("decoding/eagle/checkpoint.py", "save_head"): DRAFT,
     ("store/export/parquet.py", "ParquetFile.__init__"): DRAFT,
     ("store/export/parquet.py", "ParquetFile.write"): DRAFT,
     ("store/export/text.py", "TextFile.__init__"): DRAFT,
-    ("tui/cli/config.py", "init"): DRAFT,
-    ("tui/cli/prompts.py", "import_"): DRAFT,
+    ("tui/cli/commands/config.py", "init"): DRAFT,
+    ("tui/cli/commands/prompts.py", "import_"): DRAFT,
     ("tui/report/files.py", "_write"): DRAFT,
     ("tui/report/files.py", "write_csv"): DRAFT,
-    ("decoding/embedded.py", "_make"): FRESH,
-    ("decoding/embedded.py", "_staging"): FRESH,
-    ("decoding/embedded.py", "_unpack"): FRESH,
-    ("decoding/embedded.py", "remove"): FRESH,
-    ("decoding/gguf_llama.py", "convert"): FRESH,
-    ("decoding/gguf_llama.py", "_write_weights"): FRESH,
-    ("decoding/pip_download.py", "download"): FRESH,
-    ("decoding/embedded.py", "_lock"): "a lock, which stays empty",
+    ("decoding/checkpoints/embedded.py", "_make"): FRESH,
+    ("decoding/checkpoints/embedded.py", "_staging"): FRESH,
+    ("decoding/checkpoints/embedded.py", "_unpack"): FRESH,
+    ("decoding/checkpoints/embedded.py", "remove"): FRESH,
+    ("decoding/checkpoints/gguf.py", "convert"): FRESH,
+    ("decoding/checkpoints/gguf.py", "_write_weights"): FRESH,
+    ("decoding/checkpoints/pip_download.py", "download"): FRESH,
+    ("decoding/checkpoints/embedded.py", "_lock"): "a lock, which stays empty",
     ("decoding/distill/pipeline.py", "_only_one"): "a lock, which stays empty",
     ("decoding/distill/pipeline.py", "Log.__init__"): "a log of ours, appended to",
-    ("decoding/launch.py", "launch_worker"): "a log of ours, appended to",
-    ("decoding/worker_log.py", "WorkerLog._open"): "a log of ours, appended to",
+    ("decoding/worker/launch.py", "launch_worker"): "a log of ours, appended to",
+    ("decoding/worker/log.py", "WorkerLog._open"): "a log of ours, appended to",
     ("store/database.py", "_create"): "the database, put in its place when it is whole",
     ("store/database.py", "_link"): "the database, put in its place when it is whole",
-    ("tui/transcript.py", "Transcript.cut"): "no file",
-    ("store/patience.py", "PatientWriter.rescue"): "a copy under a name that nothing has",
+    ("tui/model/transcript.py", "Transcript.cut"): "no file",
+    ("store/writing/patience.py", "PatientWriter.rescue"): "a copy under a name that nothing has",
 }
 
 
@@ -108,7 +112,7 @@ def test_files_are_written_where_it_is_known_alone() -> None:
         for place, names in found.items()
         if place not in ALLOWED and (place[0], "*") not in ALLOWED
     }
-    assert unknown == {}, "write through store.files, or say here why not"
+    assert unknown == {}, "write through spectui.store.files, or say here why not"
     assert {place for place in ALLOWED if place[1] != "*"} - set(found) == set()
 
 
@@ -147,7 +151,12 @@ def test_folders_are_walked_in_a_way_that_survives_their_going() -> None:
     walks = {path for path, tree in trees().items() for _, name, _ in calls(tree)
              if name.rpartition(".")[2] in ("rglob", "iterdir", "walk", "scandir", "listdir")}  # fmt: skip
     # The files of a model that was asked for: one that is not there is an error.
-    assert walks <= {"store/files.py", "decoding/same_models.py", "decoding/hub.py", "decoding/foreign.py"}
+    assert walks <= {
+        "store/files.py",
+        "decoding/models/fingerprint.py",
+        "decoding/checkpoints/hub.py",
+        "decoding/checkpoints/foreign.py",
+    }
 
 
 # Commands that write what the user names.
@@ -234,7 +243,7 @@ def test_new_files_are_private_and_a_link_is_no_way_round(
 FULL = """
 import json, resource, signal, sys
 from click.testing import CliRunner
-from tui.cli import main
+from spectui.tui.cli import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 main(["--help"], standalone_mode=False)
 for arguments in json.loads(sys.argv[1]):

@@ -1,5 +1,5 @@
-"""``python -m tui`` is `spectui`."""
+"""``python -m spectui.tui`` is `spectui`."""
 
-from tui.cli import main
+from spectui.tui.cli import main
 
 main()

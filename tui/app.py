@@ -28,26 +28,27 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
 
-from store.database import connect
-from store.errors import StoreError
-from store.interrupts import leave
-from store.reader import Reader
-from store.rows import SessionSummary
-from tui import glyphs, keys
-from tui.commands import tell
-from tui.console_driver import ConsoleDriver, is_console, under_job_control
-from tui.course import Place
-from tui.editing import delete_all
-from tui.feed import set_frame_rate
-from tui.memory import Memory
-from tui.plain import PlainFilter, characters_of
-from tui.screens.base import FedScreen
-from tui.screens.help import HelpScreen
-from tui.screens.leave import Choice, LeaveScreen
-from tui.screens.sessions import SessionsScreen
-from tui.settings import Settings
-from tui.textsafe import sanitize
-from tui.theme import THEME_NAMES, default_theme, themes
+from spectui.store.database import connect
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
+from spectui.store.rows import SessionSummary
+from spectui.store.sqlite.interrupts import leave
+from spectui.tui import keys
+from spectui.tui.feeds.base import set_frame_rate
+from spectui.tui.feeds.commands import tell
+from spectui.tui.feeds.editing import delete_all
+from spectui.tui.memory import Memory
+from spectui.tui.model.timeline import Place
+from spectui.tui.screens.base import FedScreen
+from spectui.tui.screens.dialogs.leave import Choice, LeaveScreen
+from spectui.tui.screens.help import HelpScreen
+from spectui.tui.screens.sessions.screen import SessionsScreen
+from spectui.tui.settings import Settings
+from spectui.tui.terminal import glyphs
+from spectui.tui.terminal.console_driver import ConsoleDriver, is_console, under_job_control
+from spectui.tui.terminal.plain_output import PlainFilter, characters_of
+from spectui.tui.terminal.textsafe import sanitize
+from spectui.tui.terminal.theme import THEME_NAMES, default_theme, themes
 
 
 class SpectuiApp(App[None]):
@@ -109,7 +110,9 @@ class SpectuiApp(App[None]):
         if self._session is None:
             self.push_screen(SessionsScreen(self.database))
             # What is likely to be opened next, once the list is there.
-            self.set_timer(1.0, Thread(target=import_module, args=["tui.screens.live"], daemon=True).start)
+            self.set_timer(
+                1.0, Thread(target=import_module, args=["spectui.tui.screens.live.screen"], daemon=True).start
+            )
         else:
             self.open_session(self._session)
         if not self.is_headless and os.isatty(0):
@@ -164,31 +167,33 @@ class SpectuiApp(App[None]):
 
     def open_session(self, session_id: int) -> None:
         """Show one session over what is there."""
-        from tui.screens.live import LiveScreen  # a tenth of the time to the first picture of the list
+        from spectui.tui.screens.live.screen import (
+            LiveScreen,  # a tenth of the time to the first picture of the list
+        )
 
         self.push_screen(LiveScreen(self.database, session_id))
 
     def open_report(self, session_id: int) -> None:
         """Show a session's report over what is there."""
-        from tui.screens.report import ReportScreen  # brings in numpy
+        from spectui.tui.screens.report import ReportScreen  # brings in numpy
 
         self.push_screen(ReportScreen(self.database, session_id))
 
     def open_advice(self, session_id: int) -> None:
         """Show which tree pays for which task of a session."""
-        from tui.screens.advise import AdviseScreen  # brings in numpy
+        from spectui.tui.screens.advise import AdviseScreen  # brings in numpy
 
         self.push_screen(AdviseScreen(self.database, session_id))
 
     def replay(self, session_id: int, start: Place | None = None, *, play: bool = False) -> None:
         """Play a session again over what is there."""
-        from tui.screens.replay import ReplayScreen
+        from spectui.tui.screens.replay import ReplayScreen
 
         self.push_screen(ReplayScreen(self.database, session_id, start, play=play))
 
     def inspect(self, session_id: int, start: Place | None = None, *, search: bool = False) -> None:
         """Look into one round over what is there."""
-        from tui.screens.inspector import InspectorScreen
+        from spectui.tui.screens.inspector import InspectorScreen
 
         self.push_screen(InspectorScreen(self.database, session_id, start, search=search))
 
@@ -201,7 +206,7 @@ class SpectuiApp(App[None]):
 
     def new_run(self) -> None:
         """Open the form; the session it starts is shown."""
-        from tui.screens.new_run import NewRunScreen  # brings in what a run's configuration needs
+        from spectui.tui.screens.new_run import NewRunScreen  # brings in what a run's configuration needs
 
         def started(session_id: int | None) -> None:
             if session_id is not None:

@@ -18,8 +18,8 @@ from textual.binding import Binding, BindingsMap
 from textual.dom import DOMNode
 from textual.keys import KEY_TO_UNICODE_NAME, Keys, format_key, key_to_character
 
-import tui
-from tui.settings import closest
+from spectui import tui
+from spectui.tui.settings import closest
 
 Keymap = Mapping[str, Mapping[str, str]]
 """Area -> action -> keys, several parted by commas."""

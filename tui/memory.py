@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from store.errors import StoreError
-from store.files import write_text
-from store.paths import expanded, user_folder
+from spectui.store.errors import StoreError
+from spectui.store.files import write_text
+from spectui.store.paths import expanded, user_folder
 
 
 def memory_path() -> Path | None:

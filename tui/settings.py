@@ -15,9 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from store.errors import StoreError
-from store.paths import expanded, user_folder
-from tui.toml_lines import line_of
+from spectui.store.errors import StoreError
+from spectui.store.paths import expanded, user_folder
+from spectui.tui.toml_lines import line_of
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -150,7 +150,7 @@ class _Reader:
     def check_theme(self, theme: str | None) -> None:
         if theme is None:
             return
-        from tui.theme import THEME_NAMES
+        from spectui.tui.terminal.theme import THEME_NAMES
 
         if theme not in THEME_NAMES:
             raise self.error(("theme",), f"there is no theme '{theme}'; use {_either(THEME_NAMES)}")
@@ -167,8 +167,8 @@ class _Reader:
         """Values that no run could have are refused here, by the configuration of a run itself."""
         from dataclasses import fields
 
-        from decoding.config import RunConfig
-        from decoding.errors import UsageError
+        from spectui.decoding.config import RunConfig
+        from spectui.decoding.errors import UsageError
 
         able = {f.name for f in fields(RunConfig)} - {"tree"}  # a tree depends on the drafter named later
         for name, value in found.items():
@@ -182,7 +182,10 @@ class _Reader:
         given = self.table(table, ("keys",))
         if not given:
             return NOTHING
-        from tui.keys import KeymapError, check  # imports the screens: only whoever has remapped a key pays
+        from spectui.tui.keys import (  # imports the screens: only whoever has remapped a key pays
+            KeymapError,
+            check,
+        )
 
         found: dict[str, dict[str, str]] = {}
         for area in given:

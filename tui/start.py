@@ -10,14 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prompts.chat import to_json
-from prompts.errors import PromptError
-from prompts.lines import Prompt
-from prompts.loader import Tell, interleave, select
-from store.paths import expanded
+from spectui.prompts.chat import to_json
+from spectui.prompts.errors import PromptError
+from spectui.prompts.lines import Prompt
+from spectui.prompts.loader import Tell, interleave, select
+from spectui.store.paths import expanded
 
 if TYPE_CHECKING:
-    from decoding.config import RunConfig
+    from spectui.decoding.config import RunConfig
 
 CLAIM_POLL_S = 0.05
 
@@ -29,12 +29,12 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
     `UsageError` for a model folder that is none, `PromptError` without prompts, `StoreError` for the
     database. A worker that cannot be started is a failed session and raises `DecodingError`.
     """
-    from decoding.errors import DecodingError
-    from decoding.launch import launch_worker
-    from store.database import connect
-    from store.records import PromptRecord
-    from store.sessions import create_session
-    from store.writer import SessionWriter
+    from spectui.decoding.errors import DecodingError
+    from spectui.decoding.worker.launch import launch_worker
+    from spectui.store.database import connect
+    from spectui.store.records import PromptRecord
+    from spectui.store.sessions import create_session
+    from spectui.store.writing.writer import SessionWriter
 
     if not prompts:
         raise PromptError("there are no prompts to run; choose other --tasks or another --prompts file")
@@ -71,7 +71,7 @@ def study_prompts(
 
     Raises `UsageError` where only a part is wanted or there is one task, for a study compares tasks.
     """
-    from decoding.errors import UsageError
+    from spectui.decoding.errors import UsageError
 
     for option, value in (("tasks", tasks), ("per-task", per_task)):
         if value is not None:
@@ -88,17 +88,17 @@ def study_prompts(
 def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
     """Start a worker for a session that ended before its prompts did; returns the session's id.
 
-    The worker looks whether model files and versions are as they were (`decoding.same_models`), which
+    The worker looks whether model files and versions are as they were (`decoding.models.fingerprint`), which
     `force` overrides, so that a refusal is in the session. Raises `StoreError` when there is nothing to go
     on with or somebody is at work on it, `DecodingError` when the worker does not start.
     """
-    from decoding.errors import DecodingError
-    from decoding.launch import launch_worker, log_path
-    from decoding.worker_log import last_words
-    from store.database import connect
-    from store.errors import StoreError
-    from store.liveness import process_is_alive
-    from store.reader import Reader
+    from spectui.decoding.errors import DecodingError
+    from spectui.decoding.worker.launch import launch_worker, log_path
+    from spectui.decoding.worker.log import last_words
+    from spectui.store.database import connect
+    from spectui.store.errors import StoreError
+    from spectui.store.liveness import process_is_alive
+    from spectui.store.reading.reader import Reader
 
     # The worker writes to it, so that a file of an older spectui is upgraded now.
     connect(database, create=False).close()
@@ -134,7 +134,7 @@ def anchored(config: RunConfig) -> RunConfig:
 
     Raises `UsageError` when a model given as a path is no model folder.
     """
-    from decoding.config import CHAIN_BESIDE, FROM_FILE
+    from spectui.decoding.config import CHAIN_BESIDE, FROM_FILE
 
     changes = {
         option: str(_model_folder(option, value) or value)
@@ -143,7 +143,7 @@ def anchored(config: RunConfig) -> RunConfig:
     changes["draft"] += config.draft_name.removeprefix(config.base_draft)
     tree, plus, chain = config.tree.partition(CHAIN_BESIDE)
     if config.budget_file:
-        from decoding.budget.files import check_fits, read_budget
+        from spectui.decoding.trees.advise.plan_file import check_fits, read_budget
 
         file = expanded(config.budget_file).absolute()
         # What it is for is checked by the worker, which knows the models.
@@ -156,10 +156,10 @@ def anchored(config: RunConfig) -> RunConfig:
 
 def model_name(model: str) -> str:
     """What to call a `target` or `draft` value on screen."""
-    from decoding.config import EMBEDDED_TARGET
+    from spectui.decoding.config import EMBEDDED_TARGET
 
     if model == EMBEDDED_TARGET:
-        from decoding.embedded import EMBEDDED
+        from spectui.decoding.checkpoints.embedded import EMBEDDED
 
         return EMBEDDED.name
     return Path(model).name if Path(model).is_absolute() else model
@@ -167,8 +167,8 @@ def model_name(model: str) -> str:
 
 def _model_folder(option: str, value: str) -> Path | None:
     """The folder that `value` names; None for the id of a model or the name of a drafter."""
-    from decoding.config import EMBEDDED_TARGET, NAMED_DRAFTERS
-    from decoding.errors import UsageError
+    from spectui.decoding.config import EMBEDDED_TARGET, NAMED_DRAFTERS
+    from spectui.decoding.errors import UsageError
 
     if value in (EMBEDDED_TARGET, *NAMED_DRAFTERS):
         return None

@@ -1,4 +1,4 @@
-"""Train an EAGLE-3 head for a target from text it writes itself: ``python -m decoding.distill``."""
+"""Train an EAGLE-3 head for a target from text it writes itself: ``python -m spectui.decoding.distill``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from decoding.config import EAGLE
-from decoding.distill.config import DistillConfig
-from decoding.distill.prompts import heldout
-from decoding.errors import DecodingError, UsageError
+from spectui.decoding.config import EAGLE
+from spectui.decoding.distill.config import DistillConfig
+from spectui.decoding.distill.prompts import heldout
+from spectui.decoding.errors import DecodingError, UsageError
 
 HELP = {
     "target": "model id, folder, or 'embedded'",
@@ -70,10 +70,10 @@ def say(text: str) -> None:
 
 
 def main() -> int:
-    """Entry point of ``python -m decoding.distill`` and of ``spectui distill``."""
+    """Entry point of ``python -m spectui.decoding.distill`` and of ``spectui distill``."""
     arguments = parser().parse_args()
     try:
-        from decoding.distill.evaluate import evaluate, table
+        from spectui.decoding.distill.evaluate import evaluate, table
 
         if arguments.per_task is not None and arguments.per_task < 1:
             raise UsageError(f"--per-task is {arguments.per_task}; give at least 1")
@@ -83,7 +83,7 @@ def main() -> int:
                 arguments.evaluate, arguments.target, device=arguments.device, questions=questions, tell=say
             )
         else:
-            from decoding.distill.pipeline import distill
+            from spectui.decoding.distill.pipeline import distill
 
             config = DistillConfig(**{f.name: getattr(arguments, f.name) for f in fields(DistillConfig)})
             out = arguments.out or arguments.work / "head"

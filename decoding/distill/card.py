@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from decoding.distill.evaluate import table
-from decoding.embedded import EMBEDDED
-from store.files import write_text
+from spectui.decoding.checkpoints.embedded import EMBEDDED
+from spectui.decoding.distill.evaluate import table
+from spectui.store.files import write_text
 
 NAME = "README.md"
 FILES = {

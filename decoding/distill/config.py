@@ -7,9 +7,9 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from decoding.config import DEVICES, EMBEDDED_TARGET
-from decoding.errors import UsageError
-from store.files import write_text
+from spectui.decoding.config import DEVICES, EMBEDDED_TARGET
+from spectui.decoding.errors import UsageError
+from spectui.store.files import write_text
 
 STAGES = ("generate", "vocabulary", "train", "evaluate")
 

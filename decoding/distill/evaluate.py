@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from decoding.config import RunConfig
-from decoding.distill.initial import feature_layers
-from decoding.distill.profile import Profile, profile
-from decoding.distill.shards import Sequence
-from decoding.eagle.checkpoint import load_head
-from decoding.engine import SpeculativeDecoder
-from decoding.errors import DecodingError
-from decoding.features import LayerInputs
-from decoding.models import LoadedModels, load_models
-from store.files import write_text
+from spectui.decoding.config import RunConfig
+from spectui.decoding.distill.initial import feature_layers
+from spectui.decoding.distill.profile import Profile, profile
+from spectui.decoding.distill.shards import Sequence
+from spectui.decoding.eagle.checkpoint import load_head
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.target.layer_inputs import LayerInputs
+from spectui.store.files import write_text
 
 TREES = ("chain:3", "dynamic:8x4", "dynamic:12x4")
 """Trees that every evaluation reports; 12 nodes are what the study of heads for small targets uses."""

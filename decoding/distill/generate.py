@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-import prompts as bundled_prompts
-from decoding.distill import prompts, shards
-from decoding.distill.config import DistillConfig
-from decoding.distill.initial import feature_layers
-from decoding.distill.slots import SlotModel
-from decoding.errors import DecodingError
-from decoding.tree import IntArray
-from decoding.vocabulary import Vocabulary
+from spectui import prompts as bundled_prompts
+from spectui.decoding.distill import prompts, shards
+from spectui.decoding.distill.config import DistillConfig
+from spectui.decoding.distill.initial import feature_layers
+from spectui.decoding.distill.slots import SlotModel
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.shape import IntArray
 
 USER_TOKENS = 64
 """Longest user message the target may write; a longer one is cut there and answered all the same."""

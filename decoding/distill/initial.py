@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from decoding.distill.shards import Sequence
-from decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
-from decoding.errors import DecodingError
+from spectui.decoding.distill.shards import Sequence
+from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
+from spectui.decoding.errors import DecodingError
 
 RIDGE = 0.02
 """Weight of the ridge penalty, per row and unit of variance."""

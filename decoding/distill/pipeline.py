@@ -16,26 +16,26 @@ import numpy as np
 import psutil
 import torch
 
-from decoding.config import EMBEDDED_TARGET, RunConfig
-from decoding.distill import card, evaluate, prompts, vocabulary, writers
-from decoding.distill.config import SHARE_OF_TIME, DistillConfig
-from decoding.distill.generate import Template
-from decoding.distill.initial import feature_layers
-from decoding.distill.profile import profile
-from decoding.distill.rehearsal import rehearse
-from decoding.distill.shards import Shards
-from decoding.distill.train import autocast, check_finite, train
-from decoding.eagle.checkpoint import load_head, save_head
-from decoding.eagle.folder import is_eagle_head
-from decoding.eagle.head import EagleHead
-from decoding.embedded import EMBEDDED
-from decoding.errors import DecodingError, UsageError
-from decoding.generation_settings import asked_for
-from decoding.locate import locate_draft
-from decoding.models import LoadedModels, load_models
-from decoding.placement import resolve_device
-from decoding.profiles import PROFILE_FILE
-from store.files import remove_drafts, write_text
+from spectui.decoding.checkpoints.embedded import EMBEDDED
+from spectui.decoding.checkpoints.head_folder import is_eagle_head
+from spectui.decoding.checkpoints.locate import locate_draft
+from spectui.decoding.config import EMBEDDED_TARGET, RunConfig
+from spectui.decoding.distill import card, evaluate, prompts, vocabulary, writers
+from spectui.decoding.distill.config import SHARE_OF_TIME, DistillConfig
+from spectui.decoding.distill.generate import Template
+from spectui.decoding.distill.initial import feature_layers
+from spectui.decoding.distill.profile import profile
+from spectui.decoding.distill.rehearsal import rehearse
+from spectui.decoding.distill.shards import Shards
+from spectui.decoding.distill.train import autocast, check_finite, train
+from spectui.decoding.eagle.checkpoint import load_head, save_head
+from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.errors import DecodingError, UsageError
+from spectui.decoding.models.generation_settings import asked_for
+from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.models.placement import resolve_device
+from spectui.decoding.trees.profile import PROFILE_FILE
+from spectui.store.files import remove_drafts, write_text
 
 Say = Callable[[str], None]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from decoding.distill.shards import Sequence
-from decoding.distill.unroll import Batch, unroll
-from decoding.eagle.head import EagleHead
-from decoding.tree import FloatArray
-from store.files import write_text
+from spectui.decoding.distill.shards import Sequence
+from spectui.decoding.distill.unroll import Batch, unroll
+from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.trees.shape import FloatArray
+from spectui.store.files import write_text
 
 RANKS = 8
 """Siblings whose chance is counted."""
@@ -43,7 +43,7 @@ class Profile:
         """Write ``{"positions", "rank_share", "chain", "covered", "trees"}`` as JSON.
 
         `trees` are measured tokens per round: dynamic trees follow from no shares. What is read again is
-        `decoding.profiles.Profile`.
+        `decoding.trees.profile.Profile`.
         """
         data = {
             "positions": self.positions,

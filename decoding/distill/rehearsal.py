@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from decoding.distill.config import DistillConfig
-from decoding.distill.initial import feature_layers, initialise, new_head, take_over
-from decoding.distill.shards import Sequence
-from decoding.distill.slots import SlotModel
-from decoding.distill.train import try_step
-from decoding.eagle.head import EagleHead
-from decoding.errors import DecodingError
+from spectui.decoding.distill.config import DistillConfig
+from spectui.decoding.distill.initial import feature_layers, initialise, new_head, take_over
+from spectui.decoding.distill.shards import Sequence
+from spectui.decoding.distill.slots import SlotModel
+from spectui.decoding.distill.train import try_step
+from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.errors import DecodingError
 
 TOKENS = 24
 SAME = 0.1

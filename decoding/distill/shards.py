@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from decoding.errors import DecodingError
-from decoding.tree import IntArray
-from store.files import files_below, replacing
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.trees.shape import IntArray
+from spectui.store.files import files_below, replacing
 
 
 @dataclass(frozen=True)

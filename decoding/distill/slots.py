@@ -13,8 +13,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.masking_utils import sdpa_mask
 
-from decoding.attention import grouped_sdpa
-from decoding.distributions import top_tokens
+from spectui.decoding.target.attention import grouped_sdpa
+from spectui.decoding.target.distributions import top_tokens
 
 CANDIDATES = 64
 """Tokens per slot that are scored exactly and can be drawn."""

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from decoding.distill import vocabulary
-from decoding.distill.config import DistillConfig
-from decoding.distill.initial import initialise, new_head, take_over
-from decoding.distill.profile import Profile, profile
-from decoding.distill.shards import Sequence, Shards
-from decoding.distill.unroll import Batch, unroll
-from decoding.eagle.head import EagleHead
-from decoding.errors import DecodingError
-from store.files import replacing
+from spectui.decoding.distill import vocabulary
+from spectui.decoding.distill.config import DistillConfig
+from spectui.decoding.distill.initial import initialise, new_head, take_over
+from spectui.decoding.distill.profile import Profile, profile
+from spectui.decoding.distill.shards import Sequence, Shards
+from spectui.decoding.distill.unroll import Batch, unroll
+from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.errors import DecodingError
+from spectui.store.files import replacing
 
 ONE_PASS = 0.35
 """Share of training that reads true features only; the passes on own states come after."""

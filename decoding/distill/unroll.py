@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from decoding.distill.shards import Sequence
-from decoding.eagle.head import EagleHead
+from spectui.decoding.distill.shards import Sequence
+from spectui.decoding.eagle.head import EagleHead
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from decoding.distill.shards import Shards
-from decoding.errors import DecodingError
-from decoding.tree import BoolArray, IntArray
+from spectui.decoding.distill.shards import Shards
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.trees.shape import BoolArray, IntArray
 
 HELD_BACK = 50
 """Every so many-th sequence (by number) is kept out of training and counts, for validation."""

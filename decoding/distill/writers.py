@@ -17,14 +17,14 @@ from pathlib import Path
 
 import torch
 
-from decoding.config import RunConfig
-from decoding.distill.config import DistillConfig
-from decoding.distill.generate import generate
-from decoding.distill.shards import Shards
-from decoding.errors import DecodingError
-from decoding.launch import MODEL_PROCESS
-from decoding.models import LoadedModels, load_models
-from decoding.processes import python, start
+from spectui.decoding.config import RunConfig
+from spectui.decoding.distill.config import DistillConfig
+from spectui.decoding.distill.generate import generate
+from spectui.decoding.distill.shards import Shards
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.processes import python, start
+from spectui.decoding.worker.launch import MODEL_PROCESS
 
 STRIDE = 10_000_000
 """Prompts of writer w are numbered from ``w * STRIDE`` on, so that no two writers use the same."""
@@ -49,7 +49,7 @@ def write_text(
         return
     before, began = Shards(folder).response_tokens, time.monotonic()
     seconds = deadline - began
-    command = python("-m", "decoding.distill.writers", str(folder))
+    command = python("-m", "spectui.decoding.distill.writers", str(folder))
     children = [
         start(
             [*command, str(index), str(count), dtype, repr(seconds)],
@@ -86,7 +86,7 @@ def write_text(
 
 
 def main() -> int:
-    """One writer: ``python -m decoding.distill.writers FOLDER INDEX COUNT DTYPE SECONDS``."""
+    """One writer: ``python -m spectui.decoding.distill.writers FOLDER INDEX COUNT DTYPE SECONDS``."""
     folder, index, count, dtype, seconds = sys.argv[1:]
     config = DistillConfig.from_json(os.environ["SPECTUI_DISTILL"])
     share = replace(config, tokens=math.ceil(config.tokens / int(count)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from decoding.language_model import Scored
-from decoding.tree import Shape, TokenTree
+from spectui.decoding.target.language_model import Scored
+from spectui.decoding.trees.shape import Shape, TokenTree
 
 
 class Drafter(Protocol):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decoding.drafters.base import Drafter
-from decoding.drafters.lookup import LookupDrafter
-from decoding.language_model import Scored
-from decoding.tree import Shape, TokenTree
+from spectui.decoding.drafters.base import Drafter
+from spectui.decoding.drafters.lookup import LookupDrafter
+from spectui.decoding.target.language_model import Scored
+from spectui.decoding.trees.shape import Shape, TokenTree
 
 COMBINED_MATCH = 2
 """Tokens that must agree before lookup is preferred to another drafter.

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from decoding.cache import TreeLayer
-from decoding.drafters.expansion import Expander
-from decoding.eagle.head import EagleHead
-from decoding.language_model import PREFILL_CHUNK, Scored
-from decoding.tree import BoolArray, IntArray, Shape, TokenTree
+from spectui.decoding.drafters.expansion import Expander
+from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.target.cache import TreeLayer
+from spectui.decoding.target.language_model import PREFILL_CHUNK, Scored
+from spectui.decoding.trees.shape import BoolArray, IntArray, Shape, TokenTree
 
 
 class EagleDrafter:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from decoding.distributions import distribution, entropy, largest, softmax_sums
-from decoding.errors import UsageError
-from decoding.tree import ROOT, BoolArray, DynamicShape, IntArray, Shape, TokenTree, TreeShape
+from spectui.decoding.errors import UsageError
+from spectui.decoding.target.distributions import distribution, entropy, largest, softmax_sums
+from spectui.decoding.trees.shape import ROOT, BoolArray, DynamicShape, IntArray, Shape, TokenTree, TreeShape
 
 Score = Callable[[IntArray, IntArray, BoolArray, IntArray], torch.Tensor]
 """``score(token, depth, mask, above)`` feeds m nodes to the draft and returns float32 logits ``[m, W]``.

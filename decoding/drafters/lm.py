@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from decoding.drafters.expansion import Expander
-from decoding.language_model import PREFILL_CHUNK, LanguageModel, Scored
-from decoding.tree import BoolArray, IntArray, Shape, TokenTree
+from spectui.decoding.drafters.expansion import Expander
+from spectui.decoding.target.language_model import PREFILL_CHUNK, LanguageModel, Scored
+from spectui.decoding.trees.shape import BoolArray, IntArray, Shape, TokenTree
 
 
 class LMDrafter:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from decoding.language_model import Scored
-from decoding.suffix_automaton import SuffixAutomaton
-from decoding.tree import Shape, TokenTree, chain_only
+from spectui.decoding.drafters.suffix_automaton import SuffixAutomaton
+from spectui.decoding.target.language_model import Scored
+from spectui.decoding.trees.shape import Shape, TokenTree, chain_only
 
 LEAST_MATCH = 1
 """Tokens that must agree before a drafter that has nothing else to offer drafts at all.

@@ -11,10 +11,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from decoding.distributions import top_tokens
-from decoding.errors import UsageError
-from decoding.language_model import Scored
-from decoding.tree import RECYCLING_WIDTH, ROOT, IntArray, Shape, TokenTree, TreeShape, static_only
+from spectui.decoding.errors import UsageError
+from spectui.decoding.target.distributions import top_tokens
+from spectui.decoding.target.language_model import Scored
+from spectui.decoding.trees.shape import (
+    RECYCLING_WIDTH,
+    ROOT,
+    IntArray,
+    Shape,
+    TokenTree,
+    TreeShape,
+    static_only,
+)
 
 
 class RecyclingDrafter:

@@ -17,11 +17,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from decoding.eagle.folder import WEIGHTS
-from decoding.eagle.head import FEATURES, EagleHead, HeadConfig, default_feature_layers
-from decoding.errors import DecodingError
-from decoding.weight_files import PICKLED_WORDS
-from store.files import replacing, write_text
+from spectui.decoding.checkpoints.head_folder import WEIGHTS
+from spectui.decoding.checkpoints.weight_files import PICKLED_WORDS
+from spectui.decoding.eagle.head import FEATURES, EagleHead, HeadConfig, default_feature_layers
+from spectui.decoding.errors import DecodingError
+from spectui.store.files import replacing, write_text
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP = ("gate_proj", "up_proj", "down_proj")

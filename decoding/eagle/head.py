@@ -17,8 +17,8 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from decoding.cache import TreeLayer
-from decoding.errors import DecodingError
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.target.cache import TreeLayer
 
 FEATURES = 3
 """Hidden states of the target that are concatenated into one feature."""
@@ -190,7 +190,7 @@ class EagleHead(nn.Module):
         q, k, v, residual = self.qkv(self.embed(tokens)[None], hidden[None], positions)
         k, v = cache.update(k, v)
         # Query heads that share a key/value head become rows of one head: no copy of the cache
-        # (see `decoding.attention`).
+        # (see `decoding.target.attention`).
         groups = q.shape[1] // k.shape[1]
         folded = q.reshape(1, k.shape[1], groups * q.shape[2], q.shape[3])
         if mask is not None:

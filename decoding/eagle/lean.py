@@ -1,4 +1,4 @@
-"""An EAGLE-3 head's layer for CPU decoding in float32: what `decoding.lean` does for the target's layers."""
+"""An EAGLE-3 head's layer for CPU decoding in float32: what `decoding.target.lean` does for the target's layers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from decoding.cache import TreeLayer
-from decoding.eagle.head import EagleHead, HeadLayer
-from decoding.lean import NormedLinear, rotate
-from decoding.norms import FusedRMSNorm, unit_rms
-from decoding.packed import can_pack, pack_linears, packed
+from spectui.decoding.eagle.head import EagleHead, HeadLayer
+from spectui.decoding.target.cache import TreeLayer
+from spectui.decoding.target.lean import NormedLinear, rotate
+from spectui.decoding.target.norms import FusedRMSNorm, unit_rms
+from spectui.decoding.target.packed import can_pack, pack_linears, packed
 
 _POSITIONS = 1024
 """Rows by which the table of angles grows."""

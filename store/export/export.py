@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from store.errors import StoreError
-from store.export import parquet
-from store.export.sqlite import copy_session
-from store.export.tables import TABLES, Column, Rows, columns, rows
-from store.export.text import CsvFile, JsonFile
-from store.files import new_file, new_folder
-from store.paths import expanded
-from store.reader import Reader
+from spectui.store.errors import StoreError
+from spectui.store.export import parquet
+from spectui.store.export.sqlite import copy_session
+from spectui.store.export.tables import TABLES, Column, Rows, columns, rows
+from spectui.store.export.text import CsvFile, JsonFile
+from spectui.store.files import new_file, new_folder
+from spectui.store.paths import expanded
+from spectui.store.reading.reader import Reader
 
 FORMATS = ("csv", "jsonl", "parquet", "sqlite")
 Progress = Callable[[str, int], None]

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from store.errors import StoreError
-from store.export.tables import Column, Rows
-from store.files import private_file
+from spectui.store.errors import StoreError
+from spectui.store.export.tables import Column, Rows
+from spectui.store.files import private_file
 
 
 def require() -> None:

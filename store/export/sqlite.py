@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from store.export.tables import CHUNK, TABLES, columns, select
-from store.interrupts import interruptible
-from store.reader import Reader
-from store.sqlite_errors import explained
+from spectui.store.export.tables import CHUNK, TABLES, columns, select
+from spectui.store.reading.reader import Reader
+from spectui.store.sqlite.interrupts import interruptible
+from spectui.store.sqlite.transactions import explained
 
 _OF_SESSION = "WHERE session_id = ?"
 _OF_PROMPTS = "WHERE generation_id IN (SELECT id FROM generation WHERE session_id = ?)"
@@ -39,7 +39,7 @@ def copy_session(
     `snapshot`; `progress` is told a table and the rows just written to it. Raises `StoreError` when
     something cannot be read or written.
     """
-    from store.migrations import migrate
+    from spectui.store.schema.migrations import migrate
 
     with explained(out), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         interruptible(connection)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from store.reader import Reader
+from spectui.store.reading.reader import Reader
 
 Kind = Literal["integer", "real", "text", "flag", "bytes"]
 Rows = list[tuple[Any, ...]]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from store.export.tables import Column, Rows
-from store.files import private_file
+from spectui.store.export.tables import Column, Rows
+from spectui.store.files import private_file
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the start of a formula, or skips to find one."""

@@ -22,8 +22,8 @@ from typing import Any
 from transformers import AutoConfig
 from transformers.utils import logging
 
-from decoding.static.choice import SWITCH
-from decoding.support import family_refused
+from spectui.decoding.device.switch import SWITCH
+from spectui.decoding.target.support import family_refused
 from tests.architectures import Outcome, decoded, one_line, save
 from tests.tiny_families import LAYERS, WINDOW, families, tiny_config, tiny_model
 

@@ -21,15 +21,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from decoding.auto_tree import costs_of, profile_of
-from decoding.budget.learner import Learner
-from decoding.budget.prices import MEASURED, Priced
-from decoding.budget.prior import candidates_of
-from decoding.config import RunConfig
-from decoding.distill.prompts import heldout
-from decoding.engine import SpeculativeDecoder
-from decoding.models import load_models
-from decoding.tree import parse_tree
+from spectui.decoding.config import RunConfig
+from spectui.decoding.distill.prompts import heldout
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.models.load import load_models
+from spectui.decoding.trees.advise.prices import MEASURED, Priced
+from spectui.decoding.trees.learn.learner import Learner
+from spectui.decoding.trees.learn.prior import candidates_of
+from spectui.decoding.trees.shape import parse_tree
+from spectui.decoding.worker.choose_tree import costs_of, profile_of
 
 AUTO, STUDY = "auto", "full:3x2"
 TREES = (

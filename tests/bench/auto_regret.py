@@ -27,18 +27,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from decoding.acceptance import Verdict
-from decoding.auto_tree import costs_of, profile_of
-from decoding.budget.learner import Learner
-from decoding.budget.prices import MEASURED, Priced
-from decoding.budget.prior import candidates_of
-from decoding.config import RunConfig
-from decoding.costs import Costs
-from decoding.distill.prompts import heldout
-from decoding.engine import Finish, SpeculativeDecoder
-from decoding.models import LoadedModels, load_models
-from decoding.profiles import Profile
-from decoding.tree import Shape, TokenTree
+from spectui.decoding.acceptance import Verdict
+from spectui.decoding.config import RunConfig
+from spectui.decoding.distill.prompts import heldout
+from spectui.decoding.engine import Finish, SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.trees.advise.prices import MEASURED, Priced
+from spectui.decoding.trees.costs import Costs
+from spectui.decoding.trees.learn.learner import Learner
+from spectui.decoding.trees.learn.prior import candidates_of
+from spectui.decoding.trees.profile import Profile
+from spectui.decoding.trees.shape import Shape, TokenTree
+from spectui.decoding.worker.choose_tree import costs_of, profile_of
 
 NODES, DEPTH = 24, 6
 PER_TASK, TOKENS = 7, 96

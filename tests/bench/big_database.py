@@ -25,22 +25,22 @@ from typing import Any
 import psutil
 from textual.pilot import Pilot
 
-from decoding.config import RunConfig
-from store.blocks import rebuild_blocks
-from store.database import connect
-from store.reader import Reader
-from store.records import PromptRecord
-from store.recount import rebuild
-from store.sessions import create_session
-from store.sqlite_errors import transaction
+from spectui.decoding.config import RunConfig
+from spectui.store.counts.blocks import rebuild_blocks
+from spectui.store.counts.recount import rebuild
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
+from spectui.store.records import PromptRecord
+from spectui.store.sessions import create_session
+from spectui.store.sqlite.transactions import transaction
+from spectui.tui.app import SpectuiApp
+from spectui.tui.screens.live.screen import LiveScreen
+from spectui.tui.screens.sessions.screen import SessionsScreen
+from spectui.tui.widgets.histogram import Histogram
 from tests.bench.many_sessions import make
 from tests.tui.synthetic import TEXTS, TOKENIZER, Vocabulary, rounds
-from tests.tui.terminal import Terminal, dashboard
+from tests.tui.terminal.pty import Terminal, dashboard
 from tests.waiting import until
-from tui.app import SpectuiApp
-from tui.screens.live import LiveScreen
-from tui.screens.sessions import SessionsScreen
-from tui.widgets.histogram import Histogram
 
 BIG = "ten-million"
 LIMITS: dict[str, tuple[str, float]] = {

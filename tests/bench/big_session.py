@@ -20,23 +20,23 @@ from pathlib import Path
 
 import psutil
 
-from decoding.config import RunConfig
-from store import moments
-from store.database import connect
-from store.reader import Reader
-from store.records import PromptRecord
-from store.recount import rebuild
-from store.schema import STEPS
-from store.search import search
-from store.sessions import create_session
+from spectui.decoding.config import RunConfig
+from spectui.store.counts.recount import rebuild
+from spectui.store.database import connect
+from spectui.store.reading import moments
+from spectui.store.reading.reader import Reader
+from spectui.store.reading.search import search
+from spectui.store.records import PromptRecord
+from spectui.store.schema.steps import STEPS
+from spectui.store.sessions import create_session
+from spectui.tui.app import SpectuiApp
+from spectui.tui.feeds.replay import WINDOW
+from spectui.tui.model.goto import ToPrompt
+from spectui.tui.model.timeline import Place
+from spectui.tui.screens.live.screen import LiveScreen
+from spectui.tui.screens.replay import ReplayScreen
+from spectui.tui.widgets.histogram import Histogram
 from tests.store.samples import FULL_3X2, random_rounds
-from tui.app import SpectuiApp
-from tui.course import Place
-from tui.goto import ToPrompt
-from tui.replay_feed import WINDOW
-from tui.screens.live import LiveScreen
-from tui.screens.replay import ReplayScreen
-from tui.widgets.histogram import Histogram
 
 TASKS = ("code", "math", "logic", "chat")
 TEMPLATES = 97

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.tui.terminal import Terminal, dashboard
+from tests.tui.terminal.pty import Terminal, dashboard
 
 STARTS = 9
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from decoding.bench_drafters_table import ASSISTED, GREEDY, PLAIN, PROMPT_LOOKUP, target_name
+from spectui.decoding.bench.drafters_table import ASSISTED, GREEDY, PLAIN, PROMPT_LOOKUP, target_name
 
 RATIO = "ratio_vs_own_plain"
 

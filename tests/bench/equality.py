@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-import prompts
-from decoding import embedded
-from decoding.config import RunConfig
-from decoding.engine import SpeculativeDecoder
-from decoding.models import LoadedModels, load_models, with_draft
-from decoding.packed import pack_linears
+from spectui import prompts
+from spectui.decoding.checkpoints import embedded
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels, load_models, with_draft
+from spectui.decoding.target.packed import pack_linears
 from tests.equality import divergence
 from tests.models import cut_down, greedy_reference
 

@@ -21,18 +21,18 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from decoding.attention import use_grouped_attention
-from decoding.bench_arms import EngineArm, GenerateArm
-from decoding.config import RunConfig
-from decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
-from decoding.engine import SpeculativeDecoder
-from decoding.floor import bandwidth, floor_ms, median_ms
-from decoding.models import LoadedModels, load_models
-from decoding.prompt_runner import out_of_memory
-from decoding.quantization import missing_packages
-from decoding.static.model import StaticModel
-from decoding.tree import ancestor_mask, recycling_shape
-from decoding.vocabulary import Vocabulary
+from spectui.decoding.bench.arms import EngineArm, GenerateArm
+from spectui.decoding.bench.floor import bandwidth, floor_ms, median_ms
+from spectui.decoding.config import RunConfig
+from spectui.decoding.device.model import StaticModel
+from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.models.quantization import missing_packages
+from spectui.decoding.target.attention import use_grouped_attention
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.shape import ancestor_mask, recycling_shape
+from spectui.decoding.worker.prompt_runner import out_of_memory
 from tests.models import tiny_tokenizer
 
 NO_CUDA = 3

@@ -16,9 +16,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.decoding.kills import kill_again_and_again
-from tests.decoding.workers import Worked, make_model
-from tests.tui.terminal import DASHBOARD, Terminal
+from tests.decoding.worker.kills import kill_again_and_again
+from tests.decoding.worker.workers import Worked, make_model
+from tests.tui.terminal.pty import DASHBOARD, Terminal
 
 TOKENS = 60
 EACH_DASHBOARD = 5

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import prompts
-from decoding.config import RunConfig
-from decoding.engine import SpeculativeDecoder
-from decoding.suffix_automaton import SuffixAutomaton
+from spectui import prompts
+from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.suffix_automaton import SuffixAutomaton
+from spectui.decoding.engine import SpeculativeDecoder
 
 CHAIN = 12
 LENGTHS = (0, 1, 2, 3, 4, 5, 6, 8, 12, 20)

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import psutil
 
-from decoding.config import RunConfig
-from store.database import connect
-from store.reader import Reader
-from tui.app import SpectuiApp
-from tui.screens.sessions import SessionsScreen
-from tui.session_filter import entry_of, parse
+from spectui.decoding.config import RunConfig
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
+from spectui.tui.app import SpectuiApp
+from spectui.tui.model.session_filter import entry_of, parse
+from spectui.tui.screens.sessions.screen import SessionsScreen
 
 TASKS = ("code", "math", "logic", "chat")
 DRAFTERS = {

@@ -1,4 +1,4 @@
-"""How often the rank-r child is the accepted one, by depth: what trees are chosen by (`decoding.profiles`).
+"""How often the rank-r child is the accepted one, by depth: what trees are chosen by (`decoding.trees.profile`).
 
     python -m tests.bench.rank_profile [--draft recycling] [--trees recycling:48 ...] [--tokens 64] [--per-task 12]
 
@@ -15,12 +15,12 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
-import prompts
-from decoding.config import RunConfig
-from decoding.engine import Round, SpeculativeDecoder
-from decoding.models import LoadedModels, load_models
-from decoding.tree import ROOT, TreeShape
-from decoding.tree_search import expected_tokens
+from spectui import prompts
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.trees.search import expected_tokens
+from spectui.decoding.trees.shape import ROOT, TreeShape
 
 RANKS = 8
 LEAST_AT_RISK = 40

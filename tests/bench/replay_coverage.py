@@ -25,23 +25,23 @@ from pathlib import Path
 
 import numpy as np
 
-from decoding.budget.estimates import Prompts
-from decoding.budget.prices import MEASURED, Priced
-from decoding.budget.replay import Replay, replay
-from decoding.budget.walks import Rounds, read_rounds, walks_of
-from decoding.config import RunConfig
-from decoding.costs import Costs, Timing
-from decoding.distill.prompts import heldout
-from decoding.engine import SpeculativeDecoder
-from decoding.measure_costs import measure
-from decoding.models import LoadedModels, load_models
-from decoding.recorder import Recorder
-from decoding.tree import parse_tree
-from store.database import open_database
-from store.reader import Reader
-from store.records import PromptRecord
-from store.sessions import create_session
-from store.writer import SessionWriter
+from spectui.decoding.config import RunConfig
+from spectui.decoding.distill.prompts import heldout
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.trees.advise.estimates import Prompts
+from spectui.decoding.trees.advise.positions import Rounds, read_rounds, walks_of
+from spectui.decoding.trees.advise.prices import MEASURED, Priced
+from spectui.decoding.trees.advise.replay import Replay, replay
+from spectui.decoding.trees.costs import Costs, Timing
+from spectui.decoding.trees.shape import parse_tree
+from spectui.decoding.worker.measure_costs import measure
+from spectui.decoding.worker.recorder import Recorder
+from spectui.store.database import open_database
+from spectui.store.reading.reader import Reader
+from spectui.store.records import PromptRecord
+from spectui.store.sessions import create_session
+from spectui.store.writing.writer import SessionWriter
 
 RECORD = ("dynamic:24x6", "full:3x3")
 TREES = (

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from decoding.budget.advice import one_tree_serves, tree_per_task_pays
-from store.intervals import mean_interval, ratio_interval
-from store.report.counts import Counts, Ratio
-from store.report.verdict import judge
-from store.rows import Interval
-from tests.budget.test_advice_truth import gained
-from tests.store.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike, planted_trees
+from spectui.decoding.trees.advise.advice import one_tree_serves, tree_per_task_pays
+from spectui.store.analysis.counts import Counts, Ratio
+from spectui.store.analysis.verdict import judge
+from spectui.store.counts.intervals import mean_interval, ratio_interval
+from spectui.store.rows import Interval
+from tests.decoding.trees.test_advice_truth import gained
+from tests.store.analysis.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike, planted_trees
 
 HAZARD = (0.62, 0.58, 0.58)
 SKEWED = (8, 12, 14, 20, 26, 35, 60, 90)
@@ -49,7 +49,7 @@ def coverage(sessions: int) -> Iterator[tuple[str, str, str]]:
 
 
 def _intervals(counts: Counts, task: int | None) -> dict[str, Interval | None]:
-    """As `store.report.figures` works them out."""
+    """As `store.analysis.figures` works them out."""
     chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
     of = counts.task[chosen]
 

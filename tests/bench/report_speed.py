@@ -17,11 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from store.database import connect
-from store.reader import Reader
-from store.records import PromptRecord
-from store.sessions import create_session
-from store.writer import SessionWriter
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
+from spectui.store.records import PromptRecord
+from spectui.store.sessions import create_session
+from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import FULL_3X2, make_round, random_path
 
 TASKS = ("code", "math", "logic", "chat")
@@ -31,7 +31,7 @@ TEMPLATES = 500
 CHILD = """
 import resource, sys, time
 begin = time.perf_counter()
-from tui.cli import main
+from spectui.tui.cli import main
 sys.stdout = open("/dev/null", "w")
 main(["report", "last", "--json", "--db", sys.argv[1]], standalone_mode=False)
 used = resource.getrusage(resource.RUSAGE_SELF)

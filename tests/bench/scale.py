@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from store.database import connect
-from store.reader import Reader
-from store.writer import SessionWriter
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
+from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import FULL_3X2, make_session, random_rounds
 
 PROMPTS = 200

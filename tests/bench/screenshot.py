@@ -21,15 +21,15 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-import prompts
-from decoding.config import RunConfig
-from store.database import connect
-from store.reader import Reader
-from store.sessions import send_command
+from spectui import prompts
+from spectui.decoding.config import RunConfig
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
+from spectui.store.sessions import send_command
+from spectui.tui.app import SpectuiApp
+from spectui.tui.start import start_run
+from spectui.tui.terminal.theme import DEFAULT_THEME
 from tests.tui.screens.registry import says
-from tui.app import SpectuiApp
-from tui.start import start_run
-from tui.theme import DEFAULT_THEME
 
 Size = tuple[int, int]
 

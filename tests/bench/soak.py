@@ -23,22 +23,22 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from decoding.config import RunConfig
-from store.check import check
-from store.database import connect
-from store.reader import Reader
-from store.records import PromptRecord
-from store.sessions import create_session
-from store.writer import SessionWriter
+from spectui.decoding.config import RunConfig
+from spectui.store.care.check import check
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
+from spectui.store.records import PromptRecord
+from spectui.store.sessions import create_session
+from spectui.store.writing.writer import SessionWriter
 from tests.tui.synthetic import TEXTS, TOKENIZER, Vocabulary, rounds
-from tests.tui.terminal import dashboard
+from tests.tui.terminal.pty import dashboard
 
 ROUNDS = 2048
 """Of each prompt: a second or less at this rate."""
 PROMPTS_PER_SECOND = 8
 """More than are decoded."""
 WAL_BOUND = 64 << 20
-"""Bytes: four times what is written back at once (`store.log_size`): readers were waited for at six sizes, in vain."""
+"""Bytes: four times what is written back at once (`store.sqlite.log`)."""
 SUSPENDED = 5.0
 """Seconds after which whoever should have asked the clock was not running."""
 SLOPE_BOUND = 0.5

@@ -16,12 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from store.reader import Reader
+from spectui.store.reading.reader import Reader
 
 
 def spectui(*words: object) -> str:
     """What the command prints."""
-    command = [sys.executable, "-c", "from tui.cli import main; main()", *map(str, words)]
+    command = [sys.executable, "-c", "from spectui.tui.cli import main; main()", *map(str, words)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

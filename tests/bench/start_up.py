@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from decoding import embedded
-from store.database import connect
+from spectui.decoding.checkpoints import embedded
+from spectui.store.database import connect
 
 
 def _milliseconds(action: Callable[[], object], repeat: int) -> float:

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from store.check import check
-from store.database import open_database
-from store.reader import Reader
-from store.writer import SessionWriter
+from spectui.store.care.check import check
+from spectui.store.database import open_database
+from spectui.store.reading.reader import Reader
+from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import FULL_3X2, make_session, random_rounds
 
 TASKS = ("code", "math", "logic", "chat")

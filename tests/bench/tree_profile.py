@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from decoding.budget.candidates import NODES, extent_of
-from decoding.budget.replay import replay
-from decoding.budget.walks import read_rounds, walks_of
-from decoding.tree import dynamic_shape
-from store.reader import Reader
+from spectui.decoding.trees.advise.candidates import NODES, extent_of
+from spectui.decoding.trees.advise.positions import read_rounds, walks_of
+from spectui.decoding.trees.advise.replay import replay
+from spectui.decoding.trees.shape import dynamic_shape
+from spectui.store.reading.reader import Reader
 
 MOST_OUTSIDE = 0.03
 """Share of rounds that may leave the recorded tree: what is extrapolated of them hardly moves the mean."""

@@ -12,10 +12,10 @@ from statistics import median
 
 import torch
 
-from decoding.config import RunConfig
-from decoding.language_model import LanguageModel
-from decoding.measure_costs import verify_once
-from decoding.models import load_models
+from spectui.decoding.config import RunConfig
+from spectui.decoding.models.load import load_models
+from spectui.decoding.target.language_model import LanguageModel
+from spectui.decoding.worker.measure_costs import verify_once
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 
-from store.database import open_database
-from store.reader import Reader
+from spectui.store.database import open_database
+from spectui.store.reading.reader import Reader
 from tests.models import tiny_llama
 
 SPECTUI = Path(sys.executable).with_name("spectui")
@@ -38,7 +38,7 @@ def invoke(database: Path) -> Invoke:
     """Run a command line in this process."""
 
     def invoke(*arguments: str | Path) -> Result:
-        from tui.cli import main
+        from spectui.tui.cli import main
 
         return CliRunner().invoke(main, [str(argument) for argument in arguments])
 

@@ -20,19 +20,21 @@ import click
 import psutil
 import pytest
 
-from decoding import launch
-from store import migrations, schema, schema_check
-from store.database import connect
-from store.errors import StoreError
-from store.writer import SessionWriter
+from spectui.decoding.worker import launch
+from spectui.store.database import connect
+from spectui.store.errors import StoreError
+from spectui.store.schema import check as schema_check
+from spectui.store.schema import migrations
+from spectui.store.schema import steps as schema
+from spectui.store.writing.writer import SessionWriter
+from spectui.tui.cli import main
+from spectui.tui.cli.follow import Follower
+from spectui.tui.cli.options import read_duration
+from spectui.tui.feeds.commands import _without_writing
 from tests.cli.conftest import SPECTUI, Invoke
-from tests.decoding.workers import Worked, make_model
+from tests.decoding.worker.workers import Worked, make_model
 from tests.store.samples import make_session
 from tests.waiting import until
-from tui.cli import main
-from tui.cli.follow import Follower
-from tui.cli.options import read_duration
-from tui.commands import _without_writing
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_there_is_nothing_to_tell_a_session_without_a_worker(session: Worked, in
 def test_a_command_the_worker_has_not_obeyed_yet_is_said_to_be_pending(
     session: Worked, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.cli.control.ANSWER_S", 0.0)
+    monkeypatch.setattr("spectui.tui.cli.commands.control.ANSWER_S", 0.0)
     done = invoke("--db", session.database, "sessions", "stop")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
@@ -116,8 +118,8 @@ def test_a_frozen_worker_is_shown_as_one_and_obeys_nothing(
     session: Worked, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As SIGSTOP, a freezer, a suspended machine or a device that hangs leave it."""
-    monkeypatch.setattr("tui.cli.control.ANSWER_S", 0.0)
-    monkeypatch.setattr("tui.cli.follow.SIGN_OF_LIFE_S", 0.0)
+    monkeypatch.setattr("spectui.tui.cli.commands.control.ANSWER_S", 0.0)
+    monkeypatch.setattr("spectui.tui.cli.follow.SIGN_OF_LIFE_S", 0.0)
     session.work()
     session.until_rounds(2)
     os.kill(session.pid, signal.SIGSTOP)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from store.database import connect
-from store.pruning import prune_session
-from store.reader import Reader
+from spectui.store.care.pruning import prune_session
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
 from tests.cli.conftest import Invoke, Popen
 from tests.cli.test_run import TIMEOUT_S
 from tests.store.samples import record_all
@@ -34,7 +34,7 @@ def test_kernels_are_a_line_each_with_what_to_do(invoke: Invoke, monkeypatch: py
         {"what": "attention", "found": "sdpa", "do": ""},
         {"what": "GPTQ", "found": "cannot be loaded", "do": "pip install 'spectui[gptq]'"},
     ]
-    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {"kernels": kernels})
+    monkeypatch.setattr("spectui.tui.cli.commands.doctor._decoding", lambda problems: {"kernels": kernels})
     shown = invoke("doctor").stdout.splitlines()
     assert "  attention: sdpa" in shown
     assert "  GPTQ: cannot be loaded. For better: pip install 'spectui[gptq]'" in shown
@@ -52,7 +52,7 @@ def test_it_measures_when_asked_and_shows_what_is_kept(
     (record,) = json.loads(stdout)["costs"]
     assert record["machine"]["drafter"] == "recycling"
     assert record["verify"]["1"]["median"] > 0
-    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    monkeypatch.setattr("spectui.tui.cli.commands.doctor._decoding", lambda problems: {})
     shown = invoke("doctor")
     assert shown.exit_code == 0, shown.stderr
     assert "tiny" in shown.stdout
@@ -60,7 +60,7 @@ def test_it_measures_when_asked_and_shows_what_is_kept(
 
 
 def test_what_cannot_be_measured_is_a_problem(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    monkeypatch.setattr("spectui.tui.cli.commands.doctor._decoding", lambda problems: {})
     result = invoke("doctor", "--measure", "--target", "/nowhere")
     assert result.exit_code == 1
     assert "/nowhere" in result.stderr
@@ -70,7 +70,9 @@ def test_what_cannot_be_measured_is_a_problem(invoke: Invoke, monkeypatch: pytes
 def test_a_named_database_has_to_be_there(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})  # seconds, and not looked at here
+    monkeypatch.setattr(
+        "spectui.tui.cli.commands.doctor._decoding", lambda problems: {}
+    )  # seconds, and not looked at here
     result = invoke("doctor", "--db", tmp_path / "none.db")
     assert result.exit_code == 1
     assert "none.db" in result.stderr
@@ -85,7 +87,7 @@ def test_a_recount_that_differs_is_found(
     prompt_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    monkeypatch.setattr("spectui.tui.cli.commands.doctor._decoding", lambda problems: {})
     run = spectui("run", "--target", model, "--prompts", prompt_file, "--max-new-tokens", 6)
     run.communicate(timeout=TIMEOUT_S)
     result = invoke("doctor", "--db", database)
@@ -108,7 +110,7 @@ def test_a_recount_that_differs_is_found(
 def test_counts_are_repaired_on_request(
     invoke: Invoke, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    monkeypatch.setattr("spectui.tui.cli.commands.doctor._decoding", lambda problems: {})
     connection = connect(database)
     record_all(connection, ["code", "math"], 150)
     thin = record_all(connection, ["code"], 20)
@@ -141,6 +143,6 @@ def test_counts_are_repaired_on_request(
 
 
 def test_it_says_where_the_logs_are(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    monkeypatch.setattr("spectui.tui.cli.commands.doctor._decoding", lambda problems: {})
     found = json.loads(invoke("doctor", "--json").stdout)["logs"]
     assert found == {"folder": str(tmp_path / "logs"), "files": 0, "bytes": 0}

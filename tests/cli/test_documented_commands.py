@@ -2,7 +2,7 @@
 
 Protects: what people copy from the documents works. A command that is added to them is tried without being added
 here; one that cannot be run is read by its parser, so that no option is named that does not exist, and stands in
-`NOT_RUN` with the reason. Workers are real ones, forked (`tests.decoding.workers`).
+`NOT_RUN` with the reason. Workers are real ones, forked (`tests.decoding.worker.workers`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from decoding import launch
-from decoding.eagle.checkpoint import save_head
-from store.reader import Reader
-from tests.decoding.workers import CONTEXT as PROCESSES
-from tests.decoding.workers import run_worker, set_apart
+from spectui.decoding.eagle.checkpoint import save_head
+from spectui.decoding.worker import launch
+from spectui.store.reading.reader import Reader
+from spectui.tui.cli import main
+from spectui.tui.cli.options import State
+from tests.decoding.worker.workers import CONTEXT as PROCESSES
+from tests.decoding.worker.workers import run_worker, set_apart
 from tests.heads import tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
 from tests.waiting import until
-from tui.cli import main
-from tui.cli.options import State
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -195,7 +195,7 @@ def _runner(patch: pytest.MonkeyPatch, folder: Path) -> Callable[..., Result]:
 
 
 class _Forked:
-    """What `decoding.launch` sees of a worker."""
+    """What `decoding.worker.launch` sees of a worker."""
 
     def __init__(self, arguments: list[str], log: Path) -> None:
         self._process = PROCESSES.Process(target=_work, args=(arguments, log, dict(os.environ)))
@@ -210,7 +210,7 @@ class _Forked:
 
 
 def _forked(command: list[str], **_: object) -> _Forked:
-    arguments = command[command.index("decoding.worker") + 1 :]
+    arguments = command[command.index("spectui.decoding.worker.__main__") + 1 :]
     return _Forked(arguments, Path(arguments[arguments.index("--log") + 1]))
 
 
@@ -260,11 +260,11 @@ def test_it_is_read(command: str) -> None:
     """By the parser of the command: it exists, and so does every option."""
     words = shlex.split(command)[1:]
     if words[:1] == ["bench"]:
-        from decoding.bench import parser
+        from spectui.decoding.bench.__main__ import parser
 
         parser().parse_args(words[1:])
     elif words[:1] == ["distill"]:
-        from decoding.distill.__main__ import parser
+        from spectui.decoding.distill.__main__ import parser
 
         parser().parse_args(words[1:])
     else:

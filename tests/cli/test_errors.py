@@ -13,13 +13,13 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from decoding.errors import DecodingError, UsageError
-from prompts import PromptError
-from store.database import connect
-from store.errors import StoreError
+from spectui.decoding.errors import DecodingError, UsageError
+from spectui.prompts import PromptError
+from spectui.store.database import connect
+from spectui.store.errors import StoreError
+from spectui.tui.cli import main
+from spectui.tui.cli.commands.doctor import install_command
 from tests.cli.conftest import SPECTUI, Invoke
-from tui.cli import main
-from tui.cli.doctor import install_command
 
 
 def one_line(result: Result, code: int) -> str:

@@ -13,14 +13,14 @@ from pathlib import Path
 import click
 import pytest
 
-from store.check import check
-from store.database import connect
-from store.reader import Reader
-from store.sessions import set_tags
-from store.writer import SessionWriter
+from spectui.store.care.check import check
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
+from spectui.store.sessions import set_tags
+from spectui.store.writing.writer import SessionWriter
+from spectui.tui.cli.group import main
 from tests.cli.conftest import SPECTUI, Invoke, Popen
 from tests.store.samples import make_session, random_rounds
-from tui.cli.group import main
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from store.database import open_database
+from spectui.store.database import open_database
 from tests.cli.conftest import Invoke
 from tests.store.samples import record_all
 
@@ -65,7 +65,7 @@ def test_a_database_is_a_session_of_its_own_that_doctor_finds_sound(
         assert connection.execute("SELECT count(*) FROM node").fetchone() == (84,)
     assert json.loads(invoke("sessions", "ls", "--db", out, "--json").stdout)[0]["name"] == session
     assert "Acceptance α" in invoke("report", "--db", out).stdout
-    monkeypatch.setattr("tui.cli.doctor._decoding", lambda problems: {})
+    monkeypatch.setattr("spectui.tui.cli.commands.doctor._decoding", lambda problems: {})
     looked = invoke("doctor", "--db", out)
     assert (looked.exit_code, looked.stderr) == (0, "")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from store.reader import Reader
+from spectui.store.reading.reader import Reader
+from spectui.tui.screens.sessions.columns import session_columns
+from spectui.tui.terminal.cells import share
 from tests.cli.conftest import Invoke
 from tests.tui.replay import Recording
-from tui.cells import share
-from tui.screens.sessions_columns import session_columns
 
 RATES = ("match_rate", "accepted_at_risk", "mean_accepted_length", "tokens_per_round")
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from store.reader import Reader
+from spectui.store.reading.reader import Reader
+from spectui.tui.cli.result import print_figures
+from spectui.tui.feeds import session as session_feed
+from spectui.tui.feeds.session import Charts, SessionFeed
 from tests.cli.conftest import Invoke
 from tests.tui.replay import Recording
-from tui import session_feed
-from tui.cli.result import print_figures
-from tui.session_feed import Charts, SessionFeed
 
 
 def record(database: Path, name: str, seed: int, *, fail: bool = False) -> int:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from prompts import load
-from prompts.chat import ANSWERS
-from store.reader import Reader
+from spectui.prompts import load
+from spectui.prompts.chat import ANSWERS
+from spectui.store.reading.reader import Reader
+from spectui.tui.cli import main
 from tests.cli.conftest import SPECTUI, Invoke
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
-from tui.cli import main
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from decoding.token_lengths import token_lengths
-from prompts import BUNDLED_TASKS, load
-from prompts.importers import FORMATS
+from spectui.decoding.tokens.lengths import token_lengths
+from spectui.prompts import BUNDLED_TASKS, load
+from spectui.prompts.importers import FORMATS
 from tests.cli.conftest import Invoke
 
 LINES = (

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from decoding.config import RunConfig
-from prompts import bundled
-from store.check import check
-from store.choices import choices
-from store.database import open_database
-from store.reader import Reader
-from store.records import PromptRecord
-from store.sessions import create_session
-from store.writer import SessionWriter
+from spectui.decoding.config import RunConfig
+from spectui.prompts import bundled
+from spectui.store.care.check import check
+from spectui.store.database import open_database
+from spectui.store.reading.choices import choices
+from spectui.store.reading.reader import Reader
+from spectui.store.records import PromptRecord
+from spectui.store.sessions import create_session
+from spectui.store.writing.writer import SessionWriter
+from spectui.tui.cli import main
 from tests.cli.conftest import Invoke
-from tui.cli import main
 
 
 def add_session(database: Path, name: str, target: str = "tiny") -> int:
@@ -161,7 +161,7 @@ def test_pulling_without_network_is_one_line(
 def test_light_commands_import_nothing_heavy(database: Path, arguments: list[str]) -> None:
     add_session(database, "one")
     code = (
-        "import sys\nfrom tui.cli import main\nmain(sys.argv[1:], standalone_mode=False)\n"
+        "import sys\nfrom spectui.tui.cli import main\nmain(sys.argv[1:], standalone_mode=False)\n"
         "print([m for m in ('torch', 'transformers', 'textual', 'gguf', 'sqlite_utils') if m in sys.modules])"
     )
     done = subprocess.run(

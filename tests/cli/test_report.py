@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from store.database import open_database
-from store.writer import SessionWriter
+from spectui.store.database import open_database
+from spectui.store.writing.writer import SessionWriter
 from tests.cli.conftest import Invoke
 from tests.store.samples import FULL_3X2, make_round, make_session, random_path
 

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from decoding.config import RunConfig
-from prompts import Prompt
-from store.check import check
-from store.database import open_database
-from store.reader import Reader
-from store.records import PromptRecord
-from store.sessions import create_session
-from store.writer import SessionWriter
+from spectui.decoding.config import RunConfig
+from spectui.prompts import Prompt
+from spectui.store.care.check import check
+from spectui.store.database import open_database
+from spectui.store.reading.reader import Reader
+from spectui.store.records import PromptRecord
+from spectui.store.sessions import create_session
+from spectui.store.writing.writer import SessionWriter
+from spectui.tui.cli.follow import Follower
+from spectui.tui.model.session_filter import entry_of, parse
+from spectui.tui.screens.sessions.columns import session_columns
 from tests.cli.conftest import Invoke, Popen
 from tests.waiting import until
-from tui.cli.follow import Follower
-from tui.screens.sessions_columns import session_columns
-from tui.session_filter import entry_of, parse
 
 TIMEOUT_S = 120
 KEYS = {
@@ -241,7 +241,7 @@ def test_a_second_interruption_leaves_the_run_going_and_says_how_to_come_back(
     database: Path, unmoved: int, reader: Reader
 ) -> None:
     code = (
-        "import sys; from pathlib import Path; from tui.cli.attach import watch;"
+        "import sys; from pathlib import Path; from spectui.tui.cli.commands.attach import watch;"
         "sys.exit(watch(Path(sys.argv[1]), int(sys.argv[2]), as_json=False, stop_on_interrupt=True))"
     )
     process = subprocess.Popen(
@@ -339,7 +339,7 @@ def test_files_of_a_run_are_kept_as_absolute_paths_and_its_drafter_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The worker, or a resumed run, may look from another directory.
-    from tui.start import start_run
+    from spectui.tui.start import start_run
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tree.json").write_text("[[0], [0, 0]]")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from store.check import check
-from store.database import connect
-from store.reader import Reader
+from spectui.store.care.check import check
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
 from tests.cli.conftest import Invoke
 from tests.store.samples import claimed_writer, record_all
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from decoding.config import STUDY_TOKENS, STUDY_TREE, RunConfig
-from decoding.errors import UsageError
-from prompts import BUNDLED_TASKS, bundled
-from store.database import open_database
-from store.reader import Reader
-from store.records import PromptRecord
-from store.sessions import create_session
+from spectui.decoding.config import STUDY_TOKENS, STUDY_TREE, RunConfig
+from spectui.decoding.errors import UsageError
+from spectui.prompts import BUNDLED_TASKS, bundled
+from spectui.store.database import open_database
+from spectui.store.reading.reader import Reader
+from spectui.store.records import PromptRecord
+from spectui.store.sessions import create_session
+from spectui.tui.cli import main
 from tests.cli.conftest import Invoke, Popen
-from tui.cli import main
 
 TIMEOUT_S = 120
 

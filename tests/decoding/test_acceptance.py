@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from decoding.acceptance import accept_greedy, accept_sampling
-from decoding.tree import ROOT, Draw, TokenTree, TreeShape, parse_shape
-from tests.decoding.test_tree import parents
+from spectui.decoding.acceptance import accept_greedy, accept_sampling
+from spectui.decoding.trees.shape import ROOT, Draw, TokenTree, TreeShape, parse_shape
+from tests.decoding.trees.test_shape import parents
 
 
 def _tree(

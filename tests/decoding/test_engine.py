@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from decoding.config import RunConfig
-from decoding.engine import Round, SpeculativeDecoder
-from decoding.errors import DecodingError
-from decoding.models import LoadedModels
-from decoding.tree import ROOT
-from decoding.vocabulary import Vocabulary
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.shape import ROOT
 from tests.models import cut_down, greedy_reference, tiny_llama, tiny_tokenizer
 
 PROMPTS = ["Write a function.", "Tom is a cat. Is he an animal?", "日本語 naïve", "9:40 plus 2 hours"]

@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-import prompts
-from decoding.config import RunConfig
-from decoding.engine import SpeculativeDecoder
-from decoding.models import LoadedModels, load_models
-from decoding.packed import pack_linears
+from spectui import prompts
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.target.packed import pack_linears
 from tests.equality import divergence
 from tests.models import cut_down, greedy_reference
 

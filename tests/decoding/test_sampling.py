@@ -11,13 +11,20 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from decoding.baseline import plain_decoder
-from decoding.config import RunConfig
-from decoding.distributions import best_tokens, distribution, entropy, largest, softmax_sums, top_tokens
-from decoding.engine import SpeculativeDecoder
-from decoding.errors import DecodingError
-from decoding.models import LoadedModels
-from decoding.vocabulary import Vocabulary
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.target.distributions import (
+    best_tokens,
+    distribution,
+    entropy,
+    largest,
+    softmax_sums,
+    top_tokens,
+)
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.worker.baseline import plain_decoder
 from tests.heads import tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
 

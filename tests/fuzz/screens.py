@@ -8,9 +8,9 @@ from typing import Any
 
 from textual.pilot import Pilot
 
+from spectui.tui.app import SpectuiApp
+from spectui.tui.widgets.rows import Rows
 from tests.fuzz.targets import STEERS
-from tui.app import SpectuiApp
-from tui.widgets.rows import Rows
 
 WAYS: tuple[tuple[int | None, tuple[str, ...]], ...] = (
     # The list: its card, a filter, marks and a comparison of both sessions, a report, an export, a session opened.

@@ -12,12 +12,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from decoding.config import RunConfig
-from store.database import connect
-from store.pruning import prune_session
-from store.writer import SessionWriter
+from spectui.decoding.config import RunConfig
+from spectui.store.care.pruning import prune_session
+from spectui.store.database import connect
+from spectui.store.writing.writer import SessionWriter
+from spectui.tui.settings import RUN_TYPES
 from tests.store.samples import make_round, record_all
-from tui.settings import RUN_TYPES
 
 HOSTILE = (
     "\x1b[31mred\x1b[0m", "\x1b]52;c;aGk=\x07", "\x1b]0;title\x1b\\", "\x9b31m", "\x9d0;t\x9c", "\x00", "\r",

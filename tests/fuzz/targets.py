@@ -13,17 +13,26 @@ from typing import Any
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-from decoding.config import RunConfig
-from decoding.control import Control, Skipped, Stopped
-from decoding.errors import UsageError
-from decoding.tree import parse_tree
-from prompts.errors import PromptError
-from prompts.loader import load, problems
-from store.database import connect
-from store.errors import StoreError
-from store.reader import Reader
-from store.sessions import send_command
-from store.writer import SessionWriter
+from spectui.decoding.config import RunConfig
+from spectui.decoding.errors import UsageError
+from spectui.decoding.trees.shape import parse_tree
+from spectui.decoding.worker.control import Control, Skipped, Stopped
+from spectui.prompts.errors import PromptError
+from spectui.prompts.loader import load, problems
+from spectui.store.database import connect
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
+from spectui.store.sessions import send_command
+from spectui.store.writing.writer import SessionWriter
+from spectui.tui import settings
+from spectui.tui.cli.commands import doctor
+from spectui.tui.feeds.base import Trouble
+from spectui.tui.feeds.session import SessionFeed, Stream, Tree
+from spectui.tui.feeds.sessions import SessionsFeed
+from spectui.tui.model.transcript import Transcript
+from spectui.tui.settings import SettingsError
+from spectui.tui.terminal.cells import fit
+from spectui.tui.terminal.textsafe import sanitize, sanitize_line
 from tests.fuzz.strategies import (
     Damage,
     any_text,
@@ -37,15 +46,6 @@ from tests.fuzz.strategies import (
     trees,
 )
 from tests.store.samples import make_session
-from tui import settings
-from tui.cells import fit
-from tui.cli import doctor
-from tui.feed import Trouble
-from tui.home_feed import SessionsFeed
-from tui.session_feed import SessionFeed, Stream, Tree
-from tui.settings import SettingsError
-from tui.textsafe import sanitize, sanitize_line
-from tui.transcript import Transcript
 
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What may never be written to a terminal, but for our own."""
@@ -210,7 +210,7 @@ class Targets:
 
         Returns what it wrote.
         """
-        from tui.cli import main
+        from spectui.tui.cli import main
 
         result = CliRunner().invoke(main, list(arguments), env=env)
         assert result.exit_code in (0, 1, 2), (arguments, result.exit_code)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from spectui.tui.model.transcript import Transcript
+from spectui.tui.terminal.textsafe import sanitize
 from tests.fuzz.run import fuzz
 from tests.fuzz.strategies import HOSTILE
 from tests.fuzz.targets import STEERS
 from tests.tui.replay import Recording
-from tests.tui.terminal import dashboard
+from tests.tui.terminal.pty import dashboard
 from tests.waiting import until
-from tui.textsafe import sanitize
-from tui.transcript import Transcript
 
 CASES = 200
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from prompts import load, reading, source
-from prompts.reading import read
+from spectui.prompts import load, reading, source
+from spectui.prompts.reading import read
 
 LINE = b'{"task": "a", "prompt": "Hi"}\n'
 
 PEAK = """
 import json, resource, sys
-from prompts.reading import read
+from spectui.prompts.reading import read
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = read(sys.argv[1])
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

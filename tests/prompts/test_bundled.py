@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from decoding.distill.prompts import fill, material
-from prompts import BUNDLED_TASKS, bundled, interleave
+from spectui.decoding.distill.prompts import fill, material
+from spectui.prompts import BUNDLED_TASKS, bundled, interleave
 
 PER_TASK = 50
 PROMPTS = bundled()

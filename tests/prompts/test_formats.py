@@ -19,12 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prompts import Message, Prompt, load, problems
-from prompts.chat import ANSWERS, from_json, readable, to_json
-from prompts.importers import import_file, json_lines
-from prompts.reading import Reading, read
-from prompts.records import PLAIN
-from prompts.shapes import COMPLETION, FURTHER_TURNS, SETTINGS
+from spectui.prompts import Message, Prompt, load, problems
+from spectui.prompts.chat import ANSWERS, from_json, readable, to_json
+from spectui.prompts.importers import import_file, json_lines
+from spectui.prompts.reading import Reading, read
+from spectui.prompts.records import PLAIN
+from spectui.prompts.shapes import COMPLETION, FURTHER_TURNS, SETTINGS
 
 Turns = list[tuple[str, str]]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from prompts import Prompt, PromptError, load
-from prompts.importers import FORMATS, Skipped, import_file, json_lines
-from prompts.shapes import FURTHER_TURNS
+from spectui.prompts import Prompt, PromptError, load
+from spectui.prompts.importers import FORMATS, Skipped, import_file, json_lines
+from spectui.prompts.shapes import FURTHER_TURNS
 
 HUMANEVAL = {
     "task_id": "HumanEval/0",

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts import Prompt, PromptError, bundled, interleave, load, problems
-from prompts.lines import TASK_NAME
-from prompts.loader import first_of_each_task
+from spectui.prompts import Prompt, PromptError, bundled, interleave, load, problems
+from spectui.prompts.lines import TASK_NAME
+from spectui.prompts.loader import first_of_each_task
 
 GOOD = '{"task": "rag", "prompt": "Who?"}'
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
-from store.database import connect
-from store.records import NodeRecord
+from spectui.store.database import connect
+from spectui.store.records import NodeRecord
 from tests.store.samples import claimed_writer, random_rounds
 
 
@@ -46,7 +46,7 @@ def say(line: str) -> None:
 
 def create(path: Path) -> None:
     """Wait for a line, then create the database."""
-    import store.migrations  # noqa: F401 - so that only the creation itself is raced
+    import spectui.store.schema.migrations  # noqa: F401 - so that only the creation itself is raced
 
     say("ready")
     sys.stdin.readline()

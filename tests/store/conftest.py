@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from store.database import open_database
+from spectui.store.database import open_database
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from store.database import Connection
-from store.records import Cut, NodeRecord, PromptRecord, RoundRecord
-from store.sessions import create_session
-from store.writer import SessionWriter
+from spectui.store.database import Connection
+from spectui.store.records import Cut, NodeRecord, PromptRecord, RoundRecord
+from spectui.store.sessions import create_session
+from spectui.store.writing.writer import SessionWriter
 
 FULL_3X2 = (None, None, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5)
 """Parents of the study's tree: 14 nodes."""

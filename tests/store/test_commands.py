@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlite_utils import Database
 
-from store.errors import StoreError
-from store.reader import Reader
-from store.sessions import send_command
-from store.writer import SessionWriter
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
+from spectui.store.sessions import send_command
+from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import claimed_writer, make_session
 
 

@@ -13,12 +13,12 @@ import psutil
 import pytest
 from sqlite_utils import Database
 
-from store.errors import StoreError
-from store.liveness import effective_status, process_is_alive
-from store.reader import Reader
-from store.rows import LIVE_STATUSES, SESSION_STATUSES
-from store.sessions import send_command
-from store.writer import SessionWriter
+from spectui.store.errors import StoreError
+from spectui.store.liveness import effective_status, process_is_alive
+from spectui.store.reading.reader import Reader
+from spectui.store.rows import LIVE_STATUSES, SESSION_STATUSES
+from spectui.store.sessions import send_command
+from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import claimed_writer, make_session
 
 

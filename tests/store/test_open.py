@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from store.database import connect, open_database
-from store.errors import StoreError
-from store.paths import default_database
-from store.schema import APPLICATION_ID
+from spectui.store.database import connect, open_database
+from spectui.store.errors import StoreError
+from spectui.store.paths import default_database
+from spectui.store.schema.steps import APPLICATION_ID
 from tests.store.processes import fresh_python
 from tests.store.samples import make_session, record_all
 
@@ -88,7 +88,7 @@ def test_an_up_to_date_file_opens_without_sqlite_utils(path: Path) -> None:
     connect(path).close()
     code = f"""
 import sys
-from store.reader import Reader
+from spectui.store.reading.reader import Reader
 with Reader({str(path)!r}) as reader:
     reader.sessions()
 print(sorted({{"torch", "textual", "numpy", "sqlite_utils", "psutil", "scipy"}} & set(sys.modules)))

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from store.check import check
-from store.database import connect
-from store.errors import StoreError
-from store.reader import Reader
-from tests.budget.test_advise_command import session
+from spectui.store.care.check import check
+from spectui.store.database import connect
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
+from spectui.tui.cli import main
+from tests.cli.test_advise import session
 from tests.store.samples import record_all, snapshot
-from tui.cli import main
 
 
 def text_file(path: Path) -> None:

@@ -8,14 +8,14 @@ import re
 import pytest
 from sqlite_utils import Database
 
-from store.check import check
-from store.errors import StoreError
-from store.names import fresh_name
-from store.reader import Reader
-from store.sessions import create_session, rename_session, set_notes, set_tags
-from store.space import delete_session
-from store.tags import read_tags
-from store.writer import SessionWriter
+from spectui.store.care.check import check
+from spectui.store.care.space import delete_session
+from spectui.store.errors import StoreError
+from spectui.store.names import fresh_name
+from spectui.store.reading.reader import Reader
+from spectui.store.sessions import create_session, rename_session, set_notes, set_tags
+from spectui.store.tags import read_tags
+from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import claimed_writer, make_session, record_all
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from store import whereabouts
-from store.database import connect
-from store.errors import StoreError
-from store.liveness import effective_status, silent_seconds
-from store.reader import Reader
-from store.sessions import send_command
-from store.space import delete_session
-from store.whereabouts import Whereabouts, identity, read_whereabouts
-from store.writer import SessionWriter
+from spectui.store import whereabouts
+from spectui.store.care.space import delete_session
+from spectui.store.database import connect
+from spectui.store.errors import StoreError
+from spectui.store.liveness import effective_status, silent_seconds
+from spectui.store.reading.reader import Reader
+from spectui.store.sessions import send_command
+from spectui.store.whereabouts import Whereabouts, identity, read_whereabouts
+from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import make_session
 
 

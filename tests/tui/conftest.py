@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from spectui.tui.app import SpectuiApp
+from spectui.tui.model import progress
+from spectui.tui.screens.live.screen import LiveScreen
 from tests.tui.replay import Recording
 from tests.tui.screens.data import make_finished, make_running, worker_words
-from tui import progress
-from tui.app import SpectuiApp
-from tui.screens.live import LiveScreen
 
 NOW = datetime(2026, 3, 1, 10, 3, 12, tzinfo=UTC)
 

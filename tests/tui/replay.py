@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from decoding.config import RunConfig
-from store.database import connect
-from store.records import PromptRecord, RoundRecord
-from store.sessions import create_session
-from store.writer import SessionWriter
+from spectui.decoding.config import RunConfig
+from spectui.store.database import connect
+from spectui.store.records import PromptRecord, RoundRecord
+from spectui.store.sessions import create_session
+from spectui.store.writing.writer import SessionWriter
 from tests.tui.synthetic import ACCEPTANCE, TEXTS, TOKENIZER, Vocabulary, rounds
 
 PROMPTS = {

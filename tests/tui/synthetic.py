@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from decoding.tree import ROOT, TreeShape, parse_shape
-from store.records import NodeRecord, RoundRecord
+from spectui.decoding.trees.shape import ROOT, TreeShape, parse_shape
+from spectui.store.records import NodeRecord, RoundRecord
 
 TOKENIZER = "synthetic"
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from store.errors import StoreError
-from store.reader import Reader
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
+from spectui.tui.feeds.base import IDLE_SECONDS
+from spectui.tui.feeds.session import SessionFeed
 from tests.fuzz.screens import walk
 from tests.fuzz.strategies import sound_database
 from tests.waiting import until
-from tui.feed import IDLE_SECONDS
-from tui.session_feed import SessionFeed
 
 HOSTILE = "\x1b]0;title\x1b\\%s"
 EVERYTHING = (

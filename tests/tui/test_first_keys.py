@@ -8,12 +8,12 @@ from textual import events
 from textual.app import App
 from textual.widgets import Input
 
-from store.database import open_database
+from spectui.store.database import open_database
+from spectui.tui.screens.live.screen import LiveScreen
+from spectui.tui.screens.new_run import NewRunScreen
+from spectui.tui.screens.sessions.screen import SessionsScreen
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording
-from tui.screens.live import LiveScreen
-from tui.screens.new_run import NewRunScreen
-from tui.screens.sessions import SessionsScreen
 
 
 async def test_keys_reach_the_list_after_the_first_run(database: Path) -> None:

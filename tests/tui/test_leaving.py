@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from store.database import connect
-from store.errors import StoreError
-from store.interrupts import leave
-from store.reader import Reader
+from spectui.store.database import connect
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
+from spectui.store.sqlite.interrupts import leave
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording
-from tests.tui.terminal import dashboard
+from tests.tui.terminal.pty import dashboard
 
 SOON_S = 2.0
 """A second, and as much again for a busy machine; what is read here has no end."""

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
+from spectui.tui import keys
+from spectui.tui.app import SpectuiApp
+from spectui.tui.cli.commands.config import template
+from spectui.tui.memory import Memory
+from spectui.tui.screens.help import HelpScreen
+from spectui.tui.screens.live.screen import LiveScreen
+from spectui.tui.screens.sessions.screen import SessionsScreen
+from spectui.tui.settings import Settings, SettingsError, defaults_beside, load, parse
+from spectui.tui.widgets.key_bar import KeyBar
+from spectui.tui.widgets.rows import Rows
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording
-from tui import keys
-from tui.app import SpectuiApp
-from tui.cli.config import template
-from tui.memory import Memory
-from tui.screens.help import HelpScreen
-from tui.screens.live import LiveScreen
-from tui.screens.sessions import SessionsScreen
-from tui.settings import Settings, SettingsError, defaults_beside, load, parse
-from tui.widgets.key_bar import KeyBar
-from tui.widgets.rows import Rows
 
 PATH = Path("config.toml")
 

@@ -7,7 +7,7 @@ import time
 
 import click
 
-from tui.cli.output import amount, line
+from spectui.tui.cli.output import amount, line
 
 CELLS = 30
 LINE_S = 2.0

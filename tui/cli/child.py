@@ -18,7 +18,7 @@ GROUP_S = 2.0
 
 def run_module(module: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> int:
     """``python -m module arguments`` with `environment` below the user's own; returns its exit code."""
-    from decoding.processes import python, start
+    from spectui.decoding.processes import python, start
 
     # What a shell puts in for <(command) is a name of an open file of ours.
     pipes = [int(found[1]) for each in arguments if (found := _OPEN_FILE.search(each))]

@@ -8,7 +8,7 @@ from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from decoding.costs import Costs, Timing
+    from spectui.decoding.trees.costs import Costs, Timing
 
 
 def measure(options: dict[str, str | None], problems: list[str]) -> None:
@@ -16,9 +16,9 @@ def measure(options: dict[str, str | None], problems: list[str]) -> None:
 
     What hinders it is added to `problems`.
     """
-    from decoding.processes import python, start
+    from spectui.decoding.processes import python, start
 
-    command = python("-m", "decoding.auto_tree")
+    command = python("-m", "spectui.decoding.worker.choose_tree")
     for name, value in options.items():
         command += [f"--{name}", value] if value is not None else []
     try:
@@ -36,14 +36,14 @@ def measure(options: dict[str, str | None], problems: list[str]) -> None:
 
 def kept() -> list[dict[str, Any]]:
     """Every record in the cache folder, newest first, JSON-ready; times in milliseconds."""
-    from decoding.costs import load_all
+    from spectui.decoding.trees.costs import load_all
 
     return [asdict(costs) for costs in load_all()]
 
 
 def described() -> dict[str, Any]:
     """The same for people: a section per pair of models."""
-    from decoding.costs import load_all
+    from spectui.decoding.trees.costs import load_all
 
     oldest_first = reversed(load_all())  # the newest of a pair is told; --json has all
     return {

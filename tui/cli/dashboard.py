@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tui.cli.options import State
+from spectui.tui.cli.options import State
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -58,7 +58,7 @@ def open_dashboard(context: click.Context, session: int | None = None) -> int:
     settings = replace(state.settings, **state.display)
     if settings.fps is not None:
         os.environ["TEXTUAL_FPS"] = str(settings.fps)  # read when Textual is first imported
-    from tui.app import run_dashboard
-    from tui.memory import Memory, memory_path
+    from spectui.tui.app import run_dashboard
+    from spectui.tui.memory import Memory, memory_path
 
     return run_dashboard(state.database, session, settings=settings, memory=Memory(memory_path()))

@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui.cli.output import amount, count, duration, number
+from spectui.tui.cli.output import amount, count, duration, number
 
 if TYPE_CHECKING:
-    from store.reader import Reader
-    from store.rows import GenerationRow, SessionSummary
+    from spectui.store.reading.reader import Reader
+    from spectui.store.rows import GenerationRow, SessionSummary
 
 POLL_S = 0.2
 LOOK_S = 1.0
@@ -89,7 +89,7 @@ class Follower:
         return self._reader.generations(self._session, texts=False)
 
     def _sign_of_life(self, summary: SessionSummary) -> str:
-        from tui.progress import eta_seconds, silence
+        from spectui.tui.model.progress import eta_seconds, silence
 
         if summary.silent_seconds is not None:
             return f"{summary.status}: {silence(summary)} from process {summary.pid} on {summary.host}"
@@ -126,9 +126,9 @@ def follow(
         if not stop_on_interrupt:
             return _leave(reader, session, say)
     try:
-        from store.errors import StoreError
-        from tui.commands import tell
-        from tui.progress import silence
+        from spectui.store.errors import StoreError
+        from spectui.tui.feeds.commands import tell
+        from spectui.tui.model.progress import silence
 
         try:
             signalled = tell(database, session, "stop")
@@ -163,7 +163,7 @@ def _prompt_line(generation: GenerationRow, done: int, summary: SessionSummary) 
     start = f"{done}/{summary.prompt_count} {generation.prompt_id}:"
     if generation.status == "failed":
         return f"{start} failed: {generation.error or 'no reason was recorded'}"
-    from store.metrics import tokens_per_second
+    from spectui.store.counts.metrics import tokens_per_second
 
     rate = tokens_per_second(generation.token_count, generation.total_ms)
     how = "" if generation.status == "finished" else f" ({generation.finish_reason or generation.status})"

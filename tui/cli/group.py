@@ -6,23 +6,23 @@ from importlib.metadata import version
 
 import click
 
-from tui.cli.advise import advise
-from tui.cli.attach import attach
-from tui.cli.bench import bench
-from tui.cli.compare import compare
-from tui.cli.config import config
-from tui.cli.dashboard import display_options, open_dashboard
-from tui.cli.distill import distill
-from tui.cli.doctor import doctor
-from tui.cli.guard import GuardedGroup
-from tui.cli.logs import logs
-from tui.cli.models import models
-from tui.cli.options import shared_options
-from tui.cli.prompts import prompts
-from tui.cli.report import report
-from tui.cli.run import run
-from tui.cli.sessions import sessions
-from tui.cli.terminal import has_terminal
+from spectui.tui.cli.commands.advise import advise
+from spectui.tui.cli.commands.attach import attach
+from spectui.tui.cli.commands.bench import bench
+from spectui.tui.cli.commands.compare import compare
+from spectui.tui.cli.commands.config import config
+from spectui.tui.cli.commands.distill import distill
+from spectui.tui.cli.commands.doctor import doctor
+from spectui.tui.cli.commands.logs import logs
+from spectui.tui.cli.commands.models import models
+from spectui.tui.cli.commands.prompts import prompts
+from spectui.tui.cli.commands.report import report
+from spectui.tui.cli.commands.run import run
+from spectui.tui.cli.commands.sessions import sessions
+from spectui.tui.cli.dashboard import display_options, open_dashboard
+from spectui.tui.cli.guard import GuardedGroup
+from spectui.tui.cli.options import shared_options
+from spectui.tui.cli.terminal import has_terminal
 
 
 @click.group(cls=GuardedGroup, invoke_without_command=True)
@@ -38,7 +38,7 @@ def main(context: click.Context) -> int:
     if context.invoked_subcommand is not None:
         return 0
     if not has_terminal():
-        from decoding.errors import UsageError
+        from spectui.decoding.errors import UsageError
 
         raise UsageError("the dashboard needs a terminal; here, try: spectui sessions ls")
     return open_dashboard(context)

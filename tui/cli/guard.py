@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from tui.cli.options import State
-from tui.textsafe import sanitize_line
+from spectui.tui.cli.options import State
+from spectui.tui.terminal.textsafe import sanitize_line
 
 FAILED, MISUSED = 1, 2
 
@@ -71,10 +71,10 @@ def report(error: BaseException, state: State) -> int:
 
 
 def _explain(error: BaseException, state: State) -> tuple[str, int]:
-    from decoding.errors import DecodingError, UsageError
-    from prompts.errors import PromptError
-    from store.errors import StoreError
-    from tui.settings import SettingsError
+    from spectui.decoding.errors import DecodingError, UsageError
+    from spectui.prompts.errors import PromptError
+    from spectui.store.errors import StoreError
+    from spectui.tui.settings import SettingsError
 
     match error:
         case KeyboardInterrupt() | click.Abort():

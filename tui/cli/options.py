@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from tui.settings import Settings
+    from spectui.tui.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -29,7 +29,7 @@ class State:
     @cached_property
     def settings(self) -> Settings:
         """The user's settings. Raises `SettingsError` with file and line."""
-        from tui.settings import load
+        from spectui.tui.settings import load
 
         return load()
 
@@ -40,7 +40,7 @@ class State:
             return self.chosen
         if not os.environ.get("SPECTUI_DB") and self.settings.database is not None:
             return self.settings.database
-        from store.paths import default_database
+        from spectui.store.paths import default_database
 
         return default_database()
 
@@ -92,7 +92,7 @@ def read_template_args(_: click.Context, __: click.Parameter, values: Sequence[s
     """Variables of a chat template by name, None without any; a callback for options that may be repeated."""
     if not values:
         return None
-    from decoding.switches import read_switches
+    from spectui.decoding.tokens.template_args import read_switches
 
     return read_switches(values)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tui.textsafe import sanitize_line
+from spectui.tui.terminal.textsafe import sanitize_line
 
 LEAST = 8
 """Cells that a column of names keeps however narrow the terminal is."""
@@ -72,7 +72,7 @@ def table_lines(
     that no figure is broken over two lines; those of `beside` stay with the column before them."""
     from rich.cells import cell_len
 
-    from tui.cells import fit
+    from spectui.tui.terminal.cells import fit
 
     clean = [[sanitize_line(cell) for cell in row] for row in (head, *rows)]
     widths = [max(cell_len(row[i]) for row in clean) for i in range(len(head))]

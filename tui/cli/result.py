@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui.cli.output import NOTHING, count, duration, number, prose, table
-from tui.speedups import range_words
+from spectui.tui.cli.output import NOTHING, count, duration, number, prose, table
+from spectui.tui.model.speedups import range_words
 
 if TYPE_CHECKING:
-    from store.reader import Reader
-    from store.rows import Interval, SessionSummary, TaskFigures
+    from spectui.store.reading.reader import Reader
+    from spectui.store.rows import Interval, SessionSummary, TaskFigures
 
 HEAD = ("task", "prompts", "rounds", "nodes", "tokens", "match", "accepted length", "95 %", "tok/round")
 
@@ -56,7 +56,7 @@ def as_json(reader: Reader, summary: SessionSummary) -> dict[str, Any]:
 
 def print_figures(reader: Reader, summary: SessionSummary) -> None:
     """The table per task and the totals under it."""
-    from tui.report.spending import spending_words
+    from spectui.tui.report.spending import spending_words
 
     figures = reader.figures(summary.id)
     intervals = reader.intervals(summary.id)
@@ -78,7 +78,7 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
 
 def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | None:
     """Why the run is no success, with its log; None when it is one."""
-    from decoding.launch import log_path
+    from spectui.decoding.worker.launch import log_path
 
     # A worker that died before it could say anything still has a log.
     log = f" (log: {summary.log_path or log_path(database, summary.id)})"

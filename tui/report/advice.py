@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.report.grid import Cell, Column, Grid, grid
+from spectui.tui.report.grid import Cell, Column, Grid, grid
 
 if TYPE_CHECKING:
-    from decoding.budget.advice import Advice
-    from decoding.budget.estimates import Estimate
+    from spectui.decoding.trees.advise.advice import Advice
+    from spectui.decoding.trees.advise.estimates import Estimate
 
 EXAMPLE = 10
 """Nodes of the round whose rest is shown beside that of one without nodes."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from store.report.figures import GroupFigures
-from store.report.report import OVERALL, Report
-from tui.report import svg
-from tui.report.pictures import Mark, Picture, pictures, task_roles
-from tui.report.svg import Chart
-from tui.report.tables import report_groups
+from spectui.store.analysis.figures import GroupFigures
+from spectui.store.analysis.report import OVERALL, Report
+from spectui.tui.report import svg
+from spectui.tui.report.pictures import Mark, Picture, pictures, task_roles
+from spectui.tui.report.svg import Chart
+from spectui.tui.report.tables import report_groups
 
 WIDTH = 920
 _NAMES, _ROW, _TOP, _BOTTOM, _GAP = 110, 22, 44, 26, 18

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from store.report.compare import Comparison, GroupContrast
-from store.report.contrast import Contrast
-from store.report.predictors import TITLES
-from tui.report.grid import Cell, Column, Grid, grid
-from tui.report.tables import DEFINITIONS, models
+from spectui.store.analysis.compare import Comparison, GroupContrast
+from spectui.store.analysis.contrast import Contrast
+from spectui.store.analysis.predictors import TITLES
+from spectui.tui.report.grid import Cell, Column, Grid, grid
+from spectui.tui.report.tables import DEFINITIONS, models
 
 _FIGURES = {
     **{key: f"α, {name}" for key, name in DEFINITIONS.items()},

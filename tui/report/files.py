@@ -7,16 +7,16 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from decoding.errors import UsageError
-from store.export.text import safe_cell
-from store.files import check_free, new_file, new_folder
-from store.paths import expanded
-from store.report.report import Report
-from tui.report.charts import charts
-from tui.report.grid import Cell, Column, Grid
-from tui.report.page import page
-from tui.report.svg import document
-from tui.report.tables import subject, tables
+from spectui.decoding.errors import UsageError
+from spectui.store.analysis.report import Report
+from spectui.store.export.text import safe_cell
+from spectui.store.files import check_free, new_file, new_folder
+from spectui.store.paths import expanded
+from spectui.tui.report.charts import charts
+from spectui.tui.report.grid import Cell, Column, Grid
+from spectui.tui.report.page import page
+from spectui.tui.report.svg import document
+from spectui.tui.report.tables import subject, tables
 
 
 def save_as(path: Path, report: Report) -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tui.cli.output import NOTHING, count, number
+from spectui.tui.cli.output import NOTHING, count, number
 
 Pair = tuple[float, float]
 Cell = str | int | float | Pair | None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from store.report.report import Report
-from tui.report.charts import charts
-from tui.report.grid import Grid
-from tui.report.svg import clean, style
-from tui.report.tables import facts, notes, subject, tables
+from spectui.store.analysis.report import Report
+from spectui.tui.report.charts import charts
+from spectui.tui.report.grid import Grid
+from spectui.tui.report.svg import clean, style
+from spectui.tui.report.tables import facts, notes, subject, tables
 
 _STYLE = """
 body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif;

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from store.report import published
-from store.report.counts import ALPHAS
-from store.report.figures import Estimate, GroupFigures
-from store.report.predictors import TITLES
-from store.report.report import OVERALL, Report
-from tui.report.svg import ticks
-from tui.report.tables import DEFINITIONS, report_groups
-from tui.theme import task_slots
+from spectui.store.analysis import published
+from spectui.store.analysis.counts import ALPHAS
+from spectui.store.analysis.figures import Estimate, GroupFigures
+from spectui.store.analysis.predictors import TITLES
+from spectui.store.analysis.report import OVERALL, Report
+from spectui.tui.report.svg import ticks
+from spectui.tui.report.tables import DEFINITIONS, report_groups
+from spectui.tui.terminal.theme import task_slots
 
 Pair = tuple[float, float]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from store.rows import SessionSummary
-from store.spending import Spending, device_word, price_of, spending, watts_of
-from tui.report.grid import Cell, Column, Grid, grid
+from spectui.store.analysis.spending import Spending, device_word, price_of, spending, watts_of
+from spectui.store.rows import SessionSummary
+from spectui.tui.report.grid import Cell, Column, Grid, grid
 
 WH = 3600.0
 

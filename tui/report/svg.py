@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from tui.textsafe import sanitize_line
-from tui.theme import PALETTES, Palette
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.terminal.theme import PALETTES, Palette
 
 _NO_CHARACTERS = re.compile("[\ufffe\uffff]")
 """What XML does not allow and `sanitize_line` leaves."""

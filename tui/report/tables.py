@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from store.report import published
-from store.report.counts import ALPHAS
-from store.report.figures import Estimate, GroupFigures, Step
-from store.report.predictors import TITLES, Predictor
-from store.report.report import OVERALL, Report
-from store.report.verdict import NODES
-from store.rows import SessionSummary
-from tui.report.grid import Cell, Column, Grid, grid
-from tui.report.spending import spending_grid
-from tui.speedups import range_words
+from spectui.store.analysis import published
+from spectui.store.analysis.counts import ALPHAS
+from spectui.store.analysis.figures import Estimate, GroupFigures, Step
+from spectui.store.analysis.predictors import TITLES, Predictor
+from spectui.store.analysis.report import OVERALL, Report
+from spectui.store.analysis.verdict import NODES
+from spectui.store.rows import SessionSummary
+from spectui.tui.model.speedups import range_words
+from spectui.tui.report.grid import Cell, Column, Grid, grid
+from spectui.tui.report.spending import spending_grid
 
 DEFINITIONS = {
     "overlap": "overlap",

@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tui.cli.output import folded, line, table_lines, terminal_width
-from tui.report.grid import Grid
-from tui.textsafe import sanitize_line
+from spectui.tui.cli.output import folded, line, table_lines, terminal_width
+from spectui.tui.report.grid import Grid
+from spectui.tui.terminal.textsafe import sanitize_line
 
 if TYPE_CHECKING:
-    from store.report.report import Report
+    from spectui.store.analysis.report import Report
 
 WIDTH = 100
 """Columns that notes are folded to."""
@@ -19,7 +19,7 @@ WIDTH = 100
 
 def report_lines(report: Report, width: int | None = None) -> Iterator[str]:
     """What `spectui report` prints, in a terminal of `width` columns or anywhere."""
-    from tui.report.tables import notes, subject, tables
+    from spectui.tui.report.tables import notes, subject, tables
 
     for said in (subject(report), *notes(report)):
         yield from folded(said, width)

@@ -14,22 +14,22 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from decoding.errors import DecodingError
-from store.choices import TreeChoice, budgets, choices
-from store.errors import StoreError
-from store.paths import expanded
-from store.reader import Reader
-from store.rows import SessionSummary
-from store.spending import Spending, spending
-from tui.cells import bar, fit
-from tui.screens.ask import AskScreen
-from tui.screens.base import BaseScreen
-from tui.textsafe import sanitize_line
-from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.rows import Line, Row, Rows, row_width
+from spectui.decoding.errors import DecodingError
+from spectui.store.analysis.spending import Spending, spending
+from spectui.store.errors import StoreError
+from spectui.store.paths import expanded
+from spectui.store.reading.choices import TreeChoice, budgets, choices
+from spectui.store.reading.reader import Reader
+from spectui.store.rows import SessionSummary
+from spectui.tui.screens.base import BaseScreen
+from spectui.tui.screens.dialogs.ask import AskScreen
+from spectui.tui.terminal.cells import bar, fit
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.rows import Line, Row, Rows, row_width
 
 if TYPE_CHECKING:
-    from decoding.budget.advice import Advice
+    from spectui.decoding.trees.advise.advice import Advice
 
 HINTS: tuple[Hint, ...] = (
     ("q", "leave", "leave"),
@@ -101,10 +101,10 @@ class AdviceView(Rows, can_focus=True):
 
 def page_rows(page: Page, width: int) -> list[Row]:
     """The verdict, what each task has now and why, the tables."""
-    from decoding.budget.shape import undecided, verdict
-    from tui.report.advice import advice_subject, advice_tables, beyond
-    from tui.report.spending import spending_grid
-    from tui.widgets.report_view import table_rows
+    from spectui.decoding.trees.advise.as_json import undecided, verdict
+    from spectui.tui.report.advice import advice_subject, advice_tables, beyond
+    from spectui.tui.report.spending import spending_grid
+    from spectui.tui.widgets.report_view import table_rows
 
     found = page.advice
     fold = max(min(width, TEXT), 20)
@@ -163,7 +163,7 @@ class AdviseScreen(BaseScreen):
         )
 
     def _work(self) -> Page:
-        from decoding.budget.advice import advise
+        from spectui.decoding.trees.advise.advice import advise
 
         worker = get_current_worker()
 
@@ -221,7 +221,7 @@ class AdviseScreen(BaseScreen):
             return
 
         def save(text: str) -> None:
-            from decoding.budget.files import budget_of, save_budget
+            from spectui.decoding.trees.advise.plan_file import budget_of, save_budget
 
             save_budget(budget_of(page.advice), expanded(text.strip()), force=None)
 

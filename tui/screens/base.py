@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 from textual.screen import Screen
 
-from store.rows import SessionSummary
-from tui.clipboard import copy
-from tui.feed import Feed, Trouble
-from tui.textsafe import sanitize, sanitize_line
-from tui.widgets.rows import Line, Row
+from spectui.store.rows import SessionSummary
+from spectui.tui.feeds.base import Feed, Trouble
+from spectui.tui.terminal.clipboard import copy
+from spectui.tui.terminal.textsafe import sanitize, sanitize_line
+from spectui.tui.widgets.rows import Line, Row
 
 if TYPE_CHECKING:
-    from tui.app import SpectuiApp
+    from spectui.tui.app import SpectuiApp
 
 
 class Fed(Message):

@@ -12,18 +12,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 
-from store.reader import Reader
-from tui.cells import NOTHING, fit, fitting
-from tui.charts import CHARTS, TITLES, Chart, Source, SourceReader, points, together
-from tui.feed import CHART_SECONDS, IDLE_SECONDS, Feed
-from tui.keys import named
-from tui.memory import SHOWN_CHART
-from tui.screens.base import FedScreen
-from tui.textsafe import sanitize_line
-from tui.theme import task_slots
-from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.plot import Plot, Series
-from tui.widgets.rows import Cell, Line, Row, Rows
+from spectui.store.reading.reader import Reader
+from spectui.tui.charts.points import CHARTS, TITLES, Chart, Source, SourceReader, points, together
+from spectui.tui.feeds.base import CHART_SECONDS, IDLE_SECONDS, Feed
+from spectui.tui.keys import named
+from spectui.tui.memory import SHOWN_CHART
+from spectui.tui.screens.base import FedScreen
+from spectui.tui.terminal.cells import NOTHING, fit, fitting
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.terminal.theme import task_slots
+from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.plot import Plot, Series
+from spectui.tui.widgets.rows import Cell, Line, Row, Rows
 
 HINTS: tuple[Hint, ...] = (
     ("esc", "back", "back"),

@@ -13,23 +13,23 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import Worker, WorkerState
 
-from store.errors import StoreError
-from store.reader import Reader
-from tui.cells import count, fit, fitting
-from tui.charts import CHARTS, TITLES, Chart, Source
-from tui.keys import named
-from tui.memory import COMPARED_CHART
-from tui.screens.base import FedScreen
-from tui.screens.chart import SESSION_SLOT, ChartFeed, Read, reading_rows, session_series
-from tui.textsafe import sanitize_line
-from tui.transcript import wrap
-from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.outputs import Answers, Outputs, read_answers
-from tui.widgets.plot import Plot
-from tui.widgets.rows import PANE_FRAME, TITLE_FRAME, Cell, Line, Row, Rows, row_width
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
+from spectui.tui.charts.points import CHARTS, TITLES, Chart, Source
+from spectui.tui.keys import named
+from spectui.tui.memory import COMPARED_CHART
+from spectui.tui.model.transcript import wrap
+from spectui.tui.screens.base import FedScreen
+from spectui.tui.screens.chart import SESSION_SLOT, ChartFeed, Read, reading_rows, session_series
+from spectui.tui.terminal.cells import count, fit, fitting
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.outputs import Answers, Outputs, read_answers
+from spectui.tui.widgets.plot import Plot
+from spectui.tui.widgets.rows import PANE_FRAME, TITLE_FRAME, Cell, Line, Row, Rows, row_width
 
 if TYPE_CHECKING:
-    from tui.report.grid import Grid
+    from spectui.tui.report.grid import Grid
 
 HINTS: tuple[Hint, ...] = (
     ("esc", "back", "back"),
@@ -202,8 +202,8 @@ class CompareScreen(FedScreen):
             self.run_worker(work, name=name, group=name, thread=True, exclusive=True, exit_on_error=False)
 
     def _figures(self) -> Tables:
-        from store.report.compare import compare_sessions
-        from tui.report.contrasts import contrast_subject, contrast_tables
+        from spectui.store.analysis.compare import compare_sessions
+        from spectui.tui.report.contrasts import contrast_subject, contrast_tables
 
         first, *others = self.sessions
         found: Tables = []
@@ -233,7 +233,7 @@ class CompareScreen(FedScreen):
             self._show_answers()
 
     def _take_tables(self, tables: Tables) -> None:
-        from tui.report.text import grid_lines
+        from spectui.tui.report.text import grid_lines
 
         self._tables = tables
         self._lines = [
@@ -244,7 +244,7 @@ class CompareScreen(FedScreen):
     @on(Page.Resized)
     def _show_figures(self) -> None:
         """Draw the figures for the width there is: tables that are wider come in parts."""
-        from tui.widgets.report_view import table_rows
+        from spectui.tui.widgets.report_view import table_rows
 
         page = self.query_one(Page)
         if not self._tables or not page.room:

@@ -9,8 +9,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import ModalScreen
 
-from tui.keys import area_of, label, named
-from tui.widgets.rows import Row, Rows
+from spectui.tui.keys import area_of, label, named
+from spectui.tui.widgets.rows import Row, Rows
 
 KEYS = (
     (

@@ -10,20 +10,20 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 
-from store.rows import SessionSummary
-from store.search import Hit
-from tui.cells import NOTHING, count, fitting, number, share
-from tui.course import Place
-from tui.inspection import Item, items_of, missing, why
-from tui.inspector_feed import Inspected, InspectorFeed, NoneRejected
-from tui.screens.base import FedScreen
-from tui.screens.live_titles import head_row
-from tui.screens.search import Found, SearchScreen
-from tui.textsafe import sanitize, sanitize_line
-from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.rows import TITLE_FRAME, Cell, Line
-from tui.widgets.table import Column, Table
-from tui.widgets.words import Words
+from spectui.store.reading.search import Hit
+from spectui.store.rows import SessionSummary
+from spectui.tui.feeds.inspector import Inspected, InspectorFeed, NoneRejected
+from spectui.tui.model.inspection import Item, items_of, missing, why
+from spectui.tui.model.timeline import Place
+from spectui.tui.screens.base import FedScreen
+from spectui.tui.screens.live.titles import head_row
+from spectui.tui.screens.search import Found, SearchScreen
+from spectui.tui.terminal.cells import NOTHING, count, fitting, number, share
+from spectui.tui.terminal.textsafe import sanitize, sanitize_line
+from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.rows import TITLE_FRAME, Cell, Line
+from spectui.tui.widgets.table import Column, Table
+from spectui.tui.widgets.words import Words
 
 HINTS: tuple[Hint, ...] = (
     ("esc", "back", "back"),

@@ -17,7 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label
 from textual.worker import Worker, WorkerState
 
-from decoding.config import (
+from spectui.decoding.config import (
     AUTO,
     DEVICES,
     DTYPES,
@@ -30,22 +30,22 @@ from decoding.config import (
     WITH_LOOKUP,
     RunConfig,
 )
-from decoding.errors import DecodingError, UsageError
-from prompts import Prompt, PromptError, interleave, select
-from prompts.loader import Tell
-from prompts.source import STDIN
-from store.errors import StoreError
-from store.paths import expanded
-from tui.keys import named
-from tui.start import start_run, study_prompts
-from tui.textsafe import sanitize_line
-from tui.transcript import wrap
-from tui.widgets.choice_input import ChoiceInput
-from tui.widgets.rows import Cell, Line, Row
-from tui.widgets.steady_input import SteadyInput
+from spectui.decoding.errors import DecodingError, UsageError
+from spectui.prompts import Prompt, PromptError, interleave, select
+from spectui.prompts.loader import Tell
+from spectui.prompts.source import STDIN
+from spectui.store.errors import StoreError
+from spectui.store.paths import expanded
+from spectui.tui.keys import named
+from spectui.tui.model.transcript import wrap
+from spectui.tui.start import start_run, study_prompts
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.choice_input import ChoiceInput
+from spectui.tui.widgets.rows import Cell, Line, Row
+from spectui.tui.widgets.steady_input import SteadyInput
 
 if TYPE_CHECKING:
-    from tui.app import SpectuiApp
+    from spectui.tui.app import SpectuiApp
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,18 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 
-from tui.course import Place
-from tui.goto import HINT, parse
-from tui.keys import named
-from tui.replay_feed import SPEEDS, Moment, ReplayFeed, Rewound
-from tui.screens.ask import AskScreen
-from tui.screens.live import LiveScreen
-from tui.theme import task_slots
-from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.rows import Line
-from tui.widgets.scrubber import Scrubber, speed_words
-from tui.widgets.status import Status
-from tui.widgets.table import Table
+from spectui.tui.feeds.replay import SPEEDS, Moment, ReplayFeed, Rewound
+from spectui.tui.keys import named
+from spectui.tui.model.goto import HINT, parse
+from spectui.tui.model.timeline import Place
+from spectui.tui.screens.dialogs.ask import AskScreen
+from spectui.tui.screens.live.screen import LiveScreen
+from spectui.tui.terminal.theme import task_slots
+from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.rows import Line
+from spectui.tui.widgets.scrubber import Scrubber, speed_words
+from spectui.tui.widgets.status import Status
+from spectui.tui.widgets.table import Table
 
 HINTS: tuple[Hint, ...] = (
     ("esc", "back", "back"),
@@ -43,7 +43,7 @@ class ReplayScreen(LiveScreen):
     """The live screen on a clock: space plays, arrows step, the scrubber says where it is."""
 
     MODE = "REPLAY"
-    CSS_PATH = ["live.tcss", "replay.tcss"]  # noqa: RUF012
+    CSS_PATH = ["live/screen.tcss", "replay.tcss"]  # noqa: RUF012
     BINDINGS = [  # noqa: RUF012
         Binding("space", "toggle_run", "Play, or hold"),
         Binding("shift+left", "step_round(-10)", "Ten rounds back", priority=True),

@@ -16,21 +16,21 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from store.errors import StoreError
-from store.reader import Reader
-from store.rows import SessionSummary
-from tui.cells import bar, count, fit
-from tui.report.files import save_as
-from tui.report.text import report_lines
-from tui.screens.ask import AskScreen
-from tui.screens.base import BaseScreen
-from tui.textsafe import sanitize_line
-from tui.widgets.key_bar import Hint, KeyBar
-from tui.widgets.report_view import ReportView
-from tui.widgets.rows import Line, Row
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
+from spectui.store.rows import SessionSummary
+from spectui.tui.report.files import save_as
+from spectui.tui.report.text import report_lines
+from spectui.tui.screens.base import BaseScreen
+from spectui.tui.screens.dialogs.ask import AskScreen
+from spectui.tui.terminal.cells import bar, count, fit
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.report_view import ReportView
+from spectui.tui.widgets.rows import Line, Row
 
 if TYPE_CHECKING:
-    from store.report.report import Report
+    from spectui.store.analysis.report import Report
 
 HINTS: tuple[Hint, ...] = (
     ("q", "leave", "leave"),
@@ -108,7 +108,7 @@ class ReportScreen(BaseScreen):
         )
 
     def _work(self) -> Report:
-        from store.report.report import build_report
+        from spectui.store.analysis.report import build_report
 
         worker = get_current_worker()
 

@@ -15,15 +15,15 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from store.errors import StoreError
-from store.reader import Reader
-from store.search import Hit, search
-from tui.cells import count
-from tui.keys import named
-from tui.textsafe import sanitize_line
-from tui.widgets.rows import Cell, Line
-from tui.widgets.steady_input import SteadyInput
-from tui.widgets.table import Column, Table
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
+from spectui.store.reading.search import Hit, search
+from spectui.tui.keys import named
+from spectui.tui.terminal.cells import count
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.rows import Cell, Line
+from spectui.tui.widgets.steady_input import SteadyInput
+from spectui.tui.widgets.table import Column, Table
 
 MOST = 1000
 """Places after which a search ends: more cannot be read."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual import events
 
-from tui.widgets.steady_input import SteadyInput
+from spectui.tui.widgets.steady_input import SteadyInput
 
 
 class ChoiceInput(SteadyInput):

@@ -11,12 +11,12 @@ from typing import Any
 from rich.cells import cell_len
 from textual import events
 
-from store.rows import SessionSummary
-from store.spending import joules_per_token
-from tui.cells import fit, number, pad, size
-from tui.glyphs import glyphs
-from tui.textsafe import sanitize_line
-from tui.widgets.rows import Cell, Line, Row, row_width
+from spectui.store.analysis.spending import joules_per_token
+from spectui.store.rows import SessionSummary
+from spectui.tui.terminal.cells import fit, number, pad, size
+from spectui.tui.terminal.glyphs import glyphs
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.rows import Cell, Line, Row, row_width
 
 Words = Callable[[float], str]
 """A figure with its unit."""

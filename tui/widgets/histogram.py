@@ -6,12 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from textual.binding import Binding
 
-from store.rows import Interval, TaskFigures
-from tui.cells import NOTHING, bar, fit, fitting, number, pad, rate, share, short_count, stack
-from tui.charts import Chart, Point, Source, highest, points
-from tui.textsafe import sanitize_line
-from tui.theme import task_slots
-from tui.widgets.rows import Cell, Row, Rows
+from spectui.store.rows import Interval, TaskFigures
+from spectui.tui.charts.points import Chart, Point, Source, highest, points
+from spectui.tui.terminal.cells import (
+    NOTHING,
+    bar,
+    fit,
+    fitting,
+    number,
+    pad,
+    rate,
+    share,
+    short_count,
+    stack,
+)
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.terminal.theme import task_slots
+from spectui.tui.widgets.rows import Cell, Row, Rows
 
 TWO_ABREAST = 66
 GAP = 3

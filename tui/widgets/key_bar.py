@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from textual import events
 
-from tui.glyphs import glyphs
-from tui.keys import named
-from tui.widgets.rows import Cell, Line
+from spectui.tui.keys import named
+from spectui.tui.terminal.glyphs import glyphs
+from spectui.tui.widgets.rows import Cell, Line
 
 Hint = tuple[str, str, str]
 """Key as shown, what it does, and the action that a click runs."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tui.cells import count
-from tui.keys import named
-from tui.widgets.rows import Cell, Line, row_width
+from spectui.tui.keys import named
+from spectui.tui.terminal.cells import count
+from spectui.tui.widgets.rows import Cell, Line, row_width
 
 
 class Legend(Line):

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 
-from store.reader import Reader
-from tui.cells import fit
-from tui.textsafe import sanitize
-from tui.transcript import Transcript
-from tui.widgets.rows import Cell, Row, Rows, row_width
+from spectui.store.reading.reader import Reader
+from spectui.tui.model.transcript import Transcript
+from spectui.tui.terminal.cells import fit
+from spectui.tui.terminal.textsafe import sanitize
+from spectui.tui.widgets.rows import Cell, Row, Rows, row_width
 
 GAP = 2
 """Cells between two outputs."""

@@ -10,10 +10,10 @@ from textual import events
 from textual.binding import Binding
 from textual.message import Message
 
-from tui.cells import duration, fit, fitting, number, pad, rate, share, stack
-from tui.charts import AXES, Chart, Point, highest
-from tui.glyphs import DOTS, dotted, glyphs
-from tui.widgets.rows import Cell, Row, Rows
+from spectui.tui.charts.points import AXES, Chart, Point, highest
+from spectui.tui.terminal.cells import duration, fit, fitting, number, pad, rate, share, stack
+from spectui.tui.terminal.glyphs import DOTS, dotted, glyphs
+from spectui.tui.widgets.rows import Cell, Row, Rows
 
 MARGIN = 7
 """Cells left of the plot, at least: a value, a space and the axis."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.cells import cell_len, set_cell_size
 
-from tui.keys import named
-from tui.textsafe import sanitize
-from tui.transcript import wrap
-from tui.widgets.rows import Line, Row
+from spectui.tui.keys import named
+from spectui.tui.model.transcript import wrap
+from spectui.tui.terminal.textsafe import sanitize
+from spectui.tui.widgets.rows import Line, Row
 
 LINES = 2
 

@@ -12,17 +12,17 @@ from rich.cells import cell_len
 from textual.binding import Binding
 from textual.message import Message
 
-from tui.cells import fitting, pad
-from tui.glyphs import glyphs
-from tui.report.grid import Grid
-from tui.report.pictures import Picture, pictures, task_roles
-from tui.report.tables import facts, notes, report_groups, subject, tables
-from tui.textsafe import sanitize_line
-from tui.widgets.rows import Cell, Row, Rows, row_width
-from tui.widgets.whiskers import LEAST, NAMES, VALUES, picture_rows
+from spectui.tui.report.grid import Grid
+from spectui.tui.report.pictures import Picture, pictures, task_roles
+from spectui.tui.report.tables import facts, notes, report_groups, subject, tables
+from spectui.tui.terminal.cells import fitting, pad
+from spectui.tui.terminal.glyphs import glyphs
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.rows import Cell, Row, Rows, row_width
+from spectui.tui.widgets.whiskers import LEAST, NAMES, VALUES, picture_rows
 
 if TYPE_CHECKING:
-    from store.report.report import Report
+    from spectui.store.analysis.report import Report
 
 PAIRS = (
     ("hazard_off_path", "depths"),

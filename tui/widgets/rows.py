@@ -18,10 +18,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.theme import styles
+from spectui.tui.terminal.theme import styles
 
 Cell = tuple[str, str]
-"""Text that is safe to draw, and the role it is drawn in (see `tui.theme.styles`)."""
+"""Text that is safe to draw, and the role it is drawn in (see `tui.terminal.theme.styles`)."""
 
 Row = tuple[Cell, ...]
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from textual import events
 from textual.message import Message
 
-from store.rows import GenerationRow
-from tui.cells import columns, count, duration, fit
-from tui.course import Course
-from tui.replay_feed import Moment
-from tui.widgets.rows import Cell, Line, Row, row_width
+from spectui.store.rows import GenerationRow
+from spectui.tui.feeds.replay import Moment
+from spectui.tui.model.timeline import Course
+from spectui.tui.terminal.cells import columns, count, duration, fit
+from spectui.tui.widgets.rows import Cell, Line, Row, row_width
 
 MARGIN = 1
 

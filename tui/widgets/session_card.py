@@ -6,15 +6,26 @@ from itertools import zip_longest
 
 from rich.cells import cell_len
 
-from store.rows import SessionSummary, TaskFigures
-from tui.cells import NOTHING, columns, duration, fit, fitting, number, pad, rate, share, short_count
-from tui.home_feed import Card
-from tui.progress import elapsed_seconds, silence
-from tui.speedups import range_words
-from tui.textsafe import sanitize, sanitize_line
-from tui.theme import task_slots
-from tui.transcript import wrap
-from tui.widgets.rows import Cell, Row, Rows, row_width
+from spectui.store.rows import SessionSummary, TaskFigures
+from spectui.tui.feeds.sessions import Card
+from spectui.tui.model.progress import elapsed_seconds, silence
+from spectui.tui.model.speedups import range_words
+from spectui.tui.model.transcript import wrap
+from spectui.tui.terminal.cells import (
+    NOTHING,
+    columns,
+    duration,
+    fit,
+    fitting,
+    number,
+    pad,
+    rate,
+    share,
+    short_count,
+)
+from spectui.tui.terminal.textsafe import sanitize, sanitize_line
+from spectui.tui.terminal.theme import task_slots
+from spectui.tui.widgets.rows import Cell, Row, Rows, row_width
 
 LABEL = 9
 EVENTS = 5

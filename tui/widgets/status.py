@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from store.rows import GenerationRow, SessionSummary
-from tui import progress
-from tui.cells import NOTHING, count, duration, fitting, number, pad, percent, rate, size
-from tui.progress import Pace, elapsed_seconds, eta_seconds, failed_words, silence
-from tui.speedups import short_range, times_words
-from tui.textsafe import sanitize_line
-from tui.widgets.rows import Cell, Line, Row, row_width
+from spectui.store.rows import GenerationRow, SessionSummary
+from spectui.tui.model import progress
+from spectui.tui.model.progress import Pace, elapsed_seconds, eta_seconds, failed_words, silence
+from spectui.tui.model.speedups import short_range, times_words
+from spectui.tui.terminal.cells import NOTHING, count, duration, fitting, number, pad, percent, rate, size
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.rows import Cell, Line, Row, row_width
 
 SYMBOLS = {
     "starting": ("◌", "accent"),
@@ -215,7 +215,7 @@ def _share_cells(summary: SessionSummary) -> list[Cell]:
 
 
 def _spending_cells(summary: SessionSummary) -> list[Cell]:
-    from tui.report.spending import spending_words, worth_showing
+    from spectui.tui.report.spending import spending_words, worth_showing
 
     return [(spending_words(summary), "text")] if summary.tokens and worth_showing(summary) else []
 

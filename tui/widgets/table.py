@@ -16,8 +16,8 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
-from tui.cells import Align, fit
-from tui.widgets.rows import Cell, Row, Rows, set_scroll_size
+from spectui.tui.terminal.cells import Align, fit
+from spectui.tui.widgets.rows import Cell, Row, Rows, set_scroll_size
 
 Item = TypeVar("Item")
 

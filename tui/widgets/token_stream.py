@@ -12,10 +12,10 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
-from tui.pieces import Piece
-from tui.theme import styles
-from tui.transcript import Transcript
-from tui.widgets.rows import LineView, set_scroll_size
+from spectui.tui.model.pieces import Piece
+from spectui.tui.model.transcript import Transcript
+from spectui.tui.terminal.theme import styles
+from spectui.tui.widgets.rows import LineView, set_scroll_size
 
 JUMP = 8
 """Rows the view moves at a time while following, or half its height if that is more. Terminals are sent

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from store.rows import NodeRow, RoundRow
-from tui.cells import fit, fitting, share
-from tui.transcript import wrap
-from tui.widgets.rows import Cell, Row, Rows
+from spectui.store.rows import NodeRow, RoundRow
+from spectui.tui.model.transcript import wrap
+from spectui.tui.terminal.cells import fit, fitting, share
+from spectui.tui.widgets.rows import Cell, Row, Rows
 
 LONGEST_TOKEN = 14
 """Cells of a token before it is cut: a column must stay narrow enough for three to fit."""

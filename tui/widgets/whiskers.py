@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from tui.cells import NOTHING, fit
-from tui.glyphs import glyphs
-from tui.report.pictures import Mark, Panel, Picture
-from tui.textsafe import sanitize_line
-from tui.widgets.rows import Cell, Row
+from spectui.tui.report.pictures import Mark, Panel, Picture
+from spectui.tui.terminal.cells import NOTHING, fit
+from spectui.tui.terminal.glyphs import glyphs
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.rows import Cell, Row
 
 NAMES, VALUES, GAP = 10, 7, 3
 """Cells of a mark's name at most, of its value, and between panels."""

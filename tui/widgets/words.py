@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tui.cells import fit
-from tui.transcript import wrap
-from tui.widgets.rows import Cell, Line, Row
+from spectui.tui.model.transcript import wrap
+from spectui.tui.terminal.cells import fit
+from spectui.tui.widgets.rows import Cell, Line, Row
 
 
 class Words(Line):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from store.rows import SessionSummary
-from store.sessions import set_notes, set_tags
+from spectui.store.rows import SessionSummary
+from spectui.store.sessions import set_notes, set_tags
+from spectui.tui.model import progress
 from tests.tui.replay import Recording
 from tests.tui.synthetic import TEXTS
-from tui import progress
 
 _worker_words = progress.worker_words
 
@@ -30,7 +30,7 @@ def at_fixed_times(recording: Recording) -> None:
 
 
 def worker_words(summary: SessionSummary) -> list[str]:
-    """As `tui.progress` has it, of a worker whose pid and host do not depend on the run of the test."""
+    """As `tui.model.progress` has it, of a worker whose pid and host do not depend on the run of the test."""
     return _worker_words(summary if summary.pid is None else replace(summary, pid=4711, host="gpu-box"))
 
 
@@ -105,7 +105,7 @@ def compared(database: Path) -> None:
 
 def nothing(database: Path) -> None:
     """A database without a session."""
-    from store.database import connect
+    from spectui.store.database import connect
 
     connect(database).close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from store.sessions import set_notes, set_tags
+from spectui.store.sessions import set_notes, set_tags
 from tests.tui.replay import Recording
 from tests.tui.screens.data import at_fixed_times
 

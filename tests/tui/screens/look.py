@@ -14,11 +14,12 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from spectui.tui.model import progress
+from spectui.tui.terminal import glyphs
+from spectui.tui.terminal.plain_output import PlainFilter
 from tests.tui.conftest import app_for
 from tests.tui.screens.data import worker_words
 from tests.tui.screens.registry import SCREENS, Shown
-from tui import glyphs, progress
-from tui.plain import PlainFilter
 
 
 async def export(screen: Shown, theme: str, size: tuple[int, int], out: Path, *, ascii: bool) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from textual.pilot import Pilot
 
+from spectui.tui.screens.compare import CompareScreen
+from spectui.tui.screens.replay import ReplayScreen
+from spectui.tui.screens.sessions.screen import SessionsScreen
+from spectui.tui.widgets.histogram import Histogram
+from spectui.tui.widgets.rows import Line, Rows
 from tests.tui.conftest import live_screen, shown, wait_for
 from tests.tui.screens import data
-from tui.screens.compare import CompareScreen
-from tui.screens.replay import ReplayScreen
-from tui.screens.sessions import SessionsScreen
-from tui.widgets.histogram import Histogram
-from tui.widgets.rows import Line, Rows
 
 Reach = Callable[[Pilot[Any]], Awaitable[None]]
 """Gets from the app as it opened to the screen, and waits until all of it is there."""

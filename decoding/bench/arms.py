@@ -1,0 +1,248 @@
+"""What `decoding.bench.__main__` compares: transformers' loops, our loop, our loop recorded, and watched."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from spectui import prompts
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.generation_settings import GenerationSettings
+from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.processes import python, start
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.shape import ROOT
+from spectui.decoding.worker.__main__ import HEARTBEAT_SECONDS, Recorder
+from spectui.store.counts.metrics import at_risk
+from spectui.store.database import open_database
+from spectui.store.records import PromptRecord
+from spectui.store.sessions import create_session
+from spectui.store.writing.writer import SessionWriter
+
+LOOKUP_TOKENS = 10
+"""`prompt_lookup_num_tokens` of transformers' prompt lookup: the value its documentation uses."""
+
+
+@dataclass
+class Outcome:
+    """One arm on one prompt; `seconds` is wall time from prompt ids to the last token, prefill included."""
+
+    tokens: list[int]
+    seconds: float
+    rounds: int = 0
+    forward_seconds: float = 0.0
+    draft_ms: list[float] = field(default_factory=list)
+    verify_ms: list[float] = field(default_factory=list)
+    at_risk: Counter[int] = field(default_factory=Counter)
+    """By depth: rounds whose path reached the depth before and whose tree went on from there."""
+    reached: Counter[int] = field(default_factory=Counter)
+    """By depth: those of them whose path went on to it."""
+
+    def count(self, round_: Round) -> None:
+        """Add a round, its tokens excepted."""
+        self.rounds += 1
+        self.draft_ms.append(round_.draft_ms)
+        self.verify_ms.append(round_.verify_ms)
+        length = len(round_.path)
+        for depth, parent in enumerate([ROOT, *round_.path], start=1):
+            if (round_.tree.parent == parent).any() and at_risk(True, depth, length, round_.cut):
+                self.at_risk[depth] += 1
+                self.reached[depth] += depth <= length
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Emitted tokens over wall time."""
+        return len(self.tokens) / self.seconds
+
+
+class Arm(Protocol):
+    """A way to decode a prompt."""
+
+    def run(self, ids: list[int], position: int, *, warm_up: bool = False) -> Outcome:
+        """Decode; `position` is the prompt's place in the run."""
+
+
+class GenerateArm:
+    """transformers' `generate`: plain, with an assistant model, or with prompt lookup."""
+
+    def __init__(
+        self, model: Any, config: RunConfig, vocabulary: Vocabulary, *, assistant: Any | None, lookup: bool
+    ) -> None:
+        self._model = model
+        self._options: dict[str, Any] = {
+            "do_sample": not config.greedy,
+            "max_new_tokens": config.max_new_tokens,
+            **GenerationSettings(model, config, vocabulary).neutral,
+        }
+        if not config.greedy:
+            self._options |= {"temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
+        if assistant is not None:
+            self._options["assistant_model"] = assistant
+        elif lookup:
+            self._options["prompt_lookup_num_tokens"] = LOOKUP_TOKENS
+
+    def run(self, ids: list[int], position: int, *, warm_up: bool = False) -> Outcome:
+        """One `generate` call."""
+        start = time.perf_counter()
+        tensor = torch.tensor([ids], device=self._model.device)
+        with torch.inference_mode():
+            out = self._model.generate(
+                tensor, attention_mask=torch.ones_like(tensor), pad_token_id=0, **self._options
+            )
+        tokens = [int(t) for t in out[0, len(ids) :]]
+        return Outcome(tokens, time.perf_counter() - start)
+
+
+class EngineArm:
+    """Our engine, with whatever drafter its configuration names. Its drafter learns from this arm alone."""
+
+    def __init__(self, decoder: SpeculativeDecoder) -> None:
+        self.decoder = decoder
+
+    def run(self, ids: list[int], position: int, *, warm_up: bool = False) -> Outcome:
+        """One `generate` of ours."""
+        outcome = Outcome([], 0.0)
+        rounds: list[Round] = []
+        before = self._forwards()
+        start = time.perf_counter()
+        for round_ in self.decoder.generate(ids, position=position):
+            self.each(round_, position, warm_up)
+            outcome.tokens += round_.tokens
+            rounds.append(round_)
+        self.settle()
+        outcome.seconds = time.perf_counter() - start
+        outcome.forward_seconds = self._forwards() - before
+        for round_ in rounds:
+            outcome.count(round_)
+        return outcome
+
+    def each(self, round_: Round, position: int, warm_up: bool) -> None:
+        """What is done with a round beside counting it."""
+
+    def settle(self) -> None:
+        """What is left to be done behind the last round."""
+
+    def _forwards(self) -> float:
+        return self.decoder.target.forward_seconds + self.decoder.drafter.seconds_in_models()
+
+
+class RecordedArm(EngineArm):
+    """Our engine with every round written to a database, exactly as the worker does."""
+
+    def __init__(
+        self, database: Path, config: RunConfig, models: LoadedModels, chosen: Sequence[prompts.Prompt]
+    ) -> None:
+        super().__init__(SpeculativeDecoder(config, models=models))
+        self.database = database
+        db = open_database(database)
+        self.session_id = create_session(
+            db,
+            name="bench",
+            config_json=config.to_json(),
+            target=config.target,
+            drafter=config.draft_name,
+            tree=config.tree_spec,
+            prompts=[PromptRecord(p.id, p.task, p.text) for p in chosen],
+        )
+        self.writer = SessionWriter(db, self.session_id)
+        self.writer.claim()
+        self.writer.describe(device=str(models.target.device), tokenizer_id=models.tokenizer.identity)
+        self.writer.set_status("running")
+        self.recorder = Recorder(self.writer, self.decoder)
+        self._generations = self.writer.pending_generations()
+
+    def run(self, ids: list[int], position: int, *, warm_up: bool = False) -> Outcome:
+        """As `EngineArm.run`, between the start and the end of a generation."""
+        if warm_up:
+            return super().run(ids, position, warm_up=True)
+        generation = self._generations[position]
+        self.writer.start_generation(generation.id, len(ids))
+        outcome = super().run(ids, position)
+        self.writer.finish_generation(generation.id, "finished", finish_reason="length")
+        return outcome
+
+    def each(self, round_: Round, position: int, warm_up: bool) -> None:
+        """Record it."""
+        if not warm_up:
+            self.recorder.record(self._generations[position].id, round_)
+
+    def settle(self) -> None:
+        """Wait until the last round is written."""
+        self.recorder.settle()
+
+
+CATCH_UP_SECONDS = 1.0
+
+
+class Screen:
+    """A dashboard in a terminal of its own that is stopped (SIGSTOP) while other arms run."""
+
+    def __init__(self, process: subprocess.Popen[bytes] | None) -> None:
+        self._process = process
+
+    @contextlib.contextmanager
+    def awake(self, wanted: bool) -> Iterator[None]:
+        """Let the dashboard run inside, if it is wanted there."""
+        if self._process is None or not wanted:
+            yield
+            return
+        os.killpg(self._process.pid, signal.SIGCONT)
+        # What it slept through it catches up with at once; that is no part of watching.
+        time.sleep(CATCH_UP_SECONDS)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGSTOP)
+
+
+@contextlib.contextmanager
+def attached_dashboard(database: Path, session_id: int, *, wanted: bool) -> Iterator[Screen]:
+    """A real `spectui attach` of 120x40 on a pseudo-terminal whose output is read and dropped."""
+    if not wanted:
+        yield Screen(None)
+        return
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    # A process of its own reads what is written, as an SSH server would: reading here would cost the arm.
+    reader = start(["cat"], stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start(
+        python("-m", "tui", "attach", str(session_id), "--db", str(database)),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        environment={"TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    try:
+        # Its start-up is no part of watching.
+        time.sleep(4 * HEARTBEAT_SECONDS)
+        if process.poll() is not None:
+            raise DecodingError(
+                "the dashboard did not stay up; try 'spectui attach', or bench with --no-dashboard"
+            )
+        os.killpg(process.pid, signal.SIGSTOP)
+        yield Screen(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        reader.kill()
+        reader.wait()
+        os.close(ours)
+        os.close(theirs)

@@ -1,0 +1,96 @@
+"""What arms made of the same prompts, and what may be said of it: paired ratios, divergences from `generate`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import comb
+from typing import Any
+
+import numpy as np
+import torch
+
+from spectui.decoding.bench.arms import Arm, Outcome
+from spectui.decoding.models.generation_settings import GenerationSettings
+from spectui.decoding.trees.shape import TokenTree
+from spectui.prompts import Prompt
+
+Around = Callable[[str], contextlib.AbstractContextManager[None]]
+"""What an arm, by its name, decodes within."""
+
+
+@dataclass
+class Measured:
+    """All outcomes, by arm, in prompt order."""
+
+    prompts: list[Prompt] = field(default_factory=list)
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The task of each prompt."""
+        return [prompt.task for prompt in self.prompts]
+
+    def take_turns(
+        self, arms: Mapping[str, Arm], prompt: Prompt, ids: list[int], around: Around | None = None
+    ) -> None:
+        """Every arm decodes `prompt`. Who begins moves on by one from prompt to prompt."""
+        position = len(self.prompts)
+        names = list(arms)
+        first = position % len(names)
+        for name in names[first:] + names[:first]:
+            with around(name) if around else contextlib.nullcontext():
+                self.outcomes.setdefault(name, []).append(arms[name].run(ids, position))
+        self.prompts.append(prompt)
+
+    def ratios(self, arm: str, base: str) -> list[float]:
+        """Speed of `arm` over `base` in tokens per second, prompt by prompt."""
+        pairs = zip(self.outcomes[arm], self.outcomes[base], strict=True)
+        return [a.tokens_per_second / b.tokens_per_second for a, b in pairs]
+
+
+def divergence(
+    settings: GenerationSettings, ids: list[int], ours: list[int], theirs: list[int]
+) -> dict[str, Any] | None:
+    """Where `ours` leaves `theirs`, the output of the model of `settings` itself, and the margin there between the
+    two largest of the logits that decide."""
+    if ours == theirs:
+        return None
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
+    before, model = [*ids, *theirs[:at]], settings.model
+    with torch.inference_mode():
+        logits = model(torch.tensor([before], device=model.device)).logits[0, -1:].float()
+    of_prompt = settings.begin(ids)
+    if of_prompt is not None:
+        of_prompt.commit(theirs[:at])
+        nothing = TokenTree.empty()
+        logits = of_prompt.processed(nothing.token, nothing.parent, logits)
+    first, second = logits[0].topk(2).values.tolist()
+    return {"position": at, "margin": first - second}
+
+
+def rounded(value: float) -> float:
+    """As figures are written: four decimals."""
+    return round(float(value), 4)
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """First and third, rounded."""
+    return [rounded(q) for q in np.quantile(values, [0.25, 0.75])]
+
+
+def median_interval(values: Sequence[float]) -> list[float] | None:
+    """95 % interval of the median, rounded: from one of the ordered values to another, whatever they are spread like.
+
+    The k-th from either end, for the largest k that leaves out the median in at most one of twenty. None with fewer
+    than six values, whose extremes leave it out more often.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    below, k = 0.0, 0
+    while below + comb(count, k) / 2**count <= 0.025:
+        below += comb(count, k) / 2**count
+        k += 1
+    return [rounded(ordered[k - 1]), rounded(ordered[count - k])] if k else None

@@ -1,0 +1,206 @@
+"""Folders and files that people bring and that no causal language model can be loaded from: what they are, and what
+to do. Told by names and small files alone: torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from spectui.decoding.checkpoints.weight_files import stored_names
+from spectui.decoding.errors import DecodingError
+
+_OTHER_DRAFTS = {
+    "eagle": "an EAGLE-1 or EAGLE-2 head",
+    "peagle": "a P-EAGLE head",
+    "dflash": "a DFlash block drafter",
+    "dflash2": "a DFlash 2 block drafter",
+    "dspark": "a DSpark drafter",
+    "mtp": "multi-token-prediction (MTP) layers, which belong to their own model",
+    "medusa": "Medusa heads",
+    "hydra": "Hydra heads",
+    "mlp_speculator": "an MLP speculator",
+    "independent": "a draft that `speculators` describes without weights",
+}
+"""Kinds of drafts that are not loaded, by what `speculators` or their own configurations call them."""
+
+_BY_ARCHITECTURE = (
+    (r"dflash2", "dflash2"), (r"dflash", "dflash"), (r"dspark", "dspark"), (r"peagle|parallel_?eagle", "peagle"),
+    (r"medusa", "medusa"), (r"hydra", "hydra"), (r"mlpspeculator", "mlp_speculator"), (r"mtp|nextn", "mtp"),
+    (r"eagle(?!3|.*eagle3)", "eagle"),
+)  # fmt: skip
+
+_TAKE = "give --draft an EAGLE-3 head, a draft model, recycling or lookup"
+
+
+def refuse_foreign(name: str, folder: Path) -> None:
+    """Raise `DecodingError` in one line for a folder that is no model and no EAGLE-3 head."""
+    if what := _foreign_folder(folder):
+        raise DecodingError(f"'{name}' {what}")
+    described = _json(folder / "config.json")
+    if what := other_draft(described, folder):
+        raise DecodingError(f"'{name}' is {what}, which spectui does not run; {_TAKE}")
+
+
+def refuse_foreign_on_hub(name: str, folder: Path) -> None:
+    """As `refuse_foreign`, where the small files are there and the weights may not be."""
+    names = {path.name for path in folder.iterdir()}
+    if "config.json" not in names and names & {"adapter_config.json", "model_index.json"}:
+        refuse_foreign(name, folder)
+    described = _json(folder / "config.json")
+    if what := _mlx(described):
+        raise DecodingError(f"'{name}' {what}")
+    if what := other_draft(described, folder):
+        raise DecodingError(f"'{name}' is {what}, which spectui does not run; {_TAKE}")
+
+
+def refuse_file(name: str, path: Path) -> None:
+    """Raise `DecodingError` in one line for a file given where a folder was wanted."""
+    if path.suffix.lower() == ".gguf":
+        raise DecodingError(f"'{name}' {_GGUF}")
+    raise DecodingError(f"'{name}' is a file; give the folder that holds the model's config.json and weights")
+
+
+_GGUF = (
+    "is a GGUF file of llama.cpp, which spectui does not read; give the model it was made from, a hub id or folder "
+    "with safetensors files"
+)
+
+
+def _foreign_folder(folder: Path) -> str | None:
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    has = _Names(names)
+    if has.any("model*.safetensors", "pytorch_model*.bin") and "config.json" in names:
+        return _mlx(_json(folder / "config.json"))
+    if "adapter_config.json" in names:
+        base = _json(folder / "adapter_config.json").get("base_model_name_or_path")
+        return (
+            f"is an adapter (LoRA) for {base or 'another model'}, not a model: merge it with peft "
+            "(merge_and_unload, then save_pretrained) and give that folder"
+        )
+    if "model_index.json" in names:
+        return "is a pipeline of diffusers, which makes images; give a language model"
+    if has.any("*.gguf"):
+        return f"holds {has.first('*.gguf')}, which {_GGUF}"
+    if has.any("*.onnx") or (folder / "onnx").is_dir():
+        return "is exported to ONNX, which spectui does not run; give the model it was made from"
+    if has.any("consolidated*.pth", "consolidated*.safetensors"):
+        return (
+            f"holds its weights in the authors' own layout ({has.first('consolidated*')}); give the folder or hub id "
+            "of the same model converted for transformers"
+        )
+    if has.any("weights*.npz"):
+        return "is a model of MLX, for Apple's machines; give the model it was made from"
+    if other := has.first("tf_model.h5", "flax_model.msgpack"):
+        return (
+            f"holds weights of TensorFlow or Flax alone ({other}); give the same model with safetensors files"
+        )
+    if "config.json" in names:
+        return None
+    return _without_config(folder, names)
+
+
+def _without_config(folder: Path, names: list[str]) -> str:
+    if not names:
+        return "is an empty folder; give one that holds a model's config.json and weights"
+    below = sorted(folder.glob("*/config.json")) or sorted(folder.glob("snapshots/*/config.json"))
+    if below:
+        return f"has no config.json, but {below[0].parent.relative_to(folder)} in it has; give that folder"
+    if all(name.startswith(("tokenizer", "special_tokens", "vocab", "merges", "added_")) for name in names):
+        return "holds a tokenizer alone; give the folder of the whole model"
+    if _Names(names).any("*_lm_head.pt", "medusa*.safetensors", "hydra*.safetensors"):
+        return f"holds Medusa or Hydra heads, which spectui does not run; {_TAKE}"
+    return "has no config.json; give a folder saved by save_pretrained"
+
+
+def _mlx(described: Mapping[str, Any]) -> str | None:
+    own = described.get("quantization")
+    if isinstance(own, Mapping) and {"bits", "group_size"} <= set(own):
+        return "is quantised for MLX, for Apple's machines; give the model it was made from"
+    return None
+
+
+def other_draft(described: Mapping[str, Any], folder: Path) -> str | None:
+    """Words on the draft that a ``config.json`` describes, if it is one of a kind that is not loaded."""
+    kind = described.get("speculators_model_type")
+    if kind == "eagle3":
+        return _eagle3_variant(described, folder)
+    if kind is not None:
+        return _OTHER_DRAFTS.get(str(kind), f"a draft head of kind '{kind}'")
+    for key, found in (
+        ("medusa_num_heads", "medusa"),
+        ("hydra_num_heads", "hydra"),
+        ("dflash_config", "dflash"),
+    ):
+        if key in described:
+            return _OTHER_DRAFTS[found]
+    named = f"{described.get('architectures', '')} {described.get('model_type', '')}"
+    if "eagle3" in named.lower():
+        return _eagle3_variant(described, folder)
+    for pattern, found in _BY_ARCHITECTURE:
+        if re.search(pattern, named.lower()):
+            return _OTHER_DRAFTS[found]
+    if described.get("num_hidden_layers") == 1 and _looks_like_eagle(folder):
+        return _OTHER_DRAFTS["eagle"]
+    return None
+
+
+def _eagle3_variant(described: Mapping[str, Any], folder: Path) -> str | None:
+    """Words on an EAGLE-3 head of a make that is not built here."""
+    inner = described.get("eagle_config")
+    inner = inner if isinstance(inner, Mapping) else {}
+    layer = described.get("transformer_layer_config")
+    layer = layer if isinstance(layer, Mapping) else described
+    if inner.get("use_aux_hidden_state", described.get("use_aux_hidden_state")) is False:
+        return (
+            "an EAGLE-3 head that reads its target's last hidden state alone (use_aux_hidden_state is false)"
+        )
+    listed = described.get("eagle_aux_hidden_state_layer_ids") or inner.get(
+        "eagle_aux_hidden_state_layer_ids"
+    )
+    if isinstance(listed, list) and len(listed) != 3:
+        return f"an EAGLE-3 head that reads {len(listed)} of its target's layers where three are usual"
+    if (layers := layer.get("num_hidden_layers", 1)) not in (None, 1):
+        return f"an EAGLE-3 head of {layers} layers"
+    if described.get("fc_norm"):
+        return "an EAGLE-3 head with norms of its own for each feature (fc_norm)"
+    names = {name.removeprefix("model.") for name in stored_names(folder)}
+    if "fc.weight" in names and "lm_head.weight" not in names:
+        return "an EAGLE-3 head without an lm_head of its own, which predicts through its target's"
+    return None
+
+
+def _looks_like_eagle(folder: Path) -> bool:
+    """Whether the stored tensors are those of an EAGLE-1 or 2 head: a layer behind an ``fc``, and no output layer."""
+    names = {name.removeprefix("model.") for name in stored_names(folder)}
+    return (
+        "fc.weight" in names
+        and any(name.startswith("layers.0.") for name in names)
+        and "midlayer" not in str(names)
+    )
+
+
+class _Names:
+    """File names by patterns."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = list(names)
+
+    def any(self, *patterns: str) -> bool:
+        """Whether one of them is there."""
+        return bool(self.first(*patterns))
+
+    def first(self, *patterns: str) -> str:
+        """The first that is there."""
+        return next((name for name in self._names for one in patterns if Path(name).match(one)), "")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,234 @@
+"""The files that a model's weights are in, read without the weights: torch-free.
+
+A safetensors file begins with eight bytes that say how long its header is, and the header says what every
+tensor is and where it ends, so that a cut file is found out without being read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectui.decoding.errors import DecodingError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+PICKLED_WORDS = (
+    "pickled weights, a format that can hold code; convert them to safetensors, or give --allow-pickle"
+)
+"""What is said of weights that are not loaded for that reason."""
+HEADER_LIMIT = 100 << 20
+"""As long as the format lets a header be."""
+
+
+_LARGEST = {
+    "num_hidden_layers": 10_000, "hidden_size": 1 << 24, "num_attention_heads": 1 << 20, "vocab_size": 1 << 31,
+    "num_key_value_heads": 1 << 20,
+}  # fmt: skip
+"""Sizes that no model goes beyond; the names of them that families share."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A stored tensor: its name, the format's name of its number type (``F16``, ``I32``), its bytes."""
+
+    name: str
+    dtype: str
+    bytes: int
+
+
+def read_config(folder: Path, *, whole: bool = True) -> dict[str, Any]:
+    """``config.json`` of a model folder, with what other files say of it unless not `whole`.
+
+    Raises `DecodingError` when it cannot be read.
+    """
+    try:
+        data: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DecodingError(f"model folder {folder} has no readable config.json: {error.strerror}") from error
+    except ValueError as error:
+        raise DecodingError(f"model folder {folder} has a config.json that is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise DecodingError(f"model folder {folder} has a config.json that is no object")
+    _check_values(folder, data)
+    if whole and not data.get("quantization_config") and (beside := _quantized_beside(folder)):
+        data["quantization_config"] = beside
+    return data
+
+
+def _check_values(folder: Path, data: Mapping[str, Any]) -> None:
+    """Refuse what transformers and the count of memory would go on with, or fail on in words of their own."""
+    kind = data.get("model_type")
+    if kind is not None and not isinstance(kind, str):
+        raise DecodingError(
+            f"model folder {folder} has a damaged config.json: model_type is {str(kind)[:60]}, and no word"
+        )
+    for key, most in _LARGEST.items():
+        size = data.get(key, 1)
+        if size is None or isinstance(size, list | dict):
+            continue  # transformers knows which families leave it out, or give one of each layer
+        if not (type(size) is int and 0 < size <= most):
+            raise DecodingError(
+                f"model folder {folder} has a damaged config.json: {key} is {str(size)[:60]}, and no whole number "
+                f"from 1 to {most:,}"
+            )
+
+
+def _quantized_beside(folder: Path) -> dict[str, Any]:
+    """How the model is quantised, where AutoGPTQ or AutoAWQ said it in a file of its own; empty elsewhere."""
+    for name, read in QUANTIZED_BESIDE.items():
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise DecodingError(f"model folder {folder} has a damaged {name}; fetch it again") from error
+        if isinstance(found, dict):
+            return read(found)
+    return {}
+
+
+def _of_awq(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "quant_method": "awq",
+        "bits": found.get("w_bit"),
+        "group_size": found.get("q_group_size"),
+        "zero_point": bool(found.get("zero_point")),
+        "version": str(found.get("version") or "gemm").lower(),
+    }
+
+
+QUANTIZED_BESIDE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "quantize_config.json": lambda found: {**found, "quant_method": "gptq"},
+    "quant_config.json": _of_awq,
+}
+"""Files of older quantisers beside ``config.json``, and how what they say is said in it today."""
+
+
+def shards(folder: Path) -> list[Path]:
+    """The safetensors files that make up the model; empty where it has none."""
+    names = _indexed(folder)
+    if names:
+        return [folder / name for name in names]
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    found = sorted(folder.glob("*.safetensors"))
+    return found if len(found) == 1 else []
+
+
+def uncommon_name(folder: Path) -> str | None:
+    """The file that transformers has to be told to begin with, where it has another name than usual."""
+    if (folder / SINGLE).is_file() or (folder / INDEX).is_file():
+        return None
+    if (index := _index(folder)).is_file():
+        return index.name
+    found = shards(folder)
+    return found[0].name if found else None
+
+
+def stored_names(folder: Path) -> set[str]:
+    """Names of the tensors that are stored; of a pickle those that its index names, which nothing is run for."""
+    try:
+        if found := shards(folder):
+            return {name for path in found if path.is_file() for name, *_ in _header(path)}
+        names: set[str] = set()
+        for path in folder.glob("pytorch_model*.bin"):
+            with zipfile.ZipFile(path) as file:
+                index = next((name for name in file.namelist() if name.endswith("data.pkl")), None)
+                text = (
+                    file.read(index)
+                    if index is not None and file.getinfo(index).file_size < HEADER_LIMIT
+                    else b""
+                )
+            names |= {word.decode() for word in re.findall(rb"[A-Za-z0-9_.]+\.(?:weight|bias)", text)}
+        return names
+    except (OSError, DecodingError, zipfile.BadZipFile):
+        return set()
+
+
+def missing_shards(folder: Path) -> list[str]:
+    """Files that the index names and the folder lacks."""
+    return [name for name in _indexed(folder) if not (folder / name).is_file()]
+
+
+def check_weights(folder: Path, *, pickled: bool = False) -> None:
+    """Raise `DecodingError` in one line unless the weights are all there, in files that cannot run code.
+
+    `pickled` lets a model through that only has pickle files.
+    """
+    missing = missing_shards(folder)
+    if missing:
+        raise DecodingError(
+            f"model folder {folder} is not complete: {missing[0]} is missing"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; fetch it again"
+        )
+    found = shards(folder)
+    if not found:
+        only = next((name for name in PICKLED if (folder / name).is_file()), None)
+        if only is None:
+            raise DecodingError(f"model folder {folder} has no {SINGLE}; fetch it again")
+        if not pickled:
+            raise DecodingError(f"model folder {folder} has {PICKLED_WORDS}")
+    for path in found:
+        check_whole(path)
+
+
+def check_whole(path: Path) -> None:
+    """Raise `DecodingError` when a safetensors file is shorter than its header says, or has none."""
+    size = path.stat().st_size
+    end = max((stop for _, _, _, stop in _header(path)), default=0)
+    with path.open("rb") as file:
+        header = 8 + int.from_bytes(file.read(8), "little")
+    if size < header + end:
+        raise DecodingError(
+            f"{path} was cut: {size:,} bytes of {header + end:,} are there; fetch the model again"
+        )
+
+
+def tensors(folder: Path) -> list[Tensor]:
+    """Every stored tensor of the model; a pickle counts as one. Raises `DecodingError` for a damaged header."""
+    if not shards(folder):
+        return [Tensor(path.name, "U8", path.stat().st_size) for path in folder.glob("pytorch_model*.bin")]
+    return [
+        Tensor(name, dtype, stop - start)
+        for path in shards(folder)
+        for name, dtype, start, stop in _header(path)
+    ]
+
+
+def _index(folder: Path) -> Path:
+    """The index of the shards, which older quantisers name after the model."""
+    others = sorted(folder.glob("*.safetensors.index.json"))
+    return others[0] if len(others) == 1 else folder / INDEX
+
+
+def _indexed(folder: Path) -> list[str]:
+    try:
+        index = json.loads(_index(folder).read_text(encoding="utf-8"))
+        return sorted(set(index["weight_map"].values()))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DecodingError(f"{_index(folder)} is damaged; fetch the model again") from error
+
+
+def _header(path: Path) -> Iterator[tuple[str, str, int, int]]:
+    """Name, type, first and last offset of each tensor."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length <= HEADER_LIMIT:
+                raise ValueError("no header")
+            header = json.loads(file.read(length))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                start, stop = tensor["data_offsets"]
+                yield name, str(tensor["dtype"]), int(start), int(stop)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DecodingError(f"{path} is damaged or cut; fetch the model again") from error

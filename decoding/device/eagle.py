@@ -1,0 +1,175 @@
+"""An EAGLE-3 head beside a `StaticModel`: forwards of fixed sizes, trees grown without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from spectui.decoding.device.cache import StaticLayer
+from spectui.decoding.device.clock import Clock
+from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.device.growth import Growing
+from spectui.decoding.device.model import padded_rows, view_of
+from spectui.decoding.device.static_tree import DeviceTree
+from spectui.decoding.device.transfer import pinned, show, upload
+from spectui.decoding.drafters.eagle import EagleDrafter
+from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.target.language_model import PREFILL_CHUNK
+from spectui.decoding.trees.shape import BoolArray, IntArray, Shape
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Where a forward of one size reads: the same tensors every time."""
+
+    ids: torch.Tensor
+    states: torch.Tensor
+    """Features of the target, or the head's own states."""
+    positions: torch.Tensor
+    slots: torch.Tensor
+    mask: torch.Tensor
+    row: torch.Tensor
+    """Of pairs, the one that the tree grows from."""
+
+
+class StaticEagleDrafter(EagleDrafter):
+    """As `EagleDrafter`; `propose_tensors` leaves the tree on the device.
+
+    Padding rows carry token 0, look at the first slot alone, and write behind the real rows, as in `StaticModel`.
+    """
+
+    _cache: StaticLayer
+
+    def __init__(
+        self,
+        head: EagleHead,
+        shape: Shape,
+        *,
+        name: str = "eagle",
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+    ) -> None:
+        super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
+        self._cache = StaticLayer()
+        self._growing = Growing(self._expander, self._device, head.draft_ids)
+        self._forwards = Graphs(self._device)
+        self._inputs_of: dict[tuple[bool, int, int], _Inputs] = {}
+        self._captured_on: torch.Tensor | None = None
+        self._clock = Clock(self._device)
+        self._marks: list[tuple[Any, Any]] = []
+
+    @property
+    def graphs(self) -> tuple[Graphs, ...]:
+        """All that it captures."""
+        return self._forwards, self._growing.graphs
+
+    @torch.inference_mode()
+    def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
+        """The tree of `propose`; None where that has to grow it, and when there is none."""
+        if max_depth < 1 or not self._tokens or not self._growing.fits(max_depth):
+            return None
+        if len(self._tokens) > PREFILL_CHUNK:  # lookup had many rounds in a row
+            self._cache.move([], self._length)
+            self._feed_pending(len(self._tokens) - 1)
+        count = len(self._tokens)
+        features = torch.cat(self._features) if len(self._features) > 1 else self._features[0]
+        hidden, logits = self._forward(
+            True,
+            upload(np.asarray(self._tokens, dtype=np.int64), self._device),
+            features.to(self._device),
+            np.arange(count),
+            np.tri(count, dtype=np.bool_),
+        )
+        self._hidden = hidden[count - 1 : count]
+        self._length += count
+        self._tokens, self._features = [], []
+        return self._growing.grow(max_depth, logits, self._score_tensors)
+
+    def settle(self, slots: Sequence[int]) -> None:
+        """Nothing to learn: what the tree left in the cache is dropped."""
+
+    def seconds_in_models(self) -> float:
+        """Time spent in the head's forwards; on a GPU waits for what it has been given."""
+        if self._marks and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._seconds += sum(self._clock.seconds(*pair) for pair in self._marks)
+        self._marks.clear()
+        return self._seconds
+
+    def _score_tensors(
+        self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
+    ) -> torch.Tensor:
+        """See `decoding.device.static_tree.ScoreTensors`."""
+        self._hidden, logits = self._forward(False, token, self._hidden[above], depth - 1, mask)
+        return logits
+
+    def _forward(
+        self,
+        pairs: bool,
+        ids: torch.Tensor,
+        states: torch.Tensor,
+        depth: IntArray,
+        mask: BoolArray | torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States ``[n, H]`` and float32 logits of n pairs behind those in the cache: of the target's features and the
+        logits of the last, or of the head's own states and the logits of all."""
+        rows, seen = mask.shape
+        padded = padded_rows(rows)
+        first = self._length + seen - rows
+        self._room_for(first + padded)
+        view = view_of(first + padded, self._cache.capacity)
+        inputs = self._inputs_for(pairs, padded, view, states)
+        inputs.ids[:rows] = ids
+        inputs.states[:rows] = states
+        position = np.full(padded, self._length, dtype=np.int64)
+        position[:rows] += depth
+        inputs.positions.copy_(pinned(position, self._device), non_blocking=True)
+        torch.arange(first, first + padded, out=inputs.slots)
+        inputs.row.fill_(rows - 1)
+        show(
+            inputs.mask, self._length, mask if isinstance(mask, torch.Tensor) else upload(mask, self._device)
+        )
+        self._cache.slots, self._cache.view = inputs.slots, view
+        start = self._clock.mark()
+        hidden, logits = self._forwards.run((pairs, padded, view), lambda: self._run(pairs, inputs))
+        self._marks.append((start, self._clock.mark()))
+        self._cache.slots = None
+        return hidden[:rows], logits if pairs else logits[:rows]
+
+    def _run(self, pairs: bool, inputs: _Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+        head = self.head
+        states = head.fuse(inputs.states) if pairs else head.carry(inputs.states)
+        hidden = head(inputs.ids, states, inputs.positions, self._cache, inputs.mask)
+        last = hidden.index_select(0, inputs.row) if pairs else hidden
+        return hidden, head.logits(last).float()
+
+    def _inputs_for(self, pairs: bool, rows: int, view: int, states: torch.Tensor) -> _Inputs:
+        key = (pairs, rows, view)
+        if key not in self._inputs_of:
+            with torch.inference_mode(False):
+                numbers: dict[str, Any] = {"dtype": torch.int64, "device": self._device}
+                self._inputs_of[key] = _Inputs(
+                    torch.zeros(rows, **numbers),
+                    torch.zeros(rows, states.shape[1], dtype=states.dtype, device=self._device),
+                    torch.zeros(rows, **numbers),
+                    torch.zeros(rows, **numbers),
+                    torch.zeros(rows, view, dtype=torch.bool, device=self._device),
+                    torch.zeros(1, **numbers),
+                )
+        return self._inputs_of[key]
+
+    def _room_for(self, slots: int) -> None:
+        """Have room for so many; what was captured on buffers that have moved, here or by appending, is forgotten."""
+        cache = self._cache
+        while cache.capacity < slots:
+            cache.capacity *= 2
+        if cache.is_initialized:
+            cache.reserve(cache.capacity)
+            if cache.keys is not self._captured_on:
+                self._captured_on = cache.keys
+                self._forwards.forget()
+                self._inputs_of.clear()

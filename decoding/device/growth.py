@@ -1,0 +1,55 @@
+"""Trees of a drafter on the device, of whichever shape it has by now."""
+
+from __future__ import annotations
+
+import torch
+
+from spectui.decoding.device.dynamic_tree import DynamicGrowth
+from spectui.decoding.device.figures import distribution
+from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.device.plan import plan_of
+from spectui.decoding.device.static_tree import DeviceTree, ScoreTensors, grow
+from spectui.decoding.drafters.expansion import Expander
+from spectui.decoding.trees.shape import DynamicShape, TreeShape
+
+KEPT = 16
+"""Dynamic shapes, cut to a depth, whose buffers are remembered: a run that learns its trees goes through a few."""
+
+
+class Growing:
+    """Grows what `expander` would, where the device is. `ids` as there, on the device."""
+
+    def __init__(self, expander: Expander, device: torch.device, ids: torch.Tensor | None = None) -> None:
+        self._expander, self._device, self._ids = expander, device, ids
+        self.graphs = Graphs(device)
+        self._growths: dict[tuple[DynamicShape, int], DynamicGrowth] = {}
+
+    def fits(self, depth: int) -> bool:
+        """Whether a tree of the shape, at most so deep, can be grown here."""
+        shape = self._expander.shape
+        if isinstance(shape, TreeShape):
+            return True
+        return DynamicGrowth.fits(shape, min(depth, shape.max_depth), self._expander.columns)
+
+    def grow(self, depth: int, root_logits: torch.Tensor, score: ScoreTensors) -> DeviceTree:
+        """A tree at most `depth` deep from the draft's logits after the root, ``[1, W]``."""
+        expander, shape = self._expander, self._expander.shape
+        if isinstance(shape, DynamicShape):
+            return self._growth(shape, min(depth, shape.max_depth)).grow(root_logits, score)
+        plan = plan_of(shape.trimmed(depth), self._device)
+        generator = expander.generator if expander.drawn else None
+        return grow(plan, root_logits, score, expander.vocab_size, self._law, generator, self._ids)
+
+    def _law(self, logits: torch.Tensor) -> torch.Tensor:
+        return distribution(logits, temperature=self._expander.temperature, top_p=self._expander.top_p)
+
+    def _growth(self, shape: DynamicShape, depth: int) -> DynamicGrowth:
+        if (shape, depth) not in self._growths:
+            if len(self._growths) == KEPT:
+                self._growths.clear()
+                self.graphs.forget()
+            columns = self._expander.columns
+            self._growths[shape, depth] = DynamicGrowth(
+                shape, depth, columns, self._ids, self._law, self.graphs, self._device
+            )
+        return self._growths[shape, depth]

@@ -1,0 +1,52 @@
+"""The `lm` drafter on a `StaticModel`: trees are grown without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+
+from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.device.growth import Growing
+from spectui.decoding.device.model import StaticModel
+from spectui.decoding.device.static_tree import DeviceTree
+from spectui.decoding.drafters.lm import LMDrafter
+from spectui.decoding.trees.shape import BoolArray, IntArray
+
+
+class StaticLMDrafter(LMDrafter):
+    """As `LMDrafter`; `propose_tensors` leaves the tree on the device."""
+
+    _model: StaticModel
+
+    @cached_property
+    def growing(self) -> Growing:
+        """What grows its trees."""
+        return Growing(self._expander, self._model.device)
+
+    @property
+    def graphs(self) -> tuple[Graphs, ...]:
+        """All that it captures."""
+        return self._model.graphs, self._model.moving, self.growing.graphs
+
+    @torch.inference_mode()
+    def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
+        """The tree of `propose`; None where that has to grow it, and when there is none."""
+        room = self._model.context - self._model.length - len(self._pending)
+        depth = min(max_depth, room)
+        if depth < 1 or not self._can_name(self._pending) or not self.growing.fits(depth):
+            return None
+        return self.growing.grow(depth, self._feed_pending(), self._score_tensors)
+
+    def settle(self, slots: Sequence[int]) -> None:
+        """Learn where each node of the tree was fed, -1 for nowhere; `observe` follows."""
+        self._slot = {node: slot for node, slot in enumerate(slots) if slot >= 0}
+
+    def _score_tensors(
+        self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
+    ) -> torch.Tensor:
+        """See `decoding.device.static_tree.ScoreTensors`; a node's parent is found through the mask."""
+        scored = self._model.append_tensors(token, depth - 1, mask)
+        assert scored.logits is not None
+        return scored.logits[:, : self._named]

@@ -1,0 +1,260 @@
+"""A `LanguageModel` whose forwards have a few fixed sizes: trees padded to buckets, on caches that never move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from spectui.decoding.device.cache import StaticCache
+from spectui.decoding.device.clock import Clock
+from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.device.transfer import pinned, show, upload
+from spectui.decoding.target.language_model import LanguageModel, Scored
+from spectui.decoding.trees.shape import BoolArray, IntArray
+
+ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 520)
+"""Sizes that the rows of a forward are padded to. A row too many costs next to nothing; a size more costs a capture."""
+VIEW = 256
+"""Slots that a forward looks at, the least; doubled as the sequence grows."""
+
+
+def padded_rows(rows: int) -> int:
+    """The size in `ROWS` that `rows` are padded to. Raises `ValueError` for more than the largest."""
+    for size in ROWS:
+        if rows <= size:
+            return size
+    raise ValueError(f"{rows} rows are more than {ROWS[-1]}")
+
+
+def view_of(slots: int, capacity: int) -> int:
+    """How many slots a forward looks at that has to see `slots` of them."""
+    view = VIEW
+    while view < slots:
+        view *= 2
+    return min(view, capacity)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Where a forward of one size reads: the same tensors every time."""
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    slots: torch.Tensor
+    masks: Any
+    """As transformers takes it: a tensor, or one per kind of layer."""
+
+
+class StaticModel(LanguageModel):
+    """As `LanguageModel`, and with `append_tensors` and `keep_tensors` nothing waits for the device.
+
+    Padding rows carry token 0, look at the first slot alone, and write behind the real rows, where the next
+    forward writes again. No real row ever looks at them.
+    """
+
+    def __init__(self, model: Any, feature_layers: Sequence[int] = ()) -> None:
+        super().__init__(model, feature_layers)
+        self._cache: Any = StaticCache()
+        self._layers = int(model.config.get_text_config().num_hidden_layers)
+        spread = len(set(map(str, getattr(model, "hf_device_map", {}).values()))) > 1
+        self.graphs = Graphs(self.device, wanted=not spread)
+        self.moving = Graphs(self.device, wanted=not spread)
+        """What brings accepted paths together: apart, so that it leaves the last forward's logits alone."""
+        self._inputs_of: dict[tuple[int, int], _Inputs] = {}
+        self._moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        """By their number, where slots are moved from and to: the same tensors every time."""
+        self._clock = Clock(self.device)
+        self._marks: list[tuple[Any, Any]] = []
+        self._counted = 0.0
+
+    @property
+    def forward_seconds(self) -> float:
+        """Time in the model; on a GPU waits for what it has been given."""
+        if self._marks and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self._counted += sum(self._clock.seconds(*pair) for pair in self._marks)
+        self._marks.clear()
+        return self._counted
+
+    @forward_seconds.setter
+    def forward_seconds(self, value: float) -> None:
+        self._counted = value
+
+    @torch.inference_mode()
+    def prefill(self, tokens: Sequence[int], *, all_logits: bool = False) -> Scored:
+        """See `LanguageModel.prefill`; of any size, never captured."""
+        self._make_room(self.length + len(tokens))
+        self._cache.fix(None)
+        return super().prefill(tokens, all_logits=all_logits)
+
+    @torch.inference_mode()
+    def append(self, tokens: IntArray, depth: IntArray, mask: BoolArray) -> Scored:
+        """See `LanguageModel.append`. Rows of earlier appends must still be uncommitted."""
+        ids = upload(tokens, self.device)
+        return self.append_tensors(ids, depth, mask)
+
+    @torch.inference_mode()
+    def append_tensors(
+        self, ids: torch.Tensor, depth: IntArray | torch.Tensor, mask: BoolArray | torch.Tensor
+    ) -> Scored:
+        """As `append`, with the tokens ``[n]`` on the device; `depth` and `mask` may be there too, for the price of
+        a wait where layers look at a window."""
+        if isinstance(mask, torch.Tensor) and not self._shows:
+            depth = depth.cpu().numpy() if isinstance(depth, torch.Tensor) else depth
+            mask = mask.cpu().numpy()
+        rows, seen = mask.shape
+        padded = padded_rows(rows)
+        first = self.length + seen - rows
+        self._make_room(first + padded)
+        view = view_of(first + padded, self._cache.capacity)
+        inputs = self._inputs_for(padded, view)
+        inputs.ids[0, :rows] = ids
+        if isinstance(depth, torch.Tensor):
+            inputs.positions.fill_(self.length)
+            inputs.positions[0, :rows] += depth
+        else:
+            position = np.full(padded, self.length, dtype=np.int64)
+            position[:rows] += depth
+            self._fill(inputs.positions, position[None])
+        torch.arange(first, first + padded, out=inputs.slots)
+        if isinstance(mask, torch.Tensor):
+            self._show(inputs.masks, mask)
+        else:
+            assert not isinstance(depth, torch.Tensor)
+            self._fill_masks(inputs.masks, depth, mask, padded, view)
+        start = self._clock.mark()
+        self._cache.fix(inputs.slots, view, self._layers)
+        logits, features = self.graphs.run((padded, view), lambda: self._forward(inputs))
+        self._marks.append((start, self._clock.mark()))
+        return Scored(logits[:rows], None if features is None else features[:rows].clone())
+
+    @torch.inference_mode()
+    def keep(self, slots: Sequence[int]) -> None:
+        """See `LanguageModel.keep`."""
+        moved = [(slot, to) for to, slot in enumerate(slots) if slot != to]
+        if list(slots) != sorted(set(slots)):
+            raise ValueError(f"slots {list(slots)} do not ascend")
+        if moved:
+            source, target = np.asarray(moved).T
+            self._cache.gather(
+                upload(source + self.length, self.device), upload(target + self.length, self.device)
+            )
+        self.commit(len(slots))
+
+    @torch.inference_mode()
+    def keep_tensors(self, slots: torch.Tensor, first: int) -> None:
+        """Bring uncommitted `slots` ``[k]``, numbered from 0, to `first`, `first` + 1, ...; `commit` follows."""
+        count = len(slots)
+        start, end = self.length + first, self.length + first + count
+        fresh = count not in self._moves
+        if fresh:
+            numbers: dict[str, Any] = {"dtype": torch.int64, "device": self.device}
+            self._moves[count] = (torch.zeros(count, **numbers), torch.zeros(count, **numbers))
+        source, target = self._moves[count]
+        torch.arange(start, end, out=target)
+        if fresh:  # captured by staying in place: moving twice would be moving on
+            source.copy_(target)
+            self.moving.run(count, lambda: self._cache.gather(source, target))
+        torch.add(slots, self.length, out=source)
+        self.moving.run(count, lambda: self._cache.gather(source, target))
+
+    def commit(self, count: int) -> None:
+        """The first `count` uncommitted slots are committed, the others forgotten."""
+        self.length += count
+        self._cache.set_length(self.length)
+
+    def _forward(self, inputs: _Inputs) -> tuple[torch.Tensor, torch.Tensor | None]:
+        with self._keeping_pace(), self._watching() as caught:
+            logits = self.model(
+                input_ids=inputs.ids,
+                position_ids=inputs.positions,
+                attention_mask=inputs.masks,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=0,
+            ).logits[0]
+        features = torch.cat([one[0].to(self.device) for one in caught], dim=-1) if caught else None
+        return logits.float(), features
+
+    def _make_room(self, slots: int) -> None:
+        if self._cache.grow_to(slots):
+            self.graphs.forget()
+            self.moving.forget()
+            self._inputs_of.clear()
+            self._moves.clear()
+
+    def _inputs_for(self, rows: int, view: int) -> _Inputs:
+        if (rows, view) not in self._inputs_of:
+            with torch.inference_mode(False):
+                numbers: dict[str, Any] = {"dtype": torch.int64, "device": self.device}
+                shape = (1, 1, rows * self._groups, view)
+                kind: dict[str, Any] = {
+                    "dtype": self._dtype if self._additive else torch.bool,
+                    "device": self.device,
+                }
+                kinds = sorted(self._layer_types)
+                masks: Any = (
+                    {name: torch.zeros(shape, **kind) for name in kinds}
+                    if len(kinds) > 1
+                    else torch.zeros(shape, **kind)
+                )
+                self._inputs_of[rows, view] = _Inputs(
+                    torch.zeros(1, rows, **numbers),
+                    torch.zeros(1, rows, **numbers),
+                    torch.zeros(rows, **numbers),
+                    masks,
+                )
+        return self._inputs_of[rows, view]
+
+    @property
+    def _shows(self) -> bool:
+        """Whether masks can be made on the device: no layer looks at a window, which the host cuts out."""
+        return self._window is None or self._layer_types == {"full_attention"}
+
+    def _show(self, masks: torch.Tensor, mask: torch.Tensor) -> None:
+        """As `_fill_masks`, of a mask on the device."""
+        rows = masks.shape[2] // self._groups
+        allowed = torch.zeros(rows, masks.shape[3], dtype=torch.bool, device=self.device)
+        show(allowed, self.length, mask)
+        if self._additive:
+            lowest = torch.finfo(self._dtype).min
+            added = masks.new_zeros(allowed.shape).masked_fill_(~allowed, lowest)
+            masks.copy_(added.repeat(self._groups, 1)[None, None])
+        else:
+            masks.copy_(allowed[None, None])
+
+    def _fill_masks(self, masks: Any, depth: IntArray, mask: BoolArray, padded: int, view: int) -> None:
+        """See `LanguageModel._mask`."""
+        rows, seen = mask.shape
+        allowed = np.zeros((padded, view), dtype=np.bool_)
+        allowed[:, 0] = True  # a row that looks at nothing would be NaN
+        allowed[:rows, : self.length] = True
+        allowed[:rows, self.length : self.length + seen] = mask
+        if not isinstance(masks, dict):
+            only = next(iter(self._layer_types), None)
+            slides = self._window is not None and only != "full_attention"
+            self._fill(masks, self._numbers(self._narrow(allowed, depth, rows) if slides else allowed))
+            return
+        for kind, tensor in masks.items():
+            narrow = kind == "sliding_attention"
+            self._fill(tensor, self._numbers(self._narrow(allowed, depth, rows) if narrow else allowed))
+
+    def _narrow(self, allowed: BoolArray, depth: IntArray, rows: int) -> BoolArray:
+        out = allowed.copy()
+        out[:rows] = self._slide(allowed[:rows], depth)
+        return out
+
+    def _numbers(self, allowed: BoolArray) -> Any:
+        """What the attention adds, or the booleans that it takes, rows repeated as `attention.fold` does."""
+        if not self._additive:
+            return allowed[None, None]
+        lowest = np.float32(torch.finfo(self._dtype).min)
+        return np.tile(np.where(allowed, np.float32(0.0), lowest), (self._groups, 1))[None, None]
+
+    def _fill(self, tensor: torch.Tensor, values: Any) -> None:
+        """Write `values` into a tensor of the device without waiting for it."""
+        tensor.copy_(pinned(values, self.device).to(tensor.dtype), non_blocking=True)

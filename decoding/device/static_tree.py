@@ -1,0 +1,107 @@
+"""A static tree grown on the device: which nodes there are is known before, which tokens nobody looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spectui.decoding.device.plan import GrownPlan, Plan, plan_of
+from spectui.decoding.trees.shape import BoolArray, Draw, IntArray, TokenTree, TreeShape
+
+ScoreTensors = Callable[[torch.Tensor, IntArray, BoolArray | torch.Tensor, torch.Tensor], torch.Tensor]
+"""``score(token, depth, mask, above)`` as `decoding.drafters.expansion.Score`, the tokens and `above` on the device,
+the mask where it was made."""
+
+
+@dataclass(frozen=True)
+class DeviceTree:
+    """A `TokenTree` whose values are still on the device.
+
+    `token`, `valid`, `logprob` and `entropy` are ``[N]``, `rows` ``[N + 1, V]`` where children were drawn. A node
+    without probability is not valid, nor is anything below it.
+    """
+
+    plan: Plan | GrownPlan
+    token: torch.Tensor
+    valid: torch.Tensor
+    logprob: torch.Tensor
+    entropy: torch.Tensor
+    rows: torch.Tensor | None
+    draw: Draw
+    fed: bool
+    """Whether the slots of `plan` are where the draft was fed the nodes."""
+
+    @classmethod
+    def of(cls, tree: TokenTree, device: torch.device) -> DeviceTree:
+        """A tree that was grown on the host, brought to the device."""
+        plan = plan_of(TreeShape("", tree.parent, tree.depth, tree.rank), device)
+
+        def up(values: NDArray[Any]) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
+
+        return cls(
+            plan,
+            up(tree.token),
+            torch.ones(tree.size, dtype=torch.bool, device=device),
+            up(tree.draft_logprob),
+            up(tree.draft_entropy),
+            None if tree.draft_rows is None else up(tree.draft_rows),
+            tree.draw,
+            fed=False,
+        )
+
+
+def grow(
+    plan: Plan,
+    root_logits: torch.Tensor,
+    score: ScoreTensors,
+    vocab_size: int,
+    distribution: Callable[[torch.Tensor], torch.Tensor],
+    generator: torch.Generator | None,
+    ids: torch.Tensor | None = None,
+) -> DeviceTree:
+    """The shape of `plan` filled level by level from the draft's logits after the root, ``[1, W]``.
+
+    `ids` ``[W]`` are the target's tokens of the draft's, None where they are the same. With a `generator` children are
+    drawn without replacement, else the likeliest are taken, as `decoding.drafters.expansion.Expander` does.
+    """
+    device, size = root_logits.device, plan.size
+    token = torch.zeros(size, dtype=torch.int64, device=device)
+    valid = torch.zeros(size, dtype=torch.bool, device=device)
+    logprob = torch.full((size,), -torch.inf, dtype=torch.float64, device=device)
+    nats = torch.zeros(size, dtype=torch.float64, device=device)
+    rows = None if generator is None else torch.full((size + 1, vocab_size), torch.nan, device=device)
+    logits = root_logits
+    for level in plan.levels:
+        q = distribution(logits)
+        if generator is not None and rows is not None:
+            if ids is None:
+                rows[:, : q.shape[1]].index_copy_(0, level.places, q)
+                rows[:, q.shape[1] :].index_fill_(0, level.places, 0.0)
+            else:
+                rows.index_copy_(0, level.places, q.new_zeros(len(q), vocab_size).index_copy_(1, ids, q))
+            chosen = (
+                (q / torch.empty_like(q).exponential_(generator=generator)).topk(level.width, dim=-1).indices
+            )
+        else:
+            chosen = q.topk(level.width, dim=-1).indices
+        picked = q.gather(1, chosen)
+        entropy = torch.special.entr(q).sum(-1).double()
+        columns = chosen[level.row, level.rank]
+        token.index_copy_(0, level.nodes, columns if ids is None else ids[columns])
+        likely = picked[level.row, level.rank].double()
+        logprob.index_copy_(0, level.nodes, likely.log().clamp(max=0.0))
+        nats.index_copy_(0, level.nodes, entropy.index_select(0, level.row))
+        fine = likely > 0.0
+        if level.parents is not None:
+            fine = fine & valid.index_select(0, level.parents)
+        valid.index_copy_(0, level.nodes, fine)
+        if level.below:
+            logits = score(token.index_select(0, level.feed), level.depth, level.mask, level.above)
+    draw: Draw = "deterministic" if generator is None else "without_replacement"
+    return DeviceTree(plan, token, valid, logprob, nats, rows, draw, fed=True)

@@ -1,0 +1,77 @@
+"""What this machine offers to decoding, for `spectui doctor`: ``python -m spectui.decoding.machine.environment``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+import torch
+
+from spectui.decoding.machine.kernels import findings, gather
+from spectui.decoding.target.packed import can_pack
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processors, GPUs and the kernels that will be used; JSON-ready."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": _version("transformers"),
+        "cpu": {
+            "name": cpu_name(),
+            "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "packed_linears": can_pack(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "memory_available_bytes": psutil.virtual_memory().available,
+        },
+        "gpus": _gpus(),
+        "kernels": [asdict(found) for found in findings(gather())],
+    }
+
+
+def _gpus() -> list[dict[str, Any]]:
+    if not torch.cuda.is_available():
+        return []
+    out = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        out.append({"name": name, "memory_bytes": total, "memory_available_bytes": free})
+    return out
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def cpu_name() -> str:
+    """The processor's model name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - not a file of ours
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main() -> int:
+    """Print the environment as one JSON object."""
+    parser = argparse.ArgumentParser(prog="spectui doctor", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="kept for symmetry: the output is always JSON")
+    parser.parse_args()
+    sys.stdout.write(json.dumps(environment()) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

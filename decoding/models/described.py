@@ -1,0 +1,82 @@
+"""The tensors of a model that is not there: from its configuration alone, as transformers would build it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from spectui.decoding.checkpoints.weight_files import Tensor, read_config
+from spectui.decoding.eagle.checkpoint import read_config as read_head_config
+from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.memory import BYTES
+from spectui.decoding.models.quantization import method, quantization
+
+_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
+def model_tensors(folder: Path) -> list[Tensor]:
+    """What the causal language model of ``config.json`` in `folder` would store, nothing read or allocated.
+
+    Models in the GPTQ format are counted as such: packed words, scales and zeros of every layer but the head. Raises
+    `DecodingError` for a configuration that transformers cannot build, and for other quantised formats.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    described = read_config(folder)
+    quantized = method(described)
+    if quantized not in (None, "gptq"):
+        raise DecodingError(
+            f"what {quantized} stores cannot be told from {folder}/config.json; give the whole model"
+        )
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        dtype = config.dtype if config.dtype in _NAMES else torch.float32
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # transformers and its checks of fields meet whatever the file holds
+        if "trust_remote_code" in str(error):
+            raise DecodingError(
+                f"model '{folder}' comes with code of its own, which spectui does not run; choose another model"
+            ) from error
+        words = " ".join(str(error).split())[:300]
+        raise DecodingError(
+            f"{folder}/config.json describes no model that transformers builds: {words}"
+        ) from error
+    head = model.get_output_embeddings()
+    packed = {
+        f"{name}.weight": module
+        for name, module in model.named_modules()
+        if quantized and isinstance(module, nn.Linear) and module is not head
+    }
+    out = []
+    for name, parameter in model.named_parameters():  # tied ones once
+        if name in packed:
+            out += _gptq(name.removesuffix(".weight"), packed[name], folder)
+        else:
+            out.append(Tensor(name, _NAMES[dtype], parameter.numel() * BYTES[_NAMES[dtype]]))
+    return out
+
+
+def _gptq(name: str, linear: nn.Linear, folder: Path) -> list[Tensor]:
+    """See `tests.gptq_checkpoint` for the layout."""
+    facts = quantization(read_config(folder))
+    bits, group = int(facts.get("bits") or 0), int(facts.get("group_size") or 128)
+    groups = 1 if group < 1 else -(-linear.in_features // group)
+    return [
+        Tensor(f"{name}.qweight", "I32", linear.in_features * linear.out_features * bits // 8),
+        Tensor(f"{name}.qzeros", "I32", groups * linear.out_features * bits // 8),
+        Tensor(f"{name}.scales", "F16", groups * linear.out_features * 2),
+        Tensor(f"{name}.g_idx", "I32", linear.in_features * 4),
+    ]
+
+
+def head_bytes(folder: Path) -> int:
+    """Bytes in half precision of the EAGLE-3 head of ``config.json``, which reads its target's embedding."""
+    with torch.device("meta"):
+        head = EagleHead(read_head_config(folder, layers=32), nn.Embedding(1, 1))
+    return sum(2 * parameter.numel() for parameter in head.parameters())

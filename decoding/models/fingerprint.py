@@ -1,0 +1,121 @@
+"""Whether a session that goes on runs on what it began with: model files, versions, device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spectui.decoding.config import EAGLE, EMBEDDED_TARGET, LOOKUP, RECYCLING, RunConfig
+from spectui.store.paths import expanded
+
+ENDINGS = (".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".py")
+"""Files of a model folder that can change what it computes."""
+NEVER = ("profile.json",)
+"""Chooses a tree before the run, and the tree is in the session's configuration."""
+
+WHOLE_BYTES = 32 << 20
+"""Files up to here are read whole; of larger ones `BLOCKS` blocks are, spread evenly, the first and last included.
+Training changes every tensor, so that it cannot be missed; a few patched bytes can."""
+BLOCKS = 256
+BLOCK_BYTES = 1 << 16
+
+Files = Mapping[str, str]
+"""File name -> digest."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the text of a run depends on beside its configuration."""
+
+    versions: Mapping[str, str]
+    device: str
+    files: Mapping[str, Files] = field(default_factory=dict)
+    """By role: "target", and "draft" where it has files of its own."""
+
+
+def differences(then: Basis, now: Basis) -> list[str]:
+    """What is no longer as it was, a phrase each; none when the run can simply go on."""
+    return [
+        *(_changed(name, then.versions[name], now.versions.get(name, "gone")) for name in then.versions
+          if then.versions[name] != now.versions.get(name)),
+        *([_changed("the device", then.device, now.device)] if then.device != now.device else []),
+        *(phrase for role in sorted({*then.files, *now.files})
+          for phrase in _file_differences(role, then.files.get(role, {}), now.files.get(role, {}))),
+    ]  # fmt: skip
+
+
+def _changed(what: str, then: str, now: str) -> str:
+    return f"{what} was {then} and is {now}"
+
+
+def _file_differences(role: str, then: Files, now: Files) -> Iterator[str]:
+    for name in sorted({*then, *now}):
+        if name not in now:
+            yield f"the {role}'s {name} is gone"
+        elif name not in then:
+            yield f"the {role}'s {name} is new"
+        elif then[name] != now[name]:
+            yield f"the {role}'s {name} has changed"
+
+
+def model_files(config: RunConfig) -> dict[str, dict[str, str]]:
+    """Digests of the files of the target and, where it is a model or a head, of the draft.
+
+    Call once the models are loaded: it fetches nothing. A model without a folder has no files.
+    """
+    found = {}
+    roles = {"target": config.target}
+    if config.speculate and config.base_draft not in (LOOKUP, RECYCLING):
+        roles["draft"] = config.base_draft
+    for role, name in roles.items():
+        folder = _folder(name)
+        if folder is not None:
+            found[role] = {path.name: digest(path) for path in _files(folder)}
+    return found
+
+
+def _folder(name: str) -> Path | None:
+    """Where a `target` or `draft` value was loaded from."""
+    from transformers.utils.hub import cached_file
+
+    from spectui.decoding.checkpoints import embedded
+    from spectui.decoding.checkpoints.hub import split_revision
+    from spectui.decoding.checkpoints.locate import EMBEDDED_HEAD
+
+    if name == EAGLE:
+        return EMBEDDED_HEAD
+    if name == EMBEDDED_TARGET:
+        return embedded.folder()
+    path = expanded(name)
+    if path.is_dir():
+        return path
+    model, revision = split_revision(name)
+    try:
+        config = cached_file(model, "config.json", revision=revision, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    return None if config is None else Path(config).parent
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in ENDINGS and path.name not in NEVER and path.is_file()
+    )
+
+
+def digest(path: Path) -> str:
+    """Tells files apart whose models differ; see `WHOLE_BYTES` for how closely a large one is looked at."""
+    size = path.stat().st_size
+    seen = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= WHOLE_BYTES:
+            seen.update(file.read())
+        else:
+            for block in range(BLOCKS):
+                file.seek((size - BLOCK_BYTES) * block // (BLOCKS - 1))
+                seen.update(file.read(BLOCK_BYTES))
+    return seen.hexdigest()[:16]

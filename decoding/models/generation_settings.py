@@ -1,0 +1,262 @@
+"""A model's `generation_config.json` applied to decoding, so that output stays that of transformers' `generate`.
+
+transformers' own logits processors are called for every row of a tree, each with the ids that lead to it: the
+prompt, what was committed, and the path to the node. Temperature, top-p and the like are left to the run's options.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from spectui.decoding.checkpoints.generation_file import NAME, end_tokens
+from spectui.decoding.config import RunConfig
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.target.distributions import distribution
+from spectui.decoding.target.sizes import text_config
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.shape import ROOT, IntArray
+
+APPLIED: dict[str, Any] = {
+    "repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0, "sequence_bias": None, "bad_words_ids": None, "suppress_tokens": None,
+    "begin_suppress_tokens": None, "min_length": 0, "min_new_tokens": 0, "forced_bos_token_id": None,
+    "forced_eos_token_id": None, "exponential_decay_length_penalty": None, "remove_invalid_values": False,
+    "watermarking_config": None, "renormalize_logits": False, "stop_strings": None,
+}  # fmt: skip
+"""Settings that are functions of the ids so far, and the value with which each does nothing (None always does)."""
+
+NOT_APPLIED: dict[str, Any] = {
+    "num_beams": 1, "num_beam_groups": 1, "num_return_sequences": 1, "penalty_alpha": 0.0, "dola_layers": None,
+    "constraints": None, "force_words_ids": None, "guidance_scale": 1.0, "token_healing": False, "max_time": None,
+    "assistant_ensemble_weight": None, "cache_implementation": None,
+}  # fmt: skip
+"""Settings that change what `generate` gives and have no meaning on a tree, as above."""
+
+SAMPLING: dict[str, Any] = {
+    "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": None, "top_h": None, "typical_p": 1.0,
+    "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
+}  # fmt: skip
+"""How `generate` draws where `do_sample` is set; here `--temperature` and `--top-p` decide, and nothing else."""
+
+_SAME_RESULT = (
+    "dynamic",
+    "dynamic_full",
+    "static",
+    "hybrid",
+    "hybrid_chunked",
+    "sliding_window",
+    "offloaded",
+)
+"""Kinds of cache that hold the same numbers."""
+
+_LAST = ("LogitNormalization", "WatermarkLogitsProcessor")
+"""Processors that `generate` calls behind temperature and top-p."""
+
+
+class GenerationSettings:
+    """The settings of one model as one run obeys them; with `RunConfig.raw` none.
+
+    `end_ids` end an output: those that the model's settings name, or where they name none the tokenizer's; with
+    `raw` both. `applied` says in words what is obeyed. `temperature` and `top_p` are what is left to do to logits
+    that `PromptSettings.processed` gives. Raises `DecodingError` for settings that `generate` would refuse too.
+    """
+
+    def __init__(self, model: Any, config: RunConfig, vocabulary: Vocabulary) -> None:
+        self.model, self.config, self.vocabulary = model, config, vocabulary
+        self.theirs: Any = getattr(model, "generation_config", None)
+        """transformers' `GenerationConfig`; None for a model that has none."""
+        self.end_ids = vocabulary.end_ids if config.raw else vocabulary.model_end_ids
+        self.applied = () if config.raw else tuple(asked_for(model))
+        self.warps = not config.raw and not config.greedy and _active(self.theirs, "watermarking_config")
+        """Whether `processed` has to see to temperature and top-p: a watermark comes behind them."""
+        self.temperature, self.top_p = (1.0, 1.0) if self.warps else (config.temperature, config.top_p)
+        if self.applied:
+            self._try_out()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, a phrase each; with `raw` nothing but that there is something."""
+        theirs, said = self.theirs, []
+        if self.config.raw:
+            left_out = asked_for(self.model)
+            return (f"--raw leaves out of generation_config.json: {', '.join(left_out)}",) if left_out else ()
+        if self.applied:
+            said.append(f"applied from generation_config.json: {', '.join(self.applied)}")
+        if not_applied := _named(theirs, NOT_APPLIED):
+            said.append(
+                f"not applied from generation_config.json: {', '.join(not_applied)}; output is that of generate without"
+            )
+        if sampling := _named(theirs, SAMPLING) if getattr(theirs, "do_sample", None) else []:
+            ours = "decoding is greedy" if self.config.greedy else "--temperature and --top-p alone decide"
+            said.append(f"sampling of generation_config.json is not used ({', '.join(sampling)}): {ours}")
+        if unheard := sorted(self.vocabulary.end_ids - self.end_ids):
+            said.append(
+                f"token {unheard[0]} ({self.vocabulary.text_of(unheard[0])!r}) ends nothing: generation_config.json"
+                " names other end tokens than the tokenizer (--raw stops at both)"
+            )
+        return tuple(said)
+
+    @property
+    def not_finite(self) -> str:
+        """Words on why logits may be no finite numbers."""
+        why = "its weights are damaged, or --dtype is too narrow for it"
+        if self.applied:
+            why += f", or {NAME} ({', '.join(self.applied)}) makes them so, which --raw leaves out"
+        return why
+
+    @property
+    def neutral(self) -> dict[str, Any]:
+        """Arguments with which `generate` leaves out what is not applied here, and finds what it needs."""
+        if self.config.raw:
+            names = (*APPLIED, *NOT_APPLIED)
+            return {name: {**APPLIED, **NOT_APPLIED}[name] for name in names}
+        found = {name: NOT_APPLIED[name] for name in NOT_APPLIED if _active(self.theirs, name)}
+        if _active(self.theirs, "stop_strings"):
+            found["tokenizer"] = self.vocabulary.tokenizer
+        return found
+
+    def begin(self, ids: Sequence[int]) -> PromptSettings | None:
+        """The settings on a prompt; None where nothing has to be done."""
+        if not self.applied:
+            return None
+        return PromptSettings(self, ids, self.model.device)
+
+    def processors(self, prompt: torch.Tensor, most: int) -> tuple[Any, Any]:
+        """transformers' processors for `prompt` ``[1, L]`` and at most `most` new tokens: those that come before
+        temperature and top-p, and those behind."""
+        theirs = copy.deepcopy(self.theirs)
+        device, length = prompt.device, prompt.shape[1]
+        for name in APPLIED:
+            if not _active(theirs, name):
+                setattr(theirs, name, None)
+        # As `generate` prepares them: warpers are the run's own, beams and guidance are not applied.
+        theirs.do_sample, theirs.guidance_scale, theirs.max_length = False, None, length + most
+        if theirs.min_new_tokens is not None:
+            theirs.min_length = theirs.min_new_tokens + length
+        ends = end_tokens(self.config.target, theirs.eos_token_id)
+        theirs._eos_token_tensor = torch.tensor(ends, device=device) if ends else None
+        if theirs.exponential_decay_length_penalty is not None and not ends:
+            theirs.exponential_decay_length_penalty = None
+        every = self.model._get_logits_processor(
+            theirs, input_ids_seq_length=length, encoder_input_ids=prompt, device=device, model_kwargs={}
+        )
+        first, last = type(every)(), type(every)()
+        for processor in every:
+            (last if type(processor).__name__ in _LAST else first).append(processor)
+        return first, last
+
+    def _try_out(self) -> None:
+        """Raise `DecodingError` now for what would fail at the first prompt, on a GPU by a lost device."""
+        width = int(text_config(self.model.config).vocab_size)
+        ends = end_tokens(self.config.target, self.theirs.eos_token_id)
+        try:
+            if _active(self.theirs, "stop_strings"):
+                _stop_criterion(self)
+            for prompt in ([0], [0, 0]):
+                ids = torch.tensor([prompt])
+                for most in (1, 2):
+                    for processors in self.processors(ids, most):
+                        processors(ids, torch.zeros(1, width))
+            if self.theirs.exponential_decay_length_penalty is not None and not all(
+                0 <= i < width for i in ends
+            ):
+                raise ValueError(f"an end token of {ends} is none of the {width} that the model has")
+        except (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError) as error:
+            raise DecodingError(
+                f"the settings of model '{self.config.target}' (generation_config.json: {', '.join(self.applied)}) "
+                f"cannot be applied: {' '.join(str(error).split())[:200]}; mend them, or decode with --raw"
+            ) from error
+
+
+def asked_for(model: Any) -> list[str]:
+    """What the settings of `model` ask for beyond end tokens and ways of drawing, with its values."""
+    return _named(getattr(model, "generation_config", None), APPLIED)
+
+
+class PromptSettings:
+    """The settings of a model on one prompt, which know all that was committed."""
+
+    def __init__(self, settings: GenerationSettings, ids: Sequence[int], device: torch.device) -> None:
+        self._settings = settings
+        self._ids = torch.tensor([list(ids)], dtype=torch.int64, device=device)
+        self._first, self._last = settings.processors(self._ids, settings.config.max_new_tokens)
+        self._stop = _stop_criterion(settings) if _active(settings.theirs, "stop_strings") else None
+
+    @torch.inference_mode()
+    def processed(self, token: IntArray, parent: IntArray, logits: torch.Tensor) -> torch.Tensor:
+        """`logits` ``[N + 1, V]``, float32, behind the root and the nodes of a tree (`token` and `parent` ``[N]``), as
+        `generate` would take them: each row with the ids that lead to it."""
+        paths = _paths(token, parent)
+        out = torch.empty_like(logits)
+        for depth in sorted({len(path) for path in paths}):
+            rows = [row for row, path in enumerate(paths) if len(path) == depth]
+            ids = self._ids.expand(len(rows), -1)
+            if depth:
+                below = torch.tensor([paths[row] for row in rows], dtype=torch.int64)
+                ids = torch.cat([ids, below.to(ids.device)], dim=1)
+            index = torch.tensor(rows, device=logits.device)
+            out[index] = self._of_rows(ids, logits[index])
+        # Where every token is forbidden, `generate` takes the first.
+        nothing = out.amax(-1) == -torch.inf
+        out[:, 0] = torch.where(nothing, 0.0, out[:, 0])
+        return out
+
+    def _of_rows(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        config = self._settings.config
+        logits = self._first(ids, logits)
+        if config.greedy:
+            found: torch.Tensor = self._last(ids, logits)
+            return found
+        if self._settings.warps:
+            logits = self._last(ids, distribution(logits, config.temperature, config.top_p).log())
+        return logits
+
+    def commit(self, tokens: Sequence[int]) -> None:
+        """Go on behind `tokens`."""
+        added = torch.tensor([list(tokens)], dtype=torch.int64).to(self._ids.device)
+        self._ids = torch.cat([self._ids, added], dim=1)
+
+    def stops(self, tokens: Sequence[int]) -> bool:
+        """Whether the output ends with `tokens`, behind what was committed, because of a stop string."""
+        if self._stop is None:
+            return False
+        added = torch.tensor([list(tokens)], dtype=torch.int64)
+        return bool(self._stop(torch.cat([self._ids.cpu(), added], dim=1), None).any())
+
+
+def _stop_criterion(settings: GenerationSettings) -> Any:
+    from transformers.generation.stopping_criteria import StopStringCriteria
+
+    return StopStringCriteria(settings.vocabulary.tokenizer, settings.theirs.stop_strings)
+
+
+def _paths(token: IntArray, parent: IntArray) -> list[list[int]]:
+    """The tokens from below the root to each row, the root's row first."""
+    paths: list[list[int]] = [[]]
+    for own, above in zip(token.tolist(), parent.tolist(), strict=True):
+        paths.append([*paths[0 if above == ROOT else above + 1], own])
+    return paths
+
+
+def _active(theirs: Any, name: str) -> bool:
+    value, idle = getattr(theirs, name, None), {**APPLIED, **NOT_APPLIED, **SAMPLING}[name]
+    if name == "cache_implementation":
+        return value is not None and value not in _SAME_RESULT
+    if value is None or value == idle or value is False:
+        return False
+    return not (isinstance(value, list | tuple | dict) and not value)
+
+
+def _named(theirs: Any, names: dict[str, Any]) -> list[str]:
+    """Those that are in force, with their values where these are short."""
+    return [f"{name} {_short(getattr(theirs, name))}".rstrip() for name in names if _active(theirs, name)]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple | dict):
+        return f"({len(value)})" if len(str(value)) > 24 else str(value)
+    return "" if value is True or not isinstance(value, str | int | float) else f"{value}"

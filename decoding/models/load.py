@@ -1,0 +1,249 @@
+"""Loading: the embedded model, hub ids and local folders; what a pair must have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectui.decoding.checkpoints.head_folder import is_eagle_head
+from spectui.decoding.checkpoints.hub import Progress as Progress
+from spectui.decoding.checkpoints.locate import locate, locate_draft
+from spectui.decoding.config import LOOKUP, RECYCLING, RunConfig
+from spectui.decoding.device.eagle import StaticEagleDrafter
+from spectui.decoding.device.lm import StaticLMDrafter
+from spectui.decoding.device.model import StaticModel
+from spectui.decoding.device.switch import language_model, wants_static
+from spectui.decoding.eagle.checkpoint import load_head
+from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.eagle.lean import use_lean_head
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models import ahead
+from spectui.decoding.models.loading import load_model, load_tokenizer
+from spectui.decoding.models.needs import needs_of
+from spectui.decoding.models.placement import Placement, place, resolve_device
+from spectui.decoding.models.probe import Probe
+from spectui.decoding.target.attention import use_grouped_attention
+from spectui.decoding.target.lean import use_lean_layers
+from spectui.decoding.target.norms import fuse_norms
+from spectui.decoding.target.packed import pack_linears
+from spectui.decoding.target.rope import depends_on_length, original_context, pace_of
+from spectui.decoding.target.sizes import context_of, embedding_rows, text_config
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.shape import static_only
+
+if TYPE_CHECKING:
+    from spectui.decoding.drafters.base import Drafter
+
+
+@dataclass(frozen=True)
+class LoadedModels:
+    """Models on their device, ready for inference.
+
+    At most one of `draft` and `head` is there, a draft model or an EAGLE-3 head; neither for drafters
+    that need no model.
+    """
+
+    target: Any
+    draft: Any | None
+    tokenizer: Vocabulary
+    head: EagleHead | None = None
+    draft_folder: Path | None = None
+    """Where the draft or the head was loaded from: its acceptance profile may lie there."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of this pair, a phrase each."""
+
+
+def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: bool = True) -> LoadedModels:
+    """Load what `config` names, tuned for tree verification unless `tuned` is false.
+
+    Tuned models compute the same products faster: attention without copies of the cache, norms as one
+    operator, and on a CPU linear layers with weights packed once.
+
+    Raises `DecodingError` in one line when something is missing or unfit.
+    """
+    tell = progress or (lambda *_: None)
+    resolve_device(config.device)
+    placement = place(config.device, needs_of(config, tell))
+    folder = locate(config.target, tell, allow_pickle=config.allow_pickle)
+    target = load_model(
+        folder, placement, config.dtype, "loading target", tell, allow_pickle=config.allow_pickle
+    )
+    probe = Probe(target)
+    alone = LoadedModels(target, None, load_tokenizer(folder, target))
+    loaded = with_draft(config, alone, tell, tuned=False)
+    if tuned:
+        tell("choosing kernels", None, None, "")
+        _tune(loaded)
+    probe.check()
+    return replace(loaded, notes=(*_rope_notes(config, target), *loaded.notes))
+
+
+def with_draft(
+    config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, tuned: bool = True
+) -> LoadedModels:
+    """The target of `models`, which is that of `config`, with the draft or head that `config` names.
+
+    Loads no target, so that several drafts can share one. Raises `DecodingError` as `load_models` does.
+    """
+    tell = progress or (lambda *_: None)
+    if not config.speculate or config.base_draft in (LOOKUP, RECYCLING):
+        return replace(models, draft=None, head=None, draft_folder=None)
+    target = models.target
+    draft, head = None, None
+    folder = locate_draft(config.base_draft, tell, allow_pickle=config.allow_pickle)
+    notes: tuple[str, ...] = ()
+    if folder == locate(config.target, tell, allow_pickle=config.allow_pickle):
+        draft = target
+    elif is_eagle_head(folder):
+        tell("loading draft", None, None, "")
+        head = load_head(folder, target, device=target.device, allow_pickle=config.allow_pickle)
+    else:
+        check_same_vocabulary(
+            models.tokenizer, load_tokenizer(folder, None), config.target, config.base_draft
+        )
+        draft = load_model(
+            folder,
+            Placement(target.device),
+            config.dtype,
+            "loading draft",
+            tell,
+            allow_pickle=config.allow_pickle,
+        )
+        notes = (
+            *_context_notes(config, target, draft),
+            *_token_notes(config, models.tokenizer, draft),
+            *_kind_notes(config, draft),
+        )
+    probe = None if draft is None or draft is target else Probe(draft)
+    loaded = LoadedModels(target, draft, models.tokenizer, head, folder, notes)
+    if tuned:
+        _tune(loaded)
+    if probe is not None:
+        probe.check()
+    return loaded
+
+
+def _rope_notes(config: RunConfig, target: Any) -> tuple[str, ...]:
+    """That the target's rotary embedding changes with length in a way that is not followed, if so."""
+    text = text_config(target.config)
+    if not depends_on_length(text) or pace_of(target, text) is not None:
+        return ()
+    end = original_context(text)
+    return (f"the rotary scaling of '{config.target}' is not followed beyond token {end}, where outputs end",)
+
+
+def _kind_notes(config: RunConfig, draft: Any) -> tuple[str, ...]:
+    """That the draft model was made for more than it is used for, if so."""
+    if str(getattr(draft.config, "spd_type", "")).lower() != "pard":
+        return ()
+    return (
+        f"draft '{config.base_draft}' is a PARD model, and drafts one token a forward here as any model does",
+    )
+
+
+def _context_notes(config: RunConfig, target: Any, draft: Any) -> tuple[str, ...]:
+    """That the draft's context ends before the target's, if it does."""
+    ours, theirs = (context_of(text_config(model.config)) for model in (target, draft))
+    if theirs >= ours:
+        return ()
+    return (
+        f"the context of draft '{config.base_draft}' holds {theirs} tokens and the target's {ours}: behind "
+        f"token {theirs} the target decodes alone",
+    )
+
+
+def _token_notes(config: RunConfig, vocabulary: Vocabulary, draft: Any) -> tuple[str, ...]:
+    """That the draft has no embedding for tokens of the target's, if so."""
+    rows = embedding_rows(draft)
+    unknown = sorted(i for i in vocabulary.tokens.values() if i >= rows)
+    if not unknown:
+        return ()
+    return (
+        f"draft '{config.base_draft}' has embeddings for tokens 0 to {rows - 1}: behind token {unknown[0]} "
+        f"({vocabulary.text_of(unknown[0])!r}) or another of {len(unknown)} like it the target decodes alone",
+    )
+
+
+def _tune(models: LoadedModels) -> None:
+    """See `load_models`; what is tuned already stays as it is."""
+    for model in {id(m): m for m in (models.target, models.draft) if m is not None}.values():
+        use_grouped_attention(model)
+        use_lean_layers(model)
+        pack_linears(model)
+        fuse_norms(model)
+    if models.head is not None:
+        use_lean_head(models.head)
+    ahead.forget()
+
+
+def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
+    """The drafter of `config` on loaded models. Raises `UsageError` when it cannot fill the run's tree."""
+    from spectui.decoding.drafters.combined import COMBINED_MATCH, CombinedDrafter
+    from spectui.decoding.drafters.lookup import LookupDrafter
+
+    drafter = _base_drafter(config, models)
+    if not config.looks_up:
+        return drafter
+    return CombinedDrafter(drafter, LookupDrafter(config.lookup_shape(), COMBINED_MATCH))
+
+
+def _base_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
+    from spectui.decoding.drafters.eagle import EagleDrafter
+    from spectui.decoding.drafters.lm import LMDrafter
+    from spectui.decoding.drafters.lookup import LookupDrafter
+    from spectui.decoding.drafters.recycling import RecyclingDrafter
+
+    vocab = int(models.target.config.get_text_config().vocab_size)
+    shape = config.shape()
+    name = Path(config.base_draft).name
+    if models.head is not None:
+        fixed = wants_static(models.head.draft_ids.device.type)
+        return (StaticEagleDrafter if fixed else EagleDrafter)(
+            models.head,
+            shape,
+            name=name,
+            temperature=config.temperature,
+            top_p=config.top_p,
+        )
+    if models.draft is not None:
+        draft = language_model(models.draft)
+        return (StaticLMDrafter if isinstance(draft, StaticModel) else LMDrafter)(
+            draft,
+            shape,
+            vocab,
+            name=name,
+            temperature=config.temperature,
+            top_p=config.top_p,
+        )
+    if config.base_draft == LOOKUP:
+        return LookupDrafter(shape)
+    return RecyclingDrafter(static_only(shape, name), vocab)
+
+
+def check_same_vocabulary(target: Vocabulary, draft: Vocabulary, target_name: str, draft_name: str) -> None:
+    """Raise `DecodingError` with the first differing entry unless both map the same tokens to the same ids.
+
+    Embeddings may be padded to other sizes, and tokens that were added to only one of the two do no harm:
+    the draft never means one by another's id.
+    """
+    ours, theirs = target.tokens, draft.tokens
+    if ours == theirs:
+        return
+    by_id_ours = {i: t for t, i in ours.items()}
+    by_id_theirs = {i: t for t, i in theirs.items()}
+    different = [
+        i
+        for i in by_id_ours.keys() | by_id_theirs.keys()
+        if by_id_ours.get(i) != by_id_theirs.get(i)
+        and not (i not in by_id_ours and i in draft.added)
+        and not (i not in by_id_theirs and i in target.added)
+    ]
+    if not different:
+        return
+    first = min(different)
+    raise DecodingError(
+        f"draft '{draft_name}' and target '{target_name}' have different vocabularies: token {first} is "
+        f"{by_id_theirs.get(first)!r} in the draft and {by_id_ours.get(first)!r} in the target; "
+        "choose a draft of the target's family"
+    )

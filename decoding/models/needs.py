@@ -1,0 +1,165 @@
+"""What the models of a run will take, before anything is loaded: ``python -m spectui.decoding.models.needs``, behind
+``spectui models check MODEL``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from spectui.decoding.checkpoints import hub
+from spectui.decoding.checkpoints.generation_file import check_generation_file
+from spectui.decoding.checkpoints.head_folder import WEIGHTS, is_eagle_head
+from spectui.decoding.checkpoints.hub import Progress
+from spectui.decoding.checkpoints.locate import locate, locate_draft
+from spectui.decoding.checkpoints.tokenizer_files import check_tokenizer
+from spectui.decoding.checkpoints.weight_files import check_weights, read_config, shards, tensors
+from spectui.decoding.config import LOOKUP, RECYCLING, RunConfig
+from spectui.decoding.errors import DecodingError, UsageError
+from spectui.decoding.models.memory import Need, need
+from spectui.decoding.models.placement import all_gpus, free_bytes, gigabytes, resolve_device
+from spectui.decoding.models.quantization import check_quantization
+from spectui.decoding.target.sizes import sizes_of
+from spectui.decoding.target.support import check_family
+
+
+def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Need]:
+    """By role: the target, and the draft where it is a model or a head of its own.
+
+    `from_config` counts what their ``config.json`` describes, whether or not there are weights. Otherwise only the
+    small files of models on the hub are fetched, and the headers of the large ones. Raises `DecodingError` in one
+    line for models that cannot be loaded.
+    """
+    folder = locate(config.target, progress, weights=False)
+    if is_eagle_head(folder):
+        # transformers would load it as a model and make up the weights that it lacks.
+        raise DecodingError(
+            f"target {config.target} is an EAGLE-3 head; give it as --draft, and its model here"
+        )
+    found = {"target": _need(config.target, folder, config, from_config)}
+    if not config.speculate or config.base_draft in (LOOKUP, RECYCLING):
+        return found
+    draft = locate_draft(config.base_draft, progress, weights=False)
+    if draft == folder:
+        return found
+    if is_eagle_head(draft):
+        found["draft head"] = _head_need(draft, found["target"], from_config)
+    else:
+        found["draft"] = _need(config.base_draft, draft, config, from_config)
+    return found
+
+
+def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need:
+    described = read_config(folder)
+    check_quantization(name, described, installed=not from_config)
+    check_family(name, folder, described)
+    check_generation_file(name, folder)
+    if not from_config:
+        check_tokenizer(name, folder)
+    if from_config:
+        from spectui.decoding.models.described import (
+            model_tensors,  # brings in the layers of models, two seconds
+        )
+
+        stored = model_tensors(folder)
+    elif shards(folder) or not hub.is_id(name) or any(folder.glob("*.bin")):
+        check_weights(folder, pickled=config.allow_pickle)
+        stored = tensors(folder)
+    else:
+        stored = hub.remote_tensors(name)
+    return need(
+        described,
+        sizes_of(folder, described),
+        stored,
+        dtype=config.dtype,
+        on_cpu=resolve_device(config.device).type == "cpu",
+        max_new_tokens=config.max_new_tokens,
+    )
+
+
+def _head_need(folder: Path, target: Need, from_config: bool) -> Need:
+    """A head is one layer: its cache is small change, and its weights take the target's type."""
+    stored = 0
+    if from_config:
+        from spectui.decoding.models.described import head_bytes
+
+        stored = head_bytes(folder)
+    stored = stored or sum(
+        (folder / file).stat().st_size for file in WEIGHTS[:1] if (folder / file).is_file()
+    )
+    stored = stored or sum(
+        (folder / file).stat().st_size for file in WEIGHTS[1:] if (folder / file).is_file()
+    )
+    width = 2 if target.dtype == "float32" else 1  # heads are published in half precision
+    return Need(stored * width, 0, 0, target.tokens, target.context, target.dtype, None)
+
+
+def described(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Any]:
+    """JSON-ready: needs by role, their sum, the device and what is free on it, whether it fits."""
+    device = resolve_device(config.device)
+    needs = needs_of(config, progress, from_config=from_config)
+    total = sum(found.total for found in needs.values())
+    free = free_bytes(device)
+    return {
+        "needs": {
+            role: {
+                **asdict(found),
+                "total": found.total,
+                "model": config.target if role == "target" else config.base_draft,
+            }
+            for role, found in needs.items()
+        },
+        "total_bytes": total,
+        "device": str(device),
+        "free_bytes": free,
+        "free_bytes_by_gpu": list(all_gpus()),
+        "fits": total <= free,
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = []
+    for role, part in found["needs"].items():
+        kind = f"{part['dtype']}{', ' + part['quantization'] if part['quantization'] else ''}"
+        lines.append(
+            f"{role:10} {part['model']} ({kind}): weights {gigabytes(part['weights'])}, cache of {part['tokens']:,} "
+            f"tokens {gigabytes(part['cache'])}, working memory {gigabytes(part['working'])}"
+        )
+    fits = "it fits" if found["fits"] else "it does not fit"
+    lines.append(
+        f"together   {gigabytes(found['total_bytes'])} with 5 % to spare; {gigabytes(found['free_bytes'])} free on "
+        f"{found['device']}: {fits}"
+    )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print what a pair needs. Exits with 1 when it does not fit or cannot be loaded, 2 for bad usage."""
+    parser = argparse.ArgumentParser(prog="spectui models check", description=__doc__)
+    parser.add_argument("target")
+    for name in ("draft", "device", "dtype"):
+        parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
+    parser.add_argument("--max-new-tokens", type=int, default=RunConfig().max_new_tokens)
+    parser.add_argument("--from-config", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    arguments = vars(parser.parse_args())
+    as_json, from_config = arguments.pop("json"), arguments.pop("from_config")
+    try:
+        found = described(RunConfig(**arguments), lambda *_: None, from_config=from_config)
+    except DecodingError as error:
+        sys.stderr.write(f"spectui: {error}\n")
+        return 2 if isinstance(error, UsageError) else 1
+    sys.stdout.write((json.dumps(found) if as_json else table(found)) + "\n")
+    if not found["fits"]:
+        sys.stderr.write(
+            "spectui: these models do not fit; use a smaller or quantised one, or another --device\n"
+        )
+    return 0 if found["fits"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""What a round costs where a session was run: the costs kept with it, or estimated from its own rounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.trees import costs as costs_module
+from spectui.decoding.trees.advise.positions import Floats, Rounds
+from spectui.decoding.trees.costs import Costs, Machine, Timing
+from spectui.store.counts.intervals import SEED
+from spectui.store.rows import SessionSummary
+
+MEASURED = "measured on its machine"
+ESTIMATED = "estimated from its own rounds"
+
+
+DRAWS = 200
+DRIFT = 0.035
+"""Standard deviation of what a forward of many rows costs beside one of few, as a share, from one look at the machine
+to another; sizes near each other drift together. Predicted speed-ups were off by 4 to 9 % at worst."""
+DOUBLINGS = 3.0
+"""Doublings of a size over which it drifts so far."""
+
+
+@dataclass(frozen=True)
+class Priced:
+    """Costs, and where they are from."""
+
+    costs: Costs
+    source: str
+
+    def ms(self, nodes: int, levels: int) -> float:
+        """Of a round; see `Costs.round_ms`."""
+        return self.costs.round_ms(nodes, levels)
+
+    @cached_property
+    def _drawn(self) -> list[Costs]:
+        """Costs as they may be, given how well they were measured and how far they drift."""
+        rng = np.random.default_rng(SEED)
+        return [_drawn(self.costs, rng) for _ in range(DRAWS)]
+
+    def factors(self, nodes: float, levels: float) -> Floats:
+        """``[DRAWS]``: the logarithm of what such a round may cost over what it is taken to."""
+        known = self._known_factors.get((nodes, levels))
+        if known is None:
+            whole = self.costs.round_ms(nodes, levels)
+            drawn = [each.round_ms(nodes, levels) for each in self._drawn]
+            known = np.log(np.maximum(drawn, 1e-9) / max(whole, 1e-9))
+            self._known_factors[nodes, levels] = known
+        return known
+
+    @cached_property
+    def _known_factors(self) -> dict[tuple[float, float], Floats]:
+        return {}
+
+    @property
+    def plain_ms(self) -> float:
+        """Of a round that drafts nothing: one token."""
+        return self.costs.round_ms(0, 0)
+
+
+def _drawn(costs: Costs, rng: np.random.Generator) -> Costs:
+    def moved(timings: Mapping[int, Timing]) -> dict[int, Timing]:
+        """Each size off by its own error, and by a walk from the smallest size on."""
+        found, walk, before = {}, 0.0, 0
+        for size, timing in sorted(timings.items()):
+            walk += rng.normal() * DRIFT * (math.log2(size / before) / DOUBLINGS if before else 1.0) ** 0.5
+            before = size
+            factor = math.exp(walk + rng.normal() * _error(timing))
+            found[size] = Timing(
+                timing.median * factor, timing.low * factor, timing.high * factor, timing.count
+            )
+        return found
+
+    other = moved({1: costs.other})[1]
+    return replace(costs, verify=moved(costs.verify), draft=moved(costs.draft), other=other)
+
+
+def _error(timing: Timing) -> float:
+    """Standard error of a median, as a share of it."""
+    if not timing.median or not timing.count:
+        return 0.0
+    return 1.25 * (timing.high - timing.low) / (1.35 * math.sqrt(timing.count) * timing.median)
+
+
+def prices_of(summary: SessionSummary, rounds: Rounds) -> Priced:
+    """The costs of a session's rounds. Raises `DecodingError` when nothing tells them."""
+    found = None if summary.costs is None else costs_module.from_dict(summary.costs)
+    return Priced(found, MEASURED) if found is not None else Priced(_estimated(summary, rounds), ESTIMATED)
+
+
+def _estimated(summary: SessionSummary, rounds: Rounds) -> Costs:
+    """Verification by rows as the rounds of each size took, and one row as plain decoding did."""
+    count = len(rounds.prompt)
+    if not count or summary.baseline_ms is None:
+        raise DecodingError(
+            f"session '{summary.name}' says too little about time: it has no rounds, or plain decoding was not "
+            "measured; run some prompts first"
+        )
+    sizes = np.bincount(rounds.nodes.round, minlength=count)
+    levels = np.zeros(count, dtype=np.int64)
+    np.maximum.at(levels, rounds.nodes.round, rounds.nodes.depth)
+    other = Timing.of(rounds.other_ms.tolist())
+    verify = {
+        int(n) + 1: Timing.of(rounds.verify_ms[sizes == n].tolist())
+        for n in np.unique(sizes)
+        if n and (sizes == n).sum() >= min(5, count)
+    }
+    one = max(summary.baseline_ms - other.median, 1e-3)
+    # A few tokens at the start of a run are off by a sixth as often as not.
+    verify[1] = Timing(one, one * 0.85, one * 1.15, 1)
+    drafted = levels > 0
+    per_level = (rounds.draft_ms[drafted] / levels[drafted]).tolist() or [0.0]
+    machine = Machine(
+        summary.target, summary.drafter, summary.device, "", 0, str(summary.versions.get("torch", ""))
+    )
+    return Costs(machine, dict(sorted(verify.items())), {1: Timing.of(per_level)}, other, 0, "")

@@ -1,0 +1,82 @@
+"""How often each drafter's candidates are the accepted ones: what a tree is chosen by. Torch-free.
+
+Every constant is printed by ``python -m tests.bench.rank_profile --draft D`` on the bundled prompts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spectui.decoding.errors import DecodingError, UsageError
+from spectui.decoding.trees.shape import MAX_BRANCHING, MAX_DEPTH, parse_tree
+
+PROFILE_FILE = "profile.json"
+"""Beside the weights of a draft: ``{"rank_share": [[...], ...], "trees": {...}, "rounds": 1.0}``; see `Profile`.
+
+Other keys are left alone, and only one of the first two is needed."""
+
+ROUNDED = 1e-3
+"""By how much shares that were rounded may sum above 1."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Acceptance of one drafter on one target's text."""
+
+    hits: tuple[tuple[float, ...], ...] = ()
+    """``hits[d][r]``: of the rounds whose path reached depth d and whose tree goes on there, the share that
+    goes on with the rank-r child. The last row stands for all deeper ones."""
+    trees: Mapping[str, float] = field(default_factory=dict)
+    """Measured tokens per round of whole trees by name. Where there are any, a tree is chosen among them."""
+    rounds: float = 1.0
+    """Share of rounds in which the drafter drafts at all."""
+
+    def __post_init__(self) -> None:
+        if not self.hits and not self.trees:
+            raise ValueError("it says nothing about any tree")
+        if len(self.hits) > MAX_DEPTH or not all(
+            1 <= len(row) <= MAX_BRANCHING and min(row) >= 0.0 and sum(row) <= 1.0 + ROUNDED
+            for row in self.hits
+        ):
+            raise ValueError("shares by depth and rank must each lie within 0..1, and so must a depth's sum")
+        if not 0.0 < self.rounds <= 1.0:
+            raise ValueError(f"{self.rounds} is no share of rounds")
+
+    @classmethod
+    def read(cls, folder: Path) -> Profile | None:
+        """The profile that comes with a draft; None without one. Raises `DecodingError` where it is broken.
+
+        A file of that name with none of its keys is somebody else's.
+        """
+        path = folder / PROFILE_FILE
+        try:
+            data: Any = json.loads(path.read_bytes())
+            if not {"rank_share", "trees"} & data.keys():
+                return None
+            hits = tuple(tuple(float(share) for share in row) for row in data.get("rank_share", []))
+            trees = {str(name): float(tokens) for name, tokens in data.get("trees", {}).items()}
+            for name in trees:
+                parse_tree(name)
+            return cls(hits, trees, float(data.get("rounds", 1.0)))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, AttributeError, UsageError) as error:
+            raise DecodingError(
+                f"{path} is no acceptance profile ({error}); remove it or write it again"
+            ) from error
+
+
+RECYCLING_PROFILE = Profile(trees={"recycling:8": 1.73})
+"""Token Recycling: tokens per round of its own trees, not shares by rank. A tree decides what is learned as well
+as what is drafted: with 3 nodes rank 0 is accepted half as often as with 48, so that shares taken
+from a wide tree promise a small one far too much."""
+
+LOOKUP_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.18)
+"""Lookup alone, of matches of `decoding.drafters.lookup.LEAST_MATCH` tokens and more."""
+
+LOOKUP_BESIDE_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.10)
+"""Lookup beside another drafter, of matches of `decoding.drafters.combined.COMBINED_MATCH` tokens and more."""

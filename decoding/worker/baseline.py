@@ -1,0 +1,72 @@
+"""How fast the same target decodes one token at a time: what every speed-up here is compared with.
+
+A few tokens tell little on a machine that others use too, so plain decoding is measured again and again while a
+run goes on, in a small share of its time; all measurements are kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.machine.energy import decoding_now
+
+TOKENS = 6
+"""Of one measurement."""
+SHARE = 0.015
+"""Of the time of a run that measurements after the first may take."""
+GROWTH = 0.03
+"""Share of the run so far that passes between two of them, so that a week's run has a few hundred."""
+LEAST_SECONDS = 1.0
+"""Between two of them."""
+
+
+def plain_decoder(decoder: SpeculativeDecoder) -> SpeculativeDecoder:
+    """The same models and configuration without speculation, with a cache of its own."""
+    return SpeculativeDecoder(decoder.config.changed(speculate=False), models=decoder.models)
+
+
+def plain_ms_per_token(decoder: SpeculativeDecoder, prompt: str, tokens: int) -> float:
+    """Median milliseconds per token over `tokens` rounds of plain decoding, the first one left out.
+
+    Prefill does not count. Raises `DecodingError` when the prompt does not fit.
+    """
+    times: list[float] = []
+    for round_ in plain_decoder(decoder).generate(prompt):
+        times.append(round_.draft_ms + round_.verify_ms + round_.other_ms)
+        if len(times) > tokens:
+            break
+    return median(times[1:] or times)
+
+
+class Baselines:
+    """Measures plain decoding when it is time to, beside the decoding of a run, which it does not count for.
+
+    `measure` takes a prompt and keeps what it finds. It is called between prompts, where no buffer is in use, and
+    may take `SHARE` of the run's time. What it raises is raised by `take`.
+    """
+
+    def __init__(self, measure: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._measure = measure
+        self._clock = clock
+        self._begun = self._due = clock()
+
+    def take(self, prompt: str) -> None:
+        """Measure now, on this prompt."""
+        decoding = decoding_now.is_set()
+        decoding_now.clear()  # its energy is no part of what the session's tokens took
+        begun = self._clock()
+        try:
+            self._measure(prompt)
+        finally:
+            if decoding:
+                decoding_now.set()
+            now = self._clock()
+            self._due = now + max((now - begun) / SHARE, GROWTH * (now - self._begun), LEAST_SECONDS)
+
+    def take_if_due(self, prompt: str) -> None:
+        """Measure when the last time is long enough ago."""
+        if self._clock() >= self._due:
+            self.take(prompt)

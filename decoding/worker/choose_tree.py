@@ -1,0 +1,120 @@
+"""The tree of a run that names none: the one that pays most on this machine, or the drafter's fixed one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict
+
+from spectui.decoding.config import LOOKUP, RECYCLING, RunConfig
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.load import LoadedModels, Progress, load_models
+from spectui.decoding.trees import costs
+from spectui.decoding.trees.choice import best_tree
+from spectui.decoding.trees.costs import Costs
+from spectui.decoding.trees.profile import LOOKUP_BESIDE_PROFILE, LOOKUP_PROFILE, RECYCLING_PROFILE, Profile
+from spectui.decoding.worker.measure_costs import machine, measure
+
+NAMED_PROFILES = {RECYCLING: RECYCLING_PROFILE, LOOKUP: LOOKUP_PROFILE}
+
+log = logging.getLogger("spectui.costs")
+
+
+def measuring_allowed() -> bool:
+    """False where ``SPECTUI_MEASURE=0`` asks for the same trees on every machine."""
+    return os.environ.get("SPECTUI_MEASURE") != "0"
+
+
+def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None = None) -> RunConfig:
+    """`config` with a tree that is named: its own, or else the one with the most tokens per second here.
+
+    Costs come from the cache, or are measured now (six seconds) and kept; acceptance is that of greedy
+    decoding. A drafter whose acceptance is not known, and any with ``SPECTUI_MEASURE=0``, takes the fixed
+    tree of `RunConfig.tree_spec`. Raises `DecodingError` for a broken profile beside a draft.
+    """
+    if config.tree or not config.speculate:
+        return config
+    profile = profile_of(config, models) if measuring_allowed() else None
+    if profile is None:
+        return config.changed(tree=config.tree_spec)
+    beside = LOOKUP_BESIDE_PROFILE if config.looks_up else None
+    found = costs_of(config, models, progress)
+    name, _ = best_tree(profile, found, beside, dynamic=models.head is not None)
+    return config.changed(tree=name)
+
+
+def known_costs(config: RunConfig, models: LoadedModels, progress: Progress | None = None) -> Costs | None:
+    """What rounds cost here, for the session's record: what is kept; measured only for a run that chooses by it."""
+    if not config.speculate:
+        return None
+    if config.auto:
+        return costs_of(config, models, progress)
+    return costs.load(machine(config, models))
+
+
+def profile_of(config: RunConfig, models: LoadedModels) -> Profile | None:
+    """What is known before the run of how the drafter is accepted (the lookup beside it left aside).
+
+    Raises `DecodingError` for a broken profile beside a draft.
+    """
+    if config.base_draft in NAMED_PROFILES:
+        return NAMED_PROFILES[config.base_draft]
+    return Profile.read(models.draft_folder) if models.draft_folder else None
+
+
+def costs_of(
+    config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, thorough: bool = False
+) -> Costs:
+    """The kept costs of these models here; measured where there are none, or when `thorough`.
+
+    What was measured is kept, unless the machine was busy: then it serves once, and the next run looks again.
+    """
+    found = None if thorough else costs.load(machine(config, models))
+    if found is not None:
+        return found
+    found = measure(config, models, progress, thorough=thorough)
+    if thorough or found.steady:
+        try:
+            costs.save(found)
+        except OSError as error:
+            log.warning("costs cannot be kept in %s: %s", costs.folder(), error)
+    return found
+
+
+def main() -> int:
+    """Measure thoroughly, keep it, print the record and the tree as one JSON object: `spectui doctor --measure`."""
+    parser = argparse.ArgumentParser(prog="spectui doctor --measure", description=__doc__)
+    for name in ("target", "draft", "device", "dtype"):
+        parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
+    try:
+        config = RunConfig(**vars(parser.parse_args()))
+        tell = _telling()
+        models = load_models(config, tell)
+        found = costs_of(config, models, tell, thorough=True)
+        tree = with_tree(config, models).tree
+    except DecodingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(json.dumps({**asdict(found), "tree": tree}) + "\n")
+    return 0
+
+
+def _telling() -> Progress:
+    """Writes stages to stderr, each with every quarter of what it has to do: a line a tensor would be hundreds."""
+    told: list[tuple[str, int]] = []
+
+    def tell(stage: str, done: float | None, total: float | None, unit: str) -> None:
+        known = done is not None and total
+        part = (stage, int(4 * done / total) if done is not None and total else 0)
+        if part not in told:
+            told.append(part)
+            sys.stderr.write(f"{stage}{f' {done:.0f}/{total:.0f} {unit}' if known else ''}\n")
+
+    return tell
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""What the outside wants of a worker: commands from the database, SIGTERM, SIGINT, and its own limits."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+from spectui.decoding.worker.idle import IdleTime
+from spectui.store.writing.writer import SessionWriter
+
+COMMAND_POLL_SECONDS = 0.1
+"""How often a paused worker looks for commands; a running one looks between rounds."""
+
+GRACE_SECONDS = 2.0
+"""What a signal leaves the round in flight, or loading, to end; then it is broken off."""
+
+
+class Stopped(BaseException):
+    """A stop command, a signal or a limit asked the run to end.
+
+    No `Exception`, because it may be raised anywhere, also in libraries that catch those.
+    """
+
+
+class LimitReached(Stopped):
+    """One of the run's limits was reached; says which."""
+
+
+class Skipped(Exception):  # noqa: N818 - nothing went wrong
+    """A skip command asked for the next prompt."""
+
+
+class Control:
+    """Obeys signals and commands between rounds. Make it in the main thread."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._ended = False
+        self._heard = False
+        self.idle = IdleTime()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked_to_stop)
+        signal.signal(signal.SIGALRM, self._out_of_time)
+        # The terminal that started the run may go; the run stays.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def listen(self, writer: SessionWriter) -> None:
+        """Note whether commands wait for a `check`; called beside decoding, as each round is written."""
+        self._heard = writer.commands_wait()
+
+    def due(self) -> bool:
+        """Whether there is anything to `check`: it looks at nothing but what `listen` and signals left."""
+        return self._heard or self._stop.is_set()
+
+    def check(self, writer: SessionWriter) -> None:
+        """Obey what has come in; waits here while paused. Raises `Stopped` or `Skipped`."""
+        paused = skip = False
+        while True:
+            self._heard = False
+            for kind in writer.take_commands():
+                if kind == "stop":
+                    self._stop.set()
+                elif kind == "skip":
+                    skip = True
+                elif kind == "pause" and not paused:
+                    paused = True
+                    self.idle.hold("paused")
+                    writer.set_status("paused")
+                elif kind == "resume" and paused:
+                    writer.set_status("running")
+                    self.note_stops(writer, "while the run was paused")
+                    self.idle.release("paused")
+                    paused = False
+            if self._stop.is_set():
+                self.end()
+                raise Stopped
+            if skip:
+                if paused:
+                    writer.set_status("running")
+                    self.idle.release("paused")
+                raise Skipped
+            if not paused:
+                return
+            self.note_stops(writer, "while the run was paused")
+            self._stop.wait(COMMAND_POLL_SECONDS)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was asked to end."""
+        return self._stop.is_set()
+
+    def note_stops(self, writer: SessionWriter, where: str, generation_id: int | None = None) -> None:
+        """Keep the standstills noticed since this was called last; `where` is what was at work."""
+        for stop in self.idle.stops():
+            writer.add_event("standstill", f"{stop.said} {where}", generation_id)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, unless the run is to end; returns whether it is."""
+        return self._stop.wait(seconds)
+
+    def troubled(self, since: float | None) -> None:
+        """Nothing can be written since then (`time.perf_counter`), or, for None, everything can again."""
+        if since is None:
+            self.idle.release("writing")
+        else:
+            self.idle.hold("writing", since)
+
+    def end(self) -> None:
+        """The run is being closed: nothing breaks it off any more."""
+        self._ended = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._ended:
+            self._stop.set()
+            signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+
+    def _out_of_time(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._ended:
+            self._ended = True
+            raise Stopped

@@ -1,0 +1,228 @@
+"""Timing what a round is made of, on loaded models: six seconds at the first start with a pair of models."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spectui.decoding.config import RunConfig
+from spectui.decoding.device.switch import language_model, wants_static
+from spectui.decoding.eagle.head import HeadConfig
+from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.machine.environment import cpu_name
+from spectui.decoding.models.load import LoadedModels, Progress
+from spectui.decoding.target.language_model import LanguageModel
+from spectui.decoding.trees.costs import Costs, Machine, Timing
+from spectui.decoding.trees.shape import ancestor_mask, recycling_shape
+
+STAGE = "measuring what a tree costs"
+
+PREFIX = 150
+"""Tokens in the cache while verification is timed: a short prompt with its first answer."""
+
+ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32)
+STEPS = 6
+"""Sizes that are looked for besides, where the curve rises most."""
+LOOKS = 5
+"""Forwards of a size while steps are looked for, of which the fastest counts: they warm the size up as well."""
+PASSES = 13
+QUICK_ROWS = (1, 4, 8, 16, 24)
+QUICK_STEPS = 3
+QUICK_LOOKS = 2
+QUICK_PASSES = 4
+"""What a start can afford: eight sizes tell the curve's shape with its steepest step, four passes its noise."""
+
+FLAT = 0.05
+"""A rise between two sizes, as a share of the smaller one, within which no step is looked for."""
+
+GPU_ROWS = (48, 64, 96, 128)
+"""Where rows cost next to nothing larger trees come into question."""
+
+PLAIN = "plain"
+DRAFT_PROMPT = 32
+DRAFT_ROUNDS = 8
+"""Rounds with each tree, and without any, spread over all passes: at least so many."""
+DRAFT_TREES = ("paths:0,1", "paths:00,10", "paths:0000,1000", "paths:000000,100000")
+"""What a draft model or a head grows while it is timed: chains side by side, so that forwards have some rows, as those
+of most trees do. Every round has all of its levels, whatever the draft thinks of the text, where a dynamic tree is
+mostly less deep than what was looked at for it."""
+
+
+def machine(config: RunConfig, models: LoadedModels) -> Machine:
+    """What the costs of these models on this computer are kept under."""
+    device: torch.device = models.target.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    kernels = "" if device.type == "cuda" else f" {torch.backends.cpu.get_cpu_capability()}"
+    kernels += " fixed sizes" if wants_static(device.type) else ""
+    return Machine(
+        target=_identity(config.target, models.target),
+        drafter=_identity(config.base_draft, models.draft or models.head),
+        device=f"{name}{kernels}",
+        dtype=str(models.target.dtype).removeprefix("torch."),
+        threads=torch.get_num_threads() if device.type == "cpu" else 0,
+        torch=torch.__version__,
+    )
+
+
+def measure(
+    config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, thorough: bool = False
+) -> Costs:
+    """Time verification by its rows, on the path that rounds take, and some real rounds.
+
+    All of them take turns, so that the machine's drift meets each alike. `thorough` takes more sizes and
+    passes: 24 seconds instead of six with a small model on a CPU. Decodes greedily whatever `config` says.
+    """
+    tell = progress or (lambda *_: None)
+    rows = list(ROWS if thorough else QUICK_ROWS)
+    if models.target.device.type == "cuda":
+        rows += GPU_ROWS
+    passes = PASSES if thorough else QUICK_PASSES
+    steps, looks = (STEPS, LOOKS) if thorough else (QUICK_STEPS, QUICK_LOOKS)
+    model = language_model(models.target)
+    rows = [n for n in rows if n < model.context]
+    prefix = min(PREFIX, model.context - max(rows))
+    model.prefill(_tokens(prefix, model.vocab_size))
+    tell(STAGE, 0.0, float(passes + 1), "passes")
+    rows = with_steps(rows, steps, looks, lambda n: verify_once(model, n))
+    times: dict[int, list[float]] = {n: [] for n in rows}
+    endless = _endless(config, models)
+    rounds: dict[str, list[Round]] = {tree: [] for tree in endless}
+    for done in range(passes):
+        tell(STAGE, float(done + 1), float(passes + 1), "passes")
+        for n in rows:
+            times[n].append(verify_once(model, n))
+        for tree, more in endless.items():
+            rounds[tree] += itertools.islice(more, -(-DRAFT_ROUNDS // passes))
+    draft, other, other_node = _of_rounds(rounds.pop(PLAIN), list(rounds.values()))
+    return Costs(
+        machine(config, models),
+        {n: Timing.of(ms) for n, ms in without_drift(times).items()},
+        draft,
+        other,
+        prefix,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        other_node,
+    )
+
+
+def with_steps(rows: Sequence[int], more: int, looks: int, ms: Callable[[int], float]) -> list[int]:
+    """`rows`, ascending, and up to `more` sizes beside which the time `ms` of a forward rises most.
+
+    Kernels work in blocks of rows: one row more may cost a fifth more, where the ten before it cost next to
+    nothing. A straight line between two sizes is off by no more than the rise between them, as long as more rows take
+    no less time; so the largest rise is halved, again and again. The size in the middle is looked at in
+    turn with those beside it, for a machine that others use may be slower by now.
+    """
+    took = _fastest(sorted(rows, reverse=True), looks, ms)  # buffers of fixed sizes grow but once
+    for _ in range(more):
+        rises = [(took[b] - took[a], a, b) for a, b in itertools.pairwise(sorted(took)) if b - a > 1]
+        rise, low, high = max(rises, default=(0.0, 0, 0))
+        if not rises or rise <= FLAT * took[low]:
+            break
+        middle = (low + high) // 2
+        now = _fastest([low, middle, high], looks, ms)
+        slower = (now[low] * now[high] / (took[low] * took[high])) ** 0.5
+        took[middle] = now[middle] / slower
+    return sorted(took)
+
+
+def _fastest(rows: Sequence[int], looks: int, ms: Callable[[int], float]) -> dict[int, float]:
+    """Of each size the least of `looks` times, taken in turn."""
+    passes = [[ms(n) for n in rows] for _ in range(looks)]
+    return {n: min(took) for n, *took in zip(rows, *passes, strict=True)}
+
+
+def without_drift(times: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
+    """`times` by size, in the same order of passes for all, as if every pass had been as fast as the median one.
+
+    A machine that others use is slower for seconds at a time, which would bend the curve where it hits.
+    """
+    logs = np.log(np.asarray(list(times.values())))
+    of_pass = logs.mean(axis=0)
+    level = np.exp(logs - of_pass + np.median(of_pass))
+    return {n: row.tolist() for n, row in zip(times, level, strict=True)}
+
+
+def verify_once(model: LanguageModel, rows: int) -> float:
+    """Milliseconds of one forward of a tree with its root; the cache is as before."""
+    shape = recycling_shape(rows - 1) if rows > 1 else None
+    depth = np.concatenate([[0], shape.depth]) if shape else np.zeros(1, dtype=np.int64)
+    mask = ancestor_mask(shape.parent) if shape else np.ones((1, 1), dtype=np.bool_)
+    tokens = np.asarray(_tokens(rows, model.vocab_size))
+    start = time.perf_counter()
+    model.append(tokens, depth, mask)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    taken = time.perf_counter() - start
+    model.keep([])
+    return 1e3 * taken
+
+
+def _endless(config: RunConfig, models: LoadedModels) -> dict[str, Iterator[Round]]:
+    """Rounds of plain decoding; and with each of `DRAFT_TREES`, or the fixed tree of a drafter without a model, without
+    lookup beside it."""
+    greedy = config.changed(draft=config.base_draft, tree="", max_new_tokens=32, temperature=0.0)
+    trees = ("",) if models.draft is None and models.head is None else DRAFT_TREES
+    return {PLAIN: _rounds(greedy.changed(speculate=False), models)} | {
+        tree: _rounds(greedy.changed(tree=tree), models) for tree in trees
+    }
+
+
+def _rounds(config: RunConfig, models: LoadedModels) -> Iterator[Round]:
+    """Without end, behind a first one that is left out, of as many outputs as it takes."""
+    decoder = SpeculativeDecoder(config, models=models)
+    ids = _tokens(min(DRAFT_PROMPT, decoder.target.context - 1), decoder.target.vocab_size)
+    endless = (
+        round_ for position in itertools.count() for round_ in decoder.generate(ids, position=position)
+    )
+    next(endless)
+    yield from endless
+
+
+def _of_rounds(
+    plain: Sequence[Round], drafted: Sequence[Sequence[Round]]
+) -> tuple[dict[int, Timing], Timing, float]:
+    """Drafting by levels; what is neither drafting nor verifying where nothing is drafted, and what a node adds."""
+    draft = {}
+    for rounds in drafted:
+        depth = [max(int(r.tree.depth.max(initial=0)), 1) for r in rounds]
+        # Where nothing is known of a token yet, or the context ends, a tree has not all of its levels.
+        draft[max(depth)] = Timing.of(
+            [r.draft_ms * max(depth) / levels for r, levels in zip(rounds, depth, strict=True)]
+        )
+    other = Timing.of([r.other_ms for r in plain])
+    largest = drafted[-1]
+    nodes = float(np.mean([r.tree.size for r in largest]))
+    more = float(np.median([r.other_ms for r in largest])) - other.median
+    return draft, other, max(more, 0.0) / max(nodes, 1.0)
+
+
+def _tokens(count: int, vocab_size: int) -> list[int]:
+    """Any tokens will do: time does not depend on which."""
+    return [(7 * i + 100) % vocab_size for i in range(count)]
+
+
+def _identity(name: str, model: Any | None) -> str:
+    """A model's name and a digest of its architecture, which is what decides how long it takes.
+
+    Drafters without a model are their name.
+    """
+    if model is None:
+        return name
+    config = model.config
+    facts = asdict(config) if isinstance(config, HeadConfig) else config.to_dict()
+    known = {
+        key: value for key, value in facts.items() if key not in ("_name_or_path", "transformers_version")
+    }
+    text = json.dumps(known, sort_keys=True, default=str)
+    return f"{Path(name).name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"

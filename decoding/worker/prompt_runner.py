@@ -1,0 +1,247 @@
+"""One prompt of a session after the other: what goes wrong with one is recorded with it, and the run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import Callable
+
+import torch
+
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.tokens.chat import Asked
+from spectui.decoding.worker.control import Control, LimitReached, Skipped, Stopped
+from spectui.decoding.worker.limits import Limits
+from spectui.decoding.worker.recorder import Recorder
+from spectui.decoding.worker.repetition import loop
+from spectui.decoding.worker.tree_plan import TreeBudget
+from spectui.prompts.chat import from_json
+from spectui.store.errors import BadRound, StoreError
+from spectui.store.writing.writer import PendingGeneration, SessionWriter
+
+SMALLEST_TREE = "chain:1"
+"""What is drafted when there is no memory for more; every drafter can."""
+
+log = logging.getLogger("spectui.worker")
+
+
+class PromptRunner:
+    """Decodes prompts and writes their rounds."""
+
+    def __init__(
+        self,
+        writer: SessionWriter,
+        control: Control,
+        config: RunConfig,
+        models: LoadedModels,
+        budget: TreeBudget | None = None,
+    ) -> None:
+        self.after_first_round: Callable[[str], None] | None = None
+        """Called once, with the prompt, when there is something to see; nothing is being written meanwhile."""
+        self._writer = writer
+        self._control = control
+        self._config = config
+        self._models = models
+        self._budget = budget
+        self._idle = control.idle
+        self._limits = Limits(config, self._idle.seconds)
+        self._capture_noted = False
+        self._notes = set[str]()
+        self.decoder = SpeculativeDecoder(config, models=models)
+        self._recorder = Recorder(writer, self.decoder, after=lambda: control.listen(writer), idle=self._idle)
+
+    def run(self, generation: PendingGeneration) -> None:
+        """One prompt, to whatever end. Raises `Stopped` or, when nothing can be written, `StoreError`."""
+        try:
+            self._decode(generation)
+            self._note_capture()
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            failed = _in_words(error)
+        else:
+            return
+        # Outside the handler, whose traceback would hold on to what the failed round had allocated.
+        self._decode_smaller(generation, failed)
+
+    def check(self) -> None:
+        """Between rounds: raises `Skipped`, `Stopped` or `LimitReached` when it is time for that."""
+        if self._control.due():
+            # What is paused or ended is all written.
+            self._recorder.settle()
+            self._control.check(self._writer)
+        limit = self._limits.reached(self._idle.seconds)
+        if limit is not None:
+            raise LimitReached(limit)
+
+    def _decode_smaller(self, generation: PendingGeneration, failed: str) -> None:
+        """Once more with the smallest tree; the next prompt has its own tree again."""
+        log.warning("prompt %s: %s; once more with %s", generation.id, failed, SMALLEST_TREE)
+        with contextlib.suppress(BadRound):
+            self._recorder.settle()
+        self._writer.add_event("memory", f"{failed}; once more with the tree {SMALLEST_TREE}", generation.id)
+        self._writer.restart_generation(generation.id)
+        try:
+            self._replace_decoder(self._smaller())
+            self._decode(generation)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            self._writer.finish_generation(generation.id, "failed", error=_in_words(error))
+        finally:
+            self._replace_decoder(self._config)
+
+    def _smaller(self) -> RunConfig:
+        return self._config.changed(draft=self._config.base_draft, tree=SMALLEST_TREE)
+
+    def _replace_decoder(self, config: RunConfig) -> None:
+        if hasattr(self, "decoder"):
+            del self.decoder
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.decoder = SpeculativeDecoder(config, models=self._models)
+        if self._budget is not None:
+            self._budget.forget_decoder()
+
+    def _decode(self, generation: PendingGeneration) -> None:
+        """One attempt. Running out of memory is left to the caller."""
+        writer, tokens = self._writer, list[int]()
+        try:
+            ids = self.decoder.encode(asked(generation), self._note_once)
+            writer.start_generation(generation.id, len(ids))
+            finish = None
+            choice = self._choose(generation.task)
+            for measured in self.decoder.generate(ids, position=generation.position):
+                round_ = self._idle.worked(measured)
+                self._note_stops(generation, measured)
+                self._recorder.record(generation.id, round_, choice)
+                choice = self._learn(generation.task, round_)
+                self._limits.count(round_.tree.size, len(round_.tokens))
+                tokens += round_.tokens
+                finish = round_.finish
+                self._first_round_done(generation.prompt_text)
+                if finish is None:
+                    self.check()
+            self._recorder.settle()
+            if finish != "eos":
+                self._note_loop(generation.id, tokens)
+            self._end(generation.id, "finished", tokens, reason=finish)
+        except Skipped:
+            self._end(generation.id, "skipped", tokens, reason="skipped")
+        except Stopped:
+            self._end(generation.id, "skipped", tokens, reason="stopped")
+            raise
+        except StoreError as error:
+            if not isinstance(error, BadRound):
+                raise
+            self._end(generation.id, "failed", tokens, error=str(error))
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            if not isinstance(error, DecodingError):
+                log.exception("prompt %s failed", generation.id)
+            self._end(generation.id, "failed", tokens, error=_in_words(error))
+
+    def _note_stops(self, generation: PendingGeneration, round_: Round) -> None:
+        """Keep that the process stood still, and where: in the round that has just ended, or before it."""
+        stops = self._idle.stops()
+        if stops:
+            began = time.perf_counter() - (round_.draft_ms + round_.verify_ms + round_.other_ms) / 1e3
+            for stop in stops:
+                where = "in" if stop.end > began else "before"
+                self._writer.add_event(
+                    "standstill",
+                    f"{stop.said} {where} round {round_.number} of prompt {generation.position + 1}",
+                    generation.id,
+                )
+
+    def _first_round_done(self, prompt: str) -> None:
+        if self.after_first_round is not None:
+            after, self.after_first_round = self.after_first_round, None
+            self._recorder.settle()
+            after(prompt)
+
+    def _choose(self, task: str) -> int | None:
+        """Give the next round its task's tree; returns what it was chosen by, None with one tree for all."""
+        if self._budget is None or not self.decoder.config.auto:
+            return None
+        return self._budget.prepare(self.decoder, task)
+
+    def _learn(self, task: str, round_: Round) -> int | None:
+        """Take a round into account, then choose."""
+        if self._budget is not None and self.decoder.config.auto:
+            self._budget.learn(task, round_)
+        return self._choose(task)
+
+    def _end(
+        self,
+        generation_id: int,
+        status: str,
+        tokens: list[int],
+        *,
+        reason: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Close a prompt. One whose tokens the tokenizer cannot decode has failed, whatever else it is."""
+        text = ""
+        try:
+            self._recorder.settle()
+        except BadRound as refused:
+            status, reason, error = "failed", None, error or str(refused)
+        try:
+            text = self.decoder.models.tokenizer.decode(tokens)
+        except Exception as undecodable:
+            log.exception("the output of prompt %s", generation_id)
+            status, reason = "failed", None
+            error = error or f"the tokenizer cannot decode the output: {_in_words(undecodable)}"
+        self._writer.finish_generation(generation_id, status, output=text, finish_reason=reason, error=error)
+
+    def _note_once(self, note: str) -> None:
+        """Keep what is done to prompts of this run, once however many there are."""
+        if note not in self._notes:
+            self._notes.add(note)
+            self._writer.add_event("template", note)
+
+    def _note_capture(self) -> None:
+        """Say once why a GPU runs one kernel after the other, if it does and was not to."""
+        reason = self.decoder.static.capture_failure() if self.decoder.static is not None else None
+        if reason is not None and not self._capture_noted:
+            self._capture_noted = True
+            self._writer.add_event("capture", f"forwards run one kernel after the other: {reason}")
+
+    def _note_loop(self, generation_id: int, tokens: list[int]) -> None:
+        found = loop(tokens)
+        if found is not None:
+            length, start = found
+            what = "its last token" if length == 1 else f"its last {length} tokens"
+            self._writer.add_event("repetition", f"repeats {what} from token {start + 1} on", generation_id)
+
+
+def asked(generation: PendingGeneration) -> Asked:
+    """What a prompt asks, as `SpeculativeDecoder.encode` takes it. Raises `DecodingError` for a damaged one."""
+    if generation.messages is None:
+        return generation.prompt_text
+    try:
+        return from_json(generation.messages)
+    except (TypeError, ValueError) as error:
+        raise DecodingError(f"the database holds no conversation for this prompt: {error}") from None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that the device, or the host, has no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # PyTorch's allocator for the CPU has no exception of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, DecodingError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"

@@ -1,0 +1,90 @@
+"""The trees of a run with ``--tree auto``: from a budget file, or learnt on the way; chosen before every round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.trees.advise.plan_file import check_fits, differences, identity_of, read_budget
+from spectui.decoding.trees.advise.prices import MEASURED, Priced
+from spectui.decoding.trees.costs import Costs, Machine
+from spectui.decoding.trees.learn.learner import Chosen, Learner
+from spectui.decoding.trees.learn.prior import candidates_of
+from spectui.decoding.trees.profile import Profile
+from spectui.decoding.trees.shape import Shape, parse_tree
+from spectui.store.writing.writer import SessionWriter
+
+
+class TreeBudget:
+    """Gives the decoder the tree of each round, and keeps what it was chosen by."""
+
+    def __init__(
+        self, writer: SessionWriter, *, trees: dict[str, str] | None = None, other: str = "", source: str = "",
+        learner: Learner | None = None,
+    ) -> None:  # fmt: skip
+        self._writer = writer
+        self._learner = learner
+        self._trees = {task: parse_tree(tree) for task, tree in (trees or {}).items()}
+        self._other = parse_tree(other) if other else None
+        self._source = source
+        self._ids: dict[tuple[str, str, str], int] = {}
+        self._now: dict[str, tuple[str, str]] = {}
+        self._shape: Shape | None = None
+
+    def prepare(self, decoder: SpeculativeDecoder, task: str) -> int:
+        """Set the tree of the next round; returns the id of the choice."""
+        chosen = self._choose(task)
+        if chosen.shape is not self._shape:
+            decoder.drafter.use(chosen.shape)
+        self._shape = chosen.shape
+        key = (task, chosen.kind, chosen.shape.name)
+        known = chosen.kind == "explore" or self._now.get(task) == key[1:]
+        if key not in self._ids or not known:
+            self._ids[key] = self._writer.add_choice(task, chosen.shape.name, chosen.kind, chosen.reason)
+        if chosen.kind != "explore":
+            self._now[task] = (chosen.kind, chosen.shape.name)
+        return self._ids[key]
+
+    def learn(self, task: str, round_: Round) -> None:
+        """Take a round into account."""
+        if self._learner is not None and self._shape is not None:
+            cut = round_.cut is not None
+            took = (round_.draft_ms, round_.verify_ms, round_.other_ms)
+            self._learner.observe(task, round_.tree, round_.path, self._shape, cut=cut, took=took)
+
+    def forget_decoder(self) -> None:
+        """The decoder is another one: it has no tree from here yet."""
+        self._shape = None
+
+    def _choose(self, task: str) -> Chosen:
+        if self._learner is not None:
+            return self._learner.next(task)
+        shape = self._trees.get(task, self._other)
+        assert shape is not None
+        named = "" if task in self._trees else ", which does not name the task"
+        return Chosen(shape, "file", f"the budget file {self._source}{named}")
+
+
+def budget_of_run(
+    config: RunConfig, writer: SessionWriter, machine: Machine, costs: Costs, profile: Profile | None, *, force: bool
+) -> TreeBudget | None:  # fmt: skip
+    """What chooses the trees of a run; None where it has one tree. Raises `DecodingError` for a budget file
+    of other models or another machine, unless `force`, and `UsageError` for one that cannot be read."""
+    if not config.auto or not config.speculate:
+        return None
+    if not config.budget_file:
+        priced = Priced(costs, MEASURED)
+        return TreeBudget(writer, learner=Learner(candidates_of(config.base_draft, profile, priced), priced))
+    path = Path(config.budget_file)
+    budget = read_budget(path)
+    differing = differences(budget.identity, identity_of(machine, config))
+    if differing and not force:
+        raise DecodingError(
+            f"budget file {path} is of another run: {'; '.join(differing)} (--force uses it all the same)"
+        )
+    check_fits(budget, config)
+    if differing:
+        writer.add_event("forced", f"budget file used although {'; '.join(differing)}")
+    return TreeBudget(writer, trees=dict(budget.trees), other=budget.other, source=path.name)

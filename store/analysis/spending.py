@@ -1,0 +1,82 @@
+"""What a million tokens take: seconds of the device, money at a price for its hour, energy where it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spectui.store.counts.metrics import joules_per_million, price_per_million, seconds_per_million
+from spectui.store.rows import SessionSummary, TaskFigures
+
+
+@dataclass(frozen=True)
+class PerMillion:
+    """Of a million tokens; None where it is not known."""
+
+    seconds: float | None
+    price: float | None
+    joules: float | None
+
+
+@dataclass(frozen=True)
+class Spending:
+    """One task, or all of them: with speculation as it was, and decoding one token at a time."""
+
+    task: str
+    speculative: PerMillion
+    plain: PerMillion
+    """From the plain pace measured at the run's start and the same mean power."""
+
+
+ALL = "all"
+
+
+def device_word(device: str) -> str:
+    """What the seconds are of."""
+    return "GPU" if device.startswith(("cuda", "gpu")) else "CPU"
+
+
+def watts_of(summary: SessionSummary) -> float | None:
+    """Mean power while the run decoded; None where nothing measured it."""
+    if not summary.energy_joules or not summary.energy_seconds:
+        return None
+    return summary.energy_joules / summary.energy_seconds
+
+
+def joules_per_token(summary: SessionSummary) -> float | None:
+    """Energy of a token at the mean power of the run so far; None where nothing measures it or before a token."""
+    million = joules_per_million(seconds_per_million(summary.tokens, summary.total_ms), watts_of(summary))
+    return None if million is None else million / 1e6
+
+
+def price_of(summary: SessionSummary, price: float | None = None) -> float | None:
+    """The price asked for, or else the run's own."""
+    own = summary.config.get("price")
+    return price if price is not None else float(own) if isinstance(own, int | float) else None
+
+
+def spending(
+    summary: SessionSummary, figures: Mapping[str, TaskFigures], price: float | None = None
+) -> list[Spending]:
+    """By task, then all together. `price` is for an hour of the device; the run's own where it is None."""
+    price, watts = price_of(summary, price), watts_of(summary)
+
+    def per(seconds: float | None) -> PerMillion:
+        return PerMillion(seconds, price_per_million(seconds, price), joules_per_million(seconds, watts))
+
+    plain = per(None if summary.baseline_ms is None else seconds_per_million(1, summary.baseline_ms))
+    rows = [(task, f.tokens, f.total_ms) for task, f in figures.items() if f.tokens]
+    rows.append((ALL, summary.tokens, summary.total_ms))
+    return [Spending(task, per(seconds_per_million(tokens, ms)), plain) for task, tokens, ms in rows]
+
+
+def spending_json(rows: Sequence[Spending]) -> dict[str, Any]:
+    """By task: seconds, price and joules of a million tokens, with speculation and without."""
+    return {
+        row.task: {
+            kind: {"seconds": part.seconds, "price": part.price, "joules": part.joules}
+            for kind, part in (("speculative", row.speculative), ("plain", row.plain))
+        }
+        for row in rows
+    }

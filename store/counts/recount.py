@@ -1,0 +1,194 @@
+"""The counts of generations and rollups, worked out anew from rounds and nodes.
+
+Written apart from `store.counts.tally`, in SQL, so that each proves the other. Grouped scans; nothing per node is
+done in Python.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+from spectui.store.counts.bins import unpacked
+from spectui.store.counts.metrics import AT_RISK_SQL, OVERLAP_SQL
+from spectui.store.counts.recount_bins import BinKey, count_bins, write_bins
+from spectui.store.errors import StoreError
+
+Key = tuple[int | str, ...]
+Sums = dict[str, float]
+
+NODE_SUMS = ("match_count", "at_risk_count", "accepted_count", "overlap_sum", "overlap_count")
+GENERATION_SUMS = (
+    "token_count",
+    "round_count",
+    "node_count",
+    *NODE_SUMS,
+    "draft_ms",
+    "verify_ms",
+    "other_ms",
+)
+TASK_SUMS = ("prompts", "rounds", "nodes", "tokens", *NODE_SUMS, "draft_ms", "verify_ms", "other_ms")
+DEPTH_SUMS = ("nodes", *NODE_SUMS, "rounds_at_risk", "rounds_reached")
+
+_NODES = f"""
+    SELECT round.generation_id, node.depth, count(*), sum(node."match"), sum({AT_RISK_SQL}), sum(node.accepted),
+           total({OVERLAP_SQL}), count(node.draft_p),
+           count(DISTINCT CASE WHEN {AT_RISK_SQL} THEN round.id END)
+    FROM generation
+    JOIN round ON round.generation_id = generation.id
+    JOIN node ON node.round_id = round.id
+    LEFT JOIN node AS parent ON parent.round_id = node.round_id AND parent.idx = node.parent
+    WHERE {{which}}
+    GROUP BY round.generation_id, node.depth
+"""
+
+_ROUNDS = """
+    SELECT round.generation_id, round.accepted_length, count(*), count(round.bonus_token_id),
+           sum(round.draft_ms), sum(round.verify_ms), sum(round.other_ms)
+    FROM generation
+    JOIN round ON round.generation_id = generation.id
+    WHERE {which}
+    GROUP BY round.generation_id, round.accepted_length
+"""
+
+_GENERATIONS = """
+    SELECT id, session_id, task, status != 'pending'
+    FROM generation
+    WHERE {which}
+"""
+
+_WHOLE = "generation.id NOT IN (SELECT generation_id FROM pruned)"
+_PRUNED = """
+    SELECT generation.id, generation.session_id, pruned.counts
+    FROM pruned JOIN generation ON generation.id = pruned.generation_id
+    WHERE {which}
+"""
+
+
+@dataclass
+class Recount:
+    """Column -> value, by the key of the row it belongs to."""
+
+    generations: dict[Key, Sums] = field(default_factory=dict)
+    tasks: dict[Key, Sums] = field(default_factory=dict)
+    lengths: dict[Key, Sums] = field(default_factory=dict)
+    depths: dict[Key, Sums] = field(default_factory=dict)
+    bins: dict[BinKey, array[int]] = field(default_factory=dict)
+
+
+def recount(
+    connection: sqlite3.Connection, session_id: int | None = None, generation_id: int | None = None
+) -> Recount:
+    """Count a session, all of them, or one prompt. Call within a transaction when others may be writing.
+
+    Prompts whose nodes were pruned count as they did before; sessions that are being deleted do not.
+    """
+    only = {"session_id": session_id, "generation_id": generation_id}
+    if generation_id is not None:
+        which = "generation.id = :generation_id"
+    else:
+        here = (
+            "generation.session_id NOT IN (SELECT id FROM session WHERE deleted_at IS NOT NULL)"
+            if session_id is None
+            else "generation.session_id = :session_id"
+        )
+        which = f"{here} AND {_WHOLE}"
+    found = Recount()
+    owner: dict[int, tuple[int, str]] = {}
+    for generation, session, task, started in connection.execute(_GENERATIONS.format(which=which), only):
+        owner[generation] = (session, task)
+        found.generations[(generation,)] = dict.fromkeys(GENERATION_SUMS, 0)
+        if started:
+            found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0))["prompts"] += 1
+    for generation, length, rounds, bonuses, *times in connection.execute(_ROUNDS.format(which=which), only):
+        session, task = owner[generation]
+        by_length = found.lengths.setdefault((session, task, length), {"rounds": 0})
+        by_length["rounds"] += rounds
+        added = dict(zip(("draft_ms", "verify_ms", "other_ms"), times, strict=True))
+        tokens = length * rounds + bonuses
+        _add(found.generations[(generation,)], added | {"round_count": rounds, "token_count": tokens})
+        by_task = found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0))
+        _add(by_task, added | {"rounds": rounds, "tokens": tokens})
+    for generation, depth, nodes, *sums, at_risk in connection.execute(_NODES.format(which=which), only):
+        session, task = owner[generation]
+        added = dict(zip(NODE_SUMS, sums, strict=True))
+        _add(found.generations[(generation,)], added | {"node_count": nodes})
+        _add(found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0)), added | {"nodes": nodes})
+        by_depth = found.depths.setdefault((session, task, depth), dict.fromkeys(DEPTH_SUMS, 0))
+        # A path has one node a depth, so that the rounds which reached it are its accepted nodes.
+        reached = added["accepted_count"]
+        _add(by_depth, added | {"nodes": nodes, "rounds_at_risk": at_risk, "rounds_reached": reached})
+    found.bins = count_bins(connection, which, only)
+    if generation_id is None:
+        for generation, session, counts in connection.execute(_PRUNED.format(which=here), only):
+            _add_kept(found, generation, session, counts)
+    return found
+
+
+def to_json(found: Recount) -> str:
+    """What was counted of one prompt, without the ids of prompt and session; see `_add_kept`."""
+    (generation,) = found.generations.values()
+    rollups = {
+        table: [[list(key[1:]), sums] for key, sums in rows.items()] for table, _, rows in tables(found)
+    }
+    bins = {task: list(counts) for (_, task), counts in found.bins.items()}
+    return json.dumps({"generation": generation, "bins": bins, **rollups})
+
+
+def _add_kept(found: Recount, generation: int, session: int, counts: str) -> None:
+    try:
+        kept: dict[str, Any] = json.loads(counts)
+        found.generations[(generation,)] = _checked(kept["generation"])
+        for table, keys, rows in tables(found):
+            for rest, sums in kept.get(table, ()):
+                if len(rest) != len(keys) - 1:
+                    raise ValueError("a key of another table")
+                _add(rows.setdefault((session, *rest), dict.fromkeys(_checked(sums), 0)), sums)
+        for task, counted in kept.get("bins", {}).items():
+            here = found.bins.setdefault((session, task), unpacked())
+            for place, number in enumerate(counted):
+                here[place] += number
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise StoreError(f"the counts kept of the pruned prompt {generation} are damaged") from error
+
+
+def _checked(sums: dict[str, Any]) -> Sums:
+    """`sums` as they are, if they are what we wrote: their names go into SQL."""
+    if not all(name.isidentifier() and isinstance(value, int | float) for name, value in sums.items()):
+        raise ValueError("no sums")
+    return sums
+
+
+def rebuild(connection: sqlite3.Connection, session_id: int) -> None:
+    """Replace a session's sums and rollups by a recount. Call within a transaction."""
+    found = recount(connection, session_id)
+    connection.executemany(
+        f"UPDATE generation SET {', '.join(f'{c} = :{c}' for c in GENERATION_SUMS)} WHERE id = :id",
+        [sums | {"id": key[0]} for key, sums in found.generations.items()],
+    )
+    for table, keys, rows in tables(found):
+        connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))
+        for key, sums in rows.items():
+            columns = (*keys, *sums)
+            connection.execute(
+                f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                (*key, *sums.values()),
+            )
+    write_bins(connection, found.bins)
+
+
+def tables(found: Recount) -> list[tuple[str, tuple[str, ...], dict[Key, Sums]]]:
+    """Rollup table, its key columns, and its rows."""
+    return [
+        ("rollup_task", ("session_id", "task"), found.tasks),
+        ("rollup_length", ("session_id", "task", "accepted_length"), found.lengths),
+        ("rollup_depth", ("session_id", "task", "depth"), found.depths),
+    ]
+
+
+def _add(sums: Sums, more: Sums) -> None:
+    for column, value in more.items():
+        sums[column] += value

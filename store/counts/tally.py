@@ -1,0 +1,113 @@
+"""What a round adds to the counts: one pass over its nodes, which also refuses what is no tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spectui.store.counts.bins import (
+    ENTROPY_AT,
+    ENTROPY_STEP,
+    ENTROPY_TOP,
+    FATES,
+    PROBABILITY_BINS,
+    entropy_bin,
+    probability_bin,
+)
+from spectui.store.counts.metrics import at_risk, overlap
+from spectui.store.errors import BadRound
+from spectui.store.records import RoundRecord
+
+
+@dataclass(slots=True)
+class DepthTally:
+    """Counts of a round's nodes at one depth."""
+
+    nodes: int = 0
+    match_count: int = 0
+    at_risk_count: int = 0
+    accepted_count: int = 0
+    overlap_sum: float = 0.0
+    overlap_count: int = 0
+    fates: list[int] = field(default_factory=lambda: [0] * FATES)
+    """Nodes by what became of them, numbered as in `store.counts.bins`."""
+
+    def sum_up(self) -> None:
+        """Fill the counts of nodes from their fates."""
+        lost, lost_match, refused, refused_match, taken, taken_match = self.fates
+        self.accepted_count = taken + taken_match
+        self.at_risk_count = refused + refused_match + self.accepted_count
+        self.match_count = lost_match + refused_match + taken_match
+        self.nodes = lost + lost_match + self.at_risk_count
+
+
+@dataclass(slots=True)
+class RoundTally(DepthTally):
+    """Counts of a whole round."""
+
+    tokens: int = 0
+    depths: dict[int, DepthTally] = field(default_factory=dict)
+    bins: list[int] = field(default_factory=list)
+    """Which of the counts of `store.counts.bins` grow by one, one entry for each time."""
+
+
+def tally(record: RoundRecord) -> RoundTally:
+    """Count a round's nodes. Raises `BadRound` when they are no tree or the path is no root path."""
+    found = RoundTally()
+    bins, depths, nodes = found.bins, found.depths, record.nodes
+    length, cut = record.accepted_length, record.cut
+    # Unpacked rather than asked by name: this is run for every node there ever is.
+    for i, node in enumerate(nodes):
+        idx, parent, depth, _, _, draft_p, target_p, draft_entropy, _, match, accepted = node
+        if idx != i:
+            raise _not_a_tree(record, f"node {i} calls itself {idx}")
+        if parent is None:
+            below, on_path = 1, True
+        elif 0 <= parent < i:
+            above = nodes[parent]
+            below, on_path = above.depth + 1, above.accepted
+        else:
+            raise _not_a_tree(record, f"node {i} has parent {parent}")
+        if depth != below:
+            raise _not_a_tree(record, f"node {i} has depth {depth}, not {below}")
+        if accepted and not on_path:
+            raise _not_a_tree(record, f"node {i} is accepted, its parent is not")
+        # Also catches NaN, which SQLite would store as NULL.
+        if not target_p >= 0.0:
+            raise _not_a_tree(record, f"node {i} has target probability {target_p}")
+        at_depth = depths.get(depth)
+        if at_depth is None:
+            at_depth = depths[depth] = DepthTally()
+        fate = int(match)
+        if on_path and at_risk(True, depth, length, cut):
+            fate += 4 if accepted else 2
+        at_depth.fates[fate] += 1
+        if draft_p is not None:
+            share = overlap(target_p, draft_p)
+            if share is not None:
+                at_depth.overlap_sum += share
+                at_depth.overlap_count += 1
+                place = int(draft_p * PROBABILITY_BINS) if 0 <= draft_p < 1 else probability_bin(draft_p)
+                bins.append(FATES * place + fate)
+        if draft_entropy is not None:
+            if 0 <= draft_entropy < ENTROPY_TOP:  # as `entropy_bin` has it, without the call
+                bins.append(ENTROPY_AT + 2 * int(draft_entropy / ENTROPY_STEP) + match)
+            elif draft_entropy == draft_entropy:
+                bins.append(ENTROPY_AT + 2 * entropy_bin(draft_entropy) + match)
+    for at_depth in depths.values():
+        at_depth.sum_up()
+        if at_depth.accepted_count > 1:
+            raise _not_a_tree(record, "two nodes of one depth are accepted")
+        found.nodes += at_depth.nodes
+        found.match_count += at_depth.match_count
+        found.at_risk_count += at_depth.at_risk_count
+        found.accepted_count += at_depth.accepted_count
+        found.overlap_sum += at_depth.overlap_sum
+        found.overlap_count += at_depth.overlap_count
+    if found.accepted_count != record.accepted_length:
+        raise _not_a_tree(record, f"{found.accepted_count} nodes are accepted, not {record.accepted_length}")
+    found.tokens = record.accepted_length + (record.bonus_token_id is not None)
+    return found
+
+
+def _not_a_tree(record: RoundRecord, why: str) -> BadRound:
+    return BadRound(f"round {record.number} cannot be recorded: {why}")

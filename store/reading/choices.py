@@ -1,0 +1,56 @@
+"""Which tree each task was given, and why: rows that rounds of a run with tree budgets refer to."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from spectui.store.clock import now
+from spectui.store.reading.reader import Reader
+
+
+@dataclass(frozen=True)
+class TreeChoice:
+    """A tree that a task was given."""
+
+    id: int
+    task: str
+    tree: str
+    kind: str
+    """Why: "prior" (known before the run), "file" (a budget file), "learned" (from the rounds so far), "explore" (to
+    see what it brings), or what a later version adds."""
+    reason: str
+    at: str
+    """UTC, ISO 8601."""
+
+
+def add_choice(
+    connection: sqlite3.Connection, session_id: int, task: str, tree: str, kind: str, reason: str
+) -> int:
+    """Insert a choice of any `kind` and return its id; call within a transaction."""
+    row_id = connection.execute(
+        "INSERT INTO tree_choice (session_id, task, tree, kind, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
+        (session_id, task, tree, kind, reason, now()),
+    ).lastrowid
+    assert row_id is not None
+    return row_id
+
+
+def choices(reader: Reader, session_id: int) -> list[TreeChoice]:
+    """All choices of a session, oldest first. Raises `StoreError` when it cannot be read."""
+    sql = "SELECT id, task, tree, kind, reason, at FROM tree_choice WHERE session_id = ? ORDER BY id"
+    with reader.snapshot():
+        return [TreeChoice(*row) for rows in reader.scan(sql, session_id) for row in rows]
+
+
+def choice_of(reader: Reader, choice_id: int) -> TreeChoice | None:
+    """The choice that a round refers to. Raises `StoreError` when it cannot be read."""
+    sql = "SELECT id, task, tree, kind, reason, at FROM tree_choice WHERE id = ?"
+    with reader.snapshot():
+        rows = [row for rows in reader.scan(sql, choice_id) for row in rows]
+    return TreeChoice(*rows[0]) if rows else None
+
+
+def budgets(found: list[TreeChoice]) -> dict[str, TreeChoice]:
+    """The tree that each task has now: its last choice that was no exploration."""
+    return {choice.task: choice for choice in found if choice.kind != "explore"}

@@ -1,0 +1,297 @@
+"""A session as it stood at one of its rounds: the figures of each task, and where the time went.
+
+A moment is a prompt and the number of a round of it that is the last one known. What came before is read
+from the sums of earlier prompts and from blocks (`store.counts.blocks`); the nodes of fewer than `BLOCK` rounds
+are counted, whatever the session holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import Any
+
+from spectui.store.counts import metrics
+from spectui.store.counts.blocks import DEPTH_SUMS_SQL, NODES_SQL, ROUND_SUMS_SQL
+from spectui.store.reading.reader import Reader
+from spectui.store.rows import DepthFigures, GenerationRow, Interval, TaskFigures
+
+_TOTAL_DEPTHS = ", ".join(f"sum(at.{field.name})" for field in fields(DepthFigures)[1:])
+_NONE = (0, 0, 0, 0.0, 0.0, 0.0)
+
+
+@dataclass
+class TaskSums:
+    """What the rounds of one task add up to. `rounds` has the columns of `rollup_block` after its key."""
+
+    prompts: int = 0
+    rounds: tuple[float, ...] = _NONE
+    depths: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    """Depth -> the columns of `DepthFigures` after the depth."""
+    cuts: dict[int, int] = field(default_factory=dict)
+    """Accepted length -> rounds that were cut there."""
+
+    def __add__(self, other: TaskSums) -> TaskSums:
+        depths = dict(self.depths)
+        for depth, sums in other.depths.items():
+            depths[depth] = _plus(depths[depth], sums) if depth in depths else sums
+        cuts = Counter(self.cuts) + Counter(other.cuts)
+        return TaskSums(self.prompts + other.prompts, _plus(self.rounds, other.rounds), depths, dict(cuts))
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive rounds of one prompt, the smallest part of a session's course that is summed up."""
+
+    generation_id: int
+    first: int
+    last: int
+    """Numbers of its rounds, both included."""
+    rounds: int
+    tokens: int
+    accepted_count: int
+    total_ms: float
+
+    @property
+    def mean_accepted_length(self) -> float | None:
+        """Accepted draft tokens per round."""
+        return metrics.mean_accepted_length(self.accepted_count, self.rounds)
+
+
+@dataclass(frozen=True)
+class RoundTime:
+    """One round without its tree."""
+
+    number: int
+    tokens: int
+    total_ms: float
+
+
+FEW, FINE = 20_000, 8
+"""Rounds up to which a session's course is read round by round, and rounds of each of its stretches then."""
+
+
+def stretches(reader: Reader, session_id: int) -> list[Stretch]:
+    """The course of a session: its rounds in the order they were decoded, summed up by a few or by block."""
+    with reader.snapshot():
+        ((rounds,),) = _rows(
+            reader, "SELECT total(round_count) FROM generation WHERE session_id = ?", session_id
+        )
+        if rounds <= FEW:
+            return [
+                Stretch(*row)
+                for row in _rows(
+                    reader,
+                    "SELECT generation_id, min(number), max(number), count(*),"
+                    " sum(accepted_length) + count(bonus_token_id), sum(accepted_length),"
+                    " sum(round.draft_ms + round.verify_ms + round.other_ms)"
+                    " FROM generation JOIN round ON round.generation_id = generation.id WHERE session_id = ?"
+                    " GROUP BY position, (number - 1) / ? ORDER BY position, min(number)",
+                    session_id,
+                    FINE,
+                )
+            ]
+        totals = _rows(
+            reader,
+            "SELECT id, round_count, token_count, accepted_count, draft_ms + verify_ms + other_ms FROM generation"
+            " WHERE session_id = ? AND round_count > 0 ORDER BY position",
+            session_id,
+        )
+        blocks = _rows(
+            reader,
+            "SELECT generation_id, last, rounds, tokens, block.accepted_count,"
+            " block.draft_ms + block.verify_ms + block.other_ms"
+            " FROM generation JOIN rollup_block AS block ON block.generation_id = generation.id"
+            " WHERE session_id = ? ORDER BY position, last",
+            session_id,
+        )
+    by_prompt: dict[int, list[tuple[Any, ...]]] = {}
+    for generation_id, *block in blocks:
+        by_prompt.setdefault(generation_id, []).append(tuple(block))
+    found: list[Stretch] = []
+    for generation_id, *whole in totals:
+        blocks_of = by_prompt.get(generation_id, ())
+        first = 1
+        for last, *sums in blocks_of:
+            found.append(Stretch(generation_id, first, last, *sums))
+            first = last + 1
+        summed = [sum(column) for column in zip(*blocks_of, strict=True)][1:] or [0] * len(whole)
+        rounds, *left = (all_ - blocks_ for all_, blocks_ in zip(whole, summed, strict=True))
+        if rounds > 0:
+            found.append(Stretch(generation_id, first, first + rounds - 1, rounds, *left))
+    return found
+
+
+def tasks_of(reader: Reader, session_id: int) -> dict[int, str]:
+    """Generation id -> task."""
+    return dict(_rows(reader, "SELECT id, task FROM generation WHERE session_id = ?", session_id))
+
+
+def round_times(reader: Reader, stretch: Stretch) -> list[RoundTime]:
+    """The rounds of a stretch; fewer than it says when some are missing."""
+    rows = _rows(
+        reader,
+        "SELECT number, accepted_length + (bonus_token_id IS NOT NULL), draft_ms + verify_ms + other_ms FROM round"
+        " WHERE generation_id = ? AND number BETWEEN ? AND ? ORDER BY number",
+        stretch.generation_id,
+        stretch.first,
+        stretch.last,
+    )
+    return [RoundTime(*row) for row in rows]
+
+
+def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, TaskSums]:
+    """What the prompts before that position add up to, by task."""
+    found: dict[str, TaskSums] = {}
+    with reader.snapshot():
+        for task, prompts, *rounds in _rows(
+            reader,
+            "SELECT task, count(*), sum(round_count), sum(token_count), sum(accepted_count), sum(draft_ms),"
+            " sum(verify_ms), sum(other_ms) FROM generation"
+            " WHERE session_id = ? AND position < ? AND status != 'pending' GROUP BY task",
+            session_id,
+            position,
+        ):
+            found[task] = TaskSums(prompts, tuple(rounds))
+        for task, depth, *sums in _rows(
+            reader,
+            f"SELECT task, at.depth, {_TOTAL_DEPTHS} FROM generation"
+            " JOIN rollup_block_depth AS at ON at.generation_id = generation.id"
+            " WHERE session_id = ? AND position < ? GROUP BY task, at.depth",
+            session_id,
+            position,
+        ):
+            found[task].depths[depth] = tuple(sums)
+        before = metrics.CUTS_SQL.format(which="generation.session_id = ? AND generation.position < ?")
+        for task, length, rounds in _rows(reader, before, session_id, position):
+            found[task].cuts[length] = rounds
+        # Prompts that a worker, gone by now, left before it could sum up their end.
+        for generation_id, task, covered, rounds_known in _rows(
+            reader,
+            "SELECT id, task, (SELECT coalesce(max(last), 0) FROM rollup_block WHERE generation_id = generation.id),"
+            " round_count FROM generation WHERE session_id = ? AND position < ? AND round_count > 0",
+            session_id,
+            position,
+        ):
+            if covered < rounds_known:
+                rest = TaskSums(depths=_counted_depths(reader, generation_id, covered, rounds_known))
+                found[task] = found[task] + rest
+    return found
+
+
+def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
+    """What the rounds of one prompt up to `number` add up to; of a pruned one, up to the end of that block."""
+    found = TaskSums(prompts=1)
+    with reader.snapshot():
+        number = _countable(reader, generation_id, number)
+        ((covered, *sums),) = _rows(
+            reader,
+            "SELECT max(last), sum(rounds), sum(tokens), sum(accepted_count), sum(draft_ms), sum(verify_ms),"
+            " sum(other_ms) FROM rollup_block WHERE generation_id = ? AND last <= ?",
+            generation_id,
+            number,
+        )
+        if covered is not None:
+            found.rounds = tuple(sums)
+            for depth, *at in _rows(
+                reader,
+                f"SELECT at.depth, {_TOTAL_DEPTHS} FROM rollup_block_depth AS at"
+                " WHERE generation_id = ? AND last <= ? GROUP BY at.depth",
+                generation_id,
+                number,
+            ):
+                found.depths[depth] = tuple(at)
+        ((count, *rest),) = _rows(
+            reader,
+            f"SELECT {ROUND_SUMS_SQL} FROM round WHERE generation_id = ? AND number > ? AND number <= ?",
+            generation_id,
+            covered or 0,
+            number,
+        )
+        if count:
+            depths = _counted_depths(reader, generation_id, covered or 0, number)
+            found += TaskSums(rounds=(count, *rest), depths=depths)
+        cut = metrics.CUTS_SQL.format(which="generation.id = ? AND round.number <= ?")
+        found.cuts = {length: rounds for _, length, rounds in _rows(reader, cut, generation_id, number)}
+    return found
+
+
+def _countable(reader: Reader, generation_id: int, number: int) -> int:
+    """The first round from `number` on up to which everything is known: blocks stay when nodes are pruned."""
+    ((pruned, last),) = _rows(
+        reader,
+        "SELECT (SELECT 1 FROM pruned WHERE generation_id = ?1), min(last) FROM rollup_block"
+        " WHERE generation_id = ?1 AND last >= ?2",
+        generation_id,
+        number,
+    )
+    return last if pruned and last is not None else number
+
+
+def figures(sums: dict[str, TaskSums]) -> dict[str, TaskFigures]:
+    """The figures of each task, as `Reader.figures` gives them at the end of a session."""
+    return {task: _figures(task, of) for task, of in sums.items()}
+
+
+def intervals(generations: Iterable[GenerationRow], depth: int) -> dict[str, Interval]:
+    """Of mean accepted length, per task, over prompts as they were, with trees so deep; see `Reader.intervals`."""
+    from spectui.store.counts.intervals import intervals_by_task
+
+    rows = [
+        (row.task, row.accepted_count, row.round_count, row.status == "finished")
+        for row in generations
+        if row.round_count
+    ]
+    return intervals_by_task(rows, metrics.ratio_range("mean_accepted_length", depth))
+
+
+def _figures(task: str, sums: TaskSums) -> TaskFigures:
+    depths = {depth: DepthFigures(depth, *at) for depth, at in sorted(sums.depths.items())}  # type: ignore[arg-type]
+    rounds, tokens, accepted, *times = sums.rounds
+    # A path as long as d reached every depth up to d, so that lengths are differences of what was reached.
+    reached = [int(rounds), *(at.rounds_reached for at in depths.values()), 0]
+    lengths = {
+        length: here - beyond for length, (here, beyond) in enumerate(pairwise(reached)) if here > beyond
+    }
+    return TaskFigures(
+        task=task,
+        prompts=sums.prompts,
+        rounds=int(rounds),
+        tokens=int(tokens),
+        accepted_count=int(accepted),
+        nodes=sum(at.nodes for at in depths.values()),
+        match_count=sum(at.match_count for at in depths.values()),
+        at_risk_count=sum(at.at_risk_count for at in depths.values()),
+        overlap_sum=sum(at.overlap_sum for at in depths.values()),
+        overlap_count=sum(at.overlap_count for at in depths.values()),
+        draft_ms=times[0],
+        verify_ms=times[1],
+        other_ms=times[2],
+        lengths=lengths,
+        depths=depths,
+        cuts=sums.cuts,
+    )
+
+
+def _counted_depths(
+    reader: Reader, generation_id: int, after: int, number: int
+) -> dict[int, tuple[float, ...]]:
+    rows = _rows(
+        reader,
+        f"SELECT node.depth, {DEPTH_SUMS_SQL} FROM {NODES_SQL}"
+        " WHERE round.generation_id = ? AND round.number > ? AND round.number <= ? GROUP BY node.depth",
+        generation_id,
+        after,
+        number,
+    )
+    return {depth: tuple(sums) for depth, *sums in rows}
+
+
+def _rows(reader: Reader, sql: str, *parameters: int) -> list[tuple[Any, ...]]:
+    return [row for chunk in reader.scan(sql, *parameters) for row in chunk]
+
+
+def _plus(some: tuple[float, ...], more: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(a + b for a, b in zip(some, more, strict=True))

@@ -1,0 +1,177 @@
+"""Looks for a text in everything a session decoded, and for tokens in its trees, a slice of rounds at a time."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from spectui.store.reading.reader import Reader
+
+SLICE = 2048
+"""Rounds looked through at a time: what is held in memory, and how often one hears of progress."""
+AROUND = 40
+"""Characters shown before and after what was found."""
+
+_ROUNDS = """
+    SELECT round.number, round.bonus_token_id, node.idx, node.token_id, node.accepted
+    FROM round LEFT JOIN node ON node.round_id = round.id
+        AND (node.accepted OR node.token_id IN (SELECT value FROM json_each(?)))
+    WHERE generation_id = ? AND number > ? AND number <= ? ORDER BY number, idx
+"""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One place. The texts are as they were decoded: sanitize them before they are drawn."""
+
+    generation_id: int
+    position: int
+    number: int
+    """The round that wrote the beginning of what was found, or whose tree has the token."""
+    idx: int | None
+    """The node, when it is a draft that was not accepted; None for text of the output."""
+    before: str
+    found: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a slice brought."""
+
+    hits: tuple[Hit, ...]
+    rounds: int
+    """Rounds looked through so far."""
+
+
+def search(reader: Reader, session_id: int, text: str) -> Iterator[Step]:
+    """Look for `text`, whatever its case, or with ``#123`` for the token of that id.
+
+    In the output it may go over any number of tokens; in the trees it must lie within one. Memory is
+    bounded by a slice and the vocabulary; what stops early costs nothing more.
+    """
+    summary = reader.session(session_id)
+    number = re.fullmatch(r"#(\d+)", text.strip())
+    tokens = _tokens(reader, summary.tokenizer_id)
+    pattern = re.compile(re.escape(text), re.IGNORECASE)
+    if number:
+        wanted = {int(number[1])}
+    else:
+        wanted = {i for i, data in tokens.items() if pattern.search(data.decode("utf-8", "replace"))}
+    rounds = 0
+    for row in reader.generations(session_id, texts=False):
+        if not row.round_count:
+            continue
+        output = _Output(tokens, None if number else pattern, wanted if number else set(), len(text))
+        after = 0
+        last = _last(reader, row.id)
+        while after < last:
+            hits = [
+                Hit(row.id, row.position, *place)
+                for place in output.slice(_slice(reader, row.id, after, wanted), wanted)
+            ]
+            rounds += min(SLICE, last - after)
+            after += SLICE
+            yield Step(tuple(hits), rounds)
+
+
+def _last(reader: Reader, generation_id: int) -> int:
+    with reader.snapshot():
+        sql = "SELECT coalesce(max(number), 0) FROM round WHERE generation_id = ?"
+        return int(next(reader.scan(sql, generation_id))[0][0])
+
+
+def _tokens(reader: Reader, tokenizer_id: str) -> dict[int, bytes]:
+    with reader.snapshot():
+        sql = "SELECT token_id, bytes FROM token WHERE tokenizer_id = ?"
+        return {i: data for chunk in reader.scan(sql, tokenizer_id) for i, data in chunk}
+
+
+_Node = tuple[int, int | None, int | None, int | None, int | None]
+
+
+def _slice(reader: Reader, generation_id: int, after: int, wanted: set[int]) -> list[_Node]:
+    with reader.snapshot():
+        chunks = reader.scan(_ROUNDS, json.dumps(sorted(wanted)), generation_id, after, after + SLICE)
+        return [row for chunk in chunks for row in chunk]
+
+
+@dataclass
+class _Output:
+    """The output of one prompt as it is put together, with the round of every token."""
+
+    tokens: dict[int, bytes]
+    pattern: re.Pattern[str] | None
+    """None: look for the tokens of `ids` themselves."""
+    ids: set[int]
+    longest: int
+    text: str = ""
+    _starts: list[int] = field(default_factory=list)
+    _numbers: list[int] = field(default_factory=list)
+    _searched: int = 0
+
+    def __post_init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def slice(self, rows: list[_Node], wanted: set[int]) -> Iterator[tuple[int, int | None, str, str, str]]:
+        """What is found in the next rounds, in their order: round, node, and the text around it."""
+        found: list[tuple[int, int | None, str, str, str]] = []
+        parts = [self.text]
+        length = len(self.text)
+        exact: list[tuple[int, int, int]] = []
+
+        def add(number: int, token_id: int) -> None:
+            nonlocal length
+            data = self.tokens.get(token_id)
+            part = f"⟨id {token_id}⟩" if data is None else self._decoder.decode(data)
+            self._starts.append(length)
+            self._numbers.append(number)
+            if token_id in self.ids:
+                exact.append((number, length, length + len(part)))
+            parts.append(part)
+            length += len(part)
+
+        bonus: tuple[int, int] | None = None
+        for number, own, idx, token_id, accepted in rows:
+            if bonus and bonus[0] != number:
+                add(*bonus)
+                bonus = None
+            if own is not None:
+                bonus = (number, own)
+            if accepted and token_id is not None:
+                add(number, token_id)
+            elif token_id in wanted and token_id is not None:
+                data = self.tokens.get(token_id, f"⟨id {token_id}⟩".encode())
+                found.append((number, idx, "", data.decode("utf-8", "replace"), ""))
+        if bonus:
+            add(*bonus)
+        self.text = "".join(parts)
+        spans = exact if self.pattern is None else list(self._matches())
+        found += [
+            (number, None, self.text[max(a - AROUND, 0) : a], self.text[a:b], self.text[b : b + AROUND])
+            for number, a, b in spans
+        ]
+        self._forget()
+        return iter(sorted(found, key=lambda place: (place[0], place[1] is not None, place[1] or 0)))
+
+    def _matches(self) -> Iterator[tuple[int, int, int]]:
+        assert self.pattern is not None
+        for match in self.pattern.finditer(self.text, self._searched):
+            a, b = match.span()
+            yield self._numbers[max(bisect_right(self._starts, a) - 1, 0)], a, b
+            self._searched = b
+        self._searched = max(self._searched, len(self.text) - self.longest + 1)
+
+    def _forget(self) -> None:
+        """Keep what a match over the border may need, and what is shown around it."""
+        cut = max(min(self._searched, len(self.text)) - AROUND, 0)
+        kept = max(bisect_right(self._starts, cut) - 1, 0)
+        cut = self._starts[kept] if self._starts else 0
+        self.text = self.text[cut:]
+        self._starts = [start - cut for start in self._starts[kept:]]
+        self._numbers = self._numbers[kept:]
+        self._searched = max(self._searched - cut, 0)

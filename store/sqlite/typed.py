@@ -1,0 +1,64 @@
+"""Rows hold what their columns say: SQLite lets any column hold anything, and what draws a row trusts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spectui.store.errors import StoreError
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (float, int),
+    "str": (str,),
+    "bool": (int,),
+    "None": (type(None),),
+}
+
+UNSOUND = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""What working with values of another kind than we write raises, where nobody looked at them before."""
+
+
+class Typed:
+    """Looks at rows of some columns, each of which has a name and the type that a dataclass declares for it.
+
+    Types that are none of SQLite's (columns of JSON) are left to whoever reads them. With `finite`, numbers are
+    also none that cannot be counted with. A row costs a microsecond: most have the types of one before.
+    """
+
+    def __init__(self, what: str, columns: Mapping[str, str], *, finite: bool = False) -> None:
+        self._what = what
+        self._finite = finite
+        self._columns = [(name, _able(declared)) for name, declared in columns.items()]
+        self._sound: set[tuple[type, ...]] = set()
+
+    def checked(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """The rows. Raises `StoreError` when one holds something else than it should."""
+        for row in rows:
+            kinds = tuple(map(type, row))
+            if kinds not in self._sound:
+                self._look(kinds)
+                self._sound.add(kinds)
+            if self._finite:
+                for value in row:
+                    if value.__class__ is float and value - value:  # infinite
+                        raise self._damaged("number too large")
+        return rows
+
+    def _look(self, kinds: Sequence[type]) -> None:
+        for (name, able), kind in zip(self._columns, kinds, strict=True):
+            if able and kind not in able:
+                raise self._damaged(f"{name} of type {kind.__name__}")
+
+    def _damaged(self, holds: str) -> StoreError:
+        return StoreError(
+            f"the database is damaged: {self._what} has a {holds}; 'spectui doctor --db FILE' says more"
+        )
+
+
+def _able(declared: str) -> set[type]:
+    """The types that a column may have; none: any."""
+    parts = declared.split(" | ")
+    return (
+        {kind for part in parts for kind in _KINDS[part]} if all(part in _KINDS for part in parts) else set()
+    )

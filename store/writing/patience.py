@@ -1,0 +1,220 @@
+"""A writer that waits for trouble to pass: a full disk, a lock, a file that was moved away.
+
+Every method of `SessionWriter` is a transaction that wrote nothing when it fails, so that it can simply
+be tried again.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from spectui.store.database import Connection, raw
+from spectui.store.errors import DatabaseTrouble, StoreError
+from spectui.store.writing.writer import SessionWriter
+
+Result = TypeVar("Result")
+
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
+"""Seconds between attempts, doubling from the first to the last; a stop is looked for as often."""
+
+PATIENCE = 24 * 3600.0
+"""Seconds after which a run gives up: somebody makes room in the meantime, or comes back to it on Monday."""
+PATIENCE_WITHOUT_FILE = 300.0
+"""Seconds a file that is gone may take to come back: that is no accident for long."""
+PATIENCE_TO_CLAIM = 10.0
+"""The same of a session that is to be begun or gone on with: nothing shows that somebody waits, and none can end it."""
+
+log = logging.getLogger("spectui.worker")
+
+
+class PatientWriter(SessionWriter):
+    """A `SessionWriter` whose methods try again, while it shows as "paused", instead of failing at once.
+
+    Also notices what SQLite does not: that the file at `path` is no longer the one that is being written.
+    Whoever reads the database sees why it waits where that can be written; the log says it always.
+    Methods raise `StoreError` when the trouble does not pass within ``SPECTUI_PATIENCE`` seconds, or when
+    `wait`, which sleeps, says by returning True that the run is to end. `troubled` is told since when
+    (`time.perf_counter`) nothing can be written, and None when it can again.
+    """
+
+    def __init__(
+        self,
+        db: Connection,
+        session_id: int,
+        path: Path,
+        wait: Callable[[float], bool],
+        troubled: Callable[[float | None], None] = lambda _since: None,
+    ) -> None:
+        self._path = path
+        self._identity = _identity(path)
+        self._wait = wait
+        self._tell_troubled = troubled
+        self.stop_seen = False
+        """Whether it was a stop that ended the waiting."""
+        self._claimed = False
+        self._troubled_since: float | None = None
+        self._trouble = ""
+        self._status = "starting"
+        self._stage: tuple[Any, ...] = ("",)
+        super().__init__(db, session_id)
+
+    def patiently(self, attempt: Callable[[], Result]) -> Result:
+        """What `attempt` returns, once it can."""
+        pause = FIRST_WAIT
+        begin = time.perf_counter()
+        while True:
+            try:
+                self._look_for_the_file()
+                result = attempt()
+            except DatabaseTrouble as trouble:
+                self._endure(trouble, pause, begin)
+                pause = min(2 * pause, LONGEST_WAIT)
+            else:
+                if self._troubled_since is not None:
+                    self._recover()
+                return result
+
+    def rescue(self) -> Path | None:
+        """Copy what is open but no longer has its place in the file system to a file beside that place.
+
+        None when there is no need, or no way.
+        """
+        if _identity(self._path) == self._identity:
+            return None
+        number = 1
+        while (copy := self._path.with_name(f"{self._path.name}.rescued-{number}")).exists():
+            number += 1
+        try:
+            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            raw(self._connection).execute("VACUUM INTO ?", (str(copy),))
+        except Exception as error:  # the run is failing as it is, and says why
+            log.warning("what was recorded cannot be copied to %s: %s", copy, error)
+            copy.unlink(missing_ok=True)
+            return None
+        return copy
+
+    def _look_for_the_file(self) -> None:
+        found = _identity(self._path)
+        if found != self._identity:
+            how = "is gone" if found is None else "was replaced by another file"
+            raise _Misplaced(f"database {self._path} {how}; put it back where it was")
+
+    def _endure(self, trouble: DatabaseTrouble, pause: float, begin: float) -> None:
+        now = time.perf_counter()
+        if self._troubled_since is None:
+            self._troubled_since = begin
+            self._tell_troubled(begin)
+        if str(trouble) != self._trouble:
+            self._trouble = str(trouble)
+            log.warning("%s; trying again", trouble)
+        if self._claimed:
+            self._show(trouble)
+        most = _patience(trouble) if self._claimed else min(_patience(trouble), PATIENCE_TO_CLAIM)
+        if now - self._troubled_since >= most:
+            raise StoreError(f"{trouble} (gave up after {now - self._troubled_since:.0f} s)") from trouble
+        if self._asked_to_stop(pause):
+            self.stop_seen = True
+            raise StoreError(f"{trouble} (asked to stop while waiting)") from trouble
+
+    def _asked_to_stop(self, pause: float) -> bool:
+        """Sleep; whether the run is to end. A stop that somebody else could write is obeyed though nothing can be."""
+        if self._wait(pause):
+            return True
+        with suppress(StoreError):
+            return self.stop_waits()
+        return False
+
+    def _show(self, trouble: DatabaseTrouble) -> None:
+        """Say it in the session's row, where that can be written although a round cannot."""
+        if not isinstance(trouble, _Misplaced) and "is locked" not in str(trouble):
+            with suppress(StoreError):
+                SessionWriter.set_status(self, "paused")
+                SessionWriter.set_stage(self, f"waiting: {trouble}")
+
+    def _recover(self) -> None:
+        assert self._troubled_since is not None
+        waited = time.perf_counter() - self._troubled_since
+        log.warning("the database can be written again, after %.0f s", waited)
+        with suppress(StoreError):
+            SessionWriter.add_event(self, "database", f"waited {waited:.0f} s: {self._trouble}")
+            SessionWriter.set_status(self, self._status)
+            SessionWriter.set_stage(self, *self._stage)
+            self._troubled_since, self._trouble = None, ""
+            self._tell_troubled(None)
+
+    def claim(
+        self, pid: int | None = None, host: str | None = None, pid_created: float | None = None
+    ) -> None:
+        """As `SessionWriter.claim`, which is tried for `PATIENCE_TO_CLAIM` seconds."""
+        self._claimed = False
+        self.patiently(lambda: SessionWriter.claim(self, pid, host, pid_created))
+        self._claimed = True
+
+    def set_status(self, status: str, *, error: str | None = None) -> None:
+        """As `SessionWriter.set_status`; what a recovery goes back to."""
+        self._status = status
+        self.patiently(lambda: SessionWriter.set_status(self, status, error=error))
+
+    def set_stage(
+        self, stage: str, done: float | None = None, total: float | None = None, unit: str = ""
+    ) -> None:
+        """As `SessionWriter.set_stage`; what a recovery goes back to."""
+        self._stage = (stage, done, total, unit)
+        self.patiently(lambda: SessionWriter.set_stage(self, stage, done, total, unit))
+
+
+class _Misplaced(DatabaseTrouble):
+    """The file is not where it was."""
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells the file at `path` from any other; never opens it (see `store.database`)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _patience(trouble: DatabaseTrouble) -> float:
+    asked = os.environ.get("SPECTUI_PATIENCE", "")
+    with suppress(ValueError):
+        return float(asked)
+    return PATIENCE_WITHOUT_FILE if isinstance(trouble, _Misplaced) else PATIENCE
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    method: Callable[..., Any] = getattr(SessionWriter, name)
+
+    @functools.wraps(method)
+    def waiting(self: PatientWriter, *args: Any, **options: Any) -> Any:
+        return self.patiently(lambda: method(self, *args, **options))
+
+    return waiting
+
+
+for _name in (
+    "describe",
+    "add_baseline",
+    "restart_unfinished",
+    "restart_generation",
+    "add_event",
+    "add_choice",
+    "pending_generations",
+    "start_generation",
+    "record_round",
+    "finish_generation",
+    "prune",
+    "tokens_known",
+    "add_tokens",
+    "commands_wait",
+    "take_commands",
+):
+    setattr(PatientWriter, _name, _patient(_name))

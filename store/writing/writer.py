@@ -1,0 +1,480 @@
+"""What the worker writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from spectui.store.care.pruning import prune_session
+from spectui.store.clock import now
+from spectui.store.counts.blocks import BLOCK, add_block, forget_blocks
+from spectui.store.counts.recount import rebuild
+from spectui.store.counts.tally import tally
+from spectui.store.counts.totals import Totals
+from spectui.store.database import Connection, raw
+from spectui.store.errors import StoreError
+from spectui.store.liveness import WORKER_COLUMNS, effective_status
+from spectui.store.reading.choices import add_choice
+from spectui.store.records import RoundRecord
+from spectui.store.rows import (
+    FINISH_REASONS,
+    GENERATION_STATUSES,
+    HALF_DONE_SQL,
+    LIVE_STATUSES,
+    SESSION_STATUSES,
+)
+from spectui.store.sqlite.log import LogKeeper
+from spectui.store.sqlite.transactions import explained, path_of, transaction
+from spectui.store.whereabouts import identity, whereabouts
+from spectui.store.writing.baselines import add_baseline, refresh
+
+_ADD_ROUND = """
+    INSERT INTO round (generation_id, number, prefix_length, accepted_length, bonus_token_id, cut, node_count,
+                       draft_ms, verify_ms, other_ms, choice_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_ADD_NODE = """
+    INSERT INTO node (round_id, idx, parent, depth, rank, token_id, draft_p, target_p, draft_entropy,
+                      target_entropy, "match", accepted)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_ADD_TO_GENERATION = """
+    UPDATE generation SET
+        token_count = token_count + ?, round_count = round_count + 1, node_count = node_count + ?,
+        match_count = match_count + ?, at_risk_count = at_risk_count + ?, accepted_count = accepted_count + ?,
+        overlap_sum = overlap_sum + ?, overlap_count = overlap_count + ?,
+        draft_ms = draft_ms + ?, verify_ms = verify_ms + ?, other_ms = other_ms + ?
+    WHERE id = ? AND status = 'running' AND round_count = ?
+"""
+_ADD_TO_LENGTH = """
+    INSERT INTO rollup_length (session_id, task, accepted_length, rounds) VALUES (?, ?, ?, 1)
+    ON CONFLICT (session_id, task, accepted_length) DO UPDATE SET rounds = rounds + 1
+"""
+_ADD_TO_DEPTH = """
+    INSERT INTO rollup_depth (session_id, task, depth, nodes, match_count, at_risk_count, accepted_count,
+                              overlap_sum, overlap_count, rounds_at_risk, rounds_reached)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (session_id, task, depth) DO UPDATE SET
+        nodes = nodes + excluded.nodes, match_count = match_count + excluded.match_count,
+        at_risk_count = at_risk_count + excluded.at_risk_count,
+        accepted_count = accepted_count + excluded.accepted_count,
+        overlap_sum = overlap_sum + excluded.overlap_sum, overlap_count = overlap_count + excluded.overlap_count,
+        rounds_at_risk = rounds_at_risk + excluded.rounds_at_risk,
+        rounds_reached = rounds_reached + excluded.rounds_reached
+"""
+_ADD_PROMPT = """
+    INSERT INTO rollup_task (session_id, task, prompts) VALUES (?, ?, 1)
+    ON CONFLICT (session_id, task) DO UPDATE SET prompts = prompts + 1
+"""
+
+TENDED = 16
+"""Rounds between two looks at the size of the log: a megabyte of it, or two."""
+
+
+class PendingGeneration(NamedTuple):
+    """A prompt still to be run."""
+
+    id: int
+    task: str
+    prompt_text: str
+    position: int
+    prompt_id: str
+    messages: str | None = None
+    """As in `store.records.PromptRecord`."""
+
+
+class SessionWriter:
+    """Records one session. May be used from several threads of the worker.
+
+    Every method is a transaction of its own and raises `StoreError`, with nothing written, when the
+    database is locked for too long, full, read-only or gone.
+    """
+
+    def __init__(self, db: Connection, session_id: int) -> None:
+        self._connection = raw(db)
+        self._session_id = session_id
+        self._lock = threading.RLock()
+        self._tasks: dict[int, str] = {}
+        self._totals = Totals(self._connection, session_id)
+        self._log = LogKeeper(path_of(self._connection))
+        self.round_at: str | None = None
+        """When a round was recorded last."""
+        self._read("SELECT id FROM session WHERE id = ? AND deleted_at IS NULL", session_id)
+
+    def claim(
+        self, pid: int | None = None, host: str | None = None, pid_created: float | None = None
+    ) -> None:
+        """Make a process (this one unless given) the session's worker.
+
+        Commands meant for an earlier worker are dropped; what that one recorded stays as it is until
+        `restart_unfinished`. Raises `StoreError` if another live worker has the session.
+        """
+        pid = os.getpid() if pid is None else pid
+        host = socket.gethostname() if host is None else host
+        pid_created = _creation_time(pid) if pid_created is None else pid_created
+        path = path_of(self._connection)
+        place = whereabouts(pid, path).to_json() if host == socket.gethostname() else ""
+        with self._lock, transaction(self._connection):
+            name, status, *owner = self._read(
+                f"SELECT name, status, {', '.join(WORKER_COLUMNS)} FROM session"
+                " WHERE id = ? AND deleted_at IS NULL",
+                self._session_id,
+            )
+            worker = dict(zip(WORKER_COLUMNS, owner, strict=True))
+            if worker["pid"] is not None and (worker["pid"], worker["host"]) != (pid, host):
+                status = effective_status(status, **worker, file=identity(path))
+                if status in LIVE_STATUSES:
+                    raise StoreError(
+                        f"session '{name}' is {status}: process {worker['pid']} on {worker['host']} is at work on it"
+                    )
+            if worker["pid"] is not None:
+                self._connection.execute(
+                    "UPDATE command SET taken_at = ? WHERE session_id = ? AND taken_at IS NULL",
+                    (now(), self._session_id),
+                )
+            self._connection.execute(
+                "UPDATE session SET status = 'starting', pid = ?, pid_created = ?, host = ?, worker_place = ?,"
+                " heartbeat_at = ?, started_at = coalesce(started_at, ?), ended_at = NULL, error = NULL WHERE id = ?",
+                (pid, pid_created, host, place, now(), now(), self._session_id),
+            )
+
+    def config_json(self) -> str:
+        """The run's configuration as `create_session` was given it."""
+        return str(self._read("SELECT config FROM session WHERE id = ?", self._session_id)[0])
+
+    def set_status(self, status: str, *, error: str | None = None) -> None:
+        """Write the session's status; one that is not live sets `ended_at`."""
+        if status not in SESSION_STATUSES:
+            raise ValueError(f"{status!r} is no status of a session")
+        ended_at = None if status in LIVE_STATUSES else now()
+        if ended_at is not None:
+            with self._lock, transaction(self._connection):
+                refresh(self._connection, self._session_id)
+        rounds = {} if ended_at is None or self.round_at is None else {"round_at": self.round_at}
+        self._update(status=status, error=error, ended_at=ended_at, **rounds)
+
+    def set_stage(
+        self, stage: str, done: float | None = None, total: float | None = None, unit: str = ""
+    ) -> None:
+        """Say what the worker is doing and how far it is."""
+        self._update(stage=stage, stage_done=done, stage_total=total, stage_unit=unit)
+
+    def heartbeat(
+        self,
+        cpu_percent: float | None,
+        rss_bytes: int | None,
+        gpu: Mapping[str, Any] | None = None,
+        energy: tuple[float, float] | None = None,
+        round_at: str | None = None,
+    ) -> None:
+        """Say that the worker lives, and what it uses; `energy` is the session's so far: joules and seconds.
+
+        `round_at` is when a round was recorded last; None leaves what is known.
+        """
+        usage = None if gpu is None else json.dumps(dict(gpu))
+        spent = {} if energy is None else {"energy_joules": energy[0], "energy_seconds": energy[1]}
+        rounds = {} if round_at is None else {"round_at": round_at}
+        self._update(
+            heartbeat_at=now(), cpu_percent=cpu_percent, rss_bytes=rss_bytes, gpu=usage, **spent, **rounds
+        )
+        self._tend()
+
+    def describe(
+        self,
+        *,
+        config_json: str | None = None,
+        target: str | None = None,
+        drafter: str | None = None,
+        tree: str | None = None,
+        device: str | None = None,
+        tokenizer_id: str | None = None,
+        versions: Mapping[str, str] | None = None,
+        model_files: Mapping[str, Mapping[str, str]] | None = None,
+        log_path: str | None = None,
+        notes: str | None = None,
+        costs_json: str | None = None,
+    ) -> None:
+        """Write what has become known about the run; what is None stays as it was."""
+        columns = {
+            "config": config_json,
+            "target": target,
+            "drafter": drafter,
+            "tree": tree,
+            "device": device,
+            "tokenizer_id": tokenizer_id,
+            "versions": None if versions is None else json.dumps(dict(versions)),
+            "model_files": None if model_files is None else json.dumps(model_files),
+            "log_path": log_path,
+            "notes": notes,
+            "costs": costs_json,
+        }
+        self._update(**{name: value for name, value in columns.items() if value is not None})
+
+    def add_baseline(self, ms_per_token: float, tokens: int) -> None:
+        """Keep a measurement of plain decoding over so many tokens."""
+        with self._lock, transaction(self._connection):
+            add_baseline(self._connection, self._session_id, ms_per_token, tokens)
+
+    def restart_unfinished(self) -> int:
+        """Make prompts that an earlier worker left half-done pending again, without their rounds; returns how many.
+
+        Their rounds go because those of one prompt must continue each other: what a drafter had learnt
+        within the prompt is gone with the worker, and the text comes out the same again.
+        """
+        with self._lock, transaction(self._connection):
+            unfinished = self._connection.execute(
+                f"SELECT id FROM generation WHERE session_id = ? AND {HALF_DONE_SQL}",
+                (self._session_id,),
+            ).fetchall()
+            self._make_pending([generation_id for (generation_id,) in unfinished])
+        return len(unfinished)
+
+    def restart_generation(self, generation_id: int) -> None:
+        """Make one running prompt pending again, without its rounds."""
+        with self._lock, transaction(self._connection):
+            self._make_pending([generation_id])
+
+    def _make_pending(self, generations: list[int]) -> None:
+        if not generations:
+            return
+        rows = [(generation_id,) for generation_id in generations]
+        self._connection.executemany("DELETE FROM round WHERE generation_id = ?", rows)
+        forget_blocks(self._connection, generations)
+        self._connection.executemany("DELETE FROM pruned WHERE generation_id = ?", rows)
+        self._connection.executemany(
+            "UPDATE generation SET status = 'pending', prompt_tokens = NULL, started_at = NULL, ended_at = NULL,"
+            " output = '', error = NULL, finish_reason = NULL WHERE id = ?",
+            rows,
+        )
+        rebuild(self._connection, self._session_id)
+        self._totals.forget()
+
+    def add_event(self, kind: str, text: str, generation_id: int | None = None) -> None:
+        """Keep, for ever and with its time, that something happened to the run or to one prompt.
+
+        `kind` is any short name: a run must not fail because of what it wants to say.
+        """
+        with self._lock, transaction(self._connection):
+            self._connection.execute(
+                "INSERT INTO event (session_id, generation_id, at, kind, text) VALUES (?, ?, ?, ?, ?)",
+                (self._session_id, generation_id, now(), kind, storable(text)),
+            )
+
+    def add_choice(self, task: str, tree: str, kind: str, reason: str) -> int:
+        """Keep that `task` has `tree` from now on, and why (see `store.reading.choices`); returns the choice's id."""
+        with self._lock, transaction(self._connection):
+            return add_choice(self._connection, self._session_id, task, tree, kind, reason)
+
+    def pending_generations(self) -> list[PendingGeneration]:
+        """The prompts still to be run, in order."""
+        with self._lock, explained(None, self._connection):
+            rows = self._connection.execute(
+                "SELECT id, task, prompt_text, position, prompt_id, messages FROM generation"
+                " WHERE session_id = ? AND status = 'pending' ORDER BY position",
+                (self._session_id,),
+            ).fetchall()
+        return [PendingGeneration(*row) for row in rows]
+
+    def start_generation(self, generation_id: int, prompt_tokens: int | None = None) -> None:
+        """Mark a pending prompt as running. `StoreError` if it is not pending."""
+        task = self._task(generation_id)
+        with self._lock, transaction(self._connection):
+            started = self._connection.execute(
+                "UPDATE generation SET status = 'running', prompt_tokens = ?, started_at = ?"
+                " WHERE id = ? AND status = 'pending'",
+                (prompt_tokens, now(), generation_id),
+            ).rowcount
+            if not started:
+                raise StoreError(f"prompt {generation_id} was started before")
+            self._connection.execute(_ADD_PROMPT, (self._session_id, task))
+
+    def record_round(self, generation_id: int, record: RoundRecord) -> None:
+        """Write a round, its nodes, the generation's sums and the rollups in one transaction.
+
+        The generation must be running and the numbers of its rounds follow each other from 1. Raises
+        `StoreError`, with nothing written, otherwise and when the nodes are no tree.
+        """
+        counts = tally(record)
+        session_id, task = self._session_id, self._task(generation_id)
+        times = (record.draft_ms, record.verify_ms, record.other_ms)
+        sums = (
+            counts.tokens,
+            counts.nodes,
+            counts.match_count,
+            counts.at_risk_count,
+            counts.accepted_count,
+            counts.overlap_sum,
+            counts.overlap_count,
+            *times,
+        )
+        with self._lock, transaction(self._connection, undo=self._totals.forget):
+            execute = self._connection.execute
+            if not execute(_ADD_TO_GENERATION, (*sums, generation_id, record.number - 1)).rowcount:
+                raise StoreError(
+                    f"round {record.number} cannot be recorded: prompt {generation_id} is not running, or it is not"
+                    " the next"
+                )
+            round_id = execute(
+                _ADD_ROUND,
+                (
+                    generation_id,
+                    record.number,
+                    record.prefix_length,
+                    record.accepted_length,
+                    record.bonus_token_id,
+                    record.cut,
+                    counts.nodes,
+                    *times,
+                    record.choice_id,
+                ),
+            ).lastrowid
+            self._connection.executemany(_ADD_NODE, [(round_id, *node) for node in record.nodes])
+            self._totals.add(task, sums, counts.bins)
+            execute(_ADD_TO_LENGTH, (session_id, task, record.accepted_length))
+            self._connection.executemany(
+                _ADD_TO_DEPTH,
+                [
+                    (
+                        session_id,
+                        task,
+                        depth,
+                        at.nodes,
+                        at.match_count,
+                        at.at_risk_count,
+                        at.accepted_count,
+                        at.overlap_sum,
+                        at.overlap_count,
+                        at.at_risk_count > 0,
+                        at.accepted_count > 0,
+                    )
+                    for depth, at in counts.depths.items()
+                ],
+            )
+            if record.number % BLOCK == 0:
+                add_block(self._connection, generation_id)
+        self.round_at = now()
+        if record.number % TENDED == 0:
+            self._tend()
+
+    def finish_generation(
+        self,
+        generation_id: int,
+        status: str,
+        *,
+        output: str = "",
+        error: str | None = None,
+        finish_reason: str | None = None,
+    ) -> None:
+        """Mark a prompt as finished, skipped or failed (started or not)."""
+        if status not in GENERATION_STATUSES[2:]:
+            raise ValueError(f"{status!r} is no status of a generation that ended")
+        if finish_reason is not None and finish_reason not in FINISH_REASONS:
+            raise ValueError(f"{finish_reason!r} is no reason to finish")
+        task = self._task(generation_id)
+        with self._lock, transaction(self._connection):
+            (before,) = self._read("SELECT status FROM generation WHERE id = ?", generation_id)
+            if before == "pending":
+                self._connection.execute(_ADD_PROMPT, (self._session_id, task))
+            self._connection.execute(
+                "UPDATE generation SET status = ?, output = ?, error = ?, finish_reason = ?, ended_at = ?"
+                " WHERE id = ?",
+                (status, storable(output), error and storable(error), finish_reason, now(), generation_id),
+            )
+            add_block(self._connection, generation_id)
+        self._tasks.pop(generation_id, None)
+
+    def prune(self, retention: str) -> None:
+        """Give up the nodes that `retention` no longer keeps (`store.care.pruning`), in short transactions."""
+        with self._lock:
+            prune_session(self._connection, self._session_id, retention, lambda *_: self._tend())
+
+    def add_tokens(self, tokenizer_id: str, tokens: Mapping[int, bytes]) -> None:
+        """Keep the bytes of tokens; those known already are left as they are. Call before `record_round`."""
+        with self._lock, transaction(self._connection):
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO token (tokenizer_id, token_id, bytes) VALUES (?, ?, ?)",
+                [(tokenizer_id, token_id, value) for token_id, value in sorted(tokens.items())],
+            )
+
+    def tokens_known(self, tokenizer_id: str) -> int:
+        """Of how many tokens the bytes are kept."""
+        (count,) = self._read("SELECT count(*) FROM token WHERE tokenizer_id = ?", tokenizer_id)
+        return int(count)
+
+    def commands_wait(self) -> bool:
+        """Whether there are commands to take: a read of a few microseconds."""
+        (found,) = self._read(
+            "SELECT EXISTS (SELECT 1 FROM command WHERE session_id = ? AND taken_at IS NULL)",
+            self._session_id,
+        )
+        return bool(found)
+
+    def stop_waits(self) -> bool:
+        """Whether there is a stop to take."""
+        sql = "SELECT EXISTS (SELECT 1 FROM command WHERE session_id = ? AND taken_at IS NULL AND kind = 'stop')"
+        return bool(self._read(sql, self._session_id)[0])
+
+    def take_commands(self) -> list[str]:
+        """Commands not yet taken, oldest first; without any it only reads, a few microseconds."""
+        with self._lock, explained(None, self._connection):
+            rows = self._connection.execute(
+                "SELECT id, kind FROM command WHERE session_id = ? AND taken_at IS NULL ORDER BY id",
+                (self._session_id,),
+            ).fetchall()
+            if rows:
+                with transaction(self._connection):
+                    self._connection.executemany(
+                        "UPDATE command SET taken_at = ? WHERE id = ?", [(now(), row[0]) for row in rows]
+                    )
+        return [kind for _, kind in rows]
+
+    def _tend(self) -> None:
+        """Keep the log small; call after a transaction."""
+        with self._lock:
+            self._log.tend(self._connection)
+
+    def _task(self, generation_id: int) -> str:
+        task = self._tasks.get(generation_id)
+        if task is None:
+            (task,) = self._read(
+                "SELECT task FROM generation WHERE id = ? AND session_id = ?", generation_id, self._session_id
+            )
+            self._tasks[generation_id] = task
+        return task
+
+    def _read(self, sql: str, *parameters: int | str) -> tuple[Any, ...]:
+        with self._lock, explained(None, self._connection):
+            row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
+        if row is None:
+            raise StoreError(f"session {self._session_id} or its prompt is gone from the database")
+        return row
+
+    def _update(self, **columns: object) -> None:
+        if not columns:
+            return
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        values = [storable(value) if isinstance(value, str) else value for value in columns.values()]
+        with self._lock, transaction(self._connection):
+            changed = self._connection.execute(
+                f"UPDATE session SET {assignments} WHERE id = ?", (*values, self._session_id)
+            ).rowcount
+            if not changed:
+                raise StoreError(f"session {self._session_id} is gone from the database")
+
+
+def storable(text: str) -> str:
+    """`text` as SQLite takes it: what is no character, as in a path of undecodable bytes, is written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _creation_time(pid: int) -> float | None:
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None

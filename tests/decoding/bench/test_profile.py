@@ -1,0 +1,167 @@
+"""Protects `bench --profile`: phases add up to the time there was, and every part of a round is one of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from spectui import prompts
+from spectui.decoding.bench import profile as bench_profile
+from spectui.decoding.bench.__main__ import main
+from spectui.decoding.bench.floor import bandwidth, floor_ms, weight_bytes
+from spectui.decoding.bench.profile import (
+    ACCEPT,
+    DRAFT,
+    FIGURES,
+    KEEP,
+    LEARN,
+    PREFILL,
+    RECORD,
+    REST,
+    TEXT,
+    VERIFY,
+)
+from spectui.decoding.bench.stopwatch import Stopwatch
+from spectui.decoding.config import RunConfig
+from spectui.decoding.target.packed import can_pack, pack_linears
+from tests.decoding.eagle.test_checkpoint import official
+from tests.heads import tiny_head
+from tests.models import cut_down, tiny_llama, tiny_tokenizer
+
+
+class Clock:
+    """Goes on when it is told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_phase_within_another_stops_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("spectui.decoding.bench.stopwatch.time.perf_counter", clock)
+    settled: list[float] = []
+    watch = Stopwatch("rest", lambda: settled.append(clock.now))
+
+    def passes(seconds: float) -> None:
+        clock.now += seconds
+
+    class Parts:
+        def inner(self) -> None:
+            passes(2.0)
+
+        def outer(self) -> None:
+            passes(1.0)
+            self.inner()
+            passes(1.0)
+            self.outer_too()
+
+        def outer_too(self) -> None:
+            passes(0.5)
+
+    parts = Parts()
+    with (
+        watch.timing(parts, "inner", "inner"),
+        watch.timing(parts, "outer", lambda: "outer"),
+        watch.timing(parts, "outer_too", "outer"),
+    ):
+        parts.outer()  # the watch is off
+        with watch.running():
+            passes(0.25)
+            parts.outer()
+            passes(0.25)
+        passes(9.0)
+    assert watch.seconds == {"rest": 0.5, "outer": 2.5, "inner": 2.0}
+    assert watch.calls == {"outer": 1, "inner": 1}
+    assert not vars(parts)  # nothing is left of it
+    with pytest.raises(AttributeError), watch.timing(SimpleNamespace(), "gone", "x"):
+        pass
+    assert len(settled) == 8
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("profile")
+    model = tiny_llama(folder / "target", context=2048, layers=6)
+    cut_down(model, folder / "draft", 2, tiny_tokenizer())
+    official(tiny_head(model), folder / "head")
+    return folder
+
+
+@pytest.mark.parametrize("static", ["0", "1"])
+@pytest.mark.parametrize(
+    ("draft", "tree", "temperature", "levels"),
+    [
+        ("draft", "full:3x2", 0.0, 3), ("draft", "dynamic:4x2", 0.8, 2), ("head", "chain:3", 0.8, 3),
+        ("recycling", "recycling:8", 0.0, 0), ("draft+lookup", "chain:2", 0.0, 2),
+    ],
+)  # fmt: skip
+def test_every_part_of_a_round_is_a_phase(
+    folders: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    static: str,
+    draft: str,
+    tree: str,
+    temperature: float,
+    levels: int,
+) -> None:
+    monkeypatch.setenv("SPECTUI_STATIC", static)
+    monkeypatch.setattr(bench_profile, "bandwidth", lambda device: 1e9)
+    named = draft if draft == "recycling" else str(folders / draft)
+    config = RunConfig(
+        target=str(folders / "target"), draft=named, tree=tree, temperature=temperature, max_new_tokens=12
+    )
+    chosen = [prompts.Prompt(f"p-{i}", "chat", text) for i, text in enumerate(["Tom is a cat", "One two"])]
+    found = bench_profile.figures(*bench_profile.profile(config, chosen, lambda _: None))
+    phases = {part["phase"]: part for part in found["phases"]}
+    assert {PREFILL, DRAFT, VERIFY, ACCEPT, KEEP, LEARN, FIGURES, RECORD, TEXT, REST} <= phases.keys()
+    assert {name for name in phases if name.startswith("draft level")} == {
+        f"draft level {n}" for n in range(1, levels + 1)
+    }
+    assert phases[VERIFY]["calls"] == found["rounds"]
+    if levels and draft != "draft+lookup":
+        assert phases["draft level 1"]["calls"] == found["rounds"]
+    assert sum(part["share"] for part in phases.values()) == pytest.approx(1.0, abs=0.01)
+    assert 0 < found["outside_forwards_share"] < 1
+    assert phases[VERIFY]["over_floor"] > 0
+    assert phases[VERIFY]["floor_ms"] > 0
+    shown = bench_profile.table(found)
+    assert all(name in shown for name in phases)
+
+
+def test_it_is_a_command_with_json(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_profile, "bandwidth", lambda device: bandwidth(device, 2**22))
+    command = ["--profile", "--target", str(folders / "target"), "--draft", str(folders / "draft")]
+    command += ["--tree", "chain:2", "--tasks", "code", "--per-task", "1", "--max-new-tokens", "8", "--json"]
+    assert main(command) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert found["bandwidth_bytes_per_second"] > 1e7
+    assert found["tree"] == "chain:2"
+    with pytest.raises(SystemExit):
+        main([*command, "--drafters", "all"])
+
+
+def test_the_floor_counts_what_a_forward_reads() -> None:
+    model = tiny_llama()
+    embedding = model.get_input_embeddings().weight.nbytes
+    everything = sum(p.nbytes for p in model.parameters()) + sum(b.nbytes for b in model.buffers())
+    assert weight_bytes(model) == everything - embedding
+    assert floor_ms(model, 1e6) == pytest.approx((everything - embedding) / 1e3)
+    if can_pack():
+        pack_linears(model)
+        assert weight_bytes(model) == everything - embedding
+    head = tiny_head(tiny_llama(layers=6))
+    assert (
+        0
+        < weight_bytes(head)
+        <= sum(p.nbytes for p in head.parameters()) + sum(b.nbytes for b in head.buffers())
+    )
+    assert bandwidth(torch.device("cpu"), 2**22) > 1e7

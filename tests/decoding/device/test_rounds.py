@@ -1,0 +1,413 @@
+"""The path of fixed sizes, which a GPU captures, gives the rounds of the path that grows: here on a CPU."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig
+
+from spectui.decoding.config import RunConfig
+from spectui.decoding.device import eagle as static_eagle
+from spectui.decoding.device.cache import FIRST_CAPACITY
+from spectui.decoding.device.eagle import StaticEagleDrafter
+from spectui.decoding.device.graphs import WARM_UPS, Graphs
+from spectui.decoding.device.model import ROWS, StaticModel, padded_rows
+from spectui.decoding.drafters import eagle, lm
+from spectui.decoding.drafters.lookup import LookupDrafter
+from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.shape import TokenTree, chain_shape
+from tests.heads import tiny_head
+from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
+
+PROMPT = "Tom is a cat and a cat is an animal"
+TREES = [
+    "full:3x2", "full:1x4", "full:2x3", "chain:1", "chain:5", "paths:000,01,10,2", "recycling:8", "recycling:16",
+    "dynamic:8x4",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair() -> LoadedModels:
+    """A target and a draft that agrees with it now and then."""
+    target = tiny_llama(layers=2, context=4096)
+    draft = tiny_llama(layers=2, context=4096)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in draft.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), [2]))
+
+
+@contextmanager
+def switched(monkeypatch: pytest.MonkeyPatch, value: str) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("SPECTUI_STATIC", value)
+        yield
+
+
+def both(
+    monkeypatch: pytest.MonkeyPatch, config: RunConfig, models: LoadedModels, prompt: str | list[int] = PROMPT
+) -> tuple[list[Round], list[Round], SpeculativeDecoder]:
+    """Rounds of the growing path, of the fixed one, and the decoder of the latter."""
+    found = []
+    for value in ("0", "1"):
+        with switched(monkeypatch, value):
+            decoder = SpeculativeDecoder(config, models=models)
+        assert isinstance(decoder.target, StaticModel) == (value == "1")
+        found.append([r for position in range(2) for r in decoder.generate(prompt, position=position)])
+    return found[0], found[1], decoder
+
+
+def assert_same(ours: list[Round], theirs: list[Round]) -> None:
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.tokens, a.path, a.bonus, a.cut, a.finish) == (b.tokens, b.path, b.bonus, b.cut, b.finish)
+        for name in ("token", "parent", "depth", "rank"):
+            np.testing.assert_array_equal(getattr(a.tree, name), getattr(b.tree, name))
+        np.testing.assert_array_equal(a.match, b.match)
+        for name in ("target_p", "target_entropy"):
+            np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=1e-4)
+        np.testing.assert_allclose(a.tree.draft_logprob, b.tree.draft_logprob, atol=1e-4)
+        np.testing.assert_allclose(a.tree.draft_entropy, b.tree.draft_entropy, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.7}])
+@pytest.mark.parametrize("tree", TREES)
+def test_both_paths_give_the_same_rounds(
+    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str, sampling: dict[str, Any]
+) -> None:
+    drafts = ["embedded", "recycling"] if not tree.startswith("dynamic") else ["embedded"]
+    for draft in drafts:
+        config = RunConfig(draft=draft, tree=tree, max_new_tokens=20, **sampling)
+        models = pair if draft == "embedded" else LoadedModels(pair.target, None, pair.tokenizer)
+        theirs, ours, decoder = both(monkeypatch, config, models)
+        assert_same(ours, theirs)
+        if config.greedy:
+            ids = decoder.encode(PROMPT)
+            output = [t for r in decoder.generate(ids) for t in r.tokens]
+            assert output == greedy_reference(pair.target, ids, 20)
+
+
+@settings(max_examples=25, deadline=None)
+@given(parents=st.lists(st.integers(-1, 20), min_size=1, max_size=24), hot=st.booleans())
+def test_any_tree(parents: list[int], hot: bool) -> None:
+    shape_parents = [min(p, i - 1) for i, p in enumerate(parents)]
+    paths: list[list[int]] = []
+    children: dict[int, int] = {}
+    for p in shape_parents:
+        rank = children.get(p, 0)
+        children[p] = rank + 1
+        paths.append([*(paths[p] if p >= 0 else []), rank])
+    spec = "paths:" + ",".join("".join("0123456789abcdefghijklmnopqrstuv"[r] for r in path) for path in paths)
+    models = _models()
+    config = RunConfig(draft="embedded", tree=spec, max_new_tokens=8, temperature=0.9 if hot else 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        theirs, ours, _ = both(patch, config, models)
+    assert_same(ours, theirs)
+
+
+def _models(kept: list[LoadedModels] = []) -> LoadedModels:  # noqa: B006 - made once
+    if not kept:
+        target, draft = tiny_llama(), tiny_llama()
+        with torch.no_grad():
+            draft.lm_head.weight.add_(0.05 * torch.randn_like(draft.lm_head.weight))
+        kept.append(LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), [2])))
+    return kept[0]
+
+
+DYNAMIC = [
+    "dynamic:8x4", "dynamic:1x1", "dynamic:3x2", "dynamic:12x4", "dynamic:6x6", "dynamic:40x3",
+    "dynamic:3-12x4@0.02/0.03", "dynamic:2-8x4@0.2/0.4", "dynamic:3x5", "dynamic:10x17", "dynamic:10x20",
+]  # fmt: skip
+"""The last is too deep for the device, and grown by the host."""
+
+
+@pytest.fixture(scope="module")
+def headed() -> LoadedModels:
+    """A target and a head for it that predicts half of its tokens."""
+    target = tiny_llama(layers=6, context=4096)
+    return LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target))
+
+
+@pytest.mark.parametrize(
+    ("tree", "sampling"),
+    [
+        (tree, sampling)
+        for tree in ("chain:3", "full:3x2", "full:1x4", "paths:000,01,10,2", *DYNAMIC)
+        for sampling in ({}, {"temperature": 0.9}, {"temperature": 1.0, "top_p": 0.7})
+        # Nodes without probability are drawn from on a device, so that further ones are drawn otherwise.
+        if not sampling
+        or (tree in DYNAMIC[:4] if "top_p" in sampling else tree in ("full:3x2", "dynamic:8x4"))
+    ],
+)
+def test_a_head_on_a_static_target(
+    headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str, sampling: dict[str, Any]
+) -> None:
+    config = RunConfig(draft="eagle", tree=tree, max_new_tokens=20, **sampling)
+    theirs, ours, decoder = both(monkeypatch, config, headed)
+    assert isinstance(decoder.drafter, StaticEagleDrafter)
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("tree", DYNAMIC)
+def test_dynamic_trees_of_a_draft_model(
+    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str
+) -> None:
+    theirs, ours, _ = both(monkeypatch, RunConfig(draft="embedded", tree=tree, max_new_tokens=24), pair)
+    assert_same(ours, theirs)
+
+
+def guess_now_and_then(monkeypatch: pytest.MonkeyPatch, size: int, when: Callable[[int], bool]) -> None:
+    """Lookup finds a chain of `size` in the rounds of a decoder for which `when` holds, and nothing in the others."""
+    asked: Counter[int] = Counter()
+    guess = TokenTree.from_shape(chain_shape(size), np.full(size, 5))
+
+    def propose(self: LookupDrafter, root: int, max_depth: int) -> TokenTree:
+        asked[id(self)] += 1
+        return guess if when(asked[id(self)]) and size <= max_depth else TokenTree.empty()
+
+    monkeypatch.setattr(LookupDrafter, "propose", propose)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+@pytest.mark.parametrize("tree", ["chain:3+chain:3", "dynamic:8x4+chain:4", "full:2x2+chain:4"])
+@pytest.mark.parametrize("draft", ["embedded+lookup", "eagle+lookup"])
+def test_lookup_beside_a_draft(
+    pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, draft: str, tree: str,
+    temperature: float,
+) -> None:  # fmt: skip
+    """Chains that were looked up and trees of the same size that were drawn, in one text."""
+    models = headed if draft.startswith("eagle") else pair
+    config = RunConfig(draft=draft, tree=tree, max_new_tokens=40, temperature=temperature)
+    guess_now_and_then(monkeypatch, int(tree[-1]), lambda round_: round_ % 2 == 0)
+    theirs, ours, _ = both(monkeypatch, config, models)
+    assert_same(ours, theirs)
+    assert {bool(np.isnan(r.tree.draft_logprob).all()) for r in ours if r.tree.size} == {False, True}
+
+
+@pytest.mark.parametrize("draft", ["embedded+lookup", "eagle+lookup"])
+def test_a_draft_that_had_no_turn_for_long(
+    pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, draft: str
+) -> None:
+    """What was committed meanwhile is fed in pieces."""
+    models = headed if draft.startswith("eagle") else pair
+    config = RunConfig(draft=draft, tree="full:2x2+chain:1", max_new_tokens=40)
+    for module in (lm, eagle, static_eagle):
+        monkeypatch.setattr(module, "PREFILL_CHUNK", 8)
+    guess_now_and_then(monkeypatch, 1, lambda round_: round_ <= 30)
+    theirs, ours, _ = both(monkeypatch, config, models)
+    assert_same(ours, theirs)
+    assert any(r.tree.size == 6 for r in ours)
+
+
+@pytest.mark.parametrize("kinds", [None, ["sliding_attention", "full_attention"] * 2])
+def test_dynamic_trees_where_layers_look_at_a_window(
+    monkeypatch: pytest.MonkeyPatch, kinds: list[str] | None
+) -> None:
+    """Of a target and its head, and of a draft model; the output is longer than the window."""
+    sizes: dict[str, Any] = {
+        "vocab_size": 384, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 8, "max_position_embeddings": 256,
+        "initializer_range": 0.25,
+    }  # fmt: skip
+    config = Gemma3TextConfig(**sizes, layer_types=kinds) if kinds else MistralConfig(**sizes)
+    torch.manual_seed(0)
+    target = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    vocabulary = Vocabulary(tiny_tokenizer(), [2])
+    for models, draft in (
+        (LoadedModels(target, None, vocabulary, tiny_head(target)), "eagle"),
+        (LoadedModels(target, target, vocabulary), "embedded"),
+    ):
+        run = RunConfig(draft=draft, tree="dynamic:8x4", max_new_tokens=20)
+        theirs, ours, _ = both(monkeypatch, run, models)
+        assert_same(ours, theirs)
+
+
+def test_a_head_whose_tokens_are_the_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whose states are normed before they are handed on; with a prompt that outgrows the first buffers."""
+    target = tiny_llama(layers=6, context=4096)
+    head = tiny_head(target, draft_vocab_size=target.config.vocab_size, norm_output=True)
+    models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), head)
+    ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 30)]
+    for tree in ("dynamic:8x4", "full:2x2"):
+        config = RunConfig(draft="eagle", tree=tree, max_new_tokens=60)
+        theirs, ours, _ = both(monkeypatch, config, models, ids)
+        assert_same(ours, theirs)
+
+
+def test_a_sequence_that_outgrows_the_first_buffers(
+    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 40)]
+    config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=60)
+    theirs, ours, decoder = both(monkeypatch, config, pair, ids)
+    assert_same(ours, theirs)
+    assert decoder.target._cache.capacity == 2 * FIRST_CAPACITY
+
+
+def test_to_the_end_of_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, tiny = tiny_llama(context=64), tiny_llama(context=48)
+    models = LoadedModels(small, tiny, Vocabulary(tiny_tokenizer(), []))
+    config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=200)
+    theirs, ours, _ = both(monkeypatch, config, models, list(range(5, 25)))
+    assert_same(ours, theirs)
+    assert ours[-1].finish == "context"
+
+
+def test_a_round_waits_for_the_device_once(
+    pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted where a value would come over: of draft models and heads, static and dynamic trees, greedy and drawn,
+    with a lookup beside them that finds nothing."""
+    waits: list[str] = []
+    guess_now_and_then(monkeypatch, 1, lambda _: False)
+    kinds = itertools.product((pair, headed), ("full:3x2", "dynamic:8x4"), (0.0, 0.9), ("", "+lookup"))
+    for models, tree, temperature, beside in kinds:
+        draft = ("embedded" if models is pair else "eagle") + beside
+        config = RunConfig(draft=draft, tree=tree, max_new_tokens=24, temperature=temperature)
+        with switched(monkeypatch, "1"):
+            decoder = SpeculativeDecoder(config, models=models)
+        rounds = decoder.generate(PROMPT)
+        next(rounds)
+        waits.clear()
+        with monkeypatch.context() as patch:
+            for name in (
+                "as_tensor",
+                "tensor",
+            ):  # a copy to the device that waits for what is under way there
+                made = getattr(torch, name)
+
+                def counted_copy(*a: Any, _real: Any = made, _name: str = name, **k: Any) -> Any:
+                    if "device" in k:
+                        waits.append(_name)
+                    return _real(*a, **k)
+
+                patch.setattr(torch, name, counted_copy)
+            for name in ("cpu", "item", "__bool__", "__int__", "__float__", "numpy", "__index__"):
+                real = getattr(torch.Tensor, name)
+
+                def counted(
+                    self: torch.Tensor, *a: Any, _real: Any = real, _name: str = name, **k: Any
+                ) -> Any:
+                    waits.append(_name)
+                    return _real(self, *a, **k)
+
+                patch.setattr(torch.Tensor, name, counted)
+            next(rounds)
+        assert waits == ["cpu"]
+
+
+def test_sizes_and_why_nothing_is_captured_here() -> None:
+    assert [padded_rows(n) for n in (1, 3, 7, 15, 33, 513)] == [1, 4, 8, 16, 48, 520]
+    with pytest.raises(ValueError, match="more than"):
+        padded_rows(ROWS[-1] + 1)
+    graphs = Graphs(torch.device("cpu"))
+    assert graphs.reason == "CUDA graphs need a GPU; this runs on the cpu"
+    assert graphs.run("anything", lambda: 7) == 7
+
+
+def test_a_capture_that_fails_runs_eagerly_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = Graphs(torch.device("cpu"))
+    graphs.reason = None  # as on a GPU
+
+    def fails(_: Any) -> Any:
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    monkeypatch.setattr(graphs, "_capture", fails)
+    assert graphs.run("anything", lambda: 7) == 7
+    assert graphs.reason == "capturing failed: operation not permitted when stream is capturing"
+
+
+class Replayed:
+    """A CUDA graph as far as a CPU can be one: what was captured runs again, into the tensors it returned."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        for _ in range(WARM_UPS):
+            function()
+        self.out = function()
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+        for old, new in zip(_tensors(self.out), _tensors(self._function()), strict=True):
+            old.copy_(new)
+
+
+def _tensors(out: Any) -> list[torch.Tensor]:
+    if isinstance(out, torch.Tensor):
+        return [out]
+    return [t for part in out or () if part is not None for t in _tensors(part)]
+
+
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
+    """Every function that would be captured on a GPU is, by replaying."""
+    made: list[Replayed] = []
+
+    def capture(_: Graphs, function: Callable[[], Any]) -> tuple[Replayed, Any]:
+        made.append(Replayed(function))
+        return made[-1], made[-1].out
+
+    real = Graphs.__init__
+
+    def init(self: Graphs, device: torch.device, *, wanted: bool = True) -> None:
+        real(self, device, wanted=wanted)
+        self.reason = None
+
+    monkeypatch.setattr(Graphs, "__init__", init)
+    monkeypatch.setattr(Graphs, "_capture", capture)
+    return made
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("draft", "tree"),
+    [
+        ("embedded", "full:3x2"),
+        ("embedded", "dynamic:8x4"),
+        ("embedded", "dynamic:3-12x4@0.02/0.03"),
+        ("recycling", "recycling:8"),
+        ("eagle", "full:3x2"),
+        ("eagle", "dynamic:8x4"),
+    ],
+)
+def test_what_is_captured_reads_nothing_but_its_own_tensors(
+    pair: LoadedModels,
+    headed: LoadedModels,
+    monkeypatch: pytest.MonkeyPatch,
+    replayed: list[Replayed],
+    draft: str,
+    tree: str,
+    temperature: float,
+) -> None:
+    """The first function of a key runs in all later rounds: values of its own round would show."""
+    without = LoadedModels(pair.target, None, pair.tokenizer)
+    models = {"embedded": pair, "eagle": headed, "recycling": without}[draft]
+    config = RunConfig(draft=draft, tree=tree, max_new_tokens=40, temperature=temperature)
+    theirs, ours, decoder = both(monkeypatch, config, models)
+    assert_same(ours, theirs)
+    assert max(one.replays for one in replayed) > 10
+    assert decoder.static is not None
+    assert {one.reason for one in decoder.static.graphs} == {None}
+
+
+def test_captured_functions_are_forgotten_when_buffers_move(
+    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, replayed: list[Replayed]
+) -> None:
+    ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 40)]
+    theirs, ours, _ = both(
+        monkeypatch, RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=60), pair, ids
+    )
+    assert_same(ours, theirs)

@@ -1,0 +1,223 @@
+"""Training a head: unrolled states are what drafting computes, the gradient is right, and a kill loses little."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spectui.decoding.distill import vocabulary
+from spectui.decoding.distill.initial import new_head, take_over
+from spectui.decoding.distill.profile import profile
+from spectui.decoding.distill.shards import Sequence
+from spectui.decoding.distill.train import HARD, Imitate
+from spectui.decoding.distill.unroll import Batch, unroll
+from spectui.decoding.eagle.checkpoint import load_head
+from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.target.cache import TreeLayer
+from tests.models import tiny_llama, tiny_tokenizer
+from tests.waiting import until
+
+VOCAB = 384
+
+
+def a_head() -> tuple[Any, EagleHead]:
+    model = tiny_llama(layers=4, vocab_size=VOCAB).eval()
+    torch.manual_seed(1)
+    return model, new_head(model, list(range(0, VOCAB, 3)))
+
+
+@torch.inference_mode()
+def text(model: Any, length: int, seed: int) -> Sequence:
+    tokens = np.random.default_rng(seed).integers(3, VOCAB, size=length)
+    out = model(torch.from_numpy(tokens)[None], output_hidden_states=True)
+    layers = (2, 2, 1)
+    return Sequence(
+        seed, 0, 6, tokens, out.logits[0].argmax(-1).numpy(),
+        torch.stack([out.hidden_states[i][0] for i in layers], 1), out.hidden_states[-1][0],
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def test_unrolled_states_are_those_of_drafting() -> None:
+    """Row i of pass k equals feeding pairs 0..i with true features and then k tokens on own states."""
+    model, head = a_head()
+    sequences = [text(model, 20, 1), text(model, 13, 2)]
+    batch = Batch.of(sequences, torch.device("cpu"))
+    for part in unroll(head, batch, 4, 1.0, None):
+        for line, sequence in enumerate(sequences):
+            for column in torch.nonzero(part.counts[line]).flatten().tolist():
+                row = int(part.rows[line, column])
+                expected = drafted(head, sequence, row, part.depth)
+                torch.testing.assert_close(part.hidden[line, column], expected, rtol=1e-4, atol=1e-4)
+
+
+def drafted(head: EagleHead, sequence: Sequence, row: int, depth: int) -> torch.Tensor:
+    cache = TreeLayer()
+    tokens = torch.from_numpy(sequence.tokens)
+    pairs = row + 1
+    causal = torch.ones(pairs, pairs).tril().bool()
+    fused = head.fuse(sequence.features[:pairs].flatten(1))
+    h = head(tokens[1 : pairs + 1], fused, torch.arange(pairs), cache, causal)[-1:]
+    for k in range(1, depth + 1):
+        h = head(tokens[row + 1 + k][None], head.carry(h), torch.tensor([row + k]), cache, None)
+    last: torch.Tensor = h[0]
+    return last
+
+
+def test_rows_predict_only_the_response() -> None:
+    model, _ = a_head()
+    batch = Batch.of([text(model, 12, 1)], torch.device("cpu"))
+    for depth in range(3):
+        rows = torch.nonzero(batch.predicted(depth)[0]).flatten()
+        predicted = rows + 2 + depth
+        assert predicted.tolist() == list(range(6 + depth, 12))
+
+
+def test_the_loss_has_the_gradient_of_its_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 11, generator=generator, requires_grad=True)
+    aim, wanted = torch.randn(5, 11, generator=generator), torch.tensor([0, 3, 3, 10, 7])
+    ours = Imitate.apply(logits, aim, wanted)  # type: ignore[no-untyped-call]
+    ours.backward()
+    ours_gradient = logits.grad
+    again = logits.detach().clone().requires_grad_()
+    mixture = (1 - HARD) * aim.softmax(-1) + HARD * torch.nn.functional.one_hot(wanted, 11)
+    plain = -(mixture * again.log_softmax(-1)).sum()
+    plain.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(ours_gradient, again.grad)
+
+
+@torch.inference_mode()
+def test_a_profile_counts_what_a_head_gets_right() -> None:
+    """Against a recount row by row, for the ranks and for the chain."""
+    model, head = a_head()
+    sequences = [text(model, 30, seed) for seed in range(3)]
+    # Following the target makes chains possible at all.
+    for sequence in sequences:
+        sequence.tokens[7:] = sequence.best[6:-1]
+    found = profile(head, sequences, 3)
+    hits, asked, chain = np.zeros((3, 8)), np.zeros(3), np.zeros((3, 2))
+    for sequence in sequences:
+        for row in range(4, 28):
+            alive = True
+            for depth in range(3):
+                at = row + 1 + depth
+                if at + 1 >= len(sequence.tokens):
+                    break
+                h = drafted(head, sequence, row, depth)
+                ranked = head.draft_ids[head.logits(h).topk(8).indices].tolist()
+                right = [token == sequence.best[at] for token in ranked]
+                hits[depth] += right
+                asked[depth] += 1
+                chain[depth] += [right[0] and alive, alive]
+                alive = alive and right[0] and sequence.tokens[at + 1] == sequence.best[at]
+    np.testing.assert_allclose(found.rank_share, hits / asked[:, None])
+    np.testing.assert_allclose(found.chain, chain[:, 0] / np.maximum(1, chain[:, 1]))
+    assert found.positions == asked[0]
+
+
+def test_the_draft_vocabulary_is_the_most_frequent_and_the_ends() -> None:
+    seen = np.zeros(100, dtype=np.int64)
+    seen[10:40] = np.arange(30, 0, -1)
+    chosen = vocabulary.choose(seen, 12, [99])
+    assert chosen == [*range(10, 21), 99]
+    assert vocabulary.coverage(seen, chosen) == pytest.approx(seen[10:21].sum() / seen.sum())
+
+
+def test_a_single_loop_is_no_training_text() -> None:
+    seen = np.zeros(100, dtype=np.int64)
+    seen[7] = 5000
+    with pytest.raises(DecodingError, match="repeats"):
+        vocabulary.choose(seen, 12, [])
+    with pytest.raises(DecodingError, match="repeats"):
+        vocabulary.choose(np.zeros(100, dtype=np.int64), 12, [])
+
+
+def command(target: Path, work: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "tui", "distill", "--minutes", "3", "--target", str(target), "--work", str(work)),
+        *("--tokens", "12000", "--epochs", "12", "--vocabulary", "160", "--slots", "64", "--max-new-tokens", "32"),
+        *("--per-task", "1", "--json"),
+    ]  # fmt: skip
+
+
+def test_a_head_is_distilled_through_a_kill(tmp_path: Path) -> None:
+    """The command end to end: killed in training, started again, it goes on and the head beats chance widely."""
+    target, work = tmp_path / "target", tmp_path / "work"
+    tiny_llama(target, layers=4, vocab_size=VOCAB, tokenizer=tiny_tokenizer())
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(
+        command(target, work), env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        until(lambda: (work / "training.pt").is_file(), seconds=150)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        _, said = first.communicate()
+    shards = {p: p.stat().st_mtime_ns for p in (work / "text").rglob("shard-*")}
+    assert shards, said.decode()
+    second = subprocess.run(
+        command(target, work), env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert second.returncode == 0, second.stderr
+    assert "resumed at step" in second.stderr
+    assert {p: p.stat().st_mtime_ns for p in (work / "text").rglob("shard-*")} == shards
+    figures = json.loads(second.stdout)
+    assert figures["identical"] == figures["questions"] == 4
+    steps = [json.loads(line).get("step", 0) for line in (work / "log.jsonl").read_text().splitlines()]
+    assert max(steps) > 50
+    model = tiny_llama(layers=4, vocab_size=VOCAB)
+    head = load_head(work / "head", model)
+    assert head.config.draft_vocab_size == 160
+    assert (work / "head" / "README.md").read_text().startswith("# EAGLE-3 head for")
+    validated = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+    top1 = [entry["top1"][0] for entry in validated if entry["stage"] == "validate"][-1]
+    assert top1 > 8 / VOCAB
+    _goes_on_from(target, work, top1)
+
+
+def _goes_on_from(target: Path, work: Path, top1: float) -> None:
+    """Another training with `--start` begins as good as the first one ended."""
+    (work / "training.pt").unlink()
+    third = subprocess.run(
+        [*command(target, work), "--start", str(work / "head"), "--epochs", "0.02", "--out", str(work / "next")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert third.returncode == 0, third.stderr
+    known = json.loads((work / "next" / "training.json").read_text())
+    assert known["history"][0]["tokens"] == 0
+    assert known["history"][0]["top1"][0] == pytest.approx(top1, abs=0.005)
+    assert known["before"][0]["text"]["size"] == 160
+    assert "\n2. " in (work / "next" / "README.md").read_text()
+
+
+def test_a_larger_vocabulary_keeps_what_was_learnt() -> None:
+    """Every row of an earlier head is where its token is; the new ones are no stronger than those."""
+    model, earlier = a_head()
+    with torch.no_grad():
+        for parameter in earlier.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        earlier.lm_head.weight.sub_(0.1)
+    more = sorted({*earlier.draft_ids.tolist(), 1, 2, 4})
+    head = new_head(model, more)
+    take_over(head, earlier, model)
+    hidden = torch.randn(3, head.config.hidden_size)
+    at = [more.index(token) for token in earlier.draft_ids.tolist()]
+    torch.testing.assert_close(head.logits(hidden)[:, at], earlier.logits(hidden))
+    torch.testing.assert_close(head.fc.weight, earlier.fc.weight)
+    moved = earlier.lm_head.weight - model.get_output_embeddings().weight[earlier.draft_ids]
+    fresh = more.index(2)
+    expected = model.get_output_embeddings().weight[2] + moved.mean(0)
+    torch.testing.assert_close(head.lm_head.weight[fresh], expected)

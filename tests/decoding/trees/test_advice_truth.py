@@ -1,0 +1,125 @@
+"""Protects what advice concludes from few prompts and from costs that are off, on replays whose truth was planted."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+
+from spectui.decoding.trees.advise.advice import (
+    Advice,
+    _in_sample,
+    _Judge,
+    _out_of_fold,
+    one_tree_serves,
+    tree_per_task_pays,
+)
+from spectui.decoding.trees.advise.estimates import Prompts
+from spectui.decoding.trees.advise.prices import MEASURED, Priced
+from spectui.decoding.trees.advise.replay import Replay
+from spectui.decoding.trees.costs import Costs, Machine, Timing
+
+TASKS, TREES, SESSIONS = 4, 12, 40
+MACHINE = Machine("t", "d", "cpu", "float32", 2, "2")
+
+
+def exactly(ms: float) -> Timing:
+    return Timing(ms, ms * 0.99, ms * 1.01, 30)
+
+
+def costs(factor: dict[int, float] | None = None) -> Costs:
+    """What rounds cost; `factor` by rows is how far a look at the machine is off."""
+    verify = {rows: exactly((20 + rows) * (factor or {}).get(rows, 1.0)) for rows in (1, 2, 4, 8, 16)}
+    return Costs(MACHINE, verify, {1: exactly(2.0), 4: exactly(8.0)}, exactly(1.0), 100, "")
+
+
+PRICED = Priced(costs(), MEASURED)
+
+
+def replays(prompts: int, gain: float, rng: np.random.Generator) -> tuple[dict[str, Replay], np.ndarray]:
+    """Trees of which each task has one that is `gain` times as fast as any other; all else is noise."""
+    count = TASKS * prompts
+    groups = np.repeat(np.arange(TASKS), prompts)
+    hard = rng.normal(scale=0.15, size=count)
+    found = {}
+    for tree in range(TREES):
+        fits = np.where(groups == tree, gain, 1.0)
+        ms = 2000 * np.exp(hard + rng.normal(scale=0.04, size=count)) / fits
+        rounds = ms / 30
+        found[f"tree{tree}"] = Replay(
+            f"tree{tree}", np.full(count, 80.0), rounds, ms, rounds, rounds, 0.0, 8.0, 3.0
+        )
+    return found, groups
+
+
+def gained(prompts: int, gain: float, seed: int) -> Advice:
+    """Advice as far as the gain of a tree per task goes."""
+    within, groups = replays(prompts, gain, np.random.default_rng(seed))
+    judge = _Judge(within, PRICED, Prompts(groups.tolist()))
+    own, one = _out_of_fold(within, groups)
+    found = judge.gain(own, judge.replays(one), None)
+    most = judge.gain(*_in_sample(within, groups), None)
+    return cast(Advice, SimpleNamespace(per_task_gain=found, most_gain=most))
+
+
+def test_three_prompts_a_task_do_not_make_trees_alike() -> None:
+    """Each task has a tree that is 3 % faster, which three prompts seldom find; that says not that none is."""
+    assert sum(one_tree_serves(gained(3, 1.03, seed)) for seed in range(SESSIONS)) <= 0.05 * SESSIONS
+
+
+def test_nothing_pays_by_less_than_a_prediction_is_off() -> None:
+    for gain in (1.0, 1.01):
+        assert sum(tree_per_task_pays(gained(10, gain, seed)) for seed in range(SESSIONS)) <= 0.05 * SESSIONS
+    assert sum(tree_per_task_pays(gained(25, 1.08, seed)) for seed in range(20)) >= 18
+    alike = [one_tree_serves(gained(60, 1.0, seed)) for seed in range(20)]
+    assert sum(alike) >= 15  # as many prompts do tell
+
+
+def test_the_luck_of_the_choice_is_no_gain_in_the_rows() -> None:
+    """All trees are alike, so that the one chosen is no faster than another."""
+    logs, out = [], 0
+    for seed in range(SESSIONS):
+        within, groups = replays(3, 1.0, np.random.default_rng(seed))
+        judge = _Judge(within, PRICED, Prompts(groups.tolist()))
+        own, _ = _out_of_fold(within, groups)
+        used = [within["tree0"]] * len(groups)
+        for task in range(TASKS):
+            found = judge.gain(own, used, task)
+            logs.append(np.log(found.value))
+            out += found.ci is not None and found.ci[0] > 1.0
+    assert abs(float(np.mean(logs))) < 3 * float(np.std(logs)) / np.sqrt(len(logs))
+    assert out <= 0.1 * len(logs)
+
+
+@pytest.mark.parametrize("prompts", [3, 25])
+def test_speed_ups_are_covered_when_costs_are_off(prompts: int) -> None:
+    """A look at the machine is off by 4 %; an interval of prompts alone holds the truth in one session of three."""
+    hits = []
+    for seed in range(SESSIONS):
+        rng = np.random.default_rng(seed)
+        off = {rows: float(np.exp(rng.normal(scale=0.028))) for rows in (1, 2, 4, 8, 16)}
+        seen = Priced(costs(off), MEASURED)
+        count = TASKS * prompts
+        rounds = 2000 / 30 * np.exp(rng.normal(scale=0.12, size=count)) / np.exp(0.12**2 / 2)
+        tree = Replay(
+            "tree", np.full(count, 80.0), rounds, rounds * seen.ms(7, 4), rounds, rounds, 0.0, 7.0, 4.0
+        )
+        judge = _Judge({"tree": tree}, seen, Prompts(np.repeat(np.arange(TASKS), prompts).tolist()))
+        found = judge.over_plain(["tree"] * count, None)
+        true = 80 / (2000 / 30) * costs().round_ms(0, 0) / costs().round_ms(7, 4)
+        assert found.ci is not None
+        hits.append(found.ci[0] <= true <= found.ci[1])
+    assert 0.82 <= np.mean(hits) <= 0.99
+
+
+def test_tasks_of_one_prompt_are_no_certainty() -> None:
+    """They vary with the others of their kind."""
+    values = np.array([1.0, 1.3, 0.8, 1.0, 1.1, 0.9, 1.2, 1.05])
+    ones = np.ones(len(values))
+    alone = Prompts([0, 1, 2, 3, 3, 3, 3, 3]).ratio([(values, ones)])
+    assert alone.ci is not None
+    together = Prompts([3] * 8).ratio([(values, ones)])
+    assert together.ci is not None
+    assert alone.ci[1] - alone.ci[0] > 0.9 * (together.ci[1] - together.ci[0])

@@ -1,0 +1,258 @@
+"""A run without a tree gets one that fits the machine, once; a run with a tree keeps it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spectui.decoding.config import RunConfig
+from spectui.decoding.device.model import StaticModel
+from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.target.language_model import Scored
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees import costs
+from spectui.decoding.trees.costs import Costs, Timing
+from spectui.decoding.trees.shape import IntArray, parse_tree
+from spectui.decoding.worker import choose_tree as auto_tree
+from spectui.decoding.worker import measure_costs
+from spectui.decoding.worker.choose_tree import costs_of, with_tree
+from spectui.decoding.worker.measure_costs import (
+    DRAFT_ROUNDS,
+    DRAFT_TREES,
+    QUICK_ROWS,
+    ROWS,
+    machine,
+    measure,
+)
+from tests.heads import tiny_head
+from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def models() -> LoadedModels:
+    return LoadedModels(tiny_llama(), None, Vocabulary(tiny_tokenizer(), [2]))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path))
+    monkeypatch.delenv("SPECTUI_MEASURE", raising=False)
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring fails the test."""
+
+    def fail(*_: Any, **__: Any) -> Costs:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(auto_tree, "measure", fail)
+
+
+def test_what_is_measured_is_there_for_every_size_and_told(models: LoadedModels) -> None:
+    told: list[tuple[str, float, float]] = []
+
+    def tell(stage: str, done: float | None, total: float | None, unit: str) -> None:
+        assert done is not None
+        assert total is not None
+        told.append((stage, done, total))
+
+    found = measure(RunConfig(draft="recycling"), models, tell)
+    assert set(QUICK_ROWS) <= set(found.verify)
+    assert list(found.verify) == sorted(found.verify)
+    for timing in (*found.verify.values(), *found.draft.values(), found.other):
+        assert 0.0 < timing.low <= timing.median <= timing.high
+    assert found.machine == machine(RunConfig(draft="recycling"), models)
+    assert len({stage for stage, *_ in told}) == 1
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert all(done < total for _, done, total in told)
+
+
+def test_drafting_is_timed_where_every_level_is_in_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dynamic tree is less deep than what was looked at for it, and its levels would seem slow."""
+    target, rounds = tiny_llama(layers=4), []
+
+    class Watched(SpeculativeDecoder):
+        def generate(self, *a: Any, **k: Any) -> Iterator[Round]:
+            for round_ in super().generate(*a, **k):
+                rounds.append(round_)
+                yield round_
+
+    monkeypatch.setattr(measure_costs, "SpeculativeDecoder", Watched)
+    models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target))
+    found = measure(RunConfig(draft="eagle"), models)
+    levels = sorted(parse_tree(tree).max_depth for tree in DRAFT_TREES)
+    assert list(found.draft) == levels
+    assert {int(r.tree.depth.max()) for r in rounds if r.tree.size} == set(levels)
+    for depth, timing in found.draft.items():
+        timed = [r.draft_ms for r in rounds if r.tree.size and r.tree.depth.max() == depth]
+        assert timing.count >= DRAFT_ROUNDS
+        assert min(timed) <= timing.median <= max(timed)
+
+
+def test_what_rounds_run_on_is_what_is_timed(models: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where forwards have fixed sizes (on a GPU they are captured, too) the time of another path says nothing."""
+    rows: list[int] = []
+    append = StaticModel.append
+
+    def watched(self: StaticModel, tokens: IntArray, *a: Any) -> Scored:
+        rows.append(len(tokens))
+        return append(self, tokens, *a)
+
+    monkeypatch.setattr(StaticModel, "append", watched)
+    config = RunConfig(draft="recycling")
+    measure(config, models)
+    assert not rows
+    other = machine(config, models)
+    monkeypatch.setenv("SPECTUI_STATIC", "1")
+    assert set(QUICK_ROWS) <= set(measure(config, models).verify) <= set(rows)
+    assert machine(config, models) != other
+
+
+def test_the_rest_of_a_round_grows_with_its_nodes(
+    models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain decoding must not be charged what the nodes of a tree take, or every tree seems to gain."""
+
+    def rounds(config: RunConfig, _: Any) -> Iterator[Any]:
+        nodes = config.shape().size if config.speculate else 0
+        tree = SimpleNamespace(size=nodes, depth=np.arange(nodes) + 1)
+        return itertools.repeat(SimpleNamespace(tree=tree, draft_ms=2.0 * nodes, other_ms=0.25 + 0.5 * nodes))
+
+    monkeypatch.setattr(measure_costs, "_rounds", rounds)
+    found = measure(RunConfig(draft="recycling"), models)
+    assert [found.other_ms(n) for n in (0, 1, 4)] == pytest.approx([0.25, 0.75, 2.25])
+    assert found.round_ms(4, 2) - found.verify_ms(5) == pytest.approx(2.25 + found.draft_ms(2))
+
+
+def test_a_context_too_short_for_the_usual_prefix_is_measured_too() -> None:
+    small = LoadedModels(tiny_llama(context=40), tiny_llama(context=40), Vocabulary(tiny_tokenizer(), [2]))
+    found = measure(RunConfig(draft="some-draft"), small, thorough=True)
+    assert set(ROWS) <= set(found.verify)
+    assert max(found.verify) == max(ROWS)
+    assert found.prefix + max(ROWS) <= 40
+
+
+def test_a_run_with_a_tree_or_without_speculation_is_left_alone(
+    models: LoadedModels, unmeasured: None
+) -> None:
+    for config in (RunConfig(tree="chain:3"), RunConfig(speculate=False)):
+        assert with_tree(config, models) == config
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_second_start_measures_nothing_unless_the_first_was_disturbed(
+    models: LoadedModels, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    config = RunConfig(draft="recycling")
+    calls = []
+
+    def measured(*_: Any, **__: Any) -> Costs:
+        calls.append(1)
+        verify = {n: Timing(10.0 + n, 9.0, 90.0 if busy else 11.0, 3) for n in QUICK_ROWS}
+        little = Timing(0.1, 0.1, 0.1, 3)
+        return Costs(machine(config, models), verify, {1: little}, little, 150, "now")
+
+    monkeypatch.setattr(auto_tree, "measure", measured)
+    first = with_tree(config, models)
+    assert with_tree(config, models) == first
+    assert len(calls) == 1 + busy
+
+
+def test_kept_costs_decide_the_tree_and_the_output_stays_right(
+    models: LoadedModels, unmeasured: None
+) -> None:
+    """On a machine whose rows cost nothing the tree is large, on one whose rows are dear it is small."""
+    config = RunConfig(draft="lookup", max_new_tokens=16)
+    tiny = Timing(0.1, 0.1, 0.1, 3)
+    sizes = []
+    for dear in (10.0, 400.0):
+        verify = {1: Timing(10.0, 10.0, 10.0, 3), 24: Timing(dear, dear, dear, 3)}
+        costs.save(Costs(machine(config, models), verify, {1: tiny}, tiny, 150, "now"))
+        chosen = with_tree(config, models)
+        sizes.append(chosen.shape().size)
+        decoder = SpeculativeDecoder(chosen, models=models)
+        ids = decoder.encode("Tom is a cat")
+        output = [t for r in decoder.generate(ids) for t in r.tokens]
+        assert output == greedy_reference(models.target, ids, 16)
+    assert sizes[0] > sizes[1]
+
+
+def test_the_same_trees_on_every_machine_when_asked(
+    models: LoadedModels, unmeasured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECTUI_MEASURE", "0")
+    assert with_tree(RunConfig(draft="recycling"), models).tree == "recycling:8"
+
+
+@pytest.mark.parametrize("draft", ["recycling", "lookup", "recycling+lookup"])
+def test_a_named_drafter_gets_a_tree_it_can_fill(models: LoadedModels, draft: str) -> None:
+    chosen = with_tree(RunConfig(draft=draft, max_new_tokens=12), models)
+    assert chosen.tree == chosen.tree_spec
+    assert ("+chain:" in chosen.tree) == chosen.looks_up
+    decoder = SpeculativeDecoder(chosen, models=models)
+    ids = decoder.encode("Tom is a cat")
+    output = [t for r in decoder.generate(ids) for t in r.tokens]
+    assert output == greedy_reference(models.target, ids, 12)
+
+
+def test_lookup_beside_a_drafter_shares_its_record(models: LoadedModels, unmeasured: None) -> None:
+    assert machine(RunConfig(draft="recycling"), models) == machine(
+        RunConfig(draft="recycling+lookup"), models
+    )
+
+
+def test_a_draft_nothing_is_known_of_gets_the_fixed_tree(models: LoadedModels, unmeasured: None) -> None:
+    pair = replace(models, draft=models.target)
+    assert with_tree(RunConfig(draft="some-draft"), pair).tree == "full:3x2"
+
+
+def test_the_profile_beside_a_draft_decides_its_tree(models: LoadedModels, tmp_path: Path) -> None:
+    (tmp_path / "profile.json").write_text('{"rank_share": [[0.9]]}')
+    pair = replace(models, draft=models.target, draft_folder=tmp_path)
+    assert with_tree(RunConfig(draft="some-draft"), pair).tree.startswith("chain:")
+    head = replace(models, head=tiny_head(models.target, feature_layers=(0, 1, 1)), draft_folder=tmp_path)
+    assert with_tree(RunConfig(draft="some-head"), head).tree.startswith("dynamic:")
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(
+    models: LoadedModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path / "file"))
+    assert with_tree(RunConfig(draft="recycling"), models).tree
+
+
+def test_a_thorough_measurement_replaces_the_kept_one(models: LoadedModels) -> None:
+    config = RunConfig(draft="recycling")
+    costs_of(config, models)
+    found = costs_of(config, models, thorough=True)
+    assert set(ROWS) <= set(found.verify)
+    assert costs_of(config, models) == found
+
+
+def test_models_of_another_architecture_are_another_machine(models: LoadedModels) -> None:
+    other = replace(models, target=tiny_llama(layers=3))
+    assert machine(RunConfig(), models) == machine(RunConfig(), replace(models, target=tiny_llama(seed=1)))
+    assert machine(RunConfig(), models) != machine(RunConfig(), other)
+
+
+def test_a_doctor_tells_each_stage_in_quarters(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a tensor would be hundreds."""
+    tell = auto_tree._telling()
+    tell("tuning", None, None, "")
+    for done in range(273):
+        tell("loading target", float(done), 272.0, "tensors")
+    tell("tuning", None, None, "")
+    assert capsys.readouterr().err.splitlines() == [
+        "tuning", "loading target 0/272 tensors", "loading target 68/272 tensors", "loading target 136/272 tensors",
+        "loading target 204/272 tensors", "loading target 272/272 tensors",
+    ]  # fmt: skip

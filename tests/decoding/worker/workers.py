@@ -1,0 +1,207 @@
+"""Workers that start at once: real processes, forked from a server that has imported torch already."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from spectui.decoding.config import RunConfig
+from spectui.store.care.check import check
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
+from spectui.store.records import PromptRecord
+from spectui.store.rows import SessionSummary
+from spectui.store.sessions import create_session, send_command
+from spectui.store.writing.writer import SessionWriter
+from tests.waiting import until
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        "spectui.decoding.worker.__main__",
+        "spectui.decoding.worker.prompt_runner",
+        "spectui.decoding.worker.choose_tree",
+        "tests.models",
+    ]
+)
+
+TEXTS = [
+    ("code", "Write a function."),
+    ("logic", "Tom is a cat."),
+    ("math", "9:40 plus 2 hours"),
+    ("rag", "日本語"),
+]
+
+
+def make_model(folder: Path, *, broken: bool = False, endless: bool = False) -> None:
+    """A tiny random Llama with its tokenizer, made elsewhere so that the tests need no torch themselves.
+
+    `broken` has a weight that is no number; `endless` knows no end token, so that outputs end by their length.
+    """
+    process = CONTEXT.Process(target=_make_model, args=(folder, broken, endless))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def _make_model(folder: Path, broken: bool, endless: bool) -> None:
+    import torch
+
+    from tests.models import tiny_llama, tiny_tokenizer
+
+    model = tiny_llama(context=4096)
+    if broken:
+        with torch.no_grad():
+            model.lm_head.weight[7] = float("nan")
+    tokenizer = tiny_tokenizer()
+    if endless:
+        model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token = None
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _work(arguments: list[str], log: Path, environment: Mapping[str, str], stop_after: int | None) -> None:
+    set_apart(log)
+    if stop_after is not None:
+        _send_stop(Path(arguments[1]), int(arguments[3]), stop_after)
+    sys.exit(run_worker(arguments, environment))
+
+
+def _send_stop(database: Path, session_id: int, rounds: int) -> None:
+    """A stop command that arrives when so many rounds have been written, however fast they are."""
+    from spectui.decoding.worker.control import Control
+
+    listen, heard = Control.listen, itertools.count(1)
+
+    def send_and_listen(self: Control, writer: SessionWriter) -> None:
+        if next(heard) == rounds:
+            connection = connect(database)
+            send_command(connection, session_id, "stop")
+            connection.close()
+        listen(self, writer)
+
+    Control.listen = send_and_listen  # type: ignore[method-assign]
+
+
+def set_apart(log: Path) -> None:
+    """Make this process what a worker is: a session of its own, whose stderr is its log."""
+    os.setsid()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 2)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+
+
+def run_worker(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """Be the worker, in a process that is set apart; its exit code."""
+    import torch
+
+    from spectui.decoding.worker import __main__ as worker
+
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    sys.argv = ["spectui worker", *arguments]
+    return worker.main()
+
+
+class Worked:
+    """A session of a database and the workers that were started for it, one after the other."""
+
+    def __init__(self, folder: Path, model: Path, name: str = "test", **config: object) -> None:
+        defaults = {"target": str(model), "max_new_tokens": 24, "draft": "recycling", "tree": "recycling:8"}
+        defaults["raw"] = False  # a configuration without it is of before
+        self.config = RunConfig.from_dict({**defaults, **config})
+        self.database = folder / "runs.db"
+        self.log = folder / f"{name}.log"
+        self.process: BaseProcess | None = None
+        self._db = connect(self.database)
+        self.id = create_session(
+            self._db, name=name, config_json=self.config.to_json(), target="tiny", drafter="recycling",
+            tree=self.config.tree_label,
+            prompts=[PromptRecord(f"{task}-{i}", task, text) for i, (task, text) in enumerate(TEXTS)],
+        )  # fmt: skip
+        self.reader = Reader(self.database)
+
+    def work(self, *, force: bool = False, stop_after: int | None = None, **environment: str) -> None:
+        """Start a worker, to begin or to go on; a stop command comes when it has written `stop_after` rounds."""
+        arguments = ["--db", str(self.database), "--session", str(self.id), *(["--force"] if force else [])]
+        self.process = CONTEXT.Process(
+            target=_work, args=(arguments, self.log, {"SPECTUI_MEASURE": "0", **environment}, stop_after)
+        )
+        self.process.start()
+        until(lambda: self.now().pid == self.pid or not self.alive, what=self.said)
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.is_alive()
+
+    def now(self) -> SessionSummary:
+        return self.reader.session(self.id)
+
+    def said(self) -> str:
+        """What the workers wrote to stderr."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def send(self, kind: str) -> None:
+        send_command(self._db, self.id, kind)
+
+    def until_rounds(self, count: int) -> None:
+        until(
+            lambda: self.now().rounds >= count or not self.alive, what=lambda: f"{self.now()} {self.said()}"
+        )
+        assert self.now().rounds >= count, self.said()
+
+    def ended(self) -> int:
+        """Wait for the worker; its exit code."""
+        until(lambda: not self.alive, what=lambda: f"the end: {self.now()} {self.said()}")
+        assert self.process is not None
+        self.process.join()
+        assert self.process.exitcode is not None
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        """Kill the worker, which must be at work."""
+        assert self.killed_at_work()
+
+    def killed_at_work(self) -> bool:
+        """Kill the worker; False when it had just come to its end."""
+        assert self.process is not None
+        # Not by its pid, which is gone once the server that forked it has seen it end.
+        self.process.kill()
+        return self.ended() == -signal.SIGKILL
+
+    def allow_files_of(self, size: int) -> None:
+        """Let the worker write no file beyond so many bytes, as a full disk would."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+    def outputs(self) -> list[tuple[str, str | None, list[int]]]:
+        """Status, reason and tokens of every prompt."""
+        return [
+            (g.status, g.finish_reason, [t for r in self.reader.rounds(g.id) for t in r.emitted])
+            for g in self.reader.generations(self.id)
+        ]
+
+    def problems(self) -> list[str]:
+        """What a recount of the whole database finds wrong."""
+        return check(self._db)
+
+    def close(self) -> None:
+        """Leave nothing running and nothing open."""
+        if self.process is not None and self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.reader.close()
+        self._db.close()

@@ -1,0 +1,70 @@
+"""`spectui advise`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spectui.tui.cli.options import State, json_option, price_option, shared_options
+from spectui.tui.cli.output import json_line, line
+
+
+@click.command()
+@click.argument("session", default="last")
+@json_option
+@click.option(
+    "--save",
+    "save_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the trees as a budget file, for: spectui run --tree auto:FILE",
+)
+@click.option("--force", is_flag=True, help="Replace what --save names.")
+@price_option
+@shared_options
+@click.pass_context
+def advise(
+    context: click.Context,
+    session: str,
+    as_json: bool,
+    save_file: Path | None,
+    force: bool,
+    price: float | None,
+) -> None:
+    """The tree that pays for each task. SESSION is an id, a name, or 'last' (the default).
+
+    Replays the recorded rounds with other trees at the measured costs of drafting and verifying, and
+    says what a tree per task gains over the one used, over the best single one, and over none.
+    """
+    from spectui.decoding.trees.advise.advice import advise as weigh
+    from spectui.decoding.trees.advise.as_json import advice_json, undecided, verdict
+    from spectui.store.analysis.spending import spending, spending_json
+    from spectui.store.reading.reader import Reader
+    from spectui.tui.report.advice import advice_subject, advice_tables, beyond
+    from spectui.tui.report.spending import spending_grid
+    from spectui.tui.report.text import print_grids
+
+    if save_file is not None:
+        from spectui.store.files import check_free
+
+        check_free(save_file, force=force)
+    with Reader(context.ensure_object(State).database) as reader:
+        found = weigh(reader, session)
+        spent = spending(found.summary, reader.figures(found.summary.id), price)
+    if save_file is not None:
+        from spectui.decoding.trees.advise.plan_file import budget_of, save_budget
+
+        save_budget(budget_of(found), save_file, force=force)
+    if as_json:
+        data = advice_json(found)
+        data["costs"]["per_million_tokens"] = spending_json(spent)
+        json_line(data)
+        return
+    line(advice_subject(found))
+    line()
+    print_grids([*advice_tables(found), spending_grid(found.summary, spent)])
+    for said in (verdict(found), *undecided(found), *beyond(found)):
+        line(said)
+    if save_file is not None:
+        line(f"wrote {save_file}; use it with: spectui run --tree auto:{save_file}")

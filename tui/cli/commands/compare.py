@@ -1,0 +1,39 @@
+"""`spectui compare`."""
+
+from __future__ import annotations
+
+import click
+
+from spectui.tui.cli.options import State, json_option, shared_options
+from spectui.tui.cli.output import json_line, line
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@json_option
+@shared_options
+@click.pass_context
+def compare(context: click.Context, a: str, b: str, as_json: bool) -> None:
+    """Compare sessions A and B. Each is an id, a name, or 'last'.
+
+    The figures of both reports side by side, with the interval of their difference: prompt by prompt
+    where both ran the same prompts.
+    """
+    from spectui.store.analysis.as_json import comparison_json
+    from spectui.store.analysis.compare import compare_sessions
+    from spectui.store.reading.reader import Reader
+    from spectui.tui.report.contrasts import contrast_subject, contrast_tables
+    from spectui.tui.report.text import print_grids
+
+    with Reader(context.ensure_object(State).database) as reader:
+        found = compare_sessions(reader, a, b)
+    if as_json:
+        json_line(comparison_json(found))
+        return
+    for said in contrast_subject(found):
+        line(said)
+    for what, why in found.notes.items():
+        line(f"{what}: {why}")
+    line()
+    print_grids(contrast_tables(found))

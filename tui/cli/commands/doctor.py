@@ -1,0 +1,216 @@
+"""`spectui doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spectui.tui.cli import costs
+from spectui.tui.cli.options import State, json_option, shared_options
+from spectui.tui.cli.output import json_line, line, size
+
+ROOT = Path(__file__).resolve().parents[3]
+AGAIN = "--force-reinstall"
+ENVIRONMENT_TIMEOUT_S = 180
+
+
+@click.command()
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="First measure what drafting and verifying cost here; runs choose trees by it.",
+)
+@click.option("--target", metavar="M", help="Measure with this target (default: embedded).")
+@click.option("--draft", metavar="D", help="Measure with this drafter (default: the target's).")
+@click.option(
+    "--repair", is_flag=True, help="Where counts disagree with rounds and nodes, work them out anew."
+)
+@json_option
+@shared_options
+@click.pass_context
+def doctor(
+    context: click.Context, measure: bool, target: str | None, draft: str | None, repair: bool, as_json: bool
+) -> int:
+    """Look over the machine, the terminal and the database.
+
+    Exits with 1 when something is wrong. Every round in the database is recounted: the file's own integrity, its
+    references, the shape of every tree and every count.
+    """
+    if not measure and (target or draft):
+        raise click.UsageError("--target and --draft say what to measure; add --measure")
+    state = context.ensure_object(State)
+    problems: list[str] = []
+    if measure:
+        costs.measure({"target": target, "draft": draft}, problems)
+    decoding = _decoding(problems)
+    kernels = decoding.pop("kernels", [])
+    found = {
+        "spectui": version("spectui"),
+        "python": platform.python_version(),
+        "decoding": decoding,
+        "kernels": kernels if as_json else dict(map(_in_words, kernels)),
+        "terminal": _terminal(),
+        "model": _told(_model, problems),
+        "costs": _told(costs.kept if as_json else costs.described, problems),
+        "logs": _told(_logs, problems),
+        "database": _told(lambda: _database(state, problems, repair), problems),
+        "problems": problems,
+    }
+    if as_json:
+        json_line(found)
+    else:
+        for section, facts in found.items():
+            if section != "problems":
+                _print(section, facts)
+    for problem in problems:
+        line(f"spectui: {problem}", err=True)
+    return 1 if problems else 0
+
+
+def _decoding(problems: list[str]) -> dict[str, Any]:
+    """What the child that may import torch says about versions, processors and kernels."""
+    from spectui.decoding.processes import python, run
+
+    try:
+        done = run(
+            python("-m", "spectui.decoding.machine.environment", "--json"), timeout=ENVIRONMENT_TIMEOUT_S
+        )
+        found: Any = json.loads(done.stdout) if done.returncode == 0 else None
+    except (subprocess.TimeoutExpired, ValueError):
+        found = None
+        done = None
+    if isinstance(found, dict):
+        return found
+    last = done.stderr.strip().splitlines()[-1:] if done else []
+    problems.append(
+        f"torch and transformers cannot be asked: {last[0] if last else 'no answer'}; try: {install_command()}"
+    )
+    return {}
+
+
+def install_command(root: Path = ROOT) -> str:
+    """What installs spectui and all it needs again, the way it was: in a clone, or as a package."""
+    return (
+        "make install"
+        if (root / "Makefile").is_file()
+        else f"{sys.executable} -m pip install {AGAIN} spectui"
+    )
+
+
+def _told(facts: Callable[[], Any], problems: list[str]) -> Any:
+    """`facts`, or none and one problem more, where there is no home to look in."""
+    from spectui.decoding.errors import DecodingError
+    from spectui.store.errors import StoreError
+
+    try:
+        return facts()
+    except (DecodingError, StoreError) as error:
+        problems.append(str(error))
+        return {}
+
+
+def _in_words(kernel: dict[str, str]) -> tuple[str, str]:
+    """What it is about, and one line on what there is and what would be better."""
+    do = f". For better: {kernel['do']}" if kernel["do"] else ""
+    return kernel["what"], kernel["found"] + do
+
+
+def _terminal() -> dict[str, Any]:
+    window = shutil.get_terminal_size()
+    return {
+        "term": os.environ.get("TERM", ""),
+        "colorterm": os.environ.get("COLORTERM", ""),
+        "no_color": bool(os.environ.get("NO_COLOR")),
+        "size": f"{window.columns}x{window.lines}",
+        "terminal": sys.stdout.isatty(),
+        "encoding": sys.stdout.encoding,
+        "tmux": bool(os.environ.get("TMUX")),
+        "ssh": bool(os.environ.get("SSH_CONNECTION")),
+    }
+
+
+def _model() -> dict[str, Any]:
+    from spectui.decoding.checkpoints.embedded import EMBEDDED, folder, is_ready
+
+    return {"embedded": EMBEDDED.name, "ready": is_ready(), "folder": str(folder())}
+
+
+def _logs() -> dict[str, Any]:
+    """Where workers write what does not fit into a row."""
+    from spectui.decoding.worker.launch import log_folder
+    from spectui.store.files import files_below, sizes
+
+    folder = log_folder()
+    found = sizes(files_below(folder, "*.log*"))
+    return {"folder": str(folder), "files": len(found), "bytes": sum(found)}
+
+
+def _database(state: State, problems: list[str], mend: bool) -> dict[str, Any]:
+    """Facts about the database; what `store.care.check` finds, and could not be repaired, goes to `problems`."""
+    path: Path = state.database
+    facts: dict[str, Any] = {"path": str(path), "exists": path.exists()}
+    if state.chosen is None and not path.exists():
+        return facts  # it begins with the first run
+    from spectui.store.care.check import check
+    from spectui.store.care.repair import repair
+    from spectui.store.database import connect
+    from spectui.store.errors import StoreError
+    from spectui.store.reading.reader import Reader
+    from spectui.store.schema.steps import STEPS
+
+    try:
+        db = connect(path, create=False, read_only=not mend)
+    except StoreError as error:
+        problems.append(str(error))
+        return facts
+    reader = Reader(db)
+    try:
+        facts["bytes"] = path.stat().st_size
+        facts["schema"] = STEPS[-1][0]  # `connect` refuses all others
+        facts["sessions"] = len(reader.sessions())
+        found = check(db)
+        if mend and found:
+            facts["repaired"] = repair(db)
+            found = check(db)
+            if found and any(summary.live for summary in reader.sessions()):
+                problems.append(f"{path}: sessions at work are left alone; repair them when they have ended")
+        problems += [f"{path}: {problem}" for problem in found]
+    except StoreError as error:
+        problems.append(str(error))
+    finally:
+        db.close()
+    return facts
+
+
+def _print(section: str, facts: Any, indent: str = "") -> None:
+    if not isinstance(facts, dict):
+        if section.endswith("bytes") and isinstance(facts, int):
+            section, facts = section.removesuffix("_bytes").replace("bytes", "size"), size(facts)
+        line(f"{indent}{section}: {_plain(facts)}")
+        return
+    line(f"{indent}{section}:")
+    for key, value in facts.items():
+        _print(key, value, indent + "  ")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return "; ".join(_plain(item) for item in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key.removesuffix('_bytes')} {size(item) if key.endswith('_bytes') else _plain(item)}"
+            for key, item in value.items()
+        )
+    return str(value) if value not in (None, "") else "–"

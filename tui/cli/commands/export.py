@@ -1,0 +1,76 @@
+"""`spectui sessions export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spectui.tui.cli.bar import Bar
+from spectui.tui.cli.options import State, json_option, shared_options
+from spectui.tui.cli.output import count, json_line, line
+
+FORMATS = ("csv", "jsonl", "parquet", "sqlite")
+"""As in `store.export.export`, which brings in more than a command line needs to start; a test holds them equal."""
+
+
+@click.command()
+@click.argument("session", default="last")
+@click.option(
+    "--format", "kind", type=click.Choice(FORMATS), default="csv", show_default=True, help="What to write."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="A folder for the tables, or the database file (default: here, by the session's name).",
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@json_option
+@shared_options
+@click.pass_context
+def export(
+    context: click.Context, session: str, kind: str, out: Path | None, force: bool, as_json: bool
+) -> None:
+    """Write prompts, rounds and nodes to files. SESSION is an id, a name, or 'last'.
+
+    csv, jsonl and parquet are a folder with generation, round and node; sqlite is one database with this
+    session alone, which spectui and any SQLite browser open. Every column is described in docs/export.md.
+    """
+    from spectui.store.export.export import default_place, export_session
+    from spectui.store.reading.reader import Reader
+
+    with Reader(context.ensure_object(State).database) as reader, Bar(delay=1.0) as bar:
+        summary = reader.session(session)
+        total = summary.prompt_count + summary.rounds + summary.nodes
+        done = 0
+
+        def progress(table: str, written: int) -> None:
+            nonlocal done
+            done += written
+            bar("exporting", done, max(total, done), "rows")
+
+        place = default_place(summary.name, kind) if out is None else out
+        found = export_session(reader, summary.id, kind, place, force=force, progress=progress)
+    if as_json:
+        json_line(
+            {
+                "session": found.session_id,
+                "name": found.name,
+                "status": summary.status,
+                "format": kind,
+                "paths": [str(path) for path in found.paths],
+                "rows": found.rows,
+            }
+        )
+        return
+    for path in found.paths:
+        line(f"wrote {path}")
+    words = {"generation": "prompts", "round": "rounds", "node": "nodes"}
+    rows = ", ".join(f"{count(number)} {words[table]}" for table, number in found.rows.items())
+    so_far = f" so far: it is {summary.status}" if summary.live else ""
+    line(f"session {found.session_id} '{found.name}': {rows}{so_far}")
+    if summary.pruned:
+        line(
+            f"of {summary.pruned} prompts the nodes off the committed paths had been given up (see docs/export.md)"
+        )

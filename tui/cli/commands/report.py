@@ -1,0 +1,67 @@
+"""`spectui report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spectui.tui.cli.options import State, json_option, price_option, shared_options
+from spectui.tui.cli.output import json_line, line, terminal_width
+
+
+def _file(writes: str) -> click.Path:
+    return click.Path(path_type=Path, dir_okay=writes == "folder", file_okay=writes == "file")
+
+
+@click.command()
+@click.argument("session", default="last")
+@json_option
+@click.option("--csv", "csv_folder", type=_file("folder"), metavar="DIR", help="Write one CSV file a table.")
+@click.option("--html", "html_file", type=_file("file"), metavar="FILE", help="Write one page with charts.")
+@click.option("--svg", "svg_file", type=_file("file"), metavar="FILE", help="Write the charts.")
+@click.option("--force", is_flag=True, help="Replace what these name.")
+@price_option
+@shared_options
+@click.pass_context
+def report(
+    context: click.Context,
+    session: str,
+    as_json: bool,
+    csv_folder: Path | None,
+    html_file: Path | None,
+    svg_file: Path | None,
+    force: bool,
+    price: float | None,
+) -> None:
+    """The report of a session on acceptance. SESSION is an id, a name, or 'last' (the default).
+
+    Acceptance by task, depth and entropy, with intervals over its prompts, and whether the task
+    predicts it better than the depth in the tree.
+    """
+    from spectui.store.analysis.as_json import report_json
+    from spectui.store.analysis.report import build_report
+    from spectui.store.files import is_stream
+    from spectui.store.reading.reader import Reader
+    from spectui.tui.report.files import check_places, write_charts, write_csv, write_page
+    from spectui.tui.report.tables import tables
+    from spectui.tui.report.text import report_lines
+
+    check_places(csv_folder, html_file, svg_file, force=force)
+    with Reader(context.ensure_object(State).database) as reader:
+        found = build_report(reader, session, price=price)
+    written = [] if csv_folder is None else write_csv(csv_folder, tables(found), force=force)
+    if html_file is not None:
+        written.append(write_page(html_file, found, force=force))
+    if svg_file is not None:
+        written.append(write_charts(svg_file, found, force=force))
+    if as_json:
+        json_line(report_json(found))
+        return
+    if written:
+        for path in written:
+            if not is_stream(path):  # a pipe or /dev/stdout: there the report is
+                line(f"wrote {path}")
+        return
+    for said in report_lines(found, terminal_width()):
+        line(said)

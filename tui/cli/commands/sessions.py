@@ -1,0 +1,232 @@
+"""`spectui sessions`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spectui.tui.cli.commands import control, space
+from spectui.tui.cli.commands.backup import backup
+from spectui.tui.cli.commands.export import export
+from spectui.tui.cli.options import State, json_option, shared_options
+from spectui.tui.cli.output import NOTHING, count, json_line, line, number, table
+from spectui.tui.cli.result import as_json as figures_json
+from spectui.tui.cli.result import print_figures
+
+if TYPE_CHECKING:
+    from spectui.store.reading.reader import Reader
+    from spectui.store.rows import EventRow, SessionSummary, Worker
+
+
+@click.group(invoke_without_command=True)
+@shared_options
+@click.pass_context
+def sessions(context: click.Context) -> None:
+    """Past and present runs (without a command: ls)."""
+    if context.invoked_subcommand is None:
+        context.invoke(ls, wanted="", by=None, reverse=False, limit=None, as_json=False)
+
+
+ORDERS: Mapping[str, Callable[[SessionSummary], Any]] = {
+    "id": lambda s: s.id,
+    "name": lambda s: s.name.casefold(),
+    "status": lambda s: s.status,
+    "target": lambda s: s.target.casefold(),
+    "drafter": lambda s: s.drafter.casefold(),
+    "prompts": lambda s: s.prompts_done,
+    "failed": lambda s: s.prompts_failed,
+    "tokens": lambda s: s.tokens,
+    "match": lambda s: s.match_rate,
+    "tok/round": lambda s: s.tokens_per_round,
+    "tok/s": lambda s: s.tokens_per_second,
+    "x plain": lambda s: s.speedup,
+    "started": lambda s: s.started_at or s.created_at,
+}
+"""What ``--sort`` may name: numbers and times fall, words rise."""
+RISING = ("name", "status", "target", "drafter")
+
+
+@sessions.command("ls")
+@click.option(
+    "--filter",
+    "wanted",
+    default="",
+    metavar="WORDS",
+    help="Only those that have all the words, as in the dashboard: task:code '#study' '>2026-11' -failed.",
+)
+@click.option(
+    "--sort", "by", type=click.Choice([*ORDERS]), metavar="COLUMN", help=f"By one of {', '.join(ORDERS)}."
+)
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N.")
+@json_option
+@shared_options
+@click.pass_context
+def ls(
+    context: click.Context, wanted: str, by: str | None, reverse: bool, limit: int | None, as_json: bool
+) -> None:
+    """List sessions, the newest first."""
+    database = context.ensure_object(State).database
+    if context.ensure_object(State).chosen is None and not database.exists():
+        every: list[SessionSummary] = []  # the default database begins with the first run
+    else:
+        with _reader(database) as reader:
+            plain = not wanted.strip() and by is None and not reverse
+            every = reader.sessions(limit if plain else None)
+    found = _chosen(every, wanted, by, reverse)[:limit]
+    if as_json:
+        json_line([asdict(summary) for summary in found])
+    elif not every:
+        line("no sessions yet; start one with: spectui run")
+    elif not found:
+        line(f"none of {count(len(every))} sessions is like that")
+    else:
+        from spectui.tui.model.progress import ago, failed_words, silence
+
+        head = (
+            "id",
+            "name",
+            "status",
+            "models",
+            "tasks",
+            "prompts",
+            "tokens",
+            "match",
+            "tok/round",
+            "x plain",
+            "started",
+        )
+        rows = [
+            (
+                str(s.id),
+                s.name,
+                ", ".join(filter(None, (s.status, silence(s)))),
+                f"{s.target} <- {s.drafter}",
+                ",".join(s.tasks),
+                ", ".join(filter(None, (f"{s.prompts_done}/{s.prompt_count}", failed_words(s)))),
+                count(s.tokens),
+                number(s.match_rate),
+                number(s.tokens_per_round),
+                number(s.speedup),
+                ago(s.started_at or s.created_at),
+            )
+            for s in found
+        ]
+        table(head, rows, left=5)
+
+
+def _chosen(
+    every: Sequence[SessionSummary], wanted: str, by: str | None, reverse: bool
+) -> list[SessionSummary]:
+    """The sessions that `wanted` finds, newest first or by a column; those without a value there come last."""
+    from spectui.tui.model.session_filter import entry_of, parse
+
+    looked_for = parse(wanted)
+    if looked_for.problem:
+        raise click.UsageError(looked_for.problem)
+    found = [each for each in every if looked_for.matches(entry_of(each))] if looked_for else list(every)
+    if by is None:
+        return found[::-1] if reverse else found
+    order = ORDERS[by]
+    known = [each for each in found if order(each) is not None]
+    known.sort(key=order, reverse=(by not in RISING) != reverse)
+    return [*known, *(each for each in found if order(each) is None)]
+
+
+@sessions.command()
+@click.argument("session", default="last")
+@json_option
+@shared_options
+@click.pass_context
+def show(context: click.Context, session: str, as_json: bool) -> None:
+    """Show one session: SESSION is an id, a name, or 'last'."""
+    with _reader(context.ensure_object(State).database) as reader:
+        summary = reader.session(session)
+        if as_json:
+            events = [asdict(event) for event in reader.events(summary.id)]
+            json_line({**asdict(summary), "events": events, "figures": figures_json(reader, summary)})
+            return
+        for label, value in _facts(summary, reader.worker(summary.id), reader.events(summary.id)):
+            line(f"{label:<12}{value}")
+        line()
+        print_figures(reader, summary)
+
+
+@sessions.command()
+@click.argument("session")
+@click.argument("name")
+@shared_options
+@click.pass_context
+def rename(context: click.Context, session: str, name: str) -> None:
+    """Give SESSION another NAME."""
+    from spectui.store.database import connect
+    from spectui.store.sessions import rename_session
+
+    database = context.ensure_object(State).database
+    with _reader(database) as reader:
+        summary = reader.session(session)
+    db = connect(database, create=False)
+    try:
+        rename_session(db, summary.id, name)
+    finally:
+        db.close()
+    line(f"session {summary.id} '{summary.name}' is now '{name}'")
+
+
+control.add_commands(sessions)
+space.add_commands(sessions)
+sessions.add_command(export)
+sessions.add_command(backup)
+
+
+def _facts(
+    summary: SessionSummary, worker: Worker | None, events: Sequence[EventRow]
+) -> Iterator[tuple[str, Any]]:
+    from spectui.tui.model.progress import failed_words, round_age, silence
+
+    yield "session", f"{summary.id} '{summary.name}'"
+    status = ", ".join(filter(None, (summary.status, silence(summary))))
+    yield "status", f"{status}: {summary.error}" if summary.error else status
+    if worker is not None and summary.live:
+        state = ", stopped by a signal" if worker.stopped else ""
+        yield "worker", f"process {worker.pid} on {worker.host}{state}"
+    if summary.live and round_age(summary):
+        yield "last round", f"{round_age(summary)} ago"
+    yield "target", summary.target
+    yield "drafter", f"{summary.drafter}, tree {summary.tree}"
+    yield "device", summary.device or NOTHING
+    tasks = ", ".join(f"{task} {prompts}" for task, prompts in summary.tasks.items())
+    done = ", ".join(
+        filter(None, (f"{summary.prompts_done} of {summary.prompt_count} done", failed_words(summary)))
+    )
+    yield "prompts", f"{done}: {tasks}"
+    if summary.study:
+        yield "set-up", "the published study's"
+    apart = ("target", "draft", "tree", "study")
+    config = {k: v for k, v in summary.config.items() if k not in apart and v is not None}
+    yield "settings", ", ".join(f"{key} {value}" for key, value in config.items())
+    yield "started", summary.started_at or NOTHING
+    yield "ended", summary.ended_at or NOTHING
+    if summary.versions:
+        yield "versions", ", ".join(f"{key} {value}" for key, value in summary.versions.items())
+    if summary.pruned:
+        yield "pruned", f"{summary.pruned} prompts: of their trees only the committed paths are kept"
+    if summary.log_path:
+        yield "log", summary.log_path
+    if summary.notes:
+        yield "notes", summary.notes
+    for event in events:
+        yield "event", f"{event.at} {event.kind}: {event.text}"
+
+
+@contextmanager
+def _reader(database: Path) -> Iterator[Reader]:
+    from spectui.store.reading.reader import Reader
+
+    with Reader(database) as reader:
+        yield reader

@@ -1,0 +1,146 @@
+"""`spectui sessions rm`, `prune`, `vacuum`: what takes room, and how one gets it back beside running workers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from spectui.tui.cli.options import State, shared_options
+from spectui.tui.cli.output import count, line, size
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from spectui.store.rows import SessionSummary
+
+
+def add_commands(group: click.Group) -> None:
+    """Put the three commands into `group`."""
+    for command in (rm, prune, vacuum):
+        group.add_command(command)
+
+
+@click.command()
+@click.argument("sessions", nargs=-1, required=True, metavar="SESSION...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared_options
+@click.pass_context
+def rm(context: click.Context, sessions: tuple[str, ...], yes: bool) -> None:
+    """Delete sessions and all that they recorded. Each SESSION is an id, a name, or 'last'."""
+    from spectui.store.care.space import delete_session
+    from spectui.store.errors import StoreError
+
+    with _database(context) as connection:
+        doomed = _summaries(connection, sessions)
+        for summary in doomed:
+            if summary.live:
+                raise StoreError(
+                    f"session '{summary.name}' is {summary.status}; stop it first: spectui sessions stop {summary.id}"
+                )
+        if not yes:
+            _ask(doomed)
+        for summary in doomed:
+            with _progress() as tell:
+                delete_session(connection, summary.id, tell)
+            line(f"deleted session {summary.id} '{summary.name}'")
+    line("its room is used again by later runs; to give it back to the disk: spectui sessions vacuum")
+
+
+@click.command()
+@click.argument("sessions", nargs=-1, metavar="[SESSION...]")
+@click.option(
+    "--keep-nodes",
+    metavar="WHAT",
+    help="rounds or N-days (default: what each session's run was given).",
+)
+@shared_options
+@click.pass_context
+def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | None) -> None:
+    """Give up the rejected nodes of prompts that ended. Of all sessions, unless some are named.
+
+    Rounds, text and all counts stay. What needs every node (trees, rejected drafts, the report) then
+    leaves these prompts out and says so.
+    """
+    from spectui.store.care.pruning import prune_session
+    from spectui.store.care.retention import ALL, read_retention
+
+    asked = None if keep_nodes is None else read_retention(keep_nodes)
+    with _database(context) as connection:
+        total = 0
+        for summary in _summaries(connection, sessions):
+            retention = asked or str(summary.config.get("keep_nodes", ALL))
+            with _progress() as tell:
+                prompts, nodes = prune_session(connection, summary.id, retention, tell)
+            total += nodes
+            if nodes:
+                line(
+                    f"session {summary.id} '{summary.name}': {count(nodes)} nodes of {prompts} prompts given up"
+                )
+        if not total:
+            line("there was nothing to give up")
+            return
+    line("their room is used again by later runs; to give it back to the disk: spectui sessions vacuum")
+
+
+@click.command()
+@shared_options
+@click.pass_context
+def vacuum(context: click.Context) -> None:
+    """Give freed room back to the disk. It is that of deleted sessions and pruned nodes; workers may be running."""
+    from spectui.store.care.space import vacuum as give_back
+
+    with _database(context) as connection, _progress() as tell:
+        done = give_back(connection, tell)
+    if done.sessions:
+        line(f"removed what was left of {done.sessions} deleted sessions")
+    line(f"{context.ensure_object(State).database}: {size(done.before)} before, {size(done.after)} now")
+
+
+@contextmanager
+def _database(context: click.Context) -> Iterator[sqlite3.Connection]:
+    from spectui.store.database import connect
+
+    # A worker's transaction is short; whoever else writes for longer is somebody else at this work.
+    with closing(connect(context.ensure_object(State).database, create=False, timeout=60.0)) as connection:
+        yield connection
+
+
+def _summaries(connection: sqlite3.Connection, names: tuple[str, ...]) -> list[SessionSummary]:
+    from spectui.store.reading.reader import Reader
+
+    reader = Reader(connection)
+    found = [reader.session(name) for name in names] if names else reader.sessions()
+    return list({summary.id: summary for summary in found}.values())
+
+
+def _ask(doomed: list[SessionSummary]) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask in; give --yes")
+    for summary in doomed:
+        line(
+            f"session {summary.id} '{summary.name}': {count(summary.rounds)} rounds, {count(summary.nodes)} nodes"
+        )
+    click.confirm("Delete for good?", abort=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int], None]]:
+    """Counts in place on a terminal's stderr, and nothing elsewhere."""
+    shown = False
+
+    def tell(what: str, done: int) -> None:
+        nonlocal shown
+        if sys.stderr.isatty():
+            shown = True
+            click.echo(f"\r{count(done)} {what}", nl=False, err=True)
+
+    try:
+        yield tell
+    finally:
+        if shown:
+            click.echo(err=True)

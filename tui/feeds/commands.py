@@ -1,0 +1,68 @@
+"""What one tells a worker from outside: a row in the database or, where none can be written, a signal to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from spectui.store.database import connect
+from spectui.store.errors import DatabaseTrouble, StoreError
+from spectui.store.reading.reader import Reader
+from spectui.store.rows import LIVE_STATUSES, Worker
+from spectui.store.sessions import send_command
+
+
+def tell(database: Path, session_id: int, kind: str) -> bool:
+    """Send "pause", "resume", "skip" or "stop"; returns whether it was sent as a signal.
+
+    A stop that cannot be written, on a full disk or in another user's database, is sent as a signal to the
+    worker where it is a process of this system. Raises `StoreError` when no worker is at work and when the
+    command could not be sent.
+    """
+    try:
+        db = connect(database, create=False)
+    except StoreError as error:
+        return _without_writing(database, session_id, kind, error)
+    try:
+        send_command(db, session_id, kind)
+    except DatabaseTrouble as error:
+        return _without_writing(database, session_id, kind, error)
+    finally:
+        db.close()
+    return False
+
+
+def _without_writing(database: Path, session_id: int, kind: str, trouble: StoreError) -> bool:
+    try:
+        with Reader(database) as reader:
+            worker, status = reader.worker(session_id), reader.session(session_id).status
+    except StoreError:  # there is no way in at all
+        raise trouble from None
+    if worker is None or status not in LIVE_STATUSES:
+        raise trouble from None
+    if kind != "stop":
+        raise StoreError(
+            f"{trouble}; what needs no room is to end the run: spectui sessions stop {session_id}"
+        ) from trouble
+    if not worker.here:
+        raise StoreError(f"{trouble}; end it there: {kill_words(worker)}") from trouble
+    if not worker.known:
+        raise StoreError(
+            f"{trouble}; where process {worker.pid} is its worker, end it with: {kill_words(worker)}"
+        )
+    try:
+        os.kill(worker.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it ended just now
+    except PermissionError:
+        raise StoreError(
+            f"{trouble}; its worker is another user's: that user, or root, ends it with: kill {worker.pid}"
+        ) from trouble
+    return True
+
+
+def kill_words(worker: Worker, option: str = "") -> str:
+    """``kill 4711``, and where, when that is not here."""
+    words = f"kill {option} {worker.pid}" if option else f"kill {worker.pid}"
+    return words if worker.here else f"{words} on {worker.host}"

@@ -1,0 +1,369 @@
+"""What the live screen reads: one session, the prompt that is looked at, its newest rounds, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+
+from spectui.store.reading.choices import TreeChoice, budgets, choice_of, choices
+from spectui.store.reading.reader import Reader
+from spectui.store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
+from spectui.tui.charts.points import Source, SourceReader
+from spectui.tui.feeds.base import (
+    CHART_SECONDS,
+    IDLE_SECONDS,
+    LIVE_SECONDS,
+    PRESENCE_SECONDS,
+    SHARED_SECONDS,
+    Feed,
+)
+from spectui.tui.model.gaps import GapFinder, Gaps
+from spectui.tui.model.pieces import Piece, StreamDecoder, token_text
+
+PAGE, CHUNK_OF_PROMPTS = 300, 5000
+"""Prompts around the newest that are shown at once where there are more, and those read at a time afterwards."""
+CHUNK = 256
+"""Rounds read at a time: a long generation arrives in steps that keep the screen answering."""
+INTERVAL_SECONDS, INTERVAL_SHARE = 5.0, 0.02
+"""Between two resamplings of the prompts: at least, and the share of the time they may take when prompts are many."""
+PROMPTS_SECONDS = 30.0
+"""Between two readings of all prompts; in between, only those that have begun and not ended are read."""
+TREE_SECONDS = 1.0
+"""Least time between two trees while they come by themselves: more could not be read."""
+PLAYING, HELD = "playing", "held"
+"""What stands in the place of a session's status while it is replayed."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The session and its prompts."""
+
+    summary: SessionSummary
+    generations: tuple[GenerationRow, ...]
+    """In the order they are run, without their texts."""
+    prompts: Mapping[int, str]
+    """Generation id -> what was asked."""
+    pending: tuple[str, ...]
+    """Commands that the worker has not taken yet."""
+    complete: bool = True
+    """False where these prompts are some of the session's, and all follow soon."""
+
+    @property
+    def growing(self) -> bool:
+        """Whether more text may come."""
+        return self.summary.live or self.summary.status in (PLAYING, HELD)
+
+
+@dataclass(frozen=True)
+class Charts:
+    """The figures of each task, in the session's order, and the intervals of mean accepted length."""
+
+    figures: Mapping[str, TaskFigures]
+    intervals: Mapping[str, Interval]
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """What the other charts are drawn from, by task; empty for a moment of the past, whose bins nobody knows."""
+    whole: bool = True
+    """False where intervals and sources follow at once."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Another prompt is looked at: forget what was shown."""
+
+    generation: GenerationRow
+
+
+@dataclass(frozen=True)
+class Stream:
+    """New text of the prompt that is looked at."""
+
+    generation_id: int
+    pieces: tuple[Piece, ...]
+    new: bool
+    """False for what had been decoded before the prompt was opened."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """All text of the prompt has been posted, and no more will come."""
+
+    generation: GenerationRow
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One round to be drawn as a tree."""
+
+    row: RoundRow
+    texts: Mapping[int, str]
+    """Token id -> text on one line, of every token of the round."""
+    last: int
+    """The newest round of the generation."""
+    choice: TreeChoice | None = None
+    """What its tree was chosen by, in a run with tree budgets."""
+    budgets: Mapping[str, TreeChoice] = field(default_factory=dict)
+    """The tree of each task now; of the newest round only."""
+
+
+class SessionFeed(Feed):
+    """Reads one session for the live screen."""
+
+    def __init__(self, database: Path, session_id: int, post: Callable[[object], None]) -> None:
+        super().__init__(database, post)
+        self.session_id = session_id
+        self._wanted: int | None = None
+        self._wanted_round: int | None = None
+        self._generation: GenerationRow | None = None
+        self._decoder = StreamDecoder()
+        self._gaps = GapFinder()
+        self._seen = 0
+        self._more = False
+        self._shown_round: tuple[int, int, int] | None = None
+        self._state: RunState | None = None
+        self._by_id: dict[int, GenerationRow] = {}
+        self._rows: list[GenerationRow] = []
+        self._rows_of: tuple[object, ...] = ()
+        self._rows_at = float("-inf")
+        self._sources = SourceReader(session_id)
+        self._charts: Charts | None = None
+        self._intervals: Mapping[str, Interval] = {}
+        self._state_at = self._charts_at = self._intervals_due = self._tree_at = float("-inf")
+        self._state_stale = self._charts_stale = True
+        self._outlined = False
+        self._unread = 0
+        """The position from which on prompts are still to be read, while `_rows` are those of the first page."""
+        self._complete = True
+        self._gathered: list[GenerationRow] = []
+        self._closed = False
+        self._tokens: dict[int, bytes] = {}
+        self._state_fresh = False
+        self._caught_up = False
+        self._prompts: dict[int, str] = {}
+
+    def look_at(self, generation_id: int | None, *, keep_round: bool = False) -> None:
+        """Show this prompt, or None: whichever is being decoded."""
+        self._wanted = generation_id
+        if not keep_round:
+            self._wanted_round = None
+        self.ask()
+
+    def hurry(self) -> None:
+        """Read the session at the next look, which is now: a command was just sent."""
+        self._state_at = float("-inf")
+        self._state_stale = True
+        self.ask()
+
+    def look_at_round(self, number: int | None) -> None:
+        """Show the tree of this round, or None: the newest."""
+        self._wanted_round = number
+        self.ask()
+
+    def period(self) -> float:
+        """Short while a worker is at work, none while there is a backlog."""
+        if self._state is None or self._more or self._outlined or not self._complete:
+            return 0.0
+        if not self._state.summary.live:
+            return IDLE_SECONDS
+        return SHARED_SECONDS if self._state.summary.device == "cpu" else LIVE_SECONDS
+
+    def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
+        """What is new since the last call."""
+        self._state_stale = self._state_stale or changed
+        self._charts_stale = self._charts_stale or changed
+        now = monotonic()
+        yield from self._read_state(reader, now)
+        yield from self._read_on(reader)
+        yield from self._read_generation()
+        yield from self._read_rounds(reader, now)
+        yield from self._read_charts(reader, now)
+
+    def _read_state(self, reader: Reader, now: float) -> Iterator[RunState]:
+        live = self._state is None or self._state.summary.live
+        # Until the first round little is written, and how far loading is can be told at once.
+        pace = LIVE_SECONDS if self._state is None or not self._state.summary.rounds else CHART_SECONDS
+        due = self._state_stale and now - self._state_at >= pace
+        if not due and not (live and now - self._state_at >= PRESENCE_SECONDS):
+            return
+        self._state_at = now
+        self._state_stale = False
+        self._state_fresh = True
+        summary = reader.session(self.session_id)
+        state = RunState(
+            summary,
+            self._generations(reader, summary, now),
+            self._prompts,
+            tuple(reader.pending_commands(self.session_id)),
+            self._complete,
+        )
+        if state != self._state:
+            self._state = state
+            self._by_id = {g.id: g for g in state.generations}
+            yield state
+
+    def _generations(self, reader: Reader, summary: SessionSummary, now: float) -> tuple[GenerationRow, ...]:
+        """The prompts; their texts never change and are read once, those that ended not again while a run goes on."""
+        same = _identity(summary)
+        if same == self._rows_of and now - self._rows_at < PROMPTS_SECONDS:
+            first = next((i for i, g in enumerate(self._rows) if g.status in ("pending", "running")), None)
+            if first is not None:
+                begun = reader.begun_generations(self.session_id, self._rows[first].position)
+                if [g.id for g in begun] == [g.id for g in self._rows[first : first + len(begun)]]:
+                    self._rows[first : first + len(begun)] = begun
+                    return tuple(self._rows)
+        if not self._complete:
+            return tuple(self._rows)
+        if self._state is None and summary.prompt_count > PAGE:
+            return self._first_page(reader)
+        self._rows_of, self._rows_at = same, now
+        self._rows = reader.generations(self.session_id, texts=False)
+        if len(self._rows) != len(self._prompts):
+            self._prompts = reader.prompt_texts(self.session_id)
+        return tuple(self._rows)
+
+    def _first_page(self, reader: Reader) -> tuple[GenerationRow, ...]:
+        """The prompts around the newest one; the others follow in `_read_on`."""
+        first = max(reader.last_begun(self.session_id) - PAGE // 2, 0)
+        self._rows = reader.generations(self.session_id, texts=False, within=(first, first + PAGE))
+        self._prompts = reader.prompt_texts(self.session_id, (first, first + PAGE))
+        self._complete = False
+        return tuple(self._rows)
+
+    def _read_on(self, reader: Reader) -> Iterator[RunState]:
+        """Some more of the prompts of a long session; with the last of them, the state that has them all."""
+        if self._complete or self._state is None:
+            return
+        first, end = self._unread, self._unread + CHUNK_OF_PROMPTS
+        found = reader.generations(self.session_id, texts=False, within=(first, end))
+        self._gathered += found
+        self._unread = end
+        if found:
+            return
+        self._rows, self._gathered, self._complete = self._gathered, [], True
+        self._prompts = reader.prompt_texts(self.session_id)
+        self._by_id = {g.id: g for g in self._rows}
+        summary = self._state.summary
+        self._rows_of = _identity(summary)
+        self._rows_at = monotonic()
+        self._state = replace(
+            self._state, generations=tuple(self._rows), prompts=self._prompts, complete=True
+        )
+        yield self._state
+
+    def _read_generation(self) -> Iterator[Opened]:
+        state = self._state
+        if state is None or not state.generations:
+            return
+        wanted = self._by_id.get(self._wanted) if self._wanted is not None else _newest(state.generations)
+        if wanted is None:
+            return
+        # A run that is taken up again begins its unfinished prompt anew.
+        begun_anew = self._state_fresh and wanted.round_count < self._seen
+        self._state_fresh = False
+        if self._generation is None or wanted.id != self._generation.id or begun_anew:
+            self._decoder = StreamDecoder()
+            self._gaps = GapFinder()
+            self._seen = 0
+            self._closed = self._caught_up = False
+            self._shown_round = None
+            self._tree_at = float("-inf")  # the pane is empty now
+            self._generation = wanted
+            yield Opened(wanted)
+        self._generation = wanted
+
+    def _read_rounds(self, reader: Reader, now: float) -> Iterator[Stream | Tree | Ended | Gaps]:
+        generation = self._generation
+        if generation is None:
+            return
+        rounds = reader.rounds(generation.id, after=self._seen, limit=CHUNK)
+        self._more = len(rounds) == CHUNK
+        if rounds:
+            ids = {node.token_id for row in rounds for node in row.nodes}
+            ids.update(row.bonus_token_id for row in rounds if row.bonus_token_id is not None)
+            self._learn(reader, ids)
+            self._gaps.learn(ids, self._tokens)
+            pieces = []
+            for row in rounds:
+                pieces += [*self._gaps.note(row), *self._decoder.feed(row, self._tokens)]
+            self._seen = rounds[-1].number
+            yield Stream(generation.id, tuple(pieces), new=self._caught_up)
+        elif generation.status not in ("pending", "running") and not self._closed:
+            self._closed = True
+            rest = self._gaps.end(generation.round_count)
+            if text := self._decoder.close():
+                rest.insert(0, Piece("accepted", text, self._seen, 0))
+            if rest:
+                yield Stream(generation.id, tuple(rest), new=False)
+            yield Ended(generation)
+        yield from self._gaps.news()
+        self._caught_up = self._caught_up or not self._more
+        following = self._wanted_round is None and generation.status == "running"
+        if not following or now - self._tree_at >= TREE_SECONDS:
+            for tree in self._read_tree(reader, generation.id, rounds[-1] if rounds else None):
+                self._tree_at = now
+                yield tree
+
+    def _read_tree(self, reader: Reader, generation_id: int, newest: RoundRow | None) -> Iterator[Tree]:
+        number = self._wanted_round or self._seen
+        key = (generation_id, number, self._seen)
+        if not number or key == self._shown_round:
+            return
+        row = newest
+        if row is None or row.number != number:
+            found = reader.rounds(generation_id, after=number - 1, limit=1)
+            if not found:
+                return
+            row = found[0]
+        self._shown_round = key
+        ids = {node.token_id for node in row.nodes}
+        if row.bonus_token_id is not None:
+            ids.add(row.bonus_token_id)
+        self._learn(reader, ids)
+        choice = None if row.choice_id is None else choice_of(reader, row.choice_id)
+        now = {} if choice is None or number < self._seen else budgets(choices(reader, self.session_id))
+        yield Tree(row, {i: token_text(i, self._tokens) for i in ids}, self._seen, choice, now)
+
+    def _read_charts(self, reader: Reader, now: float) -> Iterator[Charts]:
+        if not self._charts_stale or now - self._charts_at < CHART_SECONDS:
+            return
+        if self._charts is None:
+            # The rest costs more than all else of a screen's first look: numpy and a history.
+            self._charts = Charts(reader.figures(self.session_id), {}, whole=False)
+            self._outlined = True
+            yield self._charts
+            return
+        self._charts_stale = False
+        self._charts_at = now
+        if now >= self._intervals_due or not self._live():
+            begun = monotonic()
+            self._intervals = reader.intervals(self.session_id)
+            self._intervals_due = now + max(INTERVAL_SECONDS, (monotonic() - begun) / INTERVAL_SHARE)
+        charts = Charts(reader.figures(self.session_id), self._intervals, self._sources.read(reader))
+        self._outlined = False
+        if charts != self._charts:
+            self._charts = charts
+            yield charts
+
+    def _live(self) -> bool:
+        return self._state is not None and self._state.summary.live
+
+    def _learn(self, reader: Reader, ids: set[int]) -> None:
+        """Fetch the bytes of tokens not met before."""
+        missing = ids - self._tokens.keys()
+        if missing and self._state is not None:
+            self._tokens.update(reader.tokens(self._state.summary.tokenizer_id, sorted(missing)))
+
+
+def _identity(summary: SessionSummary) -> tuple[object, ...]:
+    """What changes when prompts that had ended may be others than before."""
+    return (summary.pid, summary.status, summary.started_at, summary.prompt_count, summary.pruned)
+
+
+def _newest(generations: tuple[GenerationRow, ...]) -> GenerationRow:
+    """The prompt being decoded, else the one that was decoded last, else the first."""
+    running = [g for g in generations if g.status == "running"]
+    if running:
+        return running[-1]
+    started = [g for g in generations if g.started_at]
+    return max(started, key=lambda g: (g.started_at or "", g.position)) if started else generations[0]

@@ -1,0 +1,88 @@
+"""The state of a session as it was at a moment, in the values that a live one is shown by. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from spectui.store.counts import metrics
+from spectui.store.rows import GenerationRow, TaskFigures
+from spectui.tui.feeds.session import RunState
+from spectui.tui.model.progress import DONE
+
+
+def waiting(row: GenerationRow) -> GenerationRow:
+    """A prompt before its turn."""
+    return replace(
+        row, status="pending", output="", error=None, finish_reason=None, token_count=0, round_count=0, node_count=0,
+        match_count=0, accepted_count=0, at_risk_count=0, overlap_sum=0.0, overlap_count=0, draft_ms=0.0,
+        verify_ms=0.0, other_ms=0.0, started_at=None, ended_at=None,
+    )  # fmt: skip
+
+
+def underway(row: GenerationRow, number: int, within: TaskFigures) -> GenerationRow:
+    """A prompt of which `number` rounds are known, whose figures are `within`."""
+    return replace(
+        row,
+        status="running",
+        output="",
+        error=None,
+        finish_reason=None,
+        round_count=number,
+        token_count=within.tokens,
+        node_count=within.nodes,
+        match_count=within.match_count,
+        accepted_count=within.accepted_count,
+        at_risk_count=within.at_risk_count,
+        overlap_sum=within.overlap_sum,
+        overlap_count=within.overlap_count,
+        draft_ms=within.draft_ms,
+        verify_ms=within.verify_ms,
+        other_ms=within.other_ms,
+        ended_at=None,
+    )
+
+
+def state_at(
+    base: RunState,
+    status: str,
+    generations: Sequence[GenerationRow],
+    figures: Sequence[TaskFigures],
+    at_ms: float,
+) -> RunState:
+    """The session as it was: `generations` and `figures` are those of the moment, `at_ms` its decoding time."""
+    rounds, tokens = sum(f.rounds for f in figures), sum(f.tokens for f in figures)
+    accepted = sum(f.accepted_count for f in figures)
+    nodes = sum(f.nodes for f in figures)
+    summary = replace(
+        base.summary,
+        status=status,
+        stage="",
+        cpu_percent=None,
+        rss_bytes=None,
+        gpu=None,
+        started_at=base.summary.started_at or base.summary.created_at,
+        ended_at=_later(base.summary.started_at or base.summary.created_at, at_ms),
+        prompts_done=sum(g.status in DONE for g in generations),
+        prompts_failed=sum(g.status == "failed" for g in generations),
+        silent_seconds=None,
+        tokens=tokens,
+        rounds=rounds,
+        nodes=nodes,
+        draft_ms=sum(f.draft_ms for f in figures),
+        verify_ms=sum(f.verify_ms for f in figures),
+        other_ms=sum(f.other_ms for f in figures),
+        match_rate=metrics.match_rate(sum(f.match_count for f in figures), nodes),
+        accepted_at_risk=metrics.accepted_at_risk(accepted, sum(f.at_risk_count for f in figures)),
+        mean_accepted_length=metrics.mean_accepted_length(accepted, rounds),
+        tokens_per_round=metrics.tokens_per_round(tokens, rounds),
+    )
+    return RunState(summary, tuple(generations), base.prompts, ())
+
+
+def _later(start: str, ms: float) -> str:
+    try:
+        return (datetime.fromisoformat(start) + timedelta(milliseconds=ms)).isoformat()
+    except ValueError:
+        return start

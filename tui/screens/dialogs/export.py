@@ -1,0 +1,77 @@
+"""Where a session is exported to; what the place is called says as what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from spectui.store.export.export import Exported, default_place, export_session
+from spectui.store.reading.reader import Reader
+from spectui.store.rows import SessionSummary
+from spectui.tui.keys import named
+from spectui.tui.screens.dialogs.ask import AskScreen
+from spectui.tui.terminal.cells import count, fit
+from spectui.tui.terminal.textsafe import sanitize_line
+
+HINT = "NAME.db is a database, NAME-jsonl, NAME-parquet or NAME-csv a folder."
+
+
+def kind_of(place: Path) -> str:
+    """The format that a place is called after: ``x.db`` is a database, ``x-parquet`` a folder of such; CSV else."""
+    if place.suffix in (".db", ".sqlite"):
+        return "sqlite"
+    return next((kind for kind in ("jsonl", "parquet") if place.name.endswith(kind)), "csv")
+
+
+class Gone(Exception):  # noqa: N818
+    """Nobody waits for the export any more."""
+
+
+class Written(Message):
+    """So many rows are in the files."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def can_replace(self, message: Message) -> bool:
+        """The last word is enough."""
+        return isinstance(message, Written)
+
+
+class ExportScreen(AskScreen):
+    """Dismissed with True once all is written; escape stops half-way and leaves nothing behind."""
+
+    def __init__(self, database: Path, summary: SessionSummary) -> None:
+        title = f"export · {fit(sanitize_line(summary.name), 40).rstrip()}"
+        super().__init__(title, str(default_place(summary.name, "csv")), HINT, self._export, writes=True)
+        self._database = database
+        self._summary = summary
+        self.exported: Exported | None = None
+
+    def _export(self, text: str) -> None:
+        worker = get_current_worker()
+        rows = 0
+
+        def progress(_: str, written: int) -> None:
+            nonlocal rows
+            if worker.is_cancelled:
+                raise Gone
+            rows += written
+            self.post_message(Written(rows))
+
+        place = Path(text.strip() or default_place(self._summary.name, "csv"))
+        with Reader(self._database) as reader:
+            self.exported = export_session(
+                reader, self._summary.id, kind_of(place), place, force=None, progress=progress
+            )
+
+    def on_written(self, message: Written) -> None:
+        """Say how far it is."""
+        total = self._summary.prompt_count + self._summary.rounds + self._summary.nodes
+        self._say(
+            f"{count(message.rows)} of {count(max(total, message.rows))} rows; {named(self, 'esc')} stops",
+            "muted",
+        )

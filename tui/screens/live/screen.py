@@ -1,0 +1,381 @@
+"""One session, live or of any age: its text, its trees, its figures and its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.worker import Worker, WorkerState
+
+from spectui.store.errors import StoreError
+from spectui.store.rows import GenerationRow, SessionSummary
+from spectui.tui.feeds.commands import tell
+from spectui.tui.feeds.session import Charts, Ended, Opened, RunState, SessionFeed, Stream, Tree
+from spectui.tui.model.gaps import Gaps
+from spectui.tui.model.timeline import Place
+from spectui.tui.screens.base import FedScreen
+from spectui.tui.screens.chart import ChartScreen
+from spectui.tui.screens.live.body import LiveBody
+from spectui.tui.screens.live.titles import head_row, notice_rows
+from spectui.tui.widgets.gpu_panel import GpuPanel
+from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.rows import Line
+from spectui.tui.widgets.status import Status
+from spectui.tui.widgets.table import Table
+from spectui.tui.widgets.token_stream import TokenStream
+
+if TYPE_CHECKING:
+    from spectui.tui.feeds.replay import ReplayFeed
+
+READING: tuple[Hint, ...] = (
+    ("← →", "round", "step_round(-1)"),
+    ("enter", "inspect", "inspect"),
+    ("[ ]", "prompt", "step_prompt(1)"),
+    ("h", "chart", "toggle_chart(1)"),
+    ("x", "rejected", "toggle_rejected"),
+    ("z", "zoom", "zoom_chart"),
+    ("R", "report", "report"),
+    ("A", "advise", "advise"),
+    ("/", "search", "inspect(True)"),
+)
+AROUND: tuple[Hint, ...] = (
+    ("1-4", "pane", "next_pane"),
+    ("esc", "sessions", "back"),
+    ("y", "copy", "copy"),
+    ("t", "theme", "app.next_theme"),
+)
+LEAVING: tuple[Hint, ...] = (("q", "leave", "leave"), ("?", "help", "app.help"))
+HINTS: tuple[Hint, ...] = (
+    *LEAVING,
+    ("space", "pause", "toggle_run"),
+    *READING,
+    ("r", "replay", "replay"),
+    ("s", "skip", "skip_prompt"),
+    ("p", "follow", "toggle_follow"),
+    *AROUND,
+)
+HINTS_LOADING: tuple[Hint, ...] = (*LEAVING, *AROUND)
+"""Before the session has been read: whether there is a run to pause is not known yet."""
+HINTS_OVER: tuple[Hint, ...] = (*LEAVING, ("space", "replay", "toggle_run"), *READING, *AROUND)
+"""Of a session that nobody decodes any more."""
+
+
+class LiveScreen(FedScreen):
+    """Watch or browse one session."""
+
+    _feed: SessionFeed | ReplayFeed
+    MODE: ClassVar[str] = ""
+    """Stands in the header of a screen whose time is not the present."""
+    CSS_PATH = ["screen.tcss"]  # noqa: RUF012
+    BINDINGS = [  # noqa: RUF012
+        Binding("p", "toggle_follow", "Follow the text, or stop"),
+        Binding("space", "toggle_run", "Pause or resume the run"),
+        Binding("r", "replay", "Replay from this round"),
+        Binding("enter", "inspect", "Inspect the tree of this round"),
+        Binding("slash", "inspect(True)", "Search the session"),
+        Binding("s", "skip_prompt", "Skip this prompt"),
+        Binding("x", "toggle_rejected", "Show or hide rejected drafts"),
+        Binding("h", "toggle_chart(1)", "Next chart"),
+        Binding("H", "toggle_chart(-1)", "Chart before", show=False),
+        Binding("z", "zoom_chart", "Show the chart on the whole screen"),
+        Binding("left_square_bracket", "step_prompt(-1)", "Previous prompt"),
+        Binding("right_square_bracket", "step_prompt(1)", "Next prompt"),
+        Binding("left", "step_round(-1)", "Previous round", priority=True),
+        Binding("right", "step_round(1)", "Next round", priority=True),
+        Binding("1", "pane(1)", "Text", show=False),
+        Binding("2", "pane(2)", "Tree", show=False),
+        Binding("3", "pane(3)", "Charts", show=False),
+        Binding("4", "pane(4)", "Prompts", show=False),
+        Binding("g,home", "top", "Top of the text", show=False),
+        Binding("G,end", "end", "End of the text", show=False),
+        Binding("R", "report", "Report on acceptance"),
+        Binding("A", "advise", "Which tree pays for which task"),
+        Binding("y", "copy", "Copy the text of this prompt"),
+        Binding("v", "whole_prompt", "Show the whole prompt", show=False),
+        Binding("q", "leave", "Leave"),
+        Binding("escape", "back", "All sessions"),
+    ]
+
+    def __init__(self, database: Path, session_id: int) -> None:
+        self.session_id = session_id
+        super().__init__(database)
+        self.state: RunState | None = None
+        self.shown: GenerationRow | None = None
+        self.follow = True
+        self.body = LiveBody(session_id, id="body")
+        self.stream = self.body.stream
+        self._round: int | None = None
+        self._last_round = 0
+        self._gaps = Gaps()
+
+    def make_feed(self, post: Callable[[object], None]) -> SessionFeed | ReplayFeed:
+        """What reads for this screen."""
+        return SessionFeed(self.database, self.session_id, post)
+
+    def compose(self) -> ComposeResult:
+        """Header, panes, GPUs, notice, status, keys."""
+        yield Line(id="head")
+        yield self.body
+        yield GpuPanel(id="gpus")
+        yield Line(id="notice")
+        yield Status(id="status")
+        yield KeyBar(HINTS_LOADING, id="keys")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Choose the layout for the terminal's size."""
+        self.body.fit(event.size)
+        self.call_after_refresh(self.draw)
+
+    # What the feed has read.
+
+    def take(self, item: object) -> None:
+        """Show one thing that was read."""
+        if isinstance(item, RunState):
+            self._take_state(item)
+        elif isinstance(item, Opened):
+            self._take_opened(item.generation)
+        elif isinstance(item, Stream):
+            self.body.add(item)
+        elif isinstance(item, Ended):
+            self.body.end(item.generation)
+        elif isinstance(item, Tree):
+            self._last_round = item.last
+            self.body.show_tree(item, held=self._round is not None)
+        elif isinstance(item, Charts):
+            self.body.show_charts(item)
+        elif isinstance(item, Gaps):
+            self._gaps = item
+
+    def _take_state(self, state: RunState) -> None:
+        self.state = state
+        if self.shown is not None:
+            self.shown = next((g for g in state.generations if g.id == self.shown.id), self.shown)
+        self.body.show_state(state)
+        for panel in self.query(GpuPanel):  # a replay has none
+            panel.show(state.summary)
+        if not self.MODE:
+            self.query_one(KeyBar).set_hints(HINTS if state.summary.live else HINTS_OVER)
+        known = state.generations if state.complete else ()
+        self.query_one(Status).show(state.summary, known, state.pending)
+
+    def _take_opened(self, generation: GenerationRow) -> None:
+        self.shown = generation
+        self._gaps = Gaps()
+        self._round = None
+        self._last_round = 0
+        self.body.open(generation, follow=self.follow or generation.status == "running")
+
+    def draw(self) -> None:
+        """The one-line parts: header, titles, legend, notice."""
+        self.body.draw_lines(self.shown, follow=self.follow)
+        summary = self.state.summary if self.state else None
+        rows = notice_rows(summary, self.trouble, self._gaps.words, self.size.width)
+        if summary is not None:
+            pane = self.body.pane if self.body.single else 0
+            self.query_one("#head", Line).set_rows(
+                [head_row(summary, self.size.width, pane=pane, mode=self.MODE)]
+            )
+        notice = self.query_one("#notice", Line)
+        if tuple(rows) != notice.rows:
+            notice.styles.height = len(rows)
+            notice.set_rows(rows)
+            self.set_class(bool(rows), "-notice")
+
+    def action_pane(self, pane: int) -> None:
+        """Go to a pane; where all are in sight, its number blows it up and puts it back."""
+        self.body.choose(pane)
+        self.call_after_refresh(self.draw)
+
+    def action_next_pane(self) -> None:
+        """Go to the pane after this one."""
+        self.action_pane(self.body.pane % 4 + 1)
+
+    def action_toggle_chart(self, step: int) -> None:
+        """Show the chart after this one, or before it."""
+        self.body.next_chart(step)
+
+    def action_zoom_chart(self) -> None:
+        """Show the chart with axes on the whole screen."""
+        self.app.push_screen(ChartScreen(self.database, self.session_id, self.body.chart))
+
+    # Reading.
+
+    def action_toggle_follow(self) -> None:
+        """Follow the prompt that is being decoded, or stay where we are."""
+        if self.follow:
+            self._pin()
+        else:
+            self._resume()
+        self.draw()
+
+    def _pin(self) -> None:
+        self.follow = False
+        self.stream.set_follow(False)
+        if self.shown is not None:
+            self._feed.look_at(self.shown.id, keep_round=True)
+
+    def _resume(self) -> None:
+        self.follow = True
+        self._set_round(None)
+        self.stream.set_follow(True)
+        self._feed.look_at(None)
+
+    @on(TokenStream.FollowChanged)
+    def _reader_scrolled(self, message: TokenStream.FollowChanged) -> None:
+        if not message.follow:
+            self._pin()
+        elif self._shown_is_live():
+            self._resume()
+        else:
+            self.stream.set_follow(True)
+        self.draw()
+
+    def _shown_is_live(self) -> bool:
+        return self.shown is not None and self.shown.status == "running"
+
+    def action_top(self) -> None:
+        """Go to the beginning of the text."""
+        self._pin()
+        self.stream.scroll_to(y=0, animate=False)
+        self.draw()
+
+    def action_end(self) -> None:
+        """Go to the end of the text, and stay there."""
+        if self._shown_is_live():
+            self._resume()
+        else:
+            self.stream.set_follow(True)
+        self.draw()
+
+    def action_toggle_rejected(self) -> None:
+        """Show or hide rejected spans."""
+        self.body.toggle_rejected()
+        self.draw()
+
+    def action_advise(self) -> None:
+        """Weigh trees on this session."""
+        self.app.open_advice(self.session_id)
+
+    def action_report(self) -> None:
+        """Open the report of this session."""
+        self.app.open_report(self.session_id)
+
+    def action_whole_prompt(self) -> None:
+        """Show all of the prompt, or its beginning."""
+        self.body.prompt.toggle()
+
+    def action_copy(self) -> None:
+        """Copy what the prompt that is shown has been answered, without rejected drafts."""
+        text = self.stream.transcript.text_of("accepted", "target")
+        self.copy_text(text, "There is no text to copy yet.")
+
+    def action_step_prompt(self, step: int) -> None:
+        """Open the prompt before or after the one that is shown."""
+        if self.state is None or self.shown is None:
+            return
+        generations = self.state.generations
+        index = next((i for i, g in enumerate(generations) if g.id == self.shown.id), 0) + step
+        if 0 <= index < len(generations):
+            self.open_prompt(generations[index].id)
+
+    def open_prompt(self, generation_id: int) -> None:
+        """Show this prompt and stay with it."""
+        self.follow = False
+        self._round = None
+        self._feed.look_at(generation_id)
+
+    @on(Table.Chosen)
+    def _prompt_chosen(self, message: Table.Chosen) -> None:
+        self.open_prompt(message.key)
+        if self.body.single:
+            self.action_pane(1)
+
+    def action_step_round(self, step: int) -> None:
+        """Draw the tree of the round before or after; stepping past the newest follows again."""
+        if not self._last_round:
+            return
+        number = (self._round or self._last_round) + step
+        if number > self._last_round:
+            if self._shown_is_live():
+                self._resume()
+            else:
+                self._set_round(None)
+        else:
+            if self.follow:
+                self._pin()
+            self._set_round(max(number, 1))
+        self.draw()
+
+    def _set_round(self, number: int | None) -> None:
+        self._round = number
+        self.stream.set_mark(number or 0)
+        self._feed.look_at_round(number)
+
+    # The run.
+
+    def action_toggle_run(self) -> None:
+        """Pause the run, or let it go on; where there is none, play the session again."""
+        if self.state is None:
+            return
+        if not self.state.summary.live:
+            self.action_replay(play=True)
+            return
+        pending = [kind for kind in self.state.pending if kind in ("pause", "resume")]
+        paused = pending[-1] == "pause" if pending else self.state.summary.status == "paused"
+        self._send("resume" if paused else "pause")
+
+    def action_replay(self, *, play: bool = False) -> None:
+        """Play the session again, from the round that is held or the start of the prompt that is shown."""
+        if self.state is None or not self.state.summary.rounds:
+            self.tell("There is nothing to replay: no round has been decoded.")
+            return
+        start = Place(self.shown.id, self._round or 1) if self.shown else None
+        self.app.replay(self.session_id, start, play=play)
+
+    def action_inspect(self, search: bool = False) -> None:
+        """Look into the round whose tree is shown, or for a text in the whole session."""
+        number = self._round or self.body.tree_view.number
+        start = Place(self.shown.id, number) if self.shown is not None and number else None
+        self.app.inspect(self.session_id, start, search=search)
+
+    def action_skip_prompt(self) -> None:
+        """Leave the prompt that is being decoded."""
+        self._send("skip")
+
+    def _send(self, kind: str) -> None:
+        if self.state is None or not self.state.summary.live:
+            status = self.state.summary.status if self.state else "not read yet"
+            self.tell(f"This session is {status}: there is no run to {kind}.")
+            return
+        self.run_worker(
+            lambda: tell(self.database, self.session_id, kind),
+            name=f"tell {kind}",
+            group="tell",
+            thread=True,
+            exit_on_error=False,
+        )
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A command was written, or could not be."""
+        if event.worker.group != "tell":
+            return
+        if event.state == WorkerState.ERROR:
+            error = event.worker.error
+            self.complain(str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}")
+        elif event.state == WorkerState.SUCCESS:
+            self._feed.hurry()
+
+    def at_work(self) -> Iterable[SessionSummary | None]:
+        """This session."""
+        return [self.state.summary if self.state else None]
+
+    def action_back(self) -> None:
+        """Put a blown-up pane back, else go to the list of sessions."""
+        if self.body.put_back():
+            self.call_after_refresh(self.draw)
+        else:
+            self.app.show_sessions()

@@ -1,0 +1,168 @@
+"""The words around the live screen's panes: header, titles, notices, the columns of the prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from textual.content import Content
+
+from spectui.store.reading.choices import TreeChoice
+from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
+from spectui.tui.feeds.session import RunState
+from spectui.tui.model.progress import silence
+from spectui.tui.model.transcript import wrap
+from spectui.tui.terminal.cells import count, fit, fitting, number, share
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.terminal.theme import task_slots
+from spectui.tui.widgets.rows import Cell, Row, row_width
+from spectui.tui.widgets.status import SYMBOLS
+from spectui.tui.widgets.table import Column
+
+SHORTEST_NAME = 6
+"""Cells below which the beginning of a name says nothing."""
+PANES = ("text", "tree", "charts", "prompts")
+
+
+def head_row(summary: SessionSummary, width: int, *, pane: int = 0, mode: str = "") -> Row:
+    """``spectui  name`` on the left; on the right models and device, or the panes that are stacked.
+
+    A `mode` is named, and the whole row is marked.
+    """
+    left: list[Cell] = [(" spectui  ", "accent"), (sanitize_line(summary.name), "strong")]
+    if mode:
+        left.insert(1, (f"{mode}  ", "warning"))
+    for right in [_pane_cells(pane)] if pane else _model_cells(summary):
+        if row_width((*left, *right)) + 2 <= width:
+            break
+    else:
+        right = _pane_cells(pane) if pane else []
+        left = _shorter(left, width - row_width(tuple(right)) - 2)
+    gap = width - row_width((*left, *right))
+    row: Row = (*left, (" " * max(gap, 0), "text"), *right)
+    return tuple((text, f"{role} cursor") for text, role in row) if mode else row
+
+
+def _shorter(left: list[Cell], room: int) -> list[Cell]:
+    """What is left of mode and name: the name is cut, and goes with our own before the mode does."""
+    *before, (name, role) = left
+    spare = room - row_width(tuple(before))
+    if spare >= SHORTEST_NAME:
+        return [*before, (fit(name, spare).rstrip(), role)]
+    return [(f" {text}", role) for text, role in before[1:] if len(text) < room]
+
+
+def _model_cells(summary: SessionSummary) -> Iterator[list[Cell]]:
+    """What is decoded with what, on ever less room: the drafter and its tree stay longest."""
+    target, drafter, tree, device = (
+        sanitize_line(text) for text in (summary.target, summary.drafter, summary.tree, summary.device)
+    )
+    models: Cell = (f"{target} ← {drafter} ", "text")
+    yield [models, (f" {'  '.join(part for part in (tree, device) if part)} ", "muted")]
+    yield [models, (f" {tree} ", "muted")]
+    yield [(f"← {drafter} ", "text"), (f" {tree} ", "muted")]
+    yield [(f"← {drafter} ", "text")]
+
+
+def _pane_cells(pane: int) -> list[Cell]:
+    cells: list[Cell] = []
+    for index, name in enumerate(PANES, start=1):
+        here = index == pane
+        cells += [(f" {index} ", "key"), (name, "strong marked" if here else "muted")]
+    return [*cells, (" ", "text")]
+
+
+def text_title(shown: GenerationRow | None, state: RunState, width: int) -> Content:
+    """``code · prompt 12 of 40 · running``, what fits of it in `width` cells."""
+    if shown is None:
+        return Content("no prompts" if state.complete else "loading")
+    parts = [
+        sanitize_line(shown.task),
+        f"prompt {count(shown.position + 1)} of {count(state.summary.prompt_count)}",
+        shown.status,
+        *(["rejected drafts pruned"] if shown.pruned_at else []),
+    ]
+    return Content(fitting(parts, width))
+
+
+def tree_title(row: RoundRow, last: int, *, pinned: bool) -> list[str]:
+    """``round 85 of 88``, ``2 of 14 accepted``, ``41 ms``: what comes first matters most."""
+    where = f"round {count(row.number)} of {count(last)}" + (" (held)" if pinned else "")
+    took = "the others were pruned" if row.pruned else f"{row.total_ms:,.0f} ms"
+    return [where, f"{count(row.accepted_length)} of {count(row.node_count)} accepted", took]
+
+
+def choice_title(choice: TreeChoice, budgets: Mapping[str, TreeChoice]) -> str:
+    """``code: dynamic:3x2 · learned: 8 % faster than … · now math dynamic:4x2, logic dynamic:3x2``: the tree of a
+    round in a run with tree budgets, and why; then what every other task has by now."""
+    said = f"{choice.task}: {choice.tree} · {choice.kind}: {choice.reason}"
+    own = choice.task if choice.kind != "explore" else ""
+    others = {task: each.tree for task, each in budgets.items() if task != own}
+    if others and set(others.values()) == {choice.tree}:
+        said += " · so has every other task"
+    elif others:
+        said += " · now " + ", ".join(f"{task} {tree}" for task, tree in others.items())
+    return sanitize_line(said)
+
+
+def notice_rows(summary: SessionSummary | None, trouble: str, gaps: str, width: int) -> list[Row]:
+    """What went wrong, in words, then what is missing, each on at most three lines; nothing when nothing is."""
+    return [*_wrong(summary, trouble, width), *(_wrapped(f"! {gaps}", "warning", width) if gaps else [])]
+
+
+def _wrong(summary: SessionSummary | None, trouble: str, width: int) -> list[Row]:
+    if trouble:
+        return _wrapped(f"! {sanitize_line(trouble)} (trying again)", "warning", width)
+    if summary is None:
+        return []
+    log = f" Log: {summary.log_path}" if summary.log_path else ""
+    if summary.status == "failed":
+        words = f"✗ The run failed: {summary.error or 'no reason was recorded'}.{log}"
+        return _wrapped(sanitize_line(words), "bad", width)
+    if summary.silent_seconds is not None:
+        who = f"process {summary.pid} on {summary.host}" if summary.pid is not None else "no worker yet"
+        words = f"! {silence(summary).capitalize()} ({who}): it is stopped, or hangs.{log}"
+        return _wrapped(sanitize_line(words), "warning", width)
+    if summary.status == "interrupted":
+        more = f"spectui run --resume {summary.id} goes on with it."
+        words = f"! The worker is gone; what it had decoded is kept. {more}{log}"
+        return _wrapped(sanitize_line(words), "warning", width)
+    return []
+
+
+def prompt_columns(state: Callable[[], RunState | None]) -> list[Column[GenerationRow]]:
+    """Columns of the prompts pane, for a session that is read again and again."""
+
+    def task(row: GenerationRow) -> Cell:
+        now = state()
+        slots = task_slots(now.summary.tasks) if now else {}
+        return sanitize_line(row.task), f"task-{slots.get(row.task, 0)}"
+
+    def sign(row: GenerationRow) -> Cell:
+        return SYMBOLS.get(row.status, ("?", "muted"))
+
+    def prompt(row: GenerationRow) -> Cell:
+        now = state()
+        text = now.prompts.get(row.id, "") if now else ""
+        return sanitize_line(text[:200]), "muted" if row.status == "pending" else "text"
+
+    return [
+        Column("", sign, 1),
+        Column("#", lambda g: (count(g.position + 1), "muted"), 3, "right"),
+        Column("task", task, 6),
+        Column("tokens", _figure(lambda g: count(g.token_count)), 6, "right", keep=2),
+        Column("τ", _figure(lambda g: number(g.tokens_per_round)), 4, "right", keep=1),
+        Column("α", _figure(lambda g: share(g.match_rate)), 3, "right", keep=3),
+        Column("prompt", prompt, 10, keep=4, grows=True),
+    ]
+
+
+def _figure(text: Callable[[GenerationRow], str]) -> Callable[[GenerationRow], Cell]:
+    """A cell that stays empty until the prompt has a round."""
+    return lambda row: (text(row) if row.round_count else "", "text")
+
+
+def _wrapped(text: str, role: str, width: int) -> list[Row]:
+    out = wrap(text, max(width - 2, 10))
+    if len(out) > 3:
+        out = [*out[:2], fitting([f"{out[2].rstrip()} …"], max(width - 2, 10))]
+    return [((" " + line, role),) for line in out]

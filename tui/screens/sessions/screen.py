@@ -1,0 +1,323 @@
+"""Home: every session of the database, whatever became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input, Label
+
+from spectui.store.paths import expanded
+from spectui.store.rows import SessionSummary
+from spectui.tui.feeds.sessions import Card, Sessions, SessionsFeed
+from spectui.tui.keys import named
+from spectui.tui.memory import FALLING, SORTED_BY, SUMMARY
+from spectui.tui.model.session_filter import Entry, Filter, entry_of, parse
+from spectui.tui.screens.sessions.actions import SessionActions
+from spectui.tui.screens.sessions.columns import session_columns
+from spectui.tui.terminal.cells import count, fit
+from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.rows import Cell, Line, Row, Rows, set_title
+from spectui.tui.widgets.session_card import SessionCard
+from spectui.tui.widgets.steady_input import SteadyInput
+from spectui.tui.widgets.table import Table
+
+HINTS: tuple[Hint, ...] = (
+    ("q", "leave", "leave"),
+    ("?", "help", "app.help"),
+    ("enter", "open", "open"),
+    ("r", "new run", "new_run"),
+    ("/", "filter", "filter"),
+    ("m", "mark", "mark"),
+    ("c", "compare", "compare"),
+    ("o", "sort", "sort(1)"),
+    ("R", "report", "report"),
+    ("A", "advise", "advise"),
+    ("v", "summary", "toggle_card"),
+    ("e", "rename", "rename"),
+    ("#", "tags", "tag"),
+    ("n", "note", "note"),
+    ("d", "delete", "delete"),
+    ("x", "export", "export"),
+    ("y", "copy", "copy"),
+    ("t", "theme", "app.next_theme"),
+    ("ctrl+p", "commands", "app.command_palette"),
+)
+
+FILTER_HINT = "name, model, task, #tag, status, >2026-11-01, task:code, -word"
+
+MOST_COMPARED = 4
+
+LOW, SHORT = 34, 18
+"""Rows of the terminal below which the summary is small, and below which it stands in the list's place."""
+
+
+class FilterInput(SteadyInput):
+    """Typing filters; the arrows move the cursor of the list meanwhile."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("up", "screen.move(-1)", show=False),
+        Binding("down", "screen.move(1)", show=False),
+    ]
+
+
+class SessionsScreen(SessionActions):
+    """The list; enter opens a session, r starts one."""
+
+    CSS_PATH = "screen.tcss"
+    AUTO_FOCUS = "Table"  # not the filter, which is there unseen and would take what is typed
+    BINDINGS = [  # noqa: RUF012
+        Binding("r", "new_run", "Start a run"),
+        Binding("enter", "open", "Open the session", show=False),
+        # With priority, as what is typed right behind it would go to the list: over a slow line keys come in bursts.
+        Binding("slash", "filter", "Filter the sessions", priority=True),
+        Binding("o", "sort(1)", "Sort by the next column"),
+        Binding("O", "sort(-1)", "Sort by the column before"),
+        Binding("i", "reverse", "Turn the order round"),
+        Binding("e", "rename", "Rename the session"),
+        Binding("number_sign", "tag", "Tag the session"),
+        Binding("n", "note", "Write a note about the session"),
+        Binding("d", "delete", "Delete the session"),
+        Binding("u", "undo", "Bring back what was deleted last"),
+        Binding("v", "toggle_card", "Show or hide the summary"),
+        Binding("m", "mark", "Mark the session, or unmark it"),
+        Binding("c", "compare", "Compare the marked sessions"),
+        Binding("R", "report", "Report on acceptance"),
+        Binding("x", "export", "Export the session"),
+        Binding("A", "advise", "Which tree pays for which task"),
+        Binding("y", "copy", "Copy the summary"),
+        Binding("q", "leave", "Leave"),
+        Binding("escape", "all", "Show all sessions", show=False),
+    ]
+
+    def __init__(self, database: Path) -> None:
+        super().__init__(database)
+        self._filter = Filter()
+        self._entries: dict[int, tuple[SessionSummary, Entry]] = {}
+        self._card_wanted: bool | None = None
+        self._card_over = False
+        """Whether it stands in the place of the list, on a terminal too low for both."""
+        self._unread = 0
+        self._known = False
+
+    def make_feed(self, post: Callable[[object], None]) -> SessionsFeed:
+        """A feed of the list, and of more about the session under the cursor."""
+        return SessionsFeed(self.database, post)
+
+    def compose(self) -> ComposeResult:
+        """Header, filter, list or what to do without one, summary, notice, keys."""
+        yield Line(id="head")
+        with Horizontal(id="filter"):
+            yield Label("/ ", markup=False)
+            yield FilterInput(placeholder=FILTER_HINT, id="filter-text")
+        with Vertical(id="list", classes="pane"):
+            yield Table(session_columns(self.marked), lambda row: row.id, id="list-view")
+            yield Rows(id="none")
+        yield Rows(id="empty")
+        with Vertical(id="card", classes="pane"):
+            yield SessionCard(id="card-view")
+        yield Line(id="notice")
+        yield KeyBar(HINTS, id="keys")
+
+    def on_mount(self) -> None:
+        """Say where the sessions come from."""
+        self.table: Table[SessionSummary] = self.query_one("#list-view", Table)
+        memory = self.app.memory
+        by = memory.get(SORTED_BY, str, "#")
+        if not self.table.sort_by(by, falling=memory.get(FALLING, bool, None)):
+            self.table.sort_by("#")
+        self._card_wanted = memory.get(SUMMARY, bool, None)
+        self.query_one("#empty", Rows).set_rows(_empty(named(self, "r")))
+        home = str(expanded("~"))  # "~" itself where there is none
+        place = sanitize_line(str(self.database).replace(home, "~", 1))
+        self.set_head((place, "muted"))
+        self.table.focus()
+        self.draw_titles()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Give the summary what the terminal has room for."""
+        self.set_class(event.size.height < LOW, "-low")
+        self.set_class(event.size.height < SHORT, "-short")
+        self._fit_card()
+
+    # What the feed has read.
+
+    def take(self, item: object) -> None:
+        """Show the list, or more about the session under the cursor."""
+        if isinstance(item, Sessions):
+            if item.unread and self.table.sorting != ("#", True):
+                return  # in another order the first are among those that follow
+            self.sessions, self._unread, self._known = item.rows, item.unread, True
+            self.show_sessions()
+        elif isinstance(item, Card):
+            self._show_card(item)
+
+    def draw(self) -> None:
+        """Say why the database could not be read."""
+        self.query_one("#notice", Line).set_rows([((f" ! {self.trouble}", "warning"),)])
+        self.set_class(bool(self.trouble), "-notice")
+
+    def show_sessions(self) -> None:
+        """The sessions that the filter finds, without those to be deleted."""
+        rows = [row for row in self.sessions if row.id not in self.app.doomed]
+        found = [row for row in rows if self._filter.matches(self._entry(row))] if self._filter else rows
+        self.table.show(found)
+        self.set_class(not rows, "-empty")
+        self.set_class(bool(rows) and not found, "-none")
+        if rows and not found:
+            self.query_one("#none", Rows).set_rows([_nothing_found(len(rows), named(self, "esc"))])
+        self.draw_titles()
+
+    def _entry(self, row: SessionSummary) -> Entry:
+        """What there is to find a session by; made once, the feed keeps rows that have not changed."""
+        known = self._entries.get(row.id)
+        if known is None or known[0] is not row:
+            known = self._entries[row.id] = (row, entry_of(row))
+        return known[1]
+
+    def _show_card(self, card: Card | None) -> None:
+        self.card = card
+        self.query_one(SessionCard).show(card)
+        title = fit(sanitize_line(card.summary.name), 60).rstrip() if card else ""
+        set_title(self.query_one("#card"), title)
+
+    def draw_titles(self) -> None:
+        """How many are shown, in what order, and what of the filter was not understood."""
+        pane = self.query_one("#list")
+        every = (
+            len(self.sessions)
+            - len(self.app.doomed.keys() & {row.id for row in self.sessions})
+            + self._unread
+        )
+        shown = len(self.table.items)
+        number = f"{count(shown)} of {count(every)}" if self._filter else count(every)
+        title = f"sessions {number} · by {self.table.order}" if self._known else "sessions · loading…"
+        chosen = len(self.comparable())
+        marked = (
+            f"{chosen} marked" + (f", {named(self, 'c')} compares" if chosen > 1 else "") if chosen else ""
+        )
+        subtitle = self._filter.problem or marked or "α match rate  τ tokens per round"
+        for name, text in (("border_title", title), ("border_subtitle", subtitle)):
+            if getattr(pane, name) != text:
+                setattr(pane, name, text)
+
+    # Finding.
+
+    def action_filter(self) -> None:
+        """Type what to look for."""
+        self.query_one("#filter").display = True
+        self.set_focus(self.query_one("#filter-text"))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The filter may hold the character that opens it."""
+        return action != "filter" or not isinstance(self.focused, FilterInput)
+
+    @on(Input.Changed, "#filter-text")
+    def _filter_typed(self, message: Input.Changed) -> None:
+        self._filter = parse(message.value)
+        self.show_sessions()
+
+    @on(Input.Submitted, "#filter-text")
+    def _filter_kept(self, message: Input.Submitted) -> None:
+        self.table.focus()
+        if not message.value.strip():
+            self.action_all()
+
+    def action_all(self) -> None:
+        """Forget the filter; where the summary stands in the list's place, put the list back."""
+        if self.has_class("-short"):
+            self._card_over = False
+            self._fit_card()
+        self.query_one("#filter-text", Input).value = ""
+        self.query_one("#filter").display = False
+        self.table.focus()
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor of the list."""
+        self.table.action_move(rows)
+
+    def action_sort(self, step: int) -> None:
+        """Sort by the column after this one, or before it."""
+        self.table.action_sort(step)
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        self.table.action_reverse()
+
+    @on(Table.Sorted)
+    def _table_sorted(self) -> None:
+        title, falling = self.table.sorting
+        self.app.memory.remember(SORTED_BY, title)
+        self.app.memory.remember(FALLING, falling)
+        self.draw_titles()
+
+    # One session.
+
+    @on(Table.Moved)
+    def _cursor_moved(self, message: Table.Moved) -> None:
+        if message.key is None:
+            self._show_card(None)
+        self._feed.look_at(message.key)
+
+    @on(Table.Chosen)
+    def _session_chosen(self, message: Table.Chosen) -> None:
+        self.app.open_session(message.key)
+
+    def action_open(self) -> None:
+        """Open the session under the cursor."""
+        self.table.action_choose()
+
+    def action_toggle_card(self) -> None:
+        """Show the summary, or hide it."""
+        if self.has_class("-short"):
+            self._card_over = not self._card_over
+        else:
+            self._card_wanted = not self._card_shown
+            self.app.memory.remember(SUMMARY, self._card_wanted)
+        self._fit_card()
+        alone = self._card_shown and self.has_class("-short")
+        (self.query_one(SessionCard) if alone else self.table).focus()
+
+    @property
+    def _card_shown(self) -> bool:
+        return self._card_over if self.has_class("-short") else self._card_wanted is not False
+
+    def _fit_card(self) -> None:
+        self.set_class(self._card_shown, "-card")
+
+    def action_new_run(self) -> None:
+        """Open the form for a new run."""
+        self.app.new_run()
+
+    def at_work(self) -> Iterable[SessionSummary | None]:
+        """All of them."""
+        return self.sessions
+
+
+def _empty(key: str) -> list[Row]:
+    """What to do where there is no session; `key` starts one."""
+    start: Row = (
+        ("Press ", "muted"),
+        (key, "key"),
+        (" to start a run; the embedded model needs no preparation.", "muted"),
+    )
+    shell: Row = (
+        ("In a shell, ", "muted"),
+        ("spectui run", "text"),
+        (" runs every bundled prompt.", "muted"),
+    )
+    return [(("No sessions yet.", "strong"),), (), start, shell]
+
+
+def _nothing_found(of: int, key: str) -> Row:
+    cells: list[Cell] = [
+        (f"None of {count(of)} sessions is like that. ", "text"),
+        (key, "key"),
+        (" shows all.", "muted"),
+    ]
+    return tuple(cells)
