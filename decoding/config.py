@@ -8,7 +8,8 @@ from typing import Any
 
 from spectui.decoding.errors import UsageError
 from spectui.decoding.tokens.template_args import check_switches
-from spectui.decoding.trees.shape import Shape, TreeShape, chain_only, parse_shape, parse_tree, static_only
+from spectui.decoding.trees.shape import Shape, TreeShape
+from spectui.decoding.trees.spec import chain_only, parse_shape, parse_tree, static_only
 
 EMBEDDED_TARGET = "embedded"
 """`target` (or `draft`) value that names the model which comes with spectui."""
@@ -73,7 +74,7 @@ class RunConfig:
     or an EAGLE-3 head (id, folder) made for it; empty for the target's default (see `draft_name`). Any but
     `lookup` may end in `WITH_LOOKUP`."""
     tree: str = ""
-    """Tree shape as `decoding.trees.shape.parse_tree` reads it; empty for the one that pays most on the machine
+    """Tree shape as `decoding.trees.spec.parse_tree` reads it; empty for the one that pays most on the machine
     (`decoding.worker.choose_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it may end
     in ``+chain:N``, what a match is continued with. `AUTO` gives each task its own, learnt on the way;
     ``auto:FILE`` takes them from a budget file (`decoding.trees.advise.plan_file`)."""

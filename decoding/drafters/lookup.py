@@ -13,7 +13,8 @@ import numpy as np
 
 from spectui.decoding.drafters.suffix_automaton import SuffixAutomaton
 from spectui.decoding.target.language_model import Scored
-from spectui.decoding.trees.shape import Shape, TokenTree, chain_only
+from spectui.decoding.trees.shape import Shape, TokenTree
+from spectui.decoding.trees.spec import chain_only
 
 LEAST_MATCH = 1
 """Tokens that must agree before a drafter that has nothing else to offer drafts at all.

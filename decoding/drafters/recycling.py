@@ -14,15 +14,8 @@ import torch
 from spectui.decoding.errors import UsageError
 from spectui.decoding.target.distributions import top_tokens
 from spectui.decoding.target.language_model import Scored
-from spectui.decoding.trees.shape import (
-    RECYCLING_WIDTH,
-    ROOT,
-    IntArray,
-    Shape,
-    TokenTree,
-    TreeShape,
-    static_only,
-)
+from spectui.decoding.trees.shape import ROOT, IntArray, Shape, TokenTree, TreeShape
+from spectui.decoding.trees.spec import RECYCLING_WIDTH, static_only
 
 
 class RecyclingDrafter:

@@ -30,7 +30,7 @@ from spectui.decoding.target.packed import pack_linears
 from spectui.decoding.target.rope import depends_on_length, original_context, pace_of
 from spectui.decoding.target.sizes import context_of, embedding_rows, text_config
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.trees.shape import static_only
+from spectui.decoding.trees.spec import static_only
 
 if TYPE_CHECKING:
     from spectui.decoding.drafters.base import Drafter

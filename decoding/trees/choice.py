@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from spectui.decoding.trees.costs import Costs
 from spectui.decoding.trees.profile import Profile
 from spectui.decoding.trees.search import TreeSearch
-from spectui.decoding.trees.shape import parse_tree
+from spectui.decoding.trees.spec import parse_tree
 
 MOST_DEPTH = 12
 """Deeper levels bring less than a hundredth of a token with any drafter here."""

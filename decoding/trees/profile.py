@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from spectui.decoding.errors import DecodingError, UsageError
-from spectui.decoding.trees.shape import MAX_BRANCHING, MAX_DEPTH, parse_tree
+from spectui.decoding.trees.shape import MAX_BRANCHING, MAX_DEPTH
+from spectui.decoding.trees.spec import parse_tree
 
 PROFILE_FILE = "profile.json"
 """Beside the weights of a draft: ``{"rank_share": [[...], ...], "trees": {...}, "rounds": 1.0}``; see `Profile`.

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spectui.decoding.trees.shape import ROOT, FloatArray, IntArray, TreeShape, paths_spec
+from spectui.decoding.trees.shape import ROOT, FloatArray, IntArray, TreeShape
+from spectui.decoding.trees.spec import paths_spec
 
 Hits = Sequence[Sequence[float]]
 
@@ -60,7 +61,7 @@ class TreeSearch:
         return 1.0 + float(self._tables[depth][0].best[nodes])
 
     def shape(self, nodes: int, depth: int) -> TreeShape:
-        """That tree; its name is one that `decoding.trees.shape.parse_shape` reads. Raises `ValueError` without one."""
+        """That tree; its name is one that `decoding.trees.spec.parse_shape` reads. Raises `ValueError` without one."""
         if not np.isfinite(self.value(nodes, depth)):
             raise ValueError(f"there is no tree of {nodes} nodes at most {depth} deep under this profile")
         paths = self._paths(self._tables[depth], 0, nodes)

@@ -23,7 +23,8 @@ from spectui.decoding.machine.environment import cpu_name
 from spectui.decoding.models.load import LoadedModels, Progress
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.trees.costs import Costs, Machine, Timing
-from spectui.decoding.trees.shape import ancestor_mask, recycling_shape
+from spectui.decoding.trees.shape import ancestor_mask
+from spectui.decoding.trees.spec import recycling_shape
 
 STAGE = "measuring what a tree costs"
 

@@ -13,7 +13,8 @@ from spectui.decoding.trees.costs import Costs, Machine
 from spectui.decoding.trees.learn.learner import Chosen, Learner
 from spectui.decoding.trees.learn.prior import candidates_of
 from spectui.decoding.trees.profile import Profile
-from spectui.decoding.trees.shape import Shape, parse_tree
+from spectui.decoding.trees.shape import Shape
+from spectui.decoding.trees.spec import parse_tree
 from spectui.store.writing.writer import SessionWriter
 
 

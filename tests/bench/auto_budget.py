@@ -28,7 +28,7 @@ from spectui.decoding.models.load import load_models
 from spectui.decoding.trees.advise.prices import MEASURED, Priced
 from spectui.decoding.trees.learn.learner import Learner
 from spectui.decoding.trees.learn.prior import candidates_of
-from spectui.decoding.trees.shape import parse_tree
+from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker.choose_tree import costs_of, profile_of
 
 AUTO, STUDY = "auto", "full:3x2"

@@ -31,7 +31,8 @@ from spectui.decoding.models.load import LoadedModels, load_models
 from spectui.decoding.models.quantization import missing_packages
 from spectui.decoding.target.attention import use_grouped_attention
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.trees.shape import ancestor_mask, recycling_shape
+from spectui.decoding.trees.shape import ancestor_mask
+from spectui.decoding.trees.spec import recycling_shape
 from spectui.decoding.worker.prompt_runner import out_of_memory
 from tests.models import tiny_tokenizer
 

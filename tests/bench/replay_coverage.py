@@ -34,7 +34,7 @@ from spectui.decoding.trees.advise.positions import Rounds, read_rounds, walks_o
 from spectui.decoding.trees.advise.prices import MEASURED, Priced
 from spectui.decoding.trees.advise.replay import Replay, replay
 from spectui.decoding.trees.costs import Costs, Timing
-from spectui.decoding.trees.shape import parse_tree
+from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker.measure_costs import measure
 from spectui.decoding.worker.recorder import Recorder
 from spectui.store.database import open_database

@@ -19,7 +19,7 @@ import numpy as np
 from spectui.decoding.trees.advise.candidates import NODES, extent_of
 from spectui.decoding.trees.advise.positions import read_rounds, walks_of
 from spectui.decoding.trees.advise.replay import replay
-from spectui.decoding.trees.shape import dynamic_shape
+from spectui.decoding.trees.spec import dynamic_shape
 from spectui.store.reading.reader import Reader
 
 MOST_OUTSIDE = 0.03

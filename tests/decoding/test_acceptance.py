@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from spectui.decoding.acceptance import accept_greedy, accept_sampling
-from spectui.decoding.trees.shape import ROOT, Draw, TokenTree, TreeShape, parse_shape
+from spectui.decoding.trees.shape import ROOT, Draw, TokenTree, TreeShape
+from spectui.decoding.trees.spec import parse_shape
 from tests.decoding.trees.test_shape import parents
 
 

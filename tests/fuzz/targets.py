@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.errors import UsageError
-from spectui.decoding.trees.shape import parse_tree
+from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker.control import Control, Skipped, Stopped
 from spectui.prompts.errors import PromptError
 from spectui.prompts.loader import load, problems

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from spectui.decoding.trees.shape import ROOT, TreeShape, parse_shape
+from spectui.decoding.trees.shape import ROOT, TreeShape
+from spectui.decoding.trees.spec import parse_shape
 from spectui.store.records import NodeRecord, RoundRecord
 
 TOKENIZER = "synthetic"

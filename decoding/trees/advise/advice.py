@@ -23,7 +23,8 @@ from spectui.decoding.trees.advise.positions import Bools, Floats, Ints, Walks, 
 from spectui.decoding.trees.advise.prices import Priced, prices_of
 from spectui.decoding.trees.advise.replay import Replay
 from spectui.decoding.trees.advise.replay import replay as replay_tree
-from spectui.decoding.trees.shape import Shape, TreeShape, parse_tree
+from spectui.decoding.trees.shape import Shape, TreeShape
+from spectui.decoding.trees.spec import parse_tree
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 

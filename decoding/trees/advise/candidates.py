@@ -11,15 +11,8 @@ from spectui.decoding.trees.advise.calibration import Calibration
 from spectui.decoding.trees.advise.positions import NO_RANK, Floats, Ints, Walks
 from spectui.decoding.trees.advise.prices import Priced
 from spectui.decoding.trees.search import TreeSearch
-from spectui.decoding.trees.shape import (
-    MAX_BRANCHING,
-    MAX_DEPTH,
-    DynamicShape,
-    Shape,
-    TreeShape,
-    chain_shape,
-    dynamic_shape,
-)
+from spectui.decoding.trees.shape import MAX_BRANCHING, MAX_DEPTH, DynamicShape, Shape, TreeShape
+from spectui.decoding.trees.spec import chain_shape, dynamic_shape
 
 NODES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 DEPTHS = (1, 2, 3, 4, 5, 6, 8)
@@ -127,7 +120,7 @@ def rank_shares(walks: Walks, chosen: Ints | None = None) -> Floats:
 
 def full_trees(extent: Extent) -> list[Shape]:
     """The named static trees: chains, and full trees of which the study's is one."""
-    from spectui.decoding.trees.shape import full_shape
+    from spectui.decoding.trees.spec import full_shape
 
     found: list[Shape] = [chain_shape(n) for n in range(1, min(extent.depth, 8) + 1)]
     for depth in (1, 2, 3, 4):

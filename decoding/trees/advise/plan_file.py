@@ -12,7 +12,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.errors import UsageError
 from spectui.decoding.trees.advise.advice import Advice
 from spectui.decoding.trees.costs import Machine
-from spectui.decoding.trees.shape import parse_tree
+from spectui.decoding.trees.spec import parse_tree
 from spectui.store.files import new_file
 
 FORMAT = "spectui tree budgets"

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectui.decoding.errors import UsageError
-from spectui.decoding.trees.shape import TreeShape, parse_tree
+from spectui.decoding.trees.shape import TreeShape
+from spectui.decoding.trees.spec import parse_tree
 from spectui.store.reading.choices import choices
 from spectui.store.reading.reader import Reader
 

@@ -21,7 +21,8 @@ from spectui.decoding.trees.advise.prices import Priced
 from spectui.decoding.trees.learn.pace import Pace
 from spectui.decoding.trees.learn.prior import Candidate
 from spectui.decoding.trees.learn.subtree_replay import Seen, covers
-from spectui.decoding.trees.shape import DynamicShape, Shape, TokenTree, dynamic_shape
+from spectui.decoding.trees.shape import DynamicShape, Shape, TokenTree
+from spectui.decoding.trees.spec import dynamic_shape
 
 EVERY = 16
 """Rounds of a task between two looks at its tree."""

@@ -10,14 +10,8 @@ from spectui.decoding.trees.advise.candidates import DEPTHS, NODES
 from spectui.decoding.trees.advise.prices import Priced
 from spectui.decoding.trees.profile import Profile
 from spectui.decoding.trees.search import TreeSearch, expected_tokens
-from spectui.decoding.trees.shape import (
-    Shape,
-    TreeShape,
-    chain_shape,
-    dynamic_shape,
-    parse_tree,
-    recycling_shape,
-)
+from spectui.decoding.trees.shape import Shape, TreeShape
+from spectui.decoding.trees.spec import chain_shape, dynamic_shape, parse_tree, recycling_shape
 
 UNKNOWN = Profile(((0.5, 0.12, 0.06, 0.04), (0.5, 0.12, 0.06, 0.04)))
 """A draft that nobody has measured: about what the measured ones bring."""

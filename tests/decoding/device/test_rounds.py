@@ -26,7 +26,8 @@ from spectui.decoding.drafters.lookup import LookupDrafter
 from spectui.decoding.engine import Round, SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.trees.shape import TokenTree, chain_shape
+from spectui.decoding.trees.shape import TokenTree
+from spectui.decoding.trees.spec import chain_shape
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 

@@ -13,7 +13,8 @@ from spectui.decoding.errors import UsageError
 from spectui.decoding.models.load import LoadedModels, make_drafter
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.trees.shape import ROOT, TokenTree, ancestor_mask, chain_shape
+from spectui.decoding.trees.shape import ROOT, TokenTree, ancestor_mask
+from spectui.decoding.trees.spec import chain_shape
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 

@@ -15,7 +15,8 @@ from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.target.language_model import PREFILL_CHUNK, Scored
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.trees.shape import ROOT, TokenTree, parse_tree
+from spectui.decoding.trees.shape import ROOT, TokenTree
+from spectui.decoding.trees.spec import parse_tree
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from spectui.decoding.drafters.expansion import Expander, best_nodes
 from spectui.decoding.errors import UsageError
-from spectui.decoding.trees.shape import ROOT, BoolArray, IntArray, parse_tree
+from spectui.decoding.trees.shape import ROOT, BoolArray, IntArray
+from spectui.decoding.trees.spec import parse_tree
 
 WIDTH = 5
 

@@ -18,7 +18,8 @@ from spectui.decoding.errors import UsageError
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.trees.shape import TokenTree, chain_shape, full_shape
+from spectui.decoding.trees.shape import TokenTree
+from spectui.decoding.trees.spec import chain_shape, full_shape
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 
 NOTHING = Scored(None, None)

@@ -14,7 +14,8 @@ from spectui.decoding.target.attention import GROUPED, use_grouped_attention
 from spectui.decoding.target.language_model import PREFILL_CHUNK, LanguageModel
 from spectui.decoding.target.norms import fuse_norms
 from spectui.decoding.target.packed import pack_linears
-from spectui.decoding.trees.shape import ROOT, ancestor_mask, parse_shape
+from spectui.decoding.trees.shape import ROOT, ancestor_mask
+from spectui.decoding.trees.spec import parse_shape
 from tests.models import tiny_llama
 
 VOCAB = 64

@@ -17,7 +17,8 @@ from spectui.decoding.target.cache import TreeLayer
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.target.lean import LeanLayer, use_lean_layers
 from spectui.decoding.target.norms import unit_rms
-from spectui.decoding.trees.shape import ancestor_mask, parse_tree, static_only
+from spectui.decoding.trees.shape import ancestor_mask
+from spectui.decoding.trees.spec import parse_tree, static_only
 from tests.models import tiny_llama
 
 FEATURES = (1, 2)

@@ -12,7 +12,7 @@ from spectui.decoding.trees.choice import SLACK, Candidate, Kind, best_tree, cho
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.decoding.trees.profile import Profile
 from spectui.decoding.trees.search import expected_tokens
-from spectui.decoding.trees.shape import parse_shape, parse_tree
+from spectui.decoding.trees.spec import parse_shape, parse_tree
 
 
 def _costs(verify: dict[int, float], draft_level: float = 0.0, other: float = 0.0) -> Costs:

@@ -24,7 +24,8 @@ from spectui.decoding.trees.learn.pace import Pace
 from spectui.decoding.trees.learn.prior import candidates_of
 from spectui.decoding.trees.learn.subtree_replay import Seen, covers
 from spectui.decoding.trees.profile import Profile
-from spectui.decoding.trees.shape import TokenTree, TreeShape, parse_tree
+from spectui.decoding.trees.shape import TokenTree, TreeShape
+from spectui.decoding.trees.spec import parse_tree
 
 
 def priced(row_ms: float, level_ms: float) -> Priced:

@@ -15,7 +15,7 @@ from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.advise.positions import Walks, read_rounds, walks_of
 from spectui.decoding.trees.advise.replay import Replay, replay
-from spectui.decoding.trees.shape import parse_tree
+from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker.recorder import Recorder
 from spectui.store.database import open_database
 from spectui.store.reading.reader import Reader

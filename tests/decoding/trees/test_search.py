@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectui.decoding.trees.search import TreeSearch, expected_tokens
-from spectui.decoding.trees.shape import TreeShape, parse_shape, recycling_shape
+from spectui.decoding.trees.shape import TreeShape
+from spectui.decoding.trees.spec import parse_shape, recycling_shape
 
 Forest = tuple["Forest", ...]
 """A node's children from rank 0 on, each with its own."""

@@ -11,17 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectui.decoding.errors import UsageError
-from spectui.decoding.trees.shape import (
-    ROOT,
-    DynamicShape,
-    TokenTree,
-    TreeShape,
-    ancestor_mask,
-    parse_shape,
-    parse_tree,
-    paths_spec,
-    static_only,
-)
+from spectui.decoding.trees.shape import ROOT, DynamicShape, TokenTree, TreeShape, ancestor_mask
+from spectui.decoding.trees.spec import parse_shape, parse_tree, paths_spec, static_only
 
 
 @st.composite

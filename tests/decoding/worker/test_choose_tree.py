@@ -20,7 +20,8 @@ from spectui.decoding.target.language_model import Scored
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees import costs
 from spectui.decoding.trees.costs import Costs, Timing
-from spectui.decoding.trees.shape import IntArray, parse_tree
+from spectui.decoding.trees.shape import IntArray
+from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker import choose_tree as auto_tree
 from spectui.decoding.worker import measure_costs
 from spectui.decoding.worker.choose_tree import costs_of, with_tree
