@@ -78,6 +78,7 @@ def hostile(tmp_path: Path) -> Path:
         *sys.stdlib_module_names,
         *packages_distributions(),
         *ROOMS,
+        "spectui",
         "sitecustomize",
         "usercustomize",
         "pip",

@@ -1,0 +1,87 @@
+"""Protects the house: folders stay small, every package is installed, and nothing but `spectui` is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.sources import ROOMS, ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+AT_MOST, AT_ROOT = 20, 15
+"""Modules in one folder, and at the root of a package; `__init__` is none."""
+BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
+
+
+def _packages() -> list[Path]:
+    """Folders with modules below the rooms, relative to the checkout."""
+    return sorted({file.parent.relative_to(ROOT) for room in ROOMS for file in (ROOT / room).rglob("*.py")})
+
+
+@pytest.mark.parametrize("folder", [*map(str, _packages())])
+def test_a_folder_can_be_held_in_the_head(folder: str) -> None:
+    modules = [file.name for file in (ROOT / folder).glob("*.py") if file.name != "__init__.py"]
+    assert len(modules) <= (AT_ROOT if folder in ROOMS else AT_MOST), modules
+    assert (ROOT / folder / "__init__.py").exists()
+
+
+def test_every_package_is_installed() -> None:
+    listed = PROJECT["tool"]["setuptools"]["packages"]
+    assert listed == ["spectui." + ".".join(folder.parts) for folder in _packages()]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of a clean copy: what git knows, and files that are to be added."""
+    copy, built = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (source := ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy / name)
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, str(built)], cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return built / done.stdout.split()[-1]
+
+
+def test_a_wheel_puts_nothing_but_spectui_beside_other_packages(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    version = PROJECT["project"]["version"]
+    assert {name.split("/")[0] for name in names} == {"spectui", f"spectui-{version}.dist-info"}
+    tracked = subprocess.run(
+        ["git", "ls-files", *ROOMS], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    # Data too: prompts, openings, style sheets, the head.
+    assert {f"spectui/{name}" for name in tracked if name and (ROOT / name).exists()} <= set(names)
+    assert not [name for name in names if name.startswith("spectui/tests")]
+
+
+def test_what_a_wheel_installs_runs_by_itself(wheel: Path, tmp_path: Path) -> None:
+    """In an environment of its own: the installed files, the dependencies, and no checkout."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    # -S leaves out what makes the checkout importable; dependencies come from the same folder by hand.
+    dependencies = next(entry for entry in sys.path if Path(entry, "textual").is_dir())
+    code = (
+        f"import sys; sys.path[:0] = [{str(tmp_path / 'site')!r}, {dependencies!r}]\n"
+        "import spectui.decoding.worker.__main__, spectui.tui.app, spectui.prompts as prompts\n"
+        "from spectui.tui.cli import main\n"
+        "print(len(prompts.bundled()), spectui.tui.app.__file__)\n"
+        "sys.argv[1:] = ['--version']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"200 {tmp_path / 'site' / 'spectui' / 'tui' / 'app.py'}"
+    assert PROJECT["project"]["version"] in done.stdout
