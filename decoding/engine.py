@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from spectui.decoding.acceptance import Verdict, accept_greedy, accept_sampling
 from spectui.decoding.config import RunConfig
-from spectui.decoding.device.model import StaticModel
-from spectui.decoding.device.rounds import StaticRounds
+from spectui.decoding.device.model import BufferedModel
+from spectui.decoding.device.rounds import DeviceRounds
 from spectui.decoding.device.switch import language_model
 from spectui.decoding.drafters.base import Drafter, NoDrafter
 from spectui.decoding.errors import DecodingError
@@ -99,7 +99,7 @@ class SpeculativeDecoder:
         """Those settings on the prompt in hand; None where logits decide as they are."""
         self.drafter: Drafter = make_drafter(config, self.models) if config.speculate else NoDrafter()
         self.target = language_model(self.models.target, self.drafter.feature_layers)
-        self.static = StaticRounds(self) if isinstance(self.target, StaticModel) else None
+        self.static = DeviceRounds(self) if isinstance(self.target, BufferedModel) else None
         """Takes the rounds where forwards have fixed sizes."""
 
     def encode(self, prompt: Asked, tell: Tell = lambda note: None) -> list[int]:

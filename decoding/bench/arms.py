@@ -28,7 +28,7 @@ from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.processes import python, start
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import ROOT
-from spectui.decoding.worker.__main__ import HEARTBEAT_SECONDS, Recorder
+from spectui.decoding.worker.recorder import Recorder
 from spectui.store.counts.metrics import at_risk
 from spectui.store.database import open_database
 from spectui.store.records import PromptRecord
@@ -188,6 +188,7 @@ class RecordedArm(EngineArm):
 
 
 CATCH_UP_SECONDS = 1.0
+DASHBOARD_START_SECONDS = 4.0
 
 
 class Screen:
@@ -222,7 +223,7 @@ def attached_dashboard(database: Path, session_id: int, *, wanted: bool) -> Iter
     # A process of its own reads what is written, as an SSH server would: reading here would cost the arm.
     reader = start(["cat"], stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process = start(
-        python("-m", "tui", "attach", str(session_id), "--db", str(database)),
+        python("-m", "spectui.tui", "attach", str(session_id), "--db", str(database)),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -231,7 +232,7 @@ def attached_dashboard(database: Path, session_id: int, *, wanted: bool) -> Iter
     )
     try:
         # Its start-up is no part of watching.
-        time.sleep(4 * HEARTBEAT_SECONDS)
+        time.sleep(DASHBOARD_START_SECONDS)
         if process.poll() is not None:
             raise DecodingError(
                 "the dashboard did not stay up; try 'spectui attach', or bench with --no-dashboard"

@@ -24,7 +24,7 @@ from spectui.decoding.bench.floor import bandwidth, floor_ms
 from spectui.decoding.bench.measured import rounded
 from spectui.decoding.bench.stopwatch import Phase, Stopwatch
 from spectui.decoding.config import RunConfig
-from spectui.decoding.device.eagle import StaticEagleDrafter
+from spectui.decoding.device.eagle import DeviceEagleDrafter
 from spectui.decoding.device.rounds import ON_DEVICE
 from spectui.decoding.drafters.base import Drafter
 from spectui.decoding.drafters.combined import CombinedDrafter
@@ -146,7 +146,7 @@ def _parts(decoder: SpeculativeDecoder, level: _Levels) -> Iterator[tuple[Any, s
         if isinstance(drafter, ON_DEVICE):
             yield drafter, "propose_tensors", level.start
             yield drafter, "settle", LEARN
-            heads = isinstance(drafter, StaticEagleDrafter)
+            heads = isinstance(drafter, DeviceEagleDrafter)
             yield drafter, "_forward" if heads else "_score_tensors", level.next
         if isinstance(drafter, LMDrafter):
             yield drafter, "_logits", level.next
@@ -156,7 +156,7 @@ def _parts(decoder: SpeculativeDecoder, level: _Levels) -> Iterator[tuple[Any, s
     if decoder.static is not None:
         yield decoder.static, "_scored", VERIFY
         yield decoder.static, "_judged", ACCEPT
-        yield target, "keep_tensors", KEEP
+        yield target, "compact", KEEP
         yield decoder.static, "_fetched", FIGURES
         return
     yield target, "append", VERIFY

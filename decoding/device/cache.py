@@ -11,7 +11,7 @@ FIRST_CAPACITY = 1024
 """Slots at first; doubled when a sequence outgrows them, which makes captured forwards worthless."""
 
 
-class StaticLayer(TreeLayer):
+class BufferedLayer(TreeLayer):
     """A `TreeLayer` that also takes keys and values for given slots and shows a fixed number of them.
 
     `slots` ``[R]`` and `view` are set for forwards of fixed size; without `slots` it appends as `TreeLayer` does.
@@ -65,11 +65,11 @@ class StaticLayer(TreeLayer):
             self.values.index_copy_(2, target, self.values.index_select(2, source))
 
 
-class StaticCache(Cache):  # type: ignore[misc]
-    """`StaticLayer` for every layer."""
+class BufferedCache(Cache):  # type: ignore[misc]
+    """`BufferedLayer` for every layer."""
 
     def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=StaticLayer)
+        super().__init__(layer_class_to_replicate=BufferedLayer)
         self.capacity = FIRST_CAPACITY
 
     @property
@@ -103,6 +103,6 @@ class StaticCache(Cache):  # type: ignore[misc]
             layer.length = length
 
     def gather(self, source: torch.Tensor, target: torch.Tensor) -> None:
-        """See `StaticLayer.gather`."""
+        """See `BufferedLayer.gather`."""
         for layer in self.layers:
             layer.gather(source, target)

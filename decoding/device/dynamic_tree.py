@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.plan import GrownPlan
 from spectui.decoding.device.static_tree import DeviceTree, ScoreTensors
+from spectui.decoding.device.tree_index import GrownTreeIndex
 from spectui.decoding.trees.shape import ROOT, DynamicShape
 
 
@@ -89,10 +89,10 @@ class DynamicGrowth:
             if level + 1 < self._depth:
                 depth = np.full(self._front, level + 1)
                 logits = score(self._feed[level], depth, self._masks[level], self._rows[level])
-        token, valid, logprob, nats, *of_plan = self._graphs.run((id(self), "tree"), self._chosen)
+        token, valid, logprob, nats, *of_index = self._graphs.run((id(self), "tree"), self._chosen)
         # No path is longer than there are nodes.
-        plan = GrownPlan(self._size, min(self._depth, self._size), self._width, *of_plan)
-        return DeviceTree(plan, token, valid, logprob, nats, None, "deterministic", fed=True)
+        index = GrownTreeIndex(self._size, min(self._depth, self._size), self._width, *of_index)
+        return DeviceTree(index, token, valid, logprob, nats, None, "deterministic", fed=True)
 
     def _choose(self, level: int) -> None:
         """The candidates of a level, and which of them are fed."""
@@ -148,7 +148,7 @@ class DynamicGrowth:
     def _chosen(self) -> tuple[torch.Tensor, ...]:
         """The best of all candidates, branch by branch: an accepted path then mostly lies where it has to stay.
 
-        Token, whether it is a node, log-probability and entropy of each, then the tensors of `GrownPlan`.
+        Token, whether it is a node, log-probability and entropy of each, then the tensors of `GrownTreeIndex`.
         """
         size, shape = self._size, self._shape
         # What was fed has slots; a node that is not there gives its number to nobody.

@@ -1,4 +1,4 @@
-"""An EAGLE-3 head beside a `StaticModel`: forwards of fixed sizes, trees grown without waiting for the device."""
+"""An EAGLE-3 head beside a `BufferedModel`: forwards of fixed sizes, trees grown without waiting for the device."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectui.decoding.device.cache import StaticLayer
+from spectui.decoding.device.cache import BufferedLayer
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.growth import Growing
+from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.model import padded_rows, view_of
 from spectui.decoding.device.static_tree import DeviceTree
 from spectui.decoding.device.transfer import pinned, show, upload
@@ -36,13 +36,13 @@ class _Inputs:
     """Of pairs, the one that the tree grows from."""
 
 
-class StaticEagleDrafter(EagleDrafter):
+class DeviceEagleDrafter(EagleDrafter):
     """As `EagleDrafter`; `propose_tensors` leaves the tree on the device.
 
-    Padding rows carry token 0, look at the first slot alone, and write behind the real rows, as in `StaticModel`.
+    Padding rows carry token 0, look at the first slot alone, and write behind the real rows, as in `BufferedModel`.
     """
 
-    _cache: StaticLayer
+    _cache: BufferedLayer
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class StaticEagleDrafter(EagleDrafter):
         top_p: float = 1.0,
     ) -> None:
         super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
-        self._cache = StaticLayer()
-        self._growing = Growing(self._expander, self._device, head.draft_ids)
+        self._cache = BufferedLayer()
+        self._growing = TreeGrower(self._expander, self._device, head.draft_ids)
         self._forwards = Graphs(self._device)
         self._inputs_of: dict[tuple[bool, int, int], _Inputs] = {}
         self._captured_on: torch.Tensor | None = None

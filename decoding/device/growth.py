@@ -7,8 +7,8 @@ import torch
 from spectui.decoding.device.dynamic_tree import DynamicGrowth
 from spectui.decoding.device.figures import distribution
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.plan import plan_of
 from spectui.decoding.device.static_tree import DeviceTree, ScoreTensors, grow
+from spectui.decoding.device.tree_index import tree_index
 from spectui.decoding.drafters.expansion import Expander
 from spectui.decoding.trees.shape import DynamicShape, TreeShape
 
@@ -16,7 +16,7 @@ KEPT = 16
 """Dynamic shapes, cut to a depth, whose buffers are remembered: a run that learns its trees goes through a few."""
 
 
-class Growing:
+class TreeGrower:
     """Grows what `expander` would, where the device is. `ids` as there, on the device."""
 
     def __init__(self, expander: Expander, device: torch.device, ids: torch.Tensor | None = None) -> None:
@@ -36,9 +36,9 @@ class Growing:
         expander, shape = self._expander, self._expander.shape
         if isinstance(shape, DynamicShape):
             return self._growth(shape, min(depth, shape.max_depth)).grow(root_logits, score)
-        plan = plan_of(shape.trimmed(depth), self._device)
+        index = tree_index(shape.trimmed(depth), self._device)
         generator = expander.generator if expander.drawn else None
-        return grow(plan, root_logits, score, expander.vocab_size, self._law, generator, self._ids)
+        return grow(index, root_logits, score, expander.vocab_size, self._law, generator, self._ids)
 
     def _law(self, logits: torch.Tensor) -> torch.Tensor:
         return distribution(logits, temperature=self._expander.temperature, top_p=self._expander.top_p)

@@ -1,4 +1,4 @@
-"""The `lm` drafter on a `StaticModel`: trees are grown without waiting for the device."""
+"""The `lm` drafter on a `BufferedModel`: trees are grown without waiting for the device."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from functools import cached_property
 import torch
 
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.growth import Growing
-from spectui.decoding.device.model import StaticModel
+from spectui.decoding.device.growth import TreeGrower
+from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.static_tree import DeviceTree
 from spectui.decoding.drafters.lm import LMDrafter
 from spectui.decoding.trees.shape import BoolArray, IntArray
 
 
-class StaticLMDrafter(LMDrafter):
+class DeviceLMDrafter(LMDrafter):
     """As `LMDrafter`; `propose_tensors` leaves the tree on the device."""
 
-    _model: StaticModel
+    _model: BufferedModel
 
     @cached_property
-    def growing(self) -> Growing:
+    def growing(self) -> TreeGrower:
         """What grows its trees."""
-        return Growing(self._expander, self._model.device)
+        return TreeGrower(self._expander, self._model.device)
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
         """All that it captures."""
-        return self._model.graphs, self._model.moving, self.growing.graphs
+        return self._model.graphs, self._model.move_graphs, self.growing.graphs
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectui.decoding.device.cache import StaticCache
+from spectui.decoding.device.cache import BufferedCache
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.transfer import pinned, show, upload
@@ -49,8 +49,8 @@ class _Inputs:
     """As transformers takes it: a tensor, or one per kind of layer."""
 
 
-class StaticModel(LanguageModel):
-    """As `LanguageModel`, and with `append_tensors` and `keep_tensors` nothing waits for the device.
+class BufferedModel(LanguageModel):
+    """As `LanguageModel`, and with `append_tensors` and `compact` nothing waits for the device.
 
     Padding rows carry token 0, look at the first slot alone, and write behind the real rows, where the next
     forward writes again. No real row ever looks at them.
@@ -58,11 +58,11 @@ class StaticModel(LanguageModel):
 
     def __init__(self, model: Any, feature_layers: Sequence[int] = ()) -> None:
         super().__init__(model, feature_layers)
-        self._cache: Any = StaticCache()
+        self._cache: Any = BufferedCache()
         self._layers = int(model.config.get_text_config().num_hidden_layers)
         spread = len(set(map(str, getattr(model, "hf_device_map", {}).values()))) > 1
         self.graphs = Graphs(self.device, wanted=not spread)
-        self.moving = Graphs(self.device, wanted=not spread)
+        self.move_graphs = Graphs(self.device, wanted=not spread)
         """What brings accepted paths together: apart, so that it leaves the last forward's logits alone."""
         self._inputs_of: dict[tuple[int, int], _Inputs] = {}
         self._moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -146,7 +146,7 @@ class StaticModel(LanguageModel):
         self.commit(len(slots))
 
     @torch.inference_mode()
-    def keep_tensors(self, slots: torch.Tensor, first: int) -> None:
+    def compact(self, slots: torch.Tensor, first: int) -> None:
         """Bring uncommitted `slots` ``[k]``, numbered from 0, to `first`, `first` + 1, ...; `commit` follows."""
         count = len(slots)
         start, end = self.length + first, self.length + first + count
@@ -158,9 +158,9 @@ class StaticModel(LanguageModel):
         torch.arange(start, end, out=target)
         if fresh:  # captured by staying in place: moving twice would be moving on
             source.copy_(target)
-            self.moving.run(count, lambda: self._cache.gather(source, target))
+            self.move_graphs.run(count, lambda: self._cache.gather(source, target))
         torch.add(slots, self.length, out=source)
-        self.moving.run(count, lambda: self._cache.gather(source, target))
+        self.move_graphs.run(count, lambda: self._cache.gather(source, target))
 
     def commit(self, count: int) -> None:
         """The first `count` uncommitted slots are committed, the others forgotten."""
@@ -183,7 +183,7 @@ class StaticModel(LanguageModel):
     def _make_room(self, slots: int) -> None:
         if self._cache.grow_to(slots):
             self.graphs.forget()
-            self.moving.forget()
+            self.move_graphs.forget()
             self._inputs_of.clear()
             self._moves.clear()
 

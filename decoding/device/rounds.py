@@ -12,19 +12,19 @@ import torch
 from spectui.decoding.acceptance import Verdict
 from spectui.decoding.device.acceptance import Accepted, accept_greedy, accept_sampling
 from spectui.decoding.device.clock import Clock
-from spectui.decoding.device.eagle import StaticEagleDrafter
+from spectui.decoding.device.eagle import DeviceEagleDrafter
 from spectui.decoding.device.figures import Figures, distribution, packed, unpacked
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.lm import StaticLMDrafter
-from spectui.decoding.device.model import StaticModel
-from spectui.decoding.device.plan import GrownPlan
+from spectui.decoding.device.lm import DeviceLMDrafter
+from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.static_tree import DeviceTree
+from spectui.decoding.device.tree_index import GrownTreeIndex
 from spectui.decoding.drafters.combined import CombinedDrafter
 from spectui.decoding.drafters.lookup import LookupDrafter
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.trees.shape import Draw, TokenTree
 
-ON_DEVICE = (StaticLMDrafter, StaticEagleDrafter)
+ON_DEVICE = (DeviceLMDrafter, DeviceEagleDrafter)
 """Drafters that leave their trees on the device."""
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from spectui.decoding.trees.shape import IntArray
 
 
-class StaticRounds:
-    """The rounds of a `SpeculativeDecoder` whose target is a `StaticModel`.
+class DeviceRounds:
+    """The rounds of a `SpeculativeDecoder` whose target is a `BufferedModel`.
 
     The judgement, everything between the target's logits and the transfer to the host, is captured as the forwards
     are: by the size, depth and width of the tree, whose shape lies in tensors like the rest, and by how it was drawn.
     """
 
     def __init__(self, decoder: SpeculativeDecoder) -> None:
-        assert isinstance(decoder.target, StaticModel)
+        assert isinstance(decoder.target, BufferedModel)
         self._decoder, self._target = decoder, decoder.target
         self._clock = Clock(self._target.device)
         drafter = decoder.drafter
@@ -51,13 +51,13 @@ class StaticRounds:
         self._grower = drafter if isinstance(drafter, ON_DEVICE) else None
         """What leaves its trees on the device, wherever lookup has no match."""
         self._judging = Graphs(self._target.device)
-        self._desks: dict[tuple[int, int, int, Draw], _Desk] = {}
+        self._buffers: dict[tuple[int, int, int, Draw], _JudgeBuffers] = {}
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
         """All that is captured of a round, the drafter's part included."""
         theirs = () if self._grower is None else self._grower.graphs
-        return self._target.graphs, self._target.moving, self._judging, *theirs
+        return self._target.graphs, self._target.move_graphs, self._judging, *theirs
 
     def capture_failure(self) -> str | None:
         """Why something that was to be captured is not; None where nothing went wrong so far."""
@@ -78,8 +78,8 @@ class StaticRounds:
         logits = self._processed(tree, scored)
         state = rng.bit_generator.state
         flat, slots = self._judged(tree, logits, rng)
-        target.keep_tensors(slots, 0)
-        found = self._fetched(flat, tree.plan.size)
+        target.compact(slots, 0)
+        found = self._fetched(flat, tree.index.size)
         if not found.finite:
             raise DecodingError(
                 f"the target's logits behind token {prefix} are not finite numbers; {decoder.settings.not_finite}"
@@ -129,10 +129,10 @@ class StaticRounds:
     def _scored(self, root: int, tree: DeviceTree) -> Scored:
         """What the target makes of the root and the tree."""
         first = torch.full((1,), root, dtype=torch.int64, device=self._target.device)
-        plan, ids = tree.plan, torch.cat([first, tree.token])
-        if isinstance(plan, GrownPlan):
-            return self._target.append_tensors(ids, torch.cat([first.new_zeros(1), plan.depth]), plan.above)
-        return self._target.append_tensors(ids, np.concatenate([[0], plan.depth]), plan.above)
+        index, ids = tree.index, torch.cat([first, tree.token])
+        if isinstance(index, GrownTreeIndex):
+            return self._target.append_tensors(ids, torch.cat([first.new_zeros(1), index.depth]), index.above)
+        return self._target.append_tensors(ids, np.concatenate([[0], index.depth]), index.above)
 
     def _processed(self, tree: DeviceTree, scored: Scored) -> torch.Tensor:
         """The logits that decide. Where the model has settings of its own, the tree has to be waited for: they are
@@ -141,7 +141,7 @@ class StaticRounds:
         of_prompt = self._decoder.of_prompt
         if of_prompt is None:
             return scored.logits
-        token, parent = tree.token.cpu().numpy(), tree.plan.parent.cpu().numpy()
+        token, parent = tree.token.cpu().numpy(), tree.index.parent.cpu().numpy()
         return of_prompt.processed(token, parent, scored.logits)
 
     def _judged(
@@ -149,27 +149,29 @@ class StaticRounds:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The figures as `packed` puts them side by side, and where the path lies in the cache."""
         # Lookup's chains and drawn ones may be of one size, and are judged by different rules.
-        key = (tree.plan.size, tree.plan.max_depth, tree.plan.width, tree.draw)
-        if key not in self._desks:
-            self._desks[key] = _Desk.like(tree, logits)
-        desk = self._desks[key]
-        uniforms = None if self._decoder.config.greedy else torch.from_numpy(rng.random(tree.plan.size + 1))
-        desk.lay(tree, logits, uniforms)
-        found: tuple[torch.Tensor, torch.Tensor] = self._judging.run(key, lambda: self._judge(desk))
+        key = (tree.index.size, tree.index.max_depth, tree.index.width, tree.draw)
+        if key not in self._buffers:
+            self._buffers[key] = _JudgeBuffers.allocate(tree, logits)
+        buffers = self._buffers[key]
+        uniforms = None if self._decoder.config.greedy else torch.from_numpy(rng.random(tree.index.size + 1))
+        buffers.load(tree, logits, uniforms)
+        found: tuple[torch.Tensor, torch.Tensor] = self._judging.run(key, lambda: self._judge(buffers))
         return found
 
-    def _judge(self, desk: _Desk) -> tuple[torch.Tensor, torch.Tensor]:
-        settings, tree, plan = self._decoder.settings, desk.tree, desk.tree.plan
-        top, best = desk.logits.max(-1)
-        p = distribution(desk.logits, temperature=settings.temperature, top_p=settings.top_p)
+    def _judge(self, buffers: _JudgeBuffers) -> tuple[torch.Tensor, torch.Tensor]:
+        settings, tree, index = self._decoder.settings, buffers.tree, buffers.tree.index
+        top, best = buffers.logits.max(-1)
+        p = distribution(buffers.logits, temperature=settings.temperature, top_p=settings.top_p)
         if settings.config.greedy:
-            accepted = accept_greedy(tree.token, desk.parent, desk.ancestors, tree.valid, best)
+            accepted = accept_greedy(tree.token, buffers.parent, buffers.ancestors, tree.valid, best)
         else:
             accepted = accept_sampling(
-                tree.token, desk.table, tree.valid, p, tree.rows, desk.uniforms, plan.max_depth
+                tree.token, buffers.table, tree.valid, p, tree.rows, buffers.uniforms, index.max_depth
             )
-        flat = packed(tree, accepted, desk.parent, desk.rank, desk.slot, p, best, top.isfinite().all())
-        return flat, _slots(accepted, plan.max_depth)
+        flat = packed(
+            tree, accepted, buffers.parent, buffers.rank, buffers.slot, p, best, top.isfinite().all()
+        )
+        return flat, _slots(accepted, index.max_depth)
 
     def _fetched(self, flat: torch.Tensor, size: int) -> Figures:
         """The figures on the host: what the round waits for the device for."""
@@ -191,7 +193,7 @@ class StaticRounds:
 
 
 @dataclass
-class _Desk:
+class _JudgeBuffers:
     """Where a judgement of one size reads: the same tensors every time."""
 
     tree: DeviceTree
@@ -204,9 +206,9 @@ class _Desk:
     table: torch.Tensor
 
     @classmethod
-    def like(cls, tree: DeviceTree, logits: torch.Tensor) -> _Desk:
+    def allocate(cls, tree: DeviceTree, logits: torch.Tensor) -> _JudgeBuffers:
         """Room for trees and logits of these sizes."""
-        plan = tree.plan
+        index = tree.index
         own = replace(
             tree,
             token=torch.empty_like(tree.token),
@@ -218,15 +220,15 @@ class _Desk:
         return cls(
             own,
             torch.empty_like(logits),
-            torch.empty(plan.size + 1, dtype=torch.float64, device=logits.device),
-            torch.empty_like(plan.parent),
-            torch.empty_like(plan.rank),
-            torch.empty_like(plan.slot),
-            torch.empty_like(plan.ancestors),
-            torch.empty_like(plan.table),
+            torch.empty(index.size + 1, dtype=torch.float64, device=logits.device),
+            torch.empty_like(index.parent),
+            torch.empty_like(index.rank),
+            torch.empty_like(index.slot),
+            torch.empty_like(index.ancestors),
+            torch.empty_like(index.table),
         )
 
-    def lay(self, tree: DeviceTree, logits: torch.Tensor, uniforms: torch.Tensor | None) -> None:
+    def load(self, tree: DeviceTree, logits: torch.Tensor, uniforms: torch.Tensor | None) -> None:
         """Put a round's tensors here."""
         for name in ("token", "valid", "logprob", "entropy", "rows"):
             if getattr(tree, name) is not None:
@@ -235,7 +237,7 @@ class _Desk:
         if uniforms is not None:
             self.uniforms.copy_(uniforms, non_blocking=True)
         for name in ("parent", "rank", "slot", "ancestors", "table"):
-            getattr(self, name).copy_(getattr(tree.plan, name))
+            getattr(self, name).copy_(getattr(tree.index, name))
 
 
 def _slots(accepted: Accepted, depth: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spectui.decoding.device.plan import GrownPlan, Plan, plan_of
+from spectui.decoding.device.tree_index import GrownTreeIndex, TreeIndex, tree_index
 from spectui.decoding.trees.shape import BoolArray, Draw, IntArray, TokenTree, TreeShape
 
 ScoreTensors = Callable[[torch.Tensor, IntArray, BoolArray | torch.Tensor, torch.Tensor], torch.Tensor]
@@ -26,7 +26,7 @@ class DeviceTree:
     without probability is not valid, nor is anything below it.
     """
 
-    plan: Plan | GrownPlan
+    index: TreeIndex | GrownTreeIndex
     token: torch.Tensor
     valid: torch.Tensor
     logprob: torch.Tensor
@@ -34,18 +34,18 @@ class DeviceTree:
     rows: torch.Tensor | None
     draw: Draw
     fed: bool
-    """Whether the slots of `plan` are where the draft was fed the nodes."""
+    """Whether the slots of `index` are where the draft was fed the nodes."""
 
     @classmethod
     def of(cls, tree: TokenTree, device: torch.device) -> DeviceTree:
         """A tree that was grown on the host, brought to the device."""
-        plan = plan_of(TreeShape("", tree.parent, tree.depth, tree.rank), device)
+        index = tree_index(TreeShape("", tree.parent, tree.depth, tree.rank), device)
 
         def up(values: NDArray[Any]) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
 
         return cls(
-            plan,
+            index,
             up(tree.token),
             torch.ones(tree.size, dtype=torch.bool, device=device),
             up(tree.draft_logprob),
@@ -57,7 +57,7 @@ class DeviceTree:
 
 
 def grow(
-    plan: Plan,
+    index: TreeIndex,
     root_logits: torch.Tensor,
     score: ScoreTensors,
     vocab_size: int,
@@ -65,19 +65,19 @@ def grow(
     generator: torch.Generator | None,
     ids: torch.Tensor | None = None,
 ) -> DeviceTree:
-    """The shape of `plan` filled level by level from the draft's logits after the root, ``[1, W]``.
+    """The shape of `index` filled level by level from the draft's logits after the root, ``[1, W]``.
 
     `ids` ``[W]`` are the target's tokens of the draft's, None where they are the same. With a `generator` children are
     drawn without replacement, else the likeliest are taken, as `decoding.drafters.expansion.Expander` does.
     """
-    device, size = root_logits.device, plan.size
+    device, size = root_logits.device, index.size
     token = torch.zeros(size, dtype=torch.int64, device=device)
     valid = torch.zeros(size, dtype=torch.bool, device=device)
     logprob = torch.full((size,), -torch.inf, dtype=torch.float64, device=device)
     nats = torch.zeros(size, dtype=torch.float64, device=device)
     rows = None if generator is None else torch.full((size + 1, vocab_size), torch.nan, device=device)
     logits = root_logits
-    for level in plan.levels:
+    for level in index.levels:
         q = distribution(logits)
         if generator is not None and rows is not None:
             if ids is None:
@@ -104,4 +104,4 @@ def grow(
         if level.below:
             logits = score(token.index_select(0, level.feed), level.depth, level.mask, level.above)
     draw: Draw = "deterministic" if generator is None else "without_replacement"
-    return DeviceTree(plan, token, valid, logprob, nats, rows, draw, fed=True)
+    return DeviceTree(index, token, valid, logprob, nats, rows, draw, fed=True)

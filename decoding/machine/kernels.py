@@ -15,7 +15,7 @@ from importlib.util import find_spec
 import torch
 
 from spectui.decoding.device.graphs import CAPTURE_SWITCH
-from spectui.decoding.device.switch import wants_static
+from spectui.decoding.device.switch import uses_fixed_sizes
 from spectui.decoding.machine.gpu import driver
 from spectui.decoding.models.placement import MULTI_GPU
 from spectui.decoding.models.quantization import GPTQ_PACKAGES, INSTALL_GPTQ
@@ -47,7 +47,7 @@ class Facts:
     nvcc: bool
     visible: str | None
     """CUDA_VISIBLE_DEVICES."""
-    static: bool
+    fixed_sizes: bool
     """Forwards have fixed sizes on the device that a run takes by itself."""
     captures: bool
 
@@ -79,7 +79,7 @@ def gather() -> Facts:
         accelerate=_version("accelerate"),
         nvcc=shutil.which("nvcc") is not None or "CUDA_HOME" in os.environ,
         visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
-        static=wants_static("cuda" if count else "cpu"),
+        fixed_sizes=uses_fixed_sizes("cuda" if count else "cpu"),
         captures=os.environ.get(CAPTURE_SWITCH) != "0",
     )
 
@@ -177,7 +177,7 @@ def _linears(facts: Facts) -> Finding:
 
 
 def _forwards(facts: Facts) -> Finding:
-    if not facts.static:
+    if not facts.fixed_sizes:
         return Finding("forwards", "of any size, one kernel after the other")
     if not facts.gpus:
         return Finding(

@@ -10,15 +10,14 @@ from spectui.decoding.checkpoints.head_folder import is_eagle_head
 from spectui.decoding.checkpoints.hub import Progress as Progress
 from spectui.decoding.checkpoints.locate import locate, locate_draft
 from spectui.decoding.config import LOOKUP, RECYCLING, RunConfig
-from spectui.decoding.device.eagle import StaticEagleDrafter
-from spectui.decoding.device.lm import StaticLMDrafter
-from spectui.decoding.device.model import StaticModel
-from spectui.decoding.device.switch import language_model, wants_static
+from spectui.decoding.device.eagle import DeviceEagleDrafter
+from spectui.decoding.device.lm import DeviceLMDrafter
+from spectui.decoding.device.model import BufferedModel
+from spectui.decoding.device.switch import language_model, uses_fixed_sizes
 from spectui.decoding.eagle.checkpoint import load_head
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.eagle.lean import use_lean_head
 from spectui.decoding.errors import DecodingError
-from spectui.decoding.models import ahead
 from spectui.decoding.models.loading import load_model, load_tokenizer
 from spectui.decoding.models.needs import needs_of
 from spectui.decoding.models.placement import Placement, place, resolve_device
@@ -174,7 +173,6 @@ def _tune(models: LoadedModels) -> None:
         fuse_norms(model)
     if models.head is not None:
         use_lean_head(models.head)
-    ahead.forget()
 
 
 def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
@@ -198,8 +196,8 @@ def _base_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
     shape = config.shape()
     name = Path(config.base_draft).name
     if models.head is not None:
-        fixed = wants_static(models.head.draft_ids.device.type)
-        return (StaticEagleDrafter if fixed else EagleDrafter)(
+        fixed = uses_fixed_sizes(models.head.draft_ids.device.type)
+        return (DeviceEagleDrafter if fixed else EagleDrafter)(
             models.head,
             shape,
             name=name,
@@ -208,7 +206,7 @@ def _base_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
         )
     if models.draft is not None:
         draft = language_model(models.draft)
-        return (StaticLMDrafter if isinstance(draft, StaticModel) else LMDrafter)(
+        return (DeviceLMDrafter if isinstance(draft, BufferedModel) else LMDrafter)(
             draft,
             shape,
             vocab,

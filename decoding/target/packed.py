@@ -11,12 +11,9 @@ from __future__ import annotations
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-
-from spectui.decoding.models import ahead
 
 _ROWS_HINT = 8
 """Rows the packed layout is chosen for: the size of a small tree. It works for any number."""
@@ -43,14 +40,11 @@ class PackedLinear(nn.Module):
 class HalfLinear(nn.Module):
     """``y = x W^T + b`` in float32 with W kept as halves, which it must consist of; inference only."""
 
-    def __init__(self, linear: nn.Linear, ready: Any | None = None) -> None:
-        """`ready` is what packing the layer would give."""
+    def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         bias = None if linear.bias is None else linear.bias.detach()
-        if ready is None:
-            ready = torch.ops.quantized.linear_prepack_fp16(linear.weight.detach(), bias)
-        self.packed = ready
+        self.packed = torch.ops.quantized.linear_prepack_fp16(linear.weight.detach(), bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[..., in_features] -> [..., out_features]``."""
@@ -71,9 +65,6 @@ def as_halves(linear: nn.Linear) -> HalfLinear | None:
     if not _has_half_products():
         return None
     weight = linear.weight.detach()
-    ready = ahead.take(weight) if linear.bias is None else None
-    if ready is not None:
-        return HalfLinear(linear, ready)
     return HalfLinear(linear) if torch.equal(weight.half().float(), weight) else None
 
 

@@ -20,17 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from spectui.decoding.config import EMBEDDED_TARGET, RunConfig
+from spectui.decoding.config import RunConfig
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.machine.energy import EnergyMeter, decoding_now
 from spectui.decoding.machine.gpu import Gpus
 from spectui.decoding.startup import import_torch, import_transformers
 from spectui.decoding.worker.control import Control, LimitReached, Skipped, Stopped
 from spectui.decoding.worker.log import log_to
-from spectui.decoding.worker.recorder import Recorder as Recorder
 from spectui.store.database import connect
 from spectui.store.errors import StoreError
-from spectui.store.paths import expanded
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 from spectui.store.sqlite.file_system import COST, network_kind
@@ -186,7 +184,6 @@ def _decode_all(
     gc.disable()
     config = RunConfig.from_dict(before.config)
     import_torch()
-    _pack_ahead(config)
     import_transformers()
     from spectui.decoding.models.fingerprint import Basis, model_files
     from spectui.decoding.models.load import load_models
@@ -257,19 +254,6 @@ def _decode_all(
             _measure_again(baselines, generation.prompt_text)
             runner.run(generation)
         writer.prune(config.keep_nodes)
-
-
-def _pack_ahead(config: RunConfig) -> None:
-    """Begin with the target's weights where its files are at hand; all that is lost otherwise is a second."""
-    from spectui.decoding.checkpoints import embedded
-    from spectui.decoding.models.ahead import pack_ahead
-    from spectui.decoding.models.placement import resolve_device
-
-    named = expanded(config.target)
-    folder = embedded.folder() if config.target == EMBEDDED_TARGET else named
-    packs = config.dtype in ("auto", "float32") and resolve_device(config.device).type == "cpu"
-    if packs and folder.is_dir():
-        pack_ahead(folder)
 
 
 def _go_on(writer: SessionWriter, before: SessionSummary, then: Basis, now: Basis, force: bool) -> None:

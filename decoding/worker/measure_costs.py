@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.device.switch import language_model, wants_static
+from spectui.decoding.device.switch import language_model, uses_fixed_sizes
 from spectui.decoding.eagle.head import HeadConfig
 from spectui.decoding.engine import Round, SpeculativeDecoder
 from spectui.decoding.machine.environment import cpu_name
@@ -64,7 +64,7 @@ def machine(config: RunConfig, models: LoadedModels) -> Machine:
     device: torch.device = models.target.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     kernels = "" if device.type == "cuda" else f" {torch.backends.cpu.get_cpu_capability()}"
-    kernels += " fixed sizes" if wants_static(device.type) else ""
+    kernels += " fixed sizes" if uses_fixed_sizes(device.type) else ""
     return Machine(
         target=_identity(config.target, models.target),
         drafter=_identity(config.base_draft, models.draft or models.head),

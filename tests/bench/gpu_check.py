@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from spectui.decoding.bench.arms import EngineArm, GenerateArm
 from spectui.decoding.bench.floor import bandwidth, floor_ms, median_ms
 from spectui.decoding.config import RunConfig
-from spectui.decoding.device.model import StaticModel
+from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels, load_models
@@ -269,7 +269,7 @@ def end_to_end(models: LoadedModels, checks: Checks, tokens: int) -> list[dict[s
 
 def times(model: Any, floor_bandwidth: float) -> dict[str, Any]:
     """Milliseconds of a forward of a tree of each size, against the floor."""
-    static = StaticModel(model)
+    static = BufferedModel(model)
     static.prefill([5 + i % 300 for i in range(PREFIX)])
     floor = floor_ms(model, floor_bandwidth)
     out: dict[str, Any] = {"floor_ms": floor, "nodes": {}}

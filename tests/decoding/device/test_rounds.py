@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.device import eagle as static_eagle
+from spectui.decoding.device import eagle as device_eagle
 from spectui.decoding.device.cache import FIRST_CAPACITY
-from spectui.decoding.device.eagle import StaticEagleDrafter
+from spectui.decoding.device.eagle import DeviceEagleDrafter
 from spectui.decoding.device.graphs import WARM_UPS, Graphs
-from spectui.decoding.device.model import ROWS, StaticModel, padded_rows
+from spectui.decoding.device.model import ROWS, BufferedModel, padded_rows
 from spectui.decoding.drafters import eagle, lm
 from spectui.decoding.drafters.lookup import LookupDrafter
 from spectui.decoding.engine import Round, SpeculativeDecoder
@@ -65,7 +65,7 @@ def both(
     for value in ("0", "1"):
         with switched(monkeypatch, value):
             decoder = SpeculativeDecoder(config, models=models)
-        assert isinstance(decoder.target, StaticModel) == (value == "1")
+        assert isinstance(decoder.target, BufferedModel) == (value == "1")
         found.append([r for position in range(2) for r in decoder.generate(prompt, position=position)])
     return found[0], found[1], decoder
 
@@ -157,7 +157,7 @@ def test_a_head_on_a_static_target(
 ) -> None:
     config = RunConfig(draft="eagle", tree=tree, max_new_tokens=20, **sampling)
     theirs, ours, decoder = both(monkeypatch, config, headed)
-    assert isinstance(decoder.drafter, StaticEagleDrafter)
+    assert isinstance(decoder.drafter, DeviceEagleDrafter)
     assert_same(ours, theirs)
 
 
@@ -204,7 +204,7 @@ def test_a_draft_that_had_no_turn_for_long(
     """What was committed meanwhile is fed in pieces."""
     models = headed if draft.startswith("eagle") else pair
     config = RunConfig(draft=draft, tree="full:2x2+chain:1", max_new_tokens=40)
-    for module in (lm, eagle, static_eagle):
+    for module in (lm, eagle, device_eagle):
         monkeypatch.setattr(module, "PREFILL_CHUNK", 8)
     guess_now_and_then(monkeypatch, 1, lambda round_: round_ <= 30)
     theirs, ours, _ = both(monkeypatch, config, models)

@@ -15,10 +15,10 @@ from spectui.decoding.models.quantization import INSTALL_GPTQ
 H100 = ("NVIDIA H100 80GB HBM3", (9, 0))
 WHOLE = Facts(
     driver=("580.82.07", (13, 0)), torch="2.13.0", torch_cuda="13.0", archs=("sm_80", "sm_90"), gpus=(H100,),
-    packs=True, gptqmodel="7.6.0", optimum="2.3.0", accelerate="1.12.0", nvcc=True, visible=None, static=True,
+    packs=True, gptqmodel="7.6.0", optimum="2.3.0", accelerate="1.12.0", nvcc=True, visible=None, fixed_sizes=True,
     captures=True,
 )  # fmt: skip
-CPU = replace(WHOLE, driver=None, torch="2.13.0+cpu", torch_cuda="", archs=(), gpus=(), static=False)
+CPU = replace(WHOLE, driver=None, torch="2.13.0+cpu", torch_cuda="", archs=(), gpus=(), fixed_sizes=False)
 
 
 def by_part(facts: Facts) -> dict[str, Finding]:

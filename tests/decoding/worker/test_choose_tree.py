@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.device.model import StaticModel
+from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.engine import Round, SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.target.language_model import Scored
@@ -102,13 +102,13 @@ def test_drafting_is_timed_where_every_level_is_in_the_tree(monkeypatch: pytest.
 def test_what_rounds_run_on_is_what_is_timed(models: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where forwards have fixed sizes (on a GPU they are captured, too) the time of another path says nothing."""
     rows: list[int] = []
-    append = StaticModel.append
+    append = BufferedModel.append
 
-    def watched(self: StaticModel, tokens: IntArray, *a: Any) -> Scored:
+    def watched(self: BufferedModel, tokens: IntArray, *a: Any) -> Scored:
         rows.append(len(tokens))
         return append(self, tokens, *a)
 
-    monkeypatch.setattr(StaticModel, "append", watched)
+    monkeypatch.setattr(BufferedModel, "append", watched)
     config = RunConfig(draft="recycling")
     measure(config, models)
     assert not rows

@@ -40,10 +40,10 @@ class Level:
     """Of those, as `ScoreTensors` takes them: the row of each one's parent in the call before."""
 
 
-class Plan:
+class TreeIndex:
     """A shape on a device: `parent` and `rank` ``[N]``, `ancestors` ``[N, N]`` and `table`, see `static.acceptance`.
 
-    `depth` ``[N]`` and `above`, the mask, are on the host, as `StaticModel.append_tensors` takes them there.
+    `depth` ``[N]`` and `above`, the mask, are on the host, as `BufferedModel.append_tensors` takes them there.
     """
 
     def __init__(self, shape: TreeShape, device: torch.device) -> None:
@@ -105,8 +105,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class GrownPlan:
-    """What a `Plan` tells of a tree that was chosen on the device: all but its sizes is known to nobody yet."""
+class GrownTreeIndex:
+    """What a `TreeIndex` tells of a tree that was chosen on the device: all but its sizes is known to nobody yet."""
 
     size: int
     max_depth: int
@@ -120,15 +120,15 @@ class GrownPlan:
     above: torch.Tensor
 
 
-def plan_of(shape: TreeShape, device: torch.device) -> Plan:
-    """The plan of `shape`, made at the first call."""
-    return _plan(shape.parent.tobytes(), shape.rank.tobytes(), device)
+def tree_index(shape: TreeShape, device: torch.device) -> TreeIndex:
+    """The index of `shape`, made at the first call."""
+    return _tree_index(shape.parent.tobytes(), shape.rank.tobytes(), device)
 
 
 @lru_cache(KEPT)
-def _plan(parent: bytes, rank: bytes, device: torch.device) -> Plan:
+def _tree_index(parent: bytes, rank: bytes, device: torch.device) -> TreeIndex:
     parents, ranks = (np.frombuffer(data, dtype=np.int64) for data in (parent, rank))
     depth = np.zeros(len(parents), dtype=np.int64)
     for node, above in enumerate(parents.tolist()):
         depth[node] = 1 if above == ROOT else depth[above] + 1
-    return Plan(TreeShape("", parents.copy(), depth, ranks.copy()), device)
+    return TreeIndex(TreeShape("", parents.copy(), depth, ranks.copy()), device)
