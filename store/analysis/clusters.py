@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from spectui.store.analysis.columns import Floats, Ints
 from spectui.store.analysis.counts import Ratio
 from spectui.store.analysis.resampling import deviations
 from spectui.store.counts.intervals import Pair
+from spectui.store.reading.columns import Floats, Ints
 
 
 def icc(match: Ratio, task: Ints, weights: Floats) -> Floats:

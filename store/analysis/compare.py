@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spectui.store.analysis import published
-from spectui.store.analysis.columns import Floats, Ints, Measured, read_session
+from spectui.store.analysis.columns import Measured, read_session
 from spectui.store.analysis.contrast import Contrast, Figure, Prompts, contrast, mean_of, ratio_of, scaled
 from spectui.store.analysis.counts import ALPHAS, Ratio
 from spectui.store.analysis.predictors import TITLES, Labels, jackknife_bias, r2, weighted, without_one
@@ -21,6 +21,7 @@ from spectui.store.analysis.resampling import POSITIVE, RHO, SHARE, Draws, draw,
 from spectui.store.analysis.settings import differing_settings, same_sampling, same_trees
 from spectui.store.counts import metrics
 from spectui.store.counts.intervals import SEED, Pair
+from spectui.store.reading.columns import Floats, Ints
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 

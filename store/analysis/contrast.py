@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spectui.store.analysis.columns import Floats, Ints
 from spectui.store.analysis.counts import Ratio
 from spectui.store.counts.intervals import EVERYWHERE, Pair, ends, linear
+from spectui.store.reading.columns import Floats, Ints
 
 
 @dataclass(frozen=True)

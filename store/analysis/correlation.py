@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from spectui.store.analysis.columns import Floats, Ints
 from spectui.store.analysis.resampling import RHO
 from spectui.store.counts.intervals import Pair, mean_interval
+from spectui.store.reading.columns import Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from spectui.store.analysis.columns import Bools, Floats, Ints, Measured
+from spectui.store.analysis.columns import Measured
 from spectui.store.analysis.resampling import ratios
+from spectui.store.reading.columns import Bools, Floats, Ints
 
 ALPHAS = ("overlap", "match", "rank1_match", "at_risk")
 """The definitions of acceptance: overlap, match, match of the drafter's first choice, accepted at risk."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.store.analysis.columns import Floats, Ints
 from spectui.store.analysis.nulls import welch_p
 from spectui.store.analysis.predictors import jackknife_bias, r2
 from spectui.store.counts.intervals import LEVEL, RESAMPLES, SEED, Pair
+from spectui.store.reading.columns import Floats, Ints
 
 DRAWS = 2 * RESAMPLES
 _TAIL = (1 - LEVEL) / 2

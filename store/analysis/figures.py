@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.store.analysis.columns import Floats, Ints
 from spectui.store.analysis.correlation import Correlation
 from spectui.store.analysis.counts import Ratio
 from spectui.store.analysis.resampling import SHARE
 from spectui.store.counts import metrics
 from spectui.store.counts.intervals import Pair, ends, linear, mean_interval, ratio_interval
+from spectui.store.reading.columns import Floats, Ints
 from spectui.store.rows import Interval
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spectui.store.analysis.columns import Floats, Ints
+from spectui.store.reading.columns import Floats, Ints
 
 
 def permuted_tasks(shares: Floats, task: Ints, count: int, rng: np.random.Generator) -> Floats:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.store.analysis.columns import Bools, Floats, Ints, Measured
+from spectui.store.analysis.columns import Measured
 from spectui.store.analysis.counts import Counts
 from spectui.store.analysis.effects import Population, Sums
 from spectui.store.analysis.trees import tree_ids
+from spectui.store.reading.columns import Bools, Floats, Ints
 
 AT_RISK, ALL, OFF_PATH = "at_risk", "all", "off_path"
 ENOUGH = 0.95

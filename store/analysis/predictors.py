@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spectui.store.analysis.columns import Bools, Floats, Ints, Measured
+from spectui.store.analysis.columns import Measured
 from spectui.store.analysis.counts import Counts
 from spectui.store.analysis.nulls import Units, permuted_labels, permuted_tasks, welch_p
 from spectui.store.analysis.resampling import SHARE, Draws, interval
 from spectui.store.counts.intervals import LEVEL, RESAMPLES, SEED, Pair
+from spectui.store.reading.columns import Bools, Floats, Ints
 
 BINS = 10
 TITLES = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from spectui.store.analysis import clusters, correlation, figures, published
-from spectui.store.analysis.columns import Bools, Floats, Measured, Progress, read_session, silent
+from spectui.store.analysis.columns import Measured, read_session
 from spectui.store.analysis.contrast import Figure, Prompts, TaskContrasts, mean_of, ratio_of, task_contrasts
 from spectui.store.analysis.counts import Counts
 from spectui.store.analysis.figures import GroupFigures
@@ -16,6 +16,7 @@ from spectui.store.analysis.resampling import POSITIVE, SHARE, Draws, draw
 from spectui.store.analysis.spending import Spending, spending
 from spectui.store.analysis.verdict import CLAIM, Verdict, judge, sentence
 from spectui.store.counts import metrics
+from spectui.store.reading.columns import Bools, Floats, Progress, silent
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.store.analysis.columns import Floats, Ints
 from spectui.store.counts.intervals import EVERYWHERE, LEVEL, RESAMPLES, SEED, Pair, strata
+from spectui.store.reading.columns import Floats, Ints
 
 SHARE: Pair = (0.0, 1.0)
 POSITIVE: Pair = (0.0, math.inf)

@@ -19,12 +19,13 @@ from spectui.decoding.trees.advise.candidates import (
     stopping_trees,
 )
 from spectui.decoding.trees.advise.estimates import Estimate, Prompts
-from spectui.decoding.trees.advise.positions import Bools, Floats, Ints, Walks, read_rounds, walks_of
+from spectui.decoding.trees.advise.positions import Walks, read_rounds, walks_of
 from spectui.decoding.trees.advise.prices import Priced, prices_of
 from spectui.decoding.trees.advise.replay import Replay
 from spectui.decoding.trees.advise.replay import replay as replay_tree
 from spectui.decoding.trees.shape import Shape, TreeShape
 from spectui.decoding.trees.spec import parse_tree
+from spectui.store.reading.columns import Bools, Floats, Ints
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 

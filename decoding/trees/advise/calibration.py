@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.decoding.trees.advise.positions import Floats, Walks
+from spectui.decoding.trees.advise.positions import Walks
+from spectui.store.reading.columns import Floats
 
 BINS = 12
 

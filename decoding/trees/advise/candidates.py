@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from spectui.decoding.trees.advise.calibration import Calibration
-from spectui.decoding.trees.advise.positions import NO_RANK, Floats, Ints, Walks
+from spectui.decoding.trees.advise.positions import NO_RANK, Walks
 from spectui.decoding.trees.advise.prices import Priced
 from spectui.decoding.trees.search import TreeSearch
 from spectui.decoding.trees.shape import MAX_BRANCHING, MAX_DEPTH, DynamicShape, Shape, TreeShape
 from spectui.decoding.trees.spec import chain_shape, dynamic_shape
+from spectui.store.reading.columns import Floats, Ints
 
 NODES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 DEPTHS = (1, 2, 3, 4, 5, 6, 8)

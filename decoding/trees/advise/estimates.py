@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.decoding.trees.advise.positions import Bools, Floats
 from spectui.store.counts.intervals import linear, student_t
+from spectui.store.reading.columns import Bools, Floats
 
 LEVEL = 0.90
 WIDER = 1.2

@@ -12,34 +12,22 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spectui.decoding.errors import UsageError
 from spectui.decoding.trees.shape import TreeShape
 from spectui.decoding.trees.spec import parse_tree
 from spectui.store.reading.choices import choices
+from spectui.store.reading.columns import Bools, Floats, Ints, read_columns
 from spectui.store.reading.reader import Reader
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 NO_RANK = -1
 _FAR = np.iinfo(np.int64).max // 2
 
-_ROUNDS = """
-    SELECT round.id, round.generation_id, round.prefix_length - generation.prompt_tokens, round.accepted_length,
-           round.draft_ms, round.verify_ms, round.other_ms, round.choice_id
-    FROM generation CROSS JOIN round ON round.generation_id = generation.id
-    WHERE generation.session_id = ? ORDER BY generation.position, round.number
-"""
-_NODES = """
-    SELECT node.round_id, node.parent, node.depth, node.rank, node.draft_p, node.accepted
-    FROM generation
-    CROSS JOIN round ON round.generation_id = generation.id
-    CROSS JOIN node ON node.round_id = round.id
-    WHERE generation.session_id = ? ORDER BY generation.position, round.number, node.idx
-"""
+_ROUND_COLUMNS = (
+    "round.prefix_length - generation.prompt_tokens", "round.accepted_length", "round.draft_ms", "round.verify_ms",
+    "round.other_ms", "round.choice_id",
+)  # fmt: skip
+_NODE_COLUMNS = ("node.depth", "node.rank", "node.draft_p", "node.accepted")
 
 
 @dataclass(frozen=True)
@@ -95,36 +83,31 @@ def read_rounds(reader: Reader, session_id: int) -> Rounds:
         prompts = [
             g for g in reader.generations(session_id, texts=False) if g.round_count and g.pruned_at is None
         ]
-        rounds = _columns(reader, _ROUNDS, session_id, 8)
-        nodes = _columns(reader, _NODES, session_id, 6)
+        columns = read_columns(reader, session_id, prompts, _ROUND_COLUMNS, _NODE_COLUMNS)
         trees = {float(choice.id): choice.tree for choice in choices(reader, session_id)}
         whole = reader.session(session_id).tree
-    place_of = {g.id: i for i, g in enumerate(prompts)}
-    kept = np.isin(rounds[1], list(place_of))
-    gone = rounds[0][~kept]
-    rounds, nodes = rounds[:, kept], nodes[:, ~np.isin(nodes[0], gone)]
-    order = np.argsort(rounds[0])
-    of_node = order[np.searchsorted(rounds[0][order], nodes[0])] if rounds.size else np.empty(0, np.int64)
-    of_nodes = RoundNodes(
-        of_node.astype(np.int64),
-        np.where(np.isnan(nodes[1]), -1, nodes[1]).astype(np.int64),
-        nodes[2].astype(np.int64),
-        nodes[3].astype(np.int64),
-        nodes[4],
-        nodes[5] == 1,
+    place, accepted, draft_ms, verify_ms, other_ms, choice_id = columns.rounds
+    depth, rank, draft_p, node_accepted = columns.nodes
+    nodes = RoundNodes(
+        columns.node_round,
+        columns.parent,
+        depth.astype(np.int64),
+        rank.astype(np.int64),
+        draft_p,
+        node_accepted == 1,
     )
     names = tuple(dict.fromkeys([whole, *trees.values()]))
     reach = [_reach_of(name) for name in names]
-    tree = np.array([names.index(trees.get(choice, whole)) for choice in rounds[7].tolist()], dtype=np.int64)
+    tree = np.array([names.index(trees.get(choice, whole)) for choice in choice_id.tolist()], dtype=np.int64)
     return Rounds(
-        prompt=np.array([place_of[int(g)] for g in rounds[1]], dtype=np.int64),
-        place=rounds[2].astype(np.int64),
-        accepted=rounds[3].astype(np.int64),
-        draft_ms=rounds[4],
-        verify_ms=rounds[5],
-        other_ms=rounds[6],
-        nodes=of_nodes,
-        limit=np.maximum(np.array([r.limit for r in reach])[tree], deepest(of_nodes, len(tree))),
+        prompt=columns.round_prompt,
+        place=place.astype(np.int64),
+        accepted=accepted.astype(np.int64),
+        draft_ms=draft_ms,
+        verify_ms=verify_ms,
+        other_ms=other_ms,
+        nodes=nodes,
+        limit=np.maximum(np.array([r.limit for r in reach])[tree], deepest(nodes, len(tree))),
         floor=np.array([r.floor for r in reach])[tree],
         fixed=np.array([r.fixed for r in reach])[tree],
         trees=names,
@@ -154,11 +137,6 @@ def _reach_of(tree: str) -> _Reach:
     if isinstance(shape, TreeShape):
         return _Reach(shape.max_depth, fixed=True)
     return _Reach(0 if shape.stop > 0.0 else shape.max_depth, shape.floor or 1.0)
-
-
-def _columns(reader: Reader, sql: str, session_id: int, width: int) -> Floats:
-    chunks = [np.array(rows, dtype=np.float64).T for rows in reader.scan(sql, session_id)]
-    return np.concatenate(chunks, axis=1) if chunks else np.empty((width, 0))
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy as np
 
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.trees import costs as costs_module
-from spectui.decoding.trees.advise.positions import Floats, Rounds
+from spectui.decoding.trees.advise.positions import Rounds
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.store.counts.intervals import SEED
+from spectui.store.reading.columns import Floats
 from spectui.store.rows import SessionSummary
 
 MEASURED = "measured on its machine"

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.decoding.trees.advise.positions import NO_RANK, Bools, Floats, Ints, Walks
+from spectui.decoding.trees.advise.positions import NO_RANK, Walks
 from spectui.decoding.trees.shape import DynamicShape, Shape, TreeShape
+from spectui.store.reading.columns import Bools, Floats, Ints
 
 PRIOR_ROUNDS = 20.0
 """Rounds of all tasks together that each task's own hazards are mixed with."""

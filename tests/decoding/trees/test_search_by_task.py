@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from spectui.decoding.trees.advise.candidates import Extent, static_trees
-from spectui.decoding.trees.advise.positions import Floats, Ints
 from spectui.decoding.trees.advise.prices import Priced
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.decoding.trees.search import TreeSearch, expected_tokens
+from spectui.store.reading.columns import Floats, Ints
 
 NODES, RANKS, TASKS = 12, 4, 8
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from spectui.store.analysis.columns import Floats, Ints, Measured
+from spectui.store.analysis.columns import Measured
+from spectui.store.reading.columns import Floats, Ints
 from spectui.store.rows import GenerationRow, SessionSummary
 
 DEPTH = 3

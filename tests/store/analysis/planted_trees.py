@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spectui.store.analysis.columns import Bools, Ints, Measured
+from spectui.store.analysis.columns import Measured
+from spectui.store.reading.columns import Bools, Ints
 from tests.store.analysis.planted import prompt_of, summary_of
 
 CHAIN = (None, 0, 1)
