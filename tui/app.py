@@ -35,8 +35,7 @@ from spectui.store.rows import SessionSummary
 from spectui.store.sqlite.interrupts import leave
 from spectui.tui import keys
 from spectui.tui.feeds.base import set_frame_rate
-from spectui.tui.feeds.commands import tell
-from spectui.tui.feeds.editing import delete_all
+from spectui.tui.feeds.writes import delete_all, tell
 from spectui.tui.memory import Memory
 from spectui.tui.model.timeline import Place
 from spectui.tui.screens.base import FedScreen

@@ -49,8 +49,8 @@ def areas() -> dict[str, type[DOMNode]]:
 
 def classes(base: type[DOMNode]) -> list[type[DOMNode]]:
     """Every class of ours below that one; imports all screens and widgets."""
-    for module in pkgutil.walk_packages(tui.__path__, "tui."):
-        if module.name.split(".")[1] in ("app", "screens", "widgets"):
+    for module in pkgutil.walk_packages(tui.__path__, f"{tui.__name__}."):
+        if module.name.split(".")[2] in ("app", "screens", "widgets"):
             importlib.import_module(module.name)
     return list(_ours(base))
 
@@ -187,7 +187,7 @@ def _ours(cls: type[DOMNode]) -> Iterator[type[DOMNode]]:
 
 
 def _is_ours(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] == "tui"
+    return cls.__module__.startswith(f"{tui.__name__}.")
 
 
 def _bindings(cls: type[DOMNode]) -> list[Any]:

@@ -30,7 +30,7 @@ from spectui.store.writing.writer import SessionWriter
 from spectui.tui.cli import main
 from spectui.tui.cli.follow import Follower
 from spectui.tui.cli.options import read_duration
-from spectui.tui.feeds.commands import _without_writing
+from spectui.tui.feeds.writes import _without_writing
 from tests.cli.conftest import SPECTUI, Invoke
 from tests.decoding.worker.workers import Worked, make_model
 from tests.store.samples import make_session

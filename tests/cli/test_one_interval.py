@@ -11,7 +11,8 @@ import pytest
 from spectui.store.reading.reader import Reader
 from spectui.tui.cli.result import print_figures
 from spectui.tui.feeds import session as session_feed
-from spectui.tui.feeds.session import Charts, SessionFeed
+from spectui.tui.feeds.session import SessionFeed
+from spectui.tui.model.state import Charts
 from tests.cli.conftest import Invoke
 from tests.tui.replay import Recording
 

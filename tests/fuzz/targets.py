@@ -27,8 +27,9 @@ from spectui.store.writing.writer import SessionWriter
 from spectui.tui import settings
 from spectui.tui.cli.commands import doctor
 from spectui.tui.feeds.base import Trouble
-from spectui.tui.feeds.session import SessionFeed, Stream, Tree
+from spectui.tui.feeds.session import SessionFeed
 from spectui.tui.feeds.sessions import SessionsFeed
+from spectui.tui.model.state import Stream, Tree
 from spectui.tui.model.transcript import Transcript
 from spectui.tui.settings import SettingsError
 from spectui.tui.terminal.cells import fit

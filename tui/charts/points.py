@@ -15,7 +15,7 @@ from spectui.store.counts.bins import Bins, ProbabilityBin
 from spectui.store.reading.moments import stretches, tasks_of
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import TaskFigures
-from spectui.tui.charts.time_spans import TIME_BINS, Course, Span
+from spectui.tui.charts.time_spans import TIME_BINS, Span, TimeSpans
 from spectui.tui.terminal.cells import count, duration, number, rate, share
 
 Chart = Literal["length", "depth", "entropy", "calibration", "speed", "course"]
@@ -101,27 +101,27 @@ class Point:
 class SourceReader:
     """What the charts of each task of a session are drawn from, read again and again while it grows.
 
-    The course is read once; what is added to it afterwards is what the totals have grown by since the last
+    The spans are read once; what is added to them afterwards is what the totals have grown by since the last
     call, so that a call costs bins and tasks, whatever the history.
     """
 
     def __init__(self, session_id: int) -> None:
         self._session_id = session_id
-        self._course: Course | None = None
+        self._spans: TimeSpans | None = None
 
     def read(self, reader: Reader) -> dict[str, Source]:
         """By task, as it is now. Raises `StoreError`."""
         with reader.snapshot():
             figures = reader.figures(self._session_id)
             bins = reader.bins(self._session_id)
-            if self._course is None or not self._course.grow(figures):
-                self._course = Course(
+            if self._spans is None or not self._spans.grow(figures):
+                self._spans = TimeSpans(
                     figures, tasks_of(reader, self._session_id), stretches(reader, self._session_id)
                 )
         known = {task: found for task, found in bins.items() if not found.empty}
-        course = self._course
+        spans = self._spans
         return {
-            task: source_of(found, known.get(task), course.spans(task), course.total_ms)
+            task: source_of(found, known.get(task), spans.spans(task), spans.total_ms)
             for task, found in figures.items()
         }
 

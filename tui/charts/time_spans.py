@@ -1,4 +1,4 @@
-"""The course of a session as the charts over time need it: a few hundred spans a task, however long it grows."""
+"""Decoding time by task for charts over time: a few hundred spans a task, however long the session."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Span:
     """Decoding time of these rounds: less than from start to end where another task's lie between them."""
 
 
-class Course:
+class TimeSpans:
     """Where the decoding time of a session went, by task; made from all stretches once, then grown."""
 
     def __init__(

@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectui.tui.cli.output import amount, count, duration, number
+from spectui.tui.cli.output import amount, duration
+from spectui.tui.terminal.cells import count, number
 
 if TYPE_CHECKING:
     from spectui.store.reading.reader import Reader
@@ -127,7 +128,7 @@ def follow(
             return _leave(reader, session, say)
     try:
         from spectui.store.errors import StoreError
-        from spectui.tui.feeds.commands import tell
+        from spectui.tui.feeds.writes import tell
         from spectui.tui.model.progress import silence
 
         try:

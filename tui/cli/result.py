@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectui.tui.cli.output import NOTHING, count, duration, number, prose, table
+from spectui.tui.cli.output import duration, prose, table
 from spectui.tui.model.speedups import range_words
+from spectui.tui.terminal.cells import NOTHING, count, number
 
 if TYPE_CHECKING:
     from spectui.store.reading.reader import Reader

@@ -13,7 +13,7 @@ from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
 from spectui.tui.feeds.base import IDLE_SECONDS, PRESENCE_SECONDS, Feed
 from spectui.tui.model.inspection import items_of
 from spectui.tui.model.pieces import StreamDecoder, token_text
-from spectui.tui.model.timeline import Course, Place
+from spectui.tui.model.timeline import Place, Timeline
 
 BEFORE = 24
 """Rounds whose text stands before the one that is looked at."""
@@ -63,7 +63,7 @@ class InspectorFeed(Feed):
         self._wishes: deque[Callable[[Reader], None]] = deque()
         self._place = start
         self._node: int | None = None
-        self._course: Course | None = None
+        self._timeline: Timeline | None = None
         self._summary: SessionSummary | None = None
         self._generations: dict[int, GenerationRow] = {}
         self._texts: dict[int, bytes] = {}
@@ -98,9 +98,9 @@ class InspectorFeed(Feed):
             self._summary = reader.session(self.session_id)
             self._generations = {row.id: row for row in reader.generations(self.session_id, outputs=False)}
             stretches = moments.stretches(reader, self.session_id)
-            self._course = Course(stretches) if stretches else None
-        if self._course is not None:
-            self._place = self._course.clamped(self._place or self._course.start)
+            self._timeline = Timeline(stretches) if stretches else None
+        if self._timeline is not None:
+            self._place = self._timeline.clamped(self._place or self._timeline.start)
         while self._wishes:
             self._wishes.popleft()(reader)
         item = self._read(reader)
@@ -113,15 +113,15 @@ class InspectorFeed(Feed):
             self._missed = None
 
     def _go(self, place: Place, node: int | None) -> None:
-        if self._course is not None:
-            self._place, self._node = self._course.clamped(place), node
+        if self._timeline is not None:
+            self._place, self._node = self._timeline.clamped(place), node
 
     def _step(self, rounds: int) -> None:
-        if self._course is not None and self._place is not None:
-            self._place = self._course.moved(self._place, rounds)
+        if self._timeline is not None and self._place is not None:
+            self._place = self._timeline.moved(self._place, rounds)
 
     def _seek_rejected(self, reader: Reader, step: int) -> None:
-        if self._course is None:
+        if self._timeline is None:
             return
         for row in self._rounds(reader, step):
             rejected = [item.key for item in items_of(row, {}) if item.fate == "rejected"]
@@ -132,7 +132,7 @@ class InspectorFeed(Feed):
 
     def _rounds(self, reader: Reader, step: int) -> Iterator[RoundRow]:
         """Rounds after this one, or before it from the nearest, to the end of the session."""
-        assert self._course is not None
+        assert self._timeline is not None
         assert self._place is not None
         here: int | None = self._place.generation_id
         number = self._place.number
@@ -147,12 +147,12 @@ class InspectorFeed(Feed):
                     rows = [r for r in reader.rounds(here, after=first - 1, limit=CHUNK) if r.number < number]
                     yield from reversed(rows)
                     number = first
-            here = self._course.next_prompt(here, step)
-            number = 0 if step > 0 or here is None else self._course.last(here) + 1
+            here = self._timeline.next_prompt(here, step)
+            number = 0 if step > 0 or here is None else self._timeline.last(here) + 1
 
     def _read(self, reader: Reader) -> Inspected:
         assert self._summary is not None
-        if self._course is None or self._place is None:
+        if self._timeline is None or self._place is None:
             return Inspected(self._summary, None, 0, 0, 0, None, {}, "", True, False, None)
         place = self._place
         rows = reader.rounds(place.generation_id, after=max(place.number - 1 - BEFORE, 0), limit=BEFORE + 1)
@@ -169,7 +169,7 @@ class InspectorFeed(Feed):
             self._generations[place.generation_id],
             len(self._generations),
             place.number,
-            self._course.last(place.generation_id),
+            self._timeline.last(place.generation_id),
             row,
             {i: token_text(i, self._texts) for i in ids},
             "".join(piece.text for piece in pieces if piece.kind != "rejected"),

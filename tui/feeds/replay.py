@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -22,23 +22,24 @@ from spectui.store.reading.reader import Reader
 from spectui.store.rows import GenerationRow, Interval, RoundRow, TaskFigures
 from spectui.tui.charts.points import Source, read_sources
 from spectui.tui.feeds.base import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
-from spectui.tui.feeds.session import (
-    HELD,
-    INTERVAL_SECONDS,
-    PLAYING,
-    TREE_SECONDS,
-    Charts,
-    Ended,
-    Opened,
-    RunState,
-    Stream,
-    Tree,
-)
+from spectui.tui.feeds.session import INTERVAL_SECONDS, TREE_SECONDS
 from spectui.tui.model.goto import Target, ToPrompt, ToTime
 from spectui.tui.model.moment import state_at, underway, waiting
 from spectui.tui.model.pieces import Piece, token_text
 from spectui.tui.model.replay_text import ReplayText, ids_of
-from spectui.tui.model.timeline import Course, Place
+from spectui.tui.model.state import (
+    HELD,
+    PLAYING,
+    Charts,
+    Ended,
+    Moment,
+    Opened,
+    Rewound,
+    RunState,
+    Stream,
+    Tree,
+)
+from spectui.tui.model.timeline import Place, Timeline
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, math.inf)
 """Times the speed at which it was decoded; the last is as fast as the screen goes."""
@@ -56,33 +57,6 @@ SETTLED_SECONDS = 0.4
 """Without a move, before what takes long is worked out."""
 
 
-@dataclass(frozen=True)
-class Rewound:
-    """Forget the text of the rounds after this one."""
-
-    generation_id: int
-    number: int
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where the replay is."""
-
-    course: Course
-    place: Place
-    at_ms: float
-    """Decoding time up to the end of the round."""
-    playing: bool
-    speed: float
-    live: bool
-    """Whether a worker is at work on the session."""
-
-    @property
-    def at_end(self) -> bool:
-        """Whether nothing more has been recorded."""
-        return self.place == self.course.end
-
-
 class ReplayFeed(Feed):
     """Reads one session at the pace of a clock."""
 
@@ -96,7 +70,7 @@ class ReplayFeed(Feed):
         self._base: RunState | None = None
         self._base_at = float("-inf")
         self._stale = True
-        self._course: Course | None = None
+        self._timeline: Timeline | None = None
         self._generations: list[GenerationRow] = []
         self._waiting: list[GenerationRow] = []
         self._index: dict[int, int] = {}
@@ -178,7 +152,7 @@ class ReplayFeed(Feed):
         now = monotonic()
         self._read_base(reader, now)
         assert self._base is not None
-        if self._course is None:
+        if self._timeline is None:
             if self._shown.get("state") != self._base:
                 self._shown["state"] = self._base
                 yield self._base
@@ -206,13 +180,13 @@ class ReplayFeed(Feed):
         self._index = {row.id: index for index, row in enumerate(rows)}
         self._before = (-1, {})
         self._sources = read_sources(reader, self.session_id)
-        self._course = Course(stretches) if stretches else None
-        if self._course is not None:
-            self._go(self._place or self._start or self._course.start)
+        self._timeline = Timeline(stretches) if stretches else None
+        if self._timeline is not None:
+            self._go(self._place or self._start or self._timeline.start)
 
     def _go(self, place: Place) -> None:
-        assert self._course is not None
-        place = self._course.clamped(place)
+        assert self._timeline is not None
+        place = self._timeline.clamped(place)
         if place != self._place:
             self._place = place
             self._ahead.clear()
@@ -220,35 +194,35 @@ class ReplayFeed(Feed):
 
     def _step(self, rounds: int) -> None:
         self._playing = False
-        if self._course is not None and self._place is not None:
-            self._go(self._course.moved(self._place, rounds))
+        if self._timeline is not None and self._place is not None:
+            self._go(self._timeline.moved(self._place, rounds))
 
     def _step_prompt(self, step: int) -> None:
-        if self._course is None or self._place is None:
+        if self._timeline is None or self._place is None:
             return
         here = self._place.generation_id
         if step < 0 and self._place.number > 1:
             self._go(Place(here, 1))
-        elif (other := self._course.next_prompt(here, step)) is not None:
+        elif (other := self._timeline.next_prompt(here, step)) is not None:
             self._go(Place(other, 1))
 
     def _toggle(self) -> None:
         self._playing = not self._playing
         self._ticked, self._due_ms = monotonic(), 0.0
-        if self._playing and self._course is not None and self._place == self._course.end:
-            self._go(self._course.start)
+        if self._playing and self._timeline is not None and self._place == self._timeline.end:
+            self._go(self._timeline.start)
 
     def _seek(self, reader: Reader, target: Target) -> None:
-        assert self._course is not None
+        assert self._timeline is not None
         assert self._place is not None
         if isinstance(target, ToPrompt):
             at = self._index[self._place.generation_id] if target.prompt is None else target.prompt - 1
             self._go(Place(self._with_rounds(at), target.number))
             return
-        total = self._course.total_ms
+        total = self._timeline.total_ms
         ms = min(target.seconds * 1000 if isinstance(target, ToTime) else target.part * total, total)
-        where = self._course.where(ms)
-        stretch = self._course.stretches[where.stretch]
+        where = self._timeline.where(ms)
+        stretch = self._timeline.stretches[where.stretch]
         number, left = stretch.first, where.ms
         for row in moments.round_times(reader, stretch):
             number = row.number
@@ -259,14 +233,14 @@ class ReplayFeed(Feed):
 
     def _with_rounds(self, at: int) -> int:
         """The id of the prompt at that place in the session, or of the next (then the last) that has rounds."""
-        assert self._course is not None
+        assert self._timeline is not None
         at = min(max(at, 0), len(self._generations) - 1)
         ids = [row.id for row in (*self._generations[at:], *reversed(self._generations[:at]))]
-        return next(i for i in ids if self._course.last(i))
+        return next(i for i in ids if self._timeline.last(i))
 
     def _run_clock(self, reader: Reader, now: float) -> None:
         """Go on by as many rounds as the time since the last step holds."""
-        assert self._course is not None
+        assert self._timeline is not None
         assert self._place is not None
         self._due_ms += (now - self._ticked) * 1000 * self._speed if not math.isinf(self._speed) else 0.0
         self._ticked = now
@@ -287,13 +261,13 @@ class ReplayFeed(Feed):
 
     def _next(self, reader: Reader) -> RoundRow | None:
         """The round after the present one, of this prompt or the next; rounds that are missing are passed over."""
-        assert self._course is not None
+        assert self._timeline is not None
         assert self._place is not None
         here: int | None = self._place.generation_id
         after = self._place.number
         while not self._ahead and here is not None:
             self._ahead.extend(reader.rounds(here, after=after, limit=AHEAD))
-            here, after = self._course.next_prompt(here), 0
+            here, after = self._timeline.next_prompt(here), 0
         return self._ahead[0] if self._ahead else None
 
     # What is shown.
@@ -318,11 +292,11 @@ class ReplayFeed(Feed):
             yield item
 
     def _moment(self) -> Moment:
-        assert self._course is not None
+        assert self._timeline is not None
         assert self._place is not None
         assert self._base is not None
         at_ms = sum(f.total_ms for f in self._figures.values())
-        return Moment(self._course, self._place, at_ms, self._playing, self._speed, self._base.summary.live)
+        return Moment(self._timeline, self._place, at_ms, self._playing, self._speed, self._base.summary.live)
 
     def _show_state(self, reader: Reader, *, charts_due: bool) -> Iterator[object]:
         assert self._base is not None
@@ -390,9 +364,9 @@ class ReplayFeed(Feed):
             self._text.table.update(reader.tokens(self._base.summary.tokenizer_id, sorted(ids)))
 
     def _show_tree(self, reader: Reader) -> Iterator[object]:
-        assert self._course is not None
+        assert self._timeline is not None
         here, number = self._text.generation_id, self._text.last_round
-        key = (here, number, self._course.last(here))
+        key = (here, number, self._timeline.last(here))
         if not number or self._shown.get("tree") == key:
             return
         self._shown["tree"] = key
@@ -400,7 +374,7 @@ class ReplayFeed(Feed):
         for row in reader.rounds(here, after=number - 1, limit=1):
             texts = {i: token_text(i, self._text.table) for i in ids_of(row)}
             choice = None if row.choice_id is None else choice_of(reader, row.choice_id)
-            yield Tree(row, texts, self._course.last(here), choice)
+            yield Tree(row, texts, self._timeline.last(here), choice)
 
     def _show_charts(self, reader: Reader, now: float, *, due: bool) -> Iterator[object]:
         if not due:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-from spectui.store.reading.choices import TreeChoice, budgets, choice_of, choices
+from spectui.store.reading.choices import budgets, choice_of, choices
 from spectui.store.reading.reader import Reader
-from spectui.store.rows import GenerationRow, Interval, RoundRow, SessionSummary, TaskFigures
-from spectui.tui.charts.points import Source, SourceReader
+from spectui.store.rows import GenerationRow, Interval, RoundRow, SessionSummary
+from spectui.tui.charts.points import SourceReader
 from spectui.tui.feeds.base import (
     CHART_SECONDS,
     IDLE_SECONDS,
@@ -21,6 +21,7 @@ from spectui.tui.feeds.base import (
 )
 from spectui.tui.model.gaps import GapFinder, Gaps
 from spectui.tui.model.pieces import Piece, StreamDecoder, token_text
+from spectui.tui.model.state import Charts, Ended, Opened, RunState, Stream, Tree
 
 PAGE, CHUNK_OF_PROMPTS = 300, 5000
 """Prompts around the newest that are shown at once where there are more, and those read at a time afterwards."""
@@ -32,79 +33,6 @@ PROMPTS_SECONDS = 30.0
 """Between two readings of all prompts; in between, only those that have begun and not ended are read."""
 TREE_SECONDS = 1.0
 """Least time between two trees while they come by themselves: more could not be read."""
-PLAYING, HELD = "playing", "held"
-"""What stands in the place of a session's status while it is replayed."""
-
-
-@dataclass(frozen=True)
-class RunState:
-    """The session and its prompts."""
-
-    summary: SessionSummary
-    generations: tuple[GenerationRow, ...]
-    """In the order they are run, without their texts."""
-    prompts: Mapping[int, str]
-    """Generation id -> what was asked."""
-    pending: tuple[str, ...]
-    """Commands that the worker has not taken yet."""
-    complete: bool = True
-    """False where these prompts are some of the session's, and all follow soon."""
-
-    @property
-    def growing(self) -> bool:
-        """Whether more text may come."""
-        return self.summary.live or self.summary.status in (PLAYING, HELD)
-
-
-@dataclass(frozen=True)
-class Charts:
-    """The figures of each task, in the session's order, and the intervals of mean accepted length."""
-
-    figures: Mapping[str, TaskFigures]
-    intervals: Mapping[str, Interval]
-    sources: Mapping[str, Source] = field(default_factory=dict)
-    """What the other charts are drawn from, by task; empty for a moment of the past, whose bins nobody knows."""
-    whole: bool = True
-    """False where intervals and sources follow at once."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """Another prompt is looked at: forget what was shown."""
-
-    generation: GenerationRow
-
-
-@dataclass(frozen=True)
-class Stream:
-    """New text of the prompt that is looked at."""
-
-    generation_id: int
-    pieces: tuple[Piece, ...]
-    new: bool
-    """False for what had been decoded before the prompt was opened."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """All text of the prompt has been posted, and no more will come."""
-
-    generation: GenerationRow
-
-
-@dataclass(frozen=True)
-class Tree:
-    """One round to be drawn as a tree."""
-
-    row: RoundRow
-    texts: Mapping[int, str]
-    """Token id -> text on one line, of every token of the round."""
-    last: int
-    """The newest round of the generation."""
-    choice: TreeChoice | None = None
-    """What its tree was chosen by, in a run with tree budgets."""
-    budgets: Mapping[str, TreeChoice] = field(default_factory=dict)
-    """The tree of each task now; of the newest round only."""
 
 
 class SessionFeed(Feed):

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 
 from spectui.store.reading.reader import Reader
-from spectui.store.rows import EventRow, OutputSample, SessionSummary, TaskFigures
+from spectui.store.rows import SessionSummary
 from spectui.tui.feeds.base import CHART_SECONDS, IDLE_SECONDS, PRESENCE_SECONDS, Feed
+from spectui.tui.model.state import Card, Sessions
 
 PAGE = 100
 """Sessions read before all others: more than a screen has rows, and of thousands read in a twentieth of the time."""
-
-
-@dataclass(frozen=True)
-class Sessions:
-    """Every session, newest first."""
-
-    rows: tuple[SessionSummary, ...]
-    unread: int = 0
-    """How many older ones there are that follow at once."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """More about one session."""
-
-    summary: SessionSummary
-    figures: Mapping[str, TaskFigures]
-    sample: OutputSample | None
-    events: Sequence[EventRow] = ()
-    """What happened to it, oldest first."""
 
 
 class SessionsFeed(Feed):

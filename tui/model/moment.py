@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from spectui.store.counts import metrics
 from spectui.store.rows import GenerationRow, TaskFigures
-from spectui.tui.feeds.session import RunState
 from spectui.tui.model.progress import DONE
+from spectui.tui.model.state import RunState
 
 
 def waiting(row: GenerationRow) -> GenerationRow:

@@ -1,4 +1,4 @@
-"""The course of a session as a line one can move along: prompts, their rounds, and decoding time. Pure."""
+"""Positions in a session: its prompts, their rounds and decoding time, in the order of decoding. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Where:
     """Decoding time since the stretch began."""
 
 
-class Course:
+class Timeline:
     """The rounds of a session in the order they were decoded; `stretches` has at least one."""
 
     def __init__(self, stretches: Sequence[Stretch]) -> None:
@@ -97,7 +97,7 @@ class Course:
         return self._ends[stretch - 1] if stretch else 0.0
 
     def stretch_of(self, place: Place) -> int:
-        """Index of the stretch that holds a place of the course."""
+        """Index of the stretch that holds a place of the timeline."""
         return bisect_right(self._keys, (self._places[place.generation_id], place.number)) - 1
 
     def means(self, columns: int) -> list[tuple[float | None, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from spectui.tui.cli.output import NOTHING, count, number
+from spectui.tui.terminal.cells import NOTHING, count, number
 
 Pair = tuple[float, float]
 Cell = str | int | float | Pair | None
@@ -62,6 +62,13 @@ class Grid:
     def left(self) -> int:
         """How many columns, from the first, hold words."""
         return next((i for i, c in enumerate(self.columns) if c.kind != "text"), len(self.columns))
+
+    @property
+    def beside(self) -> frozenset[int]:
+        """The columns of intervals, each of which belongs to the value before it."""
+        return frozenset(
+            i for i, each in enumerate(self.columns) if each.key == "ci" or each.key.endswith("_ci")
+        )
 
     def groups(self) -> list[int]:
         """Rows, but for the first, at which another group begins: the column of words that changes least tells."""

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from spectui.tui.cli.output import folded, line, table_lines, terminal_width
 from spectui.tui.report.grid import Grid
+from spectui.tui.terminal.tables import folded, table_lines
 from spectui.tui.terminal.textsafe import sanitize_line
 
 if TYPE_CHECKING:
@@ -32,15 +32,6 @@ def grid_lines(grids: Sequence[Grid], width: int | None = None) -> Iterator[str]
     """Each table under its title, its note below; in parts where it is wider than `width`."""
     for grid in grids:
         yield sanitize_line(grid.title)
-        beside = {
-            i for i, column in enumerate(grid.columns) if column.key.endswith("_ci") or column.key == "ci"
-        }
-        yield from table_lines(grid.head, grid.texts(), left=grid.left, width=width, beside=beside)
+        yield from table_lines(grid.head, grid.texts(), left=grid.left, width=width, beside=grid.beside)
         yield from textwrap.wrap(sanitize_line(grid.note), min(WIDTH, width or WIDTH))
         yield ""
-
-
-def print_grids(grids: Sequence[Grid]) -> None:
-    """Print `grid_lines`."""
-    for said in grid_lines(grids, terminal_width()):
-        line(said)

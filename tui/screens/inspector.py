@@ -21,9 +21,9 @@ from spectui.tui.screens.search import Found, SearchScreen
 from spectui.tui.terminal.cells import NOTHING, count, fitting, number, share
 from spectui.tui.terminal.textsafe import sanitize, sanitize_line
 from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.prose import Words
 from spectui.tui.widgets.rows import TITLE_FRAME, Cell, Line
 from spectui.tui.widgets.table import Column, Table
-from spectui.tui.widgets.words import Words
 
 HINTS: tuple[Hint, ...] = (
     ("esc", "back", "back"),

@@ -40,9 +40,8 @@ from spectui.tui.keys import named
 from spectui.tui.model.transcript import wrap
 from spectui.tui.start import start_run, study_prompts
 from spectui.tui.terminal.textsafe import sanitize_line
-from spectui.tui.widgets.choice_input import ChoiceInput
+from spectui.tui.widgets.inputs import ChoiceInput, SteadyInput
 from spectui.tui.widgets.rows import Cell, Line, Row
-from spectui.tui.widgets.steady_input import SteadyInput
 
 if TYPE_CHECKING:
     from spectui.tui.app import SpectuiApp

@@ -9,9 +9,10 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 
-from spectui.tui.feeds.replay import SPEEDS, Moment, ReplayFeed, Rewound
+from spectui.tui.feeds.replay import SPEEDS, ReplayFeed
 from spectui.tui.keys import named
 from spectui.tui.model.goto import HINT, parse
+from spectui.tui.model.state import Moment, Rewound
 from spectui.tui.model.timeline import Place
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.screens.live.screen import LiveScreen

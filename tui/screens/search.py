@@ -21,8 +21,8 @@ from spectui.store.reading.search import Hit, search
 from spectui.tui.keys import named
 from spectui.tui.terminal.cells import count
 from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.inputs import SteadyInput
 from spectui.tui.widgets.rows import Cell, Line
-from spectui.tui.widgets.steady_input import SteadyInput
 from spectui.tui.widgets.table import Column, Table
 
 MOST = 1000

@@ -17,6 +17,7 @@ from spectui.tui.report.pictures import Picture, pictures, task_roles
 from spectui.tui.report.tables import facts, notes, report_groups, subject, tables
 from spectui.tui.terminal.cells import fitting, pad
 from spectui.tui.terminal.glyphs import glyphs
+from spectui.tui.terminal.tables import parts
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.rows import Cell, Row, Rows, row_width
 from spectui.tui.widgets.whiskers import LEAST, NAMES, VALUES, picture_rows
@@ -155,7 +156,7 @@ def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
         widths[0] = max(width - 1 - max(widths[1:]), SHORTEST)
     rows: list[Row] = [((said, "strong"),) for said in _folded(grid.title, width)]
     first = set(grid.groups())
-    for number, shown in enumerate(_parts(grid, widths, width)):
+    for number, shown in enumerate(parts(widths, width, gap=1, beside=grid.beside)):
         rows += [()] if number else []
         for place, row in enumerate(texts):
             if place - 1 in first:
@@ -171,26 +172,6 @@ def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
             rows.append(tuple(cells))
     rows += [((said, "note"),) for said in _folded(grid.note, min(width, max(_width(rows), 60)))]
     return rows
-
-
-def _parts(grid: Grid, widths: Sequence[int], width: int) -> list[list[int]]:
-    """Columns that fit side by side in `width`, each part behind the first column; an interval stays with its value."""
-    parts, used = [[0]], widths[0]
-    at = 1
-    while at < len(widths):
-        end = at + 1
-        while end < len(widths) and grid.columns[end].key == f"{grid.columns[at].key}_ci":
-            end += 1
-        if widths[0] + sum(widths[at:end]) + end - at > width:
-            end = at + 1  # not even alone is there room for both
-        needs = sum(widths[at:end]) + end - at
-        if used + needs > width and len(parts[-1]) > 1:
-            parts.append([0])
-            used = widths[0]
-        parts[-1] += range(at, end)
-        used += needs
-        at = end
-    return parts
 
 
 def _role(grid: Grid, at: int, cell: str, roles: dict[str, str]) -> str:

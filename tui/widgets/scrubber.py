@@ -9,8 +9,8 @@ from textual import events
 from textual.message import Message
 
 from spectui.store.rows import GenerationRow
-from spectui.tui.feeds.replay import Moment
-from spectui.tui.model.timeline import Course
+from spectui.tui.model.state import Moment
+from spectui.tui.model.timeline import Timeline
 from spectui.tui.terminal.cells import columns, count, duration, fit
 from spectui.tui.widgets.rows import Cell, Line, Row, row_width
 
@@ -38,7 +38,7 @@ class Scrubber(Line):
         self._words: Row = ()
         self._slots: Mapping[str, int] = {}
         self._tasks: Mapping[int, str] = {}
-        self._bars: tuple[tuple[Course, int] | None, str, list[str]] = (None, "", [])
+        self._bars: tuple[tuple[Timeline, int] | None, str, list[str]] = (None, "", [])
 
     def show(
         self, moment: Moment, generations: Sequence[GenerationRow], slots: Mapping[str, int], shown: int
@@ -72,13 +72,13 @@ class Scrubber(Line):
         self.set_rows([self._bar_row(moment, width), self._words])
 
     def _bar_row(self, moment: Moment, width: int) -> Row:
-        key = (moment.course, width)
+        key = (moment.timeline, width)
         if self._bars[0] != key:
-            means = moment.course.means(width)
+            means = moment.timeline.means(width)
             tasks = [self._tasks.get(generation_id, "") for _, generation_id in means]
             self._bars = key, columns([mean or 0.0 for mean, _ in means]), tasks
         _, bars, tasks = self._bars
-        part = moment.at_ms / moment.course.total_ms if moment.course.total_ms else 1.0
+        part = moment.at_ms / moment.timeline.total_ms if moment.timeline.total_ms else 1.0
         here = min(int(part * width), width - 1)
         cells: list[Cell] = [(" " * MARGIN, "text")]
         for column, bar in enumerate(bars):
@@ -94,9 +94,9 @@ class Scrubber(Line):
     def _word_row(self, moment: Moment, width: int) -> Row:
         sign = ("▶ ", "accent") if moment.playing else ("‖ ", "accent")
         words = "playing" if moment.playing else "at the end" if moment.at_end else "held"
-        total = duration(moment.course.total_ms / 1000)
+        total = duration(moment.timeline.total_ms / 1000)
         clock = f"{fit(duration(moment.at_ms / 1000), len(total), 'right')} / {total}"
-        last = moment.course.last(moment.place.generation_id)
+        last = moment.timeline.last(moment.place.generation_id)
         place = self._generation.position + 1 if self._generation else 0
         round_words = f"round {fit(count(moment.place.number), len(count(last)), 'right')} of {count(last)}"
         left: list[Cell] = [

@@ -7,9 +7,9 @@ from itertools import zip_longest
 from rich.cells import cell_len
 
 from spectui.store.rows import SessionSummary, TaskFigures
-from spectui.tui.feeds.sessions import Card
 from spectui.tui.model.progress import elapsed_seconds, silence
 from spectui.tui.model.speedups import range_words
+from spectui.tui.model.state import Card
 from spectui.tui.model.transcript import wrap
 from spectui.tui.terminal.cells import (
     NOTHING,

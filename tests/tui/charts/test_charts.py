@@ -10,7 +10,7 @@ import pytest
 
 from spectui.store.reading.reader import Reader
 from spectui.tui.charts.points import CHARTS, Chart, SourceReader, points, read_sources, source_of, together
-from spectui.tui.charts.time_spans import FINENESS, MOST, Course
+from spectui.tui.charts.time_spans import FINENESS, MOST, TimeSpans
 from spectui.tui.screens.chart import ChartScreen
 from spectui.tui.widgets.histogram import Histogram
 from spectui.tui.widgets.plot import Plot
@@ -67,7 +67,7 @@ def test_sources_read_while_a_session_grows_are_those_read_at_its_end(database: 
                     getattr(s, name) for s in source.spans
                 )
             assert mine.total_ms == pytest.approx(source.total_ms)
-        # A prompt that begins again takes its rounds back: the course is then another one.
+        # A prompt that begins again takes its rounds back: the spans are then others.
         half_done = recording.prompt(tokens=300, finish=None)
         growing.read(reader)
         recording.writer.restart_generation(half_done)
@@ -75,13 +75,13 @@ def test_sources_read_while_a_session_grows_are_those_read_at_its_end(database: 
     recording.close()
 
 
-def test_the_course_of_a_session_stays_as_small_however_long_it_grows(
+def test_the_spans_of_a_session_stay_as_small_however_long_it_grows(
     finished: Recording, database: Path
 ) -> None:
     with Reader(database) as reader:
         figures = reader.figures(finished.id)
     code, math = figures["code"], figures["math"]
-    course = Course({}, {}, ())
+    spans_by_task = TimeSpans({}, {}, ())
     each = replace(code, rounds=0, tokens=0, accepted_count=0, draft_ms=0.0, verify_ms=0.0, other_ms=0.0)
     other = replace(math, rounds=0, tokens=0, accepted_count=0, draft_ms=0.0, verify_ms=0.0, other_ms=0.0)
     for step in range(20_000):
@@ -92,16 +92,16 @@ def test_the_course_of_a_session_stays_as_small_however_long_it_grows(
             other = replace(
                 other, rounds=other.rounds + 10, tokens=other.tokens + 20, verify_ms=other.verify_ms + 9.0
             )
-        assert course.grow({"code": each, "math": other})
-        assert len(course.spans("code")) <= MOST
-    spans = course.spans("code")
+        assert spans_by_task.grow({"code": each, "math": other})
+        assert len(spans_by_task.spans("code")) <= MOST
+    spans = spans_by_task.spans("code")
     assert len(spans) > FINENESS / 2
     assert sum(s.rounds for s in spans) == each.rounds
     assert sum(s.ms for s in spans) == pytest.approx(each.total_ms)
-    assert max(s.end - s.start for s in spans) <= course.total_ms / FINENESS
+    assert max(s.end - s.start for s in spans) <= spans_by_task.total_ms / FINENESS
     assert all(a.end <= b.start + 1e-6 for a, b in pairwise(spans))
     # Ever more tokens in the same time: that is what is drawn, at the right height.
-    speeds = [p.value for p in points("speed", source_of(each, None, spans, course.total_ms))]
+    speeds = [p.value for p in points("speed", source_of(each, None, spans, spans_by_task.total_ms))]
     assert speeds[0] == pytest.approx(1000 * 21 / 5, rel=0.05)
     assert speeds[-1] == pytest.approx(1000 * 219 / 5, rel=0.05)
 

@@ -10,7 +10,8 @@ from spectui.store.reading.reader import Reader
 from spectui.store.writing.writer import SessionWriter
 from spectui.tui.feeds import session as session_feed
 from spectui.tui.feeds.base import IDLE_SECONDS, LIVE_SECONDS, SHARED_SECONDS, Feed
-from spectui.tui.feeds.session import PAGE, Charts, RunState, SessionFeed, Tree
+from spectui.tui.feeds.session import PAGE, SessionFeed
+from spectui.tui.model.state import Charts, RunState, Tree
 from tests.tui.conftest import app_for, live_screen, wait_for
 from tests.tui.replay import Recording
 from tests.tui.screens.dump import lines_of

@@ -10,8 +10,9 @@ from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from spectui.tui.app import SpectuiApp
 from spectui.tui.feeds import sessions as home_feed
-from spectui.tui.feeds.sessions import Card, Sessions, SessionsFeed
+from spectui.tui.feeds.sessions import SessionsFeed
 from spectui.tui.memory import FALLING, SORTED_BY, Memory
+from spectui.tui.model.state import Card, Sessions
 from spectui.tui.screens.sessions.screen import SessionsScreen
 from tests.store.samples import make_session
 from tests.tui.conftest import wait_for

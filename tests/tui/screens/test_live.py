@@ -18,7 +18,7 @@ from spectui.tui.screens.dialogs.leave import LeaveScreen
 from spectui.tui.screens.replay import ReplayScreen
 from spectui.tui.screens.sessions.screen import SessionsScreen
 from spectui.tui.widgets.histogram import Histogram
-from spectui.tui.widgets.prompt_head import PromptHead
+from spectui.tui.widgets.prose import PromptHead
 from spectui.tui.widgets.rows import Line
 from spectui.tui.widgets.status import Status
 from spectui.tui.widgets.table import Table

@@ -27,7 +27,7 @@ from spectui.tui.screens.new_run import (
     read_prompts,
 )
 from spectui.tui.settings import parse
-from spectui.tui.widgets.choice_input import ChoiceInput
+from spectui.tui.widgets.inputs import ChoiceInput
 from spectui.tui.widgets.rows import Line
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording

@@ -13,7 +13,7 @@ from spectui.store.reading.reader import Reader
 from spectui.store.rows import RoundRow
 from spectui.tui.model.goto import ToPrompt, ToShare, ToTime, parse
 from spectui.tui.model.pieces import StreamDecoder
-from spectui.tui.model.timeline import Course, Place
+from spectui.tui.model.timeline import Place, Timeline
 from spectui.tui.model.transcript import Transcript
 from spectui.tui.screens.replay import ReplayScreen
 from spectui.tui.widgets.histogram import Histogram
@@ -23,7 +23,7 @@ from spectui.tui.widgets.status import Status
 from tests.tui.conftest import app_for, live_screen, shown, text_of, wait_for
 from tests.tui.replay import Recording
 
-COURSE = Course(
+COURSE = Timeline(
     [Stretch(7, 1, 8, 8, 20, 12, 80.0), Stretch(7, 9, 10, 2, 4, 2, 20.0), Stretch(9, 1, 3, 3, 3, 0, 100.0)]
 )
 
@@ -66,7 +66,7 @@ def whole_text(screen: ReplayScreen) -> str:
     return screen.stream.transcript.text_of("accepted", "rejected", "target")
 
 
-def test_a_course_knows_its_borders() -> None:
+def test_a_timeline_knows_its_borders() -> None:
     assert COURSE.moved(Place(7, 10), 1) == Place(9, 1)
     assert COURSE.moved(Place(9, 2), -3) == Place(7, 9)
     assert COURSE.moved(Place(9, 2), 50) == COURSE.end == Place(9, 3)

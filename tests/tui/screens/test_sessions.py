@@ -10,7 +10,7 @@ from textual.widgets import Input
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from spectui.tui.app import SpectuiApp
-from spectui.tui.feeds.editing import delete_all
+from spectui.tui.feeds.writes import delete_all
 from spectui.tui.memory import SUMMARY, Memory
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.screens.dialogs.delete import DeleteScreen

@@ -9,7 +9,8 @@ import pytest
 
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import EventRow
-from spectui.tui.feeds.sessions import Card, SessionsFeed
+from spectui.tui.feeds.sessions import SessionsFeed
+from spectui.tui.model.state import Card
 from spectui.tui.widgets.rows import row_width
 from spectui.tui.widgets.session_card import card_rows, card_text, figure_rows
 from tests.tui.replay import Recording

@@ -41,9 +41,9 @@ def advise(
     from spectui.decoding.trees.advise.as_json import advice_json, undecided, verdict
     from spectui.store.analysis.spending import spending, spending_json
     from spectui.store.reading.reader import Reader
+    from spectui.tui.cli.output import print_grids
     from spectui.tui.report.advice import advice_subject, advice_tables, beyond
     from spectui.tui.report.spending import spending_grid
-    from spectui.tui.report.text import print_grids
 
     if save_file is not None:
         from spectui.store.files import check_free

@@ -23,8 +23,8 @@ def compare(context: click.Context, a: str, b: str, as_json: bool) -> None:
     from spectui.store.analysis.as_json import comparison_json
     from spectui.store.analysis.compare import compare_sessions
     from spectui.store.reading.reader import Reader
+    from spectui.tui.cli.output import print_grids
     from spectui.tui.report.contrasts import contrast_subject, contrast_tables
-    from spectui.tui.report.text import print_grids
 
     with Reader(context.ensure_object(State).database) as reader:
         found = compare_sessions(reader, a, b)

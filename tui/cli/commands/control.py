@@ -50,7 +50,7 @@ def _command(kind: str, does: str) -> click.Command:
         from spectui.store.errors import StoreError
         from spectui.store.reading.reader import Reader
         from spectui.store.rows import LIVE_STATUSES
-        from spectui.tui.feeds.commands import tell
+        from spectui.tui.feeds.writes import tell
 
         database = context.ensure_object(State).database
         with Reader(database) as reader:
@@ -91,7 +91,7 @@ def _done(kind: str, status: str) -> str:
 def _not_obeyed(kind: str, summary: SessionSummary, worker: Worker | None) -> str:
     """What the worker has not done, why that may be, and what to do."""
     from spectui.store.clock import seconds_since
-    from spectui.tui.feeds.commands import kill_words
+    from spectui.tui.feeds.writes import kill_words
     from spectui.tui.model.progress import short_time
 
     has_not = f"has not {_PAST[kind]}"

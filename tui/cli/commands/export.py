@@ -8,7 +8,8 @@ import click
 
 from spectui.tui.cli.bar import Bar
 from spectui.tui.cli.options import State, json_option, shared_options
-from spectui.tui.cli.output import count, json_line, line
+from spectui.tui.cli.output import json_line, line
+from spectui.tui.terminal.cells import count
 
 FORMATS = ("csv", "jsonl", "parquet", "sqlite")
 """As in `store.export.export`, which brings in more than a command line needs to start; a test holds them equal."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spectui.tui.cli.options import json_option, shared_options
-from spectui.tui.cli.output import NOTHING, count, json_line, line, table
+from spectui.tui.cli.output import json_line, line, table
+from spectui.tui.terminal.cells import NOTHING, count
 
 if TYPE_CHECKING:
     from spectui.prompts import Prompt

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from spectui.tui.cli.options import State, json_option, price_option, shared_options
-from spectui.tui.cli.output import json_line, line, terminal_width
+from spectui.tui.cli.output import json_line, line
+from spectui.tui.terminal.tables import terminal_width
 
 
 def _file(writes: str) -> click.Path:

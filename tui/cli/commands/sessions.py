@@ -14,9 +14,10 @@ from spectui.tui.cli.commands import control, space
 from spectui.tui.cli.commands.backup import backup
 from spectui.tui.cli.commands.export import export
 from spectui.tui.cli.options import State, json_option, shared_options
-from spectui.tui.cli.output import NOTHING, count, json_line, line, number, table
+from spectui.tui.cli.output import json_line, line, table
 from spectui.tui.cli.result import as_json as figures_json
 from spectui.tui.cli.result import print_figures
+from spectui.tui.terminal.cells import NOTHING, count, number
 
 if TYPE_CHECKING:
     from spectui.store.reading.reader import Reader

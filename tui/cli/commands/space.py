@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from spectui.tui.cli.options import State, shared_options
-from spectui.tui.cli.output import count, line, size
+from spectui.tui.cli.output import line, size
+from spectui.tui.terminal.cells import count
 
 if TYPE_CHECKING:
     import sqlite3

@@ -18,8 +18,8 @@ from spectui.store.errors import StoreError
 from spectui.tui.keys import named
 from spectui.tui.model.transcript import wrap
 from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.inputs import SteadyInput
 from spectui.tui.widgets.rows import Line, Row
-from spectui.tui.widgets.steady_input import SteadyInput
 
 
 def home_words(path: Path) -> str:

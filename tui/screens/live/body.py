@@ -10,17 +10,16 @@ from textual.geometry import Size
 
 from spectui.store.rows import GenerationRow
 from spectui.tui.charts.points import CHARTS, NOTES, OF_FIGURES, TITLES, Chart
-from spectui.tui.feeds.session import Charts, RunState, Stream, Tree
 from spectui.tui.memory import REJECTED, SHOWN_CHART
+from spectui.tui.model.state import Charts, RunState, Stream, Tree
 from spectui.tui.screens.live.titles import choice_title, prompt_columns, text_title, tree_title
 from spectui.tui.terminal.cells import count
 from spectui.tui.terminal.textsafe import sanitize
 from spectui.tui.widgets.histogram import Histogram
-from spectui.tui.widgets.legend import Legend
-from spectui.tui.widgets.prompt_head import PromptHead
+from spectui.tui.widgets.prose import PromptHead
 from spectui.tui.widgets.rows import TITLE_FRAME, set_title
 from spectui.tui.widgets.table import Table
-from spectui.tui.widgets.token_stream import TokenStream
+from spectui.tui.widgets.token_stream import Legend, TokenStream
 from spectui.tui.widgets.tree_view import NOTE, TreeView
 
 WIDE, NARROW, LOW, TINY = 170, 100, 28, 14

@@ -13,9 +13,10 @@ from textual.worker import Worker, WorkerState
 
 from spectui.store.errors import StoreError
 from spectui.store.rows import GenerationRow, SessionSummary
-from spectui.tui.feeds.commands import tell
-from spectui.tui.feeds.session import Charts, Ended, Opened, RunState, SessionFeed, Stream, Tree
+from spectui.tui.feeds.session import SessionFeed
+from spectui.tui.feeds.writes import tell
 from spectui.tui.model.gaps import Gaps
+from spectui.tui.model.state import Charts, Ended, Opened, RunState, Stream, Tree
 from spectui.tui.model.timeline import Place
 from spectui.tui.screens.base import FedScreen
 from spectui.tui.screens.chart import ChartScreen

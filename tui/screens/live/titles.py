@@ -8,8 +8,8 @@ from textual.content import Content
 
 from spectui.store.reading.choices import TreeChoice
 from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
-from spectui.tui.feeds.session import RunState
 from spectui.tui.model.progress import silence
+from spectui.tui.model.state import RunState
 from spectui.tui.model.transcript import wrap
 from spectui.tui.terminal.cells import count, fit, fitting, number, share
 from spectui.tui.terminal.textsafe import sanitize_line

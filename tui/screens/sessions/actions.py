@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from spectui.store.rows import SessionSummary
-from spectui.tui.feeds import editing
-from spectui.tui.feeds.sessions import Card, SessionsFeed
+from spectui.tui.feeds import writes
+from spectui.tui.feeds.sessions import SessionsFeed
 from spectui.tui.keys import named
+from spectui.tui.model.state import Card
 from spectui.tui.screens.base import FedScreen
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.screens.dialogs.delete import DeleteScreen
@@ -71,25 +72,23 @@ class SessionActions(FedScreen):
 
     def action_rename(self) -> None:
         """Give the session another name."""
-        self._ask("rename", editing.rename, lambda row: row.name, "A name is unique, and no number.")
+        self._ask("rename", writes.rename, lambda row: row.name, "A name is unique, and no number.")
 
     def action_tag(self) -> None:
         """Give the session tags."""
         hint = f"Words, such as: study gpu. {named(self, '/')} finds #study."
-        self._ask("tags", editing.tag, lambda row: " ".join(row.tags), hint)
+        self._ask("tags", writes.tag, lambda row: " ".join(row.tags), hint)
 
     def action_note(self) -> None:
         """Write a note about the session."""
         self._ask(
             "note",
-            editing.note,
+            writes.note,
             lambda row: row.notes,
             f"What to remember about it. {named(self, '/')} finds it too.",
         )
 
-    def _ask(
-        self, what: str, save: editing.Edit, present: Callable[[SessionSummary], str], hint: str
-    ) -> None:
+    def _ask(self, what: str, save: writes.Edit, present: Callable[[SessionSummary], str], hint: str) -> None:
         row = self.table.cursor_item
         if row is None:
             return

@@ -13,18 +13,19 @@ from textual.widgets import Input, Label
 
 from spectui.store.paths import expanded
 from spectui.store.rows import SessionSummary
-from spectui.tui.feeds.sessions import Card, Sessions, SessionsFeed
+from spectui.tui.feeds.sessions import SessionsFeed
 from spectui.tui.keys import named
 from spectui.tui.memory import FALLING, SORTED_BY, SUMMARY
 from spectui.tui.model.session_filter import Entry, Filter, entry_of, parse
+from spectui.tui.model.state import Card, Sessions
 from spectui.tui.screens.sessions.actions import SessionActions
 from spectui.tui.screens.sessions.columns import session_columns
 from spectui.tui.terminal.cells import count, fit
 from spectui.tui.terminal.textsafe import sanitize_line
+from spectui.tui.widgets.inputs import SteadyInput
 from spectui.tui.widgets.key_bar import Hint, KeyBar
 from spectui.tui.widgets.rows import Cell, Line, Row, Rows, set_title
 from spectui.tui.widgets.session_card import SessionCard
-from spectui.tui.widgets.steady_input import SteadyInput
 from spectui.tui.widgets.table import Table
 
 HINTS: tuple[Hint, ...] = (

@@ -1,16 +1,20 @@
-"""What one tells a worker from outside: a row in the database or, where none can be written, a signal to end."""
+"""Everything that the dashboard and the command line write about sessions: commands to a worker, names, tags, notes."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
+from spectui.store.care.space import delete_session
 from spectui.store.database import connect
 from spectui.store.errors import DatabaseTrouble, StoreError
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import LIVE_STATUSES, Worker
-from spectui.store.sessions import send_command
+from spectui.store.sessions import rename_session, send_command, set_notes, set_tags
+from spectui.store.tags import read_tags
 
 
 def tell(database: Path, session_id: int, kind: str) -> bool:
@@ -66,3 +70,37 @@ def kill_words(worker: Worker, option: str = "") -> str:
     """``kill 4711``, and where, when that is not here."""
     words = f"kill {option} {worker.pid}" if option else f"kill {worker.pid}"
     return words if worker.here else f"{words} on {worker.host}"
+
+
+Edit = Callable[[Path, int, str], None]
+"""Database, session, what was typed. Raises `StoreError` in words fit to be shown."""
+
+
+def rename(database: Path, session_id: int, text: str) -> None:
+    """Give a session the name typed."""
+    with closing(connect(database, create=False)) as db:
+        rename_session(db, session_id, text)
+
+
+def tag(database: Path, session_id: int, text: str) -> None:
+    """Give a session the tags typed and no others."""
+    with closing(connect(database, create=False)) as db:
+        set_tags(db, session_id, read_tags(text))
+
+
+def note(database: Path, session_id: int, text: str) -> None:
+    """Write the note typed in place of what stood there."""
+    with closing(connect(database, create=False)) as db:
+        set_notes(db, session_id, text)
+
+
+def delete_all(database: Path, doomed: Mapping[int, str]) -> list[str]:
+    """Delete these sessions (id -> name); returns what could not be, a line each."""
+    problems = []
+    with closing(connect(database, create=False)) as db:
+        for session_id, name in doomed.items():
+            try:
+                delete_session(db, session_id)
+            except StoreError as error:
+                problems.append(f"'{name}' was not deleted: {error}")
+    return problems

@@ -1,12 +1,19 @@
-"""A line of input that also offers a few values: space goes through them, typing gives any other."""
+"""Lines of input: one whose cursor does not blink, and one that also offers a few values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from textual import events
+from textual.widgets import Input
 
-from spectui.tui.widgets.steady_input import SteadyInput
+
+class SteadyInput(Input):
+    """`Input`, compact and without blinking: that would write to a terminal which is idle."""
+
+    def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:
+        super().__init__(value, placeholder=placeholder, compact=True, id=id)
+        self.cursor_blink = False
 
 
 class ChoiceInput(SteadyInput):

@@ -1,0 +1,141 @@
+"""The values that feeds post to screens: a session at a moment, its text, its trees, its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from spectui.store.reading.choices import TreeChoice
+from spectui.store.rows import (
+    EventRow,
+    GenerationRow,
+    Interval,
+    OutputSample,
+    RoundRow,
+    SessionSummary,
+    TaskFigures,
+)
+from spectui.tui.charts.points import Source
+from spectui.tui.model.pieces import Piece
+from spectui.tui.model.timeline import Place, Timeline
+
+PLAYING, HELD = "playing", "held"
+"""What stands in the place of a session's status while it is replayed."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The session and its prompts."""
+
+    summary: SessionSummary
+    generations: tuple[GenerationRow, ...]
+    """In the order they are run, without their texts."""
+    prompts: Mapping[int, str]
+    """Generation id -> what was asked."""
+    pending: tuple[str, ...]
+    """Commands that the worker has not taken yet."""
+    complete: bool = True
+    """False where these prompts are some of the session's, and all follow soon."""
+
+    @property
+    def growing(self) -> bool:
+        """Whether more text may come."""
+        return self.summary.live or self.summary.status in (PLAYING, HELD)
+
+
+@dataclass(frozen=True)
+class Charts:
+    """The figures of each task, in the session's order, and the intervals of mean accepted length."""
+
+    figures: Mapping[str, TaskFigures]
+    intervals: Mapping[str, Interval]
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """What the other charts are drawn from, by task; empty for a moment of the past, whose bins nobody knows."""
+    whole: bool = True
+    """False where intervals and sources follow at once."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Another prompt is looked at: forget what was shown."""
+
+    generation: GenerationRow
+
+
+@dataclass(frozen=True)
+class Stream:
+    """New text of the prompt that is looked at."""
+
+    generation_id: int
+    pieces: tuple[Piece, ...]
+    new: bool
+    """False for what had been decoded before the prompt was opened."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """All text of the prompt has been posted, and no more will come."""
+
+    generation: GenerationRow
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One round to be drawn as a tree."""
+
+    row: RoundRow
+    texts: Mapping[int, str]
+    """Token id -> text on one line, of every token of the round."""
+    last: int
+    """The newest round of the generation."""
+    choice: TreeChoice | None = None
+    """What its tree was chosen by, in a run with tree budgets."""
+    budgets: Mapping[str, TreeChoice] = field(default_factory=dict)
+    """The tree of each task now; of the newest round only."""
+
+
+@dataclass(frozen=True)
+class Rewound:
+    """Forget the text of the rounds after this one."""
+
+    generation_id: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where the replay is."""
+
+    timeline: Timeline
+    place: Place
+    at_ms: float
+    """Decoding time up to the end of the round."""
+    playing: bool
+    speed: float
+    live: bool
+    """Whether a worker is at work on the session."""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing more has been recorded."""
+        return self.place == self.timeline.end
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Every session, newest first."""
+
+    rows: tuple[SessionSummary, ...]
+    unread: int = 0
+    """How many older ones there are that follow at once."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """More about one session."""
+
+    summary: SessionSummary
+    figures: Mapping[str, TaskFigures]
+    sample: OutputSample | None
+    events: Sequence[EventRow] = ()
+    """What happened to it, oldest first."""
