@@ -213,7 +213,7 @@ class RunConfig:
 
     def _check_retention(self) -> None:
         # Not at the top: the engine, which imports this, knows nothing of the store.
-        from spectui.store.care.retention import read_retention
+        from spectui.store.care.pruning import read_retention
         from spectui.store.errors import StoreError
 
         try:

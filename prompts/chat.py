@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from spectui.prompts.lines import quoted, text_of
+from spectui.prompts.lines import Message, quoted, text_of
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 
@@ -20,13 +20,6 @@ ROLES = {
 """What files call a role -> what chat templates call it."""
 
 ANSWERS = "the answers at the end of conversations were left out: they are what the model is asked for"
-
-
-class Message(NamedTuple):
-    """One turn of a conversation."""
-
-    role: str
-    content: str
 
 
 def is_message(value: object) -> bool:

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spectui.prompts.chat import USER, Message, objects
+from spectui.prompts.chat import USER, objects
 from spectui.prompts.errors import PromptError
-from spectui.prompts.lines import TASK_NAME, Prompt, id_of, quoted, task_like, text_of
+from spectui.prompts.lines import TASK_NAME, Message, Prompt, id_of, quoted, task_like, text_of
 from spectui.prompts.reading import Problem, Reading, read
 from spectui.prompts.shapes import FURTHER_TURNS, Found, found_in
 

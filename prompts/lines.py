@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from spectui.prompts.chat import Message
+from typing import NamedTuple
 
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 """What a task may be called: short enough for a column, plain enough for a file name."""
@@ -18,6 +15,13 @@ ID_LENGTH = 64
 
 DEFAULT_TASK = "prompts"
 """The task of prompts that name none."""
+
+
+class Message(NamedTuple):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
 
 
 @dataclass(frozen=True)

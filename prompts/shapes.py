@@ -14,7 +14,6 @@ from spectui.prompts.chat import (
     ANSWERS,
     SYSTEM,
     USER,
-    Message,
     asked,
     content_of,
     is_message,
@@ -22,7 +21,7 @@ from spectui.prompts.chat import (
     readable,
     whole,
 )
-from spectui.prompts.lines import DEFAULT_TASK, Fields, id_of, quoted, task_like, task_of, text_of
+from spectui.prompts.lines import DEFAULT_TASK, Fields, Message, id_of, quoted, task_like, task_of, text_of
 
 FURTHER_TURNS = "the turns after the first were left out, as they answer what the model says"
 SETTINGS = "settings of requests (model, max_tokens, temperature) were left out: the run has its own"

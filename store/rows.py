@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from spectui.store.counts import metrics
 from spectui.store.records import NodeRecord
@@ -388,16 +388,38 @@ class TaskFigures:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A mean over prompts, or a ratio of sums, with its 95 % interval."""
+class Span:
+    """Consecutive tokens of one kind."""
 
-    value: float
-    low: float
-    high: float
-    prompts: int
-    """Prompts with data, at least 2."""
+    kind: Literal["accepted", "rejected", "target"]
+    token_ids: tuple[int, ...]
+    round_number: int
 
-    @property
-    def half_width(self) -> float:
-        """From the value to the farther end, for "1.42 +- 0.08"; ends are cut to what can be, so that one is nearer."""
-        return max(self.high - self.value, self.value - self.low)
+
+def spans(round_row: RoundRow) -> list[Span]:
+    """The accepted tokens, the draft's rejected continuation, the target's own token; empty ones left out.
+
+    The rejected span is what the drafter liked best after the accepted path: from its end follow the
+    children of lowest rank. A path that was cut had no continuation the target refused, so none is shown.
+    """
+    path = round_row.accepted_path
+    found = [Span("accepted", tuple(n.token_id for n in path), round_row.number)]
+    if round_row.cut is None:
+        rejected = tuple(n.token_id for n in _favourites(round_row.nodes, path[-1].idx if path else None))
+        found.append(Span("rejected", rejected, round_row.number))
+    if round_row.bonus_token_id is not None:
+        found.append(Span("target", (round_row.bonus_token_id,), round_row.number))
+    return [span for span in found if span.token_ids]
+
+
+def _favourites(nodes: tuple[NodeRow, ...], start: int | None) -> list[NodeRow]:
+    best: dict[int | None, NodeRow] = {}
+    for node in nodes:
+        held = best.get(node.parent)
+        if held is None or node.rank < held.rank:
+            best[node.parent] = node
+    chain: list[NodeRow] = []
+    while start in best:
+        chain.append(best[start])
+        start = chain[-1].idx
+    return chain

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from spectui.store.clock import now
 from spectui.store.database import Connection, raw
 from spectui.store.errors import StoreError
+from spectui.store.labels import check_name, check_tags, fresh_name, join_tags
 from spectui.store.liveness import WORKER_COLUMNS, effective_status
-from spectui.store.names import check_name, fresh_name
 from spectui.store.records import PromptRecord
 from spectui.store.rows import COMMANDS, LIVE_STATUSES
 from spectui.store.sqlite.transactions import path_of, transaction
-from spectui.store.tags import check_tags, joined
 from spectui.store.whereabouts import identity
 
 MAX_NOTES = 2000
@@ -80,8 +79,8 @@ def rename_session(db: Connection, session_id: int, name: str) -> None:
 
 
 def set_tags(db: Connection, session_id: int, tags: Iterable[str]) -> None:
-    """Give a session these tags and no others. Raises `StoreError` for what `store.tags` refuses."""
-    _set(db, session_id, "tags", joined(check_tags(tags)))
+    """Give a session these tags and no others. Raises `StoreError` for what `store.labels` refuses."""
+    _set(db, session_id, "tags", join_tags(check_tags(tags)))
 
 
 def set_notes(db: Connection, session_id: int, notes: str) -> None:

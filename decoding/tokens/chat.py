@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spectui.decoding.errors import DecodingError
-from spectui.prompts.chat import SYSTEM, USER, Message, objects
+from spectui.prompts.chat import SYSTEM, USER, objects
+from spectui.prompts.lines import Message
 
 Asked = str | Sequence[Message]
 """One turn of a user, or a conversation."""

@@ -12,8 +12,8 @@ from spectui.store.analysis.counts import Ratio
 from spectui.store.analysis.resampling import SHARE
 from spectui.store.counts import metrics
 from spectui.store.counts.intervals import Pair, ends, linear, mean_interval, ratio_interval
+from spectui.store.counts.metrics import Interval
 from spectui.store.reading.columns import Floats, Ints
-from spectui.store.rows import Interval
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,43 @@ what a recount of all its nodes gave; so rollups can still be proved, and whoeve
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
-from spectui.store.care.retention import ends_before
-from spectui.store.clock import now
+from spectui.store.clock import now, stamp
 from spectui.store.counts.blocks import add_block
 from spectui.store.counts.recount import recount, to_json
 from spectui.store.database import Connection, raw
+from spectui.store.errors import StoreError
 from spectui.store.rows import HALF_DONE_SQL
 from spectui.store.sqlite.batches import in_batches
 from spectui.store.sqlite.transactions import explained, transaction
+
+ALL, ROUNDS = "all", "rounds"
+_DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
+
+
+def read_retention(text: str) -> str:
+    """One way of saying it: "all", "rounds" or "N-days". Raises `StoreError` for anything else."""
+    asked = text.strip().lower()
+    if asked in (ALL, ROUNDS):
+        return asked
+    found = _DAYS.fullmatch(asked)
+    if not found or not int(found[1] or found[2]):
+        raise StoreError(f"--keep-nodes is '{text}'; use {ALL}, {ROUNDS} or a number of days such as 30-days")
+    return f"{int(found[1] or found[2])}-days"
+
+
+def ends_before(retention: str) -> str | None:
+    """Prompts that ended before this time are to be pruned; None for none."""
+    retention = read_retention(retention)
+    if retention == ALL:
+        return None
+    if retention == ROUNDS:
+        return now()
+    return stamp(datetime.now(UTC) - timedelta(days=int(retention.removesuffix("-days"))))
 
 
 def prune_session(

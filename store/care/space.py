@@ -38,7 +38,7 @@ def delete_session(db: Connection, session_id: int, progress: Progress = _quietl
         name, status = state(connection, session_id)
         if status in LIVE_STATUSES:
             raise StoreError(f"session '{name}' is {status}; stop it before deleting it")
-        # No session can have such a name: `store.names` allows no control characters.
+        # No session can have such a name: `store.labels` allows no control characters.
         connection.execute(
             "UPDATE session SET deleted_at = ?, name = ? WHERE id = ?",
             (now(), f"\x7f{session_id}", session_id),

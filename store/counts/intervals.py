@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from spectui.store.rows import Interval
+from spectui.store.counts.metrics import Interval
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -9,7 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over prompts, or a ratio of sums, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    prompts: int
+    """Prompts with data, at least 2."""
+
+    @property
+    def half_width(self) -> float:
+        """From the value to the farther end, for "1.42 +- 0.08"; ends are cut to what can be, so that one is nearer."""
+        return max(self.high - self.value, self.value - self.low)
+
 
 RATIOS: dict[str, tuple[str, str]] = {
     "match_rate": ("match_count", "node_count"),

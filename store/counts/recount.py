@@ -9,16 +9,25 @@ from __future__ import annotations
 import json
 import sqlite3
 from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spectui.store.counts.bins import unpacked
+from spectui.store.counts.bins import (
+    ENTROPY_AT,
+    ENTROPY_BIN_SQL,
+    FATES,
+    PROBABILITY_BIN_SQL,
+    packed,
+    unpacked,
+)
 from spectui.store.counts.metrics import AT_RISK_SQL, OVERLAP_SQL
-from spectui.store.counts.recount_bins import BinKey, count_bins, write_bins
 from spectui.store.errors import StoreError
 
 Key = tuple[int | str, ...]
 Sums = dict[str, float]
+BinKey = tuple[int, str]
+"""Session and task."""
 
 NODE_SUMS = ("match_count", "at_risk_count", "accepted_count", "overlap_sum", "overlap_count")
 GENERATION_SUMS = (
@@ -192,3 +201,49 @@ def tables(found: Recount) -> list[tuple[str, tuple[str, ...], dict[Key, Sums]]]
 def _add(sums: Sums, more: Sums) -> None:
     for column, value in more.items():
         sums[column] += value
+
+
+BINS_SQL = f"""
+    SELECT generation.session_id, generation.task, {PROBABILITY_BIN_SQL}, {ENTROPY_BIN_SQL},
+           node."match" != 0, coalesce({AT_RISK_SQL}, 0), node.accepted != 0, count(*)
+    FROM generation
+    JOIN round ON round.generation_id = generation.id
+    JOIN node ON node.round_id = round.id
+    LEFT JOIN node AS parent ON parent.round_id = node.round_id AND parent.idx = node.parent
+    WHERE {{which}} AND (node.draft_p IS NOT NULL OR node.draft_entropy IS NOT NULL)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""
+"""How many nodes of the prompts (and rounds) that a condition `which` names are in each bin; see `add_up`."""
+
+
+def count_bins(
+    connection: sqlite3.Connection, which: str, only: Mapping[str, int | None]
+) -> dict[BinKey, array[int]]:
+    """`bins.SIZE` counts of each task of the prompts that the condition `which` names; none where all are 0."""
+    return add_up(connection.execute(BINS_SQL.format(which=which), only))
+
+
+def add_up(rows: Iterable[tuple[Any, ...]]) -> dict[BinKey, array[int]]:
+    """The rows of `BINS_SQL` as `bins.SIZE` counts of each task."""
+    found: dict[BinKey, array[int]] = {}
+    for session, task, probability, entropy, match, risked, accepted, nodes in rows:
+        counts = found.setdefault((session, task), unpacked())
+        if probability is not None:
+            counts[FATES * probability + match + 2 * (risked and risked + accepted)] += nodes
+        if entropy is not None:
+            counts[ENTROPY_AT + 2 * entropy + match] += nodes
+    return found
+
+
+def write_bins(connection: sqlite3.Connection, counted: Mapping[BinKey, array[int]]) -> None:
+    """Put bins into rows of `rollup_task` that have none yet."""
+    connection.executemany(
+        "UPDATE rollup_task SET bins = ? WHERE session_id = ? AND task = ?",
+        [(packed(counts), *key) for key, counts in counted.items()],
+    )
+
+
+def fill_bins(connection: sqlite3.Connection) -> None:
+    """Fill the bins of every session that is there. Nodes that were pruned before are in none."""
+    whole = "generation.id NOT IN (SELECT generation_id FROM pruned)"
+    write_bins(connection, count_bins(connection, whole, {}))

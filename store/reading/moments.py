@@ -7,16 +7,20 @@ are counted, whatever the session holds.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
 from spectui.store.counts import metrics
+from spectui.store.counts.bins import Bins, bins_of, unpacked
 from spectui.store.counts.blocks import DEPTH_SUMS_SQL, NODES_SQL, ROUND_SUMS_SQL
+from spectui.store.counts.metrics import Interval
+from spectui.store.counts.recount import BINS_SQL, add_up
 from spectui.store.reading.reader import Reader
-from spectui.store.rows import DepthFigures, GenerationRow, Interval, TaskFigures
+from spectui.store.rows import DepthFigures, GenerationRow, TaskFigures
 
 _TOTAL_DEPTHS = ", ".join(f"sum(at.{field.name})" for field in fields(DepthFigures)[1:])
 _NONE = (0, 0, 0, 0.0, 0.0, 0.0)
@@ -295,3 +299,45 @@ def _rows(reader: Reader, sql: str, *parameters: int) -> list[tuple[Any, ...]]:
 
 def _plus(some: tuple[float, ...], more: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(a + b for a, b in zip(some, more, strict=True))
+
+
+MOST_NODES = 400_000
+"""Nodes up to a moment beyond which they are not counted: it would take seconds."""
+
+_COUNTED = BINS_SQL.format(which="generation.id = ? AND round.number <= ?")
+
+
+class MomentBins:
+    """The bins of one session at one moment after the other."""
+
+    def __init__(self) -> None:
+        self._whole: dict[int, array[int] | None] = {}
+
+    def at(self, reader: Reader, known: Sequence[GenerationRow], number: int) -> dict[str, Bins] | None:
+        """Task -> bins of `known`, the prompts up to the moment's, of whose last `number` rounds are known.
+
+        None when that is more than `MOST_NODES`. Prompts whose nodes were pruned or that a draft gave no
+        probabilities for add nothing.
+        """
+        if sum(row.node_count for row in known) > MOST_NODES:
+            return None
+        sums: dict[str, array[int]] = {}
+        with reader.snapshot():
+            for row in known:
+                if row.pruned_at:
+                    continue
+                if row is known[-1]:
+                    counts = _counted(reader, row.id, number)
+                else:
+                    if row.id not in self._whole:
+                        self._whole[row.id] = _counted(reader, row.id, row.round_count)
+                    counts = self._whole[row.id]
+                if counts is not None:
+                    before = sums.setdefault(row.task, unpacked())
+                    sums[row.task] = array("I", map(int.__add__, before, counts))
+        return {task: bins_of(counts) for task, counts in sums.items()}
+
+
+def _counted(reader: Reader, generation_id: int, number: int) -> array[int] | None:
+    rows = (row for chunk in reader.scan(_COUNTED, generation_id, number) for row in chunk)
+    return next(iter(add_up(rows).values()), None)

@@ -15,15 +15,16 @@ from typing import Any
 
 from spectui.store.counts import metrics
 from spectui.store.counts.bins import Bins, bins_of, unpacked
+from spectui.store.counts.metrics import Interval
 from spectui.store.database import Connection, connect, raw
 from spectui.store.errors import StoreError
+from spectui.store.labels import split_tags
 from spectui.store.liveness import WORKER_COLUMNS, effective_status, is_here, silent_seconds
 from spectui.store.rows import (
     HALF_DONE_SQL,
     DepthFigures,
     EventRow,
     GenerationRow,
-    Interval,
     NodeRow,
     OutputSample,
     RoundRow,
@@ -33,7 +34,6 @@ from spectui.store.rows import (
 )
 from spectui.store.sqlite.transactions import explained, path_of
 from spectui.store.sqlite.typed import UNSOUND, Typed
-from spectui.store.tags import parted
 from spectui.store.whereabouts import FileIdentity, identity, read_whereabouts, stopped
 
 _SESSION_COLUMNS = (
@@ -480,7 +480,7 @@ def _summary(
     )
     columns["config"] = _object(columns["config"], "configuration")
     columns["versions"] = _object(columns["versions"], "versions")
-    columns["tags"] = parted(columns["tags"])
+    columns["tags"] = split_tags(columns["tags"])
     for name in ("gpu", "costs"):
         if columns[name] is not None:
             columns[name] = _object(columns[name], name)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sqlite_utils import Database, Migrations
 
-from spectui.store.counts.recount_bins import fill_bins
+from spectui.store.counts.recount import fill_bins
 from spectui.store.schema.steps import APPLICATION_ID, BINS_STEP, MIGRATION_SET, STEPS
 
 FILLS: dict[str, Callable[[sqlite3.Connection], None]] = {BINS_STEP: fill_bins}

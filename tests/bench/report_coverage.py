@@ -18,7 +18,7 @@ from spectui.decoding.trees.advise.advice import one_tree_serves, tree_per_task_
 from spectui.store.analysis.counts import Counts, Ratio
 from spectui.store.analysis.verdict import judge
 from spectui.store.counts.intervals import mean_interval, ratio_interval
-from spectui.store.rows import Interval
+from spectui.store.counts.metrics import Interval
 from tests.decoding.trees.test_advice_truth import gained
 from tests.store.analysis.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike, planted_trees
 

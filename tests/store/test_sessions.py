@@ -11,10 +11,9 @@ from sqlite_utils import Database
 from spectui.store.care.check import check
 from spectui.store.care.space import delete_session
 from spectui.store.errors import StoreError
-from spectui.store.names import fresh_name
+from spectui.store.labels import fresh_name, read_tags
 from spectui.store.reading.reader import Reader
 from spectui.store.sessions import create_session, rename_session, set_notes, set_tags
-from spectui.store.tags import read_tags
 from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import claimed_writer, make_session, record_all
 

@@ -10,8 +10,9 @@ from spectui.tui.model.speedups import range_words
 from spectui.tui.terminal.cells import NOTHING, count, number
 
 if TYPE_CHECKING:
+    from spectui.store.counts.metrics import Interval
     from spectui.store.reading.reader import Reader
-    from spectui.store.rows import Interval, SessionSummary, TaskFigures
+from spectui.store.rows import SessionSummary, TaskFigures
 
 HEAD = ("task", "prompts", "rounds", "nodes", "tokens", "match", "accepted length", "95 %", "tok/round")
 

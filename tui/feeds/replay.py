@@ -14,12 +14,12 @@ from pathlib import Path
 from time import monotonic
 
 from spectui.store.counts.bins import Bins
+from spectui.store.counts.metrics import Interval
 from spectui.store.reading import moments
 from spectui.store.reading.choices import choice_of
-from spectui.store.reading.moment_bins import MomentBins
-from spectui.store.reading.moments import TaskSums
+from spectui.store.reading.moments import MomentBins, TaskSums
 from spectui.store.reading.reader import Reader
-from spectui.store.rows import GenerationRow, Interval, RoundRow, TaskFigures
+from spectui.store.rows import GenerationRow, RoundRow, TaskFigures
 from spectui.tui.charts.points import Source, read_sources
 from spectui.tui.feeds.base import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
 from spectui.tui.feeds.session import INTERVAL_SECONDS, TREE_SECONDS

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
+from spectui.store.counts.metrics import Interval
 from spectui.store.reading.choices import budgets, choice_of, choices
 from spectui.store.reading.reader import Reader
-from spectui.store.rows import GenerationRow, Interval, RoundRow, SessionSummary
+from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
 from spectui.tui.charts.points import SourceReader
 from spectui.tui.feeds.base import (
     CHART_SECONDS,

@@ -11,10 +11,10 @@ from pathlib import Path
 from spectui.store.care.space import delete_session
 from spectui.store.database import connect
 from spectui.store.errors import DatabaseTrouble, StoreError
+from spectui.store.labels import read_tags
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import LIVE_STATUSES, Worker
 from spectui.store.sessions import rename_session, send_command, set_notes, set_tags
-from spectui.store.tags import read_tags
 
 
 def tell(database: Path, session_id: int, kind: str) -> bool:

@@ -6,8 +6,7 @@ import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spectui.store.reading.stream import spans
-from spectui.store.rows import RoundRow
+from spectui.store.rows import RoundRow, spans
 from spectui.tui.terminal.textsafe import sanitize, sanitize_line
 
 _UTF8 = codecs.getincrementaldecoder("utf-8")

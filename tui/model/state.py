@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from spectui.store.counts.metrics import Interval
 from spectui.store.reading.choices import TreeChoice
 from spectui.store.rows import (
     EventRow,
     GenerationRow,
-    Interval,
     OutputSample,
     RoundRow,
     SessionSummary,

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from textual.binding import Binding
 
-from spectui.store.rows import Interval, TaskFigures
+from spectui.store.counts.metrics import Interval
+from spectui.store.rows import TaskFigures
 from spectui.tui.charts.points import Chart, Point, Source, highest, points
 from spectui.tui.terminal.cells import (
     NOTHING,

@@ -13,7 +13,8 @@ from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.tokens.chat import CHANGED, MERGED, NO_TEMPLATE, unused_switches
 from spectui.decoding.tokens.template_args import RESERVED, read_switches
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.prompts.chat import Message, objects
+from spectui.prompts.chat import objects
+from spectui.prompts.lines import Message
 from tests.models import tiny_tokenizer
 
 ASKED = (

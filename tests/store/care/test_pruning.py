@@ -12,8 +12,7 @@ import pytest
 from spectui.store.analysis.compare import compare_sessions
 from spectui.store.analysis.report import build_report
 from spectui.store.care.check import check
-from spectui.store.care.pruning import prune_session
-from spectui.store.care.retention import read_retention
+from spectui.store.care.pruning import prune_session, read_retention
 from spectui.store.care.space import delete_session, remove_deleted, vacuum
 from spectui.store.counts.recount import rebuild
 from spectui.store.database import connect

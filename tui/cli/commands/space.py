@@ -67,8 +67,7 @@ def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | N
     Rounds, text and all counts stay. What needs every node (trees, rejected drafts, the report) then
     leaves these prompts out and says so.
     """
-    from spectui.store.care.pruning import prune_session
-    from spectui.store.care.retention import ALL, read_retention
+    from spectui.store.care.pruning import ALL, prune_session, read_retention
 
     asked = None if keep_nodes is None else read_retention(keep_nodes)
     with _database(context) as connection:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spectui.store.reading.stream import Span, spans
 from spectui.store.records import Cut, RoundRecord
-from spectui.store.rows import RoundRow
+from spectui.store.rows import RoundRow, Span, spans
 from tests.store.samples import make_round
 
 
