@@ -16,7 +16,7 @@ APART = {
     "spectui.decoding.config": ("torch", "transformers", "textual"),
     "spectui.decoding.trees.advise.advice": ("torch", "transformers", "textual", "scipy"),
     "spectui.decoding.trees.costs": ("torch", "transformers", "textual"),
-    "spectui.decoding.trees.choice": ("torch", "transformers", "textual"),
+    "spectui.decoding.trees.candidates": ("torch", "transformers", "textual"),
     "spectui.decoding.worker.launch": ("torch", "transformers", "textual"),
     "spectui.decoding.checkpoints.embedded": ("torch", "transformers", "textual"),
     "spectui.decoding.startup": ("torch", "transformers", "textual"),

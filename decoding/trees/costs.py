@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectui.decoding.checkpoints.embedded import cache_folder
+from spectui.decoding.trees.isotonic import rising
 from spectui.store.files import write_text
 
 VERSION = 7
@@ -125,13 +126,8 @@ class Costs:
     def _curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Rows and milliseconds: the medians, smoothed as far as their noise goes, then isotonic regression."""
         rows = sorted(self.verify)
-        pools: list[tuple[float, int]] = []
-        for ms in _smoothed(rows, [self.verify[n] for n in rows]).tolist():
-            pools.append((ms, 1))
-            while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-                (one, count), (other, more) = pools.pop(), pools.pop()
-                pools.append(((one * count + other * more) / (count + more), count + more))
-        return np.asarray(rows, dtype=np.float64), np.repeat(*map(np.asarray, zip(*pools, strict=True)))
+        ms = _smoothed(rows, [self.verify[n] for n in rows]).tolist()
+        return np.asarray(rows, dtype=np.float64), rising(ms, [1] * len(ms))
 
     def round_ms(self, nodes: float, levels: float) -> float:
         """Milliseconds of a round that drafts and verifies a tree of `nodes` in `levels`."""

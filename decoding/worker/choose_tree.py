@@ -13,7 +13,7 @@ from spectui.decoding.config import LOOKUP, RECYCLING, RunConfig
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import LoadedModels, Progress, load_models
 from spectui.decoding.trees import costs
-from spectui.decoding.trees.choice import best_tree
+from spectui.decoding.trees.candidates import best_tree
 from spectui.decoding.trees.costs import Costs
 from spectui.decoding.trees.profile import LOOKUP_BESIDE_PROFILE, LOOKUP_PROFILE, RECYCLING_PROFILE, Profile
 from spectui.decoding.worker.measure_costs import machine, measure

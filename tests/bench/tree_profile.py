@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from spectui.decoding.trees.advise.candidates import NODES, extent_of
-from spectui.decoding.trees.advise.positions import read_rounds, walks_of
+from spectui.decoding.trees.advise.positions import extent_of, read_rounds, walks_of
 from spectui.decoding.trees.advise.replay import replay
+from spectui.decoding.trees.candidates import NODES
 from spectui.decoding.trees.spec import dynamic_shape
 from spectui.store.reading.reader import Reader
 

@@ -9,20 +9,21 @@ import numpy as np
 
 from spectui.decoding.config import CHAIN_BESIDE, LOOKUP, WITH_LOOKUP, WITHOUT_PROBABILITIES
 from spectui.decoding.errors import DecodingError
-from spectui.decoding.trees.advise.calibration import calibration_of
-from spectui.decoding.trees.advise.candidates import (
-    dynamic_trees,
-    extent_of,
-    full_trees,
-    rank_shares,
-    static_trees,
-    stopping_trees,
-)
+from spectui.decoding.trees.advise.acceptance_rates import calibration_of, rank_shares
 from spectui.decoding.trees.advise.estimates import Estimate, Prompts
-from spectui.decoding.trees.advise.positions import Walks, read_rounds, walks_of
+from spectui.decoding.trees.advise.positions import Walks, extent_of, read_rounds, walks_of
 from spectui.decoding.trees.advise.prices import Priced, prices_of
 from spectui.decoding.trees.advise.replay import Replay
 from spectui.decoding.trees.advise.replay import replay as replay_tree
+from spectui.decoding.trees.candidates import (
+    Candidate,
+    RoundKind,
+    choose,
+    dynamic_trees,
+    full_trees,
+    static_trees,
+    stopping_trees,
+)
 from spectui.decoding.trees.shape import Shape, TreeShape
 from spectui.decoding.trees.spec import parse_tree
 from spectui.store.reading.columns import Bools, Floats, Ints
@@ -33,8 +34,6 @@ FOLDS = 5
 """Parts that prompts are dealt to: a tree is chosen on all others and judged on one, so that the luck of the
 choice is no gain."""
 FEWEST_PROMPTS = 2
-SLACK = 0.005
-"""Of trees within so much of the best the one with the fewest nodes is taken."""
 
 Tell = Callable[[float, float], None]
 
@@ -137,7 +136,7 @@ def weigh(
     if dynamic:
         candidates += dynamic_trees(extent)
     shares = [rank_shares(walks)] + [rank_shares(walks, groups == g) for g in np.unique(groups)]
-    candidates += static_trees(extent, shares, priced)
+    candidates += static_trees(extent, [share.tolist() for share in shares], priced.costs)
     if drafter == LOOKUP:
         candidates = [shape for shape in candidates if isinstance(shape, TreeShape) and shape.width == 1]
     trees = {shape.name: shape for shape in candidates}
@@ -153,10 +152,9 @@ def weigh(
     if dynamic:
         within = [r for r in found.values() if not r.extrapolated] or list(found.values())
         rate = max(float(r.tokens.sum() / r.ms.sum()) for r in within)
-        calibration = calibration_of(walks)
-        stops: list[Shape] = [
-            shape for shape in stopping_trees(extent, priced, calibration, rate) if shape.name not in trees
-        ]
+        rates = calibration_of(walks)
+        stops: list[Shape] = [*stopping_trees(extent, priced.costs, rates.probability_of, rates.onward, rate)]
+        stops = [shape for shape in stops if shape.name not in trees]
         total = float(len(found) + len(stops))
         run(stops)
     return found
@@ -190,9 +188,11 @@ def _groups(walks: Walks) -> Ints:
 def best_of(replays: dict[str, Replay], chosen: Bools) -> str:
     """The tree of most tokens per millisecond on the prompts `chosen` (``[P]`` booleans), or the smallest of
     those within `SLACK` of it."""
-    rates = {name: float(r.tokens[chosen].sum() / r.ms[chosen].sum()) for name, r in replays.items()}
-    enough = max(rates.values()) * (1.0 - SLACK)
-    return min((name for name, rate in rates.items() if rate >= enough), key=lambda name: replays[name].nodes)
+    candidates = [
+        Candidate(r.nodes, r.levels, float(r.tokens[chosen].sum()), float(r.ms[chosen].sum()), name)
+        for name, r in replays.items()
+    ]
+    return choose([RoundKind(1.0, candidates)]).candidates[0].name
 
 
 def _advice(summary: SessionSummary, walks: Walks, priced: Priced, weighed: dict[str, Replay]) -> Advice:

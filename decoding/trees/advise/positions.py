@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spectui.decoding.errors import UsageError
+from spectui.decoding.trees.candidates import Extent
 from spectui.decoding.trees.shape import TreeShape
 from spectui.decoding.trees.spec import parse_tree
 from spectui.store.reading.choices import choices
@@ -304,3 +305,10 @@ def deepest(nodes: RoundNodes, rounds: int) -> Ints:
     found = np.zeros(rounds, dtype=np.int64)
     np.maximum.at(found, nodes.round, nodes.depth)
     return found
+
+
+def extent_of(walks: Walks) -> Extent:
+    """The most nodes of a recorded round, and its deepest one."""
+    nodes = walks.rounds.nodes
+    sizes = np.bincount(nodes.round, minlength=1)
+    return Extent(int(sizes.max(initial=0)), int(nodes.depth.max(initial=0)))

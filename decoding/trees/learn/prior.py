@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from spectui.decoding.config import LOOKUP, RECYCLING
-from spectui.decoding.trees.advise.candidates import DEPTHS, NODES
 from spectui.decoding.trees.advise.prices import Priced
+from spectui.decoding.trees.candidates import DEPTHS, NODES
 from spectui.decoding.trees.profile import Profile
 from spectui.decoding.trees.search import TreeSearch, expected_tokens
 from spectui.decoding.trees.shape import Shape, TreeShape

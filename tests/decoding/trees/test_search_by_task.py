@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectui.decoding.trees.advise.candidates import Extent, static_trees
-from spectui.decoding.trees.advise.prices import Priced
+from spectui.decoding.trees.candidates import Extent, static_trees
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.decoding.trees.search import TreeSearch, expected_tokens
 from spectui.store.reading.columns import Floats, Ints
@@ -24,15 +23,13 @@ def planted(seed: int) -> list[list[float]]:
     return rows
 
 
-def priced(seed: int) -> Priced:
+def priced(seed: int) -> Costs:
     rng = np.random.default_rng(seed)
     ms = 10.0 + np.cumsum(rng.exponential(1.0, size=4))
     verify = {n: Timing(float(t), float(t), float(t), 1) for n, t in zip((1, 4, 8, 13), ms, strict=True)}
     level = float(rng.exponential(1.0))
     draft = {1: Timing(level, level, level, 1)}
-    return Priced(
-        Costs(Machine("t", "d", "x", "f", 1, "0"), verify, draft, Timing(0.5, 0.5, 0.5, 1), 0, ""), "planted"
-    )
+    return Costs(Machine("t", "d", "x", "f", 1, "0"), verify, draft, Timing(0.5, 0.5, 0.5, 1), 0, "")
 
 
 class Everything:
@@ -79,10 +76,10 @@ def test_of_all_trees_up_to_twelve_nodes_none_brings_more_tokens_a_second(task: 
     everything, rate = Everything(hits), 0.0
     for nodes in range(1, NODES + 1):
         worth, height = everything.forests(0, 0, nodes)
-        ms = np.array([np.nan, *(price.ms(nodes, level) for level in range(1, nodes + 1))])
+        ms = np.array([np.nan, *(price.round_ms(nodes, level) for level in range(1, nodes + 1))])
         rate = max(rate, float(((1.0 + worth) / ms[height]).max()))
-    (found,) = static_trees(Extent(NODES, NODES), [np.array(hits)], price, keep=1)
-    mine = expected_tokens(found, hits) / price.ms(found.size, found.max_depth)
+    (found,) = static_trees(Extent(NODES, NODES), [hits], price, keep=1)
+    mine = expected_tokens(found, hits) / price.round_ms(found.size, found.max_depth)
     assert mine == pytest.approx(rate, rel=1e-9)
 
 

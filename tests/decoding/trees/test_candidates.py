@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spectui.decoding.trees.choice import SLACK, Candidate, Kind, best_tree, choose
+from spectui.decoding.trees.candidates import SLACK, Candidate, RoundKind, best_tree, choose
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.decoding.trees.profile import Profile
 from spectui.decoding.trees.search import expected_tokens
@@ -50,7 +50,7 @@ def test_no_combination_of_candidates_has_a_higher_rate(kinds: list[tuple[float,
         return 1e3 * tokens / sum(s * c.ms for s, c in zip(shares, chosen, strict=True))
 
     best = max(map(rate, product(*(options for _, options in kinds))))
-    described = [Kind(share, options) for share, options in kinds]
+    described = [RoundKind(share, options) for share, options in kinds]
     exact = choose(described, slack=0.0)
     assert exact.tokens_per_second == pytest.approx(best)
     assert rate(exact.candidates) == pytest.approx(best)
