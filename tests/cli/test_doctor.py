@@ -12,6 +12,7 @@ import torch
 from spectui.store.care.pruning import prune_session
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
+from tests.before.files import check_keys
 from tests.cli.conftest import Invoke, Popen
 from tests.cli.test_run import TIMEOUT_S
 from tests.store.samples import record_all
@@ -21,6 +22,7 @@ def test_it_describes_the_machine_without_a_database(invoke: Invoke, database: P
     result = invoke("doctor", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
+    check_keys("spectui doctor --json", found)
     assert found["decoding"]["torch"] == torch.__version__
     assert found["database"] == {"path": str(database), "exists": False}
     parts = {kernel["what"]: kernel for kernel in found["kernels"]}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests import published
+from tests.before.files import check_keys
 from tests.cli.conftest import Invoke
 from tests.gptq_checkpoint import gptq_llama
 from tests.hub_server import COMMIT, hub
@@ -24,6 +25,7 @@ def test_revisions_of_a_hub_model_are_read_without_its_weights(
         monkeypatch.setenv("HF_ENDPOINT", address)
         found = invoke("models", "check", f"a/tiny@{COMMIT}", "--draft", "recycling", "--json")
         assert found.exit_code == 0, found.stderr
+        check_keys("spectui models check --json", json.loads(found.stdout))
         weights = json.loads(found.stdout)["needs"]["target"]["weights"]
         missing = invoke("models", "check", "a/tiny@v9", "--draft", "recycling")
     assert 0 < weights < (model / "model.safetensors").stat().st_size

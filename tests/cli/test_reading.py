@@ -19,6 +19,7 @@ from spectui.store.records import PromptRecord
 from spectui.store.sessions import create_session
 from spectui.store.writing.writer import SessionWriter
 from spectui.tui.cli import main
+from tests.before.files import check_keys
 from tests.cli.conftest import Invoke
 
 
@@ -66,6 +67,7 @@ def test_the_defaults_that_help_names_are_those_in_force() -> None:
 
 def test_prompts_are_listed_with_their_texts(invoke: Invoke) -> None:
     listed = json.loads(invoke("prompts", "ls", "math", "chat", "--json").stdout)
+    check_keys("spectui prompts ls --json", listed)
     assert [item["id"] for item in listed] == [p.id for p in bundled(["math", "chat"])]
     table = invoke("prompts").stdout
     assert [line.split()[0] for line in table.splitlines()[1 : 1 + len(bundled())]] == [
@@ -135,6 +137,7 @@ def test_models_are_shown_whether_there_or_not(
 ) -> None:
     monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path / "cache"))
     (found,) = json.loads(invoke("models", "ls", "--json").stdout)
+    check_keys("spectui models ls --json", found)
     assert found["ready"] is False
     assert found["folder"] == str(tmp_path / "cache" / "SmolLM2-135M-Instruct")
     assert "spectui models pull" in invoke("models").stdout

@@ -24,6 +24,7 @@ from spectui.store.writing.writer import SessionWriter
 from spectui.tui.cli.follow import Follower
 from spectui.tui.model.session_filter import entry_of, parse
 from spectui.tui.screens.sessions.columns import session_columns
+from tests.before.files import check_keys
 from tests.cli.conftest import Invoke, Popen
 from tests.waiting import until
 
@@ -144,6 +145,7 @@ def test_a_detached_run_returns_at_once_and_attach_follows_it_to_its_end(
     )
     stdout, stderr = start.communicate(timeout=TIMEOUT_S)
     assert start.returncode == 0, stderr
+    check_keys("spectui run --detach --json", json.loads(stdout))
     session = json.loads(stdout)["session"]
     attach = spectui("attach", session)
     stdout, stderr = attach.communicate(timeout=TIMEOUT_S)

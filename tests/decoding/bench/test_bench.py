@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.before.files import check_keys
 from tests.models import cut_down, tiny_llama, tiny_tokenizer
 
 FIGURES = {
@@ -36,6 +37,7 @@ def test_every_figure_is_there_and_outputs_are_those_of_generate(tmp_path: Path,
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
+    check_keys("spectui bench --json", figures)
     assert {name for name in FIGURES if isinstance(figures[name], float) and figures[name] > 0} == FIGURES
     assert figures["identical_prompts"] == figures["prompts"] == 4
     assert figures["divergences"] == []

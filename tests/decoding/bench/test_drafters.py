@@ -35,6 +35,7 @@ from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.models import load as models
 from spectui.decoding.models.load import load_models
 from spectui.store.counts.metrics import at_risk
+from tests.before.files import check_keys
 from tests.bench.drafters_picture import picture
 from tests.heads import tiny_head
 from tests.models import cut_down, greedy_reference, tiny_llama, tiny_tokenizer
@@ -341,6 +342,7 @@ def test_the_command_prints_tables_and_json(
     options += ["--drafters", "lookup@chain:3"]
     assert bench.main([*options, "--json"]) == 0
     out = json.loads(capsys.readouterr().out)
+    check_keys("spectui bench --drafters --json", out)
     assert out["prompts"] == 2
     assert list(out["drafters"]) == ["lookup@chain:3"]
     assert list(out["baselines"]) == [PLAIN, GREEDY, PROMPT_LOOKUP]

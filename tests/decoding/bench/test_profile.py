@@ -29,6 +29,7 @@ from spectui.decoding.bench.profile import (
 from spectui.decoding.bench.stopwatch import Stopwatch
 from spectui.decoding.config import RunConfig
 from spectui.decoding.target.packed import can_pack, pack_linears
+from tests.before.files import check_keys
 from tests.decoding.eagle.test_checkpoint import official
 from tests.heads import tiny_head
 from tests.models import cut_down, tiny_llama, tiny_tokenizer
@@ -143,6 +144,7 @@ def test_it_is_a_command_with_json(
     command += ["--tree", "chain:2", "--tasks", "code", "--per-task", "1", "--max-new-tokens", "8", "--json"]
     assert main(command) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    check_keys("spectui bench --profile --json", found)
     assert found["bandwidth_bytes_per_second"] > 1e7
     assert found["tree"] == "chain:2"
     with pytest.raises(SystemExit):

@@ -24,6 +24,7 @@ from spectui.decoding.eagle.checkpoint import load_head
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.target.cache import TreeLayer
+from tests.before.files import check_keys
 from tests.models import tiny_llama, tiny_tokenizer
 from tests.waiting import until
 
@@ -175,6 +176,7 @@ def test_a_head_is_distilled_through_a_kill(tmp_path: Path) -> None:
     assert "resumed at step" in second.stderr
     assert {p: p.stat().st_mtime_ns for p in (work / "text").rglob("shard-*")} == shards
     figures = json.loads(second.stdout)
+    check_keys("spectui distill --json", figures)
     assert figures["identical"] == figures["questions"] == 4
     steps = [json.loads(line).get("step", 0) for line in (work / "log.jsonl").read_text().splitlines()]
     assert max(steps) > 50
