@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=5)
     repeat = parser.parse_args().repeat
-    help_command = [sys.executable, "-m", "tui", "--help"]
+    help_command = [sys.executable, "-m", "spectui.tui", "--help"]
     taken = _milliseconds(lambda: subprocess.run(help_command, capture_output=True), repeat)
     print(f"spectui --help        {taken:8.0f} ms")
     with tempfile.TemporaryDirectory() as folder:

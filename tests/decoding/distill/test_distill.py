@@ -147,7 +147,8 @@ def test_a_single_loop_is_no_training_text() -> None:
 
 def command(target: Path, work: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "tui", "distill", "--minutes", "3", "--target", str(target), "--work", str(work)),
+        *(sys.executable, "-m", "spectui.tui", "distill", "--minutes", "3"),
+        *("--target", str(target), "--work", str(work)),
         *("--tokens", "12000", "--epochs", "12", "--vocabulary", "160", "--slots", "64", "--max-new-tokens", "32"),
         *("--per-task", "1", "--json"),
     ]  # fmt: skip

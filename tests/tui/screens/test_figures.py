@@ -140,7 +140,7 @@ NARROW = 80
 def test_no_table_is_broken_over_the_edge_of_a_terminal(command: list[str], database: Path) -> None:
     shutil.copy(made(make_huge), database)
     terminal = Terminal(
-        [sys.executable, "-m", "tui", *command, "--db", str(database)], columns=NARROW, rows=24
+        [sys.executable, "-m", "spectui.tui", *command, "--db", str(database)], columns=NARROW, rows=24
     )
     terminal.wait()
     assert terminal._ended.wait(10)  # all of it has been read

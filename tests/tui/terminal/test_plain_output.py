@@ -48,7 +48,7 @@ def test_characters_are_those_that_the_terminal_is_known_to_have() -> None:
     assert characters_of(None, utf8 | {"TMUX": "/tmp/x", "STY": "1.x"}) == "all"
 
 
-SPECTUI = [sys.executable, "-m", "tui"]
+SPECTUI = [sys.executable, "-m", "spectui.tui"]
 
 
 def attached(database: Path, session: int, *options: str, env: dict[str, str]) -> bytes:
