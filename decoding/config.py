@@ -6,44 +6,24 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from spectui.decoding.drafters.kind import DrafterKind
+from spectui.decoding.drafters.registry import default_kind, kind_of
 from spectui.decoding.errors import UsageError
 from spectui.decoding.tokens.template_args import check_switches
 from spectui.decoding.trees.shape import Shape, TreeShape
-from spectui.decoding.trees.spec import chain_only, parse_shape, parse_tree, static_only
+from spectui.decoding.trees.spec import parse_shape, parse_tree
 
 EMBEDDED_TARGET = "embedded"
 """`target` (or `draft`) value that names the model which comes with spectui."""
 
-RECYCLING = "recycling"
-"""`draft` value of the Token Recycling drafter."""
-
-EAGLE = "eagle"
-"""`draft` value of the EAGLE-3 head that comes with the embedded target."""
-
-LOOKUP = "lookup"
-"""`draft` value of the drafter that repeats what stood in the text before."""
-
 WITH_LOOKUP = "+lookup"
 """Behind any other `draft`: where much of the text's end stood before, that is repeated instead."""
-
-NAMED_DRAFTERS = (EAGLE, LOOKUP, RECYCLING)
-"""`draft` values that are names; any other is the id or the folder of a model or of an EAGLE-3 head."""
-
-DEFAULT_TREES = {RECYCLING: "recycling:8", EAGLE: "dynamic:8x4", LOOKUP: "chain:4"}
-"""The tree of each named drafter where none is named and none can be chosen by measured costs; see
-`DEFAULT_MODEL_TREE` for models."""
 
 STUDY_TREE = "full:3x2"
 """The tree of the published study, the same for every task."""
 
 STUDY_TOKENS = 80
 """Tokens per prompt of a study that names no number: 200 prompts make about as many nodes as were published."""
-
-DEFAULT_MODEL_TREE = STUDY_TREE
-"""The tree of a draft *model* then."""
-
-WITHOUT_PROBABILITIES = (LOOKUP, RECYCLING)
-"""Drafters that cannot grow a dynamic tree."""
 
 CHAIN_BESIDE = "+chain:"
 """What parts a drafter's tree from the chain of the lookup beside it."""
@@ -55,9 +35,10 @@ AUTO = "auto"
 """How a tree is called that the worker has yet to choose; as a `tree`, one for each task, chosen on the way."""
 
 FROM_FILE = f"{AUTO}:"
+"""What stands before the budget file that the trees of the tasks are taken from."""
+
 UNCHOSEN = "by measured cost"
 """Stands for the tree of a run without ``--tree`` until it has been chosen: one for all tasks, unlike `AUTO`'s."""
-"""What stands before the budget file that the trees of the tasks are taken from."""
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -70,9 +51,8 @@ class RunConfig:
     target: str = EMBEDDED_TARGET
     """Model id, local folder, or `EMBEDDED_TARGET`."""
     draft: str = ""
-    """One of `NAMED_DRAFTERS`; or a draft model (id, folder, `embedded`) that shares the target's vocabulary,
-    or an EAGLE-3 head (id, folder) made for it; empty for the target's default (see `draft_name`). Any but
-    `lookup` may end in `WITH_LOOKUP`."""
+    """The name of a kind of drafter (`decoding.drafters.registry`), or the id or folder of weights to draft with;
+    empty for the target's default. May end in `WITH_LOOKUP`."""
     tree: str = ""
     """Tree shape as `decoding.trees.spec.parse_tree` reads it; empty for the one that pays most on the machine
     (`decoding.worker.choose_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it may end
@@ -168,7 +148,7 @@ class RunConfig:
     @property
     def draft_name(self) -> str:
         """The drafter in force: the one asked for, or the target's default."""
-        return self.draft.strip() or (EAGLE if self.target == EMBEDDED_TARGET else RECYCLING)
+        return self.draft.strip() or default_kind(embedded=self.target == EMBEDDED_TARGET).name
 
     @property
     def looks_up(self) -> bool:
@@ -179,6 +159,11 @@ class RunConfig:
     def base_draft(self) -> str:
         """The drafter in force without the lookup beside it."""
         return self.draft_name.removesuffix(WITH_LOOKUP)
+
+    @property
+    def kind(self) -> DrafterKind:
+        """The kind that `base_draft` names, as far as a name tells."""
+        return kind_of(self.base_draft)
 
     @property
     def tree_label(self) -> str:
@@ -209,7 +194,7 @@ class RunConfig:
             chain = plus + length or DEFAULT_BESIDE
         if self.auto:
             base = ""
-        return base or DEFAULT_TREES.get(self.base_draft, DEFAULT_MODEL_TREE), chain
+        return base or self.kind.default_tree, chain
 
     def _check_retention(self) -> None:
         # Not at the top: the engine, which imports this, knows nothing of the store.
@@ -222,17 +207,13 @@ class RunConfig:
             raise UsageError(str(error)) from error
 
     def _check_drafting(self) -> None:
-        shape = self.shape()
-        if self.base_draft in WITHOUT_PROBABILITIES:
-            static_only(shape, self.base_draft)
-        if self.base_draft == LOOKUP:
-            chain_only(shape, LOOKUP)
+        self.kind.check_tree(self.shape())
         if self.looks_up:
             self.lookup_shape()
-            if self.base_draft in ("", LOOKUP):
+            if not self.base_draft or not self.kind.lookup_beside:
                 raise UsageError(
                     f"--draft is '{self.draft}'; put {WITH_LOOKUP} behind another drafter, as in "
-                    f"{RECYCLING}{WITH_LOOKUP}"
+                    f"{default_kind(embedded=False).name}{WITH_LOOKUP}"
                 )
 
     def _check_study(self) -> None:
@@ -248,7 +229,7 @@ class RunConfig:
             raise UsageError(
                 f"--keep-nodes {self.keep_nodes} does not go with --study: its tables are of all nodes"
             )
-        if self.base_draft in WITHOUT_PROBABILITIES or self.looks_up:
+        if not self.kind.probabilities or self.looks_up:
             asked = "" if self.draft.strip() else f", the default for {self.target},"
             raise UsageError(
                 f"--draft {self.draft_name}{asked} does not go with --study, whose tables need the draft's"

@@ -167,10 +167,11 @@ def model_name(model: str) -> str:
 
 def _model_folder(option: str, value: str) -> Path | None:
     """The folder that `value` names; None for the id of a model or the name of a drafter."""
-    from spectui.decoding.config import EMBEDDED_TARGET, NAMED_DRAFTERS
+    from spectui.decoding.config import EMBEDDED_TARGET
+    from spectui.decoding.drafters.registry import kind_of
     from spectui.decoding.errors import UsageError
 
-    if value in (EMBEDDED_TARGET, *NAMED_DRAFTERS):
+    if value == EMBEDDED_TARGET or (option == "draft" and kind_of(value).named):
         return None
     path = expanded(value)
     if not path.is_dir():

@@ -16,7 +16,8 @@ from typing import Any
 from spectui.decoding.bench.arms import Arm, EngineArm, GenerateArm
 from spectui.decoding.bench.drafters_table import ASSISTED, GREEDY, PLAIN, PROMPT_LOOKUP
 from spectui.decoding.bench.measured import Measured, divergence
-from spectui.decoding.config import EAGLE, EMBEDDED_TARGET, NAMED_DRAFTERS, WITH_LOOKUP, RunConfig
+from spectui.decoding.config import EMBEDDED_TARGET, WITH_LOOKUP, RunConfig
+from spectui.decoding.drafters.registry import EAGLE, named_kinds
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.models.generation_settings import GenerationSettings
@@ -27,9 +28,6 @@ from spectui.store.paths import expanded
 
 ALL = "all"
 """Stands for `all_drafters` in a list of drafters."""
-
-EAGLE_TREES = ("chain:3", "dynamic:8x4", "dynamic:12x4")
-"""Trees that `ALL` gives the embedded target's head beside the one chosen for it."""
 
 _MORE_PATHS = re.compile(r"[0-9][0-9a-v]*(\+chain:\d+)?")
 """What follows a comma inside a tree of rank paths, `decoding.trees.shape.paths_spec`."""
@@ -62,11 +60,12 @@ class Comparison:
 
 
 def all_drafters(target: str) -> list[str]:
-    """Every named drafter, the head with some more trees and with lookup; without it for other targets."""
-    if target != EMBEDDED_TARGET:
-        return [name for name in NAMED_DRAFTERS if name != EAGLE]
-    heads = [EAGLE, *(f"{EAGLE}@{tree}" for tree in EAGLE_TREES), f"{EAGLE}{WITH_LOOKUP}"]
-    return [*heads, *(name for name in NAMED_DRAFTERS if name != EAGLE)]
+    """Every drafter that has a name with `target`; those with several trees also with lookup beside them."""
+    drafters: list[str] = []
+    for kind in named_kinds(embedded=target == EMBEDDED_TARGET):
+        drafters += [kind.name, *(f"{kind.name}@{tree}" for tree in kind.bench_trees)]
+        drafters += [f"{kind.name}{WITH_LOOKUP}"] if kind.bench_trees else []
+    return drafters
 
 
 def parse_drafters(text: str, base: RunConfig) -> dict[str, RunConfig]:
@@ -86,7 +85,9 @@ def parse_drafters(text: str, base: RunConfig) -> dict[str, RunConfig]:
     if wrong:
         raise UsageError(f"--drafters {'; '.join(wrong)}")
     if not found:
-        raise UsageError(f"--drafters names none; give '{ALL}' or a list such as {EAGLE},{EAGLE}@chain:3")
+        raise UsageError(
+            f"--drafters names none; give '{ALL}' or a list such as {EAGLE.name},{EAGLE.name}@chain:3"
+        )
     return found
 
 
@@ -111,7 +112,7 @@ def _config(name: str, base: RunConfig) -> RunConfig:
     if not at or expanded(name).is_dir():
         return base.changed(draft=name, tree="")
     if not draft or not tree:
-        raise UsageError(f"give a drafter and a tree, as in {EAGLE}@chain:3")
+        raise UsageError(f"give a drafter and a tree, as in {EAGLE.name}@chain:3")
     return base.changed(draft=draft, tree=tree)
 
 
@@ -138,7 +139,7 @@ def compare(
             continue
         with _blaming(name):
             loaded[draft] = with_draft(config, target, progress)
-            if loaded[draft].draft is not None:
+            if loaded[draft].draft_model(config) is not None:
                 model = with_draft(config, reference, progress, tuned=False).draft
                 arms[ASSISTED + draft] = GenerateArm(
                     reference.target, plain, vocabulary, assistant=model, lookup=False

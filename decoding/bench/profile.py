@@ -77,10 +77,9 @@ def profile(
     device: torch.device = models.target.device
     tell("measuring memory bandwidth")
     speed = bandwidth(device)
-    draft = models.draft if models.draft is not None else models.head
     floors = {
         VERIFY: floor_ms(models.target, speed),
-        **({} if draft is None else {LEVEL: floor_ms(draft, speed)}),
+        **({} if models.draft is None else {LEVEL: floor_ms(models.draft, speed)}),
     }
     watch = Stopwatch(
         REST, (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else lambda: None

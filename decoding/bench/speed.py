@@ -36,6 +36,7 @@ def measure(
     models = load_models(config, lambda stage, *_: tell(stage))
     config = with_tree(config, models, lambda stage, *_: tell(stage))
     reference = load_models(config.changed(speculate=False), tuned=False)
+    model = models.draft_model(config)
     with tempfile.TemporaryDirectory(prefix="spectui-bench-") as folder:
         quiet = RecordedArm(Path(folder) / "quiet.db", config, models, chosen)
         watched = RecordedArm(Path(folder) / "watched.db", config, models, chosen)
@@ -43,8 +44,8 @@ def measure(
             "greedy": GenerateArm(reference.target, config, models.tokenizer, assistant=None, lookup=False),
             "assisted": GenerateArm(
                 reference.target, config, models.tokenizer,
-                assistant=models.draft and with_draft(config, reference, tuned=False).draft,
-                lookup=models.draft is None,
+                assistant=model and with_draft(config, reference, tuned=False).draft,
+                lookup=model is None,
             ),
             "plain": EngineArm(SpeculativeDecoder(config.changed(speculate=False), models=models)),
             "speculative": EngineArm(SpeculativeDecoder(config, models=models)),

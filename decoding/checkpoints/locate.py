@@ -6,14 +6,12 @@ from pathlib import Path
 
 from spectui.decoding.checkpoints import embedded, hub
 from spectui.decoding.checkpoints.foreign import refuse_file, refuse_foreign, refuse_foreign_on_hub
-from spectui.decoding.checkpoints.head_folder import WEIGHTS, is_eagle_head
 from spectui.decoding.checkpoints.hub import Progress
-from spectui.decoding.config import EAGLE, EMBEDDED_TARGET
+from spectui.decoding.checkpoints.weight_files import HEAD_FILES
+from spectui.decoding.config import EMBEDDED_TARGET
+from spectui.decoding.drafters.registry import default_kind, kind_in, kind_of
 from spectui.decoding.errors import DecodingError
 from spectui.store.paths import expanded
-
-EMBEDDED_HEAD = Path(__file__).parents[1] / "eagle" / "smollm2-135m-instruct"
-"""The head of the embedded target, part of the package."""
 
 
 def locate(name: str, progress: Progress, *, weights: bool = True, allow_pickle: bool = False) -> Path:
@@ -42,19 +40,28 @@ def locate(name: str, progress: Progress, *, weights: bool = True, allow_pickle:
     if not weights:
         return folder
     folder = hub.fetch(name, progress, pickled=allow_pickle)
-    if is_eagle_head(folder) and not any((folder / file).is_file() for file in WEIGHTS):
+    needed = kind_in(folder).weights
+    if (
+        needed is not None
+        and not needed.whole_model
+        and not any((folder / file).is_file() for file in HEAD_FILES)
+    ):
         hub.refuse_pickles(name)
-        raise DecodingError(f"draft head '{name}' has no {' or '.join(WEIGHTS)}; choose another head")
+        raise DecodingError(f"draft head '{name}' has no {' or '.join(HEAD_FILES)}; choose another head")
     return folder
 
 
-def locate_draft(name: str, progress: Progress, *, weights: bool = True, allow_pickle: bool = False) -> Path:
-    """As `locate`, for a draft: the embedded target's head is found too."""
-    if name != EAGLE:
+def locate_draft(
+    name: str, target: Path, progress: Progress, *, weights: bool = True, allow_pickle: bool = False
+) -> Path:
+    """The folder of the weights that ``--draft NAME`` drafts with, beside the located `target`; see `locate`."""
+    kind = kind_of(name)
+    if kind.weights is None or kind.weights.home is None:
         return locate(name, progress, weights=weights, allow_pickle=allow_pickle)
-    if not is_eagle_head(EMBEDDED_HEAD):
+    folder = kind.weights.home(target)
+    if kind_in(folder) is not kind:
         raise DecodingError(
-            "this installation has no draft head for the embedded model; use --draft recycling, or a "
-            "folder with an EAGLE-3 head"
+            f"this installation has no weights for --draft {name}; use --draft {default_kind(embedded=False).name}, or "
+            f"a folder with {kind.weights.noun}"
         )
-    return EMBEDDED_HEAD
+    return folder

@@ -19,6 +19,8 @@ from spectui.decoding.errors import DecodingError
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+HEAD_FILES = (SINGLE, PICKLED[0])
+"""Files that a draft head's tensors may be in, the preferred one first."""
 PICKLED_WORDS = (
     "pickled weights, a format that can hold code; convert them to safetensors, or give --allow-pickle"
 )

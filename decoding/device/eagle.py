@@ -16,10 +16,18 @@ from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.model import padded_rows, view_of
 from spectui.decoding.device.static_tree import DeviceTree
 from spectui.decoding.device.transfer import pinned, show, upload
+from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.target.language_model import PREFILL_CHUNK
 from spectui.decoding.trees.shape import BoolArray, IntArray, Shape
+
+
+def build(setup: Setup) -> DeviceEagleDrafter:
+    """See `DrafterKind.device_build`."""
+    return DeviceEagleDrafter(
+        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
+    )
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,21 @@ from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.static_tree import DeviceTree
+from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.lm import LMDrafter
 from spectui.decoding.trees.shape import BoolArray, IntArray
+
+
+def build(setup: Setup) -> DeviceLMDrafter:
+    """See `DrafterKind.device_build`."""
+    return DeviceLMDrafter(
+        BufferedModel(setup.draft),
+        setup.shape,
+        setup.vocab_size,
+        name=setup.name,
+        temperature=setup.temperature,
+        top_p=setup.top_p,
+    )
 
 
 class DeviceLMDrafter(LMDrafter):

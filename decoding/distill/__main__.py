@@ -9,9 +9,9 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from spectui.decoding.config import EAGLE
 from spectui.decoding.distill.config import DistillConfig
 from spectui.decoding.distill.prompts import heldout
+from spectui.decoding.drafters.registry import EAGLE
 from spectui.decoding.errors import DecodingError, UsageError
 
 HELP = {
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--evaluate",
         metavar="HEAD",
-        help=f"only evaluate a head: a folder, or '{EAGLE}' for the one that comes along",
+        help=f"only evaluate a head: a folder, or '{EAGLE.name}' for the one that comes along",
     )
     out.add_argument("--per-task", type=int, metavar="N", help="held-out questions per task (default: all)")
     out.add_argument("--json", action="store_true", help="the evaluation as one JSON object on stdout")

@@ -15,6 +15,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.distill.initial import feature_layers
 from spectui.decoding.distill.profile import Profile, profile
 from spectui.decoding.distill.shards import Sequence
+from spectui.decoding.drafters.registry import EAGLE
 from spectui.decoding.eagle.checkpoint import load_head
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
@@ -73,7 +74,7 @@ def evaluate(
         observed(models, prompt, output, names.index(q["task"]))
         for q, prompt, output in zip(chosen, ids, outputs, strict=True)
     ]
-    if models.head is None or models.draft_folder is None:
+    if models.kind is not EAGLE or models.draft_folder is None:
         raise DecodingError(f"'{head}' is no EAGLE-3 head; give a head's folder")
     # As it was trained: the one that decodes has its layer replaced by one that only drafts.
     net = load_head(models.draft_folder, models.target)

@@ -17,8 +17,8 @@ import psutil
 import torch
 
 from spectui.decoding.checkpoints.embedded import EMBEDDED
-from spectui.decoding.checkpoints.head_folder import is_eagle_head
-from spectui.decoding.checkpoints.locate import locate_draft
+from spectui.decoding.checkpoints.hub import Progress
+from spectui.decoding.checkpoints.locate import locate, locate_draft
 from spectui.decoding.config import EMBEDDED_TARGET, RunConfig
 from spectui.decoding.distill import card, evaluate, prompts, vocabulary, writers
 from spectui.decoding.distill.config import SHARE_OF_TIME, DistillConfig
@@ -28,6 +28,7 @@ from spectui.decoding.distill.profile import profile
 from spectui.decoding.distill.rehearsal import rehearse
 from spectui.decoding.distill.shards import Shards
 from spectui.decoding.distill.train import autocast, check_finite, train
+from spectui.decoding.drafters.registry import EAGLE, kind_in
 from spectui.decoding.eagle.checkpoint import load_head, save_head
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.errors import DecodingError, UsageError
@@ -189,8 +190,9 @@ def _start_folder(config: DistillConfig, say: Say) -> Path | None:
     """Where the head to go on from lies. Raises `DecodingError` when there is none."""
     if not config.start:
         return None
-    folder = Path(locate_draft(config.start, lambda stage, *_: say(stage)))
-    if not is_eagle_head(folder):
+    tell: Progress = lambda stage, *_: say(stage)  # noqa: E731
+    folder = locate_draft(config.start, locate(config.target, tell), tell)
+    if kind_in(folder) is not EAGLE:
         raise UsageError(f"--start {config.start} is no EAGLE-3 head; give the folder of one")
     return folder
 

@@ -1,12 +1,29 @@
-"""What the engine asks of a drafter."""
+"""The interface between the engine and a drafter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.trees.shape import Shape, TokenTree
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that a drafter is made of."""
+
+    shape: Shape
+    """Trees to propose until `Drafter.use` names others."""
+    vocab_size: int
+    """Tokens of the target."""
+    name: str
+    draft: Any = None
+    """Loaded weights; None for a kind without any."""
+    temperature: float = 0.0
+    """The target's, like `top_p`: any distribution drafts losslessly, a similar one is accepted more often."""
+    top_p: float = 1.0
 
 
 class Drafter(Protocol):

@@ -9,11 +9,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.expansion import Expander
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.target.cache import TreeLayer
 from spectui.decoding.target.language_model import PREFILL_CHUNK, Scored
 from spectui.decoding.trees.shape import BoolArray, IntArray, Shape, TokenTree
+
+
+def build(setup: Setup) -> EagleDrafter:
+    """See `DrafterKind.build`."""
+    return EagleDrafter(
+        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
+    )
 
 
 class EagleDrafter:

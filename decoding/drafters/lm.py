@@ -7,9 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.expansion import Expander
 from spectui.decoding.target.language_model import PREFILL_CHUNK, LanguageModel, Scored
 from spectui.decoding.trees.shape import BoolArray, IntArray, Shape, TokenTree
+
+
+def build(setup: Setup) -> LMDrafter:
+    """See `DrafterKind.build`."""
+    return LMDrafter(
+        LanguageModel(setup.draft),
+        setup.shape,
+        setup.vocab_size,
+        name=setup.name,
+        temperature=setup.temperature,
+        top_p=setup.top_p,
+    )
 
 
 class LMDrafter:

@@ -11,11 +11,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from spectui.decoding.drafters.base import Setup
 from spectui.decoding.errors import UsageError
 from spectui.decoding.target.distributions import top_tokens
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.trees.shape import ROOT, IntArray, Shape, TokenTree, TreeShape
 from spectui.decoding.trees.spec import RECYCLING_WIDTH, static_only
+
+
+def build(setup: Setup) -> RecyclingDrafter:
+    """See `DrafterKind.build`."""
+    return RecyclingDrafter(static_only(setup.shape, setup.name), setup.vocab_size)
 
 
 class RecyclingDrafter:

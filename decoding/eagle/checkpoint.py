@@ -17,8 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from spectui.decoding.checkpoints.head_folder import WEIGHTS
-from spectui.decoding.checkpoints.weight_files import PICKLED_WORDS
+from spectui.decoding.checkpoints.weight_files import HEAD_FILES, PICKLED_WORDS
 from spectui.decoding.eagle.head import FEATURES, EagleHead, HeadConfig, default_feature_layers
 from spectui.decoding.errors import DecodingError
 from spectui.store.files import replacing, write_text
@@ -95,7 +94,7 @@ def save_head(head: EagleHead, folder: Path, *, target_name: str, dtype: torch.d
     tensors["d2t"] = ids - torch.arange(len(ids))
     tensors["t2d"] = torch.zeros(head.config.vocab_size, dtype=torch.bool)
     tensors["t2d"][ids] = True
-    with replacing(folder / WEIGHTS[0]) as draft:
+    with replacing(folder / HEAD_FILES[0]) as draft:
         save_file(tensors, draft, metadata={"format": "pt"})
     text = json.dumps(_public_config(head.config, target_name, dtype), indent=2, sort_keys=True)
     write_text(folder / "config.json", text + "\n")
@@ -188,9 +187,9 @@ def _check_target(folder: Path, config: HeadConfig, model: Any) -> None:
 
 
 def _read_weights(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
-    path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    path = next((folder / name for name in HEAD_FILES if (folder / name).is_file()), None)
     if path is None:
-        raise _error(folder, f"has no {' or '.join(WEIGHTS)}; fetch it again")
+        raise _error(folder, f"has no {' or '.join(HEAD_FILES)}; fetch it again")
     try:
         if path.suffix == ".safetensors":
             tensors: dict[str, torch.Tensor] = load_file(path)

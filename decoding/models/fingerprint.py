@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectui.decoding.config import EAGLE, EMBEDDED_TARGET, LOOKUP, RECYCLING, RunConfig
+from spectui.decoding.config import EMBEDDED_TARGET, RunConfig
+from spectui.decoding.drafters.kind import Weights
 from spectui.store.paths import expanded
 
 ENDINGS = (".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".py")
@@ -65,15 +66,21 @@ def model_files(config: RunConfig) -> dict[str, dict[str, str]]:
 
     Call once the models are loaded: it fetches nothing. A model without a folder has no files.
     """
-    found = {}
-    roles = {"target": config.target}
-    if config.speculate and config.base_draft not in (LOOKUP, RECYCLING):
-        roles["draft"] = config.base_draft
-    for role, name in roles.items():
-        folder = _folder(name)
-        if folder is not None:
-            found[role] = {path.name: digest(path) for path in _files(folder)}
-    return found
+    folders = {"target": _folder(config.target)}
+    if config.speculate and config.kind.weights is not None:
+        folders["draft"] = _draft_folder(config.base_draft, config.kind.weights, folders["target"])
+    return {
+        role: {path.name: digest(path) for path in _files(folder)}
+        for role, folder in folders.items()
+        if folder is not None
+    }
+
+
+def _draft_folder(name: str, weights: Weights, target: Path | None) -> Path | None:
+    """Where the weights of a drafter were loaded from."""
+    if weights.home is None:
+        return _folder(name)
+    return None if target is None else weights.home(target)
 
 
 def _folder(name: str) -> Path | None:
@@ -82,10 +89,7 @@ def _folder(name: str) -> Path | None:
 
     from spectui.decoding.checkpoints import embedded
     from spectui.decoding.checkpoints.hub import split_revision
-    from spectui.decoding.checkpoints.locate import EMBEDDED_HEAD
 
-    if name == EAGLE:
-        return EMBEDDED_HEAD
     if name == EMBEDDED_TARGET:
         return embedded.folder()
     path = expanded(name)

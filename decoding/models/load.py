@@ -6,17 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectui.decoding.checkpoints.head_folder import is_eagle_head
 from spectui.decoding.checkpoints.hub import Progress as Progress
 from spectui.decoding.checkpoints.locate import locate, locate_draft
-from spectui.decoding.config import LOOKUP, RECYCLING, RunConfig
-from spectui.decoding.device.eagle import DeviceEagleDrafter
-from spectui.decoding.device.lm import DeviceLMDrafter
-from spectui.decoding.device.model import BufferedModel
-from spectui.decoding.device.switch import language_model, uses_fixed_sizes
-from spectui.decoding.eagle.checkpoint import load_head
-from spectui.decoding.eagle.head import EagleHead
-from spectui.decoding.eagle.lean import use_lean_head
+from spectui.decoding.config import RunConfig
+from spectui.decoding.device.switch import uses_fixed_sizes
+from spectui.decoding.drafters.kind import DrafterKind, imported
+from spectui.decoding.drafters.registry import kind_in
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.loading import load_model, load_tokenizer
 from spectui.decoding.models.needs import needs_of
@@ -29,7 +24,6 @@ from spectui.decoding.target.packed import pack_linears
 from spectui.decoding.target.rope import depends_on_length, original_context, pace_of
 from spectui.decoding.target.sizes import context_of, embedding_rows, text_config
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.trees.spec import static_only
 
 if TYPE_CHECKING:
     from spectui.decoding.drafters.base import Drafter
@@ -37,20 +31,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedModels:
-    """Models on their device, ready for inference.
-
-    At most one of `draft` and `head` is there, a draft model or an EAGLE-3 head; neither for drafters
-    that need no model.
-    """
+    """Models on their device, ready for inference."""
 
     target: Any
     draft: Any | None
+    """The drafter's weights, a model or a head; None for drafters without weights."""
     tokenizer: Vocabulary
-    head: EagleHead | None = None
+    kind: DrafterKind | None = None
+    """The kind of `draft`; None where the configuration names it."""
     draft_folder: Path | None = None
-    """Where the draft or the head was loaded from: its acceptance profile may lie there."""
+    """Where the draft was loaded from: its acceptance profile may lie there."""
     notes: tuple[str, ...] = ()
     """What the user should know of this pair, a phrase each."""
+
+    def drafter_kind(self, config: RunConfig) -> DrafterKind:
+        """The kind of drafter that `config` runs with on these models."""
+        return self.kind or config.kind
+
+    def draft_model(self, config: RunConfig) -> Any | None:
+        """The draft where it is a causal language model, which transformers can draft with too."""
+        weights = self.drafter_kind(config).weights
+        return self.draft if weights is not None and weights.whole_model else None
 
 
 def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: bool = True) -> LoadedModels:
@@ -81,22 +82,25 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
 def with_draft(
     config: RunConfig, models: LoadedModels, progress: Progress | None = None, *, tuned: bool = True
 ) -> LoadedModels:
-    """The target of `models`, which is that of `config`, with the draft or head that `config` names.
+    """The target of `models`, which is that of `config`, with the draft that `config` names.
 
     Loads no target, so that several drafts can share one. Raises `DecodingError` as `load_models` does.
     """
     tell = progress or (lambda *_: None)
-    if not config.speculate or config.base_draft in (LOOKUP, RECYCLING):
-        return replace(models, draft=None, head=None, draft_folder=None)
+    if not config.speculate or config.kind.weights is None:
+        return replace(models, draft=None, kind=None, draft_folder=None)
     target = models.target
-    draft, head = None, None
-    folder = locate_draft(config.base_draft, tell, allow_pickle=config.allow_pickle)
+    beside = locate(config.target, tell, allow_pickle=config.allow_pickle)
+    folder = locate_draft(config.base_draft, beside, tell, allow_pickle=config.allow_pickle)
+    kind = config.kind if config.kind.named else kind_in(folder)
+    assert kind.weights is not None
     notes: tuple[str, ...] = ()
-    if folder == locate(config.target, tell, allow_pickle=config.allow_pickle):
-        draft = target
-    elif is_eagle_head(folder):
+    if not kind.weights.whole_model:
         tell("loading draft", None, None, "")
-        head = load_head(folder, target, device=target.device, allow_pickle=config.allow_pickle)
+        load = imported(kind.weights.load)
+        draft = load(folder, target, device=target.device, allow_pickle=config.allow_pickle)
+    elif folder == beside:
+        draft = target
     else:
         check_same_vocabulary(
             models.tokenizer, load_tokenizer(folder, None), config.target, config.base_draft
@@ -114,8 +118,8 @@ def with_draft(
             *_token_notes(config, models.tokenizer, draft),
             *_kind_notes(config, draft),
         )
-    probe = None if draft is None or draft is target else Probe(draft)
-    loaded = LoadedModels(target, draft, models.tokenizer, head, folder, notes)
+    probe = Probe(draft) if kind.weights.whole_model and draft is not target else None
+    loaded = LoadedModels(target, draft, models.tokenizer, kind, folder, notes)
     if tuned:
         _tune(loaded)
     if probe is not None:
@@ -166,57 +170,38 @@ def _token_notes(config: RunConfig, vocabulary: Vocabulary, draft: Any) -> tuple
 
 def _tune(models: LoadedModels) -> None:
     """See `load_models`; what is tuned already stays as it is."""
-    for model in {id(m): m for m in (models.target, models.draft) if m is not None}.values():
+    weights = models.kind.weights if models.kind is not None else None
+    whole = [models.target, models.draft] if weights is not None and weights.whole_model else [models.target]
+    for model in {id(model): model for model in whole}.values():
         use_grouped_attention(model)
         use_lean_layers(model)
         pack_linears(model)
         fuse_norms(model)
-    if models.head is not None:
-        use_lean_head(models.head)
+    if weights is not None and weights.tune:
+        imported(weights.tune)(models.draft)
 
 
 def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
     """The drafter of `config` on loaded models. Raises `UsageError` when it cannot fill the run's tree."""
+    from spectui.decoding.drafters.base import Setup
     from spectui.decoding.drafters.combined import COMBINED_MATCH, CombinedDrafter
     from spectui.decoding.drafters.lookup import LookupDrafter
 
-    drafter = _base_drafter(config, models)
+    kind = models.drafter_kind(config)
+    fixed_sizes = kind.device_build and uses_fixed_sizes(models.target.device.type)
+    drafter: Drafter = imported(kind.device_build if fixed_sizes else kind.build)(
+        Setup(
+            config.shape(),
+            int(models.target.config.get_text_config().vocab_size),
+            Path(config.base_draft).name,
+            models.draft,
+            config.temperature,
+            config.top_p,
+        )
+    )
     if not config.looks_up:
         return drafter
     return CombinedDrafter(drafter, LookupDrafter(config.lookup_shape(), COMBINED_MATCH))
-
-
-def _base_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
-    from spectui.decoding.drafters.eagle import EagleDrafter
-    from spectui.decoding.drafters.lm import LMDrafter
-    from spectui.decoding.drafters.lookup import LookupDrafter
-    from spectui.decoding.drafters.recycling import RecyclingDrafter
-
-    vocab = int(models.target.config.get_text_config().vocab_size)
-    shape = config.shape()
-    name = Path(config.base_draft).name
-    if models.head is not None:
-        fixed = uses_fixed_sizes(models.head.draft_ids.device.type)
-        return (DeviceEagleDrafter if fixed else EagleDrafter)(
-            models.head,
-            shape,
-            name=name,
-            temperature=config.temperature,
-            top_p=config.top_p,
-        )
-    if models.draft is not None:
-        draft = language_model(models.draft)
-        return (DeviceLMDrafter if isinstance(draft, BufferedModel) else LMDrafter)(
-            draft,
-            shape,
-            vocab,
-            name=name,
-            temperature=config.temperature,
-            top_p=config.top_p,
-        )
-    if config.base_draft == LOOKUP:
-        return LookupDrafter(shape)
-    return RecyclingDrafter(static_only(shape, name), vocab)
 
 
 def check_same_vocabulary(target: Vocabulary, draft: Vocabulary, target_name: str, draft_name: str) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 
 from spectui.decoding.checkpoints import hub
 from spectui.decoding.checkpoints.generation_file import check_generation_file
-from spectui.decoding.checkpoints.head_folder import WEIGHTS, is_eagle_head
 from spectui.decoding.checkpoints.hub import Progress
 from spectui.decoding.checkpoints.locate import locate, locate_draft
 from spectui.decoding.checkpoints.tokenizer_files import check_tokenizer
-from spectui.decoding.checkpoints.weight_files import check_weights, read_config, shards, tensors
-from spectui.decoding.config import LOOKUP, RECYCLING, RunConfig
+from spectui.decoding.checkpoints.weight_files import HEAD_FILES, check_weights, read_config, shards, tensors
+from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.kind import Weights, imported
+from spectui.decoding.drafters.registry import kind_in
 from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.models.memory import Need, need
 from spectui.decoding.models.placement import all_gpus, free_bytes, gigabytes, resolve_device
@@ -34,22 +35,23 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
     line for models that cannot be loaded.
     """
     folder = locate(config.target, progress, weights=False)
-    if is_eagle_head(folder):
+    of_target = kind_in(folder).weights
+    if of_target is not None and not of_target.whole_model:
         # transformers would load it as a model and make up the weights that it lacks.
         raise DecodingError(
-            f"target {config.target} is an EAGLE-3 head; give it as --draft, and its model here"
+            f"target {config.target} is {of_target.noun}; give it as --draft, and its model here"
         )
-    found = {"target": _need(config.target, folder, config, from_config)}
-    if not config.speculate or config.base_draft in (LOOKUP, RECYCLING):
-        return found
-    draft = locate_draft(config.base_draft, progress, weights=False)
-    if draft == folder:
-        return found
-    if is_eagle_head(draft):
-        found["draft head"] = _head_need(draft, found["target"], from_config)
-    else:
-        found["draft"] = _need(config.base_draft, draft, config, from_config)
-    return found
+    needs = {"target": _need(config.target, folder, config, from_config)}
+    if not config.speculate or config.kind.weights is None:
+        return needs
+    draft = locate_draft(config.base_draft, folder, progress, weights=False)
+    kind = config.kind if config.kind.named else kind_in(draft)
+    assert kind.weights is not None
+    if not kind.weights.whole_model:
+        needs["draft head"] = _head_need(kind.weights, draft, needs["target"], from_config)
+    elif draft != folder:
+        needs["draft"] = _need(config.base_draft, draft, config, from_config)
+    return needs
 
 
 def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need:
@@ -80,19 +82,12 @@ def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need
     )
 
 
-def _head_need(folder: Path, target: Need, from_config: bool) -> Need:
-    """A head is one layer: its cache is small change, and its weights take the target's type."""
-    stored = 0
-    if from_config:
-        from spectui.decoding.models.described import head_bytes
-
-        stored = head_bytes(folder)
-    stored = stored or sum(
-        (folder / file).stat().st_size for file in WEIGHTS[:1] if (folder / file).is_file()
-    )
-    stored = stored or sum(
-        (folder / file).stat().st_size for file in WEIGHTS[1:] if (folder / file).is_file()
-    )
+def _head_need(weights: Weights, folder: Path, target: Need, from_config: bool) -> Need:
+    """A head is a layer or a few: its cache is small change, and its weights take the target's type."""
+    stored = int(imported(weights.size_from_config)(folder)) if from_config else 0
+    if not stored:
+        files = [folder / file for file in HEAD_FILES if (folder / file).is_file()]
+        stored = files[0].stat().st_size if files else 0
     width = 2 if target.dtype == "float32" else 1  # heads are published in half precision
     return Need(stored * width, 0, 0, target.tokens, target.context, target.dtype, None)
 
@@ -101,16 +96,16 @@ def described(config: RunConfig, progress: Progress, *, from_config: bool = Fals
     """JSON-ready: needs by role, their sum, the device and what is free on it, whether it fits."""
     device = resolve_device(config.device)
     needs = needs_of(config, progress, from_config=from_config)
-    total = sum(found.total for found in needs.values())
+    total = sum(need.total for need in needs.values())
     free = free_bytes(device)
     return {
         "needs": {
             role: {
-                **asdict(found),
-                "total": found.total,
+                **asdict(need),
+                "total": need.total,
                 "model": config.target if role == "target" else config.base_draft,
             }
-            for role, found in needs.items()
+            for role, need in needs.items()
         },
         "total_bytes": total,
         "device": str(device),

@@ -1,7 +1,4 @@
-"""How often each drafter's candidates are the accepted ones: what a tree is chosen by. Torch-free.
-
-Every constant is printed by ``python -m tests.bench.rank_profile --draft D`` on the bundled prompts.
-"""
+"""How often each drafter's candidates are the accepted ones: what a tree is chosen by. Torch-free."""
 
 from __future__ import annotations
 
@@ -69,15 +66,3 @@ class Profile:
             raise DecodingError(
                 f"{path} is no acceptance profile ({error}); remove it or write it again"
             ) from error
-
-
-RECYCLING_PROFILE = Profile(trees={"recycling:8": 1.73})
-"""Token Recycling: tokens per round of its own trees, not shares by rank. A tree decides what is learned as well
-as what is drafted: with 3 nodes rank 0 is accepted half as often as with 48, so that shares taken
-from a wide tree promise a small one far too much."""
-
-LOOKUP_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.18)
-"""Lookup alone, of matches of `decoding.drafters.lookup.LEAST_MATCH` tokens and more."""
-
-LOOKUP_BESIDE_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.10)
-"""Lookup beside another drafter, of matches of `decoding.drafters.combined.COMBINED_MATCH` tokens and more."""

@@ -9,16 +9,15 @@ import os
 import sys
 from dataclasses import asdict
 
-from spectui.decoding.config import LOOKUP, RECYCLING, RunConfig
+from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.registry import LOOKUP_BESIDE_PROFILE
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import LoadedModels, Progress, load_models
 from spectui.decoding.trees import costs
 from spectui.decoding.trees.candidates import best_tree
 from spectui.decoding.trees.costs import Costs
-from spectui.decoding.trees.profile import LOOKUP_BESIDE_PROFILE, LOOKUP_PROFILE, RECYCLING_PROFILE, Profile
+from spectui.decoding.trees.profile import Profile
 from spectui.decoding.worker.measure_costs import machine, measure
-
-NAMED_PROFILES = {RECYCLING: RECYCLING_PROFILE, LOOKUP: LOOKUP_PROFILE}
 
 log = logging.getLogger("spectui.costs")
 
@@ -42,7 +41,7 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
         return config.changed(tree=config.tree_spec)
     beside = LOOKUP_BESIDE_PROFILE if config.looks_up else None
     found = costs_of(config, models, progress)
-    name, _ = best_tree(profile, found, beside, dynamic=models.head is not None)
+    name, _ = best_tree(profile, found, beside, dynamic=models.drafter_kind(config).dynamic_choice)
     return config.changed(tree=name)
 
 
@@ -60,9 +59,8 @@ def profile_of(config: RunConfig, models: LoadedModels) -> Profile | None:
 
     Raises `DecodingError` for a broken profile beside a draft.
     """
-    if config.base_draft in NAMED_PROFILES:
-        return NAMED_PROFILES[config.base_draft]
-    return Profile.read(models.draft_folder) if models.draft_folder else None
+    known = models.drafter_kind(config).profile
+    return Profile.read(models.draft_folder) if known is None and models.draft_folder else known
 
 
 def costs_of(

@@ -17,7 +17,6 @@ import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device.switch import language_model, uses_fixed_sizes
-from spectui.decoding.eagle.head import HeadConfig
 from spectui.decoding.engine import Round, SpeculativeDecoder
 from spectui.decoding.machine.environment import cpu_name
 from spectui.decoding.models.load import LoadedModels, Progress
@@ -67,7 +66,7 @@ def machine(config: RunConfig, models: LoadedModels) -> Machine:
     kernels += " fixed sizes" if uses_fixed_sizes(device.type) else ""
     return Machine(
         target=_identity(config.target, models.target),
-        drafter=_identity(config.base_draft, models.draft or models.head),
+        drafter=_identity(config.base_draft, models.draft),
         device=f"{name}{kernels}",
         dtype=str(models.target.dtype).removeprefix("torch."),
         threads=torch.get_num_threads() if device.type == "cpu" else 0,
@@ -173,7 +172,7 @@ def _endless(config: RunConfig, models: LoadedModels) -> dict[str, Iterator[Roun
     """Rounds of plain decoding; and with each of `DRAFT_TREES`, or the fixed tree of a drafter without a model, without
     lookup beside it."""
     greedy = config.changed(draft=config.base_draft, tree="", max_new_tokens=32, temperature=0.0)
-    trees = ("",) if models.draft is None and models.head is None else DRAFT_TREES
+    trees = ("",) if models.draft is None else DRAFT_TREES
     return {PLAIN: _rounds(greedy.changed(speculate=False), models)} | {
         tree: _rounds(greedy.changed(tree=tree), models) for tree in trees
     }
@@ -221,7 +220,7 @@ def _identity(name: str, model: Any | None) -> str:
     if model is None:
         return name
     config = model.config
-    facts = asdict(config) if isinstance(config, HeadConfig) else config.to_dict()
+    facts = config.to_dict() if hasattr(config, "to_dict") else asdict(config)
     known = {
         key: value for key, value in facts.items() if key not in ("_name_or_path", "transformers_version")
     }

@@ -187,7 +187,7 @@ def random_head(target: Any, vocab: int) -> EagleHead:
 def drafting(models: LoadedModels, checks: Checks) -> None:
     """Static and dynamic trees, of the draft model and of a head, with and without lookup beside it."""
     vocab = int(models.target.config.vocab_size)
-    headed = LoadedModels(models.target, None, models.tokenizer, random_head(models.target, vocab))
+    headed = LoadedModels(models.target, random_head(models.target, vocab), models.tokenizer)
     ids = [5 + 7 * i % 300 for i in range(24)]
     for draft, pair, tree in (
         ("embedded", models, "dynamic:8x4"), ("eagle", headed, "full:3x2"), ("eagle", headed, "dynamic:8x4"),

@@ -68,9 +68,8 @@ def test_greedy_output_is_that_of_generate_on_the_bundled_prompts(
     expected: dict[str, tuple[list[int], list[int]]],
 ) -> None:
     """Each prompt with one of the shapes in turn; the slow draft, the target itself, on every sixth prompt."""
-    draft = {"cut-down": half_draft, "itself": models.target}.get(drafter)
-    head = models.head if drafter == "eagle" else None
-    pair = LoadedModels(models.target, draft, models.tokenizer, head)
+    draft = {"cut-down": half_draft, "itself": models.target, "eagle": models.draft}.get(drafter)
+    pair = LoadedModels(models.target, draft, models.tokenizer)
     decoders = [
         SpeculativeDecoder(
             RunConfig(draft=drafter, tree=tree, max_new_tokens=TOKENS),

@@ -60,16 +60,16 @@ def test_outputs_follow_the_targets_own_distribution(
     The head names only four of the six tokens: the target must still emit the other two as often.
     """
     target = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=3)
-    draft = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=4) if drafter == "lm" else None
-    head = None
-    if drafter.startswith("eagle"):
-        head = tiny_head(target, tokens=[0, 2, 3, 5], draft_vocab_size=4, feature_layers=(0, 0, 0))
+    drafts = {
+        "lm": tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=4),
+        "eagle": tiny_head(target, tokens=[0, 2, 3, 5], draft_vocab_size=4, feature_layers=(0, 0, 0)),
+    }
     config = RunConfig(
         draft=drafter, tree=tree, temperature=temperature, top_p=top_p, max_new_tokens=3, seed=11
     )
     tokenizer = tiny_tokenizer()
     tokenizer.eos_token = None
-    models = LoadedModels(target, draft, Vocabulary(tokenizer, []), head)
+    models = LoadedModels(target, drafts.get(drafter.removesuffix("+lookup")), Vocabulary(tokenizer, []))
     decoder = SpeculativeDecoder(config, models=models)
     prompt = [1, 4, 2, 5]
     counts: Counter[tuple[int, ...]] = Counter()
@@ -133,10 +133,9 @@ def test_a_sample_depends_on_no_prompt_before_and_where_no_tree_is_drawn_on_no_d
     target = tiny_llama(layers=1, seed=3)
     other = tiny_llama(layers=1, seed=3)
     other.lm_head.weight.data += 0.05 * torch.randn_like(other.lm_head.weight)
-    models = LoadedModels(
-        target, other if draft.startswith("lm") else None, Vocabulary(tiny_tokenizer(), [2]),
-        tiny_head(target, feature_layers=(0, 0, 0)) if draft.startswith("eagle") else None,
-    )  # fmt: skip
+    drafts = {"lm": other, "eagle": tiny_head(target, feature_layers=(0, 0, 0))}
+    weights = drafts.get(draft.removesuffix("+lookup"))
+    models = LoadedModels(target, weights, Vocabulary(tiny_tokenizer(), [2]))
     config = RunConfig(draft=draft, tree=tree, temperature=0.9, top_p=0.8, max_new_tokens=24, seed=5)
 
     def sample(decoder: SpeculativeDecoder, position: int) -> list[int]:
@@ -162,10 +161,8 @@ def test_a_damaged_prompt_leaves_nothing_behind(
     target, other = tiny_llama(layers=2, seed=3), tiny_llama(layers=2, seed=4)
     for model in (target, other):
         model.get_input_embeddings().weight.data[340] = torch.nan
-    models = LoadedModels(
-        target, other if draft == "lm" else None, Vocabulary(tiny_tokenizer(), [2]),
-        tiny_head(target, feature_layers=(0, 0, 1)) if draft == "eagle" else None,
-    )  # fmt: skip
+    drafts = {"lm": other, "eagle": tiny_head(target, feature_layers=(0, 0, 1))}
+    models = LoadedModels(target, drafts.get(draft), Vocabulary(tiny_tokenizer(), [2]))
     config = RunConfig(draft=draft, tree="full:2x2", max_new_tokens=6)
     decoder, prompt = SpeculativeDecoder(config, models=models), [5, 6, 7]
     before = [t for round_ in decoder.generate(prompt) for t in round_.tokens]

@@ -21,15 +21,13 @@ from spectui.decoding.config import (
     AUTO,
     DEVICES,
     DTYPES,
-    EAGLE,
     EMBEDDED_TARGET,
-    LOOKUP,
-    NAMED_DRAFTERS,
     STUDY_TOKENS,
     STUDY_TREE,
     WITH_LOOKUP,
     RunConfig,
 )
+from spectui.decoding.drafters.registry import default_kind, named_kinds
 from spectui.decoding.errors import DecodingError, UsageError
 from spectui.prompts import Prompt, PromptError, interleave, select
 from spectui.prompts.loader import Tell
@@ -67,9 +65,10 @@ NO, YES = "no", "yes"
 
 def drafter_choices(target: str) -> tuple[str, ...]:
     """What the draft field offers: the target's default, then the named drafters that fit it."""
-    names = [name for name in NAMED_DRAFTERS if name != EAGLE or target in ("", EMBEDDED_TARGET)]
-    best = next(name for name in names if name != LOOKUP)
-    names.insert(names.index(best) + 1, f"{best}{WITH_LOOKUP}")
+    embedded = target in ("", EMBEDDED_TARGET)
+    names = [kind.name for kind in named_kinds(embedded=embedded)]
+    default = default_kind(embedded=embedded).name
+    names.insert(names.index(default) + 1, f"{default}{WITH_LOOKUP}")
     return ("", *names)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spectui.decoding.config import CHAIN_BESIDE, LOOKUP, WITH_LOOKUP, WITHOUT_PROBABILITIES
+from spectui.decoding.config import CHAIN_BESIDE, WITH_LOOKUP
+from spectui.decoding.drafters.registry import kind_of
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.trees.advise.acceptance_rates import calibration_of, rank_shares
 from spectui.decoding.trees.advise.estimates import Estimate, Prompts
@@ -130,14 +131,14 @@ def weigh(
     extent = extent_of(walks)
     groups = _groups(walks)
     used = _known(summary.tree)
-    drafter = summary.drafter.partition(WITH_LOOKUP)[0]
-    dynamic = walks.likely and drafter not in WITHOUT_PROBABILITIES and not drawn(summary)
+    kind = kind_of(summary.drafter.partition(WITH_LOOKUP)[0])
+    dynamic = walks.likely and kind.probabilities and not drawn(summary)
     candidates: list[Shape] = [*([used] if used else []), *full_trees(extent)]
     if dynamic:
         candidates += dynamic_trees(extent)
     shares = [rank_shares(walks)] + [rank_shares(walks, groups == g) for g in np.unique(groups)]
     candidates += static_trees(extent, [share.tolist() for share in shares], priced.costs)
-    if drafter == LOOKUP:
+    if kind.chains_only:
         candidates = [shape for shape in candidates if isinstance(shape, TreeShape) and shape.width == 1]
     trees = {shape.name: shape for shape in candidates}
     found: dict[str, Replay] = {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from spectui.decoding.config import LOOKUP, RECYCLING
+from spectui.decoding.drafters.registry import kind_of
 from spectui.decoding.trees.advise.prices import Priced
 from spectui.decoding.trees.candidates import DEPTHS, NODES
 from spectui.decoding.trees.profile import Profile
 from spectui.decoding.trees.search import TreeSearch, expected_tokens
 from spectui.decoding.trees.shape import Shape, TreeShape
-from spectui.decoding.trees.spec import chain_shape, dynamic_shape, parse_tree, recycling_shape
+from spectui.decoding.trees.spec import dynamic_shape, parse_tree
 
 UNKNOWN = Profile(((0.5, 0.12, 0.06, 0.04), (0.5, 0.12, 0.06, 0.04)))
 """A draft that nobody has measured: about what the measured ones bring."""
@@ -42,13 +42,11 @@ class Candidate:
 def candidates_of(draft: str, profile: Profile | None, priced: Priced) -> dict[str, Candidate]:
     """The trees to choose among for a drafter, by name: no larger than what verification was timed for."""
     most = max(priced.costs.verify) - 1
-    shapes: list[Shape]
-    if draft == LOOKUP:
-        shapes = [chain_shape(n) for n in range(1, min(most, 10) + 1)]
-    elif draft == RECYCLING:
-        shapes = [recycling_shape(n) for n in (2, 4, 6, 8, 12, 16, 24, 32) if n <= most]
+    kind, shapes = kind_of(draft), list[Shape]()
+    if kind.trees is not None:
+        shapes += kind.trees(most)
     else:
-        shapes = [dynamic_shape(n, d) for n in (*NODES, 48, 64, 96) for d in DEPTHS if d <= n <= most]
+        shapes += [dynamic_shape(n, d) for n in (*NODES, 48, 64, 96) for d in DEPTHS if d <= n <= most]
     brings = _Expected(profile or UNKNOWN, draft, most)
     weight = GUESSED_ROUNDS if profile is None else MEASURED_ROUNDS
     found = {

@@ -35,7 +35,7 @@ for fields in json.loads(sys.stdin.read()):
         loaded = load_models(config, lambda *step: told.append(step))
         out.append({
             "weights": {role: found.weights for role, found in needs.items()},
-            "draft": type(loaded.draft or loaded.head).__name__, "notes": loaded.notes,
+            "draft": type(loaded.draft).__name__, "notes": loaded.notes,
             "bytes": [step[1:] for step in told if step[0].startswith("downloading")][-1:],
             "tensors": [step[1:] for step in told if step[0] == "loading target"][-1:],
             "files": sorted(model_files(config)["target"]),

@@ -138,7 +138,7 @@ DYNAMIC = [
 def headed() -> LoadedModels:
     """A target and a head for it that predicts half of its tokens."""
     target = tiny_llama(layers=6, context=4096)
-    return LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target))
+    return LoadedModels(target, tiny_head(target), Vocabulary(tiny_tokenizer(), [2]))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_dynamic_trees_where_layers_look_at_a_window(
     target = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     vocabulary = Vocabulary(tiny_tokenizer(), [2])
     for models, draft in (
-        (LoadedModels(target, None, vocabulary, tiny_head(target)), "eagle"),
+        (LoadedModels(target, tiny_head(target), vocabulary), "eagle"),
         (LoadedModels(target, target, vocabulary), "embedded"),
     ):
         run = RunConfig(draft=draft, tree="dynamic:8x4", max_new_tokens=20)
@@ -239,7 +239,7 @@ def test_a_head_whose_tokens_are_the_targets(monkeypatch: pytest.MonkeyPatch) ->
     """And whose states are normed before they are handed on; with a prompt that outgrows the first buffers."""
     target = tiny_llama(layers=6, context=4096)
     head = tiny_head(target, draft_vocab_size=target.config.vocab_size, norm_output=True)
-    models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), head)
+    models = LoadedModels(target, head, Vocabulary(tiny_tokenizer(), [2]))
     ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 30)]
     for tree in ("dynamic:8x4", "full:2x2"):
         config = RunConfig(draft="eagle", tree=tree, max_new_tokens=60)

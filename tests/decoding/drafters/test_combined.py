@@ -30,13 +30,8 @@ def target() -> Any:
 
 
 def _models(target: Any, kind: str) -> LoadedModels:
-    vocabulary = Vocabulary(tiny_tokenizer(), [2])
-    return LoadedModels(
-        target,
-        tiny_llama(layers=2, seed=7) if kind == "lm" else None,
-        vocabulary,
-        tiny_head(target) if kind == "eagle" else None,
-    )
+    drafts = {"lm": tiny_llama(layers=2, seed=7), "eagle": tiny_head(target)}
+    return LoadedModels(target, drafts.get(kind), Vocabulary(tiny_tokenizer(), [2]))
 
 
 def _config(kind: str, *, lookup: bool = True, **changes: Any) -> RunConfig:

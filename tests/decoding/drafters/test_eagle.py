@@ -153,7 +153,7 @@ def test_greedy_output_is_that_of_generate_with_any_head(target: Any, spec: str)
     """A head of random weights is wrong about everything; the output may not notice."""
     vocabulary = Vocabulary(tiny_tokenizer(), [2])
     config = RunConfig(draft="eagle", tree=spec, max_new_tokens=20)
-    decoder = SpeculativeDecoder(config, models=LoadedModels(target, None, vocabulary, tiny_head(target)))
+    decoder = SpeculativeDecoder(config, models=LoadedModels(target, tiny_head(target), vocabulary))
     for prompt in ("Tom is a cat.", "日本語 naïve", [5]):
         ids = decoder.encode(prompt) if isinstance(prompt, str) else prompt
         rounds = list(decoder.generate(ids))
@@ -168,7 +168,7 @@ def test_true_features_reach_the_head(target: Any) -> None:
     head = tiny_head(target)
     vocabulary = Vocabulary(tiny_tokenizer(), [])
     config = RunConfig(draft="eagle", tree="chain:1", max_new_tokens=10)
-    decoder = SpeculativeDecoder(config, models=LoadedModels(target, None, vocabulary, head))
+    decoder = SpeculativeDecoder(config, models=LoadedModels(target, head, vocabulary))
     tokens = decoder.encode("9:40 plus 2 hours")
     for round_ in decoder.generate(tokens):
         with torch.inference_mode():
@@ -182,7 +182,7 @@ def test_true_features_reach_the_head(target: Any) -> None:
 
 def test_the_context_is_filled_to_its_end(target: Any) -> None:
     small = tiny_llama(layers=3, context=40)
-    models = LoadedModels(small, None, Vocabulary(tiny_tokenizer(), []), tiny_head(small))
+    models = LoadedModels(small, tiny_head(small), Vocabulary(tiny_tokenizer(), []))
     config = RunConfig(draft="eagle", tree="dynamic:6x4", max_new_tokens=500)
     decoder = SpeculativeDecoder(config, models=models)
     ids = decoder.encode("Tom is a cat.")

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from spectui.decoding.checkpoints.head_folder import is_eagle_head
 from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, kind_in
 from spectui.decoding.eagle.checkpoint import load_head, read_config, save_head
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.engine import SpeculativeDecoder
@@ -76,7 +76,7 @@ def same(one: EagleHead, other: EagleHead, atol: float = 0.0) -> None:
 def test_the_layout_of_the_eagle_authors(target: Any, tmp_path: Path, file: str) -> None:
     head = tiny_head(target, tokens=TOKENS, feature_layers=(2, 3, 3))  # (2, n/2, n - 3)
     official(head, tmp_path, file=file)
-    assert is_eagle_head(tmp_path)
+    assert kind_in(tmp_path) is EAGLE
     if file.endswith(".bin"):
         with pytest.raises(DecodingError, match=r"has pickled weights.*--allow-pickle"):
             load_head(tmp_path, target)
@@ -98,7 +98,7 @@ def test_the_layout_of_the_eagle_authors(target: Any, tmp_path: Path, file: str)
 def test_what_is_saved_is_loaded_again(target: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     head = tiny_head(target, tokens=TOKENS, feature_layers=(1, 2, 4), **changes)
     save_head(head, tmp_path, target_name="tiny", dtype=torch.float32)
-    assert is_eagle_head(tmp_path)
+    assert kind_in(tmp_path) is EAGLE
     same(load_head(tmp_path, target), head)
 
 
@@ -166,13 +166,13 @@ def test_t2d_alone_says_which_tokens(target: Any, head: EagleHead, tmp_path: Pat
 
 def test_models_and_other_files_are_no_heads(tmp_path: Path) -> None:
     tiny_llama(tmp_path)
-    assert not is_eagle_head(tmp_path)
+    assert kind_in(tmp_path) is DRAFT_MODEL
     for text in ('{"speculators_model_type": "dflash", "draft_vocab_size": 5}', "nonsense", "[]"):
         (tmp_path / "config.json").write_text(text)
-        assert not is_eagle_head(tmp_path)
+        assert kind_in(tmp_path) is DRAFT_MODEL
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLMEagle3"]}')
-    assert is_eagle_head(tmp_path)
-    assert not is_eagle_head(tmp_path / "nowhere")
+    assert kind_in(tmp_path) is EAGLE
+    assert kind_in(tmp_path / "nowhere") is DRAFT_MODEL
 
 
 def _edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -291,8 +291,8 @@ def test_a_folder_with_a_head_drafts_without_being_told_what_it_is(head: EagleHe
     official(head, draft)
     config = RunConfig(target=str(model), draft=str(draft), tree="dynamic:6x3", max_new_tokens=12)
     decoder = SpeculativeDecoder(config)
-    assert decoder.models.head is not None
-    assert decoder.models.draft is None
+    assert decoder.models.kind is EAGLE
+    assert isinstance(decoder.models.draft, EagleHead)
     assert decoder.drafter.name == "head"
     ids = decoder.encode("Tom is a cat")
     rounds = list(decoder.generate(ids))
@@ -312,10 +312,10 @@ def test_the_embedded_head_says_when_it_is_for_another_target_or_missing(
 ) -> None:
     tiny_llama(tmp_path / "model")
     config = RunConfig(target=str(tmp_path / "model"), draft="eagle")
-    monkeypatch.setattr("spectui.decoding.checkpoints.locate.EMBEDDED_HEAD", tmp_path / "nothing")
-    with pytest.raises(DecodingError, match="no draft head for the embedded model; use --draft"):
+    monkeypatch.setattr("spectui.decoding.drafters.registry.EMBEDDED_HEAD", tmp_path / "nothing")
+    with pytest.raises(DecodingError, match="no weights for --draft eagle; use --draft recycling"):
         load_models(config)
     official(head, tmp_path / "other", vocab_size=49152)
-    monkeypatch.setattr("spectui.decoding.checkpoints.locate.EMBEDDED_HEAD", tmp_path / "other")
+    monkeypatch.setattr("spectui.decoding.drafters.registry.EMBEDDED_HEAD", tmp_path / "other")
     with pytest.raises(DecodingError, match="target of vocabulary size 49152"):
         load_models(config)

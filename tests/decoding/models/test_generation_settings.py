@@ -68,15 +68,13 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def models() -> LoadedModels:
-    """A target, a draft that agrees with it now and then, and a head."""
+    """A target, and a draft that agrees with it now and then."""
     target, draft = tiny_llama(layers=2), tiny_llama(layers=2)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in draft.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
-    return LoadedModels(
-        target, draft, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target, feature_layers=(0, 1, 1))
-    )
+    return LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), [2]))
 
 
 def settled(models: LoadedModels, draft: str, **settings: Any) -> LoadedModels:
@@ -84,12 +82,8 @@ def settled(models: LoadedModels, draft: str, **settings: Any) -> LoadedModels:
     models.target.generation_config = GenerationConfig(**{"eos_token_id": 2, "pad_token_id": 0, **settings})
     eos = models.target.generation_config.eos_token_id
     vocabulary = Vocabulary(models.tokenizer.tokenizer, eos if isinstance(eos, list) else [eos])
-    return LoadedModels(
-        models.target,
-        models.draft if draft == "model" else None,
-        vocabulary,
-        models.head if draft == "eagle" else None,
-    )
+    drafts = {"model": models.draft, "eagle": tiny_head(models.target, feature_layers=(0, 1, 1))}
+    return LoadedModels(models.target, drafts.get(draft), vocabulary)
 
 
 def generated(models: LoadedModels, ids: list[int], tokens: int = NEW_TOKENS, **options: Any) -> list[int]:

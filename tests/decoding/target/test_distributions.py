@@ -124,10 +124,9 @@ def test_what_leaves_one_token_is_greedy(
     target, other = tiny_llama(layers=1, seed=3), tiny_llama(layers=1, seed=4)
     for model in (target, other):
         model.lm_head.weight.data *= 1e3
-    head = tiny_head(target, feature_layers=(0, 0, 0)) if draft == "eagle" else None
-    models = LoadedModels(
-        target, other if draft.startswith("lm") else None, Vocabulary(tiny_tokenizer(), [2]), head
-    )
+    drafts = {"lm": other, "eagle": tiny_head(target, feature_layers=(0, 0, 0))}
+    weights = drafts.get(draft.removesuffix("+lookup"))
+    models = LoadedModels(target, weights, Vocabulary(tiny_tokenizer(), [2]))
 
     def rounds(temperature: float, top_p: float) -> list[Round]:
         config = RunConfig(draft=draft, tree=tree, temperature=temperature, top_p=top_p, max_new_tokens=6)

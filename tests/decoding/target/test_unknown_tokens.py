@@ -39,27 +39,26 @@ def with_tool(*, in_template: bool) -> Any:
 
 
 @pytest.fixture(scope="module")
-def models() -> LoadedModels:
+def models() -> dict[str, LoadedModels]:
     target = tiny_llama(vocab_size=ROWS, layers=2)
+    alone = LoadedModels(target, None, Vocabulary(with_tool(in_template=False), []))
     head = tiny_head(target, feature_layers=(0, 1, 1))
-    return LoadedModels(
-        target, tiny_llama(vocab_size=ROWS, layers=1), Vocabulary(with_tool(in_template=False), []), head
-    )
+    return {
+        "eagle": replace(alone, draft=head),
+        "draft": replace(alone, draft=tiny_llama(vocab_size=ROWS, layers=1)),
+        "recycling": alone,
+        "lookup": alone,
+    }
 
 
 @pytest.mark.parametrize("static", ["0", "1"])
-@pytest.mark.parametrize("draft", ["draft", "head", "recycling", "lookup"])
+@pytest.mark.parametrize("draft", ["draft", "eagle", "recycling", "lookup"])
 def test_a_prompt_with_such_a_token_is_refused_and_the_next_decodes(
-    models: LoadedModels, monkeypatch: pytest.MonkeyPatch, draft: str, static: str
+    models: dict[str, LoadedModels], monkeypatch: pytest.MonkeyPatch, draft: str, static: str
 ) -> None:
     monkeypatch.setenv("SPECTUI_STATIC", static)
-    own = replace(
-        models,
-        draft=models.draft if draft == "draft" else None,
-        head=models.head if draft == "head" else None,
-    )
-    config = RunConfig(draft="eagle" if draft == "head" else draft, tree="chain:2", max_new_tokens=4)
-    decoder = SpeculativeDecoder(config, models=own)
+    config = RunConfig(draft=draft, tree="chain:2", max_new_tokens=4)
+    decoder = SpeculativeDecoder(config, models=models[draft])
     for prompt, named in PROMPTS:
         with pytest.raises(DecodingError) as refused:
             list(decoder.generate(prompt))
@@ -67,7 +66,7 @@ def test_a_prompt_with_such_a_token_is_refused_and_the_next_decodes(
         assert "tokens 0 to 383 only" in str(refused.value)
         assert "\n" not in str(refused.value)
         output = [t for r in decoder.generate([5, 6, 7]) for t in r.tokens]
-        assert output == greedy_reference(models.target, [5, 6, 7], 4)
+        assert output == greedy_reference(models[draft].target, [5, 6, 7], 4)
 
 
 def test_a_template_with_such_a_token_is_refused_before_anything_is_fed(tmp_path: Path) -> None:
@@ -97,11 +96,11 @@ def test_a_draft_that_knows_fewer_tokens_leaves_the_rest_to_the_target(tmp_path:
     assert any(r.tree.size for r in decoder.generate([5, 6, 7]))
 
 
-def test_an_embedding_that_is_not_of_the_configured_size_decides(models: LoadedModels) -> None:
+def test_an_embedding_that_is_not_of_the_configured_size_decides(models: dict[str, LoadedModels]) -> None:
     """Rows that were added behind the configuration's back can be fed, rows that lack cannot."""
     target = tiny_llama(vocab_size=ROWS, layers=1)
     target.model.embed_tokens = torch.nn.Embedding(300, 32)
-    loaded = LoadedModels(target, None, models.tokenizer)
+    loaded = LoadedModels(target, None, models["lookup"].tokenizer)
     decoder = SpeculativeDecoder(RunConfig(draft="lookup", max_new_tokens=2), models=loaded)
     with pytest.raises(DecodingError, match=r"token 300 .*tokens 0 to 299 only"):
         next(decoder.generate([5, 300]))

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectui.decoding.config import EAGLE, LOOKUP, RECYCLING, WITH_LOOKUP
-
-MODEL = "model"
-"""What a draft that has no name of its own is, in `Kind.covers`."""
+from spectui.decoding.config import WITH_LOOKUP
+from spectui.decoding.drafters.kind import DrafterKind
+from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, LOOKUP, RECYCLING
 
 CONTEXT = 96
 SHORT = 40
@@ -24,12 +23,12 @@ END = 2
 
 @dataclass(frozen=True)
 class Kind:
-    """A draft: what it covers of `decoding.config`, and the trees that it may fill."""
+    """A draft of a kind, and the trees that it may fill."""
 
-    covers: str
+    covers: DrafterKind
     trees: tuple[str, ...]
     folder: str = ""
-    """Where its model lies beside the target; empty where `covers` is its name."""
+    """Where its weights lie beside the target; empty for a kind without weights."""
     drawn: bool = True
     """Whether it draws the children of static trees when sampling, so that its samples are its own."""
     events: tuple[str, ...] = ()
@@ -39,9 +38,9 @@ class Kind:
 BOTH = ("full:2x2", "dynamic:6x3")
 
 DRAFTS = {
-    "model": Kind(MODEL, BOTH, "draft"),
-    "same model": Kind(MODEL, BOTH, "target"),
-    "shorter context": Kind(MODEL, BOTH, "short", events=("draft",)),
+    "model": Kind(DRAFT_MODEL, BOTH, "draft"),
+    "same model": Kind(DRAFT_MODEL, BOTH, "target"),
+    "shorter context": Kind(DRAFT_MODEL, BOTH, "short", events=("draft",)),
     "head of the authors": Kind(EAGLE, BOTH, "authors"),
     "head of speculators": Kind(EAGLE, BOTH, "speculators"),
     "recycling": Kind(RECYCLING, ("recycling:6",), drawn=False),
@@ -74,7 +73,7 @@ class Case:
 
     def config(self, models: Path) -> dict[str, Any]:
         """Fields of `RunConfig`."""
-        draft = str(models / self.kind.folder) if self.kind.folder else self.kind.covers
+        draft = str(models / self.kind.folder) if self.kind.folder else self.kind.covers.name
         return {
             "target": str(models / "target"),
             "draft": draft + WITH_LOOKUP * self.looks_up,
@@ -88,7 +87,7 @@ CASES = {
     f"{name}{WITH_LOOKUP * looks_up} {tree}": Case(kind, tree, looks_up)
     for name, kind in DRAFTS.items()
     for looks_up in (False, True)
-    if kind.covers != LOOKUP or not looks_up
+    if kind.covers.lookup_beside or not looks_up
     for tree in kind.trees
 }
 
@@ -145,7 +144,9 @@ def make(folder: Path) -> None:
         texts["near the end"] += " cat"
     expected: dict[str, dict[str, list[int]]] = {}
     for sampling, options in SAMPLINGS.items():
-        config = RunConfig(draft=RECYCLING, tree="recycling:6", max_new_tokens=NEW_TOKENS, seed=7, **options)
+        config = RunConfig(
+            draft=RECYCLING.name, tree="recycling:6", max_new_tokens=NEW_TOKENS, seed=7, **options
+        )
         plain = plain_decoder(SpeculativeDecoder(config, models=LoadedModels(target, None, vocabulary)))
         expected[sampling] = {}
         for position, (name, text) in enumerate(texts.items()):

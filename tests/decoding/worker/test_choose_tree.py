@@ -14,6 +14,7 @@ import pytest
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device.model import BufferedModel
+from spectui.decoding.drafters.registry import EAGLE
 from spectui.decoding.engine import Round, SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.target.language_model import Scored
@@ -88,7 +89,7 @@ def test_drafting_is_timed_where_every_level_is_in_the_tree(monkeypatch: pytest.
                 yield round_
 
     monkeypatch.setattr(measure_costs, "SpeculativeDecoder", Watched)
-    models = LoadedModels(target, None, Vocabulary(tiny_tokenizer(), [2]), tiny_head(target))
+    models = LoadedModels(target, tiny_head(target), Vocabulary(tiny_tokenizer(), [2]))
     found = measure(RunConfig(draft="eagle"), models)
     levels = sorted(parse_tree(tree).max_depth for tree in DRAFT_TREES)
     assert list(found.draft) == levels
@@ -220,7 +221,8 @@ def test_the_profile_beside_a_draft_decides_its_tree(models: LoadedModels, tmp_p
     (tmp_path / "profile.json").write_text('{"rank_share": [[0.9]]}')
     pair = replace(models, draft=models.target, draft_folder=tmp_path)
     assert with_tree(RunConfig(draft="some-draft"), pair).tree.startswith("chain:")
-    head = replace(models, head=tiny_head(models.target, feature_layers=(0, 1, 1)), draft_folder=tmp_path)
+    weights = tiny_head(models.target, feature_layers=(0, 1, 1))
+    head = replace(models, draft=weights, kind=EAGLE, draft_folder=tmp_path)
     assert with_tree(RunConfig(draft="some-head"), head).tree.startswith("dynamic:")
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from spectui.decoding.config import NAMED_DRAFTERS, RunConfig
+from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.registry import DRAFT_MODEL, KINDS
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord
 from spectui.store.sessions import create_session
-from tests.decoding.worker.matrix import CASES, CONTEXT, DRAFTS, MODEL, NEW_TOKENS, SAMPLINGS, Case, make
+from tests.decoding.worker.matrix import CASES, CONTEXT, DRAFTS, NEW_TOKENS, SAMPLINGS, Case, make
 from tests.decoding.worker.workers import CONTEXT as PROCESSES
 from tests.decoding.worker.workers import run_worker, set_apart
 
@@ -39,8 +40,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_kind_of_draft_is_in_the_table() -> None:
-    """A drafter that `decoding.config` knows has to be in the matrix."""
-    assert {kind.covers for kind in DRAFTS.values()} == {*NAMED_DRAFTERS, MODEL}
+    assert {kind.covers.name for kind in DRAFTS.values()} == {*KINDS, DRAFT_MODEL.name}
 
 
 @pytest.mark.parametrize("name", CASES)

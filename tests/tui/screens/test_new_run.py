@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from spectui.decoding.config import EAGLE, NAMED_DRAFTERS, STUDY_TREE, WITH_LOOKUP, RunConfig
+from spectui.decoding.config import STUDY_TREE, WITH_LOOKUP, RunConfig
+from spectui.decoding.drafters.registry import EAGLE, named_kinds
 from spectui.decoding.errors import UsageError
 from spectui.prompts import Prompt, PromptError, bundled
 from spectui.prompts.chat import ANSWERS
@@ -138,13 +139,13 @@ async def test_space_goes_through_the_drafters_and_typing_names_any_other(databa
             await pilot.press("space")
             seen.append(draft.value)
         assert tuple(seen) == drafter_choices("embedded")
-        assert {*NAMED_DRAFTERS, EAGLE + WITH_LOOKUP} <= set(seen)
+        assert {*(kind.name for kind in named_kinds(embedded=True)), EAGLE.name + WITH_LOOKUP} <= set(seen)
         await pilot.press("space")
         assert draft.value == ""
         await pilot.press(*"my", "space", *"head")
         assert draft.value == "my head"
         screen.query_one("#target", Input).value = "some/model"
-        await wait_for(pilot, lambda: not any(EAGLE in choice for choice in draft.choices))
+        await wait_for(pilot, lambda: not any(EAGLE.name in choice for choice in draft.choices))
         await pilot.press("down")
         await wait_for(pilot, lambda: "auto learns on the way which tree pays" in about.text)
 

@@ -1,0 +1,133 @@
+"""Every kind of drafter, and how the value of ``--draft`` leads to one. Torch-free.
+
+A drafter is added by a module beside this one and an entry of `KINDS`; `tests/decoding/drafters/test_contract.py`
+runs whatever stands there. Every constant of a profile is printed by ``python -m tests.bench.rank_profile --draft D``
+on the bundled prompts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spectui.decoding.drafters.kind import DrafterKind, Weights
+from spectui.decoding.trees.profile import Profile
+from spectui.decoding.trees.shape import Shape
+from spectui.decoding.trees.spec import chain_shape, recycling_shape
+
+EMBEDDED_HEAD = Path(__file__).parents[1] / "eagle" / "smollm2-135m-instruct"
+"""The EAGLE-3 head of the embedded target, part of the package."""
+
+
+def _describes_eagle3(config: Mapping[str, Any]) -> bool:
+    if (kind := config.get("speculators_model_type")) is not None:
+        return bool(kind == "eagle3")
+    return "eagle3" in str(config.get("architectures")).lower() or "draft_vocab_size" in config
+
+
+def _chains(most: int) -> list[Shape]:
+    return [chain_shape(n) for n in range(1, min(most, 10) + 1)]
+
+
+def _recycling_trees(most: int) -> list[Shape]:
+    return [recycling_shape(n) for n in (2, 4, 6, 8, 12, 16, 24, 32) if n <= most]
+
+
+EAGLE = DrafterKind(
+    name="eagle",
+    help="the EAGLE-3 head that comes with the embedded target",
+    default_tree="dynamic:8x4",
+    build="spectui.decoding.drafters.eagle:build",
+    device_build="spectui.decoding.device.eagle:build",
+    weights=Weights(
+        noun="an EAGLE-3 head",
+        recognise=_describes_eagle3,
+        load="spectui.decoding.eagle.checkpoint:load_head",
+        tune="spectui.decoding.eagle.lean:use_lean_head",
+        size_from_config="spectui.decoding.models.described:head_bytes",
+        home=lambda target: EMBEDDED_HEAD,
+    ),
+    dynamic_choice=True,
+    only_embedded=True,
+    bench_trees=("chain:3", "dynamic:8x4", "dynamic:12x4"),
+)
+
+LOOKUP = DrafterKind(
+    name="lookup",
+    help="what followed where the text stood before",
+    default_tree="chain:4",
+    build="spectui.decoding.drafters.lookup:build",
+    probabilities=False,
+    chains_only=True,
+    lookup_beside=False,
+    # Of matches of `decoding.drafters.lookup.LEAST_MATCH` tokens and more.
+    profile=Profile(((0.45,), (0.75,), (0.80,)), rounds=0.18),
+    trees=_chains,
+)
+
+LOOKUP_BESIDE_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.10)
+"""Lookup beside another drafter, of matches of `decoding.drafters.combined.COMBINED_MATCH` tokens and more."""
+
+RECYCLING = DrafterKind(
+    name="recycling",
+    help="candidates that the target itself discarded before",
+    default_tree="recycling:8",
+    build="spectui.decoding.drafters.recycling:build",
+    probabilities=False,
+    # Tokens per round of its own trees, not shares by rank. A tree decides what is learned as well as what is
+    # drafted: with 3 nodes rank 0 is accepted half as often as with 48, so that shares taken from a wide tree
+    # promise a small one far too much.
+    profile=Profile(trees={"recycling:8": 1.73}),
+    trees=_recycling_trees,
+)
+
+DRAFT_MODEL = DrafterKind(
+    name="model",
+    help="a smaller model that shares the target's vocabulary",
+    default_tree="full:3x2",
+    build="spectui.decoding.drafters.lm:build",
+    device_build="spectui.decoding.device.lm:build",
+    weights=Weights(noun="a model that shares the target's vocabulary", whole_model=True),
+)
+"""What every id and folder names that is recognised as nothing else."""
+
+KINDS = {kind.name: kind for kind in (EAGLE, LOOKUP, RECYCLING)}
+"""All but `DRAFT_MODEL`, in the order that forms and benchmarks show them in; weights are of the first kind that
+recognises them."""
+
+
+def kind_of(draft: str) -> DrafterKind:
+    """The kind that a ``--draft`` names, the lookup beside it left aside; `DRAFT_MODEL` for every id and folder, whose
+    kind is known once its files are there (`kind_in`)."""
+    kind = KINDS.get(draft)
+    return kind if kind is not None and kind.named else DRAFT_MODEL
+
+
+def kind_in(folder: Path) -> DrafterKind:
+    """The kind of the weights in `folder`, by its ``config.json``."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return DRAFT_MODEL
+    if not isinstance(config, dict):
+        return DRAFT_MODEL
+    return next((kind for kind in KINDS.values() if kind.recognises(config)), DRAFT_MODEL)
+
+
+def named_kinds(*, embedded: bool) -> list[DrafterKind]:
+    """The kinds whose names ``--draft`` takes with the `embedded` target, or with any other."""
+    return [kind for kind in KINDS.values() if kind.named and (embedded or not kind.only_embedded)]
+
+
+def default_kind(*, embedded: bool) -> DrafterKind:
+    """The kind that drafts where no ``--draft`` is given."""
+    return next(kind for kind in named_kinds(embedded=embedded) if kind.lookup_beside)
+
+
+def accepted_weights() -> str:
+    """The weights that ``--draft`` takes by id or folder, in words."""
+    kinds = [*KINDS.values(), DRAFT_MODEL]
+    nouns = [kind.weights.noun for kind in kinds if kind.weights is not None]
+    return f"{', '.join(nouns[:-1])} or {nouns[-1]}"
