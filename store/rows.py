@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from spectui.store.counts import metrics
+from spectui.store.counts.metrics import Metric
+from spectui.store.counts.sums import TIMES, NodeSums
 from spectui.store.records import NodeRecord
 
 NodeRow = NodeRecord
@@ -19,6 +21,8 @@ GENERATION_STATUSES = ("pending", "running", "finished", "skipped", "failed")
 FINISH_REASONS = ("eos", "length", "context", "skipped", "stopped")
 HALF_DONE_SQL = "(status = 'running' OR coalesce(finish_reason, '') = 'stopped')"
 """A row of `generation` that a worker, gone by now, left in the middle."""
+TOTAL_MS = Metric(metrics.total_ms, *TIMES)
+"""Decoding time of a row's rounds."""
 MOST_APART = 2.0
 """Ends of the interval of a speed-up that are further apart than by this factor say nothing."""
 COMMANDS = ("pause", "resume", "skip", "stop")
@@ -98,6 +102,9 @@ class SessionSummary:
     baseline_count: int = 0
     """How often it was measured."""
 
+    total_ms = TOTAL_MS
+    tokens_per_second = Metric(metrics.tokens_per_second, "tokens", "total_ms")
+
     @property
     def live(self) -> bool:
         """Whether a worker is at work on it."""
@@ -107,16 +114,6 @@ class SessionSummary:
     def study(self) -> bool:
         """Whether it was set up as the published study: `spectui run --study`."""
         return self.config.get("study") is True
-
-    @property
-    def total_ms(self) -> float:
-        """Decoding time of all rounds."""
-        return self.draft_ms + self.verify_ms + self.other_ms
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Emitted tokens per second of decoding time."""
-        return metrics.tokens_per_second(self.tokens, self.total_ms)
 
     @property
     def speedup(self) -> float | None:
@@ -155,7 +152,7 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)  # a session may have hundreds of thousands
-class GenerationRow:
+class GenerationRow(NodeSums):
     """One prompt in a session, with the sums over its rounds."""
 
     id: int
@@ -174,11 +171,6 @@ class GenerationRow:
     token_count: int
     round_count: int
     node_count: int
-    match_count: int
-    accepted_count: int
-    at_risk_count: int
-    overlap_sum: float
-    overlap_count: int
     draft_ms: float
     verify_ms: float
     other_ms: float
@@ -187,30 +179,10 @@ class GenerationRow:
     pruned_at: str | None = None
     """When its nodes off the committed paths were given up (see `store.care.pruning`); None while all are there."""
 
-    @property
-    def total_ms(self) -> float:
-        """Decoding time of all rounds."""
-        return self.draft_ms + self.verify_ms + self.other_ms
-
-    @property
-    def match_rate(self) -> float | None:
-        """Share of nodes that are the target's argmax."""
-        return metrics.match_rate(self.match_count, self.node_count)
-
-    @property
-    def accepted_at_risk(self) -> float | None:
-        """Share of the nodes at risk that were accepted."""
-        return metrics.accepted_at_risk(self.accepted_count, self.at_risk_count)
-
-    @property
-    def mean_accepted_length(self) -> float | None:
-        """Accepted draft tokens per round."""
-        return metrics.mean_accepted_length(self.accepted_count, self.round_count)
-
-    @property
-    def tokens_per_round(self) -> float | None:
-        """Emitted tokens per round."""
-        return metrics.tokens_per_round(self.token_count, self.round_count)
+    total_ms = TOTAL_MS
+    match_rate = Metric(metrics.match_rate, "match_count", "node_count")
+    mean_accepted_length = Metric(metrics.mean_accepted_length, "accepted_count", "round_count")
+    tokens_per_round = Metric(metrics.tokens_per_round, "token_count", "round_count")
 
 
 @dataclass(frozen=True)
@@ -252,6 +224,8 @@ class RoundRow:
     choice_id: int | None = None
     """Row of `tree_choice`; None where the session has one tree."""
 
+    total_ms = TOTAL_MS
+
     @property
     def pruned(self) -> bool:
         """Whether nodes off the committed path were given up."""
@@ -268,49 +242,22 @@ class RoundRow:
         path = tuple(n.token_id for n in self.accepted_path)
         return path if self.bonus_token_id is None else (*path, self.bonus_token_id)
 
-    @property
-    def total_ms(self) -> float:
-        """Duration of the round."""
-        return self.draft_ms + self.verify_ms + self.other_ms
-
 
 @dataclass(frozen=True)
-class DepthFigures:
+class DepthFigures(NodeSums):
     """What happened at one depth of the trees of a task."""
 
     depth: int
     nodes: int
-    match_count: int
-    at_risk_count: int
-    accepted_count: int
-    overlap_sum: float
-    overlap_count: int
     rounds_at_risk: int
     rounds_reached: int
 
-    @property
-    def hazard(self) -> float | None:
-        """h_d: share of the rounds at risk here whose path goes on to this depth."""
-        return metrics.hazard(self.rounds_reached, self.rounds_at_risk)
-
-    @property
-    def match_rate(self) -> float | None:
-        """Share of nodes that are the target's argmax."""
-        return metrics.match_rate(self.match_count, self.nodes)
-
-    @property
-    def accepted_at_risk(self) -> float | None:
-        """Share of the nodes at risk that were accepted."""
-        return metrics.accepted_at_risk(self.accepted_count, self.at_risk_count)
-
-    @property
-    def mean_overlap(self) -> float | None:
-        """Mean overlap, None when the drafter has no probabilities."""
-        return metrics.mean_overlap(self.overlap_sum, self.overlap_count)
+    match_rate = Metric(metrics.match_rate, "match_count", "nodes")
+    hazard = Metric(metrics.hazard, "rounds_reached", "rounds_at_risk")
 
 
 @dataclass(frozen=True)
-class TaskFigures:
+class TaskFigures(NodeSums):
     """The live figures of one task, from the rollups alone."""
 
     task: str
@@ -319,11 +266,6 @@ class TaskFigures:
     rounds: int
     nodes: int
     tokens: int
-    match_count: int
-    at_risk_count: int
-    accepted_count: int
-    overlap_sum: float
-    overlap_count: int
     draft_ms: float
     verify_ms: float
     other_ms: float
@@ -334,40 +276,11 @@ class TaskFigures:
     cuts: dict[int, int] = field(default_factory=dict)
     """Accepted length -> rounds whose path an end token or a limit cut there."""
 
-    @property
-    def match_rate(self) -> float | None:
-        """Share of nodes that are the target's argmax."""
-        return metrics.match_rate(self.match_count, self.nodes)
-
-    @property
-    def accepted_at_risk(self) -> float | None:
-        """Share of the nodes at risk that were accepted."""
-        return metrics.accepted_at_risk(self.accepted_count, self.at_risk_count)
-
-    @property
-    def mean_overlap(self) -> float | None:
-        """Mean overlap, None when the drafter has no probabilities."""
-        return metrics.mean_overlap(self.overlap_sum, self.overlap_count)
-
-    @property
-    def mean_accepted_length(self) -> float | None:
-        """Accepted draft tokens per round, measured."""
-        return metrics.mean_accepted_length(self.accepted_count, self.rounds)
-
-    @property
-    def tokens_per_round(self) -> float | None:
-        """Emitted tokens per round."""
-        return metrics.tokens_per_round(self.tokens, self.rounds)
-
-    @property
-    def total_ms(self) -> float:
-        """Decoding time of all rounds."""
-        return self.draft_ms + self.verify_ms + self.other_ms
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Emitted tokens per second of decoding time."""
-        return metrics.tokens_per_second(self.tokens, self.total_ms)
+    total_ms = TOTAL_MS
+    tokens_per_second = Metric(metrics.tokens_per_second, "tokens", "total_ms")
+    match_rate = Metric(metrics.match_rate, "match_count", "nodes")
+    mean_accepted_length = Metric(metrics.mean_accepted_length, "accepted_count", "rounds")
+    tokens_per_round = Metric(metrics.tokens_per_round, "tokens", "rounds")
 
     @property
     def survival(self) -> list[float]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sqlite3
 
 from spectui.store.counts.bins import unpacked
-from spectui.store.counts.recount import GENERATION_SUMS, Key, Recount, Sums, recount, tables
+from spectui.store.counts.recount import Key, Recount, Sums, recount, tables
+from spectui.store.counts.sums import GENERATION_SUMS
 from spectui.store.database import Connection, raw
 from spectui.store.errors import StoreError
 from spectui.store.sqlite.transactions import explained

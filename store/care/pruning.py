@@ -12,8 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from spectui.store.clock import now, stamp
-from spectui.store.counts.blocks import add_block
 from spectui.store.counts.recount import recount, to_json
+from spectui.store.counts.rollups import add_block
 from spectui.store.database import Connection, raw
 from spectui.store.errors import StoreError
 from spectui.store.rows import HALF_DONE_SQL

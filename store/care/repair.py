@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from spectui.store.care.check import check_counts
 from spectui.store.care.space import remove_deleted
-from spectui.store.counts.blocks import rebuild_blocks
 from spectui.store.counts.recount import rebuild
+from spectui.store.counts.rollups import rebuild_blocks
 from spectui.store.database import Connection, raw
 from spectui.store.reading.reader import Reader
 from spectui.store.sqlite.transactions import transaction

@@ -8,9 +8,9 @@ its accepted path is at least d long. None stands for "no data", never for zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,20 @@ class Interval:
     def half_width(self) -> float:
         """From the value to the farther end, for "1.42 +- 0.08"; ends are cut to what can be, so that one is nearer."""
         return max(self.high - self.value, self.value - self.low)
+
+
+Value = TypeVar("Value", covariant=True)
+
+
+class Metric(Generic[Value]):
+    """A property of rows: a metric of some of their columns."""
+
+    def __init__(self, metric: Callable[..., Value], *columns: str) -> None:
+        self._metric = metric
+        self._columns = columns
+
+    def __get__(self, row: object, _: type | None = None) -> Value:
+        return self._metric(*[getattr(row, name) for name in self._columns])
 
 
 RATIOS: dict[str, tuple[str, str]] = {
@@ -133,6 +147,11 @@ def expected_length(survivals: Sequence[float]) -> float:
 def ratio_range(metric: str, depth: int) -> tuple[float, float]:
     """What a metric of `RATIOS` can be, with trees of at most so many levels."""
     return (0.0, {"mean_accepted_length": float(depth), "tokens_per_round": depth + 1.0}.get(metric, 1.0))
+
+
+def total_ms(draft_ms: float, verify_ms: float, other_ms: float) -> float:
+    """Decoding time of some rounds."""
+    return draft_ms + verify_ms + other_ms
 
 
 def chain_expected_length(alpha: float, depth: int) -> float:

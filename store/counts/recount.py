@@ -21,7 +21,16 @@ from spectui.store.counts.bins import (
     packed,
     unpacked,
 )
-from spectui.store.counts.metrics import AT_RISK_SQL, OVERLAP_SQL
+from spectui.store.counts.metrics import AT_RISK_SQL
+from spectui.store.counts.sums import (
+    DEPTH_SUMS,
+    GENERATION_NAMES,
+    GENERATION_SUMS,
+    NODE_SQL,
+    NODES_SQL,
+    ROUND_SUMS,
+    TASK_SUMS,
+)
 from spectui.store.errors import StoreError
 
 Key = tuple[int | str, ...]
@@ -29,37 +38,18 @@ Sums = dict[str, float]
 BinKey = tuple[int, str]
 """Session and task."""
 
-NODE_SUMS = ("match_count", "at_risk_count", "accepted_count", "overlap_sum", "overlap_count")
-GENERATION_SUMS = (
-    "token_count",
-    "round_count",
-    "node_count",
-    *NODE_SUMS,
-    "draft_ms",
-    "verify_ms",
-    "other_ms",
-)
-TASK_SUMS = ("prompts", "rounds", "nodes", "tokens", *NODE_SUMS, "draft_ms", "verify_ms", "other_ms")
-DEPTH_SUMS = ("nodes", *NODE_SUMS, "rounds_at_risk", "rounds_reached")
-
 _NODES = f"""
-    SELECT round.generation_id, node.depth, count(*), sum(node."match"), sum({AT_RISK_SQL}), sum(node.accepted),
-           total({OVERLAP_SQL}), count(node.draft_p),
-           count(DISTINCT CASE WHEN {AT_RISK_SQL} THEN round.id END)
-    FROM generation
-    JOIN round ON round.generation_id = generation.id
-    JOIN node ON node.round_id = round.id
-    LEFT JOIN node AS parent ON parent.round_id = node.round_id AND parent.idx = node.parent
-    WHERE {{which}}
+    SELECT round.generation_id, node.depth, {", ".join(DEPTH_SUMS.values())}
+    FROM generation JOIN {NODES_SQL}
+    WHERE round.generation_id = generation.id AND {{which}}
     GROUP BY round.generation_id, node.depth
 """
 
-_ROUNDS = """
-    SELECT round.generation_id, round.accepted_length, count(*), count(round.bonus_token_id),
-           sum(round.draft_ms), sum(round.verify_ms), sum(round.other_ms)
+_ROUNDS = f"""
+    SELECT round.generation_id, round.accepted_length, {", ".join(ROUND_SUMS.values())}
     FROM generation
     JOIN round ON round.generation_id = generation.id
-    WHERE {which}
+    WHERE {{which}}
     GROUP BY round.generation_id, round.accepted_length
 """
 
@@ -112,24 +102,21 @@ def recount(
         found.generations[(generation,)] = dict.fromkeys(GENERATION_SUMS, 0)
         if started:
             found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0))["prompts"] += 1
-    for generation, length, rounds, bonuses, *times in connection.execute(_ROUNDS.format(which=which), only):
+    for generation, length, *sums in connection.execute(_ROUNDS.format(which=which), only):
         session, task = owner[generation]
-        by_length = found.lengths.setdefault((session, task, length), {"rounds": 0})
-        by_length["rounds"] += rounds
-        added = dict(zip(("draft_ms", "verify_ms", "other_ms"), times, strict=True))
-        tokens = length * rounds + bonuses
-        _add(found.generations[(generation,)], added | {"round_count": rounds, "token_count": tokens})
-        by_task = found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0))
-        _add(by_task, added | {"rounds": rounds, "tokens": tokens})
-    for generation, depth, nodes, *sums, at_risk in connection.execute(_NODES.format(which=which), only):
+        added = dict(zip(ROUND_SUMS, sums, strict=True))
+        # Accepted nodes are counted below: a round's accepted length is what they have to agree with.
+        del added["accepted_count"]
+        _add(found.lengths.setdefault((session, task, length), {"rounds": 0}), {"rounds": added["rounds"]})
+        _add(found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0)), added)
+        _add(found.generations[(generation,)], _of_generation(added))
+    for generation, depth, *sums in connection.execute(_NODES.format(which=which), only):
         session, task = owner[generation]
-        added = dict(zip(NODE_SUMS, sums, strict=True))
-        _add(found.generations[(generation,)], added | {"node_count": nodes})
-        _add(found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0)), added | {"nodes": nodes})
-        by_depth = found.depths.setdefault((session, task, depth), dict.fromkeys(DEPTH_SUMS, 0))
-        # A path has one node a depth, so that the rounds which reached it are its accepted nodes.
-        reached = added["accepted_count"]
-        _add(by_depth, added | {"nodes": nodes, "rounds_at_risk": at_risk, "rounds_reached": reached})
+        added = dict(zip(DEPTH_SUMS, sums, strict=True))
+        _add(found.depths.setdefault((session, task, depth), dict.fromkeys(DEPTH_SUMS, 0)), added)
+        added = {name: added[name] for name in ("nodes", *NODE_SQL)}
+        _add(found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0)), added)
+        _add(found.generations[(generation,)], _of_generation(added))
     found.bins = count_bins(connection, which, only)
     if generation_id is None:
         for generation, session, counts in connection.execute(_PRUNED.format(which=here), only):
@@ -198,6 +185,11 @@ def tables(found: Recount) -> list[tuple[str, tuple[str, ...], dict[Key, Sums]]]
     ]
 
 
+def _of_generation(sums: Sums) -> Sums:
+    """Sums of a task under the names that a prompt has them by."""
+    return {GENERATION_NAMES.get(name, name): value for name, value in sums.items()}
+
+
 def _add(sums: Sums, more: Sums) -> None:
     for column, value in more.items():
         sums[column] += value
@@ -206,11 +198,9 @@ def _add(sums: Sums, more: Sums) -> None:
 BINS_SQL = f"""
     SELECT generation.session_id, generation.task, {PROBABILITY_BIN_SQL}, {ENTROPY_BIN_SQL},
            node."match" != 0, coalesce({AT_RISK_SQL}, 0), node.accepted != 0, count(*)
-    FROM generation
-    JOIN round ON round.generation_id = generation.id
-    JOIN node ON node.round_id = round.id
-    LEFT JOIN node AS parent ON parent.round_id = node.round_id AND parent.idx = node.parent
-    WHERE {{which}} AND (node.draft_p IS NOT NULL OR node.draft_entropy IS NOT NULL)
+    FROM generation JOIN {NODES_SQL}
+    WHERE round.generation_id = generation.id AND {{which}}
+        AND (node.draft_p IS NOT NULL OR node.draft_entropy IS NOT NULL)
     GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 """How many nodes of the prompts (and rounds) that a condition `which` names are in each bin; see `add_up`."""

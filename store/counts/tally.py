@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import add
 
 from spectui.store.counts.bins import (
     ENTROPY_AT,
@@ -17,47 +18,55 @@ from spectui.store.counts.metrics import at_risk, overlap
 from spectui.store.errors import BadRound
 from spectui.store.records import RoundRecord
 
+NO_NODES = (0, 0, 0, 0.0, 0)
+"""The sums of no nodes."""
+
 
 @dataclass(slots=True)
 class DepthTally:
     """Counts of a round's nodes at one depth."""
 
-    nodes: int = 0
-    match_count: int = 0
-    at_risk_count: int = 0
-    accepted_count: int = 0
-    overlap_sum: float = 0.0
-    overlap_count: int = 0
     fates: list[int] = field(default_factory=lambda: [0] * FATES)
     """Nodes by what became of them, numbered as in `store.counts.bins`."""
+    overlap_sum: float = 0.0
+    overlap_count: int = 0
 
-    def sum_up(self) -> None:
-        """Fill the counts of nodes from their fates."""
-        lost, lost_match, refused, refused_match, taken, taken_match = self.fates
-        self.accepted_count = taken + taken_match
-        self.at_risk_count = refused + refused_match + self.accepted_count
-        self.match_count = lost_match + refused_match + taken_match
-        self.nodes = lost + lost_match + self.at_risk_count
+    def sums(self) -> tuple[int, int, int, float, int]:
+        """The columns of `sums.NodeSums`."""
+        _, lost_match, refused, refused_match, taken, taken_match = self.fates
+        accepted = taken + taken_match
+        return (
+            lost_match + refused_match + taken_match,
+            refused + refused_match + accepted,
+            accepted,
+            self.overlap_sum,
+            self.overlap_count,
+        )
 
 
 @dataclass(slots=True)
-class RoundTally(DepthTally):
+class RoundTally:
     """Counts of a whole round."""
 
-    tokens: int = 0
-    depths: dict[int, DepthTally] = field(default_factory=dict)
-    bins: list[int] = field(default_factory=list)
-    """Which of the counts of `store.counts.bins` grow by one, one entry for each time."""
+    tokens: int
+    nodes: int
+    sums: tuple[float, ...]
+    """The columns of `sums.NodeSums`."""
+    depths: list[tuple[float, ...]]
+    """A depth and the columns of `sums.DEPTH_SUMS`, for each depth with nodes."""
+    bins: list[int]
+    """Places in the counts of `store.counts.bins` that grow by one, one entry for each time."""
 
 
 def tally(record: RoundRecord) -> RoundTally:
     """Count a round's nodes. Raises `BadRound` when they are no tree or the path is no root path."""
-    found = RoundTally()
-    bins, depths, nodes = found.bins, found.depths, record.nodes
+    bins: list[int] = []
+    depths: dict[int, DepthTally] = {}
+    nodes = record.nodes
     length, cut = record.accepted_length, record.cut
     # Unpacked rather than asked by name: this is run for every node there ever is.
     for i, node in enumerate(nodes):
-        idx, parent, depth, _, _, draft_p, target_p, draft_entropy, _, match, accepted = node
+        idx, parent, depth, _, _, draft_p, target_p, draft_entropy, *_, match, accepted = node
         if idx != i:
             raise _not_a_tree(record, f"node {i} calls itself {idx}")
         if parent is None:
@@ -93,20 +102,18 @@ def tally(record: RoundRecord) -> RoundTally:
                 bins.append(ENTROPY_AT + 2 * int(draft_entropy / ENTROPY_STEP) + match)
             elif draft_entropy == draft_entropy:
                 bins.append(ENTROPY_AT + 2 * entropy_bin(draft_entropy) + match)
-    for at_depth in depths.values():
-        at_depth.sum_up()
-        if at_depth.accepted_count > 1:
+    total: tuple[float, ...] = NO_NODES
+    rows: list[tuple[float, ...]] = []
+    for depth, at_depth in depths.items():
+        sums = at_depth.sums()
+        _, at_risk_count, accepted_count, *_ = sums
+        if accepted_count > 1:
             raise _not_a_tree(record, "two nodes of one depth are accepted")
-        found.nodes += at_depth.nodes
-        found.match_count += at_depth.match_count
-        found.at_risk_count += at_depth.at_risk_count
-        found.accepted_count += at_depth.accepted_count
-        found.overlap_sum += at_depth.overlap_sum
-        found.overlap_count += at_depth.overlap_count
-    if found.accepted_count != record.accepted_length:
-        raise _not_a_tree(record, f"{found.accepted_count} nodes are accepted, not {record.accepted_length}")
-    found.tokens = record.accepted_length + (record.bonus_token_id is not None)
-    return found
+        total = tuple(map(add, total, sums))
+        rows.append((depth, sum(at_depth.fates), *sums, at_risk_count > 0, accepted_count > 0))
+    if total[2] != length:
+        raise _not_a_tree(record, f"{total[2]} nodes are accepted, not {length}")
+    return RoundTally(length + (record.bonus_token_id is not None), len(nodes), total, rows, bins)
 
 
 def _not_a_tree(record: RoundRecord, why: str) -> BadRound:

@@ -1,7 +1,7 @@
 """A session as it stood at one of its rounds: the figures of each task, and where the time went.
 
 A moment is a prompt and the number of a round of it that is the last one known. What came before is read
-from the sums of earlier prompts and from blocks (`store.counts.blocks`); the nodes of fewer than `BLOCK` rounds
+from the sums of earlier prompts and from blocks (`store.counts.rollups`); the nodes of fewer than `BLOCK` rounds
 are counted, whatever the session holds.
 """
 
@@ -10,30 +10,32 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from spectui.store.counts import metrics
 from spectui.store.counts.bins import Bins, bins_of, unpacked
-from spectui.store.counts.blocks import DEPTH_SUMS_SQL, NODES_SQL, ROUND_SUMS_SQL
 from spectui.store.counts.metrics import Interval
 from spectui.store.counts.recount import BINS_SQL, add_up
+from spectui.store.counts.sums import DEPTH_SUMS, NODE_SQL, NODES_SQL, ROUND_SUMS
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import DepthFigures, GenerationRow, TaskFigures
 
-_TOTAL_DEPTHS = ", ".join(f"sum(at.{field.name})" for field in fields(DepthFigures)[1:])
+_DEPTH_TOTALS = ", ".join(f"sum(at.{name})" for name in DEPTH_SUMS)
+_BLOCK_TOTALS = ", ".join(f"sum({name})" for name in ROUND_SUMS)
 _NONE = (0, 0, 0, 0.0, 0.0, 0.0)
+"""The columns of `sums.ROUND_SUMS` before any round."""
 
 
 @dataclass
 class TaskSums:
-    """What the rounds of one task add up to. `rounds` has the columns of `rollup_block` after its key."""
+    """What the rounds of one task add up to. `rounds` has the columns of `sums.ROUND_SUMS`."""
 
     prompts: int = 0
     rounds: tuple[float, ...] = _NONE
     depths: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    """Depth -> the columns of `DepthFigures` after the depth."""
+    """Depth -> the columns of `sums.DEPTH_SUMS`."""
     cuts: dict[int, int] = field(default_factory=dict)
     """Accepted length -> rounds that were cut there."""
 
@@ -161,7 +163,7 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
             found[task] = TaskSums(prompts, tuple(rounds))
         for task, depth, *sums in _rows(
             reader,
-            f"SELECT task, at.depth, {_TOTAL_DEPTHS} FROM generation"
+            f"SELECT task, at.depth, {_DEPTH_TOTALS} FROM generation"
             " JOIN rollup_block_depth AS at ON at.generation_id = generation.id"
             " WHERE session_id = ? AND position < ? GROUP BY task, at.depth",
             session_id,
@@ -192,8 +194,7 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
         number = _countable(reader, generation_id, number)
         ((covered, *sums),) = _rows(
             reader,
-            "SELECT max(last), sum(rounds), sum(tokens), sum(accepted_count), sum(draft_ms), sum(verify_ms),"
-            " sum(other_ms) FROM rollup_block WHERE generation_id = ? AND last <= ?",
+            f"SELECT max(last), {_BLOCK_TOTALS} FROM rollup_block WHERE generation_id = ? AND last <= ?",
             generation_id,
             number,
         )
@@ -201,7 +202,7 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
             found.rounds = tuple(sums)
             for depth, *at in _rows(
                 reader,
-                f"SELECT at.depth, {_TOTAL_DEPTHS} FROM rollup_block_depth AS at"
+                f"SELECT at.depth, {_DEPTH_TOTALS} FROM rollup_block_depth AS at"
                 " WHERE generation_id = ? AND last <= ? GROUP BY at.depth",
                 generation_id,
                 number,
@@ -209,7 +210,8 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
                 found.depths[depth] = tuple(at)
         ((count, *rest),) = _rows(
             reader,
-            f"SELECT {ROUND_SUMS_SQL} FROM round WHERE generation_id = ? AND number > ? AND number <= ?",
+            f"SELECT {', '.join(ROUND_SUMS.values())} FROM round"
+            " WHERE generation_id = ? AND number > ? AND number <= ?",
             generation_id,
             covered or 0,
             number,
@@ -252,27 +254,21 @@ def intervals(generations: Iterable[GenerationRow], depth: int) -> dict[str, Int
 
 
 def _figures(task: str, sums: TaskSums) -> TaskFigures:
-    depths = {depth: DepthFigures(depth, *at) for depth, at in sorted(sums.depths.items())}  # type: ignore[arg-type]
-    rounds, tokens, accepted, *times = sums.rounds
+    depths: dict[int, DepthFigures] = {}
+    for depth, at in sorted(sums.depths.items()):
+        columns: dict[str, Any] = dict(zip(DEPTH_SUMS, at, strict=True))
+        depths[depth] = DepthFigures(depth=depth, **columns)
+    rounds: dict[str, Any] = dict(zip(ROUND_SUMS, sums.rounds, strict=True))
+    totals = {name: sum(getattr(at, name) for at in depths.values()) for name in ("nodes", *NODE_SQL)}
     # A path as long as d reached every depth up to d, so that lengths are differences of what was reached.
-    reached = [int(rounds), *(at.rounds_reached for at in depths.values()), 0]
+    reached = [rounds["rounds"], *(at.rounds_reached for at in depths.values()), 0]
     lengths = {
         length: here - beyond for length, (here, beyond) in enumerate(pairwise(reached)) if here > beyond
     }
     return TaskFigures(
         task=task,
         prompts=sums.prompts,
-        rounds=int(rounds),
-        tokens=int(tokens),
-        accepted_count=int(accepted),
-        nodes=sum(at.nodes for at in depths.values()),
-        match_count=sum(at.match_count for at in depths.values()),
-        at_risk_count=sum(at.at_risk_count for at in depths.values()),
-        overlap_sum=sum(at.overlap_sum for at in depths.values()),
-        overlap_count=sum(at.overlap_count for at in depths.values()),
-        draft_ms=times[0],
-        verify_ms=times[1],
-        other_ms=times[2],
+        **(totals | rounds),
         lengths=lengths,
         depths=depths,
         cuts=sums.cuts,
@@ -284,7 +280,7 @@ def _counted_depths(
 ) -> dict[int, tuple[float, ...]]:
     rows = _rows(
         reader,
-        f"SELECT node.depth, {DEPTH_SUMS_SQL} FROM {NODES_SQL}"
+        f"SELECT node.depth, {', '.join(DEPTH_SUMS.values())} FROM {NODES_SQL}"
         " WHERE round.generation_id = ? AND round.number > ? AND round.number <= ? GROUP BY node.depth",
         generation_id,
         after,

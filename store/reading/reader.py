@@ -277,11 +277,13 @@ class Reader:
                 session_id,
             )
             cuts = self._all(metrics.CUTS_SQL.format(which="generation.session_id = ?"), session_id)
-        by_task = {row[0]: TaskFigures(*(*row, {}, {}, {})) for row in _TASK.checked(tasks)}
+        rows = (TaskFigures(*(*row, {}, {}, {})) for row in _TASK.checked(tasks))
+        by_task = {figures.task: figures for figures in rows}
         for task, length, rounds in _LENGTH.checked(lengths):
             by_task[task].lengths[length] = rounds
         for task, *row in _DEPTH.checked(depths):
-            by_task[task].depths[row[0]] = DepthFigures(*row)
+            figures = DepthFigures(*row)
+            by_task[task].depths[figures.depth] = figures
         for task, length, rounds in _LENGTH.checked(cuts):
             if task in by_task:
                 by_task[task].cuts[length] = rounds

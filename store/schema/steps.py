@@ -197,7 +197,7 @@ _EVENTS = (
 
 _BLOCKS = (
     # What stretches of a prompt's rounds add to the figures, so that the figures at any moment of a session
-    # cost no read of its nodes; see `store.counts.blocks`. A stretch begins after the one before it and ends with
+    # cost no read of its nodes; see `store.counts.rollups`. A stretch begins after the one before it and ends with
     # round `last`; what no stretch covers yet is counted from the nodes.
     """
     CREATE TABLE rollup_block (

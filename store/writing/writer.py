@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 from spectui.store.care.pruning import prune_session
 from spectui.store.clock import now
-from spectui.store.counts.blocks import BLOCK, add_block, forget_blocks
 from spectui.store.counts.recount import rebuild
+from spectui.store.counts.rollups import Rollups, add_block, forget_blocks
 from spectui.store.counts.tally import tally
-from spectui.store.counts.totals import Totals
 from spectui.store.database import Connection, raw
 from spectui.store.errors import StoreError
 from spectui.store.liveness import WORKER_COLUMNS, effective_status
@@ -42,35 +41,6 @@ _ADD_NODE = """
                       target_entropy, "match", accepted)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_ADD_TO_GENERATION = """
-    UPDATE generation SET
-        token_count = token_count + ?, round_count = round_count + 1, node_count = node_count + ?,
-        match_count = match_count + ?, at_risk_count = at_risk_count + ?, accepted_count = accepted_count + ?,
-        overlap_sum = overlap_sum + ?, overlap_count = overlap_count + ?,
-        draft_ms = draft_ms + ?, verify_ms = verify_ms + ?, other_ms = other_ms + ?
-    WHERE id = ? AND status = 'running' AND round_count = ?
-"""
-_ADD_TO_LENGTH = """
-    INSERT INTO rollup_length (session_id, task, accepted_length, rounds) VALUES (?, ?, ?, 1)
-    ON CONFLICT (session_id, task, accepted_length) DO UPDATE SET rounds = rounds + 1
-"""
-_ADD_TO_DEPTH = """
-    INSERT INTO rollup_depth (session_id, task, depth, nodes, match_count, at_risk_count, accepted_count,
-                              overlap_sum, overlap_count, rounds_at_risk, rounds_reached)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (session_id, task, depth) DO UPDATE SET
-        nodes = nodes + excluded.nodes, match_count = match_count + excluded.match_count,
-        at_risk_count = at_risk_count + excluded.at_risk_count,
-        accepted_count = accepted_count + excluded.accepted_count,
-        overlap_sum = overlap_sum + excluded.overlap_sum, overlap_count = overlap_count + excluded.overlap_count,
-        rounds_at_risk = rounds_at_risk + excluded.rounds_at_risk,
-        rounds_reached = rounds_reached + excluded.rounds_reached
-"""
-_ADD_PROMPT = """
-    INSERT INTO rollup_task (session_id, task, prompts) VALUES (?, ?, 1)
-    ON CONFLICT (session_id, task) DO UPDATE SET prompts = prompts + 1
-"""
-
 TENDED = 16
 """Rounds between two looks at the size of the log: a megabyte of it, or two."""
 
@@ -99,7 +69,7 @@ class SessionWriter:
         self._session_id = session_id
         self._lock = threading.RLock()
         self._tasks: dict[int, str] = {}
-        self._totals = Totals(self._connection, session_id)
+        self._rollups = Rollups(self._connection, session_id)
         self._log = LogKeeper(path_of(self._connection))
         self.round_at: str | None = None
         """When a round was recorded last."""
@@ -251,7 +221,7 @@ class SessionWriter:
             rows,
         )
         rebuild(self._connection, self._session_id)
-        self._totals.forget()
+        self._rollups.forget()
 
     def add_event(self, kind: str, text: str, generation_id: int | None = None) -> None:
         """Keep, for ever and with its time, that something happened to the run or to one prompt.
@@ -290,7 +260,7 @@ class SessionWriter:
             ).rowcount
             if not started:
                 raise StoreError(f"prompt {generation_id} was started before")
-            self._connection.execute(_ADD_PROMPT, (self._session_id, task))
+            self._rollups.add_prompt(task)
 
     def record_round(self, generation_id: int, record: RoundRecord) -> None:
         """Write a round, its nodes, the generation's sums and the rollups in one transaction.
@@ -299,26 +269,10 @@ class SessionWriter:
         `StoreError`, with nothing written, otherwise and when the nodes are no tree.
         """
         counts = tally(record)
-        session_id, task = self._session_id, self._task(generation_id)
-        times = (record.draft_ms, record.verify_ms, record.other_ms)
-        sums = (
-            counts.tokens,
-            counts.nodes,
-            counts.match_count,
-            counts.at_risk_count,
-            counts.accepted_count,
-            counts.overlap_sum,
-            counts.overlap_count,
-            *times,
-        )
-        with self._lock, transaction(self._connection, undo=self._totals.forget):
-            execute = self._connection.execute
-            if not execute(_ADD_TO_GENERATION, (*sums, generation_id, record.number - 1)).rowcount:
-                raise StoreError(
-                    f"round {record.number} cannot be recorded: prompt {generation_id} is not running, or it is not"
-                    " the next"
-                )
-            round_id = execute(
+        task = self._task(generation_id)
+        with self._lock, transaction(self._connection, undo=self._rollups.forget):
+            self._rollups.add_to_prompt(generation_id, record, counts)
+            round_id = self._connection.execute(
                 _ADD_ROUND,
                 (
                     generation_id,
@@ -328,34 +282,14 @@ class SessionWriter:
                     record.bonus_token_id,
                     record.cut,
                     counts.nodes,
-                    *times,
+                    record.draft_ms,
+                    record.verify_ms,
+                    record.other_ms,
                     record.choice_id,
                 ),
             ).lastrowid
             self._connection.executemany(_ADD_NODE, [(round_id, *node) for node in record.nodes])
-            self._totals.add(task, sums, counts.bins)
-            execute(_ADD_TO_LENGTH, (session_id, task, record.accepted_length))
-            self._connection.executemany(
-                _ADD_TO_DEPTH,
-                [
-                    (
-                        session_id,
-                        task,
-                        depth,
-                        at.nodes,
-                        at.match_count,
-                        at.at_risk_count,
-                        at.accepted_count,
-                        at.overlap_sum,
-                        at.overlap_count,
-                        at.at_risk_count > 0,
-                        at.accepted_count > 0,
-                    )
-                    for depth, at in counts.depths.items()
-                ],
-            )
-            if record.number % BLOCK == 0:
-                add_block(self._connection, generation_id)
+            self._rollups.add_round(generation_id, task, record, counts)
         self.round_at = now()
         if record.number % TENDED == 0:
             self._tend()
@@ -378,7 +312,7 @@ class SessionWriter:
         with self._lock, transaction(self._connection):
             (before,) = self._read("SELECT status FROM generation WHERE id = ?", generation_id)
             if before == "pending":
-                self._connection.execute(_ADD_PROMPT, (self._session_id, task))
+                self._rollups.add_prompt(task)
             self._connection.execute(
                 "UPDATE generation SET status = ?, output = ?, error = ?, finish_reason = ?, ended_at = ?"
                 " WHERE id = ?",

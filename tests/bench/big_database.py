@@ -26,8 +26,8 @@ import psutil
 from textual.pilot import Pilot
 
 from spectui.decoding.config import RunConfig
-from spectui.store.counts.blocks import rebuild_blocks
 from spectui.store.counts.recount import rebuild
+from spectui.store.counts.rollups import rebuild_blocks
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord

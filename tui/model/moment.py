@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from spectui.store.counts import metrics
+from spectui.store.counts.sums import GENERATION_SUMS, NODE_SQL, TIMES
 from spectui.store.rows import GenerationRow, TaskFigures
 from spectui.tui.model.progress import DONE
 from spectui.tui.model.state import RunState
@@ -14,15 +16,22 @@ from spectui.tui.model.state import RunState
 
 def waiting(row: GenerationRow) -> GenerationRow:
     """A prompt before its turn."""
+    columns: dict[str, Any] = dict.fromkeys(GENERATION_SUMS, 0)
     return replace(
-        row, status="pending", output="", error=None, finish_reason=None, token_count=0, round_count=0, node_count=0,
-        match_count=0, accepted_count=0, at_risk_count=0, overlap_sum=0.0, overlap_count=0, draft_ms=0.0,
-        verify_ms=0.0, other_ms=0.0, started_at=None, ended_at=None,
-    )  # fmt: skip
+        row,
+        status="pending",
+        output="",
+        error=None,
+        finish_reason=None,
+        started_at=None,
+        ended_at=None,
+        **columns,
+    )
 
 
 def underway(row: GenerationRow, number: int, within: TaskFigures) -> GenerationRow:
     """A prompt of which `number` rounds are known, whose figures are `within`."""
+    columns: dict[str, Any] = {name: getattr(within, name) for name in (*NODE_SQL, *TIMES)}
     return replace(
         row,
         status="running",
@@ -32,15 +41,8 @@ def underway(row: GenerationRow, number: int, within: TaskFigures) -> Generation
         round_count=number,
         token_count=within.tokens,
         node_count=within.nodes,
-        match_count=within.match_count,
-        accepted_count=within.accepted_count,
-        at_risk_count=within.at_risk_count,
-        overlap_sum=within.overlap_sum,
-        overlap_count=within.overlap_count,
-        draft_ms=within.draft_ms,
-        verify_ms=within.verify_ms,
-        other_ms=within.other_ms,
         ended_at=None,
+        **columns,
     )
 
 

@@ -33,7 +33,7 @@ def test_a_round_that_fails_is_in_no_bin(db: Database, monkeypatch: pytest.Monke
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(writer._totals, "_add", full)
+    monkeypatch.setattr(writer._rollups, "_update_task", full)
     with pytest.raises(Exception, match="full"):
         writer.record_round(generation.id, make_round(2, path=[0], prefix_length=12))
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import pytest
 from sqlite_utils import Database
 
 from spectui.store.care.check import check
-from spectui.store.counts import blocks
+from spectui.store.counts import rollups
 from spectui.store.counts.metrics import overlap
 from spectui.store.database import connect
 from spectui.store.reading import moments
@@ -24,8 +24,7 @@ CHAIN = (None, 0, 1)
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK", 8)
-    monkeypatch.setattr("spectui.store.writing.writer.BLOCK", 8)
+    monkeypatch.setattr(rollups, "BLOCK", 8)
 
 
 def decode(db: Database, rounds_each: int = 21, *, end: bool = True) -> tuple[SessionWriter, list[int]]:
@@ -150,7 +149,7 @@ def test_rounds_without_a_tree_make_blocks_too(db: Database) -> None:
 
 
 def test_older_sessions_get_the_blocks_a_writer_makes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spectui.store.writing.writer.BLOCK", 128)
+    monkeypatch.setattr(rollups, "BLOCK", 128)
     fresh = connect(path)
     writer = SessionWriter(fresh, make_session(fresh, ("code",)))
     writer.claim()
