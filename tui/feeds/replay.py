@@ -20,7 +20,8 @@ from spectui.store.reading.choices import choice_of
 from spectui.store.reading.moments import MomentBins, TaskSums
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import GenerationRow, RoundRow, TaskFigures
-from spectui.tui.charts.points import Source, read_sources
+from spectui.tui.charts.base import Source
+from spectui.tui.charts.sources import read_sources
 from spectui.tui.feeds.base import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
 from spectui.tui.feeds.session import INTERVAL_SECONDS, TREE_SECONDS
 from spectui.tui.model.goto import Target, ToPrompt, ToTime

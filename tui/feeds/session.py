@@ -11,7 +11,7 @@ from spectui.store.counts.metrics import Interval
 from spectui.store.reading.choices import budgets, choice_of, choices
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
-from spectui.tui.charts.points import SourceReader
+from spectui.tui.charts.sources import SourceReader
 from spectui.tui.feeds.base import (
     CHART_SECONDS,
     IDLE_SECONDS,

@@ -15,7 +15,7 @@ from spectui.store.rows import (
     SessionSummary,
     TaskFigures,
 )
-from spectui.tui.charts.points import Source
+from spectui.tui.charts.base import Source
 from spectui.tui.model.pieces import Piece
 from spectui.tui.model.timeline import Place, Timeline
 

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from spectui.store.analysis.figures import GroupFigures
 from spectui.store.analysis.report import OVERALL, Report
 from spectui.tui.report import svg
-from spectui.tui.report.pictures import Mark, Picture, pictures, task_roles
-from spectui.tui.report.svg import Chart
-from spectui.tui.report.tables import report_groups
+from spectui.tui.report.pictures import Mark, Picture, pictures
+from spectui.tui.report.svg import Drawing
 
 WIDTH = 920
 _NAMES, _ROW, _TOP, _BOTTOM, _GAP = 110, 22, 44, 26, 18
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def charts(report: Report) -> list[Chart]:
+def charts(report: Report) -> list[Drawing]:
     """The pictures of a report, each drawn."""
-    return [_chart(picture, report) for picture in pictures(report)]
+    draw = {"panels": _panels, "lines": _lines, "bars": _bars}
+    return [draw[picture.form](picture) for picture in pictures(report)]
 
 
-def _chart(picture: Picture, report: Report) -> Chart:
-    if picture.key == "hazard_on_path":
-        return _survival(picture.title, report_groups(report))
-    return _bars(picture) if picture.key == "predictors" else _panels(picture)
-
-
-def _panels(picture: Picture) -> Chart:
+def _panels(picture: Picture) -> Drawing:
     """Panels that share their rows."""
     marks = picture.panels[0].marks
     parts = [_title(picture.title), *_row_names(marks)]
@@ -51,58 +44,46 @@ def _panels(picture: Picture) -> Chart:
         parts.append(svg.diamond(7, height + 4, picture.note))
         parts.append(svg.text(20, height + 8, picture.note, kind="muted"))
         height += 16
-    return Chart(picture.title, WIDTH, height, "".join(parts))
+    return Drawing(picture.title, WIDTH, height, "".join(parts))
 
 
-def _survival(title: str, groups: Sequence[GroupFigures]) -> Chart:
-    """A line for each task: the share of rounds whose path reaches each depth."""
-    colours = task_roles(groups)
+def _lines(picture: Picture) -> Drawing:
+    """A line for each panel, over its marks in order; all panels on one scale from 0 to 1."""
     height, left, right = 260.0, 46.0, WIDTH - 140.0
-    deepest = max((len(group.on_path) for group in groups), default=1) or 1
+    deepest = max(len(panel.marks) for panel in picture.panels)
     x = svg.scale(0, deepest, left, right)
     y = svg.scale(0, 1, height - 30, 34)
-    parts = [_title(title)]
-    for mark in _TICKS:
-        parts.append(svg.line(left, y(mark), right, y(mark)))
-        parts.append(svg.text(left - 6, y(mark) + 4, f"{mark:g}", anchor="end", kind="muted"))
+    parts = [_title(picture.title)]
+    for tick in _TICKS:
+        parts.append(svg.line(left, y(tick), right, y(tick)))
+        parts.append(svg.text(left - 6, y(tick) + 4, f"{tick:g}", anchor="end", kind="muted"))
     step = max(1, round(deepest / 20))
     parts += [
-        svg.text(x(depth), height - 12, str(depth), anchor="middle", kind="muted")
-        for depth in range(0, deepest + 1, step)
+        svg.text(x(place), height - 12, str(place), anchor="middle", kind="muted")
+        for place in range(0, deepest + 1, step)
     ]
-    for index, group in enumerate(groups):
-        colour = colours[group.name]
-        known = [
-            (each.depth, each.survival, each.survival_ci)
-            for each in group.on_path
-            if each.survival is not None
-        ]
-        before = (0, 1.0)
-        shift = (index - (len(groups) - 1) / 2) * 5  # so that intervals do not hide each other
-        for depth, value, ci in known:
-            if ci is not None:
-                at = x(depth) + shift
-                parts.append(f'<g opacity=".6">{svg.line(at, y(ci[0]), at, y(ci[1]), colour=colour)}</g>')
-            parts.append(
-                svg.line(
-                    x(before[0]),
-                    y(before[1]),
-                    x(depth),
-                    y(value),
-                    colour=colour,
-                    dashed=group.name == OVERALL,
-                )
-            )
-            parts.append(
-                svg.dot(x(depth), y(value), colour, f"{group.name}, depth {depth}: {value:.3f}{_said(ci)}")
-            )
-            before = (depth, value)
+    for index, panel in enumerate(picture.panels):
+        colour = panel.marks[0].role
+        before = (x(0), y(1.0))
+        shift = (index - (len(picture.panels) - 1) / 2) * 5  # so that intervals do not hide each other
+        for place, mark in enumerate(panel.marks, start=1):
+            if mark.value is None:
+                continue
+            if mark.ci is not None:
+                at = x(place) + shift
+                interval = svg.line(at, y(mark.ci[0]), at, y(mark.ci[1]), colour=colour)
+                parts.append(f'<g opacity=".6">{interval}</g>')
+            here = (x(place), y(mark.value))
+            parts.append(svg.line(*before, *here, colour=colour, dashed=panel.title == OVERALL))
+            tip = f"{panel.title}, {mark.name}: {mark.value:.3f}{_said(mark.ci)}"
+            parts.append(svg.dot(*here, colour, tip))
+            before = here
         parts.append(svg.dot(right + 20, 44 + 20 * index, colour))
-        parts.append(svg.text(right + 30, 48 + 20 * index, group.name, cut=15))
-    return Chart(title, WIDTH, max(height, 44 + 20 * len(groups)), "".join(parts))
+        parts.append(svg.text(right + 30, 48 + 20 * index, panel.title, cut=15))
+    return Drawing(picture.title, WIDTH, max(height, 44 + 20 * len(picture.panels)), "".join(parts))
 
 
-def _bars(picture: Picture) -> Chart:
+def _bars(picture: Picture) -> Drawing:
     """Bars, the whisker a bar's interval, the tick what chance explains."""
     (panel,) = picture.panels
     x = svg.scale(0, panel.high, _NAMES + 20, WIDTH - 60)
@@ -118,7 +99,7 @@ def _bars(picture: Picture) -> Chart:
         if mark.chance is not None:
             at = x(mark.chance)
             parts.append(svg.line(at, y - 9, at, y + 9, colour="muted", dashed=True))
-    return Chart(title, WIDTH, _TOP + _ROW * len(panel.marks) + _BOTTOM, "".join(parts))
+    return Drawing(title, WIDTH, _TOP + _ROW * len(panel.marks) + _BOTTOM, "".join(parts))
 
 
 def _title(said: str) -> str:

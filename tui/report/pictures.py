@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from spectui.store.analysis import published
 from spectui.store.analysis.counts import ALPHAS
@@ -56,7 +57,9 @@ class Picture:
     title: str
     panels: tuple[Panel, ...]
     note: str = ""
-    """What the signs mean."""
+    """The meaning of its signs."""
+    form: Literal["panels", "lines", "bars"] = "panels"
+    """How a page draws it: marks in panels, a line for each panel, or bars."""
 
 
 def pictures(report: Report) -> list[Picture]:
@@ -124,7 +127,7 @@ def _survival(groups: Sequence[GroupFigures], roles: dict[str, str]) -> Picture:
         if group.on_path
     ]
     title = "Survival: share of rounds whose accepted path reaches a depth"
-    return Picture("hazard_on_path", title, tuple(panels))
+    return Picture("hazard_on_path", title, tuple(panels), form="lines")
 
 
 def _predictors(report: Report) -> Picture:
@@ -137,7 +140,7 @@ def _predictors(report: Report) -> Picture:
     )
     title = "What tells which nodes match: McFadden's R², 95 % intervals"
     panels = (Panel("", tuple(ticks(max(_ends(marks)))), marks, digits=4),) if marks else ()
-    return Picture("predictors", title, panels, "what chance explains")
+    return Picture("predictors", title, panels, "what chance explains", form="bars")
 
 
 def _mark(name: str, role: str, value: Estimate, said: float | None) -> Mark:

@@ -47,7 +47,7 @@ def _variables(palette: Palette) -> str:
 
 
 @dataclass(frozen=True)
-class Chart:
+class Drawing:
     """Drawn elements on a rectangle of that size, in pixels, and what it shows for those who cannot see it."""
 
     title: str
@@ -63,7 +63,7 @@ class Chart:
         )
 
 
-def document(charts: Sequence[Chart], heading: Sequence[str]) -> str:
+def document(charts: Sequence[Drawing], heading: Sequence[str]) -> str:
     """One SVG file: lines of text, then the charts one below the other."""
     margin, gap, line = 20.0, 16.0, 18.0
     folded = [part for said in heading for part in textwrap.wrap(said, 130)]

@@ -15,18 +15,20 @@ from textual.worker import Worker, WorkerState
 
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
-from spectui.tui.charts.points import CHARTS, TITLES, Chart, Source
+from spectui.tui.charts import chart_after, chart_named
+from spectui.tui.charts.base import Source
+from spectui.tui.feeds.charts import ChartFeed, Sources
 from spectui.tui.keys import named
 from spectui.tui.memory import COMPARED_CHART
 from spectui.tui.model.transcript import wrap
 from spectui.tui.screens.base import FedScreen
-from spectui.tui.screens.chart import SESSION_SLOT, ChartFeed, Read, reading_rows, session_series
 from spectui.tui.terminal.cells import count, fit, fitting
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.key_bar import Hint, KeyBar
 from spectui.tui.widgets.outputs import Answers, Outputs, read_answers
 from spectui.tui.widgets.plot import Plot
 from spectui.tui.widgets.rows import PANE_FRAME, TITLE_FRAME, Cell, Line, Row, Rows, row_width
+from spectui.tui.widgets.series import SESSION_SLOT, session_series
 
 if TYPE_CHECKING:
     from spectui.tui.report.grid import Grid
@@ -91,7 +93,7 @@ class CompareScreen(FedScreen):
     def __init__(self, database: Path, sessions: Mapping[int, str]) -> None:
         self.sessions = dict(sessions)
         super().__init__(database)
-        self.chart: Chart = "length"
+        self.chart = chart_named(None)
         self.of_task: str | None = None
         self.answers: list[Answers] | None = None
         self.shown = 0
@@ -119,8 +121,7 @@ class CompareScreen(FedScreen):
 
     def on_mount(self) -> None:
         """Start counting."""
-        chart = self.app.memory.get(COMPARED_CHART, str)
-        self.chart = next((known for known in CHARTS if known == chart), self.chart)
+        self.chart = chart_named(self.app.memory.get(COMPARED_CHART, str))
         self.query_one("#figures").border_title = "figures"
         self.query_one("#outputs").border_title = "outputs"
         cells: list[Cell] = [(" compare  ", "accent")]
@@ -153,21 +154,21 @@ class CompareScreen(FedScreen):
 
     def take(self, item: object) -> None:
         """Draw what was read."""
-        if isinstance(item, Read):
-            self._sources = item.sources
+        if isinstance(item, Sources):
+            self._sources = item.by_session
             self.query_one(Plot).known = True
             self._draw_chart()
 
     def _draw_chart(self) -> None:
         names = {number: f"{LETTERS[i]} {name}" for i, (number, name) in enumerate(self.sessions.items())}
         self.query_one(Plot).show(self.chart, session_series(self.chart, self._sources, names, self.of_task))
-        title = f"{TITLES[self.chart]} · {sanitize_line(self.of_task) if self.of_task else 'all tasks'}"
+        title = f"{self.chart.title} · {sanitize_line(self.of_task) if self.of_task else 'all tasks'}"
         if self.query_one("#chart").border_title != title:
             self.query_one("#chart").border_title = title
 
     @on(Plot.Moved)
     def _read_values(self) -> None:
-        rows = reading_rows(self.query_one(Plot), self.size.width - PANE_FRAME)
+        rows = self.query_one(Plot).reading_rows(self.size.width - PANE_FRAME)
         view = self.query_one("#reading", Rows)
         if view.styles.height is None or view.styles.height.value != len(rows):
             view.styles.height = len(rows)
@@ -175,8 +176,8 @@ class CompareScreen(FedScreen):
 
     def action_chart(self, step: int) -> None:
         """Draw another chart."""
-        self.chart = CHARTS[(CHARTS.index(self.chart) + step) % len(CHARTS)]
-        self.app.memory.remember(COMPARED_CHART, self.chart)
+        self.chart = chart_after(self.chart, step)
+        self.app.memory.remember(COMPARED_CHART, self.chart.name)
         self._draw_chart()
 
     def action_task(self) -> None:

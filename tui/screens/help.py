@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import textwrap
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import ModalScreen
 
+from spectui.tui.charts import all_charts
 from spectui.tui.keys import area_of, label, named
 from spectui.tui.widgets.rows import Row, Rows
 
@@ -211,14 +213,21 @@ class HelpScreen(ModalScreen[None]):
             places = AREAS[title]
             rows += [row for key, words in keys for row in _rows(label(key, *places), "key", words, width)]
             rows.append(())
+        rows.append((("Charts", "strong"),))
+        for chart in all_charts():
+            rows += _rows(chart.title, "accent", chart.help, width)
+        rows.append(())
         rows.append((("Words", "strong"),))
         rows += [row for word, words in WORDS for row in _rows(word, "accent", words, width)]
         box.set_rows(rows)
 
 
 def _rows(key: str, role: str, words: str, width: int) -> list[Row]:
-    """A key and what it does, on as many lines as that takes."""
-    folded = textwrap.wrap(words, max(width - KEY, 16)) or [""]
-    return [
-        ((f"  {key if not place else '':<16}", role), (line, "text")) for place, line in enumerate(folded)
-    ]
+    """A key and what it does, on as many lines as that takes; a key that is too long has a line of its own."""
+    rows: list[Row] = []
+    if cell_len(key) > KEY - 2:
+        rows, key = [((f"  {key}", role),)], ""
+    for line in textwrap.wrap(words, max(width - KEY, 16)) or [""]:
+        rows.append(((f"  {key:<16}", role), (line, "text")))
+        key = ""
+    return rows

@@ -8,7 +8,7 @@ from textual.binding import Binding
 
 from spectui.store.counts.metrics import Interval
 from spectui.store.rows import TaskFigures
-from spectui.tui.charts.points import Chart, Point, Source, highest, points
+from spectui.tui.charts.base import Bar, Chart, Point, Source
 from spectui.tui.terminal.cells import (
     NOTHING,
     bar,
@@ -16,7 +16,6 @@ from spectui.tui.terminal.cells import (
     fitting,
     number,
     pad,
-    rate,
     share,
     short_count,
     stack,
@@ -34,6 +33,10 @@ UPRIGHT = 4
 SCALE = 5
 
 
+ROOMY = 30
+"""Cells from which a bar's whole text stands behind it."""
+
+
 class Histogram(Rows, can_focus=True):
     """One block of bars a task, as many tasks as the session has; scrolls when they do not fit."""
 
@@ -42,14 +45,14 @@ class Histogram(Rows, can_focus=True):
 
     def __init__(self, chart: Chart, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.chart: Chart = chart
+        self.chart = chart
         self._figures: Mapping[str, TaskFigures] = {}
         self._intervals: Mapping[str, Interval] = {}
         self._tasks: Sequence[str] = ()
         self._sources: Mapping[str, Source] = {}
         self._deepest = 0
         self._highest = 1.0
-        """The highest share of any length in any task."""
+        """The value of a full bar."""
         self._longest_mean = 4
         """Cells of the longest mean, so that all stand below each other."""
 
@@ -82,15 +85,17 @@ class Histogram(Rows, can_focus=True):
         width = self.room
         if not width or not self._tasks:
             return
-        # All tasks on one scale, so that bars as long are shares as high.
-        self._highest = max(
-            (most / f.rounds for f in self._figures.values() if (most := max(f.lengths.values(), default=0))),
-            default=1.0,
-        )
         means = [number(figures.mean_accepted_length) for figures in self._figures.values()]
         self._longest_mean = max([4, *map(len, means)])
         slots = task_slots(self._tasks)
-        deep = (self._bins if self._across else UPRIGHT) + 1
+        bars = {task: self._bars(task) for task in self._tasks}
+        deep = max(map(len, bars.values())) + 1 if self.chart.bars else UPRIGHT + 1
+        # All tasks on one scale, so that bars as long are values as high.
+        self._highest = (
+            self.chart.top
+            or max((bar.value or 0.0 for each in bars.values() for bar in each), default=0.0)
+            or 1.0
+        )
         # Two tasks abreast where one below the other would have to scroll.
         abreast = 2 if deep * len(self._tasks) > self.size.height and width >= TWO_ABREAST else 1
         each = (width - GAP * (abreast - 1)) // abreast
@@ -100,29 +105,22 @@ class Histogram(Rows, can_focus=True):
         for start in range(0, len(self._tasks), abreast):
             if rows and roomy:
                 rows.append(())
-            blocks = [self._block(t, f"task-{slots[t]}", each) for t in self._tasks[start : start + abreast]]
+            blocks = [
+                self._block(t, bars[t], f"task-{slots[t]}", each)
+                for t in self._tasks[start : start + abreast]
+            ]
             rows += [_side_by_side(cells) for cells in zip(*blocks, strict=True)]
         self.set_rows(rows)
 
-    @property
-    def _across(self) -> bool:
-        return self.chart in ("length", "depth")
+    def _bars(self, task: str) -> list[Bar]:
+        draw = self.chart.bars
+        return draw(self._figures.get(task), max(self._deepest, 1)) if draw else []
 
-    @property
-    def _bins(self) -> int:
-        deepest = max(self._deepest, 1)
-        return deepest + 1 if self.chart == "length" else deepest
-
-    def _block(self, task: str, role: str, width: int) -> list[Row]:
-        figures = self._figures.get(task)
-        rows = [self._heading(task, figures, role, width)]
-        if not self._across:
-            rows += self._upright(task, role, width)
-        elif self.chart == "length":
-            rows += [self._length_row(figures, i, role, width) for i in range(self._bins)]
-        else:
-            rows += [self._depth_row(figures, d, role, width) for d in range(1, self._bins + 1)]
-        return rows
+    def _block(self, task: str, bars: Sequence[Bar], role: str, width: int) -> list[Row]:
+        rows = [self._heading(task, self._figures.get(task), role, width)]
+        if self.chart.bars is None:
+            return rows + self._upright(task, role, width)
+        return rows + [self._bar_row(each, role, width) for each in bars]
 
     def _heading(self, task: str, figures: TaskFigures | None, role: str, width: int) -> Row:
         interval = self._intervals.get(task)
@@ -144,36 +142,21 @@ class Histogram(Rows, can_focus=True):
         name = fit(sanitize_line(task), max(width - taken - 1, 1))
         return ((name + " ", f"{role}-name"), *facts)
 
-    def _length_row(self, figures: TaskFigures | None, length: int, role: str, width: int) -> Row:
-        rounds = figures.rounds if figures else 0
-        here = figures.lengths.get(length, 0) if figures else 0
-        value = f"{here / rounds * 100:3.0f} %" if rounds else "    –"
-        part = here / rounds / self._highest if rounds else 0.0
-        return self._bar_row(f"{length}", part, value, role, width)
-
-    def _depth_row(self, figures: TaskFigures | None, depth: int, role: str, width: int) -> Row:
-        at = figures.depths.get(depth) if figures else None
-        hazard = at.hazard if at else None
-        survival = figures.survival if figures else []
-        reached = survival[depth - 1] if depth <= len(survival) else None
-        value = f"h {share(hazard):>3}  S {share(reached):>3}" if width >= 30 else f"{share(hazard):>3}"
-        return self._bar_row(f"{depth}", hazard or 0.0, value, role, width)
-
     def _upright(self, task: str, role: str, width: int) -> list[Row]:
         """A task's chart as columns under one scale, the highest value beside the first row."""
         source = self._sources.get(task)
-        sides = [points(self.chart, source)] if source else []
-        if self.chart == "entropy" and source:
-            sides.append(points(self.chart, source, matched=False))
+        sides = [side.points(source) for side in self.chart.sides] if source else []
         known = [side for side in sides if any(point.value is not None for point in side)]
         if not known:
             blank: list[Row] = [((" " * width, "text"),)] * (UPRIGHT - 1)
-            why = "no draft probabilities" if self._figures.get(task) and source else "nothing recorded yet"
-            why = (source.unknown if source else "") or why
+            why = "nothing recorded yet"
+            if self.chart.needs_probabilities and self._figures.get(task) and source:
+                why = source.unknown or "no draft probabilities"
             return [((pad(fitting([f"  {why}"], width), width), "muted"),), *blank]
         # All tasks under one scale, so that they can be told apart by height.
-        top = highest(self.chart, self._all_points())
-        most = rate(top) if self.chart == "speed" else number(top)
+        sources = [self._sources[task] for task in self._tasks if task in self._sources]
+        top = self.chart.highest(side.points(each) for each in sources for side in self.chart.sides)
+        most = self.chart.value(top)
         beside = max(SCALE, len(most) + 1)
         each = (width - beside - (len(sides) - 1)) // len(sides)
         columns: list[str] = []
@@ -191,21 +174,14 @@ class Histogram(Rows, can_focus=True):
             for y in range(UPRIGHT)
         ]
 
-    def _all_points(self) -> list[list[Point]]:
-        sources = [self._sources[task] for task in self._tasks if task in self._sources]
-        found = [points(self.chart, source) for source in sources]
-        if self.chart == "entropy":
-            found += [points(self.chart, source, matched=False) for source in sources]
-        return found
-
-    @staticmethod
-    def _bar_row(label: str, part: float, value: str, role: str, width: int) -> Row:
-        label = pad(label, 2, "right") + " "
-        room = max(width - len(label) - len(value) - 2, 1)
+    def _bar_row(self, each: Bar, role: str, width: int) -> Row:
+        label = pad(each.label, 2, "right") + " "
+        text = each.short if each.short and width < ROOMY else each.text
+        room = max(width - len(label) - len(text) - 2, 1)
         return (
             (label, "muted"),
-            (bar(part, room) + " ", role),
-            (pad(value, width - len(label) - room - 1, "right"), "text"),
+            (bar((each.value or 0.0) / self._highest, room) + " ", role),
+            (pad(text, width - len(label) - room - 1, "right"), "text"),
         )
 
 

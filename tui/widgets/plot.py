@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from textual import events
 from textual.binding import Binding
 from textual.message import Message
 
-from spectui.tui.charts.points import AXES, Chart, Point, highest
-from spectui.tui.terminal.cells import duration, fit, fitting, number, pad, rate, share, stack
+from spectui.tui.charts import all_charts
+from spectui.tui.charts.base import Chart, Point
+from spectui.tui.keys import named
+from spectui.tui.terminal.cells import fit, fitting, pad, stack
 from spectui.tui.terminal.glyphs import DOTS, dotted, glyphs
 from spectui.tui.widgets.rows import Cell, Row, Rows
+from spectui.tui.widgets.series import Series, reading_rows
 
 MARGIN = 7
 """Cells left of the plot, at least: a value, a space and the axis."""
 LEAST = 3
 """Rows of the plot below which only the axis is drawn."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """Points of one task or session, and the role they are drawn in."""
-
-    name: str
-    role: str
-    points: tuple[Point, ...]
-    dot: int = 0
-    """Which of `glyphs().dots` marks its points, so that series differ without colour too."""
 
 
 class Plot(Rows, can_focus=True, inherit_bindings=False):
@@ -48,7 +39,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._chart: Chart = "length"
+        self._chart = all_charts()[0]
         self._series: tuple[Series, ...] = ()
         self._stops: list[Point] = []
         self._at = 0
@@ -68,11 +59,6 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         self.post_message(self.Moved())
 
     @property
-    def chart(self) -> Chart:
-        """What is drawn."""
-        return self._chart
-
-    @property
     def place(self) -> Point | None:
         """What the cursor is on: a point of the longest series."""
         return self._stops[self._at] if self._stops else None
@@ -80,11 +66,16 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
     def reading(self) -> list[tuple[Series, Point | None]]:
         """Every series and its point under the cursor."""
         here = self.place
-        found = []
-        for series in self._series:
-            at = [p for p in series.points if here and p.low <= here.middle < p.high]
-            found.append((series, at[0] if at else None))
-        return found
+        return [
+            (series, next((p for p in series.points if here and p.low <= here.middle < p.high), None))
+            for series in self._series
+        ]
+
+    def reading_rows(self, width: int) -> list[Row]:
+        """The values under the cursor in words."""
+        if not self.known:
+            return [(("Loading the session…", "muted"),)]
+        return reading_rows(self._chart, self.place, self.reading(), width, named(self, "h"))
 
     def on_resize(self) -> None:
         """Draw for the new size."""
@@ -142,22 +133,21 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
             self.set_rows([])
             return
         known = [s for s in self._series if any(p.value is not None for p in s.points)]
-        top = highest(self._chart, [s.points for s in known])
-        self._margin = max(MARGIN, len(self._value(top)) + 2)
+        top = self._chart.highest([s.points for s in known])
+        self._margin = max(MARGIN, len(self._chart.value(top)) + 2)
         width = self._width
         grid: list[list[Cell]] = [[(" ", "text")] * width for _ in range(height)]
-        if self._chart == "calibration":
+        if self._chart.diagonal:
             self._diagonal(grid)
         if len(known) == 1:
             self._bars(grid, known[0], top)
         else:
             for series in known:
                 self._line(grid, series, top)
-        across, up = AXES[self._chart]
-        rows: list[Row] = [((fitting([up], self.size.width), "muted"),)]
+        rows: list[Row] = [((fitting([self._chart.up], self.size.width), "muted"),)]
         for y, cells in enumerate(grid):
             rows.append((*self._label(y, height, top), *_joined(cells)))
-        rows += [self._axis(), self._ticks(across)]
+        rows += [self._axis(), self._ticks()]
         self.set_rows(rows)
 
     def _bars(self, grid: list[list[Cell]], series: Series, top: float) -> None:
@@ -200,11 +190,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         at = {0: top, (height - 1) // 2: top * (1 - ((height - 1) // 2) / (height - 1)), height - 1: 0.0}
         if y not in at:
             return [(" " * (self._margin - 1) + glyphs().axis, "muted")]
-        return [(pad(self._value(at[y]), self._margin - 2, "right") + " " + glyphs().tick, "muted")]
-
-    def _value(self, value: float) -> str:
-        """As it stands beside the vertical axis."""
-        return rate(value) if self._chart == "speed" else number(value)
+        return [(pad(self._chart.value(at[y]), self._margin - 2, "right") + " " + glyphs().tick, "muted")]
 
     def _axis(self) -> Row:
         here = self._column(self.place.middle) if self.place else -1
@@ -215,22 +201,15 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
             cells.append((glyphs().pointer, "key"))
         return (*cells, (right, "muted"))
 
-    def _ticks(self, across: str) -> Row:
-        """Values at both ends and what they are, in between."""
-        low, high = self._range
-        first, last = self._tick(low), self._tick(high)
-        middle = fit(f"{across}", max(self._width - len(first) - len(last) - 2, 0)).strip()
+    def _ticks(self) -> Row:
+        """The places at both ends, and between them what they are."""
+        chart, (low, high) = self._chart, self._range
+        first, last = (
+            (chart.tick(low + chart.inset), chart.tick(high - chart.inset)) if self._series else ("", "")
+        )
+        middle = fit(chart.across, max(self._width - len(first) - len(last) - 2, 0)).strip()
         room = self._width - len(first) - len(last)
         return ((" " * self._margin + first + middle.center(max(room, 0)) + last, "muted"),)
-
-    def _tick(self, value: float) -> str:
-        if not self._series:
-            return ""
-        if self._chart in ("length", "depth"):
-            return str(round(value + (0.5 if value <= self._range[0] else -0.5)))
-        if self._chart in ("speed", "course"):
-            return duration(value)
-        return share(value) if self._chart == "calibration" else number(value, 1)
 
 
 def draw_line(grid: list[list[Cell]], start: tuple[int, float], end: tuple[int, float], role: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from spectui.store.reading.reader import Reader
-from spectui.tui.charts.points import CHARTS, Chart, SourceReader, points, read_sources, source_of, together
+from spectui.tui import charts
+from spectui.tui.charts import accepted_over_time, all_charts, depth, entropy, length, speed
+from spectui.tui.charts.base import source_of, together
+from spectui.tui.charts.sources import SourceReader, read_sources
 from spectui.tui.charts.time_spans import FINENESS, MOST, TimeSpans
 from spectui.tui.screens.chart import ChartScreen
+from spectui.tui.screens.compare import CompareScreen
 from spectui.tui.widgets.histogram import Histogram
 from spectui.tui.widgets.plot import Plot
 from spectui.tui.widgets.rows import Line, Rows
@@ -25,20 +31,21 @@ def test_points_are_those_of_the_figures(database: Path, finished: Recording) ->
         rounds = [(g.task, r) for g in reader.generations(finished.id) for r in reader.rounds(g.id)]
     assert list(sources) == list(figures)
     code = figures["code"]
-    assert [p.value for p in points("length", sources["code"])] == [
+    assert [p.value for p in length.CHART.points(sources["code"])] == [
         code.lengths.get(i, 0) / code.rounds for i in range(max(code.lengths) + 1)
     ]
-    assert [p.value for p in points("depth", sources["code"])] == [at.hazard for at in code.depths.values()]
+    assert [p.value for p in depth.CHART.points(sources["code"])] == [
+        at.hazard for at in code.depths.values()
+    ]
     nodes = [n for task, r in rounds if task == "code" for n in r.nodes]
     matched = [n.draft_entropy for n in nodes if n.match and n.draft_entropy is not None]
-    for point in points("entropy", sources["code"]):
+    for point in entropy.CHART.points(sources["code"]):
         inside = sum(point.low <= e < point.high for e in matched)
         assert point.value == pytest.approx(inside / len(matched))
     # Time: every token is somewhere, in the session's order.
     everything = together(sources.values())
-    both: tuple[Chart, ...] = ("speed", "course")
-    for chart in both:
-        found = points(chart, everything)
+    for chart in (speed.CHART, accepted_over_time.CHART):
+        found = chart.points(everything)
         assert found[-1].high * 1000 == pytest.approx(sum(f.total_ms for f in figures.values()))
         assert all(p.value is not None for p in found)
     assert everything.rounds == len(rounds)
@@ -101,13 +108,13 @@ def test_the_spans_of_a_session_stay_as_small_however_long_it_grows(
     assert max(s.end - s.start for s in spans) <= spans_by_task.total_ms / FINENESS
     assert all(a.end <= b.start + 1e-6 for a, b in pairwise(spans))
     # Ever more tokens in the same time: that is what is drawn, at the right height.
-    speeds = [p.value for p in points("speed", source_of(each, None, spans, spans_by_task.total_ms))]
+    speeds = [p.value for p in speed.CHART.points(source_of(each, None, spans, spans_by_task.total_ms))]
     assert speeds[0] == pytest.approx(1000 * 21 / 5, rel=0.05)
     assert speeds[-1] == pytest.approx(1000 * 219 / 5, rel=0.05)
 
 
 def test_sources_without_anything_have_no_points() -> None:
-    assert all(points(chart, together([])) == [] for chart in CHARTS)
+    assert all(side.points(together([])) == [] for chart in all_charts() for side in chart.sides)
 
 
 async def test_charts_follow_each_other(database: Path, finished: Recording) -> None:
@@ -117,14 +124,14 @@ async def test_charts_follow_each_other(database: Path, finished: Recording) -> 
         first = screen.query_one("#lengths-view", Histogram)
         await wait_for(pilot, lambda: first._sources)
         seen = []
-        for _ in CHARTS:
+        for _ in all_charts():
             seen.append((first.chart, first.text))
             await pilot.press("h")
-        assert [chart for chart, _ in seen] == list(CHARTS)
-        assert len({text for _, text in seen}) == len(CHARTS)
-        assert first.chart == "length"
+        assert [chart for chart, _ in seen] == list(all_charts())
+        assert len({text for _, text in seen}) == len(all_charts())
+        assert first.chart is length.CHART
         await pilot.press("H")
-        assert first.chart == CHARTS[-1]
+        assert first.chart is all_charts()[-1]
 
 
 async def test_without_probabilities_a_chart_says_so(database: Path) -> None:
@@ -167,7 +174,7 @@ async def test_the_whole_screen_reads_values_and_hides_tasks(database: Path, fin
         assert "█" in plot.text  # one series is drawn as bars
         assert "code off" in zoomed.query_one("#head", Line).text
         await pilot.press("0", "h", "h")
-        assert zoomed.chart == "entropy"
+        assert zoomed.chart is entropy.CHART
         assert len(plot.reading()) == 8
         await pilot.press("escape")
         assert app.screen is screen
@@ -185,3 +192,63 @@ async def test_a_plot_sends_few_rows_for_a_step(database: Path, finished: Record
         before = plot.rows
         await pilot.press("right")
         assert sum(a != b for a, b in zip(before, plot.rows, strict=True)) == 1
+
+
+TOY = '''
+"""Waiting time."""
+
+from spectui.tui.charts.base import Chart, Point, Side
+
+CHART = Chart(
+    name="toy",
+    place=7,
+    title="a toy chart",
+    note="how many rounds",
+    help="a chart that a test adds",
+    across="toys",
+    up="rounds",
+    sides=(Side(lambda source: [Point(0, 1, float(source.rounds), "the only toy", f"{source.rounds} rounds")]),),
+)
+'''
+
+
+@pytest.fixture
+def toy_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One more module in the folder of charts, and nothing else."""
+    (tmp_path / "toy.py").write_text(TOY)
+    monkeypatch.setattr(charts, "__path__", [*charts.__path__, str(tmp_path)])
+    all_charts.cache_clear()
+    yield
+    monkeypatch.undo()
+    sys.modules.pop("spectui.tui.charts.toy", None)
+    all_charts.cache_clear()
+
+
+async def test_a_chart_is_one_file(toy_chart: None, database: Path, finished: Recording) -> None:
+    """A pane, the whole screen, copying, a comparison and the help have it."""
+    other = Recording(database, name="other", prompts=2)
+    other.begin()
+    other.prompt(tokens=20)
+    other.end()
+    app = app_for(database, finished.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        pane = screen.query_one("#lengths-view", Histogram)
+        await wait_for(pilot, lambda: pane._sources)
+        await pilot.press("H")
+        assert screen.query_one("#lengths").border_title == "a toy chart"
+        assert "█" in pane.text
+        await pilot.press("z")
+        await wait_for(pilot, lambda: isinstance(app.screen, ChartScreen))
+        await wait_for(pilot, lambda: "the only toy" in app.screen.query_one("#reading", Rows).text)
+        copied: list[str] = []
+        app.screen.copy_text = copied.append  # type: ignore[attr-defined]
+        await pilot.press("y")
+        assert "the only toy" in copied[0]
+        await pilot.press("question_mark")
+        await wait_for(pilot, lambda: "a chart that a test adds" in app.screen.query_one(Rows).text)
+        await pilot.press("escape", "escape")
+        app.push_screen(CompareScreen(database, {finished.id: "quiet-heron", other.id: "other"}))
+        await wait_for(pilot, lambda: isinstance(app.screen, CompareScreen))
+        await pilot.press("H")
+        await wait_for(pilot, lambda: "the only toy" in app.screen.query_one("#reading", Rows).text)

@@ -318,7 +318,7 @@ async def test_the_layout_chosen_last_is_there_the_next_time(database: Path, tmp
         await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen))
         live = app.screen
         assert isinstance(live, LiveScreen)
-        assert live.body.chart == "depth"
+        assert live.body.chart.name == "depth"
         assert (live.body.single, live.body.pane) == (False, 1)  # of a session, not of the dashboard
         assert not live.stream.show_rejected
 

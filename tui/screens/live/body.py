@@ -9,7 +9,8 @@ from textual.containers import Horizontal, Vertical
 from textual.geometry import Size
 
 from spectui.store.rows import GenerationRow
-from spectui.tui.charts.points import CHARTS, NOTES, OF_FIGURES, TITLES, Chart
+from spectui.tui.charts import all_charts, chart_after, chart_named
+from spectui.tui.charts.base import Chart
 from spectui.tui.memory import REJECTED, SHOWN_CHART
 from spectui.tui.model.state import Charts, RunState, Stream, Tree
 from spectui.tui.screens.live.titles import choice_title, prompt_columns, text_title, tree_title
@@ -62,7 +63,7 @@ class LiveBody(Horizontal):
         self.pane = 1
         self._state: RunState | None = None
         self._zoomed = False
-        self._chart = 0
+        self._chart = all_charts()[0]
         self._placeholder = False
         self._tree_rows = 12
         self._tree_height = -1
@@ -78,17 +79,16 @@ class LiveBody(Horizontal):
                 yield self.tree_view
         with Vertical(id="right"):
             with Vertical(id="charts"):
-                for name, chart in zip(CHART_PANES, CHARTS, strict=False):
+                for name in CHART_PANES:
                     with Vertical(id=name, classes="pane"):
-                        yield Histogram(chart, id=f"{name}-view")
+                        yield Histogram(self._chart, id=f"{name}-view")
             with Vertical(id="prompts", classes="pane"):
                 yield self.table
 
     def on_mount(self) -> None:
         """Name the panes."""
         memory = self.app.memory
-        chart = memory.get(SHOWN_CHART, str)
-        self._chart = next((place for place, known in enumerate(CHARTS) if known == chart), 0)
+        self._chart = chart_named(memory.get(SHOWN_CHART, str))
         self.stream.set_show_rejected(memory.get(REJECTED, bool, True))
         self._name_charts()
         self.query_one("#prompts").border_title = "prompts"
@@ -154,7 +154,7 @@ class LiveBody(Horizontal):
         """Show the figures of all tasks."""
         tasks = tuple(self._state.summary.tasks) if self._state else tuple(item.figures)
         for histogram in self.query(Histogram):
-            if not item.whole and histogram.chart not in OF_FIGURES:
+            if not item.whole and histogram.chart.bars is None:
                 continue
             histogram.show(item.figures, item.intervals, tasks, item.sources)
 
@@ -214,13 +214,13 @@ class LiveBody(Horizontal):
     @property
     def shows_bins(self) -> bool:
         """Whether a chart in sight draws bins of entropy or probability."""
-        return any(view.chart in ("entropy", "calibration") for view in self.query(Histogram))
+        return any(view.chart.needs_probabilities for view in self.query(Histogram))
 
     def next_chart(self, step: int = 1) -> None:
         """Show the charts after these."""
-        self._chart = (self._chart + step) % len(CHARTS)
+        self._chart = chart_after(self._chart, step)
         self._name_charts()
-        self.app.memory.remember(SHOWN_CHART, CHARTS[self._chart])
+        self.app.memory.remember(SHOWN_CHART, self._chart.name)
 
     def toggle_rejected(self) -> None:
         """Show or hide rejected spans."""
@@ -228,11 +228,11 @@ class LiveBody(Horizontal):
         self.app.memory.remember(REJECTED, self.stream.show_rejected)
 
     def _name_charts(self) -> None:
-        for place, name in enumerate(CHART_PANES, self._chart):
-            chart = CHARTS[place % len(CHARTS)]
+        for place, name in enumerate(CHART_PANES):
+            chart = chart_after(self._chart, place)
             self.query_one(f"#{name}-view", Histogram).set_chart(chart)
             pane = self.query_one(f"#{name}")
-            pane.border_title, pane.border_subtitle = TITLES[chart], NOTES[chart]
+            pane.border_title, pane.border_subtitle = chart.title, chart.note
 
     def _arrange(self) -> None:
         self.set_class(self.single, "-single")
