@@ -21,11 +21,13 @@ import torch
 
 from spectui import prompts
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.generation_settings import GenerationSettings
 from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.phases import phase
 from spectui.decoding.processes import python, start
+from spectui.decoding.rounds import Round
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import ROOT
 from spectui.decoding.worker.recorder import Recorder
@@ -35,6 +37,8 @@ from spectui.store.records import PromptRecord
 from spectui.store.sessions import create_session
 from spectui.store.writing.writer import SessionWriter
 
+RECORD, TEXT = "wait for recording", "text and status"
+"""Phases of a recorded arm beside those of `decoding.phases`."""
 LOOKUP_TOKENS = 10
 """`prompt_lookup_num_tokens` of transformers' prompt lookup: the value its documentation uses."""
 
@@ -172,19 +176,23 @@ class RecordedArm(EngineArm):
         if warm_up:
             return super().run(ids, position, warm_up=True)
         generation = self._generations[position]
-        self.writer.start_generation(generation.id, len(ids))
+        with phase(TEXT):
+            self.writer.start_generation(generation.id, len(ids))
         outcome = super().run(ids, position)
-        self.writer.finish_generation(generation.id, "finished", finish_reason="length")
+        with phase(TEXT):
+            self.writer.finish_generation(generation.id, "finished", finish_reason="length")
         return outcome
 
     def each(self, round_: Round, position: int, warm_up: bool) -> None:
         """Record it."""
         if not warm_up:
-            self.recorder.record(self._generations[position].id, round_)
+            with phase(RECORD):
+                self.recorder.record(self._generations[position].id, round_)
 
     def settle(self) -> None:
         """Wait until the last round is written."""
-        self.recorder.settle()
+        with phase(RECORD):
+            self.recorder.settle()
 
 
 CATCH_UP_SECONDS = 1.0

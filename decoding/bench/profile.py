@@ -1,15 +1,13 @@
 """Where a round's time goes, by phase, against the floor: ``spectui bench --profile``.
 
-Every prompt is decoded twice, recorded as in a run: undisturbed, and with a stopwatch on the parts of the engine. On
-a GPU the stopwatch waits for the device at each change of phase, so that its rounds are longer than the undisturbed
-ones, whose length stands beside.
+Every prompt is decoded twice, recorded as in a run: undisturbed, and with a `PhaseTimer`. On a GPU the timer waits for
+the device at each change of phase, so that its rounds are longer than the undisturbed ones, whose length stands beside.
 """
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,32 +16,28 @@ from typing import Any
 import torch
 
 from spectui import prompts
-from spectui.decoding import engine
-from spectui.decoding.bench.arms import RecordedArm
+from spectui.decoding.bench.arms import RECORD, TEXT, RecordedArm
 from spectui.decoding.bench.floor import bandwidth, floor_ms
 from spectui.decoding.bench.measured import rounded
-from spectui.decoding.bench.stopwatch import Phase, Stopwatch
 from spectui.decoding.config import RunConfig
-from spectui.decoding.device.eagle import DeviceEagleDrafter
-from spectui.decoding.device.rounds import ON_DEVICE
-from spectui.decoding.drafters.base import Drafter
-from spectui.decoding.drafters.combined import CombinedDrafter
-from spectui.decoding.drafters.eagle import EagleDrafter
-from spectui.decoding.drafters.lm import LMDrafter
-from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.machine.environment import cpu_name
 from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.phases import (
+    ACCEPT,
+    DRAFT,
+    FIGURES,
+    KEEP,
+    LEARN,
+    LEVEL,
+    PREFILL,
+    PREFILL_DRAFT,
+    VERIFY,
+    PhaseTimer,
+    phase,
+)
 from spectui.decoding.worker.choose_tree import with_tree
 
-PREFILL, PREFILL_DRAFT, DRAFT, LEVEL, VERIFY = (
-    "prefill, target",
-    "prefill, draft",
-    "draft",
-    "draft level",
-    "verify",
-)
-ACCEPT, KEEP, LEARN, FIGURES = "accept", "keep in the cache", "tell the drafter", "figures of the nodes"
-RECORD, TEXT, REST = "wait for recording", "text and status", "everything else"
+REST = "everything else"
 BESIDE = "recording, beside decoding"
 ORDER = (PREFILL, PREFILL_DRAFT, DRAFT, LEVEL, VERIFY, ACCEPT, KEEP, LEARN, FIGURES, RECORD, TEXT, REST)
 
@@ -62,7 +56,7 @@ class Profile:
     tokens: int
     prompts: int
     undisturbed: float
-    """Time for the same without the stopwatch, over time with it."""
+    """Time for the same without the timer, over time with it."""
     bandwidth: float
     floors: dict[str, float]
     """Milliseconds of a forward at the least, of `VERIFY` and `LEVEL`."""
@@ -81,10 +75,9 @@ def profile(
         VERIFY: floor_ms(models.target, speed),
         **({} if models.draft is None else {LEVEL: floor_ms(models.draft, speed)}),
     }
-    watch = Stopwatch(
-        REST, (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else lambda: None
+    timer = PhaseTimer(
+        REST, partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     )
-    beside = Stopwatch(BESIDE)
     without, within, rounds, tokens = 0.0, 0.0, 0, 0
     encode = partial(models.tokenizer.encode_prompt, switches=config.template_args)
     with tempfile.TemporaryDirectory(prefix="spectui-profile-") as folder:
@@ -95,9 +88,9 @@ def profile(
         for number, prompt in enumerate(chosen):
             ids = encode(prompt.asked)
             without += plain.run(ids, number).seconds
-            with _timed(timed, watch, beside), watch.running():
+            with timer.running():
                 outcome = timed.run(ids, number)
-                with watch.phase(TEXT):
+                with phase(TEXT):
                     models.tokenizer.decode(outcome.tokens)
             within += outcome.seconds
             rounds, tokens = rounds + outcome.rounds, tokens + len(outcome.tokens)
@@ -106,98 +99,10 @@ def profile(
         config,
         models,
         Profile(
-            dict(watch.seconds), dict(watch.calls), beside.seconds[RECORD], rounds, tokens, len(chosen),
+            dict(timer.seconds), dict(timer.calls), timed.recorder.seconds, rounds, tokens, len(chosen),
             without / within, speed, floors,
         ),
     )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _timed(arm: RecordedArm, watch: Stopwatch, beside: Stopwatch) -> Iterator[None]:
-    """Inside, the parts of the arm's rounds are phases."""
-    level = _Levels()
-    with contextlib.ExitStack() as stack:
-        for owner, name, phase in _parts(arm.decoder, level):
-            stack.enter_context(watch.timing(owner, name, phase))
-        for drafter in _drafters(arm.decoder.drafter):
-            if isinstance(
-                drafter, EagleDrafter
-            ):  # the first level's, which is asked for apart from its forward
-                stack.enter_context(watch.timing(drafter.head, "logits", level.same, counts=False))
-        stack.enter_context(watch.timing(arm.recorder, "record", RECORD))
-        stack.enter_context(watch.timing(arm.recorder, "settle", RECORD))
-        for name in ("start_generation", "finish_generation"):
-            stack.enter_context(watch.timing(arm.writer, name, TEXT))
-        stack.enter_context(beside.timing(arm.recorder, "_write", RECORD))
-        # Of its own thread, which is at rest whenever no round is being written.
-        stack.enter_context(beside.running())
-        yield
-
-
-def _parts(decoder: SpeculativeDecoder, level: _Levels) -> Iterator[tuple[Any, str, Phase]]:
-    """Owner, attribute and phase of everything that a round calls."""
-    target = decoder.target
-    yield target, "prefill", PREFILL
-    for drafter in _drafters(decoder.drafter):
-        yield drafter, "begin", level.begin
-        yield drafter, "propose", level.start
-        yield drafter, "observe", LEARN
-        if isinstance(drafter, ON_DEVICE):
-            yield drafter, "propose_tensors", level.start
-            yield drafter, "settle", LEARN
-            heads = isinstance(drafter, DeviceEagleDrafter)
-            yield drafter, "_forward" if heads else "_score_tensors", level.next
-        if isinstance(drafter, LMDrafter):
-            yield drafter, "_logits", level.next
-        if isinstance(drafter, EagleDrafter):
-            yield drafter, "_feed_pending", level.next
-            yield drafter, "_score", level.next
-    if decoder.static is not None:
-        yield decoder.static, "_scored", VERIFY
-        yield decoder.static, "_judged", ACCEPT
-        yield target, "compact", KEEP
-        yield decoder.static, "_fetched", FIGURES
-        return
-    yield target, "append", VERIFY
-    yield target, "keep", KEEP
-    for name in ("best_tokens", "accept_greedy", "accept_sampling"):
-        yield engine, name, ACCEPT
-    yield engine, "distribution", FIGURES
-    yield decoder, "_figures", FIGURES
-
-
-class _Levels:
-    """Numbers the forwards of one proposal; those of a prompt's prefill are no levels."""
-
-    def __init__(self) -> None:
-        self._level: int | None = None
-
-    def begin(self) -> str:
-        """A prompt."""
-        self._level = None
-        return PREFILL_DRAFT
-
-    def start(self) -> str:
-        """A proposal."""
-        self._level = 0
-        return DRAFT
-
-    def next(self) -> str:
-        """A forward."""
-        if self._level is not None:
-            self._level += 1
-        return self.same()
-
-    def same(self) -> str:
-        """The forward that was last."""
-        return PREFILL_DRAFT if self._level is None else f"{LEVEL} {self._level}"
-
-
-def _drafters(drafter: Drafter) -> Iterator[Drafter]:
-    if isinstance(drafter, CombinedDrafter):
-        yield from drafter.parts
-    else:
-        yield drafter
 
 
 def figures(config: RunConfig, models: LoadedModels, found: Profile) -> dict[str, Any]:

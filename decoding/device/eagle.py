@@ -19,6 +19,7 @@ from spectui.decoding.device.transfer import pinned, show, upload
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.language_model import PREFILL_CHUNK
 from spectui.decoding.trees.shape import BoolArray, IntArray, Shape
 
@@ -63,7 +64,7 @@ class DeviceEagleDrafter(EagleDrafter):
     ) -> None:
         super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
         self._cache = BufferedLayer()
-        self._growing = TreeGrower(self._expander, self._device, head.draft_ids)
+        self._grower = TreeGrower(self._expander, self._device, head.draft_ids)
         self._forwards = Graphs(self._device)
         self._inputs_of: dict[tuple[bool, int, int], _Inputs] = {}
         self._captured_on: torch.Tensor | None = None
@@ -73,13 +74,19 @@ class DeviceEagleDrafter(EagleDrafter):
     @property
     def graphs(self) -> tuple[Graphs, ...]:
         """All that it captures."""
-        return self._forwards, self._growing.graphs
+        return self._forwards, self._grower.graphs
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
         """The tree of `propose`; None where that has to grow it, and when there is none."""
-        if max_depth < 1 or not self._tokens or not self._growing.fits(max_depth):
+        if max_depth < 1 or not self._tokens or not self._grower.fits(max_depth):
             return None
+        with phase(LEVEL):
+            logits = self._feed_pairs()
+        return self._grower.grow(max_depth, logits, self._score_tensors)
+
+    def _feed_pairs(self) -> torch.Tensor:
+        """Commit all pending pairs; the logits ``[1, W]`` that the tree grows from."""
         if len(self._tokens) > PREFILL_CHUNK:  # lookup had many rounds in a row
             self._cache.move([], self._length)
             self._feed_pending(len(self._tokens) - 1)
@@ -95,10 +102,10 @@ class DeviceEagleDrafter(EagleDrafter):
         self._hidden = hidden[count - 1 : count]
         self._length += count
         self._tokens, self._features = [], []
-        return self._growing.grow(max_depth, logits, self._score_tensors)
+        return logits
 
-    def settle(self, slots: Sequence[int]) -> None:
-        """Nothing to learn: what the tree left in the cache is dropped."""
+    def set_slots(self, slots: Sequence[int]) -> None:
+        """Nothing to remember: the tree's keys and values are dropped."""
 
     def seconds_in_models(self) -> float:
         """Time spent in the head's forwards; on a GPU waits for what it has been given."""
@@ -112,7 +119,8 @@ class DeviceEagleDrafter(EagleDrafter):
         self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
     ) -> torch.Tensor:
         """See `decoding.device.static_tree.ScoreTensors`."""
-        self._hidden, logits = self._forward(False, token, self._hidden[above], depth - 1, mask)
+        with phase(LEVEL):
+            self._hidden, logits = self._forward(False, token, self._hidden[above], depth - 1, mask)
         return logits
 
     def _forward(

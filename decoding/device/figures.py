@@ -1,99 +1,82 @@
-"""What is recorded of a round, computed on the device and brought over in one piece."""
+"""A round's figures: computed on the device, brought to the host in one transfer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from spectui.decoding.device.acceptance import Accepted
-from spectui.decoding.device.static_tree import DeviceTree
-from spectui.decoding.target.distributions import LEAST, tempered
 from spectui.decoding.trees.shape import ROOT, Draw, IntArray, TokenTree
 
+Values = TypeVar("Values", torch.Tensor, NDArray[Any])
 
-def distribution(logits: torch.Tensor, *, temperature: float, top_p: float) -> torch.Tensor:
-    """See `decoding.target.distributions.distribution`; sorts whole rows rather than look whether it has to."""
-    p = tempered(logits, temperature)
-    if temperature == 0.0 or top_p >= 1.0:
-        return p
-    top_p = max(top_p, LEAST)
-    values, index = p.sort(dim=-1, descending=True)
-    before = values.cumsum(-1) - values
-    nucleus = torch.zeros_like(p).scatter_(-1, index, torch.where(before < top_p, values, 0.0))
-    normalised: torch.Tensor = nucleus / nucleus.sum(-1, keepdim=True)
-    return normalised
+_INTEGER: dict[str, Any] = {"dtype": np.int64, "count": lambda size: size}
+_NUMBER, _FLAG = _INTEGER | {"dtype": np.float64}, _INTEGER | {"dtype": np.bool_}
+_PER_ROW = {"count": lambda size: size + 1}
+_SINGLE = {"count": lambda size: 1}
 
 
 @dataclass(frozen=True)
-class Figures:
-    """A round's numbers on the host, lists of length N (`best`: N + 1)."""
+class RoundFigures(Generic[Values]):
+    """The figures of a round whose tree has N nodes: tensors on the device, arrays on the host.
 
-    token: list[int]
-    parent: list[int]
-    rank: list[int]
-    slot: list[int]
-    """Where the draft was fed the node; -1 where it was not."""
-    valid: list[bool]
-    logprob: list[float]
-    draft_entropy: list[float]
-    on_path: list[bool]
-    target_p: list[float]
-    target_entropy: list[float]
-    best: list[int]
-    bonus: int
-    draws: int
-    finite: bool
-
-    def tree(self, draw: Draw) -> tuple[TokenTree, IntArray]:
-        """The tree, without nodes that are not valid, and which of them all its nodes are."""
-        kept = np.flatnonzero(self.valid)
-        index = {ROOT: ROOT} | {int(old): new for new, old in enumerate(kept)}
-        parent = [index[self.parent[node]] for node in kept]
-        depth: list[int] = []
-        for above in parent:
-            depth.append(1 if above == ROOT else depth[above] + 1)
-        numbers = (np.asarray(values, dtype=np.int64) for values in (self.token, self.rank))
-        token, rank = (values[kept] for values in numbers)
-        figures = (np.asarray(values, dtype=np.float64) for values in (self.logprob, self.draft_entropy))
-        logprob, nats = (values[kept] for values in figures)
-        parents, depths = (np.asarray(values, dtype=np.int64) for values in (parent, depth))
-        return TokenTree(token, parents, depths, rank, logprob, nats, draw), kept
-
-
-def packed(
-    tree: DeviceTree,
-    accepted: Accepted,
-    parent: torch.Tensor,
-    rank: torch.Tensor,
-    slot: torch.Tensor,
-    p: torch.Tensor,
-    best: torch.Tensor,
-    finite: torch.Tensor,
-) -> torch.Tensor:
-    """Everything side by side, for one transfer: the round's one wait. Token ids are exact in float64.
-
-    `parent`, `rank` and `slot` are ``[N]``, `p` ``[N + 1, V]``, `best` ``[N + 1]``.
+    Every one is ``[N]`` but for `best`, ``[N + 1]``, and the last three, which are ``[1]``.
     """
-    nats = torch.special.entr(p).sum(-1).double()
-    target_p = p[parent + 1].gather(1, tree.token[:, None])[:, 0]
-    columns = (
-        tree.token, parent, rank, slot, tree.valid, tree.logprob, tree.entropy, accepted.on_path, target_p,
-        nats[parent + 1], best, accepted.bonus[None], accepted.draws[None], finite[None],
-    )  # fmt: skip
-    return torch.cat([column.double() for column in columns])
+
+    token: Values = field(metadata=_INTEGER)
+    parent: Values = field(metadata=_INTEGER)
+    rank: Values = field(metadata=_INTEGER)
+    slot: Values = field(metadata=_INTEGER)
+    """The slot at which the draft was fed the node; -1 where it was not."""
+    valid: Values = field(metadata=_FLAG)
+    """False for nodes without probability, which the tree does not have."""
+    logprob: Values = field(metadata=_NUMBER)
+    draft_entropy: Values = field(metadata=_NUMBER)
+    on_path: Values = field(metadata=_FLAG)
+    target_p: Values = field(metadata=_NUMBER)
+    target_entropy: Values = field(metadata=_NUMBER)
+    best: Values = field(metadata=_INTEGER | _PER_ROW)
+    """The target's argmax after the root and after each node."""
+    bonus: Values = field(metadata=_INTEGER | _SINGLE)
+    draws: Values = field(metadata=_INTEGER | _SINGLE)
+    """Uniform numbers that the verdict took."""
+    finite: Values = field(metadata=_FLAG | _SINGLE)
 
 
-def unpacked(flat: list[float], size: int) -> Figures:
-    """What `packed` has put together, of a tree of `size` nodes."""
-    parts, at = [], 0
-    for length in (*[size] * 10, size + 1, 1, 1, 1):
-        parts.append(flat[at : at + length])
-        at += length
-    *whole, valid, logprob, draft_entropy, on_path, likely, entropy, argmax, bonus, draws, fine = parts
-    token, parent, rank, slot = ([int(number) for number in numbers] for numbers in whole)
-    return Figures(
-        token, parent, rank, slot, [v > 0 for v in valid], logprob, draft_entropy, [v > 0 for v in on_path],
-        likely, entropy, [int(t) for t in argmax], int(bonus[0]), int(draws[0]), fine[0] > 0,
-    )  # fmt: skip
+def pack(figures: RoundFigures[torch.Tensor]) -> torch.Tensor:
+    """All figures side by side, for one transfer. Token ids are exact in float64."""
+    return torch.cat([getattr(figures, column.name).double() for column in fields(figures)])
+
+
+def unpack(packed: Sequence[float], size: int) -> RoundFigures[NDArray[Any]]:
+    """The figures that `pack` put together, of a tree of `size` nodes."""
+    values, columns, start = np.asarray(packed), {}, 0
+    for column in fields(RoundFigures):
+        end = start + column.metadata["count"](size)
+        columns[column.name] = values[start:end].astype(column.metadata["dtype"])
+        start = end
+    return RoundFigures(**columns)
+
+
+def host_tree(figures: RoundFigures[NDArray[Any]], draw: Draw) -> tuple[TokenTree, IntArray]:
+    """The tree of the valid nodes, and their numbers ``[n]`` among all N."""
+    kept = np.flatnonzero(figures.valid)
+    number = {ROOT: ROOT} | {int(old): new for new, old in enumerate(kept)}
+    parent = [number[int(above)] for above in figures.parent[kept]]
+    depth: list[int] = []
+    for above in parent:
+        depth.append(1 if above == ROOT else depth[above] + 1)
+    tree = TokenTree(
+        token=figures.token[kept],
+        parent=np.asarray(parent, dtype=np.int64),
+        depth=np.asarray(depth, dtype=np.int64),
+        rank=figures.rank[kept],
+        draft_logprob=figures.logprob[kept],
+        draft_entropy=figures.draft_entropy[kept],
+        draw=draw,
+    )
+    return tree, kept

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from spectui.decoding.device.dynamic_tree import DynamicGrowth
-from spectui.decoding.device.figures import distribution
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.static_tree import DeviceTree, ScoreTensors, grow
 from spectui.decoding.device.tree_index import tree_index
 from spectui.decoding.drafters.expansion import Expander
+from spectui.decoding.target.distributions import distribution
 from spectui.decoding.trees.shape import DynamicShape, TreeShape
 
 KEPT = 16
@@ -41,7 +41,7 @@ class TreeGrower:
         return grow(index, root_logits, score, expander.vocab_size, self._law, generator, self._ids)
 
     def _law(self, logits: torch.Tensor) -> torch.Tensor:
-        return distribution(logits, temperature=self._expander.temperature, top_p=self._expander.top_p)
+        return distribution(logits, self._expander.temperature, self._expander.top_p, wait=False)
 
     def _growth(self, shape: DynamicShape, depth: int) -> DynamicGrowth:
         if (shape, depth) not in self._growths:

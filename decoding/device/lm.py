@@ -13,6 +13,7 @@ from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.static_tree import DeviceTree
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.lm import LMDrafter
+from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.trees.shape import BoolArray, IntArray
 
 
@@ -34,32 +35,35 @@ class DeviceLMDrafter(LMDrafter):
     _model: BufferedModel
 
     @cached_property
-    def growing(self) -> TreeGrower:
+    def grower(self) -> TreeGrower:
         """What grows its trees."""
         return TreeGrower(self._expander, self._model.device)
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
         """All that it captures."""
-        return self._model.graphs, self._model.move_graphs, self.growing.graphs
+        return self._model.graphs, self._model.move_graphs, self.grower.graphs
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
         """The tree of `propose`; None where that has to grow it, and when there is none."""
         room = self._model.context - self._model.length - len(self._pending)
         depth = min(max_depth, room)
-        if depth < 1 or not self._can_name(self._pending) or not self.growing.fits(depth):
+        if depth < 1 or not self._can_name(self._pending) or not self.grower.fits(depth):
             return None
-        return self.growing.grow(depth, self._feed_pending(), self._score_tensors)
+        with phase(LEVEL):
+            logits = self._feed_pending()
+        return self.grower.grow(depth, logits, self._score_tensors)
 
-    def settle(self, slots: Sequence[int]) -> None:
-        """Learn where each node of the tree was fed, -1 for nowhere; `observe` follows."""
+    def set_slots(self, slots: Sequence[int]) -> None:
+        """Remember the slot at which each node of the tree was fed, -1 for none; `observe` follows."""
         self._slot = {node: slot for node, slot in enumerate(slots) if slot >= 0}
 
     def _score_tensors(
         self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
     ) -> torch.Tensor:
         """See `decoding.device.static_tree.ScoreTensors`; a node's parent is found through the mask."""
-        scored = self._model.append_tensors(token, depth - 1, mask)
+        with phase(LEVEL):
+            scored = self._model.append_tensors(token, depth - 1, mask)
         assert scored.logits is not None
         return scored.logits[:, : self._named]

@@ -146,17 +146,16 @@ class BufferedModel(LanguageModel):
         self.commit(len(slots))
 
     @torch.inference_mode()
-    def compact(self, slots: torch.Tensor, first: int) -> None:
-        """Bring uncommitted `slots` ``[k]``, numbered from 0, to `first`, `first` + 1, ...; `commit` follows."""
+    def compact(self, slots: torch.Tensor) -> None:
+        """Move uncommitted `slots` ``[k]``, numbered from 0, to the first k; `commit` follows."""
         count = len(slots)
-        start, end = self.length + first, self.length + first + count
-        fresh = count not in self._moves
-        if fresh:
+        first_time = count not in self._moves
+        if first_time:
             numbers: dict[str, Any] = {"dtype": torch.int64, "device": self.device}
             self._moves[count] = (torch.zeros(count, **numbers), torch.zeros(count, **numbers))
         source, target = self._moves[count]
-        torch.arange(start, end, out=target)
-        if fresh:  # captured by staying in place: moving twice would be moving on
+        torch.arange(self.length, self.length + count, out=target)
+        if first_time:  # captured by staying in place: moving twice would be moving on
             source.copy_(target)
             self.move_graphs.run(count, lambda: self._cache.gather(source, target))
         torch.add(slots, self.length, out=source)

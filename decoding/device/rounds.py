@@ -1,200 +1,217 @@
-"""A round on the device: draft, verify, accept, gather, and then one wait for everything that is recorded."""
+"""One round on the device: draft, verify, accept, compact the cache, and then one wait for all that is recorded."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from spectui.decoding.acceptance import Verdict
 from spectui.decoding.device.acceptance import Accepted, accept_greedy, accept_sampling
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.eagle import DeviceEagleDrafter
-from spectui.decoding.device.figures import Figures, distribution, packed, unpacked
+from spectui.decoding.device.figures import RoundFigures, host_tree, pack, unpack
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.lm import DeviceLMDrafter
 from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.static_tree import DeviceTree
 from spectui.decoding.device.tree_index import GrownTreeIndex
+from spectui.decoding.drafters.base import Drafter
 from spectui.decoding.drafters.combined import CombinedDrafter
 from spectui.decoding.drafters.lookup import LookupDrafter
-from spectui.decoding.errors import DecodingError
-from spectui.decoding.trees.shape import Draw, TokenTree
+from spectui.decoding.phases import ACCEPT, DRAFT, FIGURES, KEEP, LEARN, VERIFY, phase
+from spectui.decoding.rounds import BaseRounds, Outcome, Round, Rules
+from spectui.decoding.target.distributions import distribution
+from spectui.decoding.target.language_model import Scored
+from spectui.decoding.trees.shape import Draw, IntArray, TokenTree
 
 ON_DEVICE = (DeviceLMDrafter, DeviceEagleDrafter)
 """Drafters that leave their trees on the device."""
 
-if TYPE_CHECKING:
-    from spectui.decoding.engine import Round, SpeculativeDecoder
-    from spectui.decoding.target.language_model import Scored
-    from spectui.decoding.trees.shape import IntArray
 
-
-class DeviceRounds:
-    """The rounds of a `SpeculativeDecoder` whose target is a `BufferedModel`.
+class DeviceRounds(BaseRounds):
+    """`decoding.rounds.Rounds` on a `BufferedModel`: the host waits for the device once a round.
 
     The judgement, everything between the target's logits and the transfer to the host, is captured as the forwards
     are: by the size, depth and width of the tree, whose shape lies in tensors like the rest, and by how it was drawn.
     """
 
-    def __init__(self, decoder: SpeculativeDecoder) -> None:
-        assert isinstance(decoder.target, BufferedModel)
-        self._decoder, self._target = decoder, decoder.target
-        self._clock = Clock(self._target.device)
-        drafter = decoder.drafter
+    interruptible = False
+
+    def __init__(self, rules: Rules, target: BufferedModel, drafter: Drafter) -> None:
+        super().__init__(rules)
+        self._target, self._drafter = target, drafter
+        self._clock = Clock(target.device)
         self._lookup: LookupDrafter | None = None
         if isinstance(drafter, CombinedDrafter):
             drafter, self._lookup = drafter.parts
         self._grower = drafter if isinstance(drafter, ON_DEVICE) else None
-        """What leaves its trees on the device, wherever lookup has no match."""
-        self._judging = Graphs(self._target.device)
+        """The drafter that leaves its trees on the device, wherever lookup has no match."""
+        self._judge_graphs = Graphs(target.device)
         self._buffers: dict[tuple[int, int, int, Draw], _JudgeBuffers] = {}
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
         """All that is captured of a round, the drafter's part included."""
-        theirs = () if self._grower is None else self._grower.graphs
-        return self._target.graphs, self._target.move_graphs, self._judging, *theirs
+        of_drafter = () if self._grower is None else self._grower.graphs
+        return self._target.graphs, self._target.move_graphs, self._judge_graphs, *of_drafter
 
     def capture_failure(self) -> str | None:
-        """Why something that was to be captured is not; None where nothing went wrong so far."""
+        """See `Rounds.capture_failure`."""
         return next((graphs.reason for graphs in self.graphs if graphs.failed), None)
 
-    def round(self, number: int, root: int, produced: int, rng: np.random.Generator) -> Round:
-        """As `SpeculativeDecoder`'s own round."""
-        from spectui.decoding.engine import Round
-
-        decoder, target, clock = self._decoder, self._target, self._clock
+    @torch.inference_mode()
+    def step(self, root: int, produced: int, rng: np.random.Generator) -> Round:
+        """See `Rounds.step`."""
+        self.number += 1
+        target, clock = self._target, self._clock
         began, start = time.perf_counter(), clock.mark()
         prefix = target.length + 1
-        tree = self._drafted(root, target.deepest())
+        with phase(DRAFT):
+            tree = self._draft(root, target.deepest())
         drafted = clock.mark()
-        scored = self._scored(root, tree)
+        with phase(VERIFY):
+            scored = self._verify(root, tree)
         verified = clock.mark()
 
-        logits = self._processed(tree, scored)
-        state = rng.bit_generator.state
-        flat, slots = self._judged(tree, logits, rng)
-        target.compact(slots, 0)
-        found = self._fetched(flat, tree.index.size)
-        if not found.finite:
-            raise DecodingError(
-                f"the target's logits behind token {prefix} are not finite numbers; {decoder.settings.not_finite}"
-            )
-        # As many numbers are drawn as on the other path, so that both go on alike.
-        rng.bit_generator.state = state
-        rng.random(found.draws)
-        at_home, kept = found.tree(tree.draw)
-        at_home.check()
-        nodes = [new for new, old in enumerate(kept) if found.on_path[old]]
-        path, bonus, cut, finish = decoder.ended(at_home, Verdict(tuple(nodes), found.bonus), produced)
-        target.commit(1 + len(path))
-        if finish is None and target.length + 1 >= target.context:
-            finish = "context"
-        self._told(root, tree, at_home, scored, found, kept, path, bonus)
+        logits = self._process(tree, scored)
+        generator_state = rng.bit_generator.state
+        with phase(ACCEPT):
+            packed, path_slots = self._judge(tree, logits, rng)
+        with phase(KEEP):
+            target.compact(path_slots)
+        with phase(FIGURES):
+            figures = unpack(packed.cpu().tolist(), tree.index.size)
+        self.check_finite(bool(figures.finite[0]), prefix)
+        # As many numbers are drawn as on the host, so that both paths go on alike.
+        rng.bit_generator.state = generator_state
+        rng.random(int(figures.draws[0]))
+        grown, kept = host_tree(figures, tree.draw)
+        grown.check()
+        path = np.flatnonzero(figures.on_path[kept]).tolist()
+        verdict = Verdict(tuple(path), int(figures.bonus[0]))
+        end = self.outcome(grown, verdict, produced, target.context - prefix)
+        target.commit(1 + len(end.path))
+        with phase(LEARN):
+            self._notify_drafter(root, tree, grown, scored, figures, kept, end)
         # The device has come past these marks: the transfer waited for what was behind them.
         draft_ms, verify_ms = 1e3 * clock.seconds(start, drafted), 1e3 * clock.seconds(drafted, verified)
-        best_of = np.asarray(found.best)
         return Round(
-            number=number,
+            number=self.number,
             prefix_length=prefix,
-            tree=at_home,
-            path=path,
-            bonus=bonus,
-            cut=cut,
-            finish=finish,
-            target_p=np.asarray(found.target_p)[kept],
-            target_entropy=np.asarray(found.target_entropy)[kept],
-            match=at_home.token == best_of[np.asarray(found.parent, dtype=np.int64)[kept] + 1],
+            tree=grown,
+            path=end.path,
+            bonus=end.bonus,
+            cut=end.cut,
+            finish=end.finish,
+            target_p=figures.target_p[kept],
+            target_entropy=figures.target_entropy[kept],
+            match=grown.token == figures.best[figures.parent[kept] + 1],
             draft_ms=draft_ms,
             verify_ms=verify_ms,
             other_ms=max(1e3 * (time.perf_counter() - began) - draft_ms - verify_ms, 0.0),
         )
 
-    def _drafted(self, root: int, max_depth: int) -> DeviceTree:
+    def _draft(self, root: int, max_depth: int) -> DeviceTree:
         """The drafter's tree, on the device."""
-        grown = TokenTree.empty() if self._lookup is None else self._lookup.propose(root, max_depth)
-        if not grown.size and self._grower is not None:
-            tree = self._grower.propose_tensors(root, max_depth)
-            if tree is not None:
-                return tree
-        if not grown.size:
-            grown = self._decoder.drafter.propose(root, max_depth=max_depth)
-        grown.check()
-        return DeviceTree.of(grown, self._target.device)
+        tree = TokenTree.empty() if self._lookup is None else self._lookup.propose(root, max_depth)
+        if not tree.size and self._grower is not None:
+            grown = self._grower.propose_tensors(root, max_depth)
+            if grown is not None:
+                return grown
+        if not tree.size:
+            tree = self._drafter.propose(root, max_depth=max_depth)
+        tree.check()
+        return DeviceTree.of(tree, self._target.device)
 
-    def _scored(self, root: int, tree: DeviceTree) -> Scored:
-        """What the target makes of the root and the tree."""
+    def _verify(self, root: int, tree: DeviceTree) -> Scored:
+        """The target's forward of the root and the tree."""
         first = torch.full((1,), root, dtype=torch.int64, device=self._target.device)
         index, ids = tree.index, torch.cat([first, tree.token])
         if isinstance(index, GrownTreeIndex):
             return self._target.append_tensors(ids, torch.cat([first.new_zeros(1), index.depth]), index.above)
         return self._target.append_tensors(ids, np.concatenate([[0], index.depth]), index.above)
 
-    def _processed(self, tree: DeviceTree, scored: Scored) -> torch.Tensor:
-        """The logits that decide. Where the model has settings of its own, the tree has to be waited for: they are
-        functions of the ids, and transformers' processors are not captured."""
+    def _process(self, tree: DeviceTree, scored: Scored) -> torch.Tensor:
+        """The logits that decide. A model with settings of its own waits for the tree: they are functions of the ids,
+        and transformers' processors are not captured."""
         assert scored.logits is not None
-        of_prompt = self._decoder.of_prompt
-        if of_prompt is None:
+        if self.prompt is None:
             return scored.logits
         token, parent = tree.token.cpu().numpy(), tree.index.parent.cpu().numpy()
-        return of_prompt.processed(token, parent, scored.logits)
+        return self.prompt.processed(token, parent, scored.logits)
 
-    def _judged(
+    def _judge(
         self, tree: DeviceTree, logits: torch.Tensor, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The figures as `packed` puts them side by side, and where the path lies in the cache."""
+        """The round's figures, packed, and the slots of the path in the cache."""
         # Lookup's chains and drawn ones may be of one size, and are judged by different rules.
         key = (tree.index.size, tree.index.max_depth, tree.index.width, tree.draw)
         if key not in self._buffers:
             self._buffers[key] = _JudgeBuffers.allocate(tree, logits)
         buffers = self._buffers[key]
-        uniforms = None if self._decoder.config.greedy else torch.from_numpy(rng.random(tree.index.size + 1))
+        uniforms = None if self.rules.greedy else torch.from_numpy(rng.random(tree.index.size + 1))
         buffers.load(tree, logits, uniforms)
-        found: tuple[torch.Tensor, torch.Tensor] = self._judging.run(key, lambda: self._judge(buffers))
-        return found
+        judged: tuple[torch.Tensor, torch.Tensor] = self._judge_graphs.run(
+            key, lambda: self._judge_buffers(buffers)
+        )
+        return judged
 
-    def _judge(self, buffers: _JudgeBuffers) -> tuple[torch.Tensor, torch.Tensor]:
-        settings, tree, index = self._decoder.settings, buffers.tree, buffers.tree.index
+    def _judge_buffers(self, buffers: _JudgeBuffers) -> tuple[torch.Tensor, torch.Tensor]:
+        rules, tree, depth = self.rules, buffers.tree, buffers.tree.index.max_depth
         top, best = buffers.logits.max(-1)
-        p = distribution(buffers.logits, temperature=settings.temperature, top_p=settings.top_p)
-        if settings.config.greedy:
+        p = distribution(buffers.logits, rules.temperature, rules.top_p, wait=False)
+        if rules.greedy:
             accepted = accept_greedy(tree.token, buffers.parent, buffers.ancestors, tree.valid, best)
         else:
             accepted = accept_sampling(
-                tree.token, buffers.table, tree.valid, p, tree.rows, buffers.uniforms, index.max_depth
+                tree.token, buffers.table, tree.valid, p, tree.rows, buffers.uniforms, depth
             )
-        flat = packed(
-            tree, accepted, buffers.parent, buffers.rank, buffers.slot, p, best, top.isfinite().all()
+        row = buffers.parent + 1
+        figures = RoundFigures(
+            token=tree.token,
+            parent=buffers.parent,
+            rank=buffers.rank,
+            slot=buffers.slot,
+            valid=tree.valid,
+            logprob=tree.logprob,
+            draft_entropy=tree.entropy,
+            on_path=accepted.on_path,
+            target_p=p[row].gather(1, tree.token[:, None])[:, 0],
+            target_entropy=torch.special.entr(p).sum(-1).double()[row],
+            best=best,
+            bonus=accepted.bonus[None],
+            draws=accepted.draws[None],
+            finite=top.isfinite().all()[None],
         )
-        return flat, _slots(accepted, index.max_depth)
+        return pack(figures), _path_slots(accepted, depth)
 
-    def _fetched(self, flat: torch.Tensor, size: int) -> Figures:
-        """The figures on the host: what the round waits for the device for."""
-        return unpacked(flat.cpu().tolist(), size)
-
-    def _told(
-        self, root: int, tree: DeviceTree, at_home: TokenTree, scored: Scored, found: Figures, kept: IntArray,
-        path: tuple[int, ...], bonus: int | None,
+    def _notify_drafter(
+        self, root: int, tree: DeviceTree, grown: TokenTree, scored: Scored, figures: RoundFigures[NDArray[Any]],
+        kept: IntArray, end: Outcome,
     ) -> None:  # fmt: skip
-        """Let the drafter know what became of its tree."""
+        """Tell the drafter which nodes were committed; `grown` are the nodes `kept` of `tree`."""
         if self._grower is not None and tree.fed:
-            self._grower.settle([found.slot[old] for old in kept])
-        if len(kept) != len(found.valid):
+            self._grower.set_slots(figures.slot[kept].tolist())
+        if len(kept) != len(figures.valid):
             rows = torch.from_numpy(np.concatenate([[0], kept + 1])).to(
                 self._target.device, non_blocking=True
             )
             scored = scored.rows(rows)
-        self._decoder.drafter.observe(root, at_home, scored, path, bonus)
+        self._drafter.observe(root, grown, scored, end.path, end.bonus)
+
+
+_OF_TREE = ("token", "valid", "logprob", "entropy", "rows")
+_OF_INDEX = ("parent", "rank", "slot", "ancestors", "table")
 
 
 @dataclass
 class _JudgeBuffers:
-    """Where a judgement of one size reads: the same tensors every time."""
+    """Inputs of judgements of one size: the same tensors every time, as a captured graph needs them."""
 
     tree: DeviceTree
     logits: torch.Tensor
@@ -207,41 +224,31 @@ class _JudgeBuffers:
 
     @classmethod
     def allocate(cls, tree: DeviceTree, logits: torch.Tensor) -> _JudgeBuffers:
-        """Room for trees and logits of these sizes."""
-        index = tree.index
-        own = replace(
-            tree,
-            token=torch.empty_like(tree.token),
-            valid=torch.empty_like(tree.valid),
-            logprob=torch.empty_like(tree.logprob),
-            entropy=torch.empty_like(tree.entropy),
-            rows=None if tree.rows is None else torch.empty_like(tree.rows),
-        )
+        """Buffers for trees and logits of these sizes."""
+        of_tree: dict[str, Any] = {
+            name: torch.empty_like(tensor) for name in _OF_TREE if (tensor := getattr(tree, name)) is not None
+        }
         return cls(
-            own,
+            replace(tree, **of_tree),
             torch.empty_like(logits),
-            torch.empty(index.size + 1, dtype=torch.float64, device=logits.device),
-            torch.empty_like(index.parent),
-            torch.empty_like(index.rank),
-            torch.empty_like(index.slot),
-            torch.empty_like(index.ancestors),
-            torch.empty_like(index.table),
+            torch.empty(tree.index.size + 1, dtype=torch.float64, device=logits.device),
+            **{name: torch.empty_like(getattr(tree.index, name)) for name in _OF_INDEX},
         )
 
     def load(self, tree: DeviceTree, logits: torch.Tensor, uniforms: torch.Tensor | None) -> None:
-        """Put a round's tensors here."""
-        for name in ("token", "valid", "logprob", "entropy", "rows"):
+        """Copy the tensors of a round into the buffers."""
+        for name in _OF_TREE:
             if getattr(tree, name) is not None:
                 getattr(self.tree, name).copy_(getattr(tree, name))
         self.logits.copy_(logits)
         if uniforms is not None:
             self.uniforms.copy_(uniforms, non_blocking=True)
-        for name in ("parent", "rank", "slot", "ancestors", "table"):
+        for name in _OF_INDEX:
             getattr(self, name).copy_(getattr(tree.index, name))
 
 
-def _slots(accepted: Accepted, depth: int) -> torch.Tensor:
-    """Where the path lies in the cache, the root first, ``[depth + 1]``; behind it slots stay as they are."""
+def _path_slots(accepted: Accepted, depth: int) -> torch.Tensor:
+    """The slots of the path in the cache, the root first, ``[depth + 1]``; behind the path slots stay as they are."""
     size = len(accepted.on_path)
     place = torch.arange(depth + 1, device=accepted.on_path.device)
     if not size:

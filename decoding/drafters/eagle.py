@@ -12,6 +12,7 @@ import torch
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.expansion import Expander
 from spectui.decoding.eagle.head import EagleHead
+from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.cache import TreeLayer
 from spectui.decoding.target.language_model import PREFILL_CHUNK, Scored
 from spectui.decoding.trees.shape import BoolArray, IntArray, Shape, TokenTree
@@ -89,10 +90,11 @@ class EagleDrafter:
         if max_depth < 1 or not self._tokens:
             return TokenTree.empty()
         self._cache.move([], self._length)
-        self._feed_pending(len(self._tokens))
-        self._hidden = self._hidden[-1:]
-        with self._timed():
-            logits = self.head.logits(self._hidden).float()
+        with phase(LEVEL):
+            self._feed_pending(len(self._tokens))
+            self._hidden = self._hidden[-1:]
+            with self._timed():
+                logits = self.head.logits(self._hidden).float()
         return self._expander.grow(logits, self._score, max_depth).tree
 
     def observe(
@@ -146,7 +148,7 @@ class EagleDrafter:
         if not mask.all():
             before = np.ones((len(token), self._length), dtype=np.bool_)
             sees = torch.from_numpy(np.concatenate([before, mask], axis=1)).to(self._device)
-        with self._timed():
+        with phase(LEVEL), self._timed():
             self._hidden = self.head(
                 torch.from_numpy(token).to(self._device),
                 self.head.carry(self._hidden[torch.from_numpy(above).to(self._device)]),

@@ -9,6 +9,7 @@ import torch
 
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.expansion import Expander
+from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.language_model import PREFILL_CHUNK, LanguageModel, Scored
 from spectui.decoding.trees.shape import BoolArray, IntArray, Shape, TokenTree
 
@@ -83,7 +84,9 @@ class LMDrafter:
         room = self._model.context - self._model.length - len(self._pending)
         if min(max_depth, room) < 1 or not self._can_name(self._pending):
             return TokenTree.empty()
-        grown = self._expander.grow(self._feed_pending(), self._score, min(max_depth, room))
+        with phase(LEVEL):
+            logits = self._feed_pending()
+        grown = self._expander.grow(logits, self._score, min(max_depth, room))
         self._slot = grown.slot
         return grown.tree
 
@@ -122,7 +125,8 @@ class LMDrafter:
 
     def _score(self, token: IntArray, depth: IntArray, mask: BoolArray, above: IntArray) -> torch.Tensor:
         """See `decoding.drafters.expansion.Score`; a node's parent is found through the mask."""
-        return self._logits(token, depth - 1, mask)
+        with phase(LEVEL):
+            return self._logits(token, depth - 1, mask)
 
     def _logits(self, token: IntArray, depth: IntArray, mask: BoolArray) -> torch.Tensor:
         """What `LanguageModel.append` says of the tokens that the target knows too."""

@@ -17,23 +17,27 @@ _NUCLEUS_GUESS = 1024
 """Most nuclei are far smaller than the vocabulary; sorting only this many is 30 times cheaper."""
 
 
-def distribution(logits: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+def distribution(
+    logits: torch.Tensor, temperature: float, top_p: float, *, wait: bool = True
+) -> torch.Tensor:
     """Probabilities ``[n, V]`` of float32 `logits` ``[n, V]`` after temperature and top-p.
 
     Temperature 0 (greedy) gives the plain softmax, which is what is recorded then. The nucleus is the
-    smallest set of most likely tokens whose mass reaches `top_p` (Holtzman et al., arXiv 1904.09751).
+    smallest set of most likely tokens whose mass reaches `top_p` (Holtzman et al., arXiv 1904.09751). Without
+    `wait` no value is looked at, which would wait for a GPU: whole rows are sorted then.
     """
     p = tempered(logits, temperature)
     if temperature == 0.0 or top_p >= 1.0:
         return p
     top_p = max(top_p, LEAST)
-    count = min(_NUCLEUS_GUESS, p.shape[-1])
-    values, index = p.topk(count, dim=-1)
-    if bool((values.sum(-1) < top_p).any()):
+    sure = False
+    if wait:
+        values, index = p.topk(min(_NUCLEUS_GUESS, p.shape[-1]), dim=-1)
+        sure = not bool((values.sum(-1) < top_p).any())
+    if not sure:
         values, index = p.sort(dim=-1, descending=True)
     before = values.cumsum(-1) - values
-    kept = torch.where(before < top_p, values, 0.0)
-    nucleus = torch.zeros_like(p).scatter_(-1, index, kept)
+    nucleus = torch.zeros_like(p).scatter_(-1, index, torch.where(before < top_p, values, 0.0))
     normalised: torch.Tensor = nucleus / nucleus.sum(-1, keepdim=True)
     return normalised
 

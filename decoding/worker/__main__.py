@@ -237,7 +237,7 @@ def _decode_all(
     with contextlib.suppress(Skipped):
         control.check(writer)
     baselines = Baselines(lambda prompt: _measure_baseline(runner.decoder, prompt, writer))
-    if pending and runner.decoder.static is None:
+    if pending and runner.decoder.rounds.interruptible:
         runner.after_first_round = baselines.take
     elif pending:  # its buffers are in use between the rounds of a prompt
         progress("measuring plain decoding", None, None, "")

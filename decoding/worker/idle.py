@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from spectui.decoding.machine.energy import decoding_now
 
 if TYPE_CHECKING:
-    from spectui.decoding.engine import Round
+    from spectui.decoding.rounds import Round
 
 BEAT_SECONDS = 0.2
 STILL_SECONDS = 2.0

@@ -17,9 +17,10 @@ import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device.switch import language_model, uses_fixed_sizes
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.machine.environment import cpu_name
 from spectui.decoding.models.load import LoadedModels, Progress
+from spectui.decoding.rounds import Round
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.decoding.trees.shape import ancestor_mask

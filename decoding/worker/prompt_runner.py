@@ -11,9 +11,10 @@ from collections.abc import Callable
 import torch
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.rounds import Round
 from spectui.decoding.tokens.chat import Asked
 from spectui.decoding.worker.control import Control, LimitReached, Skipped, Stopped
 from spectui.decoding.worker.limits import Limits
@@ -210,7 +211,7 @@ class PromptRunner:
 
     def _note_capture(self) -> None:
         """Say once why a GPU runs one kernel after the other, if it does and was not to."""
-        reason = self.decoder.static.capture_failure() if self.decoder.static is not None else None
+        reason = self.decoder.rounds.capture_failure()
         if reason is not None and not self._capture_noted:
             self._capture_noted = True
             self._writer.add_event("capture", f"forwards run one kernel after the other: {reason}")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from spectui.store.writing.writer import SessionWriter
 
 if TYPE_CHECKING:
-    from spectui.decoding.engine import Round, SpeculativeDecoder
+    from spectui.decoding.engine import SpeculativeDecoder
+    from spectui.decoding.rounds import Round
     from spectui.decoding.worker.idle import IdleTime
 
 SUSPECT_SECONDS = 1.0
@@ -42,6 +43,8 @@ class Recorder:
         self._after = after
         self._written: Future[None] | None = None
         self._carried_ms = 0.0
+        self.seconds = 0.0
+        """Time that its thread spent on rounds."""
         self._idle = idle
         vocabulary = decoder.models.tokenizer
         size = decoder.target.vocab_size
@@ -74,7 +77,9 @@ class Recorder:
             written.result()
 
     def _write(self, generation_id: int, round_: Round, choice_id: int | None, extra_ms: float) -> None:
+        start = time.perf_counter()
         record = self._to_record(round_, extra_ms=extra_ms, choice_id=choice_id)
         self._writer.record_round(generation_id, record)
         if self._after is not None:
             self._after()
+        self.seconds += time.perf_counter() - start

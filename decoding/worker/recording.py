@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from spectui.decoding.engine import Round
+from spectui.decoding.rounds import Round
 from spectui.decoding.trees.shape import ROOT
 from spectui.store.records import NodeRecord, RoundRecord
 

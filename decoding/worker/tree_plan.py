@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
+from spectui.decoding.rounds import Round
 from spectui.decoding.trees.advise.plan_file import check_fits, differences, identity_of, read_budget
 from spectui.decoding.trees.advise.prices import MEASURED, Priced
 from spectui.decoding.trees.costs import Costs, Machine

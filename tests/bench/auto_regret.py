@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,10 @@ from numpy.typing import NDArray
 from spectui.decoding.acceptance import Verdict
 from spectui.decoding.config import RunConfig
 from spectui.decoding.distill.prompts import heldout
-from spectui.decoding.engine import Finish, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.host_rounds import HostRounds
 from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.rounds import Outcome
 from spectui.decoding.trees.advise.prices import MEASURED, Priced
 from spectui.decoding.trees.costs import Costs
 from spectui.decoding.trees.learn.learner import Learner
@@ -56,19 +58,19 @@ Tree = tuple[int, int]
 Floats = NDArray[np.float64]
 
 
-class EveryPlace(SpeculativeDecoder):
+class EveryPlace(HostRounds):
     """Drafts and verifies a tree behind every token: the target's own is all that is ever kept."""
 
-    def _commit(
-        self, tree: TokenTree, verdict: Verdict, produced: int
-    ) -> tuple[tuple[int, ...], int | None, Literal["eos", "length"] | None, Finish | None]:
-        own = int(tree.token[verdict.path[0]]) if verdict.path else verdict.bonus
-        return super()._commit(tree, Verdict((), own), produced)
+    def outcome(self, tree: TokenTree, verdict: Verdict, produced: int, positions: int) -> Outcome:
+        token = int(tree.token[verdict.path[0]]) if verdict.path else verdict.bonus
+        return super().outcome(tree, Verdict((), token), produced, positions)
 
 
 def record(path: Path, config: RunConfig, models: LoadedModels, per_task: int) -> None:
     """Write FILE: texts and trees, place by place."""
-    decoder = EveryPlace(config.changed(tree=f"dynamic:{NODES}x{DEPTH}"), models=models)
+    decoder = SpeculativeDecoder(config.changed(tree=f"dynamic:{NODES}x{DEPTH}"), models=models)
+    assert isinstance(decoder.rounds, HostRounds)
+    decoder.rounds = EveryPlace(decoder.rounds.rules, decoder.target, decoder.drafter)
     questions = sorted(heldout(per_task), key=lambda q: (q["id"].rsplit("-", 1)[-1], q["task"]))
     columns: dict[str, list[object]] = {name: [] for name in ("question", "text", *TREE)}
     for number, question in enumerate(questions):

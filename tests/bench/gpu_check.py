@@ -25,6 +25,7 @@ from spectui.decoding.bench.arms import EngineArm, GenerateArm
 from spectui.decoding.bench.floor import bandwidth, floor_ms, median_ms
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device.model import BufferedModel
+from spectui.decoding.device.rounds import DeviceRounds
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels, load_models
@@ -94,7 +95,7 @@ def decode(decoder: SpeculativeDecoder, ids: list[int]) -> list[int]:
 @contextmanager
 def capturing(decoder: SpeculativeDecoder, on: bool) -> Iterator[None]:
     """Inside, the decoder's forwards are captured where they can be, or not at all."""
-    graphs = decoder.static.graphs if decoder.static is not None else ()
+    graphs = decoder.rounds.graphs if isinstance(decoder.rounds, DeviceRounds) else ()
     before = [one.reason for one in graphs]
     for one in graphs:
         one.reason = one.reason if on else "switched off for the comparison"
@@ -154,8 +155,8 @@ def greedy(decoder: SpeculativeDecoder, ids: list[int], checks: Checks, label: s
     with capturing(decoder, False):
         eager = decode(decoder, ids)
     reason: str | None = "the growing path"
-    if decoder.static is not None:
-        reason = next((one.reason for one in decoder.static.graphs if one.reason), None)
+    if isinstance(decoder.rounds, DeviceRounds):
+        reason = next((one.reason for one in decoder.rounds.graphs if one.reason), None)
     checks.add(f"{label}: captured equals eager", output == eager, captured=reason is None, reason=reason)
     return output
 
@@ -269,8 +270,8 @@ def end_to_end(models: LoadedModels, checks: Checks, tokens: int) -> list[dict[s
 
 def times(model: Any, floor_bandwidth: float) -> dict[str, Any]:
     """Milliseconds of a forward of a tree of each size, against the floor."""
-    static = BufferedModel(model)
-    static.prefill([5 + i % 300 for i in range(PREFIX)])
+    buffered = BufferedModel(model)
+    buffered.prefill([5 + i % 300 for i in range(PREFIX)])
     floor = floor_ms(model, floor_bandwidth)
     out: dict[str, Any] = {"floor_ms": floor, "nodes": {}}
     for nodes in NODES:
@@ -279,13 +280,13 @@ def times(model: Any, floor_bandwidth: float) -> dict[str, Any]:
         tokens = torch.arange(nodes + 1, device=model.device) + 5
 
         def one(tokens: torch.Tensor = tokens, depth: Any = depth, mask: Any = mask) -> None:
-            static.append_tensors(tokens, depth, mask)
-            static.keep([])
+            buffered.append_tensors(tokens, depth, mask)
+            buffered.keep([])
 
         with torch.inference_mode():
-            ms = median_ms(static.device, one)
+            ms = median_ms(buffered.device, one)
         out["nodes"][nodes] = {"ms": ms, "over_floor": ms / floor}
-    out["eager_because"] = static.graphs.reason
+    out["eager_because"] = buffered.graphs.reason
     return out
 
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 from spectui import prompts
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.rounds import Round
 from spectui.decoding.trees.search import expected_tokens
 from spectui.decoding.trees.shape import ROOT, TreeShape
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.rounds import Round
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import ROOT
 from tests.models import cut_down, greedy_reference, tiny_llama, tiny_tokenizer
@@ -38,7 +39,8 @@ def half_draft(target: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def _decoder(target: Any, draft: Any | None, **config: Any) -> SpeculativeDecoder:
     vocabulary = Vocabulary(tiny_tokenizer(), [2])
-    run = RunConfig(draft="recycling" if draft is None else "some-draft", max_new_tokens=TOKENS, **config)
+    config = {"max_new_tokens": TOKENS, **config}
+    run = RunConfig(draft="recycling" if draft is None else "some-draft", **config)
     return SpeculativeDecoder(run, models=LoadedModels(target, draft, vocabulary))
 
 
@@ -150,8 +152,7 @@ def test_an_accepted_end_token_ends_the_output_there(target: Any) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
 def test_never_more_than_the_tokens_asked_for(target: Any, limit: int) -> None:
-    decoder = _decoder(target, target, tree="full:3x2")
-    decoder.config = decoder.config.changed(max_new_tokens=limit)
+    decoder = _decoder(target, target, tree="full:3x2", max_new_tokens=limit)
     rounds = list(decoder.generate(PROMPTS[0]))
     assert len(_output(rounds)) == limit
     assert rounds[-1].finish == "length"
@@ -160,8 +161,7 @@ def test_never_more_than_the_tokens_asked_for(target: Any, limit: int) -> None:
 
 def test_the_context_is_filled_to_its_last_position_and_not_beyond(tmp_path: Path) -> None:
     target = tiny_llama(layers=2, context=40)
-    decoder = _decoder(target, target, tree="chain:5")
-    decoder.config = decoder.config.changed(max_new_tokens=500)
+    decoder = _decoder(target, target, tree="chain:5", max_new_tokens=500)
     ids = decoder.encode(PROMPTS[0])
     assert len(ids) < 40
     rounds = list(decoder.generate(ids))

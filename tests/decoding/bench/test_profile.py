@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,77 +12,16 @@ import torch
 from spectui import prompts
 from spectui.decoding.bench import profile as bench_profile
 from spectui.decoding.bench.__main__ import main
+from spectui.decoding.bench.arms import RECORD, TEXT
 from spectui.decoding.bench.floor import bandwidth, floor_ms, weight_bytes
-from spectui.decoding.bench.profile import (
-    ACCEPT,
-    DRAFT,
-    FIGURES,
-    KEEP,
-    LEARN,
-    PREFILL,
-    RECORD,
-    REST,
-    TEXT,
-    VERIFY,
-)
-from spectui.decoding.bench.stopwatch import Stopwatch
+from spectui.decoding.bench.profile import REST
 from spectui.decoding.config import RunConfig
+from spectui.decoding.phases import ACCEPT, DRAFT, FIGURES, KEEP, LEARN, PREFILL, VERIFY
 from spectui.decoding.target.packed import can_pack, pack_linears
 from tests.before.files import check_keys
 from tests.decoding.eagle.test_checkpoint import official
 from tests.heads import tiny_head
 from tests.models import cut_down, tiny_llama, tiny_tokenizer
-
-
-class Clock:
-    """Goes on when it is told."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_phase_within_another_stops_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr("spectui.decoding.bench.stopwatch.time.perf_counter", clock)
-    settled: list[float] = []
-    watch = Stopwatch("rest", lambda: settled.append(clock.now))
-
-    def passes(seconds: float) -> None:
-        clock.now += seconds
-
-    class Parts:
-        def inner(self) -> None:
-            passes(2.0)
-
-        def outer(self) -> None:
-            passes(1.0)
-            self.inner()
-            passes(1.0)
-            self.outer_too()
-
-        def outer_too(self) -> None:
-            passes(0.5)
-
-    parts = Parts()
-    with (
-        watch.timing(parts, "inner", "inner"),
-        watch.timing(parts, "outer", lambda: "outer"),
-        watch.timing(parts, "outer_too", "outer"),
-    ):
-        parts.outer()  # the watch is off
-        with watch.running():
-            passes(0.25)
-            parts.outer()
-            passes(0.25)
-        passes(9.0)
-    assert watch.seconds == {"rest": 0.5, "outer": 2.5, "inner": 2.0}
-    assert watch.calls == {"outer": 1, "inner": 1}
-    assert not vars(parts)  # nothing is left of it
-    with pytest.raises(AttributeError), watch.timing(SimpleNamespace(), "gone", "x"):
-        pass
-    assert len(settled) == 8
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,12 @@ from spectui.decoding.device.cache import FIRST_CAPACITY
 from spectui.decoding.device.eagle import DeviceEagleDrafter
 from spectui.decoding.device.graphs import WARM_UPS, Graphs
 from spectui.decoding.device.model import ROWS, BufferedModel, padded_rows
+from spectui.decoding.device.rounds import DeviceRounds
 from spectui.decoding.drafters import eagle, lm
 from spectui.decoding.drafters.lookup import LookupDrafter
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.rounds import Round
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import TokenTree
 from spectui.decoding.trees.spec import chain_shape
@@ -400,8 +402,8 @@ def test_what_is_captured_reads_nothing_but_its_own_tensors(
     theirs, ours, decoder = both(monkeypatch, config, models)
     assert_same(ours, theirs)
     assert max(one.replays for one in replayed) > 10
-    assert decoder.static is not None
-    assert {one.reason for one in decoder.static.graphs} == {None}
+    assert isinstance(decoder.rounds, DeviceRounds)
+    assert {one.reason for one in decoder.rounds.graphs} == {None}
 
 
 def test_captured_functions_are_forgotten_when_buffers_move(

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import UsageError
 from spectui.decoding.models.load import LoadedModels, make_drafter
+from spectui.decoding.rounds import Round
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import ROOT, TokenTree, ancestor_mask

@@ -18,9 +18,10 @@ from transformers.generation.logits_process import LogitsProcessorList
 from spectui.decoding.bench.arms import GenerateArm
 from spectui.decoding.bench.measured import divergence
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.rounds import Round
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.store.database import connect
 from tests.decoding.worker.workers import TEXTS, Worked
@@ -239,8 +240,8 @@ def test_a_watermark_comes_behind_temperature_and_top_p(models: LoadedModels) ->
     processors = chosen.target._get_logits_processor(sampling, input_ids_seq_length=len(ids), device="cpu")
     torch.manual_seed(0)
     logits = torch.randn(3, 384)
-    assert decoder.of_prompt is not None
-    ours = decoder.of_prompt.processed(np.asarray([7, 8]), np.asarray([-1, 0]), logits)
+    assert decoder.prompt_settings is not None
+    ours = decoder.prompt_settings.processed(np.asarray([7, 8]), np.asarray([-1, 0]), logits)
     assert (decoder.settings.temperature, decoder.settings.top_p) == (1.0, 1.0)
     for row, path in enumerate(([], [7], [7, 8])):
         theirs = processors(torch.tensor([[*ids, *path]]), logits[row : row + 1]).softmax(-1)[0]
@@ -283,7 +284,7 @@ def test_an_output_ends_where_generates_does(models: LoadedModels) -> None:
 def test_models_without_settings_pay_nothing(models: LoadedModels) -> None:
     decoder = SpeculativeDecoder(RunConfig(draft="model", tree="chain:2"), models=settled(models, "model"))
     next(decoder.generate(PROMPT))
-    assert decoder.of_prompt is None
+    assert decoder.prompt_settings is None
     assert decoder.settings.notes == ()
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.device import figures
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.rounds import Round
 from spectui.decoding.target.distributions import (  # fmt: skip
     best_tokens,
     distribution,
@@ -45,7 +45,7 @@ OF_ROWS: dict[str, Callable[[torch.Tensor], Any]] = {
     "plain law": lambda rows: distribution(rows, 0.0, 1.0),
     "sampled law": lambda rows: distribution(rows, 0.7, 1.0),
     "nucleus": lambda rows: distribution(rows, 0.7, 0.5),
-    "nucleus of fixed size": lambda rows: figures.distribution(rows, temperature=0.7, top_p=0.5),
+    "nucleus without a wait": lambda rows: distribution(rows, 0.7, 0.5, wait=False),
     "best tokens": lambda rows: np.stack(best_tokens(rows)),
     "sums": lambda rows: np.asarray(softmax_sums(rows, best_tokens(rows)[1].tolist())),
     "entropy": lambda rows: np.asarray(
@@ -73,9 +73,7 @@ HEATS = (5e-324, 1e-45, 1e-40, 1e-7, 1e-3, 0.7, 10.0)
 NUCLEI = (5e-324, 1e-50, 1e-45, 1e-30, 0.3, 1.0 - 1e-12, 1.0)
 
 
-@pytest.mark.parametrize(
-    "law", [distribution, lambda x, t, p: figures.distribution(x, temperature=t, top_p=p)]
-)
+@pytest.mark.parametrize("law", [distribution, lambda x, t, p: distribution(x, t, p, wait=False)])
 @pytest.mark.parametrize("magnitude", [1e-30, 1.0, 3e38])
 @pytest.mark.parametrize("heat", HEATS)
 def test_any_heat_and_nucleus_give_a_law(

@@ -15,8 +15,9 @@ import pytest
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.drafters.registry import EAGLE
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.rounds import Round
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees import costs

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import Round
 from spectui.decoding.machine.energy import decoding_now
+from spectui.decoding.rounds import Round
 from spectui.decoding.trees.shape import TokenTree
 from spectui.decoding.worker.idle import BEAT_SECONDS, STILL_SECONDS, IdleTime
 from spectui.decoding.worker.limits import Limits

@@ -12,9 +12,10 @@ import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.engine import Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.fingerprint import Basis, differences, digest, model_files
 from spectui.decoding.models.load import LoadedModels, load_models
+from spectui.decoding.rounds import Round
 from spectui.decoding.worker import prompt_runner
 from spectui.decoding.worker.baseline import plain_ms_per_token
 from spectui.decoding.worker.control import Control

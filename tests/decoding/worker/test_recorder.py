@@ -10,8 +10,9 @@ from typing import get_args
 import pytest
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import Finish, Round, SpeculativeDecoder
+from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.rounds import Finish, Round
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.worker.recorder import Recorder
 from spectui.store.care.check import check
