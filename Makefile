@@ -9,7 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then echo $$name; break; fi; done)
 
-.PHONY: help install run test test-gptq gpu-check check bench fuzz soak screenshots
+.PHONY: help install run test test-gptq gpu-check check bench fuzz soak screenshots docs
 
 help:
 	@echo "make install   virtual environment in $(VENV) with everything for development"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-gptq GPTQ loading, in an environment of its own with gptqmodel (1.6 GB)"
 	@echo "make gpu-check correctness and milliseconds against the memory floor, on a CUDA machine"
 	@echo "make check     ruff, mypy, import-linter"
+	@echo "make docs      the site of docs/, in build/docs; a broken link fails"
 	@echo "make screenshots  the pictures in docs/, from real runs of the embedded model"
 	@echo "make bench     speed against plain and assisted decoding"
 	@echo "make fuzz      20,000 cases of bad input (CASES=n)"
@@ -91,3 +92,7 @@ soak: $(INSTALLED)
 
 screenshots: $(INSTALLED)
 	@$(VENV)/bin/python -m tests.bench.screenshot
+
+docs: $(INSTALLED)
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "build/docs/index.html"

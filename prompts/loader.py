@@ -37,7 +37,7 @@ def bundled(tasks: Sequence[str] | None = None, per_task: int | None = None) -> 
 
 
 def load(path: str | Path, tell: Tell | None = None) -> list[Prompt]:
-    """Every prompt of a file, in its order; docs/prompts.md says of which kinds it may be.
+    """Every prompt of a file, in its order; docs/how-to/prompts.md says of which kinds it may be.
 
     One without an id gets ``task-001``, numbered within its task. Raises `PromptError`, as ``FILE:LINE: reason``
     where a line is at fault, before anything is returned.

@@ -1,6 +1,6 @@
 """Records of prompt files as prompts: public data sets, requests to servers and our own lines, known by their keys.
 
-docs/prompts.md lists them for users. Nothing of a prompt is dropped in silence: what is left out is a note.
+docs/how-to/prompts.md lists them for users. Nothing of a prompt is dropped in silence: what is left out is a note.
 """
 
 from __future__ import annotations

@@ -29,13 +29,12 @@ from spectui.tui.cli import main
 from spectui.tui.cli.options import State
 from tests.decoding.worker.workers import CONTEXT as PROCESSES
 from tests.decoding.worker.workers import run_worker, set_apart
+from tests.docs.documents import GUIDES, ROOT, blocks, prose
 from tests.heads import tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
 from tests.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-PROGRAMS = ("spectui", "make", "python", "pip")
+PROGRAMS = ("spectui", "make", "python", "pip", "pipx", "uv", "pytest", "git")
 
 NOT_RUN = {
     "spectui": "opens the dashboard, which tests/tui looks at",
@@ -48,7 +47,7 @@ NOT_RUN = {
 """Commands, with what has to follow them, that are only parsed, and why; a file's name stands for any."""
 
 MODELS = {
-    "MODEL": "target", "DIR": "target", "D": "draft", "DIR2": "draft", "DIR/head": "head",
+    "eagle": "head", "MODEL": "target", "DIR": "target", "D": "draft", "DIR2": "draft", "DIR/head": "head",
     "TheBloke/Llama-2-7B-Chat-GPTQ": "target", "TinyLlama/TinyLlama-1.1B-Chat-v1.0": "draft",
     "meta-llama/Llama-3.1-8B-Instruct": "target", "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B": "head",
     "Qwen/Qwen3-8B": "target", "Qwen/Qwen3-0.6B": "draft",
@@ -80,11 +79,11 @@ def _at_work(invoke: Callable[..., Result]) -> None:
 
 
 def _budget(invoke: Callable[..., Result]) -> None:
-    assert invoke("advise", "last", "--save", "budget.json").exit_code == 0
+    assert invoke("advise", "last", "--save", "trees.json").exit_code == 0
 
 
-def _renamed(invoke: Callable[..., Result]) -> None:
-    assert invoke("sessions", "rename", "monday", "tuesday").exit_code == 0
+def _no_file(_: Callable[..., Result]) -> None:
+    Path("FILE").unlink()
 
 
 def _no_settings(_: Callable[..., Result]) -> None:
@@ -94,8 +93,9 @@ def _no_settings(_: Callable[..., Result]) -> None:
 BEFORE: dict[str, Callable[[Callable[..., Result]], None]] = {
     "spectui run --resume last": _unfinished,
     "spectui sessions stop last": _at_work,
-    "spectui run --tree auto:budget.json": _budget,
-    "spectui run --name monday": _renamed,
+    "spectui run --tree auto:trees.json": _budget,
+    "spectui sessions backup FILE": _no_file,
+    "spectui advise --save FILE": _no_file,
     "spectui config init": _no_settings,
 }
 """What has to have happened for a command to make sense."""
@@ -103,20 +103,23 @@ BEFORE: dict[str, Callable[[Callable[..., Result]], None]] = {
 
 def documented() -> list[tuple[str, bool]]:
     """Command lines of the documents, each once, and whether it stands in a block rather than in a sentence."""
-    found: dict[str, bool] = {}
-    for document in DOCUMENTS:
-        for number, part in enumerate(document.read_text(encoding="utf-8").split("```")):
-            in_block = number % 2 == 1
-            if in_block:  # behind the name of its language
-                lines = part.splitlines()[1:]
-            else:
-                lines = [" ".join(quoted.split()) for quoted in re.findall("`([^`]+)`", part)]
-            for text in lines:
+    in_blocks: set[str] = set()
+    in_sentences: set[str] = set()
+    for document in GUIDES:
+        for block in blocks(document):
+            if block.language == "":
                 # Two spaces part a command from what is said about it.
-                command = re.split(r"\s{2,}", text)[0] if in_block else text
-                if command.split(" ")[0] in PROGRAMS:
-                    found[command] = found.get(command, False) or in_block
-    return list(found.items())
+                commands = [re.split(r"\s{2,}", line)[0] for line in block.text.splitlines()]
+                unknown = [each for each in commands if each and each.split()[0] not in PROGRAMS]
+                assert not unknown, f"{block.name} has lines that are no command: {unknown}"
+                in_blocks |= {each for each in commands if each}
+        for quoted in re.findall("`([^`]+)`", prose(document)):
+            command = " ".join(quoted.split())
+            if command.split(" ")[0] in PROGRAMS:
+                in_sentences.add(command)
+    return [(each, True) for each in sorted(in_blocks)] + [
+        (each, False) for each in sorted(in_sentences - in_blocks)
+    ]
 
 
 COMMANDS = documented()
@@ -210,7 +213,7 @@ class _Forked:
 
 
 def _forked(command: list[str], **_: object) -> _Forked:
-    arguments = command[command.index("spectui.decoding.worker.__main__") + 1 :]
+    arguments = command[command.index("spectui.decoding.worker") + 1 :]
     return _Forked(arguments, Path(arguments[arguments.index("--log") + 1]))
 
 
@@ -229,6 +232,9 @@ def test_it_runs(command: str, invoke: Callable[..., Result], small: Path, tmp_p
         shutil.copy("spectui.db", words[words.index("--db") + 1])
     if command in BEFORE:
         BEFORE[command](invoke)
+    if "--name" in words:  # one of the recorded sessions has it
+        name = words[words.index("--name") + 1]
+        assert invoke("sessions", "rename", name, f"{name}-before").exit_code == 0
     if "--study" in words:  # its size cannot be changed, but it can be ended
         words += ["--max-tokens", "20", "--target", str(small / "target"), "--draft", str(small / "draft")]
     done = invoke(*words)
@@ -300,7 +306,11 @@ def test_what_it_names_exists(command: str) -> None:
         text = module.read_text(encoding="utf-8")
         for option in (word for word in words if word.startswith("--")):
             assert f'"{option}"' in text, option
+    elif program in ("pipx", "uv"):
+        assert words[-1] in (".", "install")  # the clone, or a sentence that speaks of the command
+    elif program in ("pytest", "git"):
+        assert all((ROOT / word).exists() for word in words if "/" in word)
     else:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-        for extra in re.findall(r"spectui\[([\w-]+)\]", command):
+        for extra in re.findall(r"(?:spectui|\.)\[([\w-]+)\]", command):
             assert extra in extras

@@ -1,4 +1,4 @@
-"""Protects the figures that the verdict goes by: worked out again from rows as docs/statistics.md defines them."""
+"""Protects the figures behind the verdict: computed again from rows, as docs/explanation/statistics.md defines them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def export(
     """Write prompts, rounds and nodes to files. SESSION is an id, a name, or 'last'.
 
     csv, jsonl and parquet are a folder with generation, round and node; sqlite is one database with this
-    session alone, which spectui and any SQLite browser open. Every column is described in docs/export.md.
+    session alone, which spectui and any SQLite browser open. Every column is described in docs/reference/schema.md.
     """
     from spectui.store.export.export import default_place, export_session
     from spectui.store.reading.reader import Reader
@@ -73,5 +73,6 @@ def export(
     line(f"session {found.session_id} '{found.name}': {rows}{so_far}")
     if summary.pruned:
         line(
-            f"of {summary.pruned} prompts the nodes off the committed paths had been given up (see docs/export.md)"
+            f"of {summary.pruned} prompts the nodes off the committed paths had been given up"
+            " (see docs/reference/schema.md)"
         )
