@@ -1,4 +1,4 @@
-"""The one exception that `decoding` raises for things its user can put right."""
+"""The exceptions that `decoding` raises for things its user can put right."""
 
 
 class DecodingError(Exception):
@@ -7,3 +7,10 @@ class DecodingError(Exception):
 
 class UsageError(DecodingError):
     """A `DecodingError` in what was asked for (exit code 2), rather than in the doing of it (1)."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line: its message, behind the name of its type unless it is a `DecodingError`."""
+    if isinstance(error, DecodingError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"

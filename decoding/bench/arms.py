@@ -192,7 +192,7 @@ class RecordedArm(EngineArm):
     def settle(self) -> None:
         """Wait until the last round is written."""
         with phase(RECORD):
-            self.recorder.settle()
+            self.recorder.flush()
 
 
 CATCH_UP_SECONDS = 1.0

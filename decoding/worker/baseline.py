@@ -6,12 +6,16 @@ run goes on, in a small share of its time; all measurements are kept.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from statistics import median
 
 from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.errors import DecodingError, one_line
 from spectui.decoding.machine.energy import decoding_now
+from spectui.decoding.worker.prompt_runner import out_of_memory
+from spectui.store.writing.writer import SessionWriter
 
 TOKENS = 6
 """Of one measurement."""
@@ -21,6 +25,8 @@ GROWTH = 0.03
 """Share of the run so far that passes between two of them, so that a week's run has a few hundred."""
 LEAST_SECONDS = 1.0
 """Between two of them."""
+
+log = logging.getLogger("spectui.worker")
 
 
 def plain_decoder(decoder: SpeculativeDecoder) -> SpeculativeDecoder:
@@ -67,6 +73,30 @@ class Baselines:
             self._due = now + max((now - begun) / SHARE, GROWTH * (now - self._begun), LEAST_SECONDS)
 
     def take_if_due(self, prompt: str) -> None:
-        """Measure when the last time is long enough ago."""
-        if self._clock() >= self._due:
+        """Measure when the last time is long enough ago and there is memory for it."""
+        if self._clock() < self._due:
+            return
+        try:
             self.take(prompt)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            log.warning("no memory to measure plain decoding again: %s", one_line(error))
+
+
+def measure_baseline(decoder: SpeculativeDecoder, prompt: str, writer: SessionWriter) -> None:
+    """Measure one-at-a-time decoding on the same models, and keep it; a prompt that is unfit tells nothing.
+
+    Whatever else goes wrong with it is an event: a prompt must not fail because of what it is compared with.
+    """
+    try:
+        measured = plain_ms_per_token(decoder, prompt, TOKENS)
+    except DecodingError:
+        return
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        log.exception("plain decoding could not be measured")
+        writer.add_event("baseline", f"plain decoding could not be measured: {one_line(error)}")
+        return
+    writer.add_baseline(measured, TOKENS)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import os
-import sys
-from dataclasses import asdict
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.registry import LOOKUP_BESIDE_PROFILE
-from spectui.decoding.errors import DecodingError
-from spectui.decoding.models.load import LoadedModels, Progress, load_models
+from spectui.decoding.models.load import LoadedModels, Progress
 from spectui.decoding.trees import costs
 from spectui.decoding.trees.candidates import best_tree
 from spectui.decoding.trees.costs import Costs
@@ -80,39 +75,3 @@ def costs_of(
         except OSError as error:
             log.warning("costs cannot be kept in %s: %s", costs.folder(), error)
     return found
-
-
-def main() -> int:
-    """Measure thoroughly, keep it, print the record and the tree as one JSON object: `spectui doctor --measure`."""
-    parser = argparse.ArgumentParser(prog="spectui doctor --measure", description=__doc__)
-    for name in ("target", "draft", "device", "dtype"):
-        parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
-    try:
-        config = RunConfig(**vars(parser.parse_args()))
-        tell = _telling()
-        models = load_models(config, tell)
-        found = costs_of(config, models, tell, thorough=True)
-        tree = with_tree(config, models).tree
-    except DecodingError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(json.dumps({**asdict(found), "tree": tree}) + "\n")
-    return 0
-
-
-def _telling() -> Progress:
-    """Writes stages to stderr, each with every quarter of what it has to do: a line a tensor would be hundreds."""
-    told: list[tuple[str, int]] = []
-
-    def tell(stage: str, done: float | None, total: float | None, unit: str) -> None:
-        known = done is not None and total
-        part = (stage, int(4 * done / total) if done is not None and total else 0)
-        if part not in told:
-            told.append(part)
-            sys.stderr.write(f"{stage}{f' {done:.0f}/{total:.0f} {unit}' if known else ''}\n")
-
-    return tell
-
-
-if __name__ == "__main__":
-    sys.exit(main())

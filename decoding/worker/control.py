@@ -1,11 +1,13 @@
-"""What the outside wants of a worker: commands from the database, SIGTERM, SIGINT, and its own limits."""
+"""The ways in which a run is paused or ended: commands from the database, signals, and its own limits."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 
+from spectui.decoding.config import RunConfig
 from spectui.decoding.worker.idle import IdleTime
 from spectui.store.writing.writer import SessionWriter
 
@@ -29,6 +31,10 @@ class LimitReached(Stopped):
 
 class Skipped(Exception):  # noqa: N818 - nothing went wrong
     """A skip command asked for the next prompt."""
+
+
+class Refused(Exception):  # noqa: N818
+    """The session cannot go on as it began; says what differs."""
 
 
 class Control:
@@ -120,3 +126,34 @@ class Control:
         if not self._ended:
             self._ended = True
             raise Stopped
+
+
+class Limits:
+    """Time, nodes and tokens that one worker has used since it began to decode, against the limits of its run.
+
+    A run that is resumed may use as much again.
+    """
+
+    def __init__(self, config: RunConfig, idle_seconds: float = 0.0) -> None:
+        self._config = config
+        self._idle = idle_seconds
+        self._started = time.perf_counter()
+        self._nodes = 0
+        self._tokens = 0
+
+    def count(self, nodes: int, tokens: int) -> None:
+        """Add a round."""
+        self._nodes += nodes
+        self._tokens += tokens
+
+    def reached(self, idle_seconds: float) -> str | None:
+        """The limit that is used up, in words; None while there is none. Idle time does not count."""
+        config = self._config
+        if config.max_nodes is not None and self._nodes >= config.max_nodes:
+            return f"--max-nodes {config.max_nodes}"
+        if config.max_tokens is not None and self._tokens >= config.max_tokens:
+            return f"--max-tokens {config.max_tokens}"
+        seconds = time.perf_counter() - self._started - (idle_seconds - self._idle)
+        if config.max_seconds is not None and seconds >= config.max_seconds:
+            return f"--max-time {config.max_seconds:g}s"
+        return None

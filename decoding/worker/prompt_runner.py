@@ -6,27 +6,32 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
-from spectui.decoding.errors import DecodingError
+from spectui.decoding.errors import DecodingError, one_line
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.rounds import Round
 from spectui.decoding.tokens.chat import Asked
-from spectui.decoding.worker.control import Control, LimitReached, Skipped, Stopped
-from spectui.decoding.worker.limits import Limits
+from spectui.decoding.worker.control import Control, LimitReached, Limits, Skipped, Stopped
 from spectui.decoding.worker.recorder import Recorder
-from spectui.decoding.worker.repetition import loop
-from spectui.decoding.worker.tree_plan import TreeBudget
+from spectui.decoding.worker.tree_plan import TreePlan
 from spectui.prompts.chat import from_json
 from spectui.store.errors import BadRound, StoreError
 from spectui.store.writing.writer import PendingGeneration, SessionWriter
 
 SMALLEST_TREE = "chain:1"
 """What is drafted when there is no memory for more; every drafter can."""
+
+LONGEST_LOOP = 128
+"""Tokens of the longest loop that is looked for."""
+LOOP_TIMES = 4
+"""How often something must stand at the end, without a gap, to count as endless repetition..."""
+LOOP_TOKENS = 64
+"""...and how many tokens that must be: tables and lists repeat a little too."""
 
 log = logging.getLogger("spectui.worker")
 
@@ -40,7 +45,7 @@ class PromptRunner:
         control: Control,
         config: RunConfig,
         models: LoadedModels,
-        budget: TreeBudget | None = None,
+        plan: TreePlan | None = None,
     ) -> None:
         self.after_first_round: Callable[[str], None] | None = None
         """Called once, with the prompt, when there is something to see; nothing is being written meanwhile."""
@@ -48,7 +53,7 @@ class PromptRunner:
         self._control = control
         self._config = config
         self._models = models
-        self._budget = budget
+        self._plan = plan
         self._idle = control.idle
         self._limits = Limits(config, self._idle.seconds)
         self._capture_noted = False
@@ -64,7 +69,7 @@ class PromptRunner:
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            failed = _in_words(error)
+            failed = one_line(error)
         else:
             return
         # Outside the handler, whose traceback would hold on to what the failed round had allocated.
@@ -74,7 +79,7 @@ class PromptRunner:
         """Between rounds: raises `Skipped`, `Stopped` or `LimitReached` when it is time for that."""
         if self._control.due():
             # What is paused or ended is all written.
-            self._recorder.settle()
+            self._recorder.flush()
             self._control.check(self._writer)
         limit = self._limits.reached(self._idle.seconds)
         if limit is not None:
@@ -84,7 +89,7 @@ class PromptRunner:
         """Once more with the smallest tree; the next prompt has its own tree again."""
         log.warning("prompt %s: %s; once more with %s", generation.id, failed, SMALLEST_TREE)
         with contextlib.suppress(BadRound):
-            self._recorder.settle()
+            self._recorder.flush()
         self._writer.add_event("memory", f"{failed}; once more with the tree {SMALLEST_TREE}", generation.id)
         self._writer.restart_generation(generation.id)
         try:
@@ -93,7 +98,7 @@ class PromptRunner:
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            self._writer.finish_generation(generation.id, "failed", error=_in_words(error))
+            self._writer.finish_generation(generation.id, "failed", error=one_line(error))
         finally:
             self._replace_decoder(self._config)
 
@@ -107,8 +112,8 @@ class PromptRunner:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.decoder = SpeculativeDecoder(config, models=self._models)
-        if self._budget is not None:
-            self._budget.forget_decoder()
+        if self._plan is not None:
+            self._plan.forget_decoder()
 
     def _decode(self, generation: PendingGeneration) -> None:
         """One attempt. Running out of memory is left to the caller."""
@@ -129,7 +134,7 @@ class PromptRunner:
                 self._first_round_done(generation.prompt_text)
                 if finish is None:
                     self.check()
-            self._recorder.settle()
+            self._recorder.flush()
             if finish != "eos":
                 self._note_loop(generation.id, tokens)
             self._end(generation.id, "finished", tokens, reason=finish)
@@ -147,7 +152,7 @@ class PromptRunner:
                 raise
             if not isinstance(error, DecodingError):
                 log.exception("prompt %s failed", generation.id)
-            self._end(generation.id, "failed", tokens, error=_in_words(error))
+            self._end(generation.id, "failed", tokens, error=one_line(error))
 
     def _note_stops(self, generation: PendingGeneration, round_: Round) -> None:
         """Keep that the process stood still, and where: in the round that has just ended, or before it."""
@@ -165,19 +170,19 @@ class PromptRunner:
     def _first_round_done(self, prompt: str) -> None:
         if self.after_first_round is not None:
             after, self.after_first_round = self.after_first_round, None
-            self._recorder.settle()
+            self._recorder.flush()
             after(prompt)
 
     def _choose(self, task: str) -> int | None:
         """Give the next round its task's tree; returns what it was chosen by, None with one tree for all."""
-        if self._budget is None or not self.decoder.config.auto:
+        if self._plan is None or not self.decoder.config.auto:
             return None
-        return self._budget.prepare(self.decoder, task)
+        return self._plan.prepare(self.decoder, task)
 
     def _learn(self, task: str, round_: Round) -> int | None:
         """Take a round into account, then choose."""
-        if self._budget is not None and self.decoder.config.auto:
-            self._budget.learn(task, round_)
+        if self._plan is not None and self.decoder.config.auto:
+            self._plan.learn(task, round_)
         return self._choose(task)
 
     def _end(
@@ -192,7 +197,7 @@ class PromptRunner:
         """Close a prompt. One whose tokens the tokenizer cannot decode has failed, whatever else it is."""
         text = ""
         try:
-            self._recorder.settle()
+            self._recorder.flush()
         except BadRound as refused:
             status, reason, error = "failed", None, error or str(refused)
         try:
@@ -200,7 +205,7 @@ class PromptRunner:
         except Exception as undecodable:
             log.exception("the output of prompt %s", generation_id)
             status, reason = "failed", None
-            error = error or f"the tokenizer cannot decode the output: {_in_words(undecodable)}"
+            error = error or f"the tokenizer cannot decode the output: {one_line(undecodable)}"
         self._writer.finish_generation(generation_id, status, output=text, finish_reason=reason, error=error)
 
     def _note_once(self, note: str) -> None:
@@ -217,7 +222,7 @@ class PromptRunner:
             self._writer.add_event("capture", f"forwards run one kernel after the other: {reason}")
 
     def _note_loop(self, generation_id: int, tokens: list[int]) -> None:
-        found = loop(tokens)
+        found = find_loop(tokens)
         if found is not None:
             length, start = found
             what = "its last token" if length == 1 else f"its last {length} tokens"
@@ -234,15 +239,21 @@ def asked(generation: PendingGeneration) -> Asked:
         raise DecodingError(f"the database holds no conversation for this prompt: {error}") from None
 
 
+def find_loop(tokens: Sequence[int]) -> tuple[int, int] | None:
+    """The length of what the end repeats and where that begins, such as ``(3, 40)``; None for no loop."""
+    end = len(tokens)
+    for length in range(1, min(LONGEST_LOOP, end // LOOP_TIMES) + 1):
+        start = end - length
+        while start > 0 and tokens[start - 1] == tokens[start - 1 + length]:
+            start -= 1
+        if end - start >= max(LOOP_TOKENS, LOOP_TIMES * length):
+            return length, start
+    return None
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that the device, or the host, has no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # PyTorch's allocator for the CPU has no exception of its own.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, DecodingError):
-        return str(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"

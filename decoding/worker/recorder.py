@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from spectui.decoding.trees.shape import ROOT
+from spectui.store.records import NodeRecord, RoundRecord
 from spectui.store.writing.writer import SessionWriter
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ class Recorder:
 
     A round is written by a thread of its own while the next is decoded, never more than one at a time:
     torch and SQLite both let other threads run, so that recording is off the critical path. What goes wrong
-    is raised by the call after, at the latest by `settle`, which goes before whatever else is written.
+    is raised by the call after, at the latest by `flush`, which goes before whatever else is written.
     `after` is called by that thread when a round is written.
     """
 
@@ -35,10 +40,7 @@ class Recorder:
         after: Callable[[], None] | None = None,
         idle: IdleTime | None = None,
     ) -> None:
-        from spectui.decoding.worker.recording import to_record  # torch comes with it
-
         self._writer = writer
-        self._to_record = to_record
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._after = after
         self._written: Future[None] | None = None
@@ -57,7 +59,7 @@ class Recorder:
         The time decoding waits for it counts as other time of the round after.
         """
         start = time.perf_counter()
-        self.settle()
+        self.flush()
         waited, self._carried_ms = self._carried_ms, 0.0
         self._written = self._thread.submit(self._write, generation_id, round_, choice_id, waited)
         self._carried_ms = 1e3 * self._spent(start)
@@ -70,7 +72,7 @@ class Recorder:
         self._idle.look()
         return max(end - start - self._idle.within(start, end), 0.0)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait for the round that is being written. Raises `StoreError` when it could not be."""
         if self._written is not None:
             written, self._written = self._written, None
@@ -78,8 +80,51 @@ class Recorder:
 
     def _write(self, generation_id: int, round_: Round, choice_id: int | None, extra_ms: float) -> None:
         start = time.perf_counter()
-        record = self._to_record(round_, extra_ms=extra_ms, choice_id=choice_id)
+        record = to_record(round_, extra_ms=extra_ms, choice_id=choice_id)
         self._writer.record_round(generation_id, record)
         if self._after is not None:
             self._after()
         self.seconds += time.perf_counter() - start
+
+
+def to_record(round_: Round, *, extra_ms: float = 0.0, choice_id: int | None = None) -> RoundRecord:
+    """The row of a round and of its nodes; what a drafter does not know becomes None.
+
+    `extra_ms` is time spent on the round before outside the engine (recording, text) and counts as
+    other time, so that the three durations add up to the wall time of decoding.
+    """
+    tree = round_.tree
+    nodes = [
+        NodeRecord(idx, None if parent == ROOT else parent, *rest)
+        for idx, (parent, *rest) in enumerate(
+            zip(
+                tree.parent.tolist(),
+                tree.depth.tolist(),
+                tree.rank.tolist(),
+                tree.token.tolist(),
+                _known(np.exp(tree.draft_logprob)),
+                round_.target_p.tolist(),
+                _known(tree.draft_entropy),
+                round_.target_entropy.tolist(),
+                round_.match.tolist(),
+                round_.accepted.tolist(),
+                strict=True,
+            )
+        )
+    ]
+    return RoundRecord(
+        number=round_.number,
+        prefix_length=round_.prefix_length,
+        accepted_length=len(round_.path),
+        bonus_token_id=round_.bonus,
+        cut=round_.cut,
+        draft_ms=round_.draft_ms,
+        verify_ms=round_.verify_ms,
+        other_ms=round_.other_ms + extra_ms,
+        nodes=nodes,
+        choice_id=choice_id,
+    )
+
+
+def _known(values: np.ndarray) -> list[float | None]:
+    return [None if math.isnan(v) else v for v in values.tolist()]

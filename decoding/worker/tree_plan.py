@@ -7,19 +7,21 @@ from pathlib import Path
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.rounds import Round
 from spectui.decoding.trees.advise.plan_file import check_fits, differences, identity_of, read_budget
 from spectui.decoding.trees.advise.prices import MEASURED, Priced
-from spectui.decoding.trees.costs import Costs, Machine
+from spectui.decoding.trees.costs import Costs
 from spectui.decoding.trees.learn.learner import Chosen, Learner
 from spectui.decoding.trees.learn.prior import candidates_of
-from spectui.decoding.trees.profile import Profile
 from spectui.decoding.trees.shape import Shape
 from spectui.decoding.trees.spec import parse_tree
+from spectui.decoding.worker.choose_tree import profile_of
+from spectui.decoding.worker.measure_costs import machine
 from spectui.store.writing.writer import SessionWriter
 
 
-class TreeBudget:
+class TreePlan:
     """Gives the decoder the tree of each round, and keeps what it was chosen by."""
 
     def __init__(
@@ -69,24 +71,25 @@ class TreeBudget:
         return Chosen(shape, "file", f"the budget file {self._source}{named}")
 
 
-def budget_of_run(
-    config: RunConfig, writer: SessionWriter, machine: Machine, costs: Costs, profile: Profile | None, *, force: bool
-) -> TreeBudget | None:  # fmt: skip
-    """What chooses the trees of a run; None where it has one tree. Raises `DecodingError` for a budget file
-    of other models or another machine, unless `force`, and `UsageError` for one that cannot be read."""
-    if not config.auto or not config.speculate:
+def plan_of_run(
+    config: RunConfig, models: LoadedModels, writer: SessionWriter, costs: Costs | None
+) -> TreePlan | None:
+    """The trees of a run with ``--tree auto``; None where it has one tree. Raises `DecodingError` for a budget file
+    of other models or another machine, unless the run is forced, and `UsageError` for one that cannot be read."""
+    if not config.auto or not config.speculate or costs is None:
         return None
     if not config.budget_file:
         priced = Priced(costs, MEASURED)
-        return TreeBudget(writer, learner=Learner(candidates_of(config.base_draft, profile, priced), priced))
+        profile = profile_of(config, models)
+        return TreePlan(writer, learner=Learner(candidates_of(config.base_draft, profile, priced), priced))
     path = Path(config.budget_file)
     budget = read_budget(path)
-    differing = differences(budget.identity, identity_of(machine, config))
-    if differing and not force:
+    differing = differences(budget.identity, identity_of(machine(config, models), config))
+    if differing and not config.force_budget:
         raise DecodingError(
             f"budget file {path} is of another run: {'; '.join(differing)} (--force uses it all the same)"
         )
     check_fits(budget, config)
     if differing:
         writer.add_event("forced", f"budget file used although {'; '.join(differing)}")
-    return TreeBudget(writer, trees=dict(budget.trees), other=budget.other, source=path.name)
+    return TreePlan(writer, trees=dict(budget.trees), other=budget.other, source=path.name)

@@ -84,7 +84,7 @@ class Arm:
         self._writer.start_generation(generation.id, len(ids))
         for round_ in self._decoder.generate(ids, position=generation.position):
             self._recorder.record(generation.id, round_)
-        self._recorder.settle()
+        self._recorder.flush()
         self._writer.finish_generation(generation.id, "finished", finish_reason=round_.finish)
 
     def end(self) -> None:

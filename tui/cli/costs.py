@@ -18,7 +18,7 @@ def measure(options: dict[str, str | None], problems: list[str]) -> None:
     """
     from spectui.decoding.processes import python, start
 
-    command = python("-m", "spectui.decoding.worker.choose_tree")
+    command = python("-m", "spectui.decoding.worker.measure")
     for name, value in options.items():
         command += [f"--{name}", value] if value is not None else []
     try:

@@ -13,7 +13,7 @@ import pytest
 from spectui.decoding.machine import energy, gpu
 from spectui.decoding.machine.energy import EnergyMeter
 from spectui.decoding.machine.gpu import STEP_SECONDS, STEPS, Gpus, driver, in_use
-from spectui.decoding.worker import __main__ as worker
+from spectui.decoding.worker import heartbeat
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from tests import nvml
@@ -126,11 +126,11 @@ def test_a_heart_beats_whatever_its_measurements_do(tmp_path: Path, monkeypatch:
         raise RuntimeError("no such counter")
 
     monkeypatch.setattr(Gpus, "readings", fail)
-    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.01)
     path = tmp_path / "runs.db"
     writer = claimed_writer(connect(path), ["code"])
     writer.heartbeat(1.0, 1)
-    with Reader(path) as reader, worker.heartbeat(path, 1):
+    with Reader(path) as reader, heartbeat.heartbeat(path, 1):
         for _ in range(2):
             before = reader.session(1).heartbeat_at
             until(lambda before=before: reader.session(1).heartbeat_at != before)  # type: ignore[misc]

@@ -23,7 +23,7 @@ from spectui.decoding.target.distributions import (  # fmt: skip
     top_tokens,
 )
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.worker.recording import to_record
+from spectui.decoding.worker.recorder import to_record
 from spectui.store.counts.tally import tally
 from tests.heads import tiny_head
 from tests.models import tiny_llama, tiny_tokenizer

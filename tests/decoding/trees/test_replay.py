@@ -76,7 +76,7 @@ def _record(path: Path, tree: str, models: LoadedModels) -> Walks:
         writer.start_generation(generation.id, len(ids))
         for round_ in decoder.generate(ids):
             recorder.record(generation.id, round_)
-        recorder.settle()
+        recorder.flush()
         writer.finish_generation(generation.id, "finished", finish_reason=round_.finish)
     db.close()
     with Reader(path) as reader:

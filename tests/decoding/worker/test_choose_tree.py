@@ -27,6 +27,7 @@ from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker import choose_tree as auto_tree
 from spectui.decoding.worker import measure_costs
 from spectui.decoding.worker.choose_tree import costs_of, with_tree
+from spectui.decoding.worker.measure import stage_printer
 from spectui.decoding.worker.measure_costs import (
     DRAFT_ROUNDS,
     DRAFT_TREES,
@@ -251,7 +252,7 @@ def test_models_of_another_architecture_are_another_machine(models: LoadedModels
 
 def test_a_doctor_tells_each_stage_in_quarters(capsys: pytest.CaptureFixture[str]) -> None:
     """A line a tensor would be hundreds."""
-    tell = auto_tree._telling()
+    tell = stage_printer()
     tell("tuning", None, None, "")
     for done in range(273):
         tell("loading target", float(done), 272.0, "tensors")

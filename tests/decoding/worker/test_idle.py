@@ -16,8 +16,8 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.machine.energy import decoding_now
 from spectui.decoding.rounds import Round
 from spectui.decoding.trees.shape import TokenTree
+from spectui.decoding.worker.control import Limits
 from spectui.decoding.worker.idle import BEAT_SECONDS, STILL_SECONDS, IdleTime
-from spectui.decoding.worker.limits import Limits
 from tests.decoding.worker.workers import Worked, make_model
 from tests.waiting import until
 

@@ -20,8 +20,7 @@ from spectui.decoding.worker import prompt_runner
 from spectui.decoding.worker.baseline import plain_ms_per_token
 from spectui.decoding.worker.control import Control
 from spectui.decoding.worker.idle import IdleTime
-from spectui.decoding.worker.prompt_runner import PromptRunner
-from spectui.decoding.worker.repetition import loop
+from spectui.decoding.worker.prompt_runner import PromptRunner, find_loop
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
@@ -195,7 +194,7 @@ def test_a_tokenizer_that_cannot_decode_fails_the_prompt_and_keeps_its_rounds(
 
 
 def test_a_text_that_ends_in_a_loop_is_noted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt_runner, "loop", lambda tokens: (3, len(tokens) - 12))
+    monkeypatch.setattr(prompt_runner, "find_loop", lambda tokens: (3, len(tokens) - 12))
     ran = run()
     assert ran.events == [("repetition", prompt.id) for prompt in ran.prompts]
     assert [prompt.status for prompt in ran.prompts] == [
@@ -219,7 +218,7 @@ def test_a_text_that_ends_in_a_loop_is_noted(run: Run, monkeypatch: pytest.Monke
     ],
 )
 def test_what_counts_as_a_loop(tokens: list[int], found: tuple[int, int] | None) -> None:
-    assert loop(tokens) == found
+    assert find_loop(tokens) == found
 
 
 def test_every_difference_is_named() -> None:

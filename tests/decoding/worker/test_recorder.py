@@ -74,14 +74,14 @@ def recorded(gate: Gate, path: Path) -> list[int]:
 def test_decoding_goes_on_while_a_round_is_written(
     gate: Gate, decoder: SpeculativeDecoder, rounds: list[Round], tmp_path: Path
 ) -> None:
-    """`record` returns before anything is in the database, and `settle` not before all is."""
+    """`record` returns before anything is in the database, and `flush` not before all is."""
     recorder = Recorder(gate, decoder)
     recorder.record(gate.generation, rounds[0])
     assert recorded(gate, tmp_path / "r.db") == []
     gate.open.set()
     for round_ in rounds[1:]:
         recorder.record(gate.generation, round_)
-    recorder.settle()
+    recorder.flush()
     assert recorded(gate, tmp_path / "r.db") == [r.number for r in rounds]
     gate.finish_generation(gate.generation, "finished", finish_reason="length")
     assert check(gate.db) == []
@@ -98,7 +98,7 @@ def test_what_went_wrong_is_raised_by_the_next_call_once(
     recorder.record(gate.generation, replace(rounds[0], target_p=broken))
     with pytest.raises(BadRound, match="target probability nan"):
         recorder.record(gate.generation, rounds[1])
-    recorder.settle()
+    recorder.flush()
     assert recorded(gate, tmp_path / "r.db") == []
 
 

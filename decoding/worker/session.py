@@ -1,0 +1,128 @@
+"""One run of a session: its models, its tree and what it is measured by, then its prompts one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from importlib.metadata import version
+
+from spectui.decoding.config import RunConfig
+from spectui.decoding.machine.energy import decoding_now
+from spectui.decoding.models.fingerprint import Basis, differences, model_files
+from spectui.decoding.models.load import LoadedModels, Progress, load_models
+from spectui.decoding.tokens.chat import unused_switches
+from spectui.decoding.trees.costs import Costs, to_json
+from spectui.decoding.worker.baseline import Baselines, measure_baseline
+from spectui.decoding.worker.choose_tree import known_costs, with_tree
+from spectui.decoding.worker.control import Control, Refused, Skipped
+from spectui.decoding.worker.prompt_runner import PromptRunner
+from spectui.decoding.worker.tree_plan import plan_of_run
+from spectui.store.rows import SessionSummary
+from spectui.store.writing.writer import SessionWriter
+
+
+class SessionRun:
+    """A claimed session with its models loaded; `decode_prompts` decodes what is left of it.
+
+    `before` and `files` are the session and its model files as they were recorded before.
+    Raises `Refused` where it was begun with other models or versions, unless `force`, and `DecodingError` where
+    the models cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        writer: SessionWriter,
+        control: Control,
+        progress: Progress,
+        before: SessionSummary,
+        files: dict[str, dict[str, str]],
+        *,
+        force: bool,
+    ) -> None:
+        self._writer = writer
+        self._control = control
+        self._progress = progress
+        config = RunConfig.from_dict(before.config)
+        models = load_models(config, progress)
+        self._note_models(config, models)
+        basis = Basis(_versions(), str(models.target.device), model_files(config))
+        if before.started_at is not None:
+            self._resume(before, Basis(before.versions, before.device, files), basis, force=force)
+        # One tree for the whole session: acceptance by depth and task can only be compared on the same one.
+        self._config = with_tree(config, models, progress)
+        # With a plan each task has its own; rounds say which.
+        costs = known_costs(self._config, models, progress)
+        plan = plan_of_run(self._config, models, writer, costs)
+        self._runner = PromptRunner(writer, control, self._config, models, plan)
+        for note in self._runner.decoder.settings.notes:
+            writer.add_event("settings", note)
+        self._describe(models, basis, costs)
+
+    def decode_prompts(self) -> None:
+        """Decode every prompt that is pending. Raises `Stopped` when the run is to end before."""
+        writer, runner = self._writer, self._runner
+        self._control.note_stops(writer, "while loading")
+        pending = writer.pending_generations()
+        with contextlib.suppress(Skipped):
+            self._control.check(writer)
+        baselines = Baselines(lambda prompt: measure_baseline(runner.decoder, prompt, writer))
+        if pending and runner.decoder.rounds.interruptible:
+            runner.after_first_round = baselines.take
+        elif pending:  # its buffers are in use between the rounds of a prompt
+            self._progress("measuring plain decoding", None, None, "")
+            baselines.take(pending[0].prompt_text)
+        self._progress("decoding", None, None, "")
+        writer.set_status("running")
+        decoding_now.set()
+        for generation in pending:
+            try:
+                runner.check()
+            except Skipped:
+                writer.finish_generation(generation.id, "skipped", finish_reason="skipped")
+            else:
+                baselines.take_if_due(generation.prompt_text)
+                runner.run(generation)
+            writer.prune(self._config.keep_nodes)
+
+    def _note_models(self, config: RunConfig, models: LoadedModels) -> None:
+        for note in models.notes:
+            self._writer.add_event("draft", note)
+        for name in unused_switches(models.tokenizer.tokenizer, config.template_args):
+            self._writer.add_event(
+                "template", f"no chat template here mentions '{name}', so that it changes nothing"
+            )
+
+    def _resume(self, before: SessionSummary, then: Basis, now: Basis, *, force: bool) -> None:
+        """Prepare a session that was begun before; raises `Refused` when it would not be the same run."""
+        differing = []
+        if before.rounds:  # else nothing was begun that could come out mixed
+            unknown = ["which model files it began with was not recorded"]
+            differing = differences(then, now) if then.files else unknown
+        if differing and not force:
+            raise Refused(
+                f"session '{before.name}' cannot go on as it began: {'; '.join(differing)} "
+                "(--force goes on all the same)"
+            )
+        if differing:
+            self._writer.add_event("forced", f"resumed although {'; '.join(differing)}")
+        again = self._writer.restart_unfinished()
+        half_done = {0: "no prompt was half-done", 1: "1 half-done prompt began again"}
+        self._writer.add_event("resumed", half_done.get(again, f"{again} half-done prompts began again"))
+
+    def _describe(self, models: LoadedModels, basis: Basis, costs: Costs | None) -> None:
+        """Keep what the session is run with."""
+        self._writer.describe(
+            config_json=self._config.to_json(),
+            tree=self._config.tree_spec,
+            device=basis.device,
+            drafter=self._runner.decoder.drafter.name,
+            tokenizer_id=models.tokenizer.identity,
+            versions=basis.versions,
+            model_files=basis.files,
+            costs_json=None if costs is None else to_json(costs),
+        )
+
+
+def _versions() -> dict[str, str]:
+    names = ("spectui", "torch", "transformers")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
