@@ -19,6 +19,7 @@ from tests.before.files import unpack, write
 def everything(folder: Path) -> Iterator[tuple[str, Any]]:
     """Every expected file but those of decoding, with what it would hold."""
     views.upgrade(folder)
+    yield "first/filled-in.json", views.filled_in(folder / "first.db")
     for name in views.PRINTED:
         yield name, views.printed(name, folder)
     yield from views.written(folder)

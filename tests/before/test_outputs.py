@@ -46,6 +46,10 @@ def test_every_figure_of_an_upgraded_database_adds_up(name: str, folder: Path) -
     connection.close()
 
 
+def test_an_upgrade_fills_in_what_it_filled_in(folder: Path) -> None:
+    assert differences(read("first/filled-in.json"), views.filled_in(folder / "first.db")) == []
+
+
 def test_a_command_that_reads_upgrades_nothing(tmp_path: Path) -> None:
     folder = unpack(tmp_path)
     before = (folder / "first.db").read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import time
@@ -54,6 +55,9 @@ WRITTEN: dict[str, tuple[Sequence[str], str]] = {
 }
 """Expected file -> the command that writes it, none where the one before did, and where."""
 
+FILLED_IN = ("rollup_block", "rollup_block_depth", "baseline")
+"""Tables that the first schema had not; `bins` is a column that it had not."""
+
 REPLAYED = ("1", "3.7", "50%", "8.19")
 """Places in session 1 that are gone to: prompts and rounds, and a share of its time."""
 
@@ -79,6 +83,14 @@ def upgrade(folder: Path) -> None:
     """Open the databases once for writing, as the dashboard and a run do: reading commands upgrade none."""
     for name in ("before.db", "first.db"):
         connect(folder / name, create=False).close()
+
+
+def filled_in(database: Path) -> dict[str, list[list[Any]]]:
+    """What upgrading has worked out from the nodes of a database that is older than it."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        rows = {table: connection.execute(f"SELECT * FROM {table}") for table in FILLED_IN}
+        rows["bins"] = connection.execute("SELECT session_id, task, hex(bins) FROM rollup_task")
+        return {table: sorted(map(list, found)) for table, found in rows.items()}
 
 
 def output(arguments: Sequence[str]) -> str:
