@@ -5,6 +5,7 @@ All that is expected here was printed by the code of before the packages moved b
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.tui.cli import main
 from tests.before import views
-from tests.before.files import EXPECTED, differences, parse, read, unpack
+from tests.before.files import differences, parse, read, unpack
 
 COMMANDS = dict(views.commands())
 
@@ -66,9 +67,9 @@ async def test_a_replay_shows_what_it_showed(folder: Path) -> None:
 
 
 def test_a_budget_file_is_read(folder: Path) -> None:
-    saved = read("budget-1.json")
+    saved = json.loads((folder / "budget.json").read_text())
     assert (saved.pop("format"), saved.pop("version")) == ("spectui tree budgets", 1)
-    assert asdict(read_budget(EXPECTED / "budget-1.json")) == saved
+    assert asdict(read_budget(folder / "budget.json")) == saved
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
