@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spectui.decoding.drafters.kind import DrafterKind
 from spectui.decoding.drafters.registry import default_kind, kind_of
 from spectui.decoding.errors import UsageError
 from spectui.decoding.tokens.template_args import check_switches
-from spectui.decoding.trees.shape import Shape, TreeShape
-from spectui.decoding.trees.spec import parse_shape, parse_tree
+
+if TYPE_CHECKING:
+    from spectui.decoding.trees.shape import Shape, TreeShape
 
 EMBEDDED_TARGET = "embedded"
 """`target` (or `draft`) value that names the model which comes with spectui."""
@@ -180,10 +181,16 @@ class RunConfig:
 
     def shape(self) -> Shape:
         """The drafter's tree in force, parsed. Raises `UsageError` when it cannot be."""
+        from spectui.decoding.trees.spec import (
+            parse_tree,  # brings in numpy, which options and help do without
+        )
+
         return parse_tree(self._tree_parts()[0])
 
     def lookup_shape(self) -> TreeShape:
         """The chain of the lookup beside the drafter. Raises `UsageError` when there is none."""
+        from spectui.decoding.trees.spec import parse_shape
+
         return parse_shape(self._tree_parts()[1].removeprefix("+"))
 
     def _tree_parts(self) -> tuple[str, str]:

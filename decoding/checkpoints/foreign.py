@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spectui.decoding.checkpoints.weight_files import stored_names
+from spectui.decoding.drafters.registry import accepted_weights, either, named_kinds
 from spectui.decoding.errors import DecodingError
 
 _OTHER_DRAFTS = {
@@ -33,7 +34,7 @@ _BY_ARCHITECTURE = (
     (r"eagle(?!3|.*eagle3)", "eagle"),
 )  # fmt: skip
 
-_TAKE = "give --draft an EAGLE-3 head, a draft model, recycling or lookup"
+_TAKE = f"give --draft {either([*accepted_weights(), *(kind.name for kind in named_kinds(embedded=False))])}"
 
 
 def refuse_foreign(name: str, folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""The facts that a kind of drafter states about itself: what it is called, needs and offers. Torch-free."""
+"""The facts that a kind of drafter states about itself: what it is called, needs and offers.
+
+Imports neither torch nor numpy: the command line reads its help from here.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spectui.decoding.trees.profile import Profile
-from spectui.decoding.trees.shape import Shape
-from spectui.decoding.trees.spec import chain_only, static_only
+
+if TYPE_CHECKING:
+    from spectui.decoding.trees.shape import Shape
 
 Spot = str
 """``module:function``, imported when it is called, so that naming it costs nothing."""
@@ -89,6 +93,8 @@ class DrafterKind:
 
     def check_tree(self, shape: Shape) -> None:
         """Raise `UsageError` for a tree that it cannot fill."""
+        from spectui.decoding.trees.spec import chain_only, static_only
+
         if self.chains_only:
             chain_only(shape, self.name)
         elif not self.probabilities:

@@ -1,4 +1,4 @@
-"""Every kind of drafter, and how the value of ``--draft`` leads to one. Torch-free.
+"""Every kind of drafter, and how the value of ``--draft`` leads to one. Imports neither torch nor numpy.
 
 A drafter is added by a module beside this one and an entry of `KINDS`; `tests/decoding/drafters/test_contract.py`
 runs whatever stands there. Every constant of a profile is printed by ``python -m tests.bench.rank_profile --draft D``
@@ -8,14 +8,15 @@ on the bundled prompts.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spectui.decoding.drafters.kind import DrafterKind, Weights
 from spectui.decoding.trees.profile import Profile
-from spectui.decoding.trees.shape import Shape
-from spectui.decoding.trees.spec import chain_shape, recycling_shape
+
+if TYPE_CHECKING:
+    from spectui.decoding.trees.shape import Shape
 
 EMBEDDED_HEAD = Path(__file__).parents[1] / "eagle" / "smollm2-135m-instruct"
 """The EAGLE-3 head of the embedded target, part of the package."""
@@ -28,16 +29,20 @@ def _describes_eagle3(config: Mapping[str, Any]) -> bool:
 
 
 def _chains(most: int) -> list[Shape]:
+    from spectui.decoding.trees.spec import chain_shape
+
     return [chain_shape(n) for n in range(1, min(most, 10) + 1)]
 
 
 def _recycling_trees(most: int) -> list[Shape]:
+    from spectui.decoding.trees.spec import recycling_shape
+
     return [recycling_shape(n) for n in (2, 4, 6, 8, 12, 16, 24, 32) if n <= most]
 
 
 EAGLE = DrafterKind(
     name="eagle",
-    help="the EAGLE-3 head that comes with the embedded target",
+    help="the EAGLE-3 head of the embedded target",
     default_tree="dynamic:8x4",
     build="spectui.decoding.drafters.eagle:build",
     device_build="spectui.decoding.device.eagle:build",
@@ -56,7 +61,7 @@ EAGLE = DrafterKind(
 
 LOOKUP = DrafterKind(
     name="lookup",
-    help="what followed where the text stood before",
+    help="repeats what followed the same text before",
     default_tree="chain:4",
     build="spectui.decoding.drafters.lookup:build",
     probabilities=False,
@@ -72,7 +77,7 @@ LOOKUP_BESIDE_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.10)
 
 RECYCLING = DrafterKind(
     name="recycling",
-    help="candidates that the target itself discarded before",
+    help="reuses candidates that the target discarded",
     default_tree="recycling:8",
     build="spectui.decoding.drafters.recycling:build",
     probabilities=False,
@@ -89,7 +94,7 @@ DRAFT_MODEL = DrafterKind(
     default_tree="full:3x2",
     build="spectui.decoding.drafters.lm:build",
     device_build="spectui.decoding.device.lm:build",
-    weights=Weights(noun="a model that shares the target's vocabulary", whole_model=True),
+    weights=Weights(noun="a draft model", whole_model=True),
 )
 """What every id and folder names that is recognised as nothing else."""
 
@@ -126,8 +131,22 @@ def default_kind(*, embedded: bool) -> DrafterKind:
     return next(kind for kind in named_kinds(embedded=embedded) if kind.lookup_beside)
 
 
-def accepted_weights() -> str:
-    """The weights that ``--draft`` takes by id or folder, in words."""
-    kinds = [*KINDS.values(), DRAFT_MODEL]
-    nouns = [kind.weights.noun for kind in kinds if kind.weights is not None]
-    return f"{', '.join(nouns[:-1])} or {nouns[-1]}"
+def accepted_weights() -> list[str]:
+    """The weights that ``--draft`` takes by id or folder, with their articles."""
+    return [kind.weights.noun for kind in (*KINDS.values(), DRAFT_MODEL) if kind.weights is not None]
+
+
+def either(phrases: Sequence[str]) -> str:
+    """A list in a sentence: "a, b or c"."""
+    *first, last = phrases
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def draft_help() -> str:
+    """The help of ``--draft``."""
+    named = ", ".join(f"{kind.name} ({kind.help})" for kind in named_kinds(embedded=True))
+    return (
+        f"{named}, or the id or folder of {either(accepted_weights())} that shares the target's vocabulary. With "
+        "+lookup behind any of them, what followed is drafted where the text repeats itself. Without it: "
+        f"{default_kind(embedded=True).name} for the embedded target, {default_kind(embedded=False).name} for others."
+    )

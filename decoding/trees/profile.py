@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spectui.decoding.errors import DecodingError, UsageError
-from spectui.decoding.trees.shape import MAX_BRANCHING, MAX_DEPTH
-from spectui.decoding.trees.spec import parse_tree
+from spectui.decoding.trees.limits import MAX_BRANCHING, MAX_DEPTH
 
 PROFILE_FILE = "profile.json"
 """Beside the weights of a draft: ``{"rank_share": [[...], ...], "trees": {...}, "rounds": 1.0}``; see `Profile`.
@@ -50,6 +49,10 @@ class Profile:
 
         A file of that name with none of its keys is somebody else's.
         """
+        from spectui.decoding.trees.spec import (
+            parse_tree,  # brings in numpy, which a configuration does without
+        )
+
         path = folder / PROFILE_FILE
         try:
             data: Any = json.loads(path.read_bytes())

@@ -16,14 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectui.decoding.errors import UsageError
+from spectui.decoding.trees.limits import MAX_NODES
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-
-MAX_DEPTH = 32
-MAX_BRANCHING = 32
-MAX_NODES = 512
 
 ROOT = -1
 """Parent of the root's children."""

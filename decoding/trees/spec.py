@@ -7,10 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from spectui.decoding.errors import UsageError
+from spectui.decoding.trees.limits import MAX_BRANCHING, MAX_DEPTH, MAX_NODES
 from spectui.decoding.trees.shape import (
-    MAX_BRANCHING,
-    MAX_DEPTH,
-    MAX_NODES,
     ROOT,
     DynamicShape,
     Shape,

@@ -27,7 +27,7 @@ from spectui.decoding.config import (
     WITH_LOOKUP,
     RunConfig,
 )
-from spectui.decoding.drafters.registry import default_kind, named_kinds
+from spectui.decoding.drafters.registry import accepted_weights, default_kind, either, named_kinds
 from spectui.decoding.errors import DecodingError, UsageError
 from spectui.prompts import Prompt, PromptError, interleave, select
 from spectui.prompts.loader import Tell
@@ -79,7 +79,7 @@ FIELDS = (
         "drafter",
         "space: next; or a model, head",
         DEFAULTS.draft,
-        about="Or the id or folder of a draft model or of an EAGLE-3 head.",
+        about=f"Or the id or folder of {either(accepted_weights())}.",
         choices=drafter_choices(DEFAULTS.target),
     ),
     Field(

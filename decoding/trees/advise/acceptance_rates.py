@@ -8,7 +8,7 @@ import numpy as np
 
 from spectui.decoding.trees.advise.positions import NO_RANK, Walks
 from spectui.decoding.trees.isotonic import rising
-from spectui.decoding.trees.shape import MAX_BRANCHING, MAX_DEPTH
+from spectui.decoding.trees.limits import MAX_BRANCHING, MAX_DEPTH
 from spectui.store.reading.columns import Floats, Ints
 
 BINS = 12

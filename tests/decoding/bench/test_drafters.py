@@ -29,6 +29,7 @@ from spectui.decoding.bench.drafters_table import (
 )
 from spectui.decoding.bench.measured import Measured
 from spectui.decoding.config import RunConfig
+from spectui.decoding.eagle import checkpoint
 from spectui.decoding.eagle.checkpoint import save_head
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError, UsageError
@@ -82,14 +83,14 @@ def loads() -> Counter[str]:
 def comparison(asked: list[str], config: RunConfig, loads: Counter[str]) -> Comparison:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECTUI_MEASURE", "0")
-        for name in ("load_model", "load_head"):
-            original = getattr(models, name)
+        for module, name in ((models, "load_model"), (checkpoint, "load_head")):
+            original = getattr(module, name)
 
             def counting(folder: Any, *rest: Any, _original: Any = original, **options: Any) -> Any:
                 loads[Path(folder).name] += 1
                 return _original(folder, *rest, **options)
 
-            patch.setattr(models, name, counting)
+            patch.setattr(module, name, counting)
         return compare(parse(",".join(asked), config), CHOSEN, tell=lambda _: None)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectui.decoding.drafters.registry import draft_help
 from spectui.store.paths import expanded
 from spectui.tui.cli.dashboard import display_options, open_dashboard
 from spectui.tui.cli.options import State, read_duration, read_template_args, shared_options
@@ -53,9 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--draft",
     metavar="D",
-    help="'eagle', 'recycling', 'lookup', or the id or folder of an EAGLE-3 head or of a model that shares the "
-    "target's vocabulary. Any may end in '+lookup': where the text repeats, that is drafted. Without it: eagle for "
-    "the embedded target, recycling for others.",
+    help=draft_help(),
 )
 @click.option(
     "--tree",
