@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
-
-from spectui.store.counts import metrics
+from typing import Literal, NamedTuple, TypeAlias
 
 Cut = Literal["eos", "length"]
 """Why an accepted path was cut short of what the target accepted."""
 
 
-class NodeRecord(NamedTuple):
-    """One speculative node, in the order of the node table's columns.
+Probability: TypeAlias = float
+Nats: TypeAlias = float
 
-    A tuple, because a round has many and the hot insert path hands them to SQLite as they are.
+
+class NodeRecord(NamedTuple):
+    """One speculative node: the columns of the node table after `round_id`.
+
+    Writer, reader, checks and exports follow from these fields. Flags come last, so that a row is made a record by one
+    slice. A tuple, because a round has many and the insert hands them to SQLite as they are.
     """
 
     idx: int
@@ -27,23 +30,27 @@ class NodeRecord(NamedTuple):
     rank: int
     """Place among its siblings from 0, in the drafter's order."""
     token_id: int
-    draft_p: float | None
-    """Probability the drafter gave the token after its parent; None when the drafter has none."""
-    target_p: float
-    """Probability the target gives the token after its parent."""
-    draft_entropy: float | None
-    """Entropy in nats of the drafter's distribution at the parent; None when it has none."""
-    target_entropy: float
-    """Entropy in nats of the target's distribution at the parent."""
+    draft_p: Probability | None
+    """The drafter's, of the token after its parent; None when the drafter has none."""
+    target_p: Probability
+    """The target's, of the token after its parent."""
+    draft_entropy: Nats | None
+    """Of the drafter's distribution at the parent; None when it has none."""
+    target_entropy: Nats
+    """Of the target's distribution at the parent."""
     match: bool
     """Whether the token is the target's argmax at the parent."""
     accepted: bool
     """Whether the node is on the committed path of its round."""
 
-    @property
-    def overlap(self) -> float | None:
-        """``min(1, target_p / draft_p)``; None when the drafter has no probabilities."""
-        return metrics.overlap(self.target_p, self.draft_p)
+
+NODE_TYPES: dict[str, str] = {
+    name: declared.__forward_arg__ for name, declared in NodeRecord.__annotations__.items()
+}
+"""Column of node -> its declared type."""
+
+NODE_FLAGS = tuple(name for name, declared in NODE_TYPES.items() if declared == "bool")
+"""Columns of node that are 0 or 1; the last ones."""
 
 
 @dataclass(frozen=True)

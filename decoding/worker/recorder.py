@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,25 +93,8 @@ def to_record(round_: Round, *, extra_ms: float = 0.0, choice_id: int | None = N
     `extra_ms` is time spent on the round before outside the engine (recording, text) and counts as
     other time, so that the three durations add up to the wall time of decoding.
     """
-    tree = round_.tree
-    nodes = [
-        NodeRecord(idx, None if parent == ROOT else parent, *rest)
-        for idx, (parent, *rest) in enumerate(
-            zip(
-                tree.parent.tolist(),
-                tree.depth.tolist(),
-                tree.rank.tolist(),
-                tree.token.tolist(),
-                _known(np.exp(tree.draft_logprob)),
-                round_.target_p.tolist(),
-                _known(tree.draft_entropy),
-                round_.target_entropy.tolist(),
-                round_.match.tolist(),
-                round_.accepted.tolist(),
-                strict=True,
-            )
-        )
-    ]
+    columns = zip(*(_column(round_, name) for name in NodeRecord._fields), strict=True)
+    nodes = list(map(NodeRecord._make, columns))
     return RoundRecord(
         number=round_.number,
         prefix_length=round_.prefix_length,
@@ -124,6 +107,24 @@ def to_record(round_: Round, *, extra_ms: float = 0.0, choice_id: int | None = N
         nodes=nodes,
         choice_id=choice_id,
     )
+
+
+def _column(round_: Round, name: str) -> list[Any]:
+    """A column of the round's nodes: an array of that name of the round or its tree, where nothing else is said."""
+    tree = round_.tree
+    match name:
+        case "idx":
+            return list(range(len(tree.parent)))
+        case "parent":
+            return [None if parent == ROOT else parent for parent in tree.parent.tolist()]
+        case "token_id":
+            return list(tree.token.tolist())
+        case "draft_p":
+            return _known(np.exp(tree.draft_logprob))
+        case "draft_entropy":
+            return _known(tree.draft_entropy)
+    values: np.ndarray | None = getattr(round_, name, None)
+    return list((getattr(tree, name) if values is None else values).tolist())
 
 
 def _known(values: np.ndarray) -> list[float | None]:

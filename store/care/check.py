@@ -12,6 +12,7 @@ from spectui.store.counts.recount import Key, Recount, Sums, recount, tables
 from spectui.store.counts.sums import GENERATION_SUMS
 from spectui.store.database import Connection, raw
 from spectui.store.errors import StoreError
+from spectui.store.records import NODE_TYPES
 from spectui.store.sqlite.transactions import explained
 from spectui.store.sqlite.typed import UNSOUND
 
@@ -20,6 +21,18 @@ _MOST_OF_A_KIND = 5
 
 _TOLERANCE = 1e-6
 """Relative, for sums of floats: their order differs between counting as one goes and a recount."""
+
+_RANGES = {
+    "Probability": "BETWEEN 0 AND 1.00001",
+    "Nats": ">= -0.00001",
+    "bool": "IN (0, 1)",
+}
+"""Declared type of a column of node -> the values that it may have; the others are checked above."""
+_IN_RANGE = [
+    f'coalesce("{name}", 0) {_RANGES[kind]}'
+    for name, declared in NODE_TYPES.items()
+    if (kind := declared.removesuffix(" | None")) in _RANGES
+]
 
 _ROUND_CHECKS = (
     (
@@ -69,12 +82,7 @@ _ROUND_CHECKS = (
     ),
     (
         "a node has a value out of range",
-        """
-        SELECT DISTINCT round_id FROM node
-        WHERE NOT (target_p BETWEEN 0 AND 1.00001) OR NOT (coalesce(draft_p, 0) BETWEEN 0 AND 1.00001)
-           OR target_entropy < -0.00001 OR coalesce(draft_entropy, 0) < -0.00001
-           OR "match" NOT IN (0, 1) OR accepted NOT IN (0, 1)
-        """,
+        f"SELECT DISTINCT round_id FROM node WHERE NOT ({' AND '.join(_IN_RANGE)})",
         True,
     ),
     (

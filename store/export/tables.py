@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from spectui.store.reading.reader import Reader
+from spectui.store.records import NODE_FLAGS
 
 Kind = Literal["integer", "real", "text", "flag", "bytes"]
 Rows = list[tuple[Any, ...]]
@@ -16,8 +17,6 @@ CHUNK = 20_000
 """Rows held at a time: some 10 MB of nodes."""
 
 _KINDS: dict[str, Kind] = {"INTEGER": "integer", "REAL": "real", "TEXT": "text", "BLOB": "bytes"}
-_FLAGS = ("match", "accepted")
-"""Columns of node that are 0 or 1."""
 
 # CROSS JOIN keeps the order of the loops, which is that of the indexes: nothing has to be sorted.
 _FROM = {
@@ -43,7 +42,7 @@ def columns(reader: Reader, table: str) -> tuple[Column, ...]:
         row for rows in reader.scan("SELECT name, type FROM pragma_table_info(?)", table) for row in rows
     ]
     return tuple(
-        Column(name, "flag" if table == "node" and name in _FLAGS else _KINDS[declared])
+        Column(name, "flag" if table == "node" and name in NODE_FLAGS else _KINDS[declared])
         for name, declared in found
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from spectui.store.errors import StoreError
@@ -13,10 +14,17 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "bool": (int,),
     "None": (type(None),),
+    "Probability": (float, int),
+    "Nats": (float, int),
 }
 
 UNSOUND = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What working with values of another kind than we write raises, where nobody looked at them before."""
+
+
+def declared(row: type) -> dict[str, str]:
+    """The names and types of a dataclass's fields."""
+    return {field.name: str(field.type) for field in fields(row)}
 
 
 class Typed:

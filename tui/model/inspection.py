@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from spectui.store.counts.metrics import at_risk
+from spectui.store.counts.metrics import at_risk, overlap
 from spectui.store.rows import NodeRow, RoundRow
 from spectui.tui.terminal.cells import share
 
@@ -24,6 +24,11 @@ class Item:
     text: str
     node: NodeRow | None
     fate: Fate
+
+    @property
+    def overlap(self) -> float | None:
+        """See `metrics.overlap`; None for no node."""
+        return overlap(self.node.target_p, self.node.draft_p) if self.node else None
 
 
 def fate_of(node: NodeRow, row: RoundRow) -> Fate:
@@ -87,7 +92,7 @@ def why(item: Item, row: RoundRow, items: Sequence[Item], *, greedy: bool) -> st
     if item.fate == "accepted":
         return f"Accepted: the path goes through it. {_choice(node, row, items)}"
     if item.fate == "rejected":
-        odds = "" if greedy or node.overlap is None else f" Sampling accepts it {_times(node.overlap)}."
+        odds = "" if greedy or item.overlap is None else f" Sampling accepts it {_times(item.overlap)}."
         return f"Rejected: the path came to its parent and did not take it. {_choice(node, row, items)}{odds}"
     if item.fate == "cut off":
         end = "an end token" if row.cut == "eos" else "the limit of new tokens"

@@ -66,7 +66,7 @@ def node_columns() -> list[Column[Item]]:
         Column("rank", lambda i: figure(str(i.node.rank) if i.node else "", i), 4, "right", keep=9),
         Column("q", lambda i: figure(share(i.node.draft_p) if i.node else "", i), 3, "right"),
         Column("p", lambda i: figure(share(i.node.target_p) if i.node else "", i), 3, "right"),
-        Column("overlap", lambda i: figure(share(i.node.overlap) if i.node else "", i), 7, "right", keep=6),
+        Column("overlap", lambda i: figure(share(i.overlap) if i.node else "", i), 7, "right", keep=6),
         Column("Hq", lambda i: figure(number(i.node.draft_entropy) if i.node else "", i), 4, "right", keep=7),
         Column(
             "Hp", lambda i: figure(number(i.node.target_entropy) if i.node else "", i), 4, "right", keep=8
@@ -276,7 +276,7 @@ class InspectorScreen(FedScreen):
             figures: list[float | int | None] = [None] * 7
             if node:
                 entropies = (node.draft_entropy, node.target_entropy)
-                figures = [node.rank, node.draft_p, node.target_p, node.overlap, *entropies, int(node.match)]
+                figures = [node.rank, node.draft_p, node.target_p, item.overlap, *entropies, int(node.match)]
             cells = [NOTHING if f is None else f"{f:g}" for f in figures]
             out.append("\t".join([item.lead + item.text, *cells, item.fate]))
         return "\n".join(out)
