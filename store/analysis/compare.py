@@ -13,14 +13,14 @@ import numpy as np
 
 from spectui.store.analysis import published
 from spectui.store.analysis.columns import Measured, read_session
-from spectui.store.analysis.contrast import Contrast, Figure, Prompts, contrast, mean_of, ratio_of, scaled
+from spectui.store.analysis.contrast import Contrast, Prompts, contrast, scaled
 from spectui.store.analysis.counts import ALPHAS, Ratio
 from spectui.store.analysis.predictors import TITLES, Labels, jackknife_bias, r2, weighted, without_one
 from spectui.store.analysis.report import OVERALL, Analysis
-from spectui.store.analysis.resampling import POSITIVE, RHO, SHARE, Draws, draw, interval
+from spectui.store.analysis.resampling import POSITIVE, RHO, SEED, SHARE, Draws, draw, interval
 from spectui.store.analysis.settings import differing_settings, same_sampling, same_trees
 from spectui.store.counts import metrics
-from spectui.store.counts.intervals import SEED, Pair
+from spectui.store.counts.intervals import Figure, Pair, mean_of
 from spectui.store.reading.columns import Floats, Ints
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
@@ -254,7 +254,7 @@ def _group(name: str, sides: _Sides) -> GroupContrast:
             0.0,
             max(a.analysis.length_range(key)[1], b.analysis.length_range(key)[1]),
         )
-        of_a, of_b = (ratio_of(side.ratio(key), side.prompts) for side in (a, b))
+        of_a, of_b = (side.ratio(key).figure(side.prompts.weight) for side in (a, b))
         figures[key] = sides.contrast(key, of_a, of_b, within)
     for key in (*ALPHAS, "draft_entropy", "target_entropy"):
         within = SHARE if key in ALPHAS else POSITIVE
@@ -268,7 +268,7 @@ def _group(name: str, sides: _Sides) -> GroupContrast:
         for depth, (left_ratio, right_ratio) in enumerate(
             zip(_by_depth(a, key), _by_depth(b, key), strict=False), 1
         ):
-            of_a, of_b = ratio_of(left_ratio, a.prompts), ratio_of(right_ratio, b.prompts)
+            of_a, of_b = left_ratio.figure(a.prompts.weight), right_ratio.figure(b.prompts.weight)
             figures[f"{key}_{depth}"] = sides.contrast(f"{key}_{depth}", of_a, of_b, SHARE)
     return GroupContrast(name, sides.paired, (len(a.chosen), len(b.chosen)), figures)
 
@@ -281,7 +281,8 @@ def _by_depth(side: _Side, key: str) -> list[Ratio]:
 def _of_means(sides: _Sides, key: str, left: Floats, right: Floats, within: Pair) -> Contrast:
     """Of means over prompts; `left` and `right` are the values of the sides' prompts."""
     left, right = _both(sides, left, right)
-    return sides.contrast(key, mean_of(left, sides.a.prompts), mean_of(right, sides.b.prompts), within)
+    of_a, of_b = mean_of(left, sides.a.prompts.weight), mean_of(right, sides.b.prompts.weight)
+    return sides.contrast(key, of_a, of_b, within)
 
 
 def _of_chains(sides: _Sides) -> Contrast:
@@ -291,7 +292,7 @@ def _of_chains(sides: _Sides) -> Contrast:
 
     def chain(side: _Side, values: Floats) -> Figure:
         depth = side.analysis.data.max_depth
-        mean = mean_of(values, side.prompts)
+        mean = mean_of(values, side.prompts.weight)
         if mean.value is None:
             return mean
         slope = sum(d * mean.value ** (d - 1) for d in range(1, depth + 1))

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-import numpy as np
-
-from spectui.store.analysis.counts import Ratio
-from spectui.store.counts.intervals import EVERYWHERE, Pair, ends, linear
+from spectui.store.counts.intervals import Error, Figure, Pair, ends, interval_of, standard_error
 from spectui.store.reading.columns import Floats, Ints
 
 
@@ -39,36 +35,6 @@ class Prompts:
     """[n], what each counts, 1 on average."""
 
 
-class Figure(NamedTuple):
-    """A figure of one side, and what each of its prompts moves it by."""
-
-    value: float | None
-    moved: Floats
-    """[n]; NaN where a prompt says nothing."""
-    size: Floats | None = None
-    """[n], what each counts in a ratio of sums."""
-
-
-def mean_of(values: Floats, prompts: Prompts) -> Figure:
-    """The weighted mean of `values` [n], NaN left out."""
-    known = np.isfinite(values)
-    weight = np.where(known, prompts.weight, 0.0)
-    if not weight.sum() > 0:
-        return Figure(None, np.full(len(values), np.nan))
-    weight = weight / weight.sum()
-    value = float(weight @ np.nan_to_num(values))
-    return Figure(value, weight * (values - value))
-
-
-def ratio_of(ratio: Ratio, prompts: Prompts) -> Figure:
-    """The ratio of the weighted sums."""
-    top, bottom = ratio.top * prompts.weight, ratio.bottom * prompts.weight
-    if not bottom.sum() > 0:
-        return Figure(None, np.full(len(top), np.nan))
-    value = float(top.sum() / bottom.sum())
-    return Figure(value, np.where(bottom > 0, (top - value * bottom) / bottom.sum(), np.nan), bottom)
-
-
 def scaled(figure: Figure, value: float | None, slope: float) -> Figure:
     """A smooth function of a figure, that is `value` there and rises by `slope`."""
     return Figure(value, figure.moved * slope)
@@ -83,33 +49,25 @@ def contrast(
         difference = b.value - a.value
         if paired:
             both = None if a.size is None or b.size is None else a.size + b.size
-            found = _error(Figure(difference, b.moved - a.moved, both), of_a)
+            error = standard_error(Figure(difference, b.moved - a.moved, both), of_a.task)
         else:
-            found = _together(_error(a, of_a), _error(b, of_b))
-        ci = None if found is None else ends(difference, *found, EVERYWHERE)
-    return Contrast(
-        a.value, _own(a, of_a, within), b.value, _own(b, of_b, within), difference, ci, comparable
-    )
+            error = _together(standard_error(a, of_a.task), standard_error(b, of_b.task))
+        ci = None if error is None else ends(difference, error)
+    ci_a, ci_b = (_ends_of(figure, of, within) for figure, of in ((a, of_a), (b, of_b)))
+    return Contrast(a.value, ci_a, b.value, ci_b, difference, ci, comparable)
 
 
-def _own(figure: Figure, prompts: Prompts, within: Pair) -> Pair | None:
-    error = _error(figure, prompts)
-    return None if error is None or figure.value is None else ends(figure.value, *error, within)
+def _ends_of(figure: Figure, prompts: Prompts, within: Pair) -> Pair | None:
+    interval = interval_of(figure, within, prompts.task)
+    return None if interval is None else (interval.low, interval.high)
 
 
-def _error(figure: Figure, prompts: Prompts) -> tuple[float, float] | None:
-    known = np.isfinite(figure.moved)
-    size = None if figure.size is None else figure.size[known]
-    return linear(figure.moved[known], prompts.task[known], size) if known.any() else None
-
-
-def _together(a: tuple[float, float] | None, b: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Of two independent sides: Welch and Satterthwaite's degrees of freedom."""
+def _together(a: Error | None, b: Error | None) -> Error | None:
+    """The error of a difference of two independent sides: Welch and Satterthwaite's degrees of freedom."""
     if a is None or b is None:
         return None
-    (error_a, free_a), (error_b, free_b) = a, b
-    variance = error_a**2 + error_b**2
-    return math.sqrt(variance), variance**2 / (error_a**4 / free_a + error_b**4 / free_b)
+    variance = a.size**2 + b.size**2
+    return Error(math.sqrt(variance), variance**2 / (a.size**4 / a.freedom + b.size**4 / b.freedom))
 
 
 @dataclass(frozen=True)
@@ -148,9 +106,9 @@ def task_contrasts(name: str, figures: dict[str, tuple[Figure, Prompts]]) -> Tas
             assert a.value is not None
             assert b.value is not None
             difference = b.value - a.value
-            error = _together(_error(a, of_a), _error(b, of_b))
-            ci = None if error is None else ends(difference, *error)
-            p = None if error is None else float(2 * stdtr(error[1], -abs(difference) / error[0]))
+            error = _together(standard_error(a, of_a.task), standard_error(b, of_b.task))
+            ci = None if error is None else ends(difference, error)
+            p = None if error is None else float(2 * stdtr(error.freedom, -abs(difference) / error.size))
             found.append((first, second, difference, ci, p))
     adjusted = holm([p for *_, p in found])
     return TaskContrasts(name, [TaskContrast(*row, each) for row, each in zip(found, adjusted, strict=True)])

@@ -9,6 +9,7 @@ import numpy as np
 
 from spectui.store.analysis.columns import Measured
 from spectui.store.analysis.resampling import ratios
+from spectui.store.counts.intervals import Figure, ratio_of
 from spectui.store.reading.columns import Bools, Floats, Ints
 
 ALPHAS = ("overlap", "match", "rank1_match", "at_risk")
@@ -26,6 +27,10 @@ class Ratio:
     def per_prompt(self) -> Floats:
         """[prompts], NaN where a prompt says nothing."""
         return ratios(self.top, self.bottom)
+
+    def figure(self, weight: Floats | None = None) -> Figure:
+        """The ratio of the sums, weighted by `weight` [prompts]."""
+        return ratio_of(self.top, self.bottom, weight)
 
     def of(self, chosen: Bools | Ints) -> Ratio:
         """Of some of the prompts."""

@@ -16,7 +16,8 @@ import numpy as np
 
 from spectui.store.analysis.nulls import welch_p
 from spectui.store.analysis.predictors import jackknife_bias, r2
-from spectui.store.counts.intervals import LEVEL, RESAMPLES, SEED, Pair
+from spectui.store.analysis.resampling import RESAMPLES, SEED
+from spectui.store.counts.intervals import LEVEL, Pair
 from spectui.store.reading.columns import Floats, Ints
 
 DRAWS = 2 * RESAMPLES

@@ -11,7 +11,7 @@ from spectui.store.analysis.correlation import Correlation
 from spectui.store.analysis.counts import Ratio
 from spectui.store.analysis.resampling import SHARE
 from spectui.store.counts import metrics
-from spectui.store.counts.intervals import Pair, ends, linear, mean_interval, ratio_interval
+from spectui.store.counts.intervals import Figure, Pair, ends, mean_interval, ratio_interval, standard_error
 from spectui.store.counts.metrics import Interval
 from spectui.store.reading.columns import Floats, Ints
 
@@ -163,8 +163,10 @@ def steps_off_path(first: Ratio, families: Sequence[Ratio], task: Ints) -> list[
         value, ci = _of_sums(ratio, task)
         survival = None if survival is None or value is None else survival * value
         moved = moved + _relative(ratio, value)
-        error = None if survival is None else linear(survival * moved, task, first.bottom)
-        survival_ci = None if survival is None or error is None else ends(survival, *error, SHARE)
+        survival_ci = None
+        if survival is not None:
+            error = standard_error(Figure(survival, survival * moved, first.bottom), task)
+            survival_ci = None if error is None else ends(survival, error, SHARE)
         found.append(Step(depth, int(ratio.bottom.sum()), value, ci, survival, survival_ci))
     return found
 

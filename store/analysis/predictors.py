@@ -19,8 +19,8 @@ import numpy as np
 from spectui.store.analysis.columns import Measured
 from spectui.store.analysis.counts import Counts
 from spectui.store.analysis.nulls import Units, permuted_labels, permuted_tasks, welch_p
-from spectui.store.analysis.resampling import SHARE, Draws, interval
-from spectui.store.counts.intervals import LEVEL, RESAMPLES, SEED, Pair
+from spectui.store.analysis.resampling import RESAMPLES, SEED, SHARE, Draws, interval
+from spectui.store.counts.intervals import LEVEL, Pair
 from spectui.store.reading.columns import Bools, Floats, Ints
 
 BINS = 10

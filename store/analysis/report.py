@@ -8,7 +8,7 @@ import numpy as np
 
 from spectui.store.analysis import clusters, correlation, figures, published
 from spectui.store.analysis.columns import Measured, read_session
-from spectui.store.analysis.contrast import Figure, Prompts, TaskContrasts, mean_of, ratio_of, task_contrasts
+from spectui.store.analysis.contrast import Prompts, TaskContrasts, task_contrasts
 from spectui.store.analysis.counts import Counts
 from spectui.store.analysis.figures import GroupFigures
 from spectui.store.analysis.predictors import TITLES, Labels, Predictor, label, predictor
@@ -16,6 +16,7 @@ from spectui.store.analysis.resampling import POSITIVE, SHARE, Draws, draw
 from spectui.store.analysis.spending import Spending, spending
 from spectui.store.analysis.verdict import CLAIM, Verdict, judge, sentence
 from spectui.store.counts import metrics
+from spectui.store.counts.intervals import Figure, mean_of
 from spectui.store.reading.columns import Bools, Floats, Progress, silent
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
@@ -126,10 +127,8 @@ class Analysis:
                 chosen = counts.task == index
                 prompts = Prompts(counts.task[chosen], np.ones(int(chosen.sum())))
                 ratio = (counts.alphas | counts.lengths)[name].of(chosen)
-                of_task = (
-                    ratio_of(ratio, prompts) if name in counts.lengths else mean_of(ratio.per_prompt, prompts)
-                )
-                by_task[task] = (of_task, prompts)
+                figure = ratio.figure() if name in counts.lengths else mean_of(ratio.per_prompt)
+                by_task[task] = (figure, prompts)
             found[name] = task_contrasts(name, by_task)
         return found
 

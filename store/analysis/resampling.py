@@ -14,8 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.store.counts.intervals import EVERYWHERE, LEVEL, RESAMPLES, SEED, Pair, strata
+from spectui.store.counts.intervals import EVERYWHERE, Pair, strata, student_t
 from spectui.store.reading.columns import Floats, Ints
+
+RESAMPLES = 2000
+SEED = 20260414
+"""Fixed, so that what is resampled moves only when the data does."""
 
 SHARE: Pair = (0.0, 1.0)
 POSITIVE: Pair = (0.0, math.inf)
@@ -86,9 +90,7 @@ def interval(
 
 def deviations(prompts: int, freedom: int) -> float:
     """Standard deviations of resamples from the middle of an interval to its ends; ``freedom >= 1``."""
-    from scipy.special import stdtrit
-
-    return float(np.sqrt(prompts / freedom) * -stdtrit(freedom, (1 - LEVEL) / 2))
+    return math.sqrt(prompts / freedom) * student_t(freedom)
 
 
 def ratios(top: Floats, bottom: Floats) -> Floats:
@@ -96,9 +98,3 @@ def ratios(top: Floats, bottom: Floats) -> Floats:
     empty = np.full(np.broadcast_shapes(top.shape, bottom.shape), np.nan)
     found: Floats = np.divide(top, bottom, out=empty, where=bottom > 0)
     return found
-
-
-def means(draws: Draws, values: Floats) -> Floats:
-    """[resamples]: the mean of `values` [prompts] over the prompts drawn; NaN says nothing."""
-    known = np.isfinite(values).astype(np.float64)
-    return ratios(draws.weights @ np.nan_to_num(values), draws.weights @ known)

@@ -1,4 +1,4 @@
-"""Confidence intervals of means over prompts and of ratios of sums: the one place that works them out.
+"""Confidence intervals of means over prompts and of ratios of sums: the one place that computes them.
 
 Nodes and rounds of one prompt are not independent; prompts are. A figure is linear in prompts, or nearly so: what each
 prompt moves it by gives its standard error, and Student's t the ends, as few prompts tell little of how far prompts
@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectui.store.counts.metrics import Interval
 
-RESAMPLES = 2000
 LEVEL = 0.95
-SEED = 20260414
-"""Fixed, so that what is resampled moves only when the data does."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,69 +25,106 @@ Pair = tuple[float, float]
 EVERYWHERE: Pair = (-math.inf, math.inf)
 
 
+class Figure(NamedTuple):
+    """A figure over prompts, and what each of them moves it by."""
+
+    value: float | None
+    moved: Floats
+    """[prompts]; NaN where a prompt says nothing."""
+    size: Floats | None = None
+    """[prompts], what each counts in a ratio of sums."""
+
+
+class Error(NamedTuple):
+    """The standard error of a figure, and its degrees of freedom."""
+
+    size: float
+    freedom: float
+
+
+def mean_of(values: Sequence[float] | Floats, weight: Floats | None = None) -> Figure:
+    """The mean of `values` [prompts], NaN left out, weighted by `weight` [prompts]."""
+    x = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(x)
+    share = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
+    if not share.sum() > 0:
+        return Figure(None, np.full(len(x), np.nan))
+    share = share / share.sum()
+    value = float(share @ np.nan_to_num(x))
+    return Figure(value, share * (x - value))
+
+
+def ratio_of(
+    tops: Sequence[float] | Floats, bottoms: Sequence[float] | Floats, weight: Floats | None = None
+) -> Figure:
+    """``sum(tops) / sum(bottoms)``, both [prompts] and weighted; prompts whose bottom is 0 say nothing."""
+    top, bottom = np.asarray(tops, dtype=np.float64), np.asarray(bottoms, dtype=np.float64)
+    if weight is not None:
+        top, bottom = top * weight, bottom * weight
+    known = bottom > 0
+    if not known.any():
+        return Figure(None, np.full(len(top), np.nan))
+    whole = float(bottom[known].sum())
+    value = float(top[known].sum()) / whole
+    return Figure(value, np.where(known, (top - value * bottom) / whole, np.nan), bottom)
+
+
 def mean_interval(
     values: Sequence[float] | Floats, within: Pair = EVERYWHERE, stratum: Ints | None = None
 ) -> Interval | None:
-    """Of the mean of `values` [prompts], NaN left out, its ends cut to `within`; see `linear` for None.
-
-    With `stratum` [prompts] prompts are those of several tasks, each with a mean of its own.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    known = np.isfinite(x)
-    x = x[known]
-    if not len(x):
-        return None
-    mean = float(x.mean())
-    return _around(
-        mean, linear((x - mean) / len(x), None if stratum is None else stratum[known]), len(x), within
-    )
+    """The interval of `mean_of`, its ends cut to `within`; see `standard_error` for `stratum` and for None."""
+    return interval_of(mean_of(values), within, stratum)
 
 
 def ratio_interval(
-    numerators: Sequence[float] | Floats,
-    denominators: Sequence[float] | Floats,
+    tops: Sequence[float] | Floats,
+    bottoms: Sequence[float] | Floats,
     within: Pair = EVERYWHERE,
     stratum: Ints | None = None,
 ) -> Interval | None:
-    """Of ``sum(numerators) / sum(denominators)``, both [prompts]; prompts whose denominator is 0 say nothing."""
-    top, bottom = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
-    known = bottom > 0
-    top, bottom = top[known], bottom[known]
-    if not len(top):
+    """The interval of `ratio_of`, as `mean_interval` is that of a mean."""
+    return interval_of(ratio_of(tops, bottoms), within, stratum)
+
+
+def interval_of(figure: Figure, within: Pair = EVERYWHERE, stratum: Ints | None = None) -> Interval | None:
+    """The interval of a figure, its ends cut to `within`; see `standard_error` for `stratum` and for None."""
+    error = standard_error(figure, stratum)
+    if error is None or figure.value is None:
         return None
-    value = float(top.sum() / bottom.sum())
-    moved = (top - value * bottom) / bottom.sum()
-    found = linear(moved, None if stratum is None else stratum[known], bottom)
-    return _around(value, found, len(top), within)
+    low, high = ends(figure.value, error, within)
+    return Interval(figure.value, low, high, int(np.isfinite(figure.moved).sum()))
 
 
 def intervals_by_task(rows: Iterable[tuple[str, float, float, bool]], within: Pair) -> dict[str, Interval]:
-    """Of a ratio of sums, from (task, numerator, denominator, whether it finished) of each prompt.
+    """Intervals of a ratio of sums, from the task, numerator, denominator of each prompt and whether it finished.
 
     Prompts that have not finished are left out, as a report does, if any of the session has.
     """
-    known = list(rows)
-    finished = [row for row in known if row[3]]
+    prompts = list(rows)
     by_task: dict[str, list[tuple[float, float]]] = {}
-    for task, top, bottom, _ in finished or known:
+    for task, top, bottom, _ in [row for row in prompts if row[3]] or prompts:
         by_task.setdefault(task, []).append((top, bottom))
-    found = {
-        task: ratio_interval([top for top, _ in pairs], [bottom for _, bottom in pairs], within)
-        for task, pairs in by_task.items()
-    }
-    return {task: each for task, each in found.items() if each is not None}
+    intervals: dict[str, Interval] = {}
+    for task, pairs in by_task.items():
+        tops, bottoms = zip(*pairs, strict=True)
+        interval = ratio_interval(tops, bottoms, within)
+        if interval is not None:
+            intervals[task] = interval
+    return intervals
 
 
-def linear(
-    moved: Floats, stratum: Ints | None = None, size: Floats | None = None
-) -> tuple[float, float] | None:
-    """Standard error and degrees of freedom of a figure that each prompt moves by `moved` [prompts].
+def standard_error(figure: Figure, stratum: Ints | None = None) -> Error | None:
+    """The standard error of a figure, by what each prompt moves it by.
 
-    Where prompts count by their `size` [prompts], a long one pulls the figure to itself: what it moves is what leaving
-    it out would (the jackknife), and there are as many degrees of freedom as prompts of one size would have. None with
-    fewer than two prompts of a stratum on average, and where the prompts happen to agree, which says nothing of others.
+    With `stratum` [prompts] prompts are those of several tasks, each with a mean of its own. Where prompts count by
+    their size, a long one pulls the figure to itself: what it moves is what leaving it out would (the jackknife), and
+    there are as many degrees of freedom as prompts of one size would have. None with fewer than two prompts of a
+    stratum on average, and where the prompts happen to agree, which says nothing of others.
     """
-    members = strata(np.zeros(len(moved), dtype=np.int64) if stratum is None else stratum)
+    known = np.isfinite(figure.moved)
+    moved = figure.moved[known]
+    size = None if figure.size is None else figure.size[known]
+    members = strata(np.zeros(len(moved), dtype=np.int64) if stratum is None else stratum[known])
     if len(moved) <= len(members):
         return None
     variance, freedom = 0.0, 0.0
@@ -102,8 +137,8 @@ def linear(
             as_many = float(1 / (share**2).sum())
         variance += float(((part - part.mean()) ** 2).sum()) * count / max(count - 1, 1)
         freedom += as_many - 1
-    error = math.sqrt(variance)
-    return None if error < 1e-12 else (error, max(freedom, 1.0))
+    size_of_error = math.sqrt(variance)
+    return None if size_of_error < 1e-12 else Error(size_of_error, max(freedom, 1.0))
 
 
 def strata(task: Ints) -> list[Ints]:
@@ -117,13 +152,13 @@ def strata(task: Ints) -> list[Ints]:
     return [np.concatenate(merged), *rest] if merged else rest
 
 
-def ends(value: float, error: float, freedom: float, within: Pair = EVERYWHERE) -> Pair:
+def ends(value: float, error: Error, within: Pair = EVERYWHERE) -> Pair:
     """The interval of a figure with this standard error, which can be nothing outside `within`.
 
     Between two bounds it is worked out on the scale of log((x - low) / (high - x)), where it is symmetrical: shares of
     few prompts are skewed, the more so the nearer to a bound.
     """
-    out = student_t(freedom) * error
+    out = student_t(error.freedom) * error.size
     low, high = within
     if math.isinf(low) or math.isinf(high) or not low < value < high:
         return min(max(value - out, low), high), min(max(value + out, low), high)
@@ -142,10 +177,3 @@ def student_t(freedom: float, level: float = LEVEL) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + level) / 2))
-
-
-def _around(value: float, found: tuple[float, float] | None, prompts: int, within: Pair) -> Interval | None:
-    if found is None:
-        return None
-    low, high = ends(value, *found, within)
-    return Interval(value, low, high, prompts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.store.counts.intervals import linear, student_t
+from spectui.store.counts.intervals import Figure, standard_error, student_t
 from spectui.store.reading.columns import Bools, Floats
 
 LEVEL = 0.90
@@ -96,7 +96,7 @@ class Prompts:
         # A ratio of two trees that are one is known, however few prompts there are.
         if not np.abs(moved).max() > 1e-12 and not costs:
             return Estimate(value, (value, value), prompts)
-        found = linear(moved, self._task[chosen])
+        found = standard_error(Figure(value, moved), self._task[chosen])
         if found is None:
             return Estimate(value, None, prompts)
         error, freedom = found

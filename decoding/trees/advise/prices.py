@@ -13,7 +13,7 @@ from spectui.decoding.errors import DecodingError
 from spectui.decoding.trees import costs as costs_module
 from spectui.decoding.trees.advise.positions import Rounds
 from spectui.decoding.trees.costs import Costs, Machine, Timing
-from spectui.store.counts.intervals import SEED
+from spectui.store.analysis.resampling import SEED
 from spectui.store.reading.columns import Floats
 from spectui.store.rows import SessionSummary
 
