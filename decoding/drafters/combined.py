@@ -18,7 +18,7 @@ COMBINED_MATCH = 2
 
 At the same places of text that the EAGLE-3 head was not trained on (9,900 places, eight nodes each), its tree
 has 1.3 tokens accepted whatever agrees; a chain has 0.5 after one agreeing token, 1.5 after two, 2.2 after
-three, 4.3 after eight, and costs no drafting. `tests/bench/lookup_threshold.py` prints the same of any
+three, 4.3 after eight, and costs no drafting. `tests.bench.profile_draft lookup` prints the same of any
 drafter and prompts.
 """
 

@@ -1,8 +1,8 @@
 """Every kind of drafter, and how the value of ``--draft`` leads to one. Imports neither torch nor numpy.
 
 A drafter is added by a module beside this one and an entry of `KINDS`; `tests/decoding/drafters/test_contract.py`
-runs whatever stands there. Every constant of a profile is printed by ``python -m tests.bench.rank_profile --draft D``
-on the bundled prompts.
+runs whatever stands there. Every constant of a profile is printed by ``python -m tests.bench.profile_draft ranks
+--draft D`` on the bundled prompts.
 """
 
 from __future__ import annotations

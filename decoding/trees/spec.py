@@ -98,7 +98,7 @@ def recycling_shape(nodes: int) -> TreeShape:
 
     A node of rank path r_1..r_d is worth the product of c(r): how often the rank-r successor is the
     accepted one. On the bundled prompts that share falls like ``0.40 * (r + 1)^-2`` at every depth
-    (`tests/bench/rank_profile.py` prints it), and the best `nodes` paths are kept, which is optimal
+    (`tests/bench/profile_draft.py` prints it), and the best `nodes` paths are kept, which is optimal
     for independent acceptances (Sequoia, arXiv 2402.12374, section 3).
     """
     name = f"recycling:{nodes}"

@@ -37,7 +37,6 @@ from spectui.tui.app import SpectuiApp
 from spectui.tui.screens.live.screen import LiveScreen
 from spectui.tui.screens.sessions.screen import SessionsScreen
 from spectui.tui.widgets.histogram import Histogram
-from tests.bench.many_sessions import make
 from tests.tui.synthetic import TEXTS, TOKENIZER, Vocabulary, rounds
 from tests.tui.terminal.pty import Terminal, dashboard
 from tests.waiting import until
@@ -59,6 +58,56 @@ SILENCE_S = 0.25
 PROMPTS = 200
 TEMPLATES = 500
 """Rounds that are made for each task and written over and over: making ten million nodes would take an hour."""
+TASKS = ("code", "math", "logic", "chat")
+DRAFTERS = {
+    "recycling": "recycling:8",
+    "eagle": "dynamic:8x4",
+    "lookup": "chain:8",
+    "eagle+lookup": "dynamic:8x4",
+}
+"""Drafter -> tree, of the sessions that are made up."""
+
+
+def make(path: Path, sessions: int) -> None:
+    """Write sessions as a worker would have left them, without nodes."""
+    db = connect(path)
+    rng = random.Random(0)
+    config = RunConfig().to_json()
+    db.execute("BEGIN")
+    for number in range(1, sessions + 1):
+        drafter = rng.choice(list(DRAFTERS))
+        tree, tags = DRAFTERS[drafter], rng.choice(("", "study", "gpu slow"))
+        at = f"2026-{1 + number * 11 // sessions:02d}-{1 + number % 28:02d}T10:00:00+00:00"
+        status = rng.choices(("finished", "stopped", "failed"), (8, 1, 1))[0]
+        db.execute(
+            "INSERT INTO session (id, name, status, created_at, started_at, ended_at, config, target, drafter, tree,"
+            " device, prompt_count, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'cpu', 12, ?)",
+            (
+                number,
+                f"run-{number:05d}",
+                status,
+                at,
+                at,
+                at,
+                config,
+                "SmolLM2-135M-Instruct",
+                drafter,
+                tree,
+                tags,
+            ),
+        )
+        db.executemany(
+            "INSERT INTO generation (session_id, position, prompt_id, task, status, prompt_text, output)"
+            " VALUES (?, ?, '', ?, 'finished', 'What is it?', 'It is this.')",
+            [(number, position, TASKS[position % 4]) for position in range(12)],
+        )
+        db.executemany(
+            "INSERT INTO rollup_task (session_id, task, prompts, rounds, nodes, tokens, match_count, accepted_count,"
+            " at_risk_count, verify_ms) VALUES (?, ?, 3, 150, 1200, ?, 400, 120, 600, 7000)",
+            [(number, task, rng.randrange(200, 400)) for task in TASKS],
+        )
+    db.execute("COMMIT")
+    db.close()
 
 
 def write_big(path: Path, nodes: int) -> None:

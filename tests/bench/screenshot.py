@@ -1,10 +1,10 @@
-"""Pictures of every screen, from real runs of the embedded model: `make screenshots`.
+"""Pictures of every screen, and a moving one, from real runs of the embedded model: `make screenshots`.
 
     python -m tests.bench.screenshot [--out docs] [--rounds 150] [--size 120x40] [--only NAME ...]
 
-Runs two short sessions with different drafts in a database of its own and exports screen after screen of
-them as the user would see it; then starts a third and exports the live screen while it decodes. It is
-stopped afterwards.
+Runs three short sessions with different drafts in a database of its own and draws screen after screen of them as
+the user would see it. Then starts a fourth and draws the live screen while it decodes: `live-run.svg` moves at the
+run's own pace, `live.svg` shows its last moment. The run is stopped afterwards.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from spectui.store.sessions import send_command
 from spectui.tui.app import SpectuiApp
 from spectui.tui.start import start_run
 from spectui.tui.terminal.theme import DEFAULT_THEME
+from tests.bench.terminal_svg import Moment, look_at, svg
 from tests.tui.screens.registry import says
 
 Size = tuple[int, int]
@@ -67,32 +68,73 @@ SHOTS = (
     Shot("advise", True, ("A",), "AdviseScreen", "plain"),
     Shot("help", True, ("question_mark",), "HelpScreen", "round"),
 )
-RUNS = (("monday-recycling", "recycling"), ("tuesday-eagle", "eagle"), ("wednesday-lookup", "eagle+lookup"))
-OPENED = "tuesday-eagle"
+TREE = "dynamic:8x4"
+"""Larger than what is fastest on a CPU, to have something to look at."""
+RUNS = (("monday", "recycling", ""), ("tuesday", "eagle", TREE), ("wednesday", "eagle+lookup", ""))
+OPENED = "tuesday"
 
 SETTLE_S = 1.5
 """After a key and at the end: long enough for a feed to have read and a screen to be drawn."""
 PATIENCE_S = 120.0
 
+FRAMES, FRAME_S = 64, 0.4
+"""Moments of the moving picture, and how far apart they are."""
+FIRST_ROUNDS = 3
+"""Rounds of the run before the first of them."""
+LAST_S = 3.0
+"""For how long the last one stands."""
 
-async def watched(
-    app: SpectuiApp, size: Size, out: Path, ready: Callable[[Pilot[Any]], bool], keys: tuple[str, ...] = ()
-) -> None:
-    """Press keys, wait until `ready`, export what the app shows."""
+
+async def drawn(app: SpectuiApp, size: Size, shot: Shot) -> Moment:
+    """What the app shows after the shot's keys."""
     app.theme = DEFAULT_THEME  # whatever terminal this was started from
+    ready = says(shot.words, on=shot.on)
     async with app.run_test(size=size) as pilot:
         await pilot.pause(SETTLE_S)
-        for key in keys:
+        for key in shot.keys:
             await pilot.press(key)
             await pilot.pause(SETTLE_S if len(key) > 1 or key in "mcrzhnARx" else 0.05)
-        deadline = time.monotonic() + PATIENCE_S
-        while not ready(pilot):
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{out.stem}: the screen did not get there; its keys may have changed")
-            await pilot.pause(0.2)
+        await until(pilot, ready, shot.name)
         await pilot.pause(SETTLE_S)
-        out.write_text(app.export_screenshot(title="spectui"))
-    print(out, f"{out.stat().st_size // 1024} KB", flush=True)
+        return look_at(app)
+
+
+async def until(pilot: Pilot[Any], ready: Callable[[Pilot[Any]], bool], name: str) -> None:
+    """Wait for a screen."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not ready(pilot):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{name}: the screen did not get there; its keys may have changed")
+        await pilot.pause(0.1)
+
+
+async def filmed(database: Path, session: int, size: Size, rounds: int) -> list[tuple[Moment, float]]:
+    """Moments of a live run, as far apart as they were, until it has had so many rounds."""
+    app = SpectuiApp(database, session)
+    app.theme = DEFAULT_THEME
+    moments: list[tuple[Moment, float]] = []
+    with Reader(database) as reader:
+        async with app.run_test(size=size) as pilot:
+            await until(pilot, lambda _: reader.session(session).rounds >= FIRST_ROUNDS, "live")
+            await pilot.pause(SETTLE_S)
+            began = time.monotonic()
+            for number in range(FRAMES):
+                moments.append((look_at(app), FRAME_S))
+                await pilot.pause(max(0.01, began + (number + 1) * FRAME_S - time.monotonic()))
+            await until(
+                pilot,
+                lambda _: not reader.session(session).live or reader.session(session).rounds >= rounds,
+                "live",
+            )
+            await pilot.pause(SETTLE_S)
+            return [*moments, (look_at(app), LAST_S)]
+
+
+def write(out: Path, name: str, moments: Sequence[tuple[Moment, float]]) -> None:
+    """Draw a picture into the folder."""
+    path = out / f"{name}.svg"
+    path.write_text(svg(moments), encoding="utf-8")
+    print(path, f"{path.stat().st_size // 1024} KB", flush=True)
 
 
 def ended(database: Path, session: int) -> None:
@@ -114,30 +156,25 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     columns, _, rows = arguments.size.partition("x")
     size = int(columns), int(rows)
+    shots = [shot for shot in SHOTS if not arguments.only or shot.name in arguments.only]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # so that no path of this machine is in a picture
         database = Path("spectui.db")
         config = RunConfig(max_new_tokens=96)
         ids = {}
-        for name, draft in RUNS:
-            ids[name] = start_run(database, config.changed(draft=draft), prompts.bundled(per_task=2), name)
+        for name, draft, tree in RUNS if shots else ():
+            run = config.changed(draft=draft, tree=tree)
+            ids[name] = start_run(database, run, prompts.bundled(per_task=2), name)
             ended(database, ids[name])
-        for shot in SHOTS:
-            if not arguments.only or shot.name in arguments.only:
-                app = SpectuiApp(database, ids[OPENED] if shot.opened else None)
-                ready = says(shot.words, on=shot.on)
-                asyncio.run(watched(app, size, out / f"{shot.name}.svg", ready, shot.keys))
+        for shot in shots:
+            app = SpectuiApp(database, ids[OPENED] if shot.opened else None)
+            write(out, shot.name, [(asyncio.run(drawn(app, size, shot)), 1.0)])
         if not arguments.only or "live" in arguments.only:
-            session = start_run(
-                database, config.changed(max_new_tokens=96), prompts.bundled(per_task=3), "friday-study"
-            )
-            with Reader(database) as reader:
-
-                def far_enough(_: Pilot[Any]) -> bool:
-                    now = reader.session(session)
-                    return not now.live or now.rounds >= arguments.rounds
-
-                asyncio.run(watched(SpectuiApp(database, session), size, out / "live.svg", far_enough))
+            chosen = prompts.interleave(prompts.bundled(per_task=4))  # every histogram fills
+            session = start_run(database, config.changed(tree=TREE), chosen, "friday-study")
+            moments = asyncio.run(filmed(database, session, size, arguments.rounds))
+            write(out, "live-run", moments)
+            write(out, "live", moments[-1:])
             db = connect(database)
             if Reader(db).session(session).live:
                 send_command(db, session, "stop")

@@ -106,3 +106,9 @@ def test_python_runs(block: Block, target: Path, tmp_path: Path, monkeypatch: py
     database.close()
     code = block.text.replace("RunConfig(", f"RunConfig(target={str(target)!r}, ")
     exec(compile(code, block.name, "exec"), {})
+
+
+def test_every_benchmark_says_which_figure_it_makes() -> None:
+    table = (ROOT / "tests" / "bench" / "README.md").read_text(encoding="utf-8")
+    scripts = {file.name for file in (ROOT / "tests" / "bench").glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"`(\w+\.py)`", table)) == scripts

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -37,7 +36,6 @@ from spectui.decoding.models import load as models
 from spectui.decoding.models.load import load_models
 from spectui.store.counts.metrics import at_risk
 from tests.before.files import check_keys
-from tests.bench.drafters_picture import picture
 from tests.heads import tiny_head
 from tests.models import cut_down, greedy_reference, tiny_llama, tiny_tokenizer
 
@@ -220,20 +218,6 @@ def test_a_divergence_is_listed_with_its_arm_and_margin(found: dict[str, Any]) -
     text = table(found | {"identical_prompts": 2, "divergences": [left]})
     assert "on 2 of 3 prompts" in text
     assert "code-1: recycling differs at token 7, margin 1.5e-06" in text
-
-
-def test_the_picture_is_xml_and_names_every_drafter_and_task(found: dict[str, Any]) -> None:
-    text = picture(found)
-    root = ElementTree.fromstring(text)
-    assert root.tag.endswith("svg")
-    words = "\n".join(root.itertext())
-    for arm in found["drafters"].values():
-        assert Path(arm["draft"]).name in words
-        assert arm["tree"] in words
-    for task in ("code", "chat"):
-        assert task in words
-    odd = json.loads(json.dumps(found).replace("recycling", "a<b&c"))
-    ElementTree.fromstring(picture(odd))
 
 
 class _Noting:

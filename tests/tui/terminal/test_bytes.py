@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spectui.store.reading.reader import Reader
-from tests.bench.many_sessions import make
+from tests.bench.big_database import make
 from tests.tui.replay import Recording
 from tests.tui.screens.data import make_compared
 from tests.tui.terminal.pty import Terminal, dashboard
