@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from spectui.decoding.drafters.kind import DrafterKind
@@ -40,6 +42,9 @@ FROM_FILE = f"{AUTO}:"
 
 UNCHOSEN = "by measured cost"
 """Stands for the tree of a run without ``--tree`` until it has been chosen: one for all tasks, unlike `AUTO`'s."""
+
+KEEP_ALL, KEEP_ROUNDS = "all", "rounds"
+_DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -79,9 +84,9 @@ class RunConfig:
     """A run ends after the round in which it has recorded so many nodes."""
     max_tokens: int | None = None
     """A run ends after the round in which it has generated so many tokens, of all prompts together."""
-    keep_nodes: str = "all"
+    keep_nodes: str = KEEP_ALL
     """Which nodes stay when a prompt has ended: `all`, `rounds` (those on the committed paths) or `N-days` (all,
-    for so long); see `store.care.pruning`."""
+    for so long); see `kept_from`."""
     allow_pickle: bool = False
     """Also load weights that are pickled, a format that can hold code."""
     force_budget: bool = False
@@ -117,8 +122,7 @@ class RunConfig:
         ):
             if limit is not None and not limit > 0:
                 raise UsageError(f"--max-{option} is {limit}; it must be more than 0")
-        if self.keep_nodes != "all":
-            self._check_retention()
+        kept_from(self.keep_nodes)
         if self.price is not None and not 0.0 <= self.price < float("inf"):
             raise UsageError(f"--price is {self.price}; it must be 0 or more, for an hour of the device")
         if not isinstance(self.template_args, dict):
@@ -203,16 +207,6 @@ class RunConfig:
             base = ""
         return base or self.kind.default_tree, chain
 
-    def _check_retention(self) -> None:
-        # Not at the top: the engine, which imports this, knows nothing of the store.
-        from spectui.store.care.pruning import read_retention
-        from spectui.store.errors import StoreError
-
-        try:
-            read_retention(self.keep_nodes)
-        except StoreError as error:
-            raise UsageError(str(error)) from error
-
     def _check_drafting(self) -> None:
         self.kind.check_tree(self.shape())
         if self.looks_up:
@@ -232,7 +226,7 @@ class RunConfig:
                 f"--tree {self.tree or 'left open'} does not go with --study, whose tree is {STUDY_TREE} for every"
                 " task: with another, or one that changes, comparisons over depth mean nothing"
             )
-        if self.keep_nodes != "all":
+        if self.keep_nodes != KEEP_ALL:
             raise UsageError(
                 f"--keep-nodes {self.keep_nodes} does not go with --study: its tables are of all nodes"
             )
@@ -289,3 +283,22 @@ def _fits(value: object, kind: str) -> bool:
     kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
     kinds["dict[str, Any]"] = (dict,)
     return isinstance(value, kinds.get(plain, ()))
+
+
+def kept_from(keep_nodes: str) -> datetime | None:
+    """The time by which prompts have to have ended to lose their nodes; None to keep all.
+
+    `keep_nodes` is "all", "rounds" (lost at once) or a number of days such as "30-days". Raises `UsageError` otherwise.
+    """
+    asked = keep_nodes.strip().lower()
+    if asked == KEEP_ALL:
+        return None
+    if asked == KEEP_ROUNDS:
+        return datetime.now(UTC)
+    match = _DAYS.fullmatch(asked)
+    days = int(match[1] or match[2]) if match else 0
+    if not days:
+        raise UsageError(
+            f"--keep-nodes is '{keep_nodes}'; use {KEEP_ALL}, {KEEP_ROUNDS} or a number of days such as 30-days"
+        )
+    return datetime.now(UTC) - timedelta(days=days)

@@ -6,7 +6,7 @@ import contextlib
 import platform
 from importlib.metadata import version
 
-from spectui.decoding.config import RunConfig
+from spectui.decoding.config import RunConfig, kept_from
 from spectui.decoding.machine.energy import decoding_now
 from spectui.decoding.models.fingerprint import Basis, differences, model_files
 from spectui.decoding.models.load import LoadedModels, Progress, load_models
@@ -82,7 +82,7 @@ class SessionRun:
             else:
                 baselines.take_if_due(generation.prompt_text)
                 runner.run(generation)
-            writer.prune(self._config.keep_nodes)
+            writer.prune(kept_from(self._config.keep_nodes))
 
     def _note_models(self, config: RunConfig, models: LoadedModels) -> None:
         for note in models.notes:

@@ -6,61 +6,34 @@ what a recount of all its nodes gave; so rollups can still be proved, and whoeve
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from spectui.store.clock import now, stamp
 from spectui.store.counts.recount import recount, to_json
 from spectui.store.counts.rollups import add_block
 from spectui.store.database import Connection, raw
-from spectui.store.errors import StoreError
 from spectui.store.rows import HALF_DONE_SQL
 from spectui.store.sqlite.batches import in_batches
 from spectui.store.sqlite.transactions import explained, transaction
-
-ALL, ROUNDS = "all", "rounds"
-_DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
-
-
-def read_retention(text: str) -> str:
-    """One way of saying it: "all", "rounds" or "N-days". Raises `StoreError` for anything else."""
-    asked = text.strip().lower()
-    if asked in (ALL, ROUNDS):
-        return asked
-    found = _DAYS.fullmatch(asked)
-    if not found or not int(found[1] or found[2]):
-        raise StoreError(f"--keep-nodes is '{text}'; use {ALL}, {ROUNDS} or a number of days such as 30-days")
-    return f"{int(found[1] or found[2])}-days"
-
-
-def ends_before(retention: str) -> str | None:
-    """Prompts that ended before this time are to be pruned; None for none."""
-    retention = read_retention(retention)
-    if retention == ALL:
-        return None
-    if retention == ROUNDS:
-        return now()
-    return stamp(datetime.now(UTC) - timedelta(days=int(retention.removesuffix("-days"))))
 
 
 def prune_session(
     db: Connection,
     session_id: int,
-    retention: str,
+    before: datetime | None,
     progress: Callable[[str, int], None] = lambda what, done: None,
 ) -> tuple[int, int]:
-    """Give up the nodes of all prompts of a session that `retention` no longer keeps; (prompts, nodes) of them.
+    """Give up the nodes of all prompts of a session that ended by `before` (None: none); (prompts, nodes) of them.
 
     Only prompts that ended are touched, in short transactions; killed at any point, it is finished by the
     next call. `progress` is told "nodes" and how many so far. Raises `StoreError` when the file cannot be written.
     """
     connection = raw(db)
-    before = ends_before(retention)
     prompts = nodes = 0
     if before is not None:
-        for generation_id in _prunable(connection, session_id, before):
+        for generation_id in _prunable(connection, session_id, stamp(before)):
             prompts += _mark(connection, generation_id)
     for generation_id in _uncleared(connection, session_id):
         nodes = _clear(connection, generation_id, nodes, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from spectui.store.care.pruning import prune_session
@@ -182,10 +183,10 @@ class SessionWriter(SessionRow):
             add_block(self._connection, generation_id)
         self._tasks.pop(generation_id, None)
 
-    def prune(self, retention: str) -> None:
-        """Give up the nodes that `retention` no longer keeps (`store.care.pruning`), in short transactions."""
+    def prune(self, before: datetime | None) -> None:
+        """Give up nodes of prompts that ended by `before` (`store.care.pruning`), in short transactions."""
         with self._lock:
-            prune_session(self._connection, self._session_id, retention, lambda *_: self._tend())
+            prune_session(self._connection, self._session_id, before, lambda *_: self._tend())
 
     def add_tokens(self, tokenizer_id: str, tokens: Mapping[int, bytes]) -> None:
         """Keep the bytes of tokens; those known already are left as they are. Call before `record_round`."""

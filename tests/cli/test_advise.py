@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_pruned_prompts_are_left_out_and_when_all_are_it_says_so(database: Path)
     )
     db.commit()
     assert "1 prompt is left out" in advise(database).stdout
-    prune_session(db, made, "rounds")
+    prune_session(db, made, datetime.now(UTC))
     db.close()
     assert "given up the rejected nodes of every prompt" in refused(database)
 

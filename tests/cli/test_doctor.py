@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_counts_are_repaired_on_request(
     connection = connect(database)
     record_all(connection, ["code", "math"], 150)
     thin = record_all(connection, ["code"], 20)
-    prune_session(connection, thin, "rounds")
+    prune_session(connection, thin, datetime.now(UTC))
     before = Reader(connection).figures(1)
     for damage in (
         "UPDATE rollup_task SET nodes = nodes + 1",

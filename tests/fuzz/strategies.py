@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def sound_database(path: Path) -> bytes:
     connection = connect(path)
     record_all(connection, ["code", "math"], 6)
     thin = record_all(connection, ["code"], 4)
-    prune_session(connection, thin, "rounds")
+    prune_session(connection, thin, datetime.now(UTC))
     writer = SessionWriter(connection, thin)
     writer.add_event("database", "waited")
     writer.add_tokens(

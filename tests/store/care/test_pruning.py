@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from spectui.store.analysis.compare import compare_sessions
 from spectui.store.analysis.report import build_report
 from spectui.store.care.check import check
-from spectui.store.care.pruning import prune_session, read_retention
+from spectui.store.care.pruning import prune_session
 from spectui.store.care.space import delete_session, remove_deleted, vacuum
 from spectui.store.counts.recount import rebuild
 from spectui.store.database import connect
@@ -42,7 +43,7 @@ def test_pruning_keeps_every_count_and_the_committed_tokens(connection: sqlite3.
     other = record_all(connection, ["code"], 10)
     reader = Reader(connection)
     before = (reader.figures(session_id), reader.intervals(session_id), texts(reader, session_id))
-    prompts, nodes = prune_session(connection, session_id, "rounds")
+    prompts, nodes = prune_session(connection, session_id, datetime.now(UTC))
     accepted = sum(row.accepted_count for row in reader.generations(session_id))
     assert (prompts, nodes) == (3, 3 * 30 * 14 - accepted)
     assert (reader.figures(session_id), reader.intervals(session_id), texts(reader, session_id)) == before
@@ -51,14 +52,14 @@ def test_pruning_keeps_every_count_and_the_committed_tokens(connection: sqlite3.
     assert all(g.pruned_at for g in reader.generations(session_id))
     assert (reader.session(session_id).pruned, reader.session(other).pruned) == (3, 0)
     # A second time there is nothing to do, and a recount still proves what is kept.
-    assert prune_session(connection, session_id, "rounds") == (0, 0)
+    assert prune_session(connection, session_id, datetime.now(UTC)) == (0, 0)
     rebuild(connection, session_id)
     assert check(connection) == []
 
 
 def test_a_damaged_count_of_a_pruned_session_is_found(connection: sqlite3.Connection) -> None:
     session_id = record_all(connection, ["code"], 10)
-    prune_session(connection, session_id, "rounds")
+    prune_session(connection, session_id, datetime.now(UTC))
     connection.execute("UPDATE rollup_depth SET match_count = match_count + 1 WHERE depth = 2")
     assert any("rollup_depth of code, 2" in problem for problem in check(connection))
     rebuild(connection, session_id)
@@ -79,9 +80,9 @@ def test_only_prompts_that_ended_long_enough_ago_are_pruned(connection: sqlite3.
     connection.execute(
         "UPDATE generation SET ended_at = '2026-01-01T00:00:00.000+00:00' WHERE id = ?", (ids[0],)
     )
-    assert prune_session(connection, 1, "all") == (0, 0)
-    assert prune_session(connection, 1, "7-days") == (1, 14)
-    assert prune_session(connection, 1, "rounds") == (1, 14)
+    assert prune_session(connection, 1, None) == (0, 0)
+    assert prune_session(connection, 1, datetime.now(UTC) - timedelta(days=7)) == (1, 14)
+    assert prune_session(connection, 1, datetime.now(UTC)) == (1, 14)
     writer.record_round(ids[2], make_round(2, prefix_length=11))
     assert writer.restart_unfinished() == 2
     assert check(connection) == []
@@ -89,7 +90,7 @@ def test_only_prompts_that_ended_long_enough_ago_are_pruned(connection: sqlite3.
 
 def test_a_pruned_prompt_that_begins_again_is_whole_again(connection: sqlite3.Connection) -> None:
     session_id = record_all(connection, ["code"], 5)
-    prune_session(connection, session_id, "rounds")
+    prune_session(connection, session_id, datetime.now(UTC))
     writer = SessionWriter(connection, session_id)
     (generation,) = Reader(connection).generations(session_id)
     writer.restart_generation(generation.id)
@@ -110,26 +111,12 @@ def test_pruning_that_was_interrupted_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prune_session(connection, session_id, "rounds", interrupt)
+        prune_session(connection, session_id, datetime.now(UTC), interrupt)
     assert check(connection) == []
-    assert prune_session(connection, session_id, "rounds")[0] == 0
+    assert prune_session(connection, session_id, datetime.now(UTC))[0] == 0
     assert connection.execute("SELECT count(*) FROM node WHERE NOT accepted").fetchone() == (0,)
     assert Reader(connection).figures(session_id) == before
     assert check(connection) == []
-
-
-@pytest.mark.parametrize(
-    ("said", "read"),
-    [("all", "all"), (" Rounds", "rounds"), ("7-days", "7-days"), ("1-day", "1-days"), ("30d", "30-days")],
-)
-def test_retention_is_read(said: str, read: str) -> None:
-    assert read_retention(said) == read
-
-
-@pytest.mark.parametrize("said", ["", "none", "-1-days", "0-days", "days", "3 weeks", "9999999-days"])
-def test_what_is_no_retention_is_refused(said: str) -> None:
-    with pytest.raises(StoreError, match="use all, rounds or a number of days"):
-        read_retention(said)
 
 
 def test_a_deleted_session_is_gone_at_once_and_its_rows_soon(
@@ -226,13 +213,13 @@ def test_reports_leave_pruned_prompts_out_and_say_so(connection: sqlite3.Connect
     other = record_all(connection, ["code", "math"], 5)
     reader = Reader(connection)
     connection.execute("UPDATE generation SET ended_at = '2026-01-01' WHERE position < 1 AND session_id = 1")
-    prune_session(connection, session_id, "1-days")
+    prune_session(connection, session_id, datetime.now(UTC) - timedelta(days=1))
     report = build_report(reader, session_id)
     assert report.overall is not None
     assert report.overall.prompts == 3
     assert "1 prompts are left out" in report.notes["pruned"]
     assert "1 are left out" in str(compare_sessions(reader, session_id, other).notes)
-    prune_session(connection, session_id, "rounds")
+    prune_session(connection, session_id, datetime.now(UTC))
     report = build_report(reader, session_id)
     assert (report.overall, report.notes["everything"]) == (
         None,
@@ -248,5 +235,5 @@ def test_figures_at_a_moment_of_a_pruned_prompt_are_those_of_its_blocks(
     reader = Reader(connection)
     (generation,) = reader.generations(session_id)
     whole = [sums_within(reader, generation.id, number) for number in (128, 200)]
-    prune_session(connection, session_id, "rounds")
+    prune_session(connection, session_id, datetime.now(UTC))
     assert [sums_within(reader, generation.id, number) for number in (100, 128, 150)] == [whole[0], *whole]

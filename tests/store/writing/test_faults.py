@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def whole_run(writer: SessionWriter) -> None:
             writer.record_round(generation.id, record)
         writer.add_event("repetition", "again and again", generation.id)
         writer.finish_generation(generation.id, "finished", output="text", finish_reason="eos")
-        writer.prune("rounds")
+        writer.prune(datetime.now(UTC))
     writer.set_status("finished")
 
 
@@ -151,7 +152,7 @@ def test_a_fault_at_every_statement_of_deleting_leaves_what_can_be_deleted(
         assert check(connection) == []
         if Reader(connection).sessions():
             delete_session(connection, 1)
-        prune_session(connection, 1, "rounds")
+        prune_session(connection, 1, datetime.now(UTC))
         assert check(connection) == []
         connection.close()
     assert at > 5

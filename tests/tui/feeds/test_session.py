@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_prompts_are_as_in_the_database_whatever_becomes_of_them(
         again.claim()
         again.restart_unfinished()
         assert agrees()
-        again.prune("rounds")
+        again.prune(datetime.now(UTC))
         assert agrees()
     recording.close()
 

@@ -67,15 +67,18 @@ def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | N
     Rounds, text and all counts stay. What needs every node (trees, rejected drafts, the report) then
     leaves these prompts out and says so.
     """
-    from spectui.store.care.pruning import ALL, prune_session, read_retention
+    from spectui.decoding.config import KEEP_ALL, kept_from
+    from spectui.store.care.pruning import prune_session
 
-    asked = None if keep_nodes is None else read_retention(keep_nodes)
+    if keep_nodes is not None:
+        kept_from(keep_nodes)
     with _database(context) as connection:
         total = 0
         for summary in _summaries(connection, sessions):
-            retention = asked or str(summary.config.get("keep_nodes", ALL))
+            its_own = str(summary.config.get("keep_nodes", KEEP_ALL))
+            before = kept_from(its_own if keep_nodes is None else keep_nodes)
             with _progress() as tell:
-                prompts, nodes = prune_session(connection, summary.id, retention, tell)
+                prompts, nodes = prune_session(connection, summary.id, before, tell)
             total += nodes
             if nodes:
                 line(
