@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""The dashboard: which screens there are and how one gets from one to the other."""
+"""The dashboard: opens its first screen, themes, the command palette, and leaving."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from threading import Thread
 
@@ -22,8 +21,7 @@ for _name, _value in {"TEXTUAL_SMOOTH_SCROLL": "0", "TEXTUAL_ANIMATIONS": "none"
 
 from rich.console import RenderableType
 from textual import events
-from textual.app import App, SystemCommand
-from textual.binding import Binding
+from textual.app import SystemCommand
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
@@ -33,15 +31,14 @@ from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 from spectui.store.sqlite.interrupts import leave
-from spectui.tui import keys
 from spectui.tui.feeds.base import set_frame_rate
 from spectui.tui.feeds.writes import delete_all, tell
 from spectui.tui.memory import Memory
-from spectui.tui.model.timeline import Place
-from spectui.tui.screens.base import FedScreen
+from spectui.tui.navigation import DESTINATIONS, keymap
+from spectui.tui.navigation.keymap import bindings
+from spectui.tui.screens.base import Dashboard, FedScreen
 from spectui.tui.screens.dialogs.leave import Choice, LeaveScreen
 from spectui.tui.screens.help import HelpScreen
-from spectui.tui.screens.sessions.screen import SessionsScreen
 from spectui.tui.settings import Settings
 from spectui.tui.terminal import glyphs
 from spectui.tui.terminal.console_driver import ConsoleDriver, is_console, under_job_control
@@ -50,7 +47,7 @@ from spectui.tui.terminal.textsafe import sanitize
 from spectui.tui.terminal.theme import THEME_NAMES, default_theme, themes
 
 
-class SpectuiApp(App[None]):
+class SpectuiApp(Dashboard):
     """Opens the list of sessions, or one session when its id is given."""
 
     TITLE = "spectui"
@@ -60,12 +57,7 @@ class SpectuiApp(App[None]):
     Button:focus { background: $border; color: $background; text-style: bold; }
     Button:ansi:focus { background: $surface; color: $foreground; text-style: bold reverse; }
     """
-    BINDINGS = [  # noqa: RUF012
-        Binding("question_mark,f1", "help", "Help"),
-        Binding("t", "next_theme", "Next theme"),
-        Binding("ctrl+q,ctrl+c", "leave", "Leave", priority=True, show=False),
-        Binding("ctrl+z", "suspend_process", "Back to the shell; fg comes back", priority=True, show=False),
-    ]
+    BINDINGS = bindings("app")
 
     def __init__(
         self,
@@ -85,13 +77,11 @@ class SpectuiApp(App[None]):
         self.memory = memory or Memory()
         self.plain = PlainFilter(characters_of(self.settings.ascii, os.environ))
         self._session = session
-        self._answered = False
+        self._kept: set[int] = set()
+        """Runs that go on when the dashboard is left, as the user said."""
         self.left = False
-        """Whether it is being left: what was typed ahead, or read meanwhile, finds no screens any more."""
-        self.panes: dict[int, tuple[int, bool]] = {}
-        """Session -> the pane chosen in it, and whether it has the whole screen."""
-        self.doomed: dict[int, str] = {}
-        """Sessions, id -> name, that are deleted when the dashboard is left."""
+        self.panes = {}
+        self.doomed = {}
         for theme in themes():
             self.register_theme(theme)
         self._theme_key = ""
@@ -107,13 +97,11 @@ class SpectuiApp(App[None]):
         """Show the first screen."""
         leave(False)
         if self._session is None:
-            self.push_screen(SessionsScreen(self.database))
+            self.go("sessions")
             # What is likely to be opened next, once the list is there.
-            self.set_timer(
-                1.0, Thread(target=import_module, args=["spectui.tui.screens.live.screen"], daemon=True).start
-            )
+            self.set_timer(1.0, Thread(target=DESTINATIONS["live"].load, daemon=True).start)
         else:
-            self.open_session(self._session)
+            self.go("live", self._session)
         if not self.is_headless and os.isatty(0):
             self.set_interval(2.0, self._leave_a_lost_terminal)
 
@@ -164,56 +152,6 @@ class SpectuiApp(App[None]):
         """Show keys and words."""
         self.push_screen(HelpScreen())
 
-    def open_session(self, session_id: int) -> None:
-        """Show one session over what is there."""
-        from spectui.tui.screens.live.screen import (
-            LiveScreen,  # a tenth of the time to the first picture of the list
-        )
-
-        self.push_screen(LiveScreen(self.database, session_id))
-
-    def open_report(self, session_id: int) -> None:
-        """Show a session's report over what is there."""
-        from spectui.tui.screens.report import ReportScreen  # brings in numpy
-
-        self.push_screen(ReportScreen(self.database, session_id))
-
-    def open_advice(self, session_id: int) -> None:
-        """Show which tree pays for which task of a session."""
-        from spectui.tui.screens.advise import AdviseScreen  # brings in numpy
-
-        self.push_screen(AdviseScreen(self.database, session_id))
-
-    def replay(self, session_id: int, start: Place | None = None, *, play: bool = False) -> None:
-        """Play a session again over what is there."""
-        from spectui.tui.screens.replay import ReplayScreen
-
-        self.push_screen(ReplayScreen(self.database, session_id, start, play=play))
-
-    def inspect(self, session_id: int, start: Place | None = None, *, search: bool = False) -> None:
-        """Look into one round over what is there."""
-        from spectui.tui.screens.inspector import InspectorScreen
-
-        self.push_screen(InspectorScreen(self.database, session_id, start, search=search))
-
-    def show_sessions(self) -> None:
-        """Go to the list: back to it, or to a new one when a session was opened first."""
-        if any(isinstance(screen, SessionsScreen) for screen in self.screen_stack[:-1]):
-            self.pop_screen()
-        else:
-            self.switch_screen(SessionsScreen(self.database))
-
-    def new_run(self) -> None:
-        """Open the form; the session it starts is shown."""
-        from spectui.tui.screens.new_run import NewRunScreen  # brings in what a run's configuration needs
-
-        def started(session_id: int | None) -> None:
-            if session_id is not None:
-                self._answered = False
-                self.open_session(session_id)
-
-        self.push_screen(NewRunScreen(self.database), started)
-
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """As Textual's, and what threads are reading is broken off: the process would wait for them."""
         self.left = True
@@ -246,14 +184,14 @@ class SpectuiApp(App[None]):
 
     def leave(self, live: Sequence[SessionSummary]) -> None:
         """Leave; while runs are at work, ask once whether they go on."""
-        if not live or self._answered:
+        if all(run.id in self._kept for run in live):
             self.exit()
             return
 
         def answered(choice: Choice | None) -> None:
             if choice is None:
                 return
-            self._answered = True
+            self._kept.update(run.id for run in live)
             if choice == "stop":
                 try:
                     for summary in live:
@@ -288,7 +226,7 @@ def run_dashboard(
         finally:
             reader.close()
     settings = settings or Settings()
-    keys.apply(settings.keys)
+    keymap.apply(settings.keys)
     set_frame_rate(settings.fps)
     app = SpectuiApp(database, session, settings=settings, memory=memory)
     glyphs.choose(ascii=app.plain.characters == "ascii")

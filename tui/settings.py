@@ -6,7 +6,6 @@ named with file and line; an unknown key is refused with the closest one that th
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from spectui.store.errors import StoreError
 from spectui.store.paths import expanded, user_folder
+from spectui.tui.terminal.suggest import closest
 from spectui.tui.toml_lines import line_of
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -41,7 +41,7 @@ class Settings:
     run: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     """Defaults of `spectui run`: option, with underscores -> value."""
     keys: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: NOTHING)
-    """Screen -> action -> key, as in `tui.keys`."""
+    """Screen -> action -> key, as in `tui.navigation.keymap`."""
 
 
 SHOWN = 80
@@ -182,7 +182,7 @@ class _Reader:
         given = self.table(table, ("keys",))
         if not given:
             return NOTHING
-        from spectui.tui.keys import (  # imports the screens: only whoever has remapped a key pays
+        from spectui.tui.navigation.keymap import (  # imports Textual
             KeymapError,
             check,
         )
@@ -242,12 +242,6 @@ def defaults_beside(run: Mapping[str, Any], given: Collection[str]) -> dict[str,
     if {"depth", "branching"} & out:
         out.add("tree")
     return {name: value for name, value in run.items() if name not in out}
-
-
-def closest(name: str, names: Collection[str]) -> str:
-    """``did you mean 'theme'?``, or all there are when none is like it."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
 
 
 def _either(names: Sequence[str]) -> str:

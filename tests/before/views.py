@@ -209,7 +209,7 @@ async def replayed(folder: Path, expected: dict[str, Any] | None = None) -> dict
 
     Each is waited for until it is as expected, a few seconds at most; without expectations a while.
     """
-    from spectui.tui.screens.replay import ReplayScreen
+    from spectui.tui.screens.live.replay import ReplayScreen
     from spectui.tui.widgets.histogram import Histogram
     from tests.tui.conftest import app_for, live_screen, wait_for
 

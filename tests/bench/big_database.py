@@ -209,7 +209,7 @@ async def drive(path: Path, repeat: int) -> dict[str, Any]:
         assert isinstance(home, SessionsScreen)
         await opened(pilot, lambda: home.table.items)
         for _ in range(repeat):
-            app.open_session(big)
+            app.go("live", big)
             taken = await opened(pilot, lambda: isinstance(app.screen, LiveScreen))
             screen = app.screen
             assert isinstance(screen, LiveScreen)

@@ -26,7 +26,7 @@ async def test_keys_reach_the_list_after_the_first_run(database: Path) -> None:
         recording = Recording(database, prompts=2)
         recording.begin()
         recording.prompt(tokens=20)
-        app.open_session(recording.id)
+        app.go("live", recording.id)
         await wait_for(pilot, lambda: isinstance(app.screen, LiveScreen))
         await pilot.press("escape")
         await wait_for(pilot, lambda: app.screen is screen and len(screen.table.items) == 1)

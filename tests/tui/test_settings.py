@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from spectui.tui import keys
 from spectui.tui.app import SpectuiApp
 from spectui.tui.cli.commands.config import template
 from spectui.tui.memory import Memory
+from spectui.tui.navigation import areas
+from spectui.tui.navigation import keymap as keys
 from spectui.tui.screens.help import HelpScreen
 from spectui.tui.screens.live.screen import LiveScreen
 from spectui.tui.screens.sessions.screen import SessionsScreen
@@ -60,11 +61,11 @@ def test_everything_that_may_be_set_is_read(tmp_path: Path) -> None:
         ('[keys.live]\n\ntoggle_folow = "f"', 3, "did you mean 'toggle_follow'?"),
         ('[keys]\nlive.toggle_follow = "hyper+f"', 2, "'hyper+f' is no key"),
         ('[keys.live]\ntoggle_follow = ""', 2, "is no key"),
-        ('[keys.live]\ntoggle_follow = "s"', 2, "'s' would be both toggle_follow and skip_prompt"),
+        ('[keys.live]\ntoggle_follow = "s"', 2, "'s' would be both skip_prompt and toggle_follow"),
         (
-            '[keys.live]\ntoggle_follow = "?"\nskip_prompt = "question_mark"',
+            '[keys.live]\nskip_prompt = "question_mark"\ntoggle_follow = "?"',
             3,
-            "'question_mark' would be both",
+            "'?' would be both",
         ),
         ("theme = dark\n", 1, "Invalid value"),
         ('theme = "a\n', 1, ""),
@@ -95,7 +96,7 @@ def test_the_file_to_begin_with_names_every_key_and_means_what_it_says() -> None
     every = "\n".join(line for line in lines if not line.startswith(("database", "prompts", "target")))
     found = parse(every.replace('tree = "..."', 'tree = "chain:3"').replace('"..."', '"auto"'), PATH)
     assert found.keys["live"]["step_prompt_minus_1"] == "["
-    assert set(found.keys) == set(keys.areas())
+    assert set(found.keys) == set(areas())
 
 
 def test_what_is_asked_for_replaces_what_was_chosen_for_something_else() -> None:
@@ -145,7 +146,7 @@ async def test_keys_can_be_changed_and_are_shown(database: Path, running: Record
         assert "  f               follow the prompt" in page
         assert "  [  n            previous and next prompt" in page
     keys.apply({})
-    assert "toggle_follow" in keys.actions(LiveScreen)
+    assert "toggle_follow" in keys.actions("live")
     assert LiveScreen._merge_bindings().key_to_bindings["p"][0].action == "toggle_follow"
 
 

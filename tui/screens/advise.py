@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import Worker, WorkerState, get_current_worker
@@ -21,25 +20,17 @@ from spectui.store.paths import expanded
 from spectui.store.reading.choices import TreeChoice, budgets, choices
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
+from spectui.tui.navigation.keymap import bindings
 from spectui.tui.screens.base import BaseScreen
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.terminal.cells import bar, fit
 from spectui.tui.terminal.textsafe import sanitize_line
-from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.rows import Line, Row, Rows, row_width
 
 if TYPE_CHECKING:
     from spectui.decoding.trees.advise.advice import Advice
 
-HINTS: tuple[Hint, ...] = (
-    ("q", "leave", "leave"),
-    ("?", "help", "app.help"),
-    ("esc", "back", "back"),
-    ("w", "write a budget file", "save"),
-    ("y", "copy", "copy"),
-    ("r", "again", "again"),
-    ("t", "theme", "app.next_theme"),
-)
 BAR = 30
 TEXT = 110
 """Cells that sentences are folded to at most."""
@@ -75,12 +66,7 @@ class AdviceView(Rows, can_focus=True):
     """The page; a table that is wider scrolls sideways."""
 
     DEFAULT_CSS = "AdviceView { overflow-x: auto; scrollbar-size: 0 1; scrollbar-gutter: stable; }"
-    BINDINGS = [  # noqa: RUF012
-        Binding("down,j", "scroll_down", show=False),
-        Binding("up,k", "scroll_up", show=False),
-        Binding("g", "scroll_home", show=False),
-        Binding("G", "scroll_end", show=False),
-    ]
+    BINDINGS = bindings("advice_view")
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -126,13 +112,7 @@ class AdviseScreen(BaseScreen):
     """The advice for one session."""
 
     CSS_PATH = "advise.tcss"
-    BINDINGS = [  # noqa: RUF012
-        Binding("w", "save", "Write the trees to a budget file"),
-        Binding("y", "copy", "Copy the advice as text"),
-        Binding("r", "again", "Weigh the trees again"),
-        Binding("q", "leave", "Leave"),
-        Binding("escape,A", "back", "Back", show=False),
-    ]
+    BINDINGS = bindings("advise")
 
     def __init__(self, database: Path, session_id: int) -> None:
         super().__init__(database)
@@ -145,7 +125,7 @@ class AdviseScreen(BaseScreen):
         with Vertical(id="page", classes="pane"):
             yield AdviceView(id="page-view")
             yield Line(id="waiting")
-        yield KeyBar(HINTS, id="keys")
+        yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
         """Begin to weigh."""

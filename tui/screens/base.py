@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from textual.app import App
 from textual.message import Message
 from textual.screen import Screen
 
 from spectui.store.rows import SessionSummary
 from spectui.tui.feeds.base import Feed, Trouble
+from spectui.tui.memory import Memory
+from spectui.tui.navigation import DESTINATIONS
+from spectui.tui.settings import Settings
 from spectui.tui.terminal.clipboard import copy
 from spectui.tui.terminal.textsafe import sanitize, sanitize_line
 from spectui.tui.widgets.rows import Line, Row
 
-if TYPE_CHECKING:
-    from spectui.tui.app import SpectuiApp
+
+class Dashboard(App[None]):
+    """The application as its screens know it: what they share, and the way from one to another."""
+
+    database: Path
+    settings: Settings
+    memory: Memory
+    left: bool
+    """Whether it is being left: what was typed ahead, or read meanwhile, finds no screens any more."""
+    panes: dict[int, tuple[int, bool]]
+    """Session -> the pane chosen in it, and whether it has the whole screen."""
+    doomed: dict[int, str]
+    """Sessions, id -> name, that are deleted when the dashboard is left."""
+
+    def go(
+        self, name: str, *arguments: Any, answer: Callable[[Any], None] | None = None, **options: Any
+    ) -> None:
+        """Open a screen of `navigation.DESTINATIONS` over the present one; `answer` is called with its result."""
+        screen = DESTINATIONS[name].load()
+        self.push_screen(screen(self.database, *arguments, **options), answer)
+
+    def go_home(self) -> None:
+        """Go to the list of sessions: back to it, or to a new one when a session was opened first."""
+        home = DESTINATIONS["sessions"].load()
+        if any(isinstance(screen, home) for screen in self.screen_stack[:-1]):
+            self.pop_screen()
+        else:
+            self.switch_screen(home(self.database))
+
+    def leave(self, live: Sequence[SessionSummary]) -> None:
+        """Leave; while these runs are at work, ask first whether they go on."""
+        raise NotImplementedError
 
 
 class Fed(Message):
@@ -31,7 +65,7 @@ class Fed(Message):
 class BaseScreen(Screen[None]):
     """A whole screen: ``#head`` above, ``#keys`` below, containers of the class ``pane`` between."""
 
-    app: SpectuiApp
+    app: Dashboard
     DEFAULT_CSS = """
     BaseScreen { layout: vertical; }
     BaseScreen #head, BaseScreen #keys { height: 1; }

@@ -7,46 +7,27 @@ from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 
 from spectui.tui.charts import all_charts, chart_after
 from spectui.tui.charts.base import Chart, Source
 from spectui.tui.feeds.charts import ChartFeed, Sources
-from spectui.tui.keys import named
 from spectui.tui.memory import SHOWN_CHART
+from spectui.tui.navigation.keymap import bindings, named
 from spectui.tui.screens.base import FedScreen
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.terminal.theme import task_slots
-from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.plot import Plot
 from spectui.tui.widgets.rows import Cell, Line, Rows
 from spectui.tui.widgets.series import task_series
-
-HINTS: tuple[Hint, ...] = (
-    ("esc", "back", "back"),
-    ("?", "help", "app.help"),
-    ("← →", "read", "read(1)"),
-    ("h H", "chart", "chart(1)"),
-    ("1-8", "show, hide", "all"),
-    ("0", "all", "all"),
-    ("y", "copy", "copy"),
-    ("t", "theme", "app.next_theme"),
-)
 
 
 class ChartScreen(FedScreen):
     """Closed by the keys that opened it, or escape."""
 
     CSS_PATH = "chart.tcss"
-    BINDINGS = [  # noqa: RUF012
-        Binding("h", "chart(1)", "Next chart"),
-        Binding("H", "chart(-1)", "Chart before"),
-        Binding("0", "all", "Show all tasks"),
-        *(Binding(str(n), f"toggle_task({n})", f"Show or hide task {n}", show=False) for n in range(1, 9)),
-        Binding("y", "copy", "Copy the values"),
-        Binding("escape,q,z,enter", "back", "Back"),
-    ]
+    BINDINGS = bindings("chart")
 
     def __init__(self, database: Path, session_id: int, chart: Chart | None = None) -> None:
         self._session = session_id
@@ -65,7 +46,7 @@ class ChartScreen(FedScreen):
         with Vertical(id="chart-pane", classes="pane"):
             yield Plot(id="plot")
         yield Rows(id="reading")
-        yield KeyBar(HINTS, id="keys")
+        yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
         """Begin with an empty chart."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import Worker, WorkerState
@@ -18,13 +17,13 @@ from spectui.store.reading.reader import Reader
 from spectui.tui.charts import chart_after, chart_named
 from spectui.tui.charts.base import Source
 from spectui.tui.feeds.charts import ChartFeed, Sources
-from spectui.tui.keys import named
 from spectui.tui.memory import COMPARED_CHART
 from spectui.tui.model.transcript import wrap
+from spectui.tui.navigation.keymap import bindings, named
 from spectui.tui.screens.base import FedScreen
 from spectui.tui.terminal.cells import count, fit, fitting
 from spectui.tui.terminal.textsafe import sanitize_line
-from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.outputs import Answers, Outputs, read_answers
 from spectui.tui.widgets.plot import Plot
 from spectui.tui.widgets.rows import PANE_FRAME, TITLE_FRAME, Cell, Line, Row, Rows, row_width
@@ -33,19 +32,6 @@ from spectui.tui.widgets.series import SESSION_SLOT, session_series
 if TYPE_CHECKING:
     from spectui.tui.report.grid import Grid
 
-HINTS: tuple[Hint, ...] = (
-    ("esc", "back", "back"),
-    ("?", "help", "app.help"),
-    ("1-3", "pane", "next_pane"),
-    ("h", "chart", "chart(1)"),
-    ("o", "task", "task"),
-    ("← →", "read", "read(1)"),
-    ("[ ]", "prompt", "prompt(1)"),
-    ("n N", "differ", "difference(1)"),
-    ("r", "again", "again"),
-    ("y", "copy", "copy"),
-    ("t", "theme", "app.next_theme"),
-)
 LETTERS = "ABCD"
 PANES = ("chart", "figures", "outputs")
 TALL = 34
@@ -72,23 +58,7 @@ class CompareScreen(FedScreen):
     """Sessions by id -> name, the first being what the others are compared with."""
 
     CSS_PATH = "compare.tcss"
-    BINDINGS = [  # noqa: RUF012
-        Binding("1", "pane(1)", "Charts", show=False),
-        Binding("2", "pane(2)", "Figures", show=False),
-        Binding("3", "pane(3)", "Outputs", show=False),
-        Binding("h", "chart(1)", "Next chart"),
-        Binding("H", "chart(-1)", "Chart before", show=False),
-        Binding("o", "task", "Chart of one task, or of all"),
-        Binding("left", "read(-1)", "Value to the left", show=False, priority=True),
-        Binding("right", "read(1)", "Value to the right", show=False, priority=True),
-        Binding("left_square_bracket", "prompt(-1)", "Previous prompt"),
-        Binding("right_square_bracket", "prompt(1)", "Next prompt"),
-        Binding("n", "difference(1)", "Next prompt whose outputs differ"),
-        Binding("N", "difference(-1)", "Prompt before whose outputs differ"),
-        Binding("r", "again", "Work the figures out again"),
-        Binding("y", "copy", "Copy the figures"),
-        Binding("escape,q", "back", "Back"),
-    ]
+    BINDINGS = bindings("compare")
 
     def __init__(self, database: Path, sessions: Mapping[int, str]) -> None:
         self.sessions = dict(sessions)
@@ -117,7 +87,7 @@ class CompareScreen(FedScreen):
             yield Page(id="figures-view")
         with Vertical(id="outputs", classes="pane"):
             yield Outputs(id="outputs-view")
-        yield KeyBar(HINTS, id="keys")
+        yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
         """Start counting."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 
 from spectui.store.reading.search import Hit
@@ -15,28 +14,17 @@ from spectui.store.rows import SessionSummary
 from spectui.tui.feeds.inspector import Inspected, InspectorFeed, NoneRejected
 from spectui.tui.model.inspection import Item, items_of, missing, why
 from spectui.tui.model.timeline import Place
+from spectui.tui.navigation.keymap import bindings
 from spectui.tui.screens.base import FedScreen
-from spectui.tui.screens.live.titles import head_row
-from spectui.tui.screens.search import Found, SearchScreen
+from spectui.tui.screens.dialogs.search import LastSearch, SearchScreen
 from spectui.tui.terminal.cells import NOTHING, count, fitting, number, share
 from spectui.tui.terminal.textsafe import sanitize, sanitize_line
-from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.head import head_row
+from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.prose import Words
 from spectui.tui.widgets.rows import TITLE_FRAME, Cell, Line
 from spectui.tui.widgets.table import Column, Table
 
-HINTS: tuple[Hint, ...] = (
-    ("esc", "back", "back"),
-    ("?", "help", "app.help"),
-    ("n N", "rejected", "rejected(1)"),
-    ("← →", "round", "step_round(1)"),
-    ("/", "search", "search"),
-    ("r", "replay", "replay"),
-    ("shift+← →", "ten", "step_round(10)"),
-    ("y", "copy", "copy"),
-    ("q", "leave", "leave"),
-    ("t", "theme", "app.next_theme"),
-)
 NOTE = "q draft  p target  H entropy, nats  overlap min(1, p/q)"
 FATES = {
     "accepted": "accepted-path",
@@ -81,19 +69,7 @@ class InspectorScreen(FedScreen):
 
     _feed: InspectorFeed
     CSS_PATH = "inspector.tcss"
-    BINDINGS = [  # noqa: RUF012
-        Binding("n", "rejected(1)", "Next rejected node"),
-        Binding("N", "rejected(-1)", "Rejected node before"),
-        Binding("left", "step_round(-1)", "Round before", priority=True),
-        Binding("right", "step_round(1)", "Next round", priority=True),
-        Binding("shift+left", "step_round(-10)", "Ten rounds back", priority=True),
-        Binding("shift+right", "step_round(10)", "Ten rounds on", priority=True),
-        Binding("slash", "search", "Search the session"),
-        Binding("r", "replay", "Replay from this round"),
-        Binding("y", "copy", "Copy this round"),
-        Binding("q", "leave", "Leave"),
-        Binding("escape", "back", "Back"),
-    ]
+    BINDINGS = bindings("inspector")
 
     def __init__(self, database: Path, session_id: int, start: Place | None, *, search: bool = False) -> None:
         self.session_id = session_id
@@ -101,7 +77,7 @@ class InspectorScreen(FedScreen):
         super().__init__(database)
         self.shown: Inspected | None = None
         self.items: list[Item] = []
-        self._found = Found()
+        self._last_search = LastSearch()
         self._search_first = search
 
     def make_feed(self, post: Callable[[object], None]) -> InspectorFeed:
@@ -117,7 +93,7 @@ class InspectorScreen(FedScreen):
             yield Table(node_columns(), lambda item: item.key, id="nodes")
         yield Words(id="why")
         yield Line(id="gaps")
-        yield KeyBar(HINTS, id="keys")
+        yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
         """Name the panes."""
@@ -256,12 +232,12 @@ class InspectorScreen(FedScreen):
             if hit is not None:
                 self._feed.go(hit.generation_id, hit.number, hit.idx)
 
-        self.app.push_screen(SearchScreen(self.database, self.session_id, self._found), answered)
+        self.app.push_screen(SearchScreen(self.database, self.session_id, self._last_search), answered)
 
     def action_replay(self) -> None:
         """Replay from this round."""
         if self.shown is not None and self.shown.generation is not None:
-            self.app.replay(self.session_id, Place(self.shown.generation.id, self.shown.number))
+            self.app.go("replay", self.session_id, Place(self.shown.generation.id, self.shown.number))
 
     def action_copy(self) -> None:
         """Copy the nodes of this round."""

@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label
@@ -34,15 +33,13 @@ from spectui.prompts.loader import Tell
 from spectui.prompts.source import STDIN
 from spectui.store.errors import StoreError
 from spectui.store.paths import expanded
-from spectui.tui.keys import named
 from spectui.tui.model.transcript import wrap
+from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.screens.base import Dashboard
 from spectui.tui.start import start_run, study_prompts
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.inputs import ChoiceInput, SteadyInput
 from spectui.tui.widgets.rows import Cell, Line, Row
-
-if TYPE_CHECKING:
-    from spectui.tui.app import SpectuiApp
 
 
 @dataclass(frozen=True)
@@ -145,15 +142,9 @@ WIDTH = 78
 class NewRunScreen(ModalScreen[int | None]):
     """Dismissed with the id of the session it started, or None."""
 
-    app: SpectuiApp
+    app: Dashboard
     CSS_PATH = "new_run.tcss"
-    BINDINGS = [  # noqa: RUF012
-        Binding("escape", "cancel", "Cancel", show=False),
-        # With priority, or what is typed right behind them would go to the field before.
-        *(Binding(key, "app.focus_previous", show=False, priority=True) for key in ("up", "shift+tab")),
-        *(Binding(key, "app.focus_next", show=False, priority=True) for key in ("down", "tab")),
-        Binding("ctrl+s", "start", "Start", show=False),
-    ]
+    BINDINGS = bindings("new_run")
 
     def __init__(self, database: Path) -> None:
         super().__init__()

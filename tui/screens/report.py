@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
 from textual.worker import Worker, WorkerState, get_current_worker
@@ -19,30 +18,20 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
+from spectui.tui.navigation.keymap import bindings
 from spectui.tui.report.files import save_as
 from spectui.tui.report.text import report_lines
 from spectui.tui.screens.base import BaseScreen
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.terminal.cells import bar, count, fit
 from spectui.tui.terminal.textsafe import sanitize_line
-from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.report_view import ReportView
 from spectui.tui.widgets.rows import Line, Row
 
 if TYPE_CHECKING:
     from spectui.store.analysis.report import Report
 
-HINTS: tuple[Hint, ...] = (
-    ("q", "leave", "leave"),
-    ("?", "help", "app.help"),
-    ("esc", "back", "back"),
-    ("↑ ↓", "scroll", "end"),
-    ("[ ]", "section", "section(1)"),
-    ("w", "write to a file", "save"),
-    ("y", "copy", "copy"),
-    ("r", "again", "again"),
-    ("t", "theme", "app.next_theme"),
-)
 BAR = 30
 
 
@@ -68,15 +57,7 @@ class ReportScreen(BaseScreen):
     """One session's report, on a page that scrolls."""
 
     CSS_PATH = "report.tcss"
-    BINDINGS = [  # noqa: RUF012
-        Binding("left_square_bracket", "section(-1)", "Previous section"),
-        Binding("right_square_bracket", "section(1)", "Next section"),
-        Binding("w", "save", "Write the report to a file"),
-        Binding("y", "copy", "Copy the report as text"),
-        Binding("r", "again", "Work the report out again"),
-        Binding("q", "leave", "Leave"),
-        Binding("escape,R", "back", "Back", show=False),
-    ]
+    BINDINGS = bindings("report")
 
     def __init__(self, database: Path, session_id: int) -> None:
         super().__init__(database)
@@ -90,7 +71,7 @@ class ReportScreen(BaseScreen):
         with Vertical(id="page", classes="pane"):
             yield ReportView(id="page-view")
             yield Line(id="waiting")
-        yield KeyBar(HINTS, id="keys")
+        yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
         """Begin to work it out."""

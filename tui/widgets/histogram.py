@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from textual.binding import Binding
-
 from spectui.store.counts.metrics import Interval
 from spectui.store.rows import TaskFigures
 from spectui.tui.charts.base import Bar, Chart, Point, Source
+from spectui.tui.navigation.keymap import bindings
 from spectui.tui.terminal.cells import (
     NOTHING,
     bar,
@@ -41,7 +40,7 @@ class Histogram(Rows, can_focus=True):
     """One block of bars a task, as many tasks as the session has; scrolls when they do not fit."""
 
     DEFAULT_CSS = "Histogram { scrollbar-gutter: stable; }"
-    BINDINGS = [Binding("enter", "screen.zoom_chart", show=False)]  # noqa: RUF012
+    BINDINGS = bindings("histogram")
 
     def __init__(self, chart: Chart, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.cells import cell_len
 from textual import events
 
-from spectui.tui.keys import named
+from spectui.tui.navigation.keymap import area_of, hints
 from spectui.tui.terminal.glyphs import glyphs
 from spectui.tui.widgets.rows import Cell, Line
-
-Hint = tuple[str, str, str]
-"""Key as shown, what it does, and the action that a click runs."""
 
 GAP, NARROW = 3, 100
 """Cells between two hints, one less on a terminal of fewer columns than this: there each hint counts."""
@@ -31,17 +26,17 @@ def spelled(key: str) -> str:
 
 
 class KeyBar(Line):
-    """Key hints, most important first; a click does what the key does."""
+    """The keys of the screen it is on, most important first; a click does what the key does."""
 
-    def __init__(self, hints: Sequence[Hint], *, id: str | None = None) -> None:
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._hints = tuple(hints)
+        self._state = ""
         self._spans: list[tuple[int, int, str]] = []
 
-    def set_hints(self, hints: Sequence[Hint]) -> None:
-        """Show other keys."""
-        if tuple(hints) != self._hints:
-            self._hints = tuple(hints)
+    def set_state(self, state: str) -> None:
+        """Show the keys of another state of the screen."""
+        if state != self._state:
+            self._state = state
             self._draw()
 
     def on_resize(self) -> None:
@@ -59,8 +54,8 @@ class KeyBar(Line):
         self._spans = []
         at = 1
         gap = GAP if self.size.width >= NARROW else GAP - 1
-        for hint, words, action in self._hints:
-            key = spelled(named(self, hint))
+        for key, words, action in hints(area_of(type(self.screen)), self._state):
+            key = spelled(key)
             width = cell_len(key) + 1 + cell_len(words)
             if at + width > self.size.width:
                 break

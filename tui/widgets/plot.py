@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from textual import events
-from textual.binding import Binding
 from textual.message import Message
 
 from spectui.tui.charts import all_charts
 from spectui.tui.charts.base import Chart, Point
-from spectui.tui.keys import named
+from spectui.tui.navigation.keymap import bindings, named
 from spectui.tui.terminal.cells import fit, fitting, pad, stack
 from spectui.tui.terminal.glyphs import DOTS, dotted, glyphs
 from spectui.tui.widgets.rows import Cell, Row, Rows
@@ -27,12 +26,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
     """Bars for one series, dots joined by lines for several. Only rows that change are sent."""
 
     DEFAULT_CSS = "Plot { overflow: hidden hidden; }"
-    BINDINGS = [  # noqa: RUF012
-        Binding("left", "step(-1)", "Value to the left", show=False),
-        Binding("right", "step(1)", "Value to the right", show=False),
-        Binding("home", "edge(0)", show=False),
-        Binding("end", "edge(1)", show=False),
-    ]
+    BINDINGS = bindings("plot")
 
     class Moved(Message):
         """The cursor reads another place, or what stands there has changed."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.cells import cell_len, set_cell_size
 
-from spectui.tui.keys import named
 from spectui.tui.model.transcript import wrap
+from spectui.tui.navigation.keymap import named
 from spectui.tui.terminal.cells import fit
 from spectui.tui.terminal.textsafe import sanitize
 from spectui.tui.widgets.rows import Cell, Line, Row

@@ -9,9 +9,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-from textual.binding import Binding
 from textual.message import Message
 
+from spectui.tui.navigation.keymap import bindings
 from spectui.tui.report.grid import Grid
 from spectui.tui.report.pictures import Picture, pictures, task_roles
 from spectui.tui.report.tables import facts, notes, report_groups, subject, tables
@@ -43,12 +43,7 @@ class ReportView(Rows, can_focus=True):
     """The page. It is drawn for the width it has; a table that is wider scrolls sideways."""
 
     DEFAULT_CSS = "ReportView { overflow-x: auto; scrollbar-size: 0 1; scrollbar-gutter: stable; }"
-    BINDINGS = [  # noqa: RUF012
-        Binding("down,j", "scroll_down", show=False),
-        Binding("up,k", "scroll_up", show=False),
-        Binding("g", "scroll_home", show=False),
-        Binding("G", "scroll_end", show=False),
-    ]
+    BINDINGS = bindings("report_view")
 
     class Drawn(Message):
         """The page was drawn; `wide` when it scrolls sideways."""

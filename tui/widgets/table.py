@@ -11,11 +11,11 @@ from typing import Any, Generic, TypeVar
 
 from rich.cells import cell_len
 from textual import events
-from textual.binding import Binding
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
+from spectui.tui.navigation.keymap import bindings
 from spectui.tui.terminal.cells import Align, fit
 from spectui.tui.widgets.rows import Cell, Row, Rows, set_scroll_size
 
@@ -59,15 +59,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
     """Rows of items under a heading. Items are known by a key, so that the cursor stays on its item."""
 
     DEFAULT_CSS = "Table { scrollbar-gutter: stable; }"
-    BINDINGS = [  # noqa: RUF012
-        Binding("up,k", "move(-1)", show=False),
-        Binding("down,j", "move(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown", "page(1)", show=False),
-        Binding("home,g", "edge(0)", show=False),
-        Binding("end,G", "edge(1)", show=False),
-        Binding("enter", "choose", show=False),
-    ]
+    BINDINGS = bindings("table")
 
     class Moved(Message):
         """The cursor is on another item, or on none."""

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
-from textual.binding import Binding
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
-from spectui.tui.keys import named
 from spectui.tui.model.pieces import Piece
 from spectui.tui.model.transcript import Transcript
+from spectui.tui.navigation.keymap import bindings, named
 from spectui.tui.terminal.cells import count
 from spectui.tui.terminal.theme import styles
 from spectui.tui.widgets.rows import Cell, Line, LineView, row_width, set_scroll_size
@@ -36,12 +35,7 @@ class TokenStream(LineView, can_focus=True, inherit_bindings=False):
         scrollbar-size: 1 1;
     }
     """
-    BINDINGS = [  # noqa: RUF012 (Textual's own form)
-        Binding("up,k", "scroll_by(-1)", show=False),
-        Binding("down,j", "scroll_by(1)", show=False),
-        Binding("pageup", "scroll_page(-1)", show=False),
-        Binding("pagedown", "scroll_page(1)", show=False),
-    ]
+    BINDINGS = bindings("token_stream")
 
     class FollowChanged(Message):
         """The reader scrolled away from the end, or back to it."""

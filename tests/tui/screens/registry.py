@@ -9,7 +9,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from spectui.tui.screens.compare import CompareScreen
-from spectui.tui.screens.replay import ReplayScreen
+from spectui.tui.screens.live.replay import ReplayScreen
 from spectui.tui.screens.sessions.screen import SessionsScreen
 from spectui.tui.widgets.histogram import Histogram
 from spectui.tui.widgets.rows import Line, Rows

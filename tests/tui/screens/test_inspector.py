@@ -10,10 +10,10 @@ from textual.pilot import Pilot
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import RoundRow
 from spectui.tui.model.inspection import fate_of, items_of, missing, why
+from spectui.tui.screens.dialogs.search import SearchScreen
 from spectui.tui.screens.inspector import InspectorScreen
+from spectui.tui.screens.live.replay import ReplayScreen
 from spectui.tui.screens.live.screen import LiveScreen
-from spectui.tui.screens.replay import ReplayScreen
-from spectui.tui.screens.search import SearchScreen
 from spectui.tui.widgets.rows import Line
 from tests.store.samples import FULL_3X2, make_round
 from tests.tui.conftest import app_for, live_screen, shown, wait_for
@@ -179,8 +179,8 @@ async def test_search_goes_to_what_was_found(database: Path, finished: Recording
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, SearchScreen))
         found = pilot.app.screen
         assert isinstance(found, SearchScreen)
-        await wait_for(pilot, lambda: "place" in found.found.note and "rounds." in found.found.note)
-        hits = list(found.found.hits)
+        await wait_for(pilot, lambda: "place" in found.last.note and "rounds." in found.last.note)
+        hits = list(found.last.hits)
         assert {hit.position for hit in hits} == {2, 6}
         await pilot.press("down", "enter")
         await wait_for(pilot, lambda: pilot.app.screen is screen and screen.shown.number == hits[1].number)  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from spectui.store.reading.reader import Reader
 from spectui.store.whereabouts import whereabouts
 from spectui.tui.screens.dialogs.leave import LeaveScreen
-from spectui.tui.screens.replay import ReplayScreen
+from spectui.tui.screens.live.replay import ReplayScreen
 from spectui.tui.screens.sessions.screen import SessionsScreen
 from spectui.tui.widgets.histogram import Histogram
 from spectui.tui.widgets.prose import PromptHead

@@ -15,7 +15,7 @@ from spectui.tui.model.goto import ToPrompt, ToShare, ToTime, parse
 from spectui.tui.model.pieces import StreamDecoder
 from spectui.tui.model.timeline import Place, Timeline
 from spectui.tui.model.transcript import Transcript
-from spectui.tui.screens.replay import ReplayScreen
+from spectui.tui.screens.live.replay import ReplayScreen
 from spectui.tui.widgets.histogram import Histogram
 from spectui.tui.widgets.rows import Line
 from spectui.tui.widgets.scrubber import Scrubber

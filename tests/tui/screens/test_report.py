@@ -217,7 +217,7 @@ async def test_a_database_that_cannot_be_read_is_said(database: Path, finished: 
     app = app_for(database, finished.id)
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, lambda: live_screen(pilot).state)
-        app.open_report(999)
+        app.go("report", 999)
         await wait_for(pilot, lambda: isinstance(app.screen, ReportScreen))
         waiting = app.screen.query_one("#waiting", Line)
         await wait_for(pilot, lambda: "there is no session '999'" in waiting.text)

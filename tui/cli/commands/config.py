@@ -76,7 +76,8 @@ def init() -> None:
 
 def template() -> str:
     """The file that `init` writes: all of it comments, so that it changes nothing."""
-    from spectui.tui.keys import actions, areas
+    from spectui.tui.navigation import areas
+    from spectui.tui.navigation.keymap import actions
     from spectui.tui.settings import RUN_TYPES
     from spectui.tui.terminal.theme import THEME_NAMES
 
@@ -108,9 +109,9 @@ def template() -> str:
         "",
         "# Keys. A value is a character, a name such as space, left, f5 or ctrl+o, or several parted by commas.",
     ]
-    for area, cls in sorted(areas().items()):
+    for area in sorted(areas()):
         out += ["", f"# [keys.{area}]"]
-        for name, bindings in actions(cls).items():
+        for name, bindings in actions(area).items():
             keys = ",".join(_written(binding.key) for binding in bindings)
             words = bindings[0].description
             out.append(f"# {_toml_key(name)} = {_toml(keys)}" + (f"  # {words}" if words else ""))
@@ -118,7 +119,7 @@ def template() -> str:
 
 
 def _written(key: str) -> str:
-    from spectui.tui.keys import shown
+    from spectui.tui.navigation.keymap import shown
 
     plain = shown(key)
     return plain if plain.isascii() and len(plain) == 1 and plain != "," else key

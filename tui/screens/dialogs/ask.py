@@ -7,7 +7,6 @@ from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
@@ -15,8 +14,8 @@ from textual.worker import Worker, WorkerState
 
 from spectui.decoding.errors import DecodingError
 from spectui.store.errors import StoreError
-from spectui.tui.keys import named
 from spectui.tui.model.transcript import wrap
+from spectui.tui.navigation.keymap import bindings, named
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.inputs import SteadyInput
 from spectui.tui.widgets.rows import Line, Row
@@ -32,7 +31,7 @@ class AskScreen(ModalScreen[bool]):
     """Dismissed with True once what was typed is saved, with False when it is not to be."""
 
     CSS_PATH = "ask.tcss"
-    BINDINGS = [Binding("escape", "cancel", "Cancel", show=False)]  # noqa: RUF012
+    BINDINGS = bindings("ask")
 
     def __init__(
         self,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button
 
 from spectui.store.rows import SessionSummary
-from spectui.tui.keys import label, named
 from spectui.tui.model.transcript import wrap
+from spectui.tui.navigation.keymap import bindings, label, named
 from spectui.tui.terminal.cells import count, fit, fitting
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.rows import Line, Row
@@ -23,12 +22,7 @@ class DeleteScreen(ModalScreen[bool]):
     """Dismissed with True when the session is to go."""
 
     CSS_PATH = "delete.tcss"
-    BINDINGS = [  # noqa: RUF012
-        Binding("d", "answer(True)", "Delete it", show=False),
-        Binding("escape,c,q", "answer(False)", "Keep it", show=False),
-        Binding("left", "app.focus_previous", show=False),
-        Binding("right", "app.focus_next", show=False),
-    ]
+    BINDINGS = bindings("delete")
 
     def __init__(self, summary: SessionSummary) -> None:
         super().__init__()

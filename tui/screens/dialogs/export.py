@@ -10,7 +10,7 @@ from textual.worker import get_current_worker
 from spectui.store.export.export import Exported, default_place, export_session
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
-from spectui.tui.keys import named
+from spectui.tui.navigation.keymap import named
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.terminal.cells import count, fit
 from spectui.tui.terminal.textsafe import sanitize_line

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button
 
+from spectui.tui.navigation.keymap import bindings
 from spectui.tui.terminal.cells import fit
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.rows import Line, Row
@@ -22,13 +22,7 @@ class LeaveScreen(ModalScreen[Choice | None]):
     """Dismissed with "keep", "stop", or None to stay."""
 
     CSS_PATH = "leave.tcss"
-    BINDINGS = [  # noqa: RUF012
-        Binding("k,q", "choose('keep')", "Keep it running", show=False),
-        Binding("s", "choose('stop')", "Stop it", show=False),
-        Binding("escape,c", "cancel", "Stay", show=False),
-        Binding("left", "app.focus_previous", show=False),
-        Binding("right", "app.focus_next", show=False),
-    ]
+    BINDINGS = bindings("leave")
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.geometry import Size
@@ -13,6 +11,7 @@ from spectui.tui.charts import all_charts, chart_after, chart_named
 from spectui.tui.charts.base import Chart
 from spectui.tui.memory import REJECTED, SHOWN_CHART
 from spectui.tui.model.state import Charts, RunState, Stream, Tree
+from spectui.tui.screens.base import Dashboard
 from spectui.tui.screens.live.titles import choice_title, prompt_columns, text_title, tree_title
 from spectui.tui.terminal.cells import count
 from spectui.tui.terminal.textsafe import sanitize
@@ -43,14 +42,10 @@ CUTS = {
 }
 
 
-if TYPE_CHECKING:
-    from spectui.tui.app import SpectuiApp
-
-
 class LiveBody(Horizontal):
     """Text, tree, charts and prompts: all in sight, or one at a time."""
 
-    app: SpectuiApp
+    app: Dashboard
 
     def __init__(self, session_id: int, *, id: str | None = None) -> None:
         super().__init__(id=id)

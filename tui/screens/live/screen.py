@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.worker import Worker, WorkerState
 
 from spectui.store.errors import StoreError
@@ -18,12 +17,13 @@ from spectui.tui.feeds.writes import tell
 from spectui.tui.model.gaps import Gaps
 from spectui.tui.model.state import Charts, Ended, Opened, RunState, Stream, Tree
 from spectui.tui.model.timeline import Place
+from spectui.tui.navigation.keymap import bindings
 from spectui.tui.screens.base import FedScreen
-from spectui.tui.screens.chart import ChartScreen
 from spectui.tui.screens.live.body import LiveBody
-from spectui.tui.screens.live.titles import head_row, notice_rows
+from spectui.tui.screens.live.titles import notice_rows
 from spectui.tui.widgets.gpu_panel import GpuPanel
-from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.head import head_row
+from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.rows import Line
 from spectui.tui.widgets.status import Status
 from spectui.tui.widgets.table import Table
@@ -31,38 +31,6 @@ from spectui.tui.widgets.token_stream import TokenStream
 
 if TYPE_CHECKING:
     from spectui.tui.feeds.replay import ReplayFeed
-
-READING: tuple[Hint, ...] = (
-    ("← →", "round", "step_round(-1)"),
-    ("enter", "inspect", "inspect"),
-    ("[ ]", "prompt", "step_prompt(1)"),
-    ("h", "chart", "toggle_chart(1)"),
-    ("x", "rejected", "toggle_rejected"),
-    ("z", "zoom", "zoom_chart"),
-    ("R", "report", "report"),
-    ("A", "advise", "advise"),
-    ("/", "search", "inspect(True)"),
-)
-AROUND: tuple[Hint, ...] = (
-    ("1-4", "pane", "next_pane"),
-    ("esc", "sessions", "back"),
-    ("y", "copy", "copy"),
-    ("t", "theme", "app.next_theme"),
-)
-LEAVING: tuple[Hint, ...] = (("q", "leave", "leave"), ("?", "help", "app.help"))
-HINTS: tuple[Hint, ...] = (
-    *LEAVING,
-    ("space", "pause", "toggle_run"),
-    *READING,
-    ("r", "replay", "replay"),
-    ("s", "skip", "skip_prompt"),
-    ("p", "follow", "toggle_follow"),
-    *AROUND,
-)
-HINTS_LOADING: tuple[Hint, ...] = (*LEAVING, *AROUND)
-"""Before the session has been read: whether there is a run to pause is not known yet."""
-HINTS_OVER: tuple[Hint, ...] = (*LEAVING, ("space", "replay", "toggle_run"), *READING, *AROUND)
-"""Of a session that nobody decodes any more."""
 
 
 class LiveScreen(FedScreen):
@@ -72,34 +40,7 @@ class LiveScreen(FedScreen):
     MODE: ClassVar[str] = ""
     """Stands in the header of a screen whose time is not the present."""
     CSS_PATH = ["screen.tcss"]  # noqa: RUF012
-    BINDINGS = [  # noqa: RUF012
-        Binding("p", "toggle_follow", "Follow the text, or stop"),
-        Binding("space", "toggle_run", "Pause or resume the run"),
-        Binding("r", "replay", "Replay from this round"),
-        Binding("enter", "inspect", "Inspect the tree of this round"),
-        Binding("slash", "inspect(True)", "Search the session"),
-        Binding("s", "skip_prompt", "Skip this prompt"),
-        Binding("x", "toggle_rejected", "Show or hide rejected drafts"),
-        Binding("h", "toggle_chart(1)", "Next chart"),
-        Binding("H", "toggle_chart(-1)", "Chart before", show=False),
-        Binding("z", "zoom_chart", "Show the chart on the whole screen"),
-        Binding("left_square_bracket", "step_prompt(-1)", "Previous prompt"),
-        Binding("right_square_bracket", "step_prompt(1)", "Next prompt"),
-        Binding("left", "step_round(-1)", "Previous round", priority=True),
-        Binding("right", "step_round(1)", "Next round", priority=True),
-        Binding("1", "pane(1)", "Text", show=False),
-        Binding("2", "pane(2)", "Tree", show=False),
-        Binding("3", "pane(3)", "Charts", show=False),
-        Binding("4", "pane(4)", "Prompts", show=False),
-        Binding("g,home", "top", "Top of the text", show=False),
-        Binding("G,end", "end", "End of the text", show=False),
-        Binding("R", "report", "Report on acceptance"),
-        Binding("A", "advise", "Which tree pays for which task"),
-        Binding("y", "copy", "Copy the text of this prompt"),
-        Binding("v", "whole_prompt", "Show the whole prompt", show=False),
-        Binding("q", "leave", "Leave"),
-        Binding("escape", "back", "All sessions"),
-    ]
+    BINDINGS = bindings("live")
 
     def __init__(self, database: Path, session_id: int) -> None:
         self.session_id = session_id
@@ -124,7 +65,7 @@ class LiveScreen(FedScreen):
         yield GpuPanel(id="gpus")
         yield Line(id="notice")
         yield Status(id="status")
-        yield KeyBar(HINTS_LOADING, id="keys")
+        yield KeyBar(id="keys")
 
     def on_resize(self, event: events.Resize) -> None:
         """Choose the layout for the terminal's size."""
@@ -159,7 +100,7 @@ class LiveScreen(FedScreen):
         for panel in self.query(GpuPanel):  # a replay has none
             panel.show(state.summary)
         if not self.MODE:
-            self.query_one(KeyBar).set_hints(HINTS if state.summary.live else HINTS_OVER)
+            self.query_one(KeyBar).set_state("live" if state.summary.live else "over")
         known = state.generations if state.complete else ()
         self.query_one(Status).show(state.summary, known, state.pending)
 
@@ -201,7 +142,7 @@ class LiveScreen(FedScreen):
 
     def action_zoom_chart(self) -> None:
         """Show the chart with axes on the whole screen."""
-        self.app.push_screen(ChartScreen(self.database, self.session_id, self.body.chart))
+        self.app.go("chart", self.session_id, self.body.chart)
 
     # Reading.
 
@@ -259,11 +200,11 @@ class LiveScreen(FedScreen):
 
     def action_advise(self) -> None:
         """Weigh trees on this session."""
-        self.app.open_advice(self.session_id)
+        self.app.go("advise", self.session_id)
 
     def action_report(self) -> None:
         """Open the report of this session."""
-        self.app.open_report(self.session_id)
+        self.app.go("report", self.session_id)
 
     def action_whole_prompt(self) -> None:
         """Show all of the prompt, or its beginning."""
@@ -335,13 +276,13 @@ class LiveScreen(FedScreen):
             self.tell("There is nothing to replay: no round has been decoded.")
             return
         start = Place(self.shown.id, self._round or 1) if self.shown else None
-        self.app.replay(self.session_id, start, play=play)
+        self.app.go("replay", self.session_id, start, play=play)
 
     def action_inspect(self, search: bool = False) -> None:
         """Look into the round whose tree is shown, or for a text in the whole session."""
         number = self._round or self.body.tree_view.number
         start = Place(self.shown.id, number) if self.shown is not None and number else None
-        self.app.inspect(self.session_id, start, search=search)
+        self.app.go("inspector", self.session_id, start, search=search)
 
     def action_skip_prompt(self) -> None:
         """Leave the prompt that is being decoded."""
@@ -379,4 +320,4 @@ class LiveScreen(FedScreen):
         if self.body.put_back():
             self.call_after_refresh(self.draw)
         else:
-            self.app.show_sessions()
+            self.app.go_home()

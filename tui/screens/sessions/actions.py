@@ -9,8 +9,8 @@ from pathlib import Path
 from spectui.store.rows import SessionSummary
 from spectui.tui.feeds import writes
 from spectui.tui.feeds.sessions import SessionsFeed
-from spectui.tui.keys import named
 from spectui.tui.model.state import Card
+from spectui.tui.navigation.keymap import named
 from spectui.tui.screens.base import FedScreen
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.screens.dialogs.delete import DeleteScreen
@@ -46,12 +46,12 @@ class SessionActions(FedScreen):
     def action_advise(self) -> None:
         """Weigh trees on the session."""
         if self.table.cursor_item is not None:
-            self.app.open_advice(self.table.cursor_item.id)
+            self.app.go("advise", self.table.cursor_item.id)
 
     def action_report(self) -> None:
         """Open the report of the session."""
         if self.table.cursor_item is not None:
-            self.app.open_report(self.table.cursor_item.id)
+            self.app.go("report", self.table.cursor_item.id)
 
     def action_export(self) -> None:
         """Write the session to files."""
@@ -129,9 +129,7 @@ class SessionActions(FedScreen):
                 f"Mark two to four sessions with {named(self, 'm')}, then {named(self, 'c')} compares them."
             )
             return
-        from spectui.tui.screens.compare import CompareScreen
-
-        self.app.push_screen(CompareScreen(self.database, chosen))
+        self.app.go("compare", chosen)
 
     def action_delete(self) -> None:
         """Delete the session, once that is confirmed."""

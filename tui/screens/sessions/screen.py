@@ -7,48 +7,25 @@ from pathlib import Path
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Label
 
 from spectui.store.paths import expanded
 from spectui.store.rows import SessionSummary
 from spectui.tui.feeds.sessions import SessionsFeed
-from spectui.tui.keys import named
 from spectui.tui.memory import FALLING, SORTED_BY, SUMMARY
 from spectui.tui.model.session_filter import Entry, Filter, entry_of, parse
 from spectui.tui.model.state import Card, Sessions
+from spectui.tui.navigation.keymap import bindings, named
 from spectui.tui.screens.sessions.actions import SessionActions
 from spectui.tui.screens.sessions.columns import session_columns
 from spectui.tui.terminal.cells import count, fit
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.inputs import SteadyInput
-from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.rows import Cell, Line, Row, Rows, set_title
 from spectui.tui.widgets.session_card import SessionCard
 from spectui.tui.widgets.table import Table
-
-HINTS: tuple[Hint, ...] = (
-    ("q", "leave", "leave"),
-    ("?", "help", "app.help"),
-    ("enter", "open", "open"),
-    ("r", "new run", "new_run"),
-    ("/", "filter", "filter"),
-    ("m", "mark", "mark"),
-    ("c", "compare", "compare"),
-    ("o", "sort", "sort(1)"),
-    ("R", "report", "report"),
-    ("A", "advise", "advise"),
-    ("v", "summary", "toggle_card"),
-    ("e", "rename", "rename"),
-    ("#", "tags", "tag"),
-    ("n", "note", "note"),
-    ("d", "delete", "delete"),
-    ("x", "export", "export"),
-    ("y", "copy", "copy"),
-    ("t", "theme", "app.next_theme"),
-    ("ctrl+p", "commands", "app.command_palette"),
-)
 
 FILTER_HINT = "name, model, task, #tag, status, >2026-11-01, task:code, -word"
 
@@ -61,10 +38,7 @@ LOW, SHORT = 34, 18
 class FilterInput(SteadyInput):
     """Typing filters; the arrows move the cursor of the list meanwhile."""
 
-    BINDINGS = [  # noqa: RUF012
-        Binding("up", "screen.move(-1)", show=False),
-        Binding("down", "screen.move(1)", show=False),
-    ]
+    BINDINGS = bindings("filter_input")
 
 
 class SessionsScreen(SessionActions):
@@ -72,29 +46,7 @@ class SessionsScreen(SessionActions):
 
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "Table"  # not the filter, which is there unseen and would take what is typed
-    BINDINGS = [  # noqa: RUF012
-        Binding("r", "new_run", "Start a run"),
-        Binding("enter", "open", "Open the session", show=False),
-        # With priority, as what is typed right behind it would go to the list: over a slow line keys come in bursts.
-        Binding("slash", "filter", "Filter the sessions", priority=True),
-        Binding("o", "sort(1)", "Sort by the next column"),
-        Binding("O", "sort(-1)", "Sort by the column before"),
-        Binding("i", "reverse", "Turn the order round"),
-        Binding("e", "rename", "Rename the session"),
-        Binding("number_sign", "tag", "Tag the session"),
-        Binding("n", "note", "Write a note about the session"),
-        Binding("d", "delete", "Delete the session"),
-        Binding("u", "undo", "Bring back what was deleted last"),
-        Binding("v", "toggle_card", "Show or hide the summary"),
-        Binding("m", "mark", "Mark the session, or unmark it"),
-        Binding("c", "compare", "Compare the marked sessions"),
-        Binding("R", "report", "Report on acceptance"),
-        Binding("x", "export", "Export the session"),
-        Binding("A", "advise", "Which tree pays for which task"),
-        Binding("y", "copy", "Copy the summary"),
-        Binding("q", "leave", "Leave"),
-        Binding("escape", "all", "Show all sessions", show=False),
-    ]
+    BINDINGS = bindings("sessions")
 
     def __init__(self, database: Path) -> None:
         super().__init__(database)
@@ -123,7 +75,7 @@ class SessionsScreen(SessionActions):
         with Vertical(id="card", classes="pane"):
             yield SessionCard(id="card-view")
         yield Line(id="notice")
-        yield KeyBar(HINTS, id="keys")
+        yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
         """Say where the sessions come from."""
@@ -267,7 +219,7 @@ class SessionsScreen(SessionActions):
 
     @on(Table.Chosen)
     def _session_chosen(self, message: Table.Chosen) -> None:
-        self.app.open_session(message.key)
+        self.app.go("live", message.key)
 
     def action_open(self) -> None:
         """Open the session under the cursor."""
@@ -292,8 +244,13 @@ class SessionsScreen(SessionActions):
         self.set_class(self._card_shown, "-card")
 
     def action_new_run(self) -> None:
-        """Open the form for a new run."""
-        self.app.new_run()
+        """Open the form for a new run; the session that it starts is shown."""
+
+        def started(session_id: int | None) -> None:
+            if session_id is not None:
+                self.app.go("live", session_id)
+
+        self.app.go("new_run", answer=started)
 
     def at_work(self) -> Iterable[SessionSummary | None]:
         """All of them."""

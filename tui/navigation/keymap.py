@@ -1,14 +1,11 @@
-"""Which key does what on every screen and in every widget, and other keys where the user wants them.
+"""The keys in force: those that `tui.navigation` declares, but for what the user changed in `[keys]`.
 
-Nothing has to be registered: a screen's bindings are its `BINDINGS`. An action goes by the binding's `id`
-or, without one, by the action itself (``toggle_follow``), within its screen (``live``) or widget
-(``table``). Changes hold for the process, so they are made before a screen is.
+An action goes by the binding's action (``toggle_follow``, ``step_round_minus_1``), within its screen (``live``) or
+widget (``table``). Changes hold for the process.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,14 +15,18 @@ from textual.binding import Binding, BindingsMap
 from textual.dom import DOMNode
 from textual.keys import KEY_TO_UNICODE_NAME, Keys, format_key, key_to_character
 
-from spectui import tui
-from spectui.tui.settings import closest
+from spectui.tui.navigation import areas
+from spectui.tui.navigation.key import Key
+from spectui.tui.terminal.suggest import closest
 
 Keymap = Mapping[str, Mapping[str, str]]
 """Area -> action -> keys, several parted by commas."""
 
-_original: dict[type[DOMNode], list[Any]] = {}
-"""The bindings of classes that have others now."""
+Hint = tuple[str, str, str]
+"""A key as a footer shows it, what it does, and the action that a click runs."""
+
+_in_force: Keymap = {}
+"""The changes in force."""
 
 _shown: dict[str, dict[str, str]] = {}
 """Area -> key as it is shown without changes -> with them."""
@@ -42,37 +43,38 @@ class KeymapError(Exception):
         self.path = path
 
 
-def areas() -> dict[str, type[DOMNode]]:
-    """Every screen and widget of ours that has keys, by name; imports all of them."""
-    return {area_of(cls): cls for cls in classes(DOMNode) if _bindings(cls)}
-
-
-def classes(base: type[DOMNode]) -> list[type[DOMNode]]:
-    """Every class of ours below that one; imports all screens and widgets."""
-    for module in pkgutil.walk_packages(tui.__path__, f"{tui.__name__}."):
-        if module.name.split(".")[2] in ("app", "screens", "widgets"):
-            importlib.import_module(module.name)
-    return list(_ours(base))
-
-
 def area_of(cls: type[DOMNode]) -> str:
     """``LiveScreen`` is ``live``, ``TokenStream`` ``token_stream``, the application ``app``."""
     name = cls.__name__.removesuffix("Screen").removeprefix("Spectui") or cls.__name__
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def actions(cls: type[DOMNode]) -> dict[str, list[Binding]]:
-    """What can be done in that class alone, by name, with the keys it has without changes."""
-    found: dict[str, list[Binding]] = {}
-    for binding in Binding.make_bindings(_bindings(cls)):
-        found.setdefault(name_of(binding), []).append(binding)
-    return found
+def declared(area: str) -> list[Binding]:
+    """The bindings of an area as they are declared."""
+    return [binding for key in areas()[area] if not key.area for binding in key.bindings]
+
+
+def bindings(area: str) -> list[Any]:
+    """The bindings of an area in force: `BINDINGS` of its class."""
+    changes = _in_force.get(area, {})
+    return [
+        replace(binding, key=",".join(parted(changes[name_of(binding)])))
+        if name_of(binding) in changes
+        else binding
+        for binding in declared(area)
+    ]
+
+
+def actions(area: str) -> dict[str, list[Binding]]:
+    """The actions of an area by name, each with the keys that it has without changes."""
+    by_name: dict[str, list[Binding]] = {}
+    for binding in Binding.make_bindings(declared(area)):
+        by_name.setdefault(name_of(binding), []).append(binding)
+    return by_name
 
 
 def name_of(binding: Binding) -> str:
-    """What an action is called in the configuration: ``step_round(-1)`` is ``step_round_minus_1``."""
-    if binding.id:
-        return binding.id
+    """The name of an action in the settings: ``step_round(-1)`` is ``step_round_minus_1``."""
     return re.sub(r"\W+", "_", binding.action.removeprefix("app.").replace("-", "minus_")).strip("_")
 
 
@@ -82,7 +84,7 @@ def check(keymap: Keymap) -> None:
     for area, changes in keymap.items():
         if area not in known:
             raise KeymapError((area,), f"[keys] has no screen '{area}'; {closest(area, known)}")
-        able = actions(known[area])
+        able = actions(area)
         for name, keys in changes.items():
             if name not in able:
                 raise KeymapError(
@@ -113,35 +115,44 @@ def parted(keys: str) -> list[str]:
 
 
 def apply(keymap: Keymap) -> None:
-    """Have these keys from now on and, for all else, those of the screens themselves.
-
-    `keymap` has to have passed `check`.
-    """
-    for cls, bindings in _original.items():
-        cls.BINDINGS = bindings
-    _original.clear()
+    """Have these keys from now on and, for all else, those that are declared. `keymap` has to have passed `check`."""
+    global _in_force
+    _in_force = keymap
     _shown.clear()
-    if keymap:
-        known = areas()
-        for area, changes in keymap.items():
-            _change(area, known[area], changes)
+    for area, changes in keymap.items():
+        for binding in declared(area):
+            if (keys := changes.get(name_of(binding))) is not None:
+                old = [shown(key) for key in parted(binding.key)]
+                new = [shown(key) for key in parted(keys)]
+                # Two keys for one action: each in the place of one; the last stands for those left over.
+                for place, key in enumerate(old):
+                    _shown.setdefault(area, {})[key] = new[min(place, len(new) - 1)]
+    known = areas()
     for cls in _ours(DOMNode):
+        if "BINDINGS" in cls.__dict__ and area_of(cls) in known:
+            cls.BINDINGS = bindings(area_of(cls))
         cls._merged_bindings = cls._merge_bindings()
 
 
-def _change(area: str, cls: type[DOMNode], changes: Mapping[str, str]) -> None:
-    before = _original[cls] = list(_bindings(cls))
-    after: list[Binding] = []
-    for binding in before:
-        keys = changes.get(name_of(binding))
-        after.append(binding if keys is None else replace(binding, key=",".join(parted(keys))))
-        if keys is not None:
-            old = [shown(key) for key in parted(binding.key)]
-            new = [shown(key) for key in parted(keys)]
-            # Two keys for one action: each in the place of one; the last stands for those left over.
-            for place, key in enumerate(old):
-                _shown.setdefault(area, {})[key] = new[min(place, len(new) - 1)]
-    cls.BINDINGS = list[Any](after)
+def key_text(key: Key, area: str, gap: str = " ") -> str:
+    """The keys of a `Key` of an area as they are in force: ``[ ]``, ``1-4``, ``shift+← →``."""
+    changes = _in_force.get(key.area or area, {})
+    in_force = (parted(changes.get(name_of(binding), binding.key))[0] for binding in key.bindings)
+    texts = list(dict.fromkeys(shown(each) for each in in_force))
+    if len(texts) > 2 and all(each.isdigit() for each in texts):
+        return f"{texts[0]}-{texts[-1]}"
+    modifier = texts[0].rpartition("+")[0]
+    if modifier and all(each.startswith(f"{modifier}+") for each in texts):
+        texts[1:] = [each.removeprefix(f"{modifier}+") for each in texts[1:]]
+    return (gap if len(texts) < 3 else " ").join(texts)
+
+
+def hints(area: str, state: str = "") -> list[Hint]:
+    """The hints of a footer in that state of its screen."""
+    words = [
+        (key, key.hint if isinstance(key.hint, str) else key.hint.get(state, "")) for key in areas()[area]
+    ]
+    return [(key_text(key, area), hint, key.click or key.bindings[-1].action) for key, hint in words if hint]
 
 
 def shown(key: str) -> str:
@@ -187,13 +198,7 @@ def _ours(cls: type[DOMNode]) -> Iterator[type[DOMNode]]:
 
 
 def _is_ours(cls: type) -> bool:
-    return cls.__module__.startswith(f"{tui.__name__}.")
-
-
-def _bindings(cls: type[DOMNode]) -> list[Any]:
-    """Those of the class itself, without changes."""
-    found: list[Any] = _original[cls] if cls in _original else cls.__dict__.get("BINDINGS", [])
-    return found
+    return cls.__module__.startswith("spectui.tui.")
 
 
 def _is_key(key: str) -> bool:

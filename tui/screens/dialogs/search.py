@@ -8,7 +8,6 @@ from time import monotonic
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import ModalScreen
@@ -18,7 +17,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
 from spectui.store.reading.search import Hit, search
-from spectui.tui.keys import named
+from spectui.tui.navigation.keymap import bindings, named
 from spectui.tui.terminal.cells import count
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.inputs import SteadyInput
@@ -33,8 +32,8 @@ HINT = "A text, over any tokens, whatever its case; #123 for the token of that i
 
 
 @dataclass
-class Found:
-    """What was looked for last, so that one can go on from there."""
+class LastSearch:
+    """The last search of a session and what it brought, so that one can go on from there."""
 
     query: str = ""
     hits: list[Hit] = field(default_factory=list)
@@ -45,10 +44,7 @@ class Found:
 class SearchInput(SteadyInput):
     """Enter searches; the arrows move in what was found."""
 
-    BINDINGS = [  # noqa: RUF012
-        Binding("up", "screen.move(-1)", show=False),
-        Binding("down", "screen.move(1)", show=False),
-    ]
+    BINDINGS = bindings("search_input")
 
 
 class Progress(Message):
@@ -66,19 +62,19 @@ class SearchScreen(ModalScreen[Hit | None]):
     """Dismissed with the place to go to, or None."""
 
     CSS_PATH = "search.tcss"
-    BINDINGS = [Binding("escape", "cancel", "Cancel", show=False)]  # noqa: RUF012
+    BINDINGS = bindings("search")
 
-    def __init__(self, database: Path, session_id: int, found: Found) -> None:
+    def __init__(self, database: Path, session_id: int, last: LastSearch) -> None:
         super().__init__()
         self.database = database
         self.session_id = session_id
-        self.found = found
-        self._searched = found.query
+        self.last = last
+        self._searched = last.query
 
     def compose(self) -> ComposeResult:
         """What to look for, how far it is, what was found."""
         with Vertical(id="search-box"):
-            yield SearchInput(self.found.query, id="search-text")
+            yield SearchInput(self.last.query, id="search-text")
             yield Line(id="search-note")
             yield Table(hit_columns(), lambda pair: pair[0], id="hits")
 
@@ -89,24 +85,24 @@ class SearchScreen(ModalScreen[Hit | None]):
         box.border_subtitle = f"enter searches, again goes there  {named(self, '↑ ↓  esc')} closes"
         self.table: Table[tuple[int, Hit]] = self.query_one("#hits", Table)
         self._show()
-        self.table.select(self.found.cursor)
+        self.table.select(self.last.cursor)
         self.query_one("#search-text").focus()
 
     def _show(self) -> None:
-        self.table.show(list(enumerate(self.found.hits)))
-        role = "bad" if self.found.note.startswith("✗") else "muted"
-        self.query_one("#search-note", Line).set_rows([((self.found.note, role),)])
+        self.table.show(list(enumerate(self.last.hits)))
+        role = "bad" if self.last.note.startswith("✗") else "muted"
+        self.query_one("#search-note", Line).set_rows([((self.last.note, role),)])
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:
-        if message.value and message.value == self._searched and self.found.hits:
+        if message.value and message.value == self._searched and self.last.hits:
             self.table.action_choose()
             return
         if not message.value.strip():
             return
         query = self._searched = message.value
-        self.found.query, self.found.hits, self.found.cursor = query, [], 0
-        self.found.note = "Searching…"
+        self.last.query, self.last.hits, self.last.cursor = query, [], 0
+        self.last.note = "Searching…"
         self._show()
         self.run_worker(
             lambda: self._search(query),
@@ -142,18 +138,18 @@ class SearchScreen(ModalScreen[Hit | None]):
 
     def on_progress(self, message: Progress) -> None:
         """Show what has come in."""
-        found = self.found
-        found.hits += message.hits
-        places = f"{count(len(found.hits))} place{'' if len(found.hits) == 1 else 's'}"
+        last = self.last
+        last.hits += message.hits
+        places = f"{count(len(last.hits))} place{'' if len(last.hits) == 1 else 's'}"
         if not message.done:
             share = message.rounds / message.of if message.of else 1.0
-            found.note = f"{places} so far · {share * 100:.0f} % of {count(message.of)} rounds"
-        elif len(found.hits) >= MOST:
-            found.note = f"The first {count(MOST)} places; look for something longer."
-        elif not found.hits:
-            found.note = f"Not found in {count(message.rounds)} rounds."
+            last.note = f"{places} so far · {share * 100:.0f} % of {count(message.of)} rounds"
+        elif len(last.hits) >= MOST:
+            last.note = f"The first {count(MOST)} places; look for something longer."
+        elif not last.hits:
+            last.note = f"Not found in {count(message.rounds)} rounds."
         else:
-            found.note = f"{places} in {count(message.rounds)} rounds."
+            last.note = f"{places} in {count(message.rounds)} rounds."
         self._show()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
@@ -161,18 +157,18 @@ class SearchScreen(ModalScreen[Hit | None]):
         if event.state == WorkerState.ERROR:
             error = event.worker.error
             words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-            self.found.note = f"✗ {sanitize_line(words)}"
+            self.last.note = f"✗ {sanitize_line(words)}"
             self._show()
 
     @on(Table.Moved)
     def _moved(self, message: Table.Moved) -> None:
         if message.key is not None:
-            self.found.cursor = message.key
+            self.last.cursor = message.key
 
     @on(Table.Chosen)
     def _chosen(self, message: Table.Chosen) -> None:
         self._end()
-        self.dismiss(self.found.hits[message.key])
+        self.dismiss(self.last.hits[message.key])
 
     def action_move(self, rows: int) -> None:
         """Move in what was found."""
@@ -186,10 +182,10 @@ class SearchScreen(ModalScreen[Hit | None]):
     def _end(self) -> None:
         self.workers.cancel_group(self, "search")
         if (
-            self.found.note.startswith(("Searching", f"{count(len(self.found.hits))} place"))
-            and "%" in self.found.note
+            self.last.note.startswith(("Searching", f"{count(len(self.last.hits))} place"))
+            and "%" in self.last.note
         ):
-            self.found.note = f"{self.found.note} · stopped"
+            self.last.note = f"{self.last.note} · stopped"
 
 
 def hit_columns() -> list[Column[tuple[int, Hit]]]:

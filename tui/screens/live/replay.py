@@ -7,55 +7,28 @@ from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 
 from spectui.tui.feeds.replay import SPEEDS, ReplayFeed
-from spectui.tui.keys import named
 from spectui.tui.model.goto import HINT, parse
 from spectui.tui.model.state import Moment, Rewound
 from spectui.tui.model.timeline import Place
+from spectui.tui.navigation.keymap import bindings, named
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.screens.live.screen import LiveScreen
 from spectui.tui.terminal.theme import task_slots
-from spectui.tui.widgets.key_bar import Hint, KeyBar
+from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.rows import Line
 from spectui.tui.widgets.scrubber import Scrubber, speed_words
 from spectui.tui.widgets.status import Status
 from spectui.tui.widgets.table import Table
-
-HINTS: tuple[Hint, ...] = (
-    ("esc", "back", "back"),
-    ("?", "help", "app.help"),
-    ("space", "play", "toggle_run"),
-    ("← →", "round", "step_round(1)"),
-    ("shift+← →", "ten", "step_round(10)"),
-    ("< >", "speed", "change_speed(1)"),
-    (":", "go to", "go_to"),
-    ("[ ]", "prompt", "step_prompt(1)"),
-    ("enter", "inspect", "inspect"),
-    ("h", "chart", "toggle_chart(1)"),
-    ("1-4", "pane", "next_pane"),
-    ("x", "rejected", "toggle_rejected"),
-    ("q", "quit", "leave"),
-)
 
 
 class ReplayScreen(LiveScreen):
     """The live screen on a clock: space plays, arrows step, the scrubber says where it is."""
 
     MODE = "REPLAY"
-    CSS_PATH = ["live/screen.tcss", "replay.tcss"]  # noqa: RUF012
-    BINDINGS = [  # noqa: RUF012
-        Binding("space", "toggle_run", "Play, or hold"),
-        Binding("shift+left", "step_round(-10)", "Ten rounds back", priority=True),
-        Binding("shift+right", "step_round(10)", "Ten rounds on", priority=True),
-        Binding("less_than_sign", "change_speed(-1)", "Slower"),
-        Binding("greater_than_sign", "change_speed(1)", "Faster"),
-        Binding("colon", "go_to", "Go to a prompt or a time"),
-        Binding("home", "to_start", "Start of the session", show=False),
-        Binding("end", "to_end", "End of the session", show=False),
-        Binding("escape", "back", "Leave the replay"),
-    ]
+    CSS_PATH = ["screen.tcss", "replay.tcss"]  # noqa: RUF012
+    BINDINGS = bindings("replay")
 
     def __init__(
         self, database: Path, session_id: int, start: Place | None = None, *, play: bool = False
@@ -78,7 +51,7 @@ class ReplayScreen(LiveScreen):
         yield Line(id="notice")
         yield Scrubber(id="scrubber")
         yield Status(id="status")
-        yield KeyBar(HINTS, id="keys")
+        yield KeyBar(id="keys")
 
     def take(self, item: object) -> None:
         """Show what the feed has read."""
@@ -158,7 +131,7 @@ class ReplayScreen(LiveScreen):
         if self.moment is not None and self.moment.playing:
             self._clock.toggle()
         start = self.moment.place if self.moment is not None else None
-        self.app.inspect(self.session_id, start, search=search)
+        self.app.go("inspector", self.session_id, start, search=search)
 
     def action_replay(self, *, play: bool = False) -> None:
         """This is one."""

@@ -1,0 +1,58 @@
+"""Keys that every screen has, and those of widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spectui.tui.navigation.key import Key, bind, key, keys
+
+_HELP = key("question_mark,f1", "help", "Help", help="this page: keys, charts and words", hint="help")
+_THEME = key(
+    "t", "next_theme", "Next theme", help="next theme: dark, light, colour-blind-safe, ansi", hint="theme"
+)
+_COMMANDS = key("ctrl+p", "command_palette", "Commands", help="every command by name", hint="commands")
+
+APP = (
+    _HELP,
+    _THEME,
+    _COMMANDS,
+    key("ctrl+q,ctrl+c", "leave", "Leave", help="leave the dashboard", priority=True),
+    key(
+        "ctrl+z",
+        "suspend_process",
+        "Back to the shell; fg comes back",
+        help="to the shell; fg comes back",
+        priority=True,
+    ),
+    key("tab", "focus_next").seen_from_elsewhere("textual", help="next pane"),
+)
+"""Keys of every screen."""
+
+HELP, THEME, COMMANDS = (key.seen_from_elsewhere("app") for key in (_HELP, _THEME, _COMMANDS))
+
+SCROLL = (bind("up,k", "scroll_by(-1)"), bind("down,j", "scroll_by(1)"))
+PAGES = (bind("pageup", "scroll_page(-1)"), bind("pagedown", "scroll_page(1)"))
+READ = keys(bind("left", "step(-1)", "Value to the left"), bind("right", "step(1)", "Value to the right"))
+PAGE = (
+    keys(bind("up,k", "scroll_up"), bind("down,j", "scroll_down")),
+    key("g", "scroll_home"),
+    key("G", "scroll_end"),
+)
+CURSOR_KEYS = (key("up", "screen.move(-1)"), key("down", "screen.move(1)"))
+
+WIDGETS: Mapping[str, tuple[Key, ...]] = {
+    "advice_view": PAGE,
+    "filter_input": CURSOR_KEYS,
+    "histogram": (key("enter", "screen.zoom_chart"),),
+    "plot": (READ, key("home", "edge(0)"), key("end", "edge(1)")),
+    "report_view": PAGE,
+    "search_input": CURSOR_KEYS,
+    "table": (
+        keys(bind("up,k", "move(-1)"), bind("down,j", "move(1)")),
+        keys(bind("pageup", "page(-1)"), bind("pagedown", "page(1)")),
+        keys(bind("home,g", "edge(0)"), bind("end,G", "edge(1)")),
+        key("enter", "choose"),
+    ),
+    "token_stream": (keys(*SCROLL), keys(*PAGES)),
+}
+"""Keys of widgets, which hold while the widget has the focus."""
