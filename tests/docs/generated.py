@@ -69,17 +69,29 @@ def _paragraphs(words: str) -> str:
 
 
 def keys() -> str:
-    """A table of keys for each screen and widget."""
-    from spectui.tui.keys import actions, areas, shown
+    """A table of keys for each screen, as the help has them; then those of dialogs and widgets."""
+    from spectui.tui.navigation import DESTINATIONS, areas
 
-    parts = []
-    for area, cls in sorted(areas().items()):
-        rows = []
-        for name, bindings in actions(cls).items():
-            written = " ".join(f"`{_cell(shown(binding.key))}`" for binding in bindings)
-            rows.append(f"| {written} | {_cell(_plain(bindings[0].description))} | `{name}` |")
-        parts.append("\n".join([f"## {area}", "", "| key | | action |", "|---|---|---|", *rows]))
-    return "\n\n".join(parts)
+    titles = {area: place.title for area, place in DESTINATIONS.items() if place.title} | {
+        "app": "Everywhere"
+    }
+    others = {area: f"{area} (a dialog or a widget)" for area in areas() if area not in titles}
+    return "\n\n".join(_keys(area, title) for area, title in {**titles, **others}.items())
+
+
+def _keys(area: str, title: str) -> str:
+    from spectui.tui.navigation import areas
+    from spectui.tui.navigation.keymap import key_text, name_of
+
+    rows = []
+    for key in areas()[area]:
+        if area == "app" or key.area not in ("app", "textual"):
+            shown = " ".join(f"`{_cell(each)}`" for each in key_text(key, area).split(" "))
+            words = _cell(_plain(key.help or ", ".join(binding.description for binding in key.bindings)))
+            names = [name_of(binding) for binding in key.bindings if key.area != "textual"]
+            places = [f"`{key.area}.{name}`" if key.area else f"`{name}`" for name in dict.fromkeys(names)]
+            rows.append(f"| {shown} | {words} | {' '.join(places)} |")
+    return "\n".join([f"## {title}", "", f"| key | does | in `[keys.{area}]` |", "|---|---|---|", *rows])
 
 
 def settings_file() -> str:

@@ -34,12 +34,13 @@ def test_the_command_line_is_there_whole() -> None:
 
 
 def test_every_key_of_every_screen_is_there() -> None:
-    from spectui.tui.keys import actions, areas
+    from spectui.tui.navigation import areas
+    from spectui.tui.navigation.keymap import actions
 
     page = generated.keys()
-    for area, cls in areas().items():
-        assert f"## {area}\n" in page
-        for name in actions(cls):
+    for area in areas():
+        assert f"in `[keys.{area}]`" in page
+        for name in actions(area):
             assert f"`{name}`" in page
 
 

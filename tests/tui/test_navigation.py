@@ -1,4 +1,4 @@
-"""Protects: a key is declared once, and bindings, footer, help, palette, settings and docs/keys.md all have it."""
+"""Protects: a key is declared once, and bindings, footer, help, palette, settings and reference all have it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from spectui.tui.navigation.keymap import actions, area_of, name_of
 from spectui.tui.screens.help import key_sections
 from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.rows import Rows
+from tests.docs import generated
 from tests.tui.conftest import app_for, wait_for
-from tests.tui.docs_keys import PAGE, keys_page
 from tests.tui.replay import Recording
 
 BASES = {"BaseScreen", "FedScreen", "SessionActions"}
@@ -85,12 +85,6 @@ def test_actions_of_an_area_have_different_names() -> None:
     for area, keys in areas().items():
         names = [name_of(binding) for each in keys if not each.area for binding in each.bindings]
         assert len(names) == len(set(names)) == len(actions(area)), area
-
-
-def test_the_page_of_keys_is_made_of_the_declaration(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--snapshot-update"):
-        PAGE.write_text(keys_page(), encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == keys_page(), "run: python -m tests.tui.docs_keys"
 
 
 def test_no_screen_imports_another() -> None:
@@ -166,7 +160,7 @@ async def test_a_screen_is_a_module_and_an_entry(toy: None, database: Path, fini
         page = app.screen.query_one(Rows).text
         assert page.startswith("The toy\n  f5              count one more")
     assert '# press = "f5"  # Press the toy' in template()
-    assert "| `f5` | count one more |" in keys_page()
+    assert "| `f5` | count one more |" in generated.keys()  # noqa: SIM118
 
 
 async def test_the_help_has_every_section_and_the_keys_in_force(database: Path, finished: Recording) -> None:

@@ -1,7 +1,7 @@
 """Every screen of the dashboard and every key, declared once.
 
-Bindings, footers, the help, the command palette, `[keys]` of the settings and docs/keys.md are made of this. To add
-a screen, write its module, an entry of `DESTINATIONS` with its keys, and a picture of it (tests/tui/screens). Keys
+Bindings, footers, the help, the command palette, `[keys]` of the settings and the reference
+(docs/reference/keys.md) are made of this. To add a screen, write its module, an entry of `DESTINATIONS` with its keys, and a picture of it (tests/tui/screens). Keys
 stand in order of importance: a footer shows as many of them as it has room for.
 """
 
@@ -36,7 +36,10 @@ class Destination:
         return screen
 
 
-_BETWEEN_BUTTONS = (key("left", "app.focus_previous"), key("right", "app.focus_next"))
+_BETWEEN_BUTTONS = (
+    key("left", "app.focus_previous", help="previous button"),
+    key("right", "app.focus_next", help="next button"),
+)
 
 DESTINATIONS: dict[str, Destination] = {
     "sessions": Destination("sessions.screen:SessionsScreen", SESSIONS, "The list of sessions"),
@@ -54,8 +57,8 @@ DESTINATIONS: dict[str, Destination] = {
         (
             key("escape", "cancel", "Cancel"),
             # With priority, or what is typed right behind them would go to the field before.
-            key("up,shift+tab", "app.focus_previous", priority=True),
-            key("down,tab", "app.focus_next", priority=True),
+            key("up,shift+tab", "app.focus_previous", help="previous field", priority=True),
+            key("down,tab", "app.focus_next", help="next field", priority=True),
             key("ctrl+s", "start", "Start"),
         ),
     ),

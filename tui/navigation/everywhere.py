@@ -32,27 +32,34 @@ HELP, THEME, COMMANDS = (key.seen_from_elsewhere("app") for key in (_HELP, _THEM
 
 SCROLL = (bind("up,k", "scroll_by(-1)"), bind("down,j", "scroll_by(1)"))
 PAGES = (bind("pageup", "scroll_page(-1)"), bind("pagedown", "scroll_page(1)"))
-READ = keys(bind("left", "step(-1)", "Value to the left"), bind("right", "step(1)", "Value to the right"))
-PAGE = (
-    keys(bind("up,k", "scroll_up"), bind("down,j", "scroll_down")),
-    key("g", "scroll_home"),
-    key("G", "scroll_end"),
+READ = keys(
+    bind("left", "step(-1)", "Value to the left"),
+    bind("right", "step(1)", "Value to the right"),
+    help="move the cursor that reads values",
 )
-CURSOR_KEYS = (key("up", "screen.move(-1)"), key("down", "screen.move(1)"))
+PAGE = (
+    keys(bind("up,k", "scroll_up"), bind("down,j", "scroll_down"), help="scroll"),
+    key("g", "scroll_home", help="top of the page"),
+    key("G", "scroll_end", help="end of the page"),
+)
+CURSOR_KEYS = (
+    key("up", "screen.move(-1)", help="move the cursor of the list"),
+    key("down", "screen.move(1)", help="move the cursor of the list"),
+)
 
 WIDGETS: Mapping[str, tuple[Key, ...]] = {
     "advice_view": PAGE,
     "filter_input": CURSOR_KEYS,
-    "histogram": (key("enter", "screen.zoom_chart"),),
-    "plot": (READ, key("home", "edge(0)"), key("end", "edge(1)")),
+    "histogram": (key("enter", "screen.zoom_chart", help="the chart on the whole screen"),),
+    "plot": (READ, key("home", "edge(0)", help="first value"), key("end", "edge(1)", help="last value")),
     "report_view": PAGE,
     "search_input": CURSOR_KEYS,
     "table": (
-        keys(bind("up,k", "move(-1)"), bind("down,j", "move(1)")),
-        keys(bind("pageup", "page(-1)"), bind("pagedown", "page(1)")),
-        keys(bind("home,g", "edge(0)"), bind("end,G", "edge(1)")),
-        key("enter", "choose"),
+        keys(bind("up,k", "move(-1)"), bind("down,j", "move(1)"), help="move the cursor"),
+        keys(bind("pageup", "page(-1)"), bind("pagedown", "page(1)"), help="a page up, a page down"),
+        keys(bind("home,g", "edge(0)"), bind("end,G", "edge(1)"), help="first and last row"),
+        key("enter", "choose", help="open the row"),
     ),
-    "token_stream": (keys(*SCROLL), keys(*PAGES)),
+    "token_stream": (keys(*SCROLL, help="scroll"), keys(*PAGES, help="a page up, a page down")),
 }
 """Keys of widgets, which hold while the widget has the focus."""

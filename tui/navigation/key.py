@@ -15,7 +15,7 @@ class Key:
     bindings: tuple[Binding, ...]
     """Their descriptions stand in the command palette."""
     help: str = ""
-    """In the help and in docs/keys.md; "" keeps it out."""
+    """In the help and in docs/reference/keys.md; "" keeps it out."""
     hint: str | Mapping[str, str] = ""
     """In the footer, by the state of the screen where that matters; "" keeps it out."""
     click: str = ""

@@ -181,7 +181,7 @@ INSPECTOR = (
 CHART = (
     key("escape,q,z,enter", "back", "Back", help="back", hint="back"),
     HELP,
-    READ.seen_from_elsewhere("plot", help="move the cursor that reads values", hint="read", click="read(1)"),
+    READ.seen_from_elsewhere("plot", help=READ.help, hint="read", click="read(1)"),
     keys(
         bind("h", "chart(1)", "Next chart"),
         bind("H", "chart(-1)", "Previous chart"),
