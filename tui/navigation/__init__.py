@@ -1,8 +1,8 @@
 """Every screen of the dashboard and every key, declared once.
 
-Bindings, footers, the help, the command palette, `[keys]` of the settings and the reference
-(docs/reference/keys.md) are made of this. To add a screen, write its module, an entry of `DESTINATIONS` with its keys, and a picture of it (tests/tui/screens). Keys
-stand in order of importance: a footer shows as many of them as it has room for.
+Bindings, footers, the help, the command palette, `[keys]` of the settings and docs/reference/keys.md are
+made of this. To add a screen, write its module, an entry of `DESTINATIONS` with its keys, and a picture of it
+(tests/tui/screens). Keys stand in order of importance: a footer shows as many of them as it has room for.
 """
 
 from __future__ import annotations
