@@ -1,6 +1,5 @@
-"""Rounds in buffers of fixed size: what a GPU can capture and replay, and a CPU runs the same way for the tests.
+"""Decoding in buffers of fixed size, which a GPU captures as graphs and does not wait for between the parts of a round.
 
-`model` pads trees to a few sizes, `cache` gathers accepted paths where they lie, `capture` replays forwards as
-CUDA graphs, `draft` grows a static tree without looking at it, `acceptance` judges it there, and `round` puts these
-together with one wait for the device.
+`model` and `cache` run forwards padded to a few sizes, `graphs` replays them, `static_tree` and `dynamic_tree` grow a
+tree without looking at it, `acceptance` judges it, and `rounds` puts these together: the host waits once a round.
 """

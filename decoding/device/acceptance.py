@@ -1,4 +1,4 @@
-"""The rules of `decoding.acceptance` as operations on a device: no value is looked at, nothing waits.
+"""The acceptance rules of `decoding.acceptance` as tensor operations: no value is looked at, nothing waits.
 
 Row 0 of every ``[N + 1, ...]`` argument is the target's view after the root, row i + 1 after node i.
 """
@@ -22,7 +22,7 @@ class Accepted:
     on_path: torch.Tensor
     bonus: torch.Tensor
     draws: torch.Tensor
-    """Uniform numbers used: the generator is wound on by as many."""
+    """Uniform numbers used; the generator is advanced by as many."""
 
 
 def accept_greedy(
@@ -81,17 +81,17 @@ def accept_sampling(
             if len(token):
                 tried = tried & valid[child.clamp(min=0)]
             x = token[child.clamp(min=0)][None]
-            here = column == x
+            is_x = column == x
             u = uniforms.index_select(0, draws[None])[0]
             draws = draws + tried
             ratio = residual.index_select(0, x)[0] / draft.index_select(0, x)[0]
-            left = (residual - draft).clamp(min=0.0).masked_fill(here, 0.0)
-            mass = left.sum()
+            rejected = (residual - draft).clamp(min=0.0).masked_fill(is_x, 0.0)
+            mass = rejected.sum()
             taken = tried & ((u < ratio) | (mass < _NOTHING))
             chosen = torch.where(taken, child, chosen)
             refused = tried & ~taken
-            residual = torch.where(refused, left / mass, residual)
-            without = draft.masked_fill(here, 0.0)
+            residual = torch.where(refused, rejected / mass, residual)
+            without = draft.masked_fill(is_x, 0.0)
             rest = without.sum()
             draft = torch.where(refused, torch.where(rest > 0.0, without / rest, without), draft)
         final = torch.where(alive, residual, final)
@@ -123,8 +123,8 @@ def _follow_draws(
         if level == depth or not len(token):
             break
         below = children.index_select(0, row)[0]
-        here = below.clamp(min=0)
-        taken = (below >= 0) & valid[here] & (token[here] == x)
+        child = below.clamp(min=0)
+        taken = (below >= 0) & valid[child] & (token[child] == x)
         alive = alive & taken.any()
         # Siblings differ: at most one is what was drawn.
         node = torch.where(alive, (below * taken).sum(), node)

@@ -1,4 +1,4 @@
-"""Keys and values in buffers that stay where they are, written and read at fixed sizes."""
+"""A key/value cache in buffers that do not move, written and read at fixed sizes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from transformers.cache_utils import Cache
 from spectui.decoding.target.cache import TreeLayer
 
 FIRST_CAPACITY = 1024
-"""Slots at first; doubled when a sequence outgrows them, which makes captured forwards worthless."""
+"""Slots at first; doubled when a sequence outgrows them, and forwards are captured anew then."""
 
 
 class BufferedLayer(TreeLayer):
-    """A `TreeLayer` that also takes keys and values for given slots and shows a fixed number of them.
+    """A `TreeLayer` that can also write at given slots and return a fixed number of them.
 
     `slots` ``[R]`` and `view` are set for forwards of fixed size; without `slots` it appends as `TreeLayer` does.
     """
@@ -38,7 +38,7 @@ class BufferedLayer(TreeLayer):
         return self.keys[:, :, : self.view], self.values[:, :, : self.view]
 
     def reserve(self, slots: int) -> None:
-        """Have room for `capacity` slots, zeros where nothing was written: what is hidden must not be NaN."""
+        """Grow to `capacity` slots, with zeros where nothing was written: a masked NaN would still spread."""
         if max(slots, self.capacity) <= self.keys.shape[-2]:
             return
         for name in ("keys", "values"):
@@ -51,7 +51,7 @@ class BufferedLayer(TreeLayer):
 
     @torch.inference_mode()
     def reset(self) -> None:
-        """Forget every slot; the buffers stay, without what a damaged sequence left: NaN counts though hidden."""
+        """Forget every slot. The buffers stay and are zeroed: a masked NaN would still spread."""
         super().reset()
         if self.is_initialized:
             self.keys.zero_()
@@ -78,7 +78,7 @@ class BufferedCache(Cache):  # type: ignore[misc]
         return self.layers[0].length if self.layers else 0
 
     def grow_to(self, slots: int) -> bool:
-        """Make room for `slots`; True when the buffers moved."""
+        """Make room for `slots`; returns True when the buffers moved."""
         if slots <= self.capacity:
             return False
         while self.capacity < slots:
@@ -89,7 +89,7 @@ class BufferedCache(Cache):  # type: ignore[misc]
                 layer.reserve(self.capacity)
         return True
 
-    def fix(self, slots: torch.Tensor | None, view: int = 0, layers: int = 0) -> None:
+    def set_slots(self, slots: torch.Tensor | None, view: int = 0, layers: int = 0) -> None:
         """Until the next call, forwards write at `slots` and see `view` slots; with None they append."""
         while slots is not None and len(self.layers) < layers:
             self.layers.append(self.layer_class_to_replicate())

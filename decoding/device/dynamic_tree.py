@@ -1,8 +1,8 @@
-"""A dynamic tree grown on the device: which nodes there are is known to nobody before the round is judged.
+"""Growth of a dynamic tree on the device, without a wait for the nodes that are chosen.
 
-As `decoding.drafters.expansion.Expander` chooses them (EAGLE-2, arXiv 2406.16858, section 4), in buffers of fixed
-size: every level is drafted for as many nodes as the frontier may have, and what the tree does not want has no
-probability. Each level's choice reads and writes the same tensors in every round, so that it can be captured.
+Nodes are chosen as by `decoding.drafters.expansion.Expander` (EAGLE-2, arXiv 2406.16858, section 4), in buffers of
+fixed size: every level is drafted for a whole frontier, and surplus nodes have no probability. Each level's choice
+reads and writes the same tensors in every round, so that it can be captured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.static_tree import DeviceTree, ScoreTensors
+from spectui.decoding.device.tree import DeviceTree, ScoreTensors
 from spectui.decoding.device.tree_index import GrownTreeIndex
 from spectui.decoding.trees.shape import ROOT, DynamicShape
 
@@ -23,8 +23,7 @@ from spectui.decoding.trees.shape import ROOT, DynamicShape
 class DynamicGrowth:
     """Grows the trees of `shape`, at most `depth` deep, from logits over `columns` of the draft's tokens.
 
-    `ids` ``[columns]`` maps them to the target's; None where they are the same. `fits` says whether a shape can be
-    grown here.
+    `ids` ``[columns]`` maps them to the target's; None where they are the same. Only shapes that `fits` can be grown.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class DynamicGrowth:
         self._front = min(shape.frontier, self._width)
         width, front = self._width, self._front
         self._starts = [0, *(width + level * front * width for level in range(depth))]
-        """Of each level's candidates among all; the last entry is their number."""
+        """Index of each level's first candidate among all; the last entry is their number."""
         count = self._starts[-1]
         self._size = min(shape.size, count)
         numbers = partial(torch.zeros, dtype=torch.int64, device=device)
@@ -75,7 +74,7 @@ class DynamicGrowth:
 
     @staticmethod
     def fits(shape: DynamicShape, depth: int, columns: int) -> bool:
-        """Whether the place of a node in the tree can be told by one whole number, and the frontier be filled."""
+        """True when an int64 can encode the place of every node, and the frontier can be filled."""
         width = min(shape.width, columns)
         return depth * math.log2(width + 1) < 62 and shape.frontier <= width
 
@@ -85,17 +84,17 @@ class DynamicGrowth:
         logits = root_logits
         for level in range(self._depth):
             self._logits[level].copy_(logits)
-            self._graphs.run((id(self), level), partial(self._choose, level))
+            self._graphs.run((id(self), level), partial(self._choose_level, level))
             if level + 1 < self._depth:
                 depth = np.full(self._front, level + 1)
                 logits = score(self._feed[level], depth, self._masks[level], self._rows[level])
-        token, valid, logprob, nats, *of_index = self._graphs.run((id(self), "tree"), self._chosen)
+        token, valid, logprob, nats, *of_index = self._graphs.run((id(self), "tree"), self._choose_tree)
         # No path is longer than there are nodes.
         index = GrownTreeIndex(self._size, min(self._depth, self._size), self._width, *of_index)
         return DeviceTree(index, token, valid, logprob, nats, None, "deterministic", fed=True)
 
-    def _choose(self, level: int) -> None:
-        """The candidates of a level, and which of them are fed."""
+    def _choose_level(self, level: int) -> None:
+        """Write the candidates of a level, and those of them that are fed to the draft for the next."""
         start, end, width, front = self._starts[level], self._starts[level + 1], self._width, self._front
         logits = self._logits[level]
         q = self._distribution(logits)
@@ -124,8 +123,8 @@ class DynamicGrowth:
         # Sorting is stable, so that of equals the shallower and then the earlier wins.
         order = self._reach[:end].sort(descending=True, stable=True).indices[: self._size]
         kept = torch.zeros(end, dtype=torch.bool, device=self._device).index_fill_(0, order, True)
-        fresh = self._reach[start:end].masked_fill(~kept[start:end], -torch.inf)
-        best = fresh.sort(descending=True, stable=True)
+        reach_of_level = self._reach[start:end].masked_fill(~kept[start:end], -torch.inf)
+        best = reach_of_level.sort(descending=True, stable=True)
         there = best.values[:front] > -torch.inf
         place = best.indices[:front].masked_fill(~there, end - start).sort().values
         there = place < end - start
@@ -140,15 +139,15 @@ class DynamicGrowth:
         self._there[level].copy_(there & alive)
         self._rows[level].copy_(place // width)
         self._feed[level].copy_(self._token[above])
-        own = torch.eye(front, dtype=torch.bool, device=self._device)
+        sees = torch.eye(front, dtype=torch.bool, device=self._device)
         if level:
-            own = torch.cat([self._masks[level - 1][place // width], own], dim=1)
-        self._masks[level].copy_(own)
+            sees = torch.cat([self._masks[level - 1][place // width], sees], dim=1)
+        self._masks[level].copy_(sees)
 
-    def _chosen(self) -> tuple[torch.Tensor, ...]:
-        """The best of all candidates, branch by branch: an accepted path then mostly lies where it has to stay.
+    def _choose_tree(self) -> tuple[torch.Tensor, ...]:
+        """The best of all candidates, branch by branch: an accepted path then mostly needs no move in the cache.
 
-        Token, whether it is a node, log-probability and entropy of each, then the tensors of `GrownTreeIndex`.
+        Token, validity, log-probability and entropy of each, then the tensors of `GrownTreeIndex`.
         """
         size, shape = self._size, self._shape
         # What was fed has slots; a node that is not there gives its number to nobody.
@@ -182,15 +181,15 @@ class DynamicGrowth:
     def _ancestors(self, parent: torch.Tensor) -> torch.Tensor:
         """``[N, N]``, true where the column is the row's ancestor or itself."""
         size = len(parent)
-        found = torch.eye(size, size + 1, dtype=torch.bool, device=self._device)  # the last column is a bin
-        at = parent
+        above = torch.eye(size, size + 1, dtype=torch.bool, device=self._device)  # the last column is a bin
+        node = parent
         for _ in range(self._depth - 1):
-            found.scatter_(1, torch.where(at >= 0, at, size)[:, None], True)
-            at = torch.where(at >= 0, parent[at], ROOT)
-        return found[:, :size].contiguous()
+            above.scatter_(1, torch.where(node >= 0, node, size)[:, None], True)
+            node = torch.where(node >= 0, parent[node], ROOT)
+        return above[:, :size].contiguous()
 
     def _table(self, parent: torch.Tensor, rank: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """See `static.acceptance.children_table`."""
+        """See `decoding.device.acceptance.children_table`."""
         size, width = len(parent), self._width
         bins = (size + 1) * width
         flat = torch.full((bins + 1,), ROOT, dtype=torch.int64, device=self._device)
@@ -200,7 +199,7 @@ class DynamicGrowth:
 
 
 def _with_root(ancestors: torch.Tensor) -> torch.Tensor:
-    """``[N + 1, N + 1]`` of ``[N, N]``: everybody sees the root, and the root itself alone."""
+    """``[N + 1, N + 1]`` of ``[N, N]``: all nodes see the root, which sees itself alone."""
     size = len(ancestors)
     out = torch.zeros(size + 1, size + 1, dtype=torch.bool, device=ancestors.device)
     out[:, 0] = True

@@ -1,4 +1,4 @@
-"""An EAGLE-3 head beside a `BufferedModel`: forwards of fixed sizes, trees grown without waiting for the device."""
+"""The EAGLE-3 drafter on the device: forwards of fixed sizes, trees grown without waiting for the device."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.model import padded_rows, view_of
-from spectui.decoding.device.static_tree import DeviceTree
-from spectui.decoding.device.transfer import pinned, show, upload
+from spectui.decoding.device.transfer import fill_visibility, pinned, upload
+from spectui.decoding.device.tree import DeviceTree
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.eagle.head import EagleHead
@@ -33,7 +33,7 @@ def build(setup: Setup) -> DeviceEagleDrafter:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Where a forward of one size reads: the same tensors every time."""
+    """Inputs of forwards of one size: the same tensors every time, as a captured graph needs them."""
 
     ids: torch.Tensor
     states: torch.Tensor
@@ -42,11 +42,11 @@ class _Inputs:
     slots: torch.Tensor
     mask: torch.Tensor
     row: torch.Tensor
-    """Of pairs, the one that the tree grows from."""
+    """Row of the last pair, which the tree grows from."""
 
 
 class DeviceEagleDrafter(EagleDrafter):
-    """As `EagleDrafter`; `propose_tensors` leaves the tree on the device.
+    """`EagleDrafter` as a `decoding.device.tree.DeviceDrafter`.
 
     Padding rows carry token 0, look at the first slot alone, and write behind the real rows, as in `BufferedModel`.
     """
@@ -73,12 +73,12 @@ class DeviceEagleDrafter(EagleDrafter):
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
-        """All that it captures."""
+        """Everything that it captures."""
         return self._forwards, self._grower.graphs
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
-        """The tree of `propose`; None where that has to grow it, and when there is none."""
+        """See `DeviceDrafter.propose_tensors`."""
         if max_depth < 1 or not self._tokens or not self._grower.fits(max_depth):
             return None
         with phase(LEVEL):
@@ -118,7 +118,7 @@ class DeviceEagleDrafter(EagleDrafter):
     def _score_tensors(
         self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
     ) -> torch.Tensor:
-        """See `decoding.device.static_tree.ScoreTensors`."""
+        """See `decoding.device.tree.ScoreTensors`."""
         with phase(LEVEL):
             self._hidden, logits = self._forward(False, token, self._hidden[above], depth - 1, mask)
         return logits
@@ -136,7 +136,7 @@ class DeviceEagleDrafter(EagleDrafter):
         rows, seen = mask.shape
         padded = padded_rows(rows)
         first = self._length + seen - rows
-        self._room_for(first + padded)
+        self._make_room(first + padded)
         view = view_of(first + padded, self._cache.capacity)
         inputs = self._inputs_for(pairs, padded, view, states)
         inputs.ids[:rows] = ids
@@ -146,7 +146,7 @@ class DeviceEagleDrafter(EagleDrafter):
         inputs.positions.copy_(pinned(position, self._device), non_blocking=True)
         torch.arange(first, first + padded, out=inputs.slots)
         inputs.row.fill_(rows - 1)
-        show(
+        fill_visibility(
             inputs.mask, self._length, mask if isinstance(mask, torch.Tensor) else upload(mask, self._device)
         )
         self._cache.slots, self._cache.view = inputs.slots, view
@@ -178,8 +178,8 @@ class DeviceEagleDrafter(EagleDrafter):
                 )
         return self._inputs_of[key]
 
-    def _room_for(self, slots: int) -> None:
-        """Have room for so many; what was captured on buffers that have moved, here or by appending, is forgotten."""
+    def _make_room(self, slots: int) -> None:
+        """Make room for `slots`, and forget what was captured on buffers that have moved, now or by appending."""
         cache = self._cache
         while cache.capacity < slots:
             cache.capacity *= 2

@@ -1,4 +1,4 @@
-"""Forwards of fixed size as CUDA graphs, captured by hand; eager, with the reason, where that cannot be."""
+"""CUDA graphs of functions that read and write fixed tensors; without them the functions run eagerly."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ CAPTURE_SWITCH = "SPECTUI_CAPTURE"
 WARM_UPS = 2
 """Runs before a capture: libraries choose their kernels and allocate their workspaces in them."""
 
-log = logging.getLogger("spectui.static")
+log = logging.getLogger("spectui.device")
 
 
 class Graphs:
-    """Captured functions by key. `reason` says why nothing is captured, None while something can be.
+    """Captured functions by key. `reason` is why nothing is captured; None while capturing works.
 
     Graphs of one object share their memory: what one has returned may be overwritten by running another.
     """
@@ -26,7 +26,7 @@ class Graphs:
     def __init__(self, device: torch.device, *, wanted: bool = True) -> None:
         self.reason: str | None = None
         self.failed = False
-        """Whether capturing was tried and went wrong."""
+        """True after a capture went wrong."""
         if device.type != "cuda":
             self.reason = f"CUDA graphs need a GPU; this runs on the {device.type}"
         elif os.environ.get(CAPTURE_SWITCH) == "0":
@@ -42,7 +42,7 @@ class Graphs:
         self._kept.clear()
 
     def run(self, key: Hashable, function: Callable[[], Any]) -> Any:
-        """What `function` returns, from its graph where there is one or can be.
+        """The result of `function`, from its graph where it can be captured.
 
         `function` must read and write the same tensors in every call with the same key, and doing so several times
         must be as good as once: it is tried before it is captured.

@@ -1,4 +1,4 @@
-"""Trees of a drafter on the device, of whichever shape it has by now."""
+"""Growth of a drafter's trees on the device, static or dynamic as its shape is."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import torch
 
 from spectui.decoding.device.dynamic_tree import DynamicGrowth
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.static_tree import DeviceTree, ScoreTensors, grow
+from spectui.decoding.device.static_tree import grow_static
+from spectui.decoding.device.tree import DeviceTree, ScoreTensors
 from spectui.decoding.device.tree_index import tree_index
 from spectui.decoding.drafters.expansion import Expander
 from spectui.decoding.target.distributions import distribution
 from spectui.decoding.trees.shape import DynamicShape, TreeShape
 
 KEPT = 16
-"""Dynamic shapes, cut to a depth, whose buffers are remembered: a run that learns its trees goes through a few."""
+"""Dynamic shapes, each with a depth, whose buffers are kept: a run with a tree for each task goes through a few."""
 
 
 class TreeGrower:
-    """Grows what `expander` would, where the device is. `ids` as there, on the device."""
+    """Grows the trees of `expander` on the device; `ids` are its, there."""
 
     def __init__(self, expander: Expander, device: torch.device, ids: torch.Tensor | None = None) -> None:
         self._expander, self._device, self._ids = expander, device, ids
@@ -25,7 +26,7 @@ class TreeGrower:
         self._growths: dict[tuple[DynamicShape, int], DynamicGrowth] = {}
 
     def fits(self, depth: int) -> bool:
-        """Whether a tree of the shape, at most so deep, can be grown here."""
+        """True when a tree of the current shape, at most `depth` deep, can be grown."""
         shape = self._expander.shape
         if isinstance(shape, TreeShape):
             return True
@@ -38,7 +39,7 @@ class TreeGrower:
             return self._growth(shape, min(depth, shape.max_depth)).grow(root_logits, score)
         index = tree_index(shape.trimmed(depth), self._device)
         generator = expander.generator if expander.drawn else None
-        return grow(index, root_logits, score, expander.vocab_size, self._law, generator, self._ids)
+        return grow_static(index, root_logits, score, expander.vocab_size, self._law, generator, self._ids)
 
     def _law(self, logits: torch.Tensor) -> torch.Tensor:
         return distribution(logits, self._expander.temperature, self._expander.top_p, wait=False)

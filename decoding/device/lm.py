@@ -1,4 +1,4 @@
-"""The `lm` drafter on a `BufferedModel`: trees are grown without waiting for the device."""
+"""The draft-model drafter on the device: trees are grown without waiting for the device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.model import BufferedModel
-from spectui.decoding.device.static_tree import DeviceTree
+from spectui.decoding.device.tree import DeviceTree
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.lm import LMDrafter
 from spectui.decoding.phases import LEVEL, phase
@@ -30,23 +30,23 @@ def build(setup: Setup) -> DeviceLMDrafter:
 
 
 class DeviceLMDrafter(LMDrafter):
-    """As `LMDrafter`; `propose_tensors` leaves the tree on the device."""
+    """`LMDrafter` as a `decoding.device.tree.DeviceDrafter`."""
 
     _model: BufferedModel
 
     @cached_property
     def grower(self) -> TreeGrower:
-        """What grows its trees."""
+        """Grows its trees."""
         return TreeGrower(self._expander, self._model.device)
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
-        """All that it captures."""
+        """Everything that it captures."""
         return self._model.graphs, self._model.move_graphs, self.grower.graphs
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
-        """The tree of `propose`; None where that has to grow it, and when there is none."""
+        """See `DeviceDrafter.propose_tensors`."""
         room = self._model.context - self._model.length - len(self._pending)
         depth = min(max_depth, room)
         if depth < 1 or not self._can_name(self._pending) or not self.grower.fits(depth):
@@ -56,13 +56,13 @@ class DeviceLMDrafter(LMDrafter):
         return self.grower.grow(depth, logits, self._score_tensors)
 
     def set_slots(self, slots: Sequence[int]) -> None:
-        """Remember the slot at which each node of the tree was fed, -1 for none; `observe` follows."""
+        """See `DeviceDrafter.set_slots`."""
         self._slot = {node: slot for node, slot in enumerate(slots) if slot >= 0}
 
     def _score_tensors(
         self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
     ) -> torch.Tensor:
-        """See `decoding.device.static_tree.ScoreTensors`; a node's parent is found through the mask."""
+        """See `decoding.device.tree.ScoreTensors`; a node's parent is found through the mask."""
         with phase(LEVEL):
             scored = self._model.append_tensors(token, depth - 1, mask)
         assert scored.logits is not None

@@ -12,14 +12,14 @@ import torch
 from spectui.decoding.device.cache import BufferedCache
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.transfer import pinned, show, upload
+from spectui.decoding.device.transfer import fill_visibility, pinned, upload
 from spectui.decoding.target.language_model import LanguageModel, Scored
 from spectui.decoding.trees.shape import BoolArray, IntArray
 
 ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 520)
-"""Sizes that the rows of a forward are padded to. A row too many costs next to nothing; a size more costs a capture."""
+"""Sizes that the rows of a forward are padded to: a surplus row costs next to nothing, each size a capture."""
 VIEW = 256
-"""Slots that a forward looks at, the least; doubled as the sequence grows."""
+"""Least number of slots that a forward attends to; doubled as the sequence grows."""
 
 
 def padded_rows(rows: int) -> int:
@@ -31,7 +31,7 @@ def padded_rows(rows: int) -> int:
 
 
 def view_of(slots: int, capacity: int) -> int:
-    """How many slots a forward looks at that has to see `slots` of them."""
+    """Slots that a forward attends to when it needs `slots` of them."""
     view = VIEW
     while view < slots:
         view *= 2
@@ -40,7 +40,7 @@ def view_of(slots: int, capacity: int) -> int:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Where a forward of one size reads: the same tensors every time."""
+    """Inputs of forwards of one size: the same tensors every time, as a captured graph needs them."""
 
     ids: torch.Tensor
     positions: torch.Tensor
@@ -50,10 +50,10 @@ class _Inputs:
 
 
 class BufferedModel(LanguageModel):
-    """As `LanguageModel`, and with `append_tensors` and `compact` nothing waits for the device.
+    """A `LanguageModel` whose `append_tensors` and `compact` do not wait for the device.
 
-    Padding rows carry token 0, look at the first slot alone, and write behind the real rows, where the next
-    forward writes again. No real row ever looks at them.
+    Padding rows carry token 0, attend to the first slot alone, and write behind the real rows, where the next
+    forward writes again. No real row ever attends to them.
     """
 
     def __init__(self, model: Any, feature_layers: Sequence[int] = ()) -> None:
@@ -63,10 +63,10 @@ class BufferedModel(LanguageModel):
         spread = len(set(map(str, getattr(model, "hf_device_map", {}).values()))) > 1
         self.graphs = Graphs(self.device, wanted=not spread)
         self.move_graphs = Graphs(self.device, wanted=not spread)
-        """What brings accepted paths together: apart, so that it leaves the last forward's logits alone."""
+        """Moves of accepted paths: apart, as they must not overwrite the last forward's logits."""
         self._inputs_of: dict[tuple[int, int], _Inputs] = {}
         self._moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        """By their number, where slots are moved from and to: the same tensors every time."""
+        """Slots to move from and to, by their number: the same tensors every time."""
         self._clock = Clock(self.device)
         self._marks: list[tuple[Any, Any]] = []
         self._counted = 0.0
@@ -88,7 +88,7 @@ class BufferedModel(LanguageModel):
     def prefill(self, tokens: Sequence[int], *, all_logits: bool = False) -> Scored:
         """See `LanguageModel.prefill`; of any size, never captured."""
         self._make_room(self.length + len(tokens))
-        self._cache.fix(None)
+        self._cache.set_slots(None)
         return super().prefill(tokens, all_logits=all_logits)
 
     @torch.inference_mode()
@@ -101,9 +101,9 @@ class BufferedModel(LanguageModel):
     def append_tensors(
         self, ids: torch.Tensor, depth: IntArray | torch.Tensor, mask: BoolArray | torch.Tensor
     ) -> Scored:
-        """As `append`, with the tokens ``[n]`` on the device; `depth` and `mask` may be there too, for the price of
-        a wait where layers look at a window."""
-        if isinstance(mask, torch.Tensor) and not self._shows:
+        """As `append`, with the tokens ``[n]`` on the device; `depth` and `mask` may be there too, at the price of
+        a wait where layers have a sliding window."""
+        if isinstance(mask, torch.Tensor) and not self._masks_on_device:
             depth = depth.cpu().numpy() if isinstance(depth, torch.Tensor) else depth
             mask = mask.cpu().numpy()
         rows, seen = mask.shape
@@ -122,12 +122,12 @@ class BufferedModel(LanguageModel):
             self._fill(inputs.positions, position[None])
         torch.arange(first, first + padded, out=inputs.slots)
         if isinstance(mask, torch.Tensor):
-            self._show(inputs.masks, mask)
+            self._fill_masks_on_device(inputs.masks, mask)
         else:
             assert not isinstance(depth, torch.Tensor)
             self._fill_masks(inputs.masks, depth, mask, padded, view)
         start = self._clock.mark()
-        self._cache.fix(inputs.slots, view, self._layers)
+        self._cache.set_slots(inputs.slots, view, self._layers)
         logits, features = self.graphs.run((padded, view), lambda: self._forward(inputs))
         self._marks.append((start, self._clock.mark()))
         return Scored(logits[:rows], None if features is None else features[:rows].clone())
@@ -210,15 +210,15 @@ class BufferedModel(LanguageModel):
         return self._inputs_of[rows, view]
 
     @property
-    def _shows(self) -> bool:
-        """Whether masks can be made on the device: no layer looks at a window, which the host cuts out."""
+    def _masks_on_device(self) -> bool:
+        """True when masks can be made on the device: no layer has a sliding window, which the host cuts out."""
         return self._window is None or self._layer_types == {"full_attention"}
 
-    def _show(self, masks: torch.Tensor, mask: torch.Tensor) -> None:
-        """As `_fill_masks`, of a mask on the device."""
+    def _fill_masks_on_device(self, masks: torch.Tensor, mask: torch.Tensor) -> None:
+        """`_fill_masks` of a mask on the device."""
         rows = masks.shape[2] // self._groups
         allowed = torch.zeros(rows, masks.shape[3], dtype=torch.bool, device=self.device)
-        show(allowed, self.length, mask)
+        fill_visibility(allowed, self.length, mask)
         if self._additive:
             lowest = torch.finfo(self._dtype).min
             added = masks.new_zeros(allowed.shape).masked_fill_(~allowed, lowest)
@@ -230,25 +230,29 @@ class BufferedModel(LanguageModel):
         """See `LanguageModel._mask`."""
         rows, seen = mask.shape
         allowed = np.zeros((padded, view), dtype=np.bool_)
-        allowed[:, 0] = True  # a row that looks at nothing would be NaN
+        allowed[:, 0] = True  # a row that attends to nothing would be NaN
         allowed[:rows, : self.length] = True
         allowed[:rows, self.length : self.length + seen] = mask
         if not isinstance(masks, dict):
             only = next(iter(self._layer_types), None)
             slides = self._window is not None and only != "full_attention"
-            self._fill(masks, self._numbers(self._narrow(allowed, depth, rows) if slides else allowed))
+            self._fill(
+                masks, self._in_attention_form(self._narrow(allowed, depth, rows) if slides else allowed)
+            )
             return
         for kind, tensor in masks.items():
             narrow = kind == "sliding_attention"
-            self._fill(tensor, self._numbers(self._narrow(allowed, depth, rows) if narrow else allowed))
+            self._fill(
+                tensor, self._in_attention_form(self._narrow(allowed, depth, rows) if narrow else allowed)
+            )
 
     def _narrow(self, allowed: BoolArray, depth: IntArray, rows: int) -> BoolArray:
         out = allowed.copy()
         out[:rows] = self._slide(allowed[:rows], depth)
         return out
 
-    def _numbers(self, allowed: BoolArray) -> Any:
-        """What the attention adds, or the booleans that it takes, rows repeated as `attention.fold` does."""
+    def _in_attention_form(self, allowed: BoolArray) -> Any:
+        """The mask in the attention's form: numbers to add, in rows repeated as by `attention.fold`, or booleans."""
         if not self._additive:
             return allowed[None, None]
         lowest = np.float32(torch.finfo(self._dtype).min)

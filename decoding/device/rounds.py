@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from spectui.decoding.acceptance import Verdict
 from spectui.decoding.device.acceptance import Accepted, accept_greedy, accept_sampling
 from spectui.decoding.device.clock import Clock
-from spectui.decoding.device.eagle import DeviceEagleDrafter
 from spectui.decoding.device.figures import RoundFigures, host_tree, pack, unpack
 from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.lm import DeviceLMDrafter
 from spectui.decoding.device.model import BufferedModel
-from spectui.decoding.device.static_tree import DeviceTree
+from spectui.decoding.device.tree import DeviceDrafter, DeviceTree
 from spectui.decoding.device.tree_index import GrownTreeIndex
 from spectui.decoding.drafters.base import Drafter
 from spectui.decoding.drafters.combined import CombinedDrafter
@@ -28,9 +26,6 @@ from spectui.decoding.rounds import BaseRounds, Outcome, Round, Rules
 from spectui.decoding.target.distributions import distribution
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.trees.shape import Draw, IntArray, TokenTree
-
-ON_DEVICE = (DeviceLMDrafter, DeviceEagleDrafter)
-"""Drafters that leave their trees on the device."""
 
 
 class DeviceRounds(BaseRounds):
@@ -49,7 +44,7 @@ class DeviceRounds(BaseRounds):
         self._lookup: LookupDrafter | None = None
         if isinstance(drafter, CombinedDrafter):
             drafter, self._lookup = drafter.parts
-        self._grower = drafter if isinstance(drafter, ON_DEVICE) else None
+        self._grower = drafter if isinstance(drafter, DeviceDrafter) else None
         """The drafter that leaves its trees on the device, wherever lookup has no match."""
         self._judge_graphs = Graphs(target.device)
         self._buffers: dict[tuple[int, int, int, Draw], _JudgeBuffers] = {}

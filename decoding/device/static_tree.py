@@ -1,62 +1,17 @@
-"""A static tree grown on the device: which nodes there are is known before, which tokens nobody looks at."""
+"""Growth of a static tree on the device: its nodes are known beforehand, and nobody looks at their tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from spectui.decoding.device.tree_index import GrownTreeIndex, TreeIndex, tree_index
-from spectui.decoding.trees.shape import BoolArray, Draw, IntArray, TokenTree, TreeShape
-
-ScoreTensors = Callable[[torch.Tensor, IntArray, BoolArray | torch.Tensor, torch.Tensor], torch.Tensor]
-"""``score(token, depth, mask, above)`` as `decoding.drafters.expansion.Score`, the tokens and `above` on the device,
-the mask where it was made."""
+from spectui.decoding.device.tree import DeviceTree, ScoreTensors
+from spectui.decoding.device.tree_index import TreeIndex
+from spectui.decoding.trees.shape import Draw
 
 
-@dataclass(frozen=True)
-class DeviceTree:
-    """A `TokenTree` whose values are still on the device.
-
-    `token`, `valid`, `logprob` and `entropy` are ``[N]``, `rows` ``[N + 1, V]`` where children were drawn. A node
-    without probability is not valid, nor is anything below it.
-    """
-
-    index: TreeIndex | GrownTreeIndex
-    token: torch.Tensor
-    valid: torch.Tensor
-    logprob: torch.Tensor
-    entropy: torch.Tensor
-    rows: torch.Tensor | None
-    draw: Draw
-    fed: bool
-    """Whether the slots of `index` are where the draft was fed the nodes."""
-
-    @classmethod
-    def of(cls, tree: TokenTree, device: torch.device) -> DeviceTree:
-        """A tree that was grown on the host, brought to the device."""
-        index = tree_index(TreeShape("", tree.parent, tree.depth, tree.rank), device)
-
-        def up(values: NDArray[Any]) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
-
-        return cls(
-            index,
-            up(tree.token),
-            torch.ones(tree.size, dtype=torch.bool, device=device),
-            up(tree.draft_logprob),
-            up(tree.draft_entropy),
-            None if tree.draft_rows is None else up(tree.draft_rows),
-            tree.draw,
-            fed=False,
-        )
-
-
-def grow(
+def grow_static(
     index: TreeIndex,
     root_logits: torch.Tensor,
     score: ScoreTensors,

@@ -1,4 +1,4 @@
-"""Which of the two paths a model's forwards take."""
+"""Choice between growing buffers (CPU) and buffers of fixed size (GPU)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ if TYPE_CHECKING:
     from spectui.decoding.target.language_model import LanguageModel
 
 SWITCH = "SPECTUI_STATIC"
-"""``1`` and ``0`` choose; else fixed sizes are for GPUs, where they can be captured, and cost a CPU padding."""
+"""``1`` chooses fixed sizes and ``0`` growing buffers. By default a GPU, which can capture them, has fixed sizes; a CPU
+would pay for padding."""
 
 
 def uses_fixed_sizes(device_type: str) -> bool:
-    """Whether forwards have fixed sizes on such a device."""
+    """True when forwards have fixed sizes on a device of this type."""
     chosen = os.environ.get(SWITCH)
     return chosen == "1" if chosen in ("0", "1") else device_type == "cuda"
 
 
 def language_model(model: Any, feature_layers: Sequence[int] = ()) -> LanguageModel:
-    """`model` on the path that suits its device."""
-    # Not above: they bring in transformers' layers, which nobody needs to know which path would be taken.
+    """`model` with the buffers that suit its device."""
+    # Imported late: they bring in transformers' layers, which `uses_fixed_sizes` does not need.
     from spectui.decoding.device.model import BufferedModel
     from spectui.decoding.target.language_model import LanguageModel
 

@@ -1,4 +1,4 @@
-"""What forwards of fixed size read, brought to the device without waiting for it."""
+"""Transfers of inputs to the device without waiting for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def pinned(values: Any, device: torch.device) -> torch.Tensor:
-    """`values` as a tensor of the host that can be copied to `device` while the host goes on."""
+    """`values` as a host tensor that is copied to `device` while the host goes on."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
@@ -19,11 +19,11 @@ def upload(values: Any, device: torch.device) -> torch.Tensor:
     return pinned(values, device).to(device, non_blocking=True)
 
 
-def show(seen: torch.Tensor, length: int, mask: torch.Tensor) -> None:
-    """Write into `seen` ``[padded rows, slots]`` who looks where: `mask` ``[n, m]`` stands behind `length` slots that
-    all n rows see. Padding rows look at the first slot alone: one that looks at nothing would be NaN."""
+def fill_visibility(visible: torch.Tensor, length: int, mask: torch.Tensor) -> None:
+    """Write into `visible` ``[padded rows, slots]`` the slots that each row attends to: all `length` committed ones,
+    and `mask` ``[n, m]`` behind them. Padding rows attend to the first slot alone: without any they would be NaN."""
     rows, behind = mask.shape
-    seen.zero_()
-    seen[:, 0] = True
-    seen[:rows, :length] = True
-    seen[:rows, length : length + behind] = mask
+    visible.zero_()
+    visible[:, 0] = True
+    visible[:rows, :length] = True
+    visible[:rows, length : length + behind] = mask

@@ -1,4 +1,4 @@
-"""What a device has to know of a tree's shape, brought there once: an index made anew would be waited for each time."""
+"""Tree index tensors, uploaded once per shape; rebuilding them each round would wait for the GPU."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from spectui.decoding.device.acceptance import children_table
 from spectui.decoding.trees.shape import ROOT, BoolArray, IntArray, TreeShape, ancestor_mask
 
 KEPT = 256
-"""Plans that are remembered: a static tree has one for each depth, dynamic ones differ from round to round."""
+"""Indexes that are kept: a static tree has one for each depth, dynamic trees differ from round to round."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level of a static tree while it grows. Indexes are tensors on the device."""
+    """One level of a growing static tree. Tensors are on the device."""
 
     width: int
-    """Children that its nodes' parents have at most."""
+    """Most children that a parent of its nodes has."""
     nodes: torch.Tensor
     row: torch.Tensor
     """Row of each node's parent among the logits that the level is taken from."""
@@ -37,11 +37,11 @@ class Level:
     depth: IntArray
     mask: BoolArray
     above: torch.Tensor
-    """Of those, as `ScoreTensors` takes them: the row of each one's parent in the call before."""
+    """Row of the parent of each fed node in the call before, see `decoding.device.tree.ScoreTensors`."""
 
 
 class TreeIndex:
-    """A shape on a device: `parent` and `rank` ``[N]``, `ancestors` ``[N, N]`` and `table`, see `static.acceptance`.
+    """A shape on a device: `parent` and `rank` ``[N]``, `ancestors` ``[N, N]`` and `table`, see `device.acceptance`.
 
     `depth` ``[N]`` and `above`, the mask, are on the host, as `BufferedModel.append_tensors` takes them there.
     """
@@ -94,7 +94,7 @@ class TreeIndex:
 
     @cached_property
     def slot(self) -> torch.Tensor:
-        """``[N]``, in which slot the draft is fed each node; `ROOT` where it is not."""
+        """``[N]``, the slot at which the draft is fed each node; `ROOT` where it is not."""
         out = np.full(self.size, ROOT, dtype=np.int64)
         for slot, node in enumerate(node for level in self.levels for node in level.below):
             out[node] = slot
@@ -106,7 +106,7 @@ class TreeIndex:
 
 @dataclass(frozen=True)
 class GrownTreeIndex:
-    """What a `TreeIndex` tells of a tree that was chosen on the device: all but its sizes is known to nobody yet."""
+    """The `TreeIndex` of a tree that was chosen on the device; the host knows its sizes alone."""
 
     size: int
     max_depth: int
@@ -121,7 +121,7 @@ class GrownTreeIndex:
 
 
 def tree_index(shape: TreeShape, device: torch.device) -> TreeIndex:
-    """The index of `shape`, made at the first call."""
+    """The index of `shape`, cached."""
     return _tree_index(shape.parent.tobytes(), shape.rank.tobytes(), device)
 
 

@@ -23,6 +23,16 @@ SHAPES = ["full:3x2", "full:1x4", "chain:5", "recycling:12", "full:2x3"]
 TOKENS = 24
 
 
+@pytest.fixture(params=["host", "device"])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The implementation of `Rounds` that decoders made in the test use."""
+    monkeypatch.setenv("SPECTUI_STATIC", {"host": "0", "device": "1"}[request.param])
+    return str(request.param)
+
+
+BOTH = pytest.mark.usefixtures("implementation")
+
+
 @pytest.fixture(scope="module")
 def target() -> Any:
     return tiny_llama(layers=3)
@@ -83,6 +93,7 @@ def test_a_draft_models_dynamic_trees_change_nothing_either(target: Any, half_dr
     assert accepted > 2 * len(PROMPTS)
 
 
+@BOTH
 def test_every_figure_of_a_node_is_what_its_definition_says(target: Any, half_draft: Any) -> None:
     """p, q and both entropies recomputed by plain forwards of each node's own prefix."""
     decoder = _decoder(target, half_draft, tree="full:2x2")
@@ -110,6 +121,7 @@ def test_every_figure_of_a_node_is_what_its_definition_says(target: Any, half_dr
         prefix += round_.tokens
 
 
+@BOTH
 def test_the_tree_has_the_asked_size_every_round_from_the_first_on(target: Any, half_draft: Any) -> None:
     for draft in (None, half_draft):
         decoder = _decoder(target, draft, tree="full:3x2")
@@ -118,12 +130,14 @@ def test_the_tree_has_the_asked_size_every_round_from_the_first_on(target: Any, 
             round_.tree.check()
 
 
+@BOTH
 def test_a_drafter_without_probabilities_invents_none(target: Any) -> None:
     for round_ in _decoder(target, None).generate(PROMPTS[0]):
         assert np.isnan(round_.tree.draft_logprob).all()
         assert np.isnan(round_.tree.draft_entropy).all()
 
 
+@BOTH
 def test_recycling_learns_from_what_the_target_rejected(target: Any) -> None:
     """The same prompt again must be drafted better: rows of the first pass are still there."""
     decoder = _decoder(target, None, tree="recycling:16")
@@ -131,6 +145,7 @@ def test_recycling_learns_from_what_the_target_rejected(target: Any) -> None:
     assert second > first
 
 
+@BOTH
 def test_an_accepted_end_token_ends_the_output_there(target: Any) -> None:
     """Whatever token is declared the end, the output stops at it as generate's does, and says how."""
     ids = _decoder(target, target).encode(PROMPTS[0])
@@ -150,6 +165,7 @@ def test_an_accepted_end_token_ends_the_output_there(target: Any) -> None:
     assert seen_cut
 
 
+@BOTH
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
 def test_never_more_than_the_tokens_asked_for(target: Any, limit: int) -> None:
     decoder = _decoder(target, target, tree="full:3x2", max_new_tokens=limit)
@@ -159,6 +175,7 @@ def test_never_more_than_the_tokens_asked_for(target: Any, limit: int) -> None:
     assert all(r.finish is None for r in rounds[:-1])
 
 
+@BOTH
 def test_the_context_is_filled_to_its_last_position_and_not_beyond(tmp_path: Path) -> None:
     target = tiny_llama(layers=2, context=40)
     decoder = _decoder(target, target, tree="chain:5", max_new_tokens=500)
@@ -172,6 +189,7 @@ def test_the_context_is_filled_to_its_last_position_and_not_beyond(tmp_path: Pat
         list(decoder.generate([5] * 40))
 
 
+@BOTH
 def test_a_draft_with_a_shorter_context_falls_silent_and_the_output_stays_right(target: Any) -> None:
     draft = tiny_llama(layers=2, context=48)
     decoder = _decoder(target, draft, tree="chain:3")
@@ -189,6 +207,7 @@ def test_no_tokens_no_run(target: Any) -> None:
         list(_decoder(target, None).generate([]))
 
 
+@BOTH
 def test_durations_are_there_and_models_take_most_of_them(target: Any, half_draft: Any) -> None:
     decoder = _decoder(target, half_draft)
     for round_ in decoder.generate(PROMPTS[0]):

@@ -1,0 +1,73 @@
+"""Trees whose values stay on the device, and the drafters that leave them there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.device.tree_index import GrownTreeIndex, TreeIndex, tree_index
+from spectui.decoding.drafters.base import Drafter
+from spectui.decoding.trees.shape import BoolArray, Draw, IntArray, TokenTree, TreeShape
+
+ScoreTensors = Callable[[torch.Tensor, IntArray, BoolArray | torch.Tensor, torch.Tensor], torch.Tensor]
+"""``score(token, depth, mask, above)`` as `decoding.drafters.expansion.Score`; tokens and `above` are on the device,
+the mask on either side."""
+
+
+@dataclass(frozen=True)
+class DeviceTree:
+    """A `TokenTree` whose values are still on the device.
+
+    `token`, `valid`, `logprob` and `entropy` are ``[N]``, `rows` ``[N + 1, V]`` where children were drawn. A node
+    without probability is not valid, nor is anything below it.
+    """
+
+    index: TreeIndex | GrownTreeIndex
+    token: torch.Tensor
+    valid: torch.Tensor
+    logprob: torch.Tensor
+    entropy: torch.Tensor
+    rows: torch.Tensor | None
+    draw: Draw
+    fed: bool
+    """True when the draft was fed the nodes at the slots of `index`."""
+
+    @classmethod
+    def of(cls, tree: TokenTree, device: torch.device) -> DeviceTree:
+        """A tree that was grown on the host, brought to the device."""
+        index = tree_index(TreeShape("", tree.parent, tree.depth, tree.rank), device)
+
+        def up(values: NDArray[Any]) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
+
+        return cls(
+            index,
+            up(tree.token),
+            torch.ones(tree.size, dtype=torch.bool, device=device),
+            up(tree.draft_logprob),
+            up(tree.draft_entropy),
+            None if tree.draft_rows is None else up(tree.draft_rows),
+            tree.draw,
+            fed=False,
+        )
+
+
+@runtime_checkable
+class DeviceDrafter(Drafter, Protocol):
+    """A drafter that leaves its trees on the device."""
+
+    @property
+    def graphs(self) -> tuple[Graphs, ...]:
+        """Everything that it captures."""
+
+    def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
+        """The tree of `propose`; None when there is none, or when only `propose` can grow it."""
+
+    def set_slots(self, slots: Sequence[int]) -> None:
+        """The slot at which each node of the tree was fed, -1 for none; `observe` follows."""
