@@ -38,7 +38,7 @@ AUTO = "auto"
 """How a tree is called that the worker has yet to choose; as a `tree`, one for each task, chosen on the way."""
 
 FROM_FILE = f"{AUTO}:"
-"""What stands before the budget file that the trees of the tasks are taken from."""
+"""What stands before the plan file that the trees of the tasks are taken from."""
 
 UNCHOSEN = "by measured cost"
 """Stands for the tree of a run without ``--tree`` until it has been chosen: one for all tasks, unlike `AUTO`'s."""
@@ -63,7 +63,7 @@ class RunConfig:
     """Tree shape as `decoding.trees.spec.parse_tree` reads it; empty for the one that pays most on the machine
     (`decoding.worker.choose_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it may end
     in ``+chain:N``, what a match is continued with. `AUTO` gives each task its own, learnt on the way;
-    ``auto:FILE`` takes them from a budget file (`decoding.trees.advise.plan_file`)."""
+    ``auto:FILE`` takes them from a plan file (`decoding.trees.plan_file`)."""
     max_new_tokens: int = 256
     """Most tokens generated for one prompt."""
     temperature: float = 0.0
@@ -90,7 +90,7 @@ class RunConfig:
     allow_pickle: bool = False
     """Also load weights that are pickled, a format that can hold code."""
     force_budget: bool = False
-    """Use a budget file that was made for other models or another machine."""
+    """Use a plan file that was made for other models or another machine."""
     price: float | None = None
     """What an hour of the device costs, in any currency; figures only."""
     speculate: bool = True
@@ -140,7 +140,7 @@ class RunConfig:
         return base == AUTO or base.startswith(FROM_FILE)
 
     @property
-    def budget_file(self) -> str:
+    def plan_file(self) -> str:
         """The file that the trees are taken from; "" where they are learnt, or there is one tree."""
         base = self.tree.partition(CHAIN_BESIDE)[0] if self.looks_up else self.tree
         return base.removeprefix(FROM_FILE) if base.startswith(FROM_FILE) else ""
@@ -164,6 +164,11 @@ class RunConfig:
     def base_draft(self) -> str:
         """The drafter in force without the lookup beside it."""
         return self.draft_name.removesuffix(WITH_LOOKUP)
+
+    @property
+    def lookup_suffix(self) -> str:
+        """`WITH_LOOKUP` where the drafter is combined with lookup, else ""."""
+        return WITH_LOOKUP if self.looks_up else ""
 
     @property
     def kind(self) -> DrafterKind:

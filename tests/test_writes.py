@@ -44,7 +44,7 @@ DRAFT = "of a draft that `spectui.store.files` puts in its place"
 FRESH = "in a fresh folder that gets its name when it is whole"
 ALLOWED = {
     ("store/files.py", "*"): "the place",
-    ("decoding/trees/advise/plan_file.py", "save_budget"): DRAFT,
+    ("decoding/trees/plan_file.py", "save_plan"): DRAFT,
     ("decoding/distill/shards.py", "write"): DRAFT,
     ("decoding/distill/train.py", "_save"): DRAFT,
     ("decoding/eagle/checkpoint.py", "save_head"): DRAFT,

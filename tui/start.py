@@ -140,14 +140,15 @@ def anchored(config: RunConfig) -> RunConfig:
         option: str(_model_folder(option, value) or value)
         for option, value in (("target", config.target), ("draft", config.base_draft))
     }
-    changes["draft"] += config.draft_name.removeprefix(config.base_draft)
+    changes["draft"] += config.lookup_suffix
     tree, plus, chain = config.tree.partition(CHAIN_BESIDE)
-    if config.budget_file:
-        from spectui.decoding.trees.advise.plan_file import check_fits, read_budget
+    if config.plan_file:
+        from spectui.decoding.trees.plan_file import read_plan
 
-        file = expanded(config.budget_file).absolute()
+        file = expanded(config.plan_file).absolute()
         # What it is for is checked by the worker, which knows the models.
-        check_fits(read_budget(file), config)
+        for each in read_plan(file).distinct_trees:
+            config.changed(tree=each)  # raises for one that the drafter cannot draft
         changes["tree"] = f"{FROM_FILE}{file}{plus}{chain}"
     elif tree.endswith(".json"):
         changes["tree"] = f"{Path(tree).absolute()}{plus}{chain}"

@@ -94,7 +94,7 @@ def measure(
     prefix = min(PREFIX, model.context - max(rows))
     model.prefill(_tokens(prefix, model.vocab_size))
     tell(STAGE, 0.0, float(passes + 1), "passes")
-    rows = with_steps(rows, steps, looks, lambda n: verify_once(model, n))
+    rows = refine_steps(rows, steps, looks, lambda n: verify_once(model, n))
     times: dict[int, list[float]] = {n: [] for n in rows}
     endless = _endless(config, models)
     rounds: dict[str, list[Round]] = {tree: [] for tree in endless}
@@ -107,7 +107,7 @@ def measure(
     draft, other, other_node = _of_rounds(rounds.pop(PLAIN), list(rounds.values()))
     return Costs(
         machine(config, models),
-        {n: Timing.of(ms) for n, ms in without_drift(times).items()},
+        {n: Timing.of(ms) for n, ms in remove_drift(times).items()},
         draft,
         other,
         prefix,
@@ -116,7 +116,7 @@ def measure(
     )
 
 
-def with_steps(rows: Sequence[int], more: int, looks: int, ms: Callable[[int], float]) -> list[int]:
+def refine_steps(rows: Sequence[int], more: int, looks: int, ms: Callable[[int], float]) -> list[int]:
     """`rows`, ascending, and up to `more` sizes beside which the time `ms` of a forward rises most.
 
     Kernels work in blocks of rows: one row more may cost a fifth more, where the ten before it cost next to
@@ -143,7 +143,7 @@ def _fastest(rows: Sequence[int], looks: int, ms: Callable[[int], float]) -> dic
     return {n: min(took) for n, *took in zip(rows, *passes, strict=True)}
 
 
-def without_drift(times: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
+def remove_drift(times: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
     """`times` by size, in the same order of passes for all, as if every pass had been as fast as the median one.
 
     A machine that others use is slower for seconds at a time, which would bend the curve where it hits.

@@ -1,4 +1,4 @@
-"""The trees of a run with ``--tree auto``: from a budget file, or learnt on the way; chosen before every round."""
+"""The trees of a run with ``--tree auto``: from a plan file, or learnt on the way; chosen before every round."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.rounds import Round
-from spectui.decoding.trees.advise.plan_file import check_fits, differences, identity_of, read_budget
 from spectui.decoding.trees.advise.prices import MEASURED, Priced
 from spectui.decoding.trees.costs import Costs
 from spectui.decoding.trees.learn.learner import Chosen, Learner
 from spectui.decoding.trees.learn.prior import candidates_of
+from spectui.decoding.trees.plan_file import Identity, differences, read_plan
 from spectui.decoding.trees.shape import Shape
 from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker.choose_tree import profile_of
@@ -68,28 +68,29 @@ class TreePlan:
         shape = self._trees.get(task, self._other)
         assert shape is not None
         named = "" if task in self._trees else ", which does not name the task"
-        return Chosen(shape, "file", f"the budget file {self._source}{named}")
+        return Chosen(shape, "file", f"the plan file {self._source}{named}")
 
 
 def plan_of_run(
     config: RunConfig, models: LoadedModels, writer: SessionWriter, costs: Costs | None
 ) -> TreePlan | None:
-    """The trees of a run with ``--tree auto``; None where it has one tree. Raises `DecodingError` for a budget file
+    """The trees of a run with ``--tree auto``; None where it has one tree. Raises `DecodingError` for a plan file
     of other models or another machine, unless the run is forced, and `UsageError` for one that cannot be read."""
     if not config.auto or not config.speculate or costs is None:
         return None
-    if not config.budget_file:
+    if not config.plan_file:
         priced = Priced(costs, MEASURED)
         profile = profile_of(config, models)
         return TreePlan(writer, learner=Learner(candidates_of(config.base_draft, profile, priced), priced))
-    path = Path(config.budget_file)
-    budget = read_budget(path)
-    differing = differences(budget.identity, identity_of(machine(config, models), config))
+    path = Path(config.plan_file)
+    plan = read_plan(path)
+    differing = differences(plan.identity, Identity.of(machine(config, models), config.lookup_suffix))
     if differing and not config.force_budget:
         raise DecodingError(
-            f"budget file {path} is of another run: {'; '.join(differing)} (--force uses it all the same)"
+            f"plan file {path} is of another run: {'; '.join(differing)} (--force uses it all the same)"
         )
-    check_fits(budget, config)
+    for tree in plan.distinct_trees:
+        config.changed(tree=tree)  # raises for one that the drafter cannot draft
     if differing:
-        writer.add_event("forced", f"budget file used although {'; '.join(differing)}")
-    return TreePlan(writer, trees=dict(budget.trees), other=budget.other, source=path.name)
+        writer.add_event("forced", f"plan file used although {'; '.join(differing)}")
+    return TreePlan(writer, trees=dict(plan.trees), other=plan.other, source=path.name)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.trees.advise.plan_file import read_budget
+from spectui.decoding.trees.plan_file import read_plan
 from spectui.store.care.pruning import prune_session
 from spectui.store.database import open_database
 from spectui.store.records import PromptRecord
@@ -123,4 +123,4 @@ def test_a_lookup_is_advised_chains(database: Path) -> None:
 def test_a_drafter_that_nobody_knows_is_weighed_as_any(database: Path, tmp_path: Path) -> None:
     session(database, draft="somebody/unheard-of", tree="full:3x2")
     assert advise(database, "--save", tmp_path / "b.json").exit_code == 0
-    assert read_budget(tmp_path / "b.json").identity.drafter == "unheard-of"
+    assert read_plan(tmp_path / "b.json").identity.drafter == "unheard-of"

@@ -59,7 +59,7 @@ class Page:
     advice: Advice
     spent: list[Spending]
     budgets: dict[str, TreeChoice]
-    """Of a run with tree budgets: the tree that each task has now."""
+    """Of a run with a tree for each task: the tree that each task has now."""
 
 
 class AdviceView(Rows, can_focus=True):
@@ -87,7 +87,7 @@ class AdviceView(Rows, can_focus=True):
 
 def page_rows(page: Page, width: int) -> list[Row]:
     """The verdict, what each task has now and why, the tables."""
-    from spectui.decoding.trees.advise.as_json import undecided, verdict
+    from spectui.decoding.trees.advise.output import undecided, verdict
     from spectui.tui.report.advice import advice_subject, advice_tables, beyond
     from spectui.tui.report.spending import spending_grid
     from spectui.tui.widgets.report_view import table_rows
@@ -195,23 +195,24 @@ class AdviseScreen(BaseScreen):
             self.copy_text(text + "\n")
 
     def action_save(self) -> None:
-        """Ask for a place and write the budget file."""
+        """Ask for a place and write the plan file."""
         page = self.page
         if page is None:
             return
 
         def save(text: str) -> None:
-            from spectui.decoding.trees.advise.plan_file import budget_of, save_budget
+            from spectui.decoding.trees.advise.output import plan_of
+            from spectui.decoding.trees.plan_file import save_plan
 
-            save_budget(budget_of(page.advice), expanded(text.strip()), force=None)
+            save_plan(plan_of(page.advice), expanded(text.strip()), force=None)
 
         def answered(saved: bool | None) -> None:
             if saved:
                 self.tell("Written; use it with: spectui run --tree auto:FILE")
 
-        place = f"{sanitize_line(page.advice.summary.name).replace('/', '-')}-budget.json"
+        place = f"{sanitize_line(page.advice.summary.name).replace('/', '-')}-trees.json"
         self.app.push_screen(
-            AskScreen("write a budget file", place, "For spectui run --tree auto:FILE", save, writes=True),
+            AskScreen("write a plan file", place, "For spectui run --tree auto:FILE", save, writes=True),
             answered,
         )
 

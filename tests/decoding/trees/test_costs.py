@@ -17,8 +17,8 @@ from spectui.decoding.worker.measure_costs import (
     QUICK_STEPS,
     ROWS,
     STEPS,
-    with_steps,
-    without_drift,
+    refine_steps,
+    remove_drift,
 )
 from spectui.store.files import private_folder
 
@@ -150,7 +150,7 @@ def _stepped(steps: Collection[int]) -> Callable[[int], float]:
 )
 def test_both_sides_of_a_step_are_measured(rows: tuple[int, ...], more: int, steps: list[int]) -> None:
     """A line across the step would make the tree that just fits look dear and the next larger one cheap."""
-    found = with_steps(rows, more, 1, _stepped(steps))
+    found = refine_steps(rows, more, 1, _stepped(steps))
     assert {step - 1 for step in steps} | set(steps) <= set(found)
     assert set(rows) <= set(found)
     assert found == sorted(found)
@@ -161,15 +161,15 @@ def test_both_sides_of_a_step_are_measured(rows: tuple[int, ...], more: int, ste
 def test_a_machine_that_becomes_slower_hides_no_step(slow: int) -> None:
     """What others do to it from the `slow`-th forward on makes no size look larger than its neighbours."""
     calls = itertools.count()
-    found = with_steps(
+    found = refine_steps(
         QUICK_ROWS, QUICK_STEPS, 2, lambda rows: _stepped([15])(rows) * (1.4 if next(calls) >= slow else 1.0)
     )
     assert {14, 15} <= set(found)
 
 
 def test_where_rows_cost_nothing_no_step_is_looked_for() -> None:
-    assert with_steps((24, 1, 8), 5, 1, lambda rows: 30.0 + 0.01 * rows) == [1, 8, 24]
-    assert with_steps((1, 2, 3), 5, 1, _stepped([3])) == [1, 2, 3]
+    assert refine_steps((24, 1, 8), 5, 1, lambda rows: 30.0 + 0.01 * rows) == [1, 8, 24]
+    assert refine_steps((1, 2, 3), 5, 1, _stepped([3])) == [1, 2, 3]
 
 
 def test_beyond_what_was_measured_a_step_is_not_drawn_on() -> None:
@@ -233,5 +233,5 @@ def test_a_slow_pass_does_not_bend_the_curve() -> None:
     drifting = {
         n: [ms * slow for ms, slow in zip(each, (1.0, 1.0, 3.0), strict=True)] for n, each in steady.items()
     }
-    for n, each in without_drift(drifting).items():
+    for n, each in remove_drift(drifting).items():
         assert each == pytest.approx(steady[n])

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from spectui.decoding.config import RunConfig
-from spectui.decoding.errors import UsageError
-from spectui.decoding.trees.advise.plan_file import (
-    Budget,
-    Identity,
-    check_fits,
-    differences,
-    read_budget,
-    save_budget,
-)
 from spectui.decoding.trees.advise.prices import Priced
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.decoding.trees.learn.learner import EAGER, EARLY, EXPLORE, Learner
@@ -242,75 +230,3 @@ def test_every_drafter_has_trees_that_it_can_draft(draft: str) -> None:
     assert len(found) > 1
     for name, candidate in found.items():
         assert parse_tree(name).size == candidate.shape.size
-
-
-HERE = Identity("embedded 1234", "eagle 77", "Zen", "float32", 2)
-
-
-def test_a_budget_file_reads_back(tmp_path: Path) -> None:
-    budget = Budget(
-        HERE, {"code": "dynamic:3x2", "chat": "dynamic:2-8x4@0.2/0.4"}, "chain:2", "a run", {"code": 1.5}
-    )
-    save_budget(budget, tmp_path / "b.json")
-    assert read_budget(tmp_path / "b.json") == budget
-    assert budget.tree_of("code") == "dynamic:3x2"
-    assert budget.tree_of("unheard of") == "chain:2"
-
-
-def test_what_differs_is_named() -> None:
-    assert differences(HERE, HERE) == []
-    other = Identity("embedded 1234", "recycling", "Xeon", "float32", 4)
-    assert differences(HERE, other) == [
-        "the drafter was eagle 77 and is recycling",
-        "the machine was Zen and is Xeon",
-        "the number of threads was 2 and is 4",
-    ]
-    # A file of a session whose costs nobody measured knows names alone.
-    assert differences(Identity("embedded", "eagle", ""), HERE) == []
-
-
-PAIR = '"identity": {"target": "a", "drafter": "b", "device": "c"}, '
-HEAD = '{"format": "spectui tree budgets", "version": 1, '
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "is not JSON"),
-        ("[]", "is no budget file"),
-        ('{"format": "other"}', "is no budget file"),
-        ('{"format": "spectui tree budgets", "version": 9}', "another version"),
-        ("[" * 100_000, "is not JSON"),
-        (HEAD + '"identity": {}, "trees": {}, "other": "chain:1"}', "identity.target is missing"),
-        (HEAD + '"identity": ["a"], "trees": {}, "other": "chain:1"}', "'identity' is a list"),
-        (HEAD + PAIR + '"trees": ["chain:1"], "other": "chain:1"}', "'trees' is a list"),
-        (HEAD + PAIR + '"trees": {"code": [[0], [1]]}, "other": "chain:1"}', "the tree of code is a list"),
-        (HEAD + PAIR + '"trees": {"code": "auto"}, "other": "chain:1"}', "the tree of code: tree 'auto'"),
-        (HEAD + PAIR + '"trees": {"code": "full:20x20"}, "other": "chain:1"}', "more than 512 nodes"),
-        (HEAD + PAIR + '"trees": {}}', "other.* is missing"),
-        (HEAD + PAIR + '"trees": {}, "other": "chain:1", "session": 3}', "session is 3; it must be text"),
-        (HEAD + '"identity": {"target": "a", "drafter": "b", "threads": "two"}}', "threads is 'two'"),
-        (HEAD + '"identity": {"target": "a", "drafter": 2}}', "identity.drafter is 2; it must be text"),
-        (
-            HEAD + '"identity": {"target": "a", "drafter": "b", "device": "c"}, "trees": {"x": "bush:3"},'
-            ' "other": "chain:1"}',
-            "bush:3",
-        ),
-    ],
-)
-def test_what_is_no_budget_file_is_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "b.json"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=said) as refused:
-        read_budget(path)
-    assert "\n" not in str(refused.value)
-    with pytest.raises(UsageError, match="No such file"):
-        read_budget(tmp_path / "none.json")
-
-
-def test_a_tree_that_the_drafter_cannot_draft_is_refused() -> None:
-    budget = Budget(HERE, {"code": "dynamic:3x2"}, "chain:1")
-    check_fits(budget, RunConfig(draft="eagle"))
-    for draft, said in (("recycling", "recycling has none"), ("lookup", "lookup has none")):
-        with pytest.raises(UsageError, match=said):
-            check_fits(budget, RunConfig(draft=draft))

@@ -1,4 +1,4 @@
-"""Protects: a run with tree budgets decodes what plain decoding does, and its rounds say what they were given."""
+"""Protects: a run with a tree for each task decodes as plain decoding does, and its rounds say which they had."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spectui.decoding.trees.advise.plan_file import Budget, Identity, save_budget
 from spectui.decoding.trees.advise.positions import read_rounds, walks_of
+from spectui.decoding.trees.plan_file import Identity, TreePlan, save_plan
 from spectui.store.reading.choices import budgets, choices
 from tests.decoding.worker.workers import TEXTS, Worked, make_model
 
@@ -48,11 +48,11 @@ def test_learning_on_the_way_changes_no_token(tmp_path: Path, model: Path) -> No
             session.close()
 
 
-def test_a_budget_file_is_followed_and_one_for_others_refused(tmp_path: Path, model: Path) -> None:
+def test_a_plan_file_is_followed_and_one_for_others_refused(tmp_path: Path, model: Path) -> None:
     (tmp_path / "cache").mkdir()
     mine, others = tmp_path / "mine.json", tmp_path / "others.json"
-    save_budget(Budget(Identity("tiny", "recycling", ""), {"code": "recycling:4"}, "chain:1"), mine)
-    save_budget(Budget(Identity("Llama", "recycling", ""), {}, "chain:1"), others)
+    save_plan(TreePlan(Identity("tiny", "recycling", ""), {"code": "recycling:4"}, "chain:1"), mine)
+    save_plan(TreePlan(Identity("Llama", "recycling", ""), {}, "chain:1"), others)
     followed = Worked(tmp_path, model, "followed", tree=f"auto:{mine}")
     refused = Worked(tmp_path, model, "refused", tree=f"auto:{others}")
     forced = Worked(tmp_path, model, "forced", tree=f"auto:{others}", force_budget=True)

@@ -18,7 +18,7 @@ from spectui.tui.cli.output import json_line, line
     "save_file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the trees as a budget file, for: spectui run --tree auto:FILE",
+    help="Write the trees as a plan file, for: spectui run --tree auto:FILE",
 )
 @click.option("--force", is_flag=True, help="Replace what --save names.")
 @price_option
@@ -38,7 +38,7 @@ def advise(
     says what a tree per task gains over the one used, over the best single one, and over none.
     """
     from spectui.decoding.trees.advise.advice import advise as weigh
-    from spectui.decoding.trees.advise.as_json import advice_json, undecided, verdict
+    from spectui.decoding.trees.advise.output import advice_json, undecided, verdict
     from spectui.store.analysis.spending import spending, spending_json
     from spectui.store.reading.reader import Reader
     from spectui.tui.cli.output import print_grids
@@ -53,9 +53,10 @@ def advise(
         found = weigh(reader, session)
         spent = spending(found.summary, reader.figures(found.summary.id), price)
     if save_file is not None:
-        from spectui.decoding.trees.advise.plan_file import budget_of, save_budget
+        from spectui.decoding.trees.advise.output import plan_of
+        from spectui.decoding.trees.plan_file import save_plan
 
-        save_budget(budget_of(found), save_file, force=force)
+        save_plan(plan_of(found), save_file, force=force)
     if as_json:
         data = advice_json(found)
         data["costs"]["per_million_tokens"] = spending_json(spent)

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     metavar="SHAPE",
     help="dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1 or a .json file of rank paths. Without it: the "
     "one that pays most on this machine. 'auto' gives each task its own, learnt on the way; 'auto:FILE' takes them "
-    "from a budget file (spectui advise --save).",
+    "from a plan file (spectui advise --save).",
 )
 @click.option(
     "--depth", type=int, metavar="D", help="Depth of a full tree; with --branching, as --tree full:DxB."
@@ -170,7 +170,7 @@ def run(
         usual = {} if study else _usual(context, given)
         chosen = {key: usual.pop(key, value) for key, value in named.items()}
         config = _config({**fields, **usual}, depth, branching, study=study)
-        if force and not config.budget_file:
+        if force and not config.plan_file:
             raise click.UsageError("--force belongs to --resume or to --tree auto:FILE")
         config = config.changed(force_budget=force)
         choose = study_prompts if study else select

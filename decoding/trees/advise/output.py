@@ -1,9 +1,11 @@
-"""Advice as JSON, and in words."""
+"""Advice as JSON, as a plan of trees, and in words."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from spectui.decoding.config import RunConfig
 from spectui.decoding.trees.advise.advice import (
     WORTH,
     Advice,
@@ -14,6 +16,8 @@ from spectui.decoding.trees.advise.advice import (
     tree_per_task_pays,
 )
 from spectui.decoding.trees.advise.estimates import Estimate
+from spectui.decoding.trees.costs import Machine
+from spectui.decoding.trees.plan_file import Identity, TreePlan
 
 WORTH_SAYING = 20_000
 """Nobody runs more prompts to learn of a gain that small."""
@@ -58,6 +62,21 @@ def advice_json(found: Advice) -> dict[str, Any]:
         "beyond_what_was_recorded": None if found.larger is None else _judged(found.larger),
         "verdict": verdict(found),
     }
+
+
+def plan_of(found: Advice) -> TreePlan:
+    """The plan that gives each task the tree advised for it."""
+    config = RunConfig.from_dict(found.summary.config)
+    machine = found.priced.costs.machine
+    if found.summary.costs is None:  # then the names are all that is known of the models
+        machine = Machine(Path(config.target).name, Path(config.base_draft).name, "", "", 0, "")
+    return TreePlan(
+        Identity.of(machine, config.lookup_suffix),
+        {task.task: task.best.tree for task in found.tasks},
+        found.single.tree,
+        found.summary.name,
+        {task.task: round(task.best.speedup.value, 4) for task in found.tasks},
+    )
 
 
 def _judged(tree: Judged) -> dict[str, Any]:
