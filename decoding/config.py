@@ -35,13 +35,13 @@ DEFAULT_BESIDE = f"{CHAIN_BESIDE}8"
 """That chain then: it is drafted after longer matches than by lookup alone, hence longer."""
 
 AUTO = "auto"
-"""How a tree is called that the worker has yet to choose; as a `tree`, one for each task, chosen on the way."""
+"""A `tree` that the worker is to choose, as it does where none is named."""
 
 FROM_FILE = f"{AUTO}:"
 """What stands before the plan file that the trees of the tasks are taken from."""
 
 UNCHOSEN = "by measured cost"
-"""Stands for the tree of a run without ``--tree`` until it has been chosen: one for all tasks, unlike `AUTO`'s."""
+"""Stands for a tree until the worker has chosen it."""
 
 KEEP_ALL, KEEP_ROUNDS = "all", "rounds"
 _DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
@@ -60,10 +60,10 @@ class RunConfig:
     """The name of a kind of drafter (`decoding.drafters.registry`), or the id or folder of weights to draft with;
     empty for the target's default. May end in `WITH_LOOKUP`."""
     tree: str = ""
-    """Tree shape as `decoding.trees.spec.parse_tree` reads it; empty for the one that pays most on the machine
-    (`decoding.worker.choose_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it may end
-    in ``+chain:N``, what a match is continued with. `AUTO` gives each task its own, learnt on the way;
-    ``auto:FILE`` takes them from a plan file (`decoding.trees.plan_file`)."""
+    """Tree shape as `decoding.trees.spec.parse_tree` reads it; empty, or `AUTO`, for the one that pays most on the
+    machine (`decoding.worker.choose_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it
+    may end in ``+chain:N``, what a match is continued with. ``auto:FILE`` gives each task its own, from a plan file
+    (`decoding.trees.plan_file`)."""
     max_new_tokens: int = 256
     """Most tokens generated for one prompt."""
     temperature: float = 0.0
@@ -134,16 +134,15 @@ class RunConfig:
             self._check_drafting()
 
     @property
-    def auto(self) -> bool:
-        """Whether each task has a tree of its own, see `AUTO`."""
-        base = self.tree.partition(CHAIN_BESIDE)[0] if self.looks_up else self.tree
-        return base == AUTO or base.startswith(FROM_FILE)
+    def chooses_tree(self) -> bool:
+        """True where the worker is to choose the tree by measured costs."""
+        return not self.tree or self._named_tree() == AUTO
 
     @property
     def plan_file(self) -> str:
-        """The file that the trees are taken from; "" where they are learnt, or there is one tree."""
-        base = self.tree.partition(CHAIN_BESIDE)[0] if self.looks_up else self.tree
-        return base.removeprefix(FROM_FILE) if base.startswith(FROM_FILE) else ""
+        """The plan file that each task's tree is taken from; "" where there is one tree."""
+        named = self._named_tree()
+        return named.removeprefix(FROM_FILE) if named.startswith(FROM_FILE) else ""
 
     @property
     def greedy(self) -> bool:
@@ -178,12 +177,12 @@ class RunConfig:
     @property
     def tree_label(self) -> str:
         """What to call the tree before the run has begun: the one asked for, or that it will be chosen."""
-        return self.tree or UNCHOSEN
+        return UNCHOSEN if self.chooses_tree else self.tree
 
     @property
     def tree_spec(self) -> str:
         """The tree in force: the one asked for, or the drafter's fixed one where none was chosen."""
-        if self.auto:
+        if self.plan_file:
             return self.tree
         base, chain = self._tree_parts()
         return base + chain
@@ -204,13 +203,15 @@ class RunConfig:
 
     def _tree_parts(self) -> tuple[str, str]:
         """The drafter's own tree, and ``+chain:N`` where it is combined with lookup."""
-        base, chain = self.tree, ""
-        if self.looks_up:
-            base, plus, length = self.tree.partition(CHAIN_BESIDE)
-            chain = plus + length or DEFAULT_BESIDE
-        if self.auto:
+        base = self._named_tree()
+        chain = (self.tree.removeprefix(base) or DEFAULT_BESIDE) if self.looks_up else ""
+        if base == AUTO or self.plan_file:
             base = ""
         return base or self.kind.default_tree, chain
+
+    def _named_tree(self) -> str:
+        """`tree` without the chain of the lookup beside the drafter."""
+        return self.tree.partition(CHAIN_BESIDE)[0] if self.looks_up else self.tree
 
     def _check_drafting(self) -> None:
         self.kind.check_tree(self.shape())

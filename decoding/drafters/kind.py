@@ -75,8 +75,6 @@ class DrafterKind:
     """Whether its name stands for something with the embedded target alone."""
     profile: Profile | None = None
     """Acceptance known before a run; weights may bring theirs in a file beside them."""
-    trees: Callable[[int], list[Shape]] | None = None
-    """Trees of up to so many nodes to choose among; None for dynamic ones."""
     bench_trees: tuple[str, ...] = ()
     """Trees that `spectui bench --drafters all` measures beside the one chosen by cost."""
 

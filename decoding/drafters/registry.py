@@ -16,7 +16,7 @@ from spectui.decoding.drafters.kind import DrafterKind, Weights
 from spectui.decoding.trees.profile import Profile
 
 if TYPE_CHECKING:
-    from spectui.decoding.trees.shape import Shape
+    pass
 
 EMBEDDED_HEAD = Path(__file__).parents[1] / "eagle" / "smollm2-135m-instruct"
 """The EAGLE-3 head of the embedded target, part of the package."""
@@ -26,18 +26,6 @@ def _describes_eagle3(config: Mapping[str, Any]) -> bool:
     if (kind := config.get("speculators_model_type")) is not None:
         return bool(kind == "eagle3")
     return "eagle3" in str(config.get("architectures")).lower() or "draft_vocab_size" in config
-
-
-def _chains(most: int) -> list[Shape]:
-    from spectui.decoding.trees.spec import chain_shape
-
-    return [chain_shape(n) for n in range(1, min(most, 10) + 1)]
-
-
-def _recycling_trees(most: int) -> list[Shape]:
-    from spectui.decoding.trees.spec import recycling_shape
-
-    return [recycling_shape(n) for n in (2, 4, 6, 8, 12, 16, 24, 32) if n <= most]
 
 
 EAGLE = DrafterKind(
@@ -69,7 +57,6 @@ LOOKUP = DrafterKind(
     lookup_beside=False,
     # Of matches of `decoding.drafters.lookup.LEAST_MATCH` tokens and more.
     profile=Profile(((0.45,), (0.75,), (0.80,)), rounds=0.18),
-    trees=_chains,
 )
 
 LOOKUP_BESIDE_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.10)
@@ -85,7 +72,6 @@ RECYCLING = DrafterKind(
     # drafted: with 3 nodes rank 0 is accepted half as often as with 48, so that shares taken from a wide tree
     # promise a small one far too much.
     profile=Profile(trees={"recycling:8": 1.73}),
-    trees=_recycling_trees,
 )
 
 DRAFT_MODEL = DrafterKind(

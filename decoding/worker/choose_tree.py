@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from spectui.decoding.config import RunConfig
+from spectui.decoding.config import AUTO, CHAIN_BESIDE, RunConfig
 from spectui.decoding.drafters.registry import LOOKUP_BESIDE_PROFILE
 from spectui.decoding.models.load import LoadedModels, Progress
 from spectui.decoding.trees import costs
@@ -23,30 +23,27 @@ def measuring_allowed() -> bool:
 
 
 def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None = None) -> RunConfig:
-    """`config` with a tree that is named: its own, or else the one with the most tokens per second here.
+    """`config` with the tree that it names, or else the one with the most tokens per second here.
 
     Costs come from the cache, or are measured now (six seconds) and kept; acceptance is that of greedy
     decoding. A drafter whose acceptance is not known, and any with ``SPECTUI_MEASURE=0``, takes the fixed
     tree of `RunConfig.tree_spec`. Raises `DecodingError` for a broken profile beside a draft.
     """
-    if config.tree or not config.speculate:
+    if not config.chooses_tree or not config.speculate:
         return config
     profile = profile_of(config, models) if measuring_allowed() else None
     if profile is None:
         return config.changed(tree=config.tree_spec)
     beside = LOOKUP_BESIDE_PROFILE if config.looks_up else None
-    found = costs_of(config, models, progress)
-    name, _ = best_tree(profile, found, beside, dynamic=models.drafter_kind(config).dynamic_choice)
-    return config.changed(tree=name)
+    dynamic = models.drafter_kind(config).dynamic_choice
+    tree, _ = best_tree(profile, costs_of(config, models, progress), beside, dynamic=dynamic)
+    chain = config.tree.removeprefix(AUTO)
+    return config.changed(tree=tree.partition(CHAIN_BESIDE)[0] + chain if chain else tree)
 
 
-def known_costs(config: RunConfig, models: LoadedModels, progress: Progress | None = None) -> Costs | None:
-    """What rounds cost here, for the session's record: what is kept; measured only for a run that chooses by it."""
-    if not config.speculate:
-        return None
-    if config.auto:
-        return costs_of(config, models, progress)
-    return costs.load(machine(config, models))
+def known_costs(config: RunConfig, models: LoadedModels) -> Costs | None:
+    """The kept costs of rounds here, for the session's record; None where there are none."""
+    return costs.load(machine(config, models)) if config.speculate else None
 
 
 def profile_of(config: RunConfig, models: LoadedModels) -> Profile | None:

@@ -18,7 +18,7 @@ from spectui.decoding.rounds import Round
 from spectui.decoding.tokens.chat import Asked
 from spectui.decoding.worker.control import Control, LimitReached, Limits, Skipped, Stopped
 from spectui.decoding.worker.recorder import Recorder
-from spectui.decoding.worker.tree_plan import TreePlan
+from spectui.decoding.worker.tree_plan import PlanFollower
 from spectui.prompts.chat import from_json
 from spectui.store.errors import BadRound, StoreError
 from spectui.store.writing.writer import PendingGeneration, SessionWriter
@@ -45,7 +45,7 @@ class PromptRunner:
         control: Control,
         config: RunConfig,
         models: LoadedModels,
-        plan: TreePlan | None = None,
+        plan: PlanFollower | None = None,
     ) -> None:
         self.after_first_round: Callable[[str], None] | None = None
         """Called once, with the prompt, when there is something to see; nothing is being written meanwhile."""
@@ -112,8 +112,6 @@ class PromptRunner:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.decoder = SpeculativeDecoder(config, models=self._models)
-        if self._plan is not None:
-            self._plan.forget_decoder()
 
     def _decode(self, generation: PendingGeneration) -> None:
         """One attempt. Running out of memory is left to the caller."""
@@ -127,7 +125,6 @@ class PromptRunner:
                 round_ = self._idle.worked(measured)
                 self._note_stops(generation, measured)
                 self._recorder.record(generation.id, round_, choice)
-                choice = self._learn(generation.task, round_)
                 self._limits.count(round_.tree.size, len(round_.tokens))
                 tokens += round_.tokens
                 finish = round_.finish
@@ -174,16 +171,10 @@ class PromptRunner:
             after(prompt)
 
     def _choose(self, task: str) -> int | None:
-        """Give the next round its task's tree; returns what it was chosen by, None with one tree for all."""
-        if self._plan is None or not self.decoder.config.auto:
+        """Give the decoder the tree of a task; returns what it was chosen by, None with one tree for all."""
+        if self._plan is None or not self.decoder.config.plan_file:
             return None
-        return self._plan.prepare(self.decoder, task)
-
-    def _learn(self, task: str, round_: Round) -> int | None:
-        """Take a round into account, then choose."""
-        if self._plan is not None and self.decoder.config.auto:
-            self._plan.learn(task, round_)
-        return self._choose(task)
+        return self._plan.set_tree(self.decoder, task)
 
     def _end(
         self,

@@ -6,7 +6,7 @@ import contextlib
 import platform
 from importlib.metadata import version
 
-from spectui.decoding.config import RunConfig, kept_from
+from spectui.decoding.config import AUTO, CHAIN_BESIDE, RunConfig, kept_from
 from spectui.decoding.machine.energy import decoding_now
 from spectui.decoding.models.fingerprint import Basis, differences, model_files
 from spectui.decoding.models.load import LoadedModels, Progress, load_models
@@ -51,12 +51,14 @@ class SessionRun:
         # One tree for the whole session: acceptance by depth and task can only be compared on the same one.
         self._config = with_tree(config, models, progress)
         # With a plan each task has its own; rounds say which.
-        costs = known_costs(self._config, models, progress)
-        plan = plan_of_run(self._config, models, writer, costs)
+        costs = known_costs(self._config, models)
+        plan = plan_of_run(self._config, models, writer)
         self._runner = PromptRunner(writer, control, self._config, models, plan)
         for note in self._runner.decoder.settings.notes:
             writer.add_event("settings", note)
-        self._describe(models, basis, costs)
+        # Earlier versions chose a session's trees while it ran, and its rounds have several.
+        several = before.rounds > 0 and before.tree.partition(CHAIN_BESIDE)[0] == AUTO
+        self._describe(models, basis, costs, before.tree if several else self._config.tree_spec)
 
     def decode_prompts(self) -> None:
         """Decode every prompt that is pending. Raises `Stopped` when the run is to end before."""
@@ -109,11 +111,11 @@ class SessionRun:
         half_done = {0: "no prompt was half-done", 1: "1 half-done prompt began again"}
         self._writer.add_event("resumed", half_done.get(again, f"{again} half-done prompts began again"))
 
-    def _describe(self, models: LoadedModels, basis: Basis, costs: Costs | None) -> None:
+    def _describe(self, models: LoadedModels, basis: Basis, costs: Costs | None, tree: str) -> None:
         """Keep what the session is run with."""
         self._writer.describe(
             config_json=self._config.to_json(),
-            tree=self._config.tree_spec,
+            tree=tree,
             device=basis.device,
             drafter=self._runner.decoder.drafter.name,
             tokenizer_id=models.tokenizer.identity,

@@ -1,4 +1,4 @@
-"""The trees of a run with ``--tree auto``: from a plan file, or learnt on the way; chosen before every round."""
+"""The trees of a run with ``--tree auto:FILE``: each task's own, from a plan file."""
 
 from __future__ import annotations
 
@@ -8,80 +8,39 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import LoadedModels
-from spectui.decoding.rounds import Round
-from spectui.decoding.trees.advise.prices import MEASURED, Priced
-from spectui.decoding.trees.costs import Costs
-from spectui.decoding.trees.learn.learner import Chosen, Learner
-from spectui.decoding.trees.learn.prior import candidates_of
-from spectui.decoding.trees.plan_file import Identity, differences, read_plan
-from spectui.decoding.trees.shape import Shape
+from spectui.decoding.trees.plan_file import Identity, TreePlan, differences, read_plan
 from spectui.decoding.trees.spec import parse_tree
-from spectui.decoding.worker.choose_tree import profile_of
 from spectui.decoding.worker.measure_costs import machine
 from spectui.store.writing.writer import SessionWriter
 
 
-class TreePlan:
-    """Gives the decoder the tree of each round, and keeps what it was chosen by."""
+class PlanFollower:
+    """Gives the decoder the tree of each prompt's task, and records it."""
 
-    def __init__(
-        self, writer: SessionWriter, *, trees: dict[str, str] | None = None, other: str = "", source: str = "",
-        learner: Learner | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, writer: SessionWriter, plan: TreePlan, source: str) -> None:
         self._writer = writer
-        self._learner = learner
-        self._trees = {task: parse_tree(tree) for task, tree in (trees or {}).items()}
-        self._other = parse_tree(other) if other else None
+        self._plan = plan
         self._source = source
-        self._ids: dict[tuple[str, str, str], int] = {}
-        self._now: dict[str, tuple[str, str]] = {}
-        self._shape: Shape | None = None
+        # Parsed once: buffers of a device are kept by the shape they are for.
+        self._shapes = {tree: parse_tree(tree) for tree in plan.distinct_trees}
+        self._choices: dict[str, int] = {}
 
-    def prepare(self, decoder: SpeculativeDecoder, task: str) -> int:
-        """Set the tree of the next round; returns the id of the choice."""
-        chosen = self._choose(task)
-        if chosen.shape is not self._shape:
-            decoder.drafter.use(chosen.shape)
-        self._shape = chosen.shape
-        key = (task, chosen.kind, chosen.shape.name)
-        known = chosen.kind == "explore" or self._now.get(task) == key[1:]
-        if key not in self._ids or not known:
-            self._ids[key] = self._writer.add_choice(task, chosen.shape.name, chosen.kind, chosen.reason)
-        if chosen.kind != "explore":
-            self._now[task] = (chosen.kind, chosen.shape.name)
-        return self._ids[key]
-
-    def learn(self, task: str, round_: Round) -> None:
-        """Take a round into account."""
-        if self._learner is not None and self._shape is not None:
-            cut = round_.cut is not None
-            took = (round_.draft_ms, round_.verify_ms, round_.other_ms)
-            self._learner.observe(task, round_.tree, round_.path, self._shape, cut=cut, took=took)
-
-    def forget_decoder(self) -> None:
-        """The decoder is another one: it has no tree from here yet."""
-        self._shape = None
-
-    def _choose(self, task: str) -> Chosen:
-        if self._learner is not None:
-            return self._learner.next(task)
-        shape = self._trees.get(task, self._other)
-        assert shape is not None
-        named = "" if task in self._trees else ", which does not name the task"
-        return Chosen(shape, "file", f"the plan file {self._source}{named}")
+    def set_tree(self, decoder: SpeculativeDecoder, task: str) -> int:
+        """Set the tree of the next rounds; returns the id of the choice."""
+        tree = self._plan.tree_of(task)
+        decoder.drafter.use(self._shapes[tree])
+        if task not in self._choices:
+            unnamed = "" if task in self._plan.trees else ", which does not name the task"
+            reason = f"the plan file {self._source}{unnamed}"
+            self._choices[task] = self._writer.add_choice(task, tree, "file", reason)
+        return self._choices[task]
 
 
-def plan_of_run(
-    config: RunConfig, models: LoadedModels, writer: SessionWriter, costs: Costs | None
-) -> TreePlan | None:
-    """The trees of a run with ``--tree auto``; None where it has one tree. Raises `DecodingError` for a plan file
+def plan_of_run(config: RunConfig, models: LoadedModels, writer: SessionWriter) -> PlanFollower | None:
+    """The plan of a run with ``--tree auto:FILE``; None where it has one tree. Raises `DecodingError` for a plan file
     of other models or another machine, unless the run is forced, and `UsageError` for one that cannot be read."""
-    if not config.auto or not config.speculate or costs is None:
+    if not config.plan_file or not config.speculate:
         return None
-    if not config.plan_file:
-        priced = Priced(costs, MEASURED)
-        profile = profile_of(config, models)
-        return TreePlan(writer, learner=Learner(candidates_of(config.base_draft, profile, priced), priced))
     path = Path(config.plan_file)
     plan = read_plan(path)
     differing = differences(plan.identity, Identity.of(machine(config, models), config.lookup_suffix))
@@ -93,4 +52,4 @@ def plan_of_run(
         config.changed(tree=tree)  # raises for one that the drafter cannot draft
     if differing:
         writer.add_event("forced", f"plan file used although {'; '.join(differing)}")
-    return TreePlan(writer, trees=dict(plan.trees), other=plan.other, source=path.name)
+    return PlanFollower(writer, plan, path.name)

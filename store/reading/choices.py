@@ -1,4 +1,4 @@
-"""Which tree each task was given, and why: rows that rounds of a run with tree budgets refer to."""
+"""The trees that tasks were given, and why: rows that rounds of a run with a tree for each task refer to."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class TreeChoice:
     task: str
     tree: str
     kind: str
-    """Why: "prior" (known before the run), "file" (a budget file), "learned" (from the rounds so far), "explore" (to
-    see what it brings), or what a later version adds."""
+    """Why: "file" (a plan file says so); in sessions of earlier versions also "prior" (known before the run), "learned"
+    (from its rounds) and "explore" (to see what it brings); or what a later version adds."""
     reason: str
     at: str
     """UTC, ISO 8601."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from spectui.decoding.trees.advise.plan_file import read_budget
+from spectui.decoding.trees.plan_file import read_plan
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.tui.cli import main
@@ -66,10 +66,10 @@ async def test_a_replay_shows_what_it_showed(folder: Path) -> None:
     assert differences(expected, await views.replayed(folder, expected)) == []
 
 
-def test_a_budget_file_is_read(folder: Path) -> None:
+def test_a_file_of_budgets_is_read_as_a_plan(folder: Path) -> None:
     saved = json.loads((folder / "budget.json").read_text())
     assert (saved.pop("format"), saved.pop("version")) == ("spectui tree budgets", 1)
-    assert asdict(read_budget(folder / "budget.json")) == saved
+    assert asdict(read_plan(folder / "budget.json")) == saved
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

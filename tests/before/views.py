@@ -51,7 +51,7 @@ WRITTEN: dict[str, tuple[Sequence[str], str]] = {
     ),
     "report-1/alpha.csv": (("report", "1", "--csv", "tables"), "tables/alpha.csv"),
     "report-1/hazard_on_path.csv": ((), "tables/hazard_on_path.csv"),
-    "budget-1.json": (("advise", "1", "--save", "advised.json"), "advised.json"),
+    "plan-1.json": (("advise", "1", "--save", "advised.json"), "advised.json"),
 }
 """Expected file -> the command that writes it, none where the one before did, and where."""
 

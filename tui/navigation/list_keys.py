@@ -130,9 +130,9 @@ ADVISE = (
     key(
         "w",
         "save",
-        "Write the trees to a budget file",
-        help="write the trees to a budget file",
-        hint="write a budget file",
+        "Write the trees to a plan file",
+        help="write the trees to a plan file",
+        hint="write a plan file",
     ),
     key("y", "copy", "Copy the advice as text", help="copy the advice as text", hint="copy"),
     key("r", "again", "Weigh the trees again", help="weigh the trees again", hint="again"),

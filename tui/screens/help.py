@@ -47,7 +47,7 @@ WORDS = (
     ("pays", "of trees: brings the most tokens per second"),
     (
         "by measured cost",
-        "a tree not chosen yet: the one for all tasks that pays most here; auto is one for each task",
+        "a tree not chosen yet: the one that pays most here",
     ),
     (
         "⟨200D⟩",

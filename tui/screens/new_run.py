@@ -84,7 +84,7 @@ FIELDS = (
         "tree",
         "empty: what pays most here",
         DEFAULTS.tree,
-        about=f"{AUTO} learns on the way which tree pays for each task, {AUTO}:FILE takes those of a file. Or "
+        about=f"{AUTO}:FILE gives each task the tree that a plan file names. Or "
         "dynamic:8x4 (nodes x depth), full:3x2 (depth x branching), chain:5, a file.",
     ),
     Field("tasks", "tasks", "such as code,math; empty: all"),

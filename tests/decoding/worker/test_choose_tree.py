@@ -190,6 +190,18 @@ def test_kept_costs_decide_the_tree_and_the_output_stays_right(
     assert sizes[0] > sizes[1]
 
 
+def test_asking_for_a_choice_is_as_asking_for_no_tree(models: LoadedModels, unmeasured: None) -> None:
+    """Beside a lookup, its chain may be named all the same."""
+    tiny = Timing(0.1, 0.1, 0.1, 3)
+    for draft in ("lookup", "recycling+lookup"):
+        none, asked = RunConfig(draft=draft), RunConfig(draft=draft, tree="auto")
+        verify = {rows: Timing(10.0 + rows, 10.0, 30.0, 3) for rows in (1, 24)}
+        costs.save(Costs(machine(none, models), verify, {1: tiny}, tiny, 150, "now"))
+        assert with_tree(asked, models) == with_tree(none, models)
+    chosen = with_tree(RunConfig(draft="recycling+lookup", tree="auto+chain:5"), models).tree
+    assert chosen == "recycling:8+chain:5"
+
+
 def test_the_same_trees_on_every_machine_when_asked(
     models: LoadedModels, unmeasured: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,7 +147,7 @@ async def test_space_goes_through_the_drafters_and_typing_names_any_other(databa
         screen.query_one("#target", Input).value = "some/model"
         await wait_for(pilot, lambda: not any(EAGLE.name in choice for choice in draft.choices))
         await pilot.press("down")
-        await wait_for(pilot, lambda: "auto learns on the way which tree pays" in about.text)
+        await wait_for(pilot, lambda: "auto:FILE gives each task the tree" in about.text)
 
 
 async def test_the_study_fills_in_its_set_up_and_takes_it_back(

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from textual.widgets import Label
 
-from spectui.decoding.config import AUTO, RunConfig
+from spectui.decoding.config import AUTO, UNCHOSEN, RunConfig
 from spectui.store.reading.reader import Reader
 from spectui.tui.cli.result import print_figures
 from spectui.tui.feeds.base import Feed
@@ -36,9 +36,9 @@ def test_every_sign_is_explained(sign: str) -> None:
     assert any(word.startswith(sign) for word, _ in WORDS)
 
 
-def test_a_tree_to_be_chosen_is_not_called_as_one_for_each_task() -> None:
-    assert RunConfig().tree_label != AUTO
-    assert RunConfig(tree=AUTO).tree_label == AUTO
+def test_a_tree_to_be_chosen_is_called_so_also_where_that_is_asked_for() -> None:
+    assert RunConfig(tree=AUTO).tree_label == RunConfig().tree_label == UNCHOSEN
+    assert RunConfig(tree="auto:plan.json").tree_label == "auto:plan.json"
 
 
 def test_the_final_table_says_why_an_interval_is_missing_and_what_its_seconds_are(

@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     "--tree",
     metavar="SHAPE",
     help="dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1 or a .json file of rank paths. Without it: the "
-    "one that pays most on this machine. 'auto' gives each task its own, learnt on the way; 'auto:FILE' takes them "
-    "from a plan file (spectui advise --save).",
+    "one that pays most on this machine, as with 'auto'; 'auto:FILE' gives each task its own, from a plan file "
+    "(spectui advise --save).",
 )
 @click.option(
     "--depth", type=int, metavar="D", help="Depth of a full tree; with --branching, as --tree full:DxB."
