@@ -23,7 +23,7 @@ ANSWERS = "the answers at the end of conversations were left out: they are what 
 
 
 def is_message(value: object) -> bool:
-    """Whether an object of a file is one message of a conversation."""
+    """True when an object of a file is one message of a conversation."""
     if not isinstance(value, dict):
         return False
     keys = {key.lower() for key in value if isinstance(key, str)}
@@ -41,24 +41,24 @@ def messages_of(items: object, name: str) -> list[Message]:
         raise ValueError(f"'{name}' is no list of messages")
     if not items:
         raise ValueError(f"'{name}' has no message")
-    found: list[Message] = []
+    messages: list[Message] = []
     for number, item in enumerate(items, 1):
         where = f"message {number} of '{name}'"
         if isinstance(item, str):
-            found.append(Message((USER, ASSISTANT)[(number - 1) % 2], item))
+            messages.append(Message((USER, ASSISTANT)[(number - 1) % 2], item))
         elif isinstance(item, list) and len(item) == 2:  # a pair of question and answer
-            found += [
+            messages += [
                 Message(role, content_of(text, where))
                 for role, text in zip((USER, ASSISTANT), item, strict=True)
             ]
         elif isinstance(item, dict):
-            found += _messages(item, where)
+            messages += _messages(item, where)
         else:
             raise ValueError(f'{where} is no object; give {{"role": ..., "content": ...}}')
-    for message in found:
+    for message in messages:
         if message.content:
             whole(message.content, f"a message of '{name}'")
-    return found
+    return messages
 
 
 def _messages(item: Mapping[str, Any], where: str) -> list[Message]:
@@ -150,7 +150,7 @@ def objects(messages: Iterable[Message]) -> list[dict[str, str]]:
 
 
 def to_json(messages: Iterable[Message]) -> str:
-    """What the store keeps of a conversation."""
+    """A conversation as the store keeps it."""
     return json.dumps(objects(messages), ensure_ascii=True)
 
 

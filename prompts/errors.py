@@ -2,4 +2,4 @@
 
 
 class PromptError(Exception):
-    """What is wrong with a prompt file or a selection of prompts, in one line fit to be shown as it is."""
+    """A fault of a prompt file or a selection of prompts, in one line to be shown as it is."""

@@ -26,7 +26,7 @@ from spectui.prompts.chat import USER, objects
 from spectui.prompts.errors import PromptError
 from spectui.prompts.lines import TASK_NAME, Message, Prompt, id_of, quoted, task_like, text_of
 from spectui.prompts.reading import Problem, Reading, read
-from spectui.prompts.shapes import FURTHER_TURNS, Found, found_in
+from spectui.prompts.shapes import FURTHER_TURNS, RawPrompt, read_prompt
 
 MT_BENCH = frozenset(
     ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
@@ -44,7 +44,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file held."""
+    """The prompts of a file, and the lines that made none."""
 
     prompts: list[Prompt]
     skipped: list[Skipped]
@@ -67,24 +67,24 @@ def import_file(path: str | Path, format: str | None = None, task: str | None = 
         raise PromptError(f"--format {quoted(format)} is none; choose from {', '.join(FORMATS)}")
     first: list[Any] = []
 
-    def shape(value: Any, line: int) -> Found:
+    def shape(value: Any, line: int) -> RawPrompt:
         if not first:
             first.append(value)
         if format is None:
-            return found_in(value)
+            return read_prompt(value)
         if not isinstance(value, dict):
             raise ValueError('not an object; give {"task": ..., "prompt": ...}')
-        found = FORMATS[format].read(value, line)
-        if format == "jsonl" and not found.task and not task:
+        raw = FORMATS[format].read(value, line)
+        if format == "jsonl" and not raw.task and not task:
             raise ValueError("'task' is missing; --task names one for all lines")
-        return found
+        return raw
 
     reading = read(path, task=task, shape=shape, once=True)
     if reading.fatal is not None:
         raise PromptError(reading.fatal.of(reading.name))
     if not reading.prompts:
         raise PromptError(_why_nothing(reading, reading.problems[0], format, first))
-    skipped = [Skipped(problem.line, problem.said) for problem in reading.problems]
+    skipped = [Skipped(problem.line, problem.reason_in_place) for problem in reading.problems]
     return Imported(reading.prompts, skipped, reading.notes, reading.more_problems)
 
 
@@ -101,38 +101,38 @@ def json_lines(prompts: Sequence[Prompt], *, ascii_only: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Format:
-    """How a benchmark's records are read."""
+    """The reader of a benchmark's records."""
 
-    read: Callable[[dict[str, Any], int], Found]
+    read: Callable[[dict[str, Any], int], RawPrompt]
     """A record's object and its line -> the prompt. Raises `ValueError`."""
     keys: tuple[str, ...]
     """Keys by which such a record is known."""
 
 
-def _humaneval(data: dict[str, Any], _: int) -> Found:
+def _humaneval(data: dict[str, Any], _: int) -> RawPrompt:
     identity = id_of(_text(data, "task_id"))
-    return _found(_text(data, "prompt"), identity, "code")
+    return _raw_prompt(_text(data, "prompt"), identity, "code")
 
 
-def _gsm8k(data: dict[str, Any], number: int) -> Found:
-    return _found(_text(data, "question"), f"gsm8k-{number:04d}", "math")
+def _gsm8k(data: dict[str, Any], number: int) -> RawPrompt:
+    return _raw_prompt(_text(data, "question"), f"gsm8k-{number:04d}", "math")
 
 
-def _mt_bench(data: dict[str, Any], _: int) -> Found:
+def _mt_bench(data: dict[str, Any], _: int) -> RawPrompt:
     return _questions("mt-bench", data)
 
 
-def _spec_bench(data: dict[str, Any], _: int) -> Found:
-    found = _questions("spec-bench", data)
-    if found.task in MT_BENCH:
-        found.task = "mt_bench"
-    return found
+def _spec_bench(data: dict[str, Any], _: int) -> RawPrompt:
+    raw = _questions("spec-bench", data)
+    if raw.task in MT_BENCH:
+        raw.task = "mt_bench"
+    return raw
 
 
-def _jsonl(data: dict[str, Any], _: int) -> Found:
+def _jsonl(data: dict[str, Any], _: int) -> RawPrompt:
     if not data.keys() & {"prompt", "messages"}:
         raise ValueError("'prompt' is missing")
-    return found_in({key: data[key] for key in ("id", "task", "prompt", "messages") if key in data})
+    return read_prompt({key: data[key] for key in ("id", "task", "prompt", "messages") if key in data})
 
 
 FORMATS = {
@@ -144,8 +144,8 @@ FORMATS = {
 }
 
 
-def _found(text: str, identity: str, task: str | None, notes: tuple[str, ...] = ()) -> Found:
-    return Found([Message(USER, text)], identity, task, notes)
+def _raw_prompt(text: str, identity: str, task: str | None, notes: tuple[str, ...] = ()) -> RawPrompt:
+    return RawPrompt([Message(USER, text)], identity, task, notes)
 
 
 def _text(data: dict[str, Any], key: str) -> str:
@@ -154,7 +154,7 @@ def _text(data: dict[str, Any], key: str) -> str:
     return text_of(data[key], key)
 
 
-def _questions(name: str, data: dict[str, Any]) -> Found:
+def _questions(name: str, data: dict[str, Any]) -> RawPrompt:
     """A question of several turns, of which the first is taken, under its category where it has one."""
     turns = data.get("turns")
     if not isinstance(turns, list) or not turns:
@@ -168,16 +168,16 @@ def _questions(name: str, data: dict[str, Any]) -> Found:
     if "category" not in data:
         raise ValueError("'category' is missing")
     notes = (FURTHER_TURNS,) if len(turns) > 1 else ()
-    return _found(text, id_of(f"{name}-{value}"), task_like(data["category"]), notes)
+    return _raw_prompt(text, id_of(f"{name}-{value}"), task_like(data["category"]), notes)
 
 
 def _why_nothing(reading: Reading, problem: Problem, format: str | None, first: Sequence[Any]) -> str:
     """One line on why a file gave no prompt, with the formats its first object looks like."""
     kind = "line is a prompt" if format is None else f"line is a prompt of {format}"
-    said = f"{reading.name}: no {kind}; line {problem.line}: {problem.said}"
-    for found in first:
-        keys = found.keys() if isinstance(found, dict) else ()
+    message = f"{reading.name}: no {kind}; line {problem.line}: {problem.reason_in_place}"
+    for record in first:
+        keys = record.keys() if isinstance(record, dict) else ()
         like = [name for name, known in FORMATS.items() if all(key in keys for key in known.keys)]
         if like and format is not None and format not in like:
-            said += f"; it looks like --format {' or '.join(like)}"
-    return said
+            message += f"; it looks like --format {' or '.join(like)}"
+    return message

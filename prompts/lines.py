@@ -39,13 +39,13 @@ class Prompt:
 
     @property
     def asked(self) -> str | tuple[Message, ...]:
-        """What a chat template is given."""
+        """The input of a chat template."""
         return self.text if self.messages is None else self.messages
 
 
 @dataclass(frozen=True)
 class Fields:
-    """What is known of a prompt before those without an id are numbered."""
+    """A prompt before those without an id are numbered."""
 
     id: str | None
     task: str
@@ -95,9 +95,9 @@ def id_of(value: object) -> str:
     return identity
 
 
-def numbered(lines: Iterable[Fields], given: Iterable[str]) -> Iterator[Prompt]:
+def numbered(lines: Iterable[Fields], taken_ids: Iterable[str]) -> Iterator[Prompt]:
     """A prompt for each; one without an id is called ``task-001`` and so on within its task, past ids in `given`."""
-    taken = given if isinstance(given, dict | set) else set(given)
+    taken = taken_ids if isinstance(taken_ids, dict | set) else set(taken_ids)
     counts: dict[str, int] = {}
     for fields in lines:
         identity = fields.id or ""

@@ -54,7 +54,7 @@ def problems(path: str | Path) -> list[str]:
 def select(
     file: str | Path | None, tasks: str | None, per_task: int | None, tell: Tell | None = None
 ) -> list[Prompt]:
-    """What a run is asked to do: the prompts of `file` (None for the bundled ones) of some `tasks`.
+    """The prompts of a run: those of `file` (None for the bundled ones) of some `tasks`.
 
     `tasks` is a list separated by commas, None for all; `per_task` keeps the first of each task.
     Raises `PromptError` for a task that there is none of, for a list without any, and as `load` does.
@@ -78,7 +78,7 @@ def _load(
         if task not in reading.tasks:
             raise PromptError(f"{reading.name} has no task '{task}'; it has {', '.join(reading.tasks)}")
     if tell is not None:
-        for note in reading.said_notes():
+        for note in reading.note_lines():
             tell(note)
     return reading.prompts
 

@@ -16,7 +16,7 @@ MOST_BYTES = 1 << 30
 
 
 def is_parquet(path: str | Path) -> bool:
-    """Whether there is such a file, and pyarrow to read it with. It is read from both ends, so a pipe is none."""
+    """True for a Parquet file, with pyarrow installed. It is read from both ends, so a pipe is none."""
     try:
         if not Path(path).is_file():
             return False

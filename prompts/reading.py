@@ -12,7 +12,7 @@ from typing import Any
 from spectui.prompts.lines import Fields, Prompt, numbered, quoted
 from spectui.prompts.parquet import is_parquet, rows
 from spectui.prompts.records import PLAIN, Record, layout_of, records
-from spectui.prompts.shapes import Found, contained, found_in
+from spectui.prompts.shapes import RawPrompt, contained, read_prompt
 from spectui.prompts.source import BadFile, name_of, opened
 
 MAX_PROMPTS = 250_000
@@ -27,13 +27,13 @@ FEWER = "take fewer, with --per-task N, or give a part of the file"
 
 ONE_TASK = "put all under one: spectui prompts import FILE --task NAME --out NEW"
 
-Shape = Callable[[Any, int], Found]
+Shape = Callable[[Any, int], RawPrompt]
 """A record's value and its line -> the prompt that it is; raises `ValueError`."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a record, or the whole file, gives no prompt."""
+    """The reason that a record, or the whole file, gives no prompt."""
 
     line: int
     """From 1; 0 for the file."""
@@ -42,18 +42,20 @@ class Problem:
     """Its place in a list, from 1."""
 
     @property
-    def said(self) -> str:
+    def reason_in_place(self) -> str:
         """The reason, with the place in the list before it."""
         return self.reason if self.item is None else f"item {self.item}: {self.reason}"
 
     def of(self, name: str) -> str:
         """One line, with the file's name and the place in it."""
-        return f"{name}:{self.line}: {self.said}" if self.line else f"{name}: {self.said}"
+        return (
+            f"{name}:{self.line}: {self.reason_in_place}" if self.line else f"{name}: {self.reason_in_place}"
+        )
 
 
 @dataclass
 class Reading:
-    """What came out of a file."""
+    """The contents of a prompt file: prompts, problems and notes."""
 
     name: str
     """The file's, for messages."""
@@ -69,7 +71,7 @@ class Reading:
     tasks: list[str] = field(default_factory=list)
     """All tasks of the file, whether wanted or not."""
 
-    def said_notes(self) -> list[str]:
+    def note_lines(self) -> list[str]:
         """The notes, a line each."""
         total = len(self.prompts)
         return [
@@ -110,7 +112,7 @@ def read(
         reading.problems.append(reading.fatal)
     elif reading.layout == "plain":
         reading.notes[PLAIN] = 0
-    reading.prompts = list(numbered(reader.kept, reader.given))
+    reading.prompts = list(numbered(reader.kept, reader.ids))
     return reading
 
 
@@ -125,9 +127,9 @@ def _records(path: str | Path, reading: Reading) -> Iterator[Record]:
         yield from records(source, layout)
 
 
-def _parts(found: Iterator[Record]) -> Iterator[Record]:
+def _parts(records: Iterator[Record]) -> Iterator[Record]:
     """Records, and instead of an object that holds a list of them, each of those."""
-    for record in found:
+    for record in records:
         inner = contained(record.value)
         if inner is None:
             yield record
@@ -150,7 +152,7 @@ class _Reader:
     ) -> None:
         self._reading = reading
         self._task = task
-        self._shape = shape or (lambda value, line: found_in(value))
+        self._shape = shape or (lambda value, line: read_prompt(value))
         self._only = only
         self._per_task = per_task
         self._once = once
@@ -158,7 +160,7 @@ class _Reader:
         self._size = 0
         self._counts: dict[str, int] = {}
         self.count = 0
-        self.given: dict[str, int] = {}
+        self.ids: dict[str, int] = {}
         """Ids of the whole file, kept or not: one that is numbered must not be that of one further down."""
         self.kept: list[Fields] = []
 
@@ -170,8 +172,8 @@ class _Reader:
         try:
             if record.error is not None:
                 raise ValueError(record.error)
-            found = self._shape(record.value, record.line)
-            fields = self._checked(found, record.line)
+            raw = self._shape(record.value, record.line)
+            fields = self._checked(raw, record.line)
         except (ValueError, RecursionError) as error:
             problems = self._reading.problems
             reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -182,21 +184,21 @@ class _Reader:
             return
         if self._wanted(fields.task):
             self._keep(fields, record.line)
-            for note in found.notes:
+            for note in raw.notes:
                 self._reading.notes[note] = self._reading.notes.get(note, 0) + 1
 
-    def _checked(self, found: Found, line: int) -> Fields:
-        fields = found.fields(self._task)
+    def _checked(self, raw: RawPrompt, line: int) -> Fields:
+        fields = raw.fields(self._task)
         if self._once:
             # The hash alone: texts may be many and long.
             key = hash(fields.text)
             if key in self._texts:
                 raise ValueError(f"the same prompt as line {self._texts[key]}")
         if fields.id is not None:
-            if fields.id not in self.given:
-                self.given[fields.id] = line
-            elif found.own:
-                raise ValueError(f"id {quoted(fields.id)} is already that of line {self.given[fields.id]}")
+            if fields.id not in self.ids:
+                self.ids[fields.id] = line
+            elif raw.id_is_unique:
+                raise ValueError(f"id {quoted(fields.id)} is already that of line {self.ids[fields.id]}")
             else:
                 fields = replace(fields, id=None)
         if self._once:

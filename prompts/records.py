@@ -33,7 +33,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the records of a file are laid out."""
+    """The layout of a file: how its records are written."""
 
     kind: str
     """``lines`` of JSON, ``list`` or ``values`` (JSON over several lines), ``table`` or ``plain``."""
@@ -42,7 +42,7 @@ class Layout:
 
 
 def layout_of(head: bytes) -> Layout:
-    """How a file that begins so is laid out. Raises `BadFile` for text that is none of it."""
+    """The layout of a file that begins with `head`. Raises `BadFile` for text that is none of it."""
     lines = [line.strip() for line in head.split(b"\n") if line.strip()]
     if not lines:
         return Layout("lines")
@@ -63,7 +63,7 @@ def layout_of(head: bytes) -> Layout:
 
 
 def records(source: Source, layout: Layout) -> Iterator[Record]:
-    """What the file holds, in its order. Raises `BadFile` where it cannot be read on."""
+    """The records of a file, in its order. Raises `BadFile` where it cannot be read on."""
     match layout.kind:
         case "lines":
             yield from _lines(source)

@@ -67,14 +67,14 @@ CONTAINERS = (
 
 
 @dataclass
-class Found:
+class RawPrompt:
     """A prompt as a record has it."""
 
     messages: list[Message]
     id: str | None = None
     task: str | None = None
     notes: tuple[str, ...] = ()
-    own: bool = True
+    id_is_unique: bool = True
     """Whether its id has to be the only one of that name; ids of others' data are numbered anew where they repeat."""
 
     def fields(self, task: str | None) -> Fields:
@@ -132,46 +132,46 @@ def _rows_of_columns(value: dict[str, Any]) -> list[Any] | None:
     return None
 
 
-def found_in(value: Any) -> Found:
+def read_prompt(value: Any) -> RawPrompt:
     """The prompt that a record is. Raises `ValueError` with the reason why it is none."""
     if isinstance(value, str):
-        return Found([Message(USER, text_of(value, "prompt"))])
+        return RawPrompt([Message(USER, text_of(value, "prompt"))])
     if isinstance(value, list) and value and all(map(is_message, value)):
         messages, cut = asked(messages_of(value, "messages"), "messages")
-        return Found(messages, notes=(ANSWERS,) if cut else ())
+        return RawPrompt(messages, notes=(ANSWERS,) if cut else ())
     if not isinstance(value, dict):
         raise ValueError('not an object; give {"task": ..., "prompt": ...}')
     if value.keys() <= OURS and "prompt" in value and isinstance(value.get("task"), str):
         # A line of our own, at a fifth of the time.
         message = Message(USER, text_of(value["prompt"], "prompt"))
-        return Found([message], _id(value), task_of(value["task"]))
+        return RawPrompt([message], _id(value), task_of(value["task"]))
     data: dict[str, Any] = {}
     for key, part in value.items():
         data.setdefault(plain_key(key), part)
     if isinstance(data.get("row"), dict):
-        return found_in(data["row"])
+        return read_prompt(data["row"])
     if is_message(value) and not data.keys() & {"prompt", "messages"}:
         messages, cut = asked(messages_of([value], "message"), "message")
-        return Found(messages)
+        return RawPrompt(messages)
     inner = next((data[key] for key in WRAPPERS if isinstance(data.get(key), dict)), None)
-    found = _prompt(data) if inner is None else _request(data, inner)
-    found.id, found.task, found.own = _id(data), _task(data), data.get("task") is not None
-    return found
+    raw = _prompt(data) if inner is None else _request(data, inner)
+    raw.id, raw.task, raw.id_is_unique = _id(data), _task(data), data.get("task") is not None
+    return raw
 
 
-def _request(data: Mapping[str, Any], inner: Mapping[str, Any]) -> Found:
+def _request(data: Mapping[str, Any], inner: Mapping[str, Any]) -> RawPrompt:
     body = {plain_key(key): part for key, part in inner.items()}
     if str(data.get("url", "")).rstrip("/").endswith(("embeddings", "moderations")):
         raise ValueError("a request for something else than text; leave it out")
-    found = _prompt(body)
+    raw = _prompt(body)
     if body.keys() - PROMPT_KEYS - set(SYSTEM_KEYS) - {"instructions", "tools"}:
-        found.notes += (SETTINGS,)
+        raw.notes += (SETTINGS,)
     if isinstance(body.get("prompt"), str) and data.get("url"):
-        found.notes += (COMPLETION,)
-    return found
+        raw.notes += (COMPLETION,)
+    return raw
 
 
-def _prompt(data: Mapping[str, Any]) -> Found:
+def _prompt(data: Mapping[str, Any]) -> RawPrompt:
     for key in ("tools", "functions"):
         if _parsed(data.get(key)):
             raise ValueError(f"it has '{key}', which spectui does not hand to the model; take them out")
@@ -179,7 +179,7 @@ def _prompt(data: Mapping[str, Any]) -> Found:
     messages = [*_system(data, messages), *_history(data), *messages]
     name = next((key for key in CONVERSATION_KEYS if key in data), "prompt")
     messages, cut = asked(messages, name)
-    return Found(messages, notes=(*notes, *((ANSWERS,) if cut else ())))
+    return RawPrompt(messages, notes=(*notes, *((ANSWERS,) if cut else ())))
 
 
 def _turns(data: Mapping[str, Any]) -> tuple[list[Message], tuple[str, ...]]:
@@ -278,8 +278,8 @@ def _why_none(data: Mapping[str, Any]) -> str:
     empty = next((key for key in TEXT_KEYS if key in data), None)
     if empty is not None:
         text_of(data[empty], empty)
-    said = ", ".join(quoted(key) for key in list(data)[:6]) or "none"
-    return f"'prompt' is missing; its keys are {said}" + (" and more" if len(data) > 6 else "")
+    keys = ", ".join(quoted(key) for key in list(data)[:6]) or "none"
+    return f"'prompt' is missing; its keys are {keys}" + (" and more" if len(data) > 6 else "")
 
 
 def _parsed(value: Any) -> Any:

@@ -31,7 +31,7 @@ XZ_MEMORY = 128 << 20
 
 
 class BadFile(Exception):  # noqa: N818
-    """Why a file cannot be read, or not further than `line` (0: at all), in a few words."""
+    """The reason that a file cannot be read, or not further than `line` (0: at all), in a few words."""
 
     def __init__(self, reason: str, line: int = 0) -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ class BadFile(Exception):  # noqa: N818
 
 
 class Source:
-    """What is left to be read of an open file, with its beginning to look at."""
+    """The unread rest of an open file, with its beginning to look at."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         parts, size = [], 0
@@ -94,7 +94,7 @@ def opened(path: str | Path) -> Iterator[Source]:
 
 
 def name_of(path: str | Path) -> str:
-    """What to call a file in messages."""
+    """The name of a file in messages."""
     return "stdin" if str(path) == STDIN else str(path)
 
 
@@ -170,7 +170,7 @@ def _without(mark: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Unpacker(Protocol):
-    """What `bz2` and `lzma` give to unpack a stream with, a bounded piece at a time."""
+    """The interface of `bz2` and `lzma` unpackers: a bounded piece at a time."""
 
     @property
     def eof(self) -> bool: ...

@@ -146,13 +146,13 @@ def _refuse_company(path: Path) -> None:
 
 
 def _has_pending(path: Path, timeout: float) -> bool:
-    """Whether the file lacks migrations of ours; refuses one that has what they do not make."""
+    """True when the file lacks migrations; refuses a file with objects that migrations do not make."""
     with closing(_connect(path, _way_to_look(path), timeout)) as connection:
         return _examine(connection, path, timeout)
 
 
 def _way_to_look(path: Path) -> str:
-    """How to open a file so that nothing of it changes and nothing is left behind."""
+    """The mode to open a file in so that nothing of it changes and nothing is left behind."""
     if _holds_something(path, "-journal"):
         # Half a transaction of a process that died, or of one at work: to be taken back before it is read.
         return "mode=rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "mode=ro"
@@ -279,7 +279,7 @@ def _open_for_reading(path: Path, timeout: float) -> sqlite3.Connection:
 
 
 def _holds_something(path: Path, suffix: str) -> bool:
-    """Whether SQLite's own file beside the database is there and not empty."""
+    """True when SQLite's own file beside the database exists and is not empty."""
     try:
         return path.with_name(path.name + suffix).stat().st_size > 0
     except OSError:

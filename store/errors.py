@@ -2,7 +2,7 @@
 
 
 class StoreError(Exception):
-    """What is wrong with the database and what to do about it, in one line fit to be shown as it is."""
+    """A fault of the database and the remedy, in one line to be shown as it is."""
 
 
 class DatabaseTrouble(StoreError):  # noqa: N818 - it is what its user sees: a trouble that may pass

@@ -102,7 +102,7 @@ def _taken(path: Path, force: bool | None) -> StoreError:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether what is written there goes to a program or a device: a pipe, a terminal, /dev/stdout."""
+    """True when the path is a program or a device to write to: a pipe, a terminal, /dev/stdout."""
     if _OWN_DESCRIPTOR.fullmatch(str(path)):
         return True
     with suppress(OSError):
@@ -162,11 +162,11 @@ def files_below(folder: Path, pattern: str = "*") -> Iterator[Path]:
 
 def sizes(files: Iterable[Path]) -> list[int]:
     """Bytes of each of these files that is there. Never raises: a count must not end what it counts."""
-    found = []
+    counts = []
     for path in files:
         with suppress(OSError):
-            found.append(path.stat().st_size)
-    return found
+            counts.append(path.stat().st_size)
+    return counts
 
 
 def private_file(path: Path) -> int:
@@ -209,13 +209,13 @@ def _add(draft: Path, path: Path, force: bool | None) -> None:
 
 def _pour(draft: Path, path: Path) -> None:
     """Write all of it to a pipe or device, which is not made when it is gone meanwhile."""
-    own = _OWN_DESCRIPTOR.fullmatch(str(path))
-    if own is None:
+    descriptor = _OWN_DESCRIPTOR.fullmatch(str(path))
+    if descriptor is None:
         target = os.open(path, os.O_WRONLY)
-    elif own["name"]:
-        target = os.dup(1 if own["name"] == "out" else 2)
+    elif descriptor["name"]:
+        target = os.dup(1 if descriptor["name"] == "out" else 2)
     else:
-        target = os.dup(int(own["fd"] or own["proc"]))
+        target = os.dup(int(descriptor["fd"] or descriptor["proc"]))
     with os.fdopen(target, "wb") as out, draft.open("rb") as text:
         shutil.copyfileobj(text, out)
 

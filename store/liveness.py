@@ -1,4 +1,4 @@
-"""Whether the worker of a session is still there, whatever its row says, and when it was last heard of."""
+"""The state of a session's worker, whatever its row says, and the time since its last sign of life."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ def _at_work(
         return False
     unsure = away is None and file is not None and bool(place.inode)
     if is_here(host, worker_place) and not unsure:
-        found = place.alive(pid)
-        return process_is_alive(pid, created) if found is None else found
+        alive = place.alive(pid)
+        return process_is_alive(pid, created) if alive is None else alive
     silent = seconds_since(heartbeat_at)
     # Clocks differ a little; a heartbeat from next year says nothing.
     return silent is not None and abs(silent) < SILENCE_SECONDS
 
 
 def is_here(host: str, worker_place: str) -> bool:
-    """Whether the pid of a worker is one of this system's."""
-    here = read_whereabouts(worker_place).here
-    return host == socket.gethostname() if here is None else here
+    """True when the pid of a worker is one of this system's."""
+    local = read_whereabouts(worker_place).here
+    return host == socket.gethostname() if local is None else local
 
 
 def silent_seconds(
@@ -96,16 +96,16 @@ def silent_seconds(
     if status not in LIVE_STATUSES:
         return None
     seconds = seconds_since(created_at if pid is None else heartbeat_at)
-    here = pid is None or is_here(host, worker_place)
-    if here and pid == os.getpid():
+    local = pid is None or is_here(host, worker_place)
+    if local and pid == os.getpid():
         return None  # whoever asks runs
-    if seconds is None or seconds < (SILENT_SECONDS if here else SILENT_SECONDS_ELSEWHERE):
+    if seconds is None or seconds < (SILENT_SECONDS if local else SILENT_SECONDS_ELSEWHERE):
         return None
     return int(seconds)
 
 
 def process_is_alive(pid: int, created: float | None) -> bool:
-    """Whether process `pid` of this host runs and, when `created` is known, is the one meant.
+    """True when process `pid` of this host runs and, if `created` is known, is the one meant.
 
     A zombie does not count: a dashboard that launched a worker has not always waited for it.
     """

@@ -1,4 +1,4 @@
-"""Where things are when the user does not say: the database, and folders of the user's own."""
+"""Default places: the database, and the user's own folders."""
 
 from __future__ import annotations
 

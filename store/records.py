@@ -1,4 +1,4 @@
-"""What the worker hands to the store: prompts, nodes and rounds, as they are to be recorded."""
+"""Prompts, nodes and rounds as the worker hands them to the store."""
 
 from __future__ import annotations
 

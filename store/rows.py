@@ -1,4 +1,4 @@
-"""What the reader hands out: frozen rows and figures. Times are UTC ISO 8601, durations milliseconds."""
+"""Rows and figures as the reader hands them out, frozen. Times are UTC ISO 8601, durations milliseconds."""
 
 from __future__ import annotations
 
@@ -107,23 +107,23 @@ class SessionSummary:
 
     @property
     def live(self) -> bool:
-        """Whether a worker is at work on it."""
+        """True while a worker is at work on it."""
         return self.status in LIVE_STATUSES
 
     @property
     def study(self) -> bool:
-        """Whether it was set up as the published study: `spectui run --study`."""
+        """True for a session set up as the published study: `spectui run --study`."""
         return self.config.get("study") is True
 
     @property
     def speedup(self) -> float | None:
         """Speed over the one-at-a-time baseline; None where measurements of it are too far apart to tell."""
-        found = metrics.speedup(self.tokens, self.total_ms, self.baseline_ms)
-        return None if self.drifted else found
+        speedup = metrics.speedup(self.tokens, self.total_ms, self.baseline_ms)
+        return None if self.drifted else speedup
 
     @property
     def drifted(self) -> bool:
-        """Whether what is known of plain decoding says nothing of the session: its ends are further apart than this."""
+        """True when measurements of plain decoding are too far apart to compare the session with."""
         low, high = self.baseline_low_ms, self.baseline_high_ms
         return low is not None and high is not None and high > MOST_APART * low
 
@@ -187,7 +187,7 @@ class GenerationRow(NodeSums):
 
 @dataclass(frozen=True)
 class OutputSample:
-    """What one prompt asked and what came of it, both possibly cut."""
+    """The beginning of a prompt's text and of its output."""
 
     task: str
     prompt: str
@@ -228,7 +228,7 @@ class RoundRow:
 
     @property
     def pruned(self) -> bool:
-        """Whether nodes off the committed path were given up."""
+        """True when nodes off the committed path were given up."""
         return len(self.nodes) < self.node_count
 
     @property
@@ -245,7 +245,7 @@ class RoundRow:
 
 @dataclass(frozen=True)
 class DepthFigures(NodeSums):
-    """What happened at one depth of the trees of a task."""
+    """Figures of one depth of the trees of a task."""
 
     depth: int
     nodes: int
@@ -285,14 +285,14 @@ class TaskFigures(NodeSums):
     @property
     def survival(self) -> list[float]:
         """S_1, S_2, ...: shares of rounds that reached a depth, see `metrics.reached`; up to the first without data."""
-        found: list[float] = []
+        shares: list[float] = []
         for depth in sorted(self.depths):
             cut = sum(rounds for length, rounds in self.cuts.items() if length < depth)
             share = metrics.reached(self.depths[depth].rounds_reached, self.rounds, cut)
             if share is None:
                 break
-            found.append(share)
-        return found
+            shares.append(share)
+        return shares
 
     @property
     def expected_length(self) -> float:
@@ -316,13 +316,13 @@ def spans(round_row: RoundRow) -> list[Span]:
     children of lowest rank. A path that was cut had no continuation the target refused, so none is shown.
     """
     path = round_row.accepted_path
-    found = [Span("accepted", tuple(n.token_id for n in path), round_row.number)]
+    parts = [Span("accepted", tuple(n.token_id for n in path), round_row.number)]
     if round_row.cut is None:
         rejected = tuple(n.token_id for n in _favourites(round_row.nodes, path[-1].idx if path else None))
-        found.append(Span("rejected", rejected, round_row.number))
+        parts.append(Span("rejected", rejected, round_row.number))
     if round_row.bonus_token_id is not None:
-        found.append(Span("target", (round_row.bonus_token_id,), round_row.number))
-    return [span for span in found if span.token_ids]
+        parts.append(Span("target", (round_row.bonus_token_id,), round_row.number))
+    return [span for span in parts if span.token_ids]
 
 
 def _favourites(nodes: tuple[NodeRow, ...], start: int | None) -> list[NodeRow]:

@@ -20,7 +20,7 @@ _DEAD = ("Z", "X", "x")
 
 
 class FileIdentity(NamedTuple):
-    """What tells a file from its copies, wherever it is moved on its file system."""
+    """Identity of a file, unlike that of its copies and unchanged by moves on its file system."""
 
     device: int
     inode: int
@@ -44,11 +44,11 @@ class Whereabouts:
 
     @property
     def here(self) -> bool | None:
-        """Whether its pids are this process's pids too; None where that was not recorded."""
+        """True when its pids are this process's pids too; None where that was not recorded."""
         return (self.boot, self.pids) == (boot_id(), pid_namespace()) if self.boot else None
 
     def elsewhere_at_work(self, file: FileIdentity) -> bool | None:
-        """Whether it works on another file than this, which may be a copy of it; None where that cannot be told."""
+        """True when it works on another file than this, maybe a copy; None where that cannot be told."""
         if not self.inode:
             return None
         same = (self.device, self.inode) == (file.device, file.inode)
@@ -57,11 +57,11 @@ class Whereabouts:
         return False if same else None
 
     def alive(self, pid: int) -> bool | None:
-        """Whether process `pid` of this system is the one meant and has not ended; None where that is not told."""
+        """True when process `pid` of this system is the one meant and runs; None where that cannot be told."""
         if not self.started:
             return None
-        found = _process(pid)
-        return found is not None and found[0] not in _DEAD and found[1] == self.started
+        process = _process(pid)
+        return process is not None and process[0] not in _DEAD and process[1] == self.started
 
     def to_json(self) -> str:
         """For the session's row."""
@@ -70,22 +70,22 @@ class Whereabouts:
 
 def whereabouts(pid: int, path: Path | str) -> Whereabouts:
     """Of process `pid` of this system, at work on the database at `path`."""
-    found, file = _process(pid), identity(path)
+    process, file = _process(pid), identity(path)
     return Whereabouts(
         boot_id(),
         pid_namespace(),
-        found[1] if found else 0,
+        process[1] if process else 0,
         file.device if file else 0,
         file.inode if file else 0,
     )
 
 
 def read_whereabouts(text: str) -> Whereabouts:
-    """What `to_json` wrote; nothing is known from anything else."""
+    """The inverse of `to_json`; nothing is known from any other text."""
     try:
-        found = json.loads(text)
+        fields_of = json.loads(text)
         kinds = {"boot": str}
-        known = {f.name: found[f.name] for f in fields(Whereabouts) if f.name in found}
+        known = {f.name: fields_of[f.name] for f in fields(Whereabouts) if f.name in fields_of}
         if all(type(value) is kinds.get(name, int) for name, value in known.items()):
             return Whereabouts(**known)
     except (ValueError, TypeError, RecursionError):
@@ -121,9 +121,9 @@ def pid_namespace() -> int:
 
 
 def stopped(pid: int) -> bool:
-    """Whether a signal, or a debugger, has stopped process `pid` of this system."""
-    found = _process(pid)
-    return found is not None and found[0] in ("T", "t")
+    """True when a signal, or a debugger, has stopped process `pid` of this system."""
+    process = _process(pid)
+    return process is not None and process[0] in ("T", "t")
 
 
 def _process(pid: int) -> tuple[str, int] | None:

@@ -59,7 +59,7 @@ def report_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: Verdict | None, said: str) -> dict[str, Any]:
+def _verdict(verdict: Verdict | None, text: str) -> dict[str, Any]:
     """The first figures are those of the nodes at risk, which it is judged on."""
     at_risk = None if verdict is None else verdict.by_nodes.get(AT_RISK)
     needed = None if verdict is None else verdict.needed
@@ -75,7 +75,7 @@ def _verdict(verdict: Verdict | None, said: str) -> dict[str, Any]:
         "stated_effect": EFFECT,
         "prompts_needed": None if needed is None else needed[0],
         "prompts_needed_95": None if needed is None else list(needed[1:]),
-        "sentence": said,
+        "sentence": text,
     }
 
 

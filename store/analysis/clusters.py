@@ -1,4 +1,4 @@
-"""How alike the nodes of one prompt are, and what that costs."""
+"""Intra-class correlation of the nodes of one prompt, and the design effect that follows from it."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def icc(match: Ratio, task: Ints, weights: Floats) -> Floats:
         msb = (between - explained) / (clusters - groups)
         msw = (total_ones - between) / (size - clusters)
         n0 = (size - sizes) / (clusters - groups)
-        found: Floats = (msb - msw) / (msb + (n0 - 1) * msw)
-    return np.where((clusters > groups) & (size > clusters), found, np.nan)
+        correlation: Floats = (msb - msw) / (msb + (n0 - 1) * msw)
+    return np.where((clusters > groups) & (size > clusters), correlation, np.nan)
 
 
 def icc_interval(value: float, drawn: Floats, nodes: float, prompts: int, strata: int) -> Pair | None:
@@ -53,8 +53,8 @@ def icc_interval(value: float, drawn: Floats, nodes: float, prompts: int, strata
 
     def z(rho: Floats) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
-            found: Floats = np.log((1 + (nodes - 1) * rho) / (1 - rho))
-        return found
+            scaled_rho: Floats = np.log((1 + (nodes - 1) * rho) / (1 - rho))
+        return scaled_rho
 
     (middle,) = z(np.array([value]))
     scaled = z(drawn)

@@ -79,8 +79,8 @@ class _Side:
 
     def ratio(self, name: str) -> Ratio:
         counts = self.analysis.counts
-        found: Ratio = (counts.alphas | counts.lengths | counts.entropies)[name]
-        return found.of(self.chosen)
+        ratio: Ratio = (counts.alphas | counts.lengths | counts.entropies)[name]
+        return ratio.of(self.chosen)
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ def comparison_of(a: Measured, b: Measured) -> Comparison:
     predictors = (
         _predictors(sides) if comparable and (overall.paired or _mix(sides.a) == _mix(sides.b)) else {}
     )
-    found = Comparison(a.summary, b.summary, tasks, overall, predictors, notes)
-    if found.intervals >= 10:
+    comparison = Comparison(a.summary, b.summary, tasks, overall, predictors, notes)
+    if comparison.intervals >= 10:
         notes["chance"] = (
-            f"of {found.intervals} intervals of differences about {round(found.intervals / 20)} leave out 0 by chance "
-            "alone; what is compared first is tokens per round, all prompts"
+            f"of {comparison.intervals} intervals of differences about {round(comparison.intervals / 20)} leave out 0"
+            " by chance alone; what is compared first is tokens per round, all prompts"
         )
-    return found
+    return comparison
 
 
 def _circumstances(a: Measured, b: Measured) -> dict[str, str]:
@@ -189,12 +189,12 @@ def _pairs(a: Measured, b: Measured) -> list[tuple[int, int]]:
 
     def keyed(data: Measured) -> dict[tuple[str, str, int], int]:
         seen: dict[tuple[str, str], int] = {}
-        found = {}
+        places = {}
         for index, prompt in enumerate(data.prompts):
             key = (prompt.task, prompt.prompt_text)
             seen[key] = seen.get(key, 0) + 1
-            found[*key, seen[key]] = index
-        return found
+            places[*key, seen[key]] = index
+        return places
 
     others = keyed(b)
     return [(index, others[key]) for key, index in keyed(a).items() if key in others]
@@ -226,12 +226,12 @@ def _sides(
     ]
     both = [*names[0], *names[1]]
 
-    def side(each: Analysis, indices: Ints, own: list[str]) -> _Side:
+    def side(each: Analysis, indices: Ints, its_tasks: list[str]) -> _Side:
         # As often as both have a task together, over as often as this one has it.
         weight = (
-            [both.count(t) / len(both) / (own.count(t) / len(own)) for t in own]
+            [both.count(t) / len(both) / (its_tasks.count(t) / len(its_tasks)) for t in its_tasks]
             if tasks
-            else [1.0] * len(own)
+            else [1.0] * len(its_tasks)
         )
         return _Side(each, indices, Prompts(each.counts.task[indices], np.array(weight)))
 
@@ -241,7 +241,7 @@ def _sides(
 
 
 def _mix(side: _Side) -> dict[str, float]:
-    """What share of the prompts each task has."""
+    """The share of the prompts that each task has."""
     names = [side.analysis.data.prompts[i].task for i in side.chosen]
     return {name: round(names.count(name) / len(names), 9) for name in set(names)}
 
@@ -298,8 +298,8 @@ def _of_chains(sides: _Sides) -> Contrast:
         slope = sum(d * mean.value ** (d - 1) for d in range(1, depth + 1))
         return scaled(mean, metrics.chain_expected_length(mean.value, depth), slope)
 
-    found = sides.contrast("expected_length_formula", chain(sides.a, left), chain(sides.b, right), POSITIVE)
-    own = _of_means(sides, published.DEFINITION, left, right, SHARE)
+    formula = sides.contrast("expected_length_formula", chain(sides.a, left), chain(sides.b, right), POSITIVE)
+    alphas = _of_means(sides, published.DEFINITION, left, right, SHARE)
 
     def through(ci: Pair | None, side: _Side) -> Pair | None:
         """It grows with alpha, so an interval's ends go through it, as in a report."""
@@ -308,7 +308,7 @@ def _of_chains(sides: _Sides) -> Contrast:
         )
         return None if ci is None else (low, high)
 
-    return replace(found, ci_a=through(own.ci_a, sides.a), ci_b=through(own.ci_b, sides.b))
+    return replace(formula, ci_a=through(alphas.ci_a, sides.a), ci_b=through(alphas.ci_b, sides.b))
 
 
 def _both(sides: _Sides, left: Floats, right: Floats) -> tuple[Floats, Floats]:
@@ -336,7 +336,8 @@ def _predictors(sides: _Sides) -> dict[str, Contrast]:
 
 def _of_r2(sides: _Sides, labels: tuple[Labels, Labels], draws: tuple[Draws, Draws]) -> Contrast:
     (a, drawn_a, size_a), (b, drawn_b, size_b) = (
-        _r2(side, each, own) for side, each, own in zip((sides.a, sides.b), labels, draws, strict=True)
+        _r2(side, each, its_draws)
+        for side, each, its_draws in zip((sides.a, sides.b), labels, draws, strict=True)
     )
     difference = None if a is None or b is None else b - a
     prompts = min(size_a, size_b) if sides.paired else size_a + size_b

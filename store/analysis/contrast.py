@@ -99,7 +99,7 @@ def task_contrasts(name: str, figures: dict[str, tuple[Figure, Prompts]]) -> Tas
     from scipy.special import stdtr
 
     tasks = [task for task, (figure, _) in figures.items() if figure.value is not None]
-    found: list[tuple[str, str, float, Pair | None, float | None]] = []
+    rows: list[tuple[str, str, float, Pair | None, float | None]] = []
     for place, first in enumerate(tasks):
         for second in tasks[place + 1 :]:
             (a, of_a), (b, of_b) = figures[first], figures[second]
@@ -109,9 +109,9 @@ def task_contrasts(name: str, figures: dict[str, tuple[Figure, Prompts]]) -> Tas
             error = _together(standard_error(a, of_a.task), standard_error(b, of_b.task))
             ci = None if error is None else ends(difference, error)
             p = None if error is None else float(2 * stdtr(error.freedom, -abs(difference) / error.size))
-            found.append((first, second, difference, ci, p))
-    adjusted = holm([p for *_, p in found])
-    return TaskContrasts(name, [TaskContrast(*row, each) for row, each in zip(found, adjusted, strict=True)])
+            rows.append((first, second, difference, ci, p))
+    adjusted = holm([p for *_, p in rows])
+    return TaskContrasts(name, [TaskContrast(*row, each) for row, each in zip(rows, adjusted, strict=True)])
 
 
 def holm(ps: list[float | None]) -> list[float | None]:

@@ -48,10 +48,10 @@ def correlation(per_prompt: Floats, x: Floats, y: Floats, task: Ints) -> Correla
     """Summary of `by_prompt` [prompts], of these tasks, and of all nodes (x, y) of the same prompts."""
     known = per_prompt[np.isfinite(per_prompt)]
     pooled = spearman(*_known(x, y))
-    found = mean_interval(per_prompt, RHO, task)
+    interval = mean_interval(per_prompt, RHO, task)
     return Correlation(
         float(known.mean()) if len(known) else None,
-        None if found is None else (found.low, found.high),
+        None if interval is None else (interval.low, interval.high),
         pooled if np.isfinite(pooled) else None,
         len(known),
     )

@@ -144,14 +144,14 @@ class Counts:
         """Depth 1, 2, ... -> (rounds whose path reached it, rounds that were not cut before); see `metrics.reached`."""
         data = self.data
         cut = np.zeros(len(data.round_prompt), np.bool_) if data.cut is None else data.cut
-        found = []
+        by_depth = []
         for depth in range(1, data.max_depth + 1):
             there = data.accepted_length >= depth
             sums = (
                 np.bincount(data.round_prompt[each], minlength=self.prompts) for each in (there, there | ~cut)
             )
-            found.append(Ratio(*(each.astype(np.float64) for each in sums)))
-        return found
+            by_depth.append(Ratio(*(each.astype(np.float64) for each in sums)))
+        return by_depth
 
     @cached_property
     def off_path(self) -> list[Ratio]:

@@ -26,7 +26,7 @@ _TAIL = (1 - LEVEL) / 2
 
 @dataclass(frozen=True)
 class Sums:
-    """What the labels of one predictor add up to in each prompt."""
+    """Sums per prompt and label of one predictor."""
 
     weight: Floats
     """[prompts, labels]: nodes, as far as each counts."""
@@ -70,12 +70,12 @@ class Difference:
     """Chance that depths which mean nothing differ as much."""
 
 
-def difference(found: Population, stratum: Ints) -> Difference | None:
+def difference(population: Population, stratum: Ints) -> Difference | None:
     """The difference of a population; `stratum` [prompts] is each prompt's task. None where no R2 is defined."""
-    used = found.task.weight.sum(axis=1) > 0
+    used = population.task.weight.sum(axis=1) > 0
     if not used.any():
         return None
-    task, depth = _labelled(found.task), _labelled(found.depth)
+    task, depth = _labelled(population.task), _labelled(population.depth)
     share = float(task.match.sum() / task.weight.sum())
     if not 0.0 < share < 1.0 or task.weight.shape[1] < 2 or depth.weight.shape[1] < 2:
         return None
@@ -93,7 +93,7 @@ def difference(found: Population, stratum: Ints) -> Difference | None:
     noise = _Noise(task, depth, share, stratum, used) if enough else None
     raw, corrected = of_task - of_depth, (of_task - task_bias) - (of_depth - depth_bias)
     return Difference(
-        found.nodes,
+        population.nodes,
         of_task - task_bias,
         of_depth - depth_bias,
         raw,
@@ -101,19 +101,19 @@ def difference(found: Population, stratum: Ints) -> Difference | None:
         None
         if noise is None
         else noise.interval(raw, max(of_task - task_bias, 0.0), max(of_depth - depth_bias, 0.0)),
-        welch_p(found.residual, stratum, RESAMPLES, np.random.default_rng(SEED + 1)),
+        welch_p(population.residual, stratum, RESAMPLES, np.random.default_rng(SEED + 1)),
         None if noise is None else noise.depth_p(of_depth),
     )
 
 
-def prompts_needed(found: Population, stratum: Ints, effect: float) -> tuple[int, int, int] | None:
+def prompts_needed(population: Population, stratum: Ints, effect: float) -> tuple[int, int, int] | None:
     """Prompts like these that tell an R2 of the task of `effect` from none four times in five, and a 95 % range.
 
     The range is that of how far prompts are apart, which these tell no better than that. None where `difference` gives
     no interval.
     """
-    task, depth = _labelled(found.task), _labelled(found.depth)
-    used = found.task.weight.sum(axis=1) > 0
+    task, depth = _labelled(population.task), _labelled(population.depth)
+    used = population.task.weight.sum(axis=1) > 0
     sizes = np.unique(stratum[used], return_counts=True)[1]
     if len(sizes) < 2 or sizes.min() < 2 or task.weight.shape[1] < 2 or depth.weight.shape[1] < 2:
         return None
@@ -191,7 +191,7 @@ class _Spread:
 
 
 class _Noise:
-    """How far the shares of tasks and of depths are off by chance, and what R2 that makes."""
+    """Draws of the chance errors of shares by task and by depth, and of the R2 that these make."""
 
     def __init__(
         self, task: Sums, depth: Sums, share: float, stratum: Ints, used: np.typing.NDArray[np.bool_]
@@ -206,7 +206,7 @@ class _Noise:
         )
         # What each prompt moves each share by.
         off = (task.match - task_share * task.weight) / task.weight.sum(axis=0)
-        own = stratum[used]
+        stratum_of_used = stratum[used]
         labels = off.shape[1]
         variances, freedoms, self.contributions = np.zeros(labels), np.ones(labels), np.zeros(self._prompts)
         for label in range(labels):
@@ -220,13 +220,13 @@ class _Noise:
         deltas = depth.match.sum(axis=0) / depth.weight.sum(axis=0)
         moved = ((depth.match - deltas * depth.weight) / depth.weight.sum(axis=0))[used]
         covariance = np.zeros((moved.shape[1], moved.shape[1]))
-        for each_stratum in np.unique(own):
-            part = moved[own == each_stratum]
+        for each_stratum in np.unique(stratum_of_used):
+            part = moved[stratum_of_used == each_stratum]
             part = part - part.mean(axis=0)
             covariance += part.T @ part * len(part) / max(len(part) - 1, 1)
         values, vectors = np.linalg.eigh(covariance)
         drawn = rng.standard_normal((DRAWS, len(values))) * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
-        freedom = max(self._prompts - len(np.unique(own)), 1)
+        freedom = max(self._prompts - len(np.unique(stratum_of_used)), 1)
         drawn *= _heavier(rng, np.array([freedom]))
         self._depths = _Spread(depth_part, depth_share, drawn)
 
@@ -238,10 +238,10 @@ class _Noise:
         """The same of depths."""
         return self._depths.drawn(size, by)
 
-    def depth_p(self, found: float) -> float:
+    def depth_p(self, seen: float) -> float:
         """See `Difference.depth_p`."""
         null = self.depths(0.0)
-        return float((1 + np.sum(null >= found)) / (1 + len(null)))
+        return float((1 + np.sum(null >= seen)) / (1 + len(null)))
 
     def interval(self, raw: float, task: float, depth: float) -> Pair:
         """Differences that would not seldom come out as far off as `raw`; `task` and `depth` as they seem to be."""
@@ -288,7 +288,7 @@ def _heavier(rng: np.random.Generator, freedom: Floats) -> Floats:
 
 
 def _solve(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Where a rising function passes 0, by halving 40 times; an end where it does not."""
+    """The place where a rising function passes 0, by halving 40 times; an end where it does not."""
     for _ in range(40):
         middle = (low + high) / 2
         if rising(middle) > 0:

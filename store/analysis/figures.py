@@ -59,7 +59,7 @@ class DepthRow:
 
 @dataclass(frozen=True)
 class Clustering:
-    """How alike the families (children of one parent) of one prompt are in whether they hold the target's argmax."""
+    """Likeness of one prompt's families (children of one parent) in holding the target's argmax."""
 
     icc: float
     """Intra-class correlation, see `clusters.icc`."""
@@ -115,14 +115,16 @@ def estimate(ratio: Ratio, task: Ints, within: Pair) -> Estimate:
 
 def estimate_over_rounds(ratio: Ratio, task: Ints, within: Pair) -> Estimate:
     """The ratio of sums, and its interval as it is on every screen."""
-    found = estimate(ratio, task, within)
+    over_prompts = estimate(ratio, task, within)
     ci = pair(ratio_interval(ratio.top, ratio.bottom, within, task))
-    return Estimate(found.token_weighted, ci, found.token_weighted, found.prompts, found.mean)
+    return Estimate(
+        over_prompts.token_weighted, ci, over_prompts.token_weighted, over_prompts.prompts, over_prompts.mean
+    )
 
 
-def pair(found: Interval | None) -> Pair | None:
+def pair(interval: Interval | None) -> Pair | None:
     """The ends."""
-    return None if found is None else (found.low, found.high)
+    return None if interval is None else (interval.low, interval.high)
 
 
 def chain_formula(alpha: Estimate, depth: int) -> Estimate:
@@ -142,21 +144,21 @@ def chain_formula(alpha: Estimate, depth: int) -> Estimate:
 
 def steps_on_path(hazards: Sequence[Ratio], reached: Sequence[Ratio], task: Ints) -> list[Step]:
     """Hazards and survival by depth, of rounds."""
-    found = []
+    steps = []
     for depth, (hazard, survival) in enumerate(zip(hazards, reached, strict=True), 1):
         value, ci = _of_sums(hazard, task)
         share, share_ci = _of_sums(survival, task)
-        found.append(
+        steps.append(
             Step(depth, int(hazard.bottom.sum()), value, ci, share, share_ci, int(survival.bottom.sum()))
         )
-    return found
+    return steps
 
 
 def steps_off_path(first: Ratio, families: Sequence[Ratio], task: Ints) -> list[Step]:
     """Hazards by depth from 2, of families below a rejected node; survival is what it were if every step below the
     first, whose rounds are `first`, had that hazard. Its interval is by the delta method.
     """
-    found = []
+    steps = []
     survival, _ = _of_sums(first, task)
     moved = _relative(first, survival)
     for depth, ratio in enumerate(families, 2):
@@ -167,8 +169,8 @@ def steps_off_path(first: Ratio, families: Sequence[Ratio], task: Ints) -> list[
         if survival is not None:
             error = standard_error(Figure(survival, survival * moved, first.bottom), task)
             survival_ci = None if error is None else ends(survival, error, SHARE)
-        found.append(Step(depth, int(ratio.bottom.sum()), value, ci, survival, survival_ci))
-    return found
+        steps.append(Step(depth, int(ratio.bottom.sum()), value, ci, survival, survival_ci))
+    return steps
 
 
 def _of_sums(ratio: Ratio, task: Ints) -> tuple[float | None, Pair | None]:

@@ -1,4 +1,4 @@
-"""What a predictor would explain if its labels meant nothing: tables with permuted labels."""
+"""Tables with permuted labels: a predictor whose labels mean nothing."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def welch_p(values: Floats, task: Ints, count: int, rng: np.random.Generator) ->
     if len(sizes) < 2 or sizes.min() < 2:
         return None
     null = _welch(rng.permuted(np.tile(dealt, (count, 1)), axis=1), sizes)
-    (found,) = _welch(dealt[None], sizes)
-    return float((1 + np.sum(null >= found * (1 - 1e-9))) / (1 + count))
+    (seen,) = _welch(dealt[None], sizes)
+    return float((1 + np.sum(null >= seen * (1 - 1e-9))) / (1 + count))
 
 
 def _welch(values: Floats, sizes: Ints) -> Floats:

@@ -59,8 +59,8 @@ def common_tree(data: Measured, task: Ints, tasks: tuple[str, ...]) -> Bools | s
     if share[:, best].min() >= ENOUGH:
         return np.asarray(place == best)
     if (share.max(axis=1) >= ENOUGH).all():
-        own = share.argmax(axis=1)
-        other = next(i for i in range(len(tasks)) if own[i] != own[0])
+        main_tree = share.argmax(axis=1)
+        other = next(i for i in range(len(tasks)) if main_tree[i] != main_tree[0])
         return (
             f"{tasks[0]} and {tasks[other]} had different trees, which alone make them differ; "
             "run it with one tree for all tasks"
@@ -89,18 +89,18 @@ def families_at_risk(data: Measured, rounds: Bools) -> Families:
 def at_risk(counts: Counts, rounds: Bools) -> Population:
     """Nodes at risk, of a round of a prompt on average; prompts weigh equally."""
     data, task = counts.data, counts.task
-    found = families_at_risk(data, rounds)
-    prompts, depths, width = counts.prompts, data.max_depth, found.width
-    owner = data.round_prompt[found.round]
+    each_family = families_at_risk(data, rounds)
+    prompts, depths, width = counts.prompts, data.max_depth, each_family.width
+    owner = data.round_prompt[each_family.round]
 
     def grid(weights: Floats | None = None) -> Floats:
-        flat = np.bincount(owner * depths + found.depth - 1, weights, prompts * depths)
+        flat = np.bincount(owner * depths + each_family.depth - 1, weights, prompts * depths)
         return flat.reshape(prompts, depths).astype(np.float64)
 
     first = np.zeros(len(data.round_prompt))
-    at_first = found.depth == 1
-    first[found.round[at_first]] = found.matched[at_first]
-    families, matched, before = grid(), grid(found.matched), grid(first[found.round])
+    at_first = each_family.depth == 1
+    first[each_family.round[at_first]] = each_family.matched[at_first]
+    families, matched, before = grid(), grid(each_family.matched), grid(first[each_family.round])
     per = families[:, :1]
     each = np.maximum(per, 1.0)
     seen = families.sum(axis=1) * (per[:, 0] > 0)
@@ -118,7 +118,7 @@ def at_risk(counts: Counts, rounds: Bools) -> Population:
     known = weight.sum(axis=1) > 0
     residual = np.where(known, match.sum(axis=1) - mean * weight.sum(axis=1), np.nan)
     return Population(
-        int(width * len(found.depth)),
+        int(width * len(each_family.depth)),
         Sums(weight, match),
         Sums(width * of_depth / each, more / each, beyond=True),
         residual,

@@ -1,4 +1,4 @@
-"""Which predictor explains more of `match`: task, depth, rank, draft entropy or draft probability.
+"""Information about `match` in each predictor: task, depth, rank, draft entropy and draft probability.
 
 Every predictor is a set of labels on nodes (numbers in tenths). Then a logistic model with one parameter per
 label fits the shares themselves, so McFadden's R2 = 1 - D / D0 is the mutual information over the entropy
@@ -38,7 +38,7 @@ WHOLE = ("depth", "draft_entropy")
 
 @dataclass(frozen=True)
 class Predictor:
-    """How well one predictor tells which nodes match. Intervals are 95 %, from resampling prompts."""
+    """The information of one predictor about which nodes match. Intervals are 95 %, from resampling prompts."""
 
     name: str
     mutual_information_bits: float
@@ -122,7 +122,7 @@ def _counted(counts: Counts, name: str, codes: Ints, labels: int, known: Bools) 
 
 
 def _units(data: Measured, name: str, codes: Ints, labels: int, known: Bools) -> Units:
-    """What chance leaves together: families, whose depth and entropy are one, are shuffled whole, within a prompt, on
+    """The units that are shuffled whole: families (whose depth and entropy are one) within a prompt, on
     and off the path apart; ranks within a family; draft probabilities within a round."""
     owner, matched = data.node_prompt[known], data.match[known]
     if name not in WHOLE:
@@ -164,19 +164,19 @@ def information(tables: Floats) -> tuple[Floats, Floats]:
 
 def r2(tables: Floats) -> Floats:
     """McFadden's R2 of each table, [rows]; NaN where the outcome is constant."""
-    found, entropy = information(tables)
+    nats, entropy = information(tables)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share: Floats = np.where(entropy > 1e-12, found / entropy, np.nan)
+        share: Floats = np.where(entropy > 1e-12, nats / entropy, np.nan)
     return share
 
 
 def weighted(labels: Labels, weights: Floats) -> Floats:
     """[rows, labels, 2]: the tables of prompts drawn with `weights` [rows, prompts]."""
     prompts = len(labels.table)
-    found: Floats = (weights @ labels.table.reshape(prompts, -1)).reshape(
+    tables: Floats = (weights @ labels.table.reshape(prompts, -1)).reshape(
         len(weights), *labels.table.shape[1:]
     )
-    return found
+    return tables
 
 
 def jackknife_bias(values: Floats, whole: float, stratum: Ints) -> float:
@@ -199,8 +199,8 @@ def resampled_r2(labels: Labels, draws: Draws) -> Floats:
 
 def without_one(labels: Labels) -> Floats:
     """[prompts, labels, 2]: the table without each prompt in turn."""
-    left: Floats = labels.table.sum(axis=0)[None] - labels.table
-    return left
+    tables: Floats = labels.table.sum(axis=0)[None] - labels.table
+    return tables
 
 
 def predictor(labels: Labels, draws: Draws, task: Ints) -> Predictor:
@@ -208,9 +208,9 @@ def predictor(labels: Labels, draws: Draws, task: Ints) -> Predictor:
     whole = labels.table.sum(axis=0)[None]
     (nats,), (entropy,) = information(whole)
     raw = float(nats / entropy)
-    left = np.maximum(without_one(labels), 0.0)
+    without = np.maximum(without_one(labels), 0.0)
     used = labels.sizes > 0
-    nats_left, r2_left = information(left)[0][used], r2(left)[used]
+    nats_left, r2_left = information(without)[0][used], r2(without)[used]
     bits_bias = jackknife_bias(nats_left, float(nats), task[used]) / np.log(2)
     r2_bias = jackknife_bias(r2_left, raw, task[used])
     bits = float(nats / np.log(2))

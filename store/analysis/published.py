@@ -1,4 +1,4 @@
-"""What the study published (arXiv 2604.14682): the only figures here that no session measured.
+"""Figures that the study published (arXiv 2604.14682): the only ones here that no session measured.
 
 TinyLlama-1.1B drafting for Llama-2-7B-Chat-GPTQ, full trees of depth 3 and branching 2, greedy. Its alpha
 is compared with `overlap`: with two different siblings a mean match above 1/2 is impossible.

@@ -110,7 +110,7 @@ class Analysis:
         )
 
     def length_range(self, name: str) -> tuple[float, float]:
-        """What an accepted length or tokens per round can be, with trees as deep as here."""
+        """The possible values of an accepted length or tokens per round, with trees as deep as here."""
         metric = "mean_accepted_length" if name == "accepted_length" else name
         return metrics.ratio_range(metric, self.data.max_depth)
 
@@ -120,7 +120,7 @@ class Analysis:
         if len(counts.tasks) < 2:
             return {}
         alpha = published.DEFINITION if np.isfinite(self.data.overlap).any() else "rank1_match"
-        found = {}
+        contrasts = {}
         for name in ("accepted_length", alpha):
             by_task: dict[str, tuple[Figure, Prompts]] = {}
             for index, task in enumerate(counts.tasks):
@@ -129,20 +129,20 @@ class Analysis:
                 ratio = (counts.alphas | counts.lengths)[name].of(chosen)
                 figure = ratio.figure() if name in counts.lengths else mean_of(ratio.per_prompt)
                 by_task[task] = (figure, prompts)
-            found[name] = task_contrasts(name, by_task)
-        return found
+            contrasts[name] = task_contrasts(name, by_task)
+        return contrasts
 
     def labels(self) -> tuple[dict[str, Labels], dict[str, str]]:
         """The predictors' labels counted, and why those that are missing are."""
-        found: dict[str, Labels] = {}
+        counted_labels: dict[str, Labels] = {}
         missing: dict[str, str] = {}
         for name in TITLES:
             counted = label(self.counts, name)
             if isinstance(counted, str):
                 missing[name] = counted
             else:
-                found[name] = counted
-        return found, missing
+                counted_labels[name] = counted
+        return counted_labels, missing
 
     def _rho(self, entropy: str, chosen: Bools) -> dict[str, correlation.Correlation]:
         nodes = chosen[self.data.node_prompt]
@@ -180,11 +180,11 @@ def build_report(
     `price` is for an hour of the device (None: what the run was told). 1,000,000 nodes take some seconds: call it
     from a thread that may wait.
     """
-    found = report_of(read_session(reader, ref, progress), progress)
-    if not found.session.tokens:
-        return found
-    spent = spending(found.session, reader.figures(found.session.id), price)
-    return replace(found, spending=tuple(spent))
+    report = report_of(read_session(reader, ref, progress), progress)
+    if not report.session.tokens:
+        return report
+    spent = spending(report.session, reader.figures(report.session.id), price)
+    return replace(report, spending=tuple(spent))
 
 
 def report_of(data: Measured, progress: Progress = silent) -> Report:
@@ -203,18 +203,18 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
     counts = analysis.counts
     labels, missing = analysis.labels()
     steps = len(labels) + len(counts.tasks) + 1
-    found = {}
+    known_predictors = {}
     for done, (name, each) in enumerate(labels.items()):
         progress("working out", done, steps)
-        found[name] = predictor(each, analysis.draws, counts.task)
+        known_predictors[name] = predictor(each, analysis.draws, counts.task)
     notes |= {f"predictor {TITLES[name]}": why for name, why in missing.items()}
     verdict = None
     if "task" in labels and "depth" in labels:
         verdict = judge(counts)
-        said = sentence(verdict)
+        text = sentence(verdict)
     else:
         lacking = "task" if "task" in missing else "depth"
-        said = f"{CLAIM} cannot be judged: {missing[lacking]}."
+        text = f"{CLAIM} cannot be judged: {missing[lacking]}."
     tasks = {}
     for index, name in enumerate(counts.tasks):
         progress("working out", len(labels) + index, steps)
@@ -222,8 +222,8 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
     progress("working out", steps - 1, steps)
     overall = analysis.group(OVERALL, None)
     notes |= _gaps(tasks, overall)
-    predictors: dict[str, Predictor | None] = {name: found.get(name) for name in TITLES}
-    return Report(data.summary, tasks, overall, predictors, verdict, said, notes, analysis.contrasts())
+    predictors: dict[str, Predictor | None] = {name: known_predictors.get(name) for name in TITLES}
+    return Report(data.summary, tasks, overall, predictors, verdict, text, notes, analysis.contrasts())
 
 
 def _circumstances(data: Measured) -> dict[str, str]:

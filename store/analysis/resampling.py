@@ -31,7 +31,7 @@ _FEWEST_BEYOND = 5
 
 @dataclass(frozen=True)
 class Draws:
-    """How often each prompt was drawn, and from how much data."""
+    """Resamples of prompts: how often each was drawn."""
 
     weights: Floats
     """[resamples, prompts]"""
@@ -96,5 +96,5 @@ def deviations(prompts: int, freedom: int) -> float:
 def ratios(top: Floats, bottom: Floats) -> Floats:
     """`top / bottom`, NaN where there is nothing below."""
     empty = np.full(np.broadcast_shapes(top.shape, bottom.shape), np.nan)
-    found: Floats = np.divide(top, bottom, out=empty, where=bottom > 0)
-    return found
+    quotients: Floats = np.divide(top, bottom, out=empty, where=bottom > 0)
+    return quotients

@@ -26,7 +26,7 @@ ALIKE = 0.95
 
 def differing_settings(a: SessionSummary, b: SessionSummary) -> list[str]:
     """Each setting that is not the same in both, as "name this and that"."""
-    found = [
+    differing = [
         f"{what} {one} and {other}"
         for what, one, other in (
             ("target", a.target, b.target),
@@ -41,18 +41,18 @@ def differing_settings(a: SessionSummary, b: SessionSummary) -> list[str]:
         if key == "seed" and not (sampled(a) or sampled(b)):
             continue
         if one is not None and other is not None and one != other:
-            found.append(f"{what} {one} and {other}")
-    return found
+            differing.append(f"{what} {one} and {other}")
+    return differing
 
 
 def sampled(session: SessionSummary) -> bool:
-    """Whether its text was sampled."""
+    """True when its text was sampled."""
     temperature = session.config.get("temperature", 0.0)
     return isinstance(temperature, int | float) and temperature > 0.0
 
 
 def same_sampling(a: Measured, b: Measured) -> bool:
-    """Whether both decoded greedily, or sampled from the same distribution: p and q are those after temperature."""
+    """True when both decoded greedily, or sampled from one distribution: p and q are those after temperature."""
     return all(
         a.summary.config.get(key, usual) == b.summary.config.get(key, usual)
         for key, usual in (("temperature", 0.0), ("top_p", 1.0))
@@ -60,7 +60,7 @@ def same_sampling(a: Measured, b: Measured) -> bool:
 
 
 def same_trees(a: Measured, b: Measured) -> bool:
-    """Whether rounds of both had the same trees: by name, and as often where each session chose its own."""
+    """True when rounds of both had the same trees: by name, and as often where each session chose its own."""
     if a.summary.tree != b.summary.tree:
         return False
     if a.summary.id == b.summary.id:

@@ -1,4 +1,4 @@
-"""What a million tokens take: seconds of the device, money at a price for its hour, energy where it was measured."""
+"""Costs of a million tokens: seconds of the device, money at a price for its hour, energy where measured."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL = "all"
 
 
 def device_word(device: str) -> str:
-    """What the seconds are of."""
+    """The device that the seconds are of, in one word."""
     return "GPU" if device.startswith(("cuda", "gpu")) else "CPU"
 
 
@@ -52,8 +52,8 @@ def joules_per_token(summary: SessionSummary) -> float | None:
 
 def price_of(summary: SessionSummary, price: float | None = None) -> float | None:
     """The price asked for, or else the run's own."""
-    own = summary.config.get("price")
-    return price if price is not None else float(own) if isinstance(own, int | float) else None
+    configured = summary.config.get("price")
+    return price if price is not None else float(configured) if isinstance(configured, int | float) else None
 
 
 def spending(

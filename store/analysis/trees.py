@@ -17,15 +17,15 @@ def tree_ids(node_round: Ints, place: Ints, rounds: int) -> Ints:
 
 def places(depth: Ints, rank: Ints, parent: Ints) -> Ints:
     """[N], a number for each node's path of ranks from the root; `parent` is an index, below 0 for the root."""
-    found = np.zeros(len(depth), dtype=np.uint64)
+    numbers = np.zeros(len(depth), dtype=np.uint64)
     for level in range(1, int(depth.max(initial=0)) + 1):
-        here = np.flatnonzero(depth == level)
-        above = parent[here]
-        before = np.where(above >= 0, found[np.maximum(above, 0)], np.uint64(1))
-        found[here] = _mixed(
-            before * np.uint64(0x9E3779B97F4A7C15) + rank[here].astype(np.uint64) + np.uint64(1)
+        at_level = np.flatnonzero(depth == level)
+        above = parent[at_level]
+        before = np.where(above >= 0, numbers[np.maximum(above, 0)], np.uint64(1))
+        numbers[at_level] = _mixed(
+            before * np.uint64(0x9E3779B97F4A7C15) + rank[at_level].astype(np.uint64) + np.uint64(1)
         )
-    return found.view(np.int64)
+    return numbers.view(np.int64)
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -44,13 +44,13 @@ def judge(counts: Counts) -> Verdict:
         return Verdict(None, counts.prompts, rounds)
     nodes = rounds[counts.data.node_round]
     at_risk = populations.at_risk(counts, rounds)
-    found = {
+    differences = {
         AT_RISK: difference(at_risk, counts.task),
         ALL: difference(populations.plain(counts, nodes), counts.task),
         OFF_PATH: difference(populations.plain(counts, nodes & ~counts.data.on_path), counts.task),
     }
-    by_nodes = {name: each for name, each in found.items() if each is not None}
-    first = found[AT_RISK]
+    by_nodes = {name: each for name, each in differences.items() if each is not None}
+    first = differences[AT_RISK]
     if first is None:
         return Verdict(
             None, counts.prompts, "the nodes at risk have one depth alone, or one outcome", by_nodes
@@ -80,17 +80,17 @@ def sentence(verdict: Verdict) -> str:
     )
 
 
-def _side(found: Difference) -> int:
+def _side(difference: Difference) -> int:
     """1 where the interval lies above 0, -1 below, else 0."""
-    if found.ci is None:
+    if difference.ci is None:
         return 0
-    return 1 if found.ci[0] > 0 else -1 if found.ci[1] < 0 else 0
+    return 1 if difference.ci[0] > 0 else -1 if difference.ci[1] < 0 else 0
 
 
-def _figure(found: Difference) -> str:
-    low, high = found.ci or (None, None)
+def _figure(difference: Difference) -> str:
+    low, high = difference.ci or (None, None)
     interval = "" if low is None else f" [{low:+.4f}, {high:+.4f}]"
-    return f"{found.corrected:+.4f}{interval}"
+    return f"{difference.corrected:+.4f}{interval}"
 
 
 def _reason(verdict: Verdict) -> str:

@@ -46,7 +46,7 @@ def back_up(
                 source.backup(
                     copy,
                     pages=PAGES,
-                    progress=lambda _, left, total: progress((total - left) * page, total * page),
+                    progress=lambda _, remaining, total: progress((total - remaining) * page, total * page),
                 )
                 source.execute("ROLLBACK")
             size = draft.stat().st_size

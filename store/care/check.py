@@ -154,19 +154,19 @@ def check_counts(db: Connection) -> list[str]:
 
 
 def _check_file(connection: sqlite3.Connection) -> list[str]:
-    found = [
+    damage = [
         f"the file is damaged: {message}"
         for (message,) in connection.execute(f"PRAGMA integrity_check({_MOST_OF_A_KIND})")
         if message != "ok"
     ]
-    if found:
-        return found
+    if damage:
+        return damage
     orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
     return _listed([f"a row of {table} belongs to no row of {parent}" for table, _, parent, _ in orphans])
 
 
 def _check_rounds(connection: sqlite3.Connection) -> list[str]:
-    found: list[str] = []
+    problems: list[str] = []
     for problem, sql, of_pruned in _ROUND_CHECKS:
         where = "s.deleted_at IS NULL"
         if not of_pruned:
@@ -175,13 +175,13 @@ def _check_rounds(connection: sqlite3.Connection) -> list[str]:
             "SELECT s.name, g.position, r.number FROM round AS r JOIN generation AS g ON g.id = r.generation_id"
             f" JOIN session AS s ON s.id = g.session_id WHERE {where} AND r.id IN ({sql}) ORDER BY r.id"
         ).fetchall()
-        found += _listed(
+        problems += _listed(
             [
                 f"session '{name}', prompt {position + 1}, round {number}: {problem}"
                 for name, position, number in rows
             ]
         )
-    return found
+    return problems
 
 
 def _check_counts(connection: sqlite3.Connection) -> list[str]:
@@ -190,7 +190,7 @@ def _check_counts(connection: sqlite3.Connection) -> list[str]:
     except StoreError as error:
         return [str(error)]
     names = dict(connection.execute("SELECT id, name FROM session WHERE deleted_at IS NULL").fetchall())
-    found: list[str] = []
+    problems: list[str] = []
     stored = _stored(connection, "generation", ("id",), GENERATION_SUMS)
     where: dict[Key, str] = {
         (row[0],): f"session '{names.get(row[1])}', prompt {row[2] + 1}"
@@ -198,19 +198,19 @@ def _check_counts(connection: sqlite3.Connection) -> list[str]:
         if row[1] in names
     }
     stored = {key: sums for key, sums in stored.items() if key in where}
-    found += _listed(
+    problems += _listed(
         [f"{where[key]}: {problem}" for key, problem in _differences(stored, counted.generations)]
     )
     for table, keys, rows in tables(counted):
         columns = tuple(next(iter(rows.values()))) if rows else ()
         stored = {k: v for k, v in _stored(connection, table, keys, columns).items() if k[0] in names}
-        found += _listed(
+        problems += _listed(
             [
                 f"session '{names.get(key[0])}', {table} of {', '.join(str(part) for part in key[1:])}: {problem}"
                 for key, problem in _differences(stored, rows)
             ]
         )
-    found += _listed(
+    problems += _listed(
         [
             f"session '{names.get(session)}', rollup_task of {task}: {wrong}"
             for (session, task), wrong in _bins(connection, counted)
@@ -221,9 +221,11 @@ def _check_counts(connection: sqlite3.Connection) -> list[str]:
         " WHERE deleted_at IS NULL"
         " AND prompt_count != (SELECT count(*) FROM generation WHERE session_id = session.id)"
     ).fetchall()
-    found += _listed([f"session '{name}': its prompt count is not that of its prompts" for (name,) in wrong])
+    problems += _listed(
+        [f"session '{name}': its prompt count is not that of its prompts" for (name,) in wrong]
+    )
     uneven = connection.execute(_UNEVEN_BLOCKS).fetchall()
-    return found + _listed(
+    return problems + _listed(
         [
             f"session '{name}', prompt {position + 1}: its blocks of rounds do not add up to its counts"
             for name, position in uneven
@@ -251,19 +253,19 @@ def _stored(
 
 
 def _differences(stored: dict[Key, Sums], counted: dict[Key, Sums]) -> list[tuple[Key, str]]:
-    found: list[tuple[Key, str]] = []
+    differing: list[tuple[Key, str]] = []
     for key in sorted(stored.keys() | counted.keys()):
         if key not in stored:
-            found.append((key, "the row is missing"))
+            differing.append((key, "the row is missing"))
         elif key not in counted:
-            found.append((key, "nothing recorded belongs to the row"))
+            differing.append((key, "nothing recorded belongs to the row"))
         else:
-            found += [
+            differing += [
                 (key, f"{column} is {stored[key][column]}, a recount gives {value}")
                 for column, value in counted[key].items()
                 if abs(stored[key][column] - value) > _TOLERANCE * max(1.0, abs(value))
             ]
-    return found
+    return differing
 
 
 def _listed(problems: list[str]) -> list[str]:

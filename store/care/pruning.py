@@ -96,19 +96,19 @@ def _clear(
 
     def step(rounds: int) -> int:
         nonlocal at, removed
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT id, number FROM round WHERE generation_id = ? AND number > ? ORDER BY number LIMIT ?",
             (generation_id, at, rounds),
         ).fetchall()
-        for round_id, _ in found:
+        for round_id, _ in rows:
             removed += connection.execute(
                 "DELETE FROM node WHERE round_id = ? AND NOT accepted", (round_id,)
             ).rowcount
-        if found:
-            at = found[-1][1]
+        if rows:
+            at = rows[-1][1]
         else:
             connection.execute("UPDATE pruned SET cleared = 1 WHERE generation_id = ?", (generation_id,))
-        return len(found)
+        return len(rows)
 
     in_batches(connection, step, lambda _: progress("nodes", removed))
     return removed

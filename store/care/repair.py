@@ -1,4 +1,4 @@
-"""What `spectui doctor --repair` does: every count worked out anew from rounds and nodes.
+"""Repair of counts, for `spectui doctor --repair`: each is computed anew from rounds and nodes.
 
 Nodes and rounds are never touched: a file whose rows are damaged has to be restored from a copy.
 """
@@ -35,5 +35,5 @@ def repair(db: Connection) -> list[str]:
                     " WHERE id = ?1",
                     (summary.id,),
                 )
-    left = set(check_counts(connection))
-    return [problem for problem in wrong if problem not in left]
+    remaining = set(check_counts(connection))
+    return [problem for problem in wrong if problem not in remaining]

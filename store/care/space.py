@@ -79,7 +79,7 @@ def _remove(connection: sqlite3.Connection, session_id: int, progress: Progress)
 
 @dataclass(frozen=True)
 class Vacuumed:
-    """What `vacuum` did."""
+    """The result of `vacuum`."""
 
     sessions: int
     """Deleted ones whose last rows it removed."""
@@ -113,8 +113,8 @@ def _give_back(connection: sqlite3.Connection, size: int) -> int:
     free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
     if free:
         connection.execute(f"PRAGMA incremental_vacuum({size:d})").fetchall()
-    left: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
-    return free - left
+    remaining: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    return free - remaining
 
 
 def _write_anew(connection: sqlite3.Connection, path: Path, size: int) -> None:

@@ -133,7 +133,7 @@ class Bins:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is known: no nodes yet, or a drafter without probabilities."""
+        """True when nothing is counted: no nodes yet, or a drafter without probabilities."""
         return not any(b.nodes for b in self.probability) and not any(
             b.unmatched + b.matched for b in self.entropy
         )

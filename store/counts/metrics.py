@@ -91,7 +91,7 @@ def overlap(target_p: float, draft_p: float | None) -> float | None:
 
 
 def at_risk(parent_accepted: bool, depth: int, accepted_length: int, cut: str | None) -> bool:
-    """Whether a node had its chance: its parent was accepted and the path was not cut at that parent."""
+    """True when a node had its chance: its parent was accepted and the path was not cut at that parent."""
     return parent_accepted and (cut is None or depth <= accepted_length)
 
 
@@ -145,7 +145,7 @@ def expected_length(survivals: Sequence[float]) -> float:
 
 
 def ratio_range(metric: str, depth: int) -> tuple[float, float]:
-    """What a metric of `RATIOS` can be, with trees of at most so many levels."""
+    """The possible values of a metric of `RATIOS`, with trees of at most so many levels."""
     return (0.0, {"mean_accepted_length": float(depth), "tokens_per_round": depth + 1.0}.get(metric, 1.0))
 
 
@@ -176,7 +176,7 @@ def seconds_per_million(token_count: int, total_ms: float) -> float | None:
 
 
 def price_per_million(seconds: float | None, price: float | None) -> float | None:
-    """What a million tokens cost, at `price` for an hour of the device; None without either."""
+    """The price of a million tokens, at `price` for an hour of the device; None without either."""
     return None if seconds is None or price is None else seconds * price / 3600.0
 
 

@@ -89,64 +89,64 @@ def recount(
     if generation_id is not None:
         which = "generation.id = :generation_id"
     else:
-        here = (
+        of_sessions = (
             "generation.session_id NOT IN (SELECT id FROM session WHERE deleted_at IS NOT NULL)"
             if session_id is None
             else "generation.session_id = :session_id"
         )
-        which = f"{here} AND {_WHOLE}"
-    found = Recount()
+        which = f"{of_sessions} AND {_WHOLE}"
+    total = Recount()
     owner: dict[int, tuple[int, str]] = {}
     for generation, session, task, started in connection.execute(_GENERATIONS.format(which=which), only):
         owner[generation] = (session, task)
-        found.generations[(generation,)] = dict.fromkeys(GENERATION_SUMS, 0)
+        total.generations[(generation,)] = dict.fromkeys(GENERATION_SUMS, 0)
         if started:
-            found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0))["prompts"] += 1
+            total.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0))["prompts"] += 1
     for generation, length, *sums in connection.execute(_ROUNDS.format(which=which), only):
         session, task = owner[generation]
         added = dict(zip(ROUND_SUMS, sums, strict=True))
         # Accepted nodes are counted below: a round's accepted length is what they have to agree with.
         del added["accepted_count"]
-        _add(found.lengths.setdefault((session, task, length), {"rounds": 0}), {"rounds": added["rounds"]})
-        _add(found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0)), added)
-        _add(found.generations[(generation,)], _of_generation(added))
+        _add(total.lengths.setdefault((session, task, length), {"rounds": 0}), {"rounds": added["rounds"]})
+        _add(total.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0)), added)
+        _add(total.generations[(generation,)], _of_generation(added))
     for generation, depth, *sums in connection.execute(_NODES.format(which=which), only):
         session, task = owner[generation]
         added = dict(zip(DEPTH_SUMS, sums, strict=True))
-        _add(found.depths.setdefault((session, task, depth), dict.fromkeys(DEPTH_SUMS, 0)), added)
+        _add(total.depths.setdefault((session, task, depth), dict.fromkeys(DEPTH_SUMS, 0)), added)
         added = {name: added[name] for name in ("nodes", *NODE_SQL)}
-        _add(found.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0)), added)
-        _add(found.generations[(generation,)], _of_generation(added))
-    found.bins = count_bins(connection, which, only)
+        _add(total.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0)), added)
+        _add(total.generations[(generation,)], _of_generation(added))
+    total.bins = count_bins(connection, which, only)
     if generation_id is None:
-        for generation, session, counts in connection.execute(_PRUNED.format(which=here), only):
-            _add_kept(found, generation, session, counts)
-    return found
+        for generation, session, counts in connection.execute(_PRUNED.format(which=of_sessions), only):
+            _add_kept(total, generation, session, counts)
+    return total
 
 
-def to_json(found: Recount) -> str:
-    """What was counted of one prompt, without the ids of prompt and session; see `_add_kept`."""
-    (generation,) = found.generations.values()
+def to_json(total: Recount) -> str:
+    """The counts of one prompt as JSON, without the ids of prompt and session; see `_add_kept`."""
+    (generation,) = total.generations.values()
     rollups = {
-        table: [[list(key[1:]), sums] for key, sums in rows.items()] for table, _, rows in tables(found)
+        table: [[list(key[1:]), sums] for key, sums in rows.items()] for table, _, rows in tables(total)
     }
-    bins = {task: list(counts) for (_, task), counts in found.bins.items()}
+    bins = {task: list(counts) for (_, task), counts in total.bins.items()}
     return json.dumps({"generation": generation, "bins": bins, **rollups})
 
 
-def _add_kept(found: Recount, generation: int, session: int, counts: str) -> None:
+def _add_kept(total: Recount, generation: int, session: int, counts: str) -> None:
     try:
         kept: dict[str, Any] = json.loads(counts)
-        found.generations[(generation,)] = _checked(kept["generation"])
-        for table, keys, rows in tables(found):
+        total.generations[(generation,)] = _checked(kept["generation"])
+        for table, keys, rows in tables(total):
             for rest, sums in kept.get(table, ()):
                 if len(rest) != len(keys) - 1:
                     raise ValueError("a key of another table")
                 _add(rows.setdefault((session, *rest), dict.fromkeys(_checked(sums), 0)), sums)
         for task, counted in kept.get("bins", {}).items():
-            here = found.bins.setdefault((session, task), unpacked())
+            bins = total.bins.setdefault((session, task), unpacked())
             for place, number in enumerate(counted):
-                here[place] += number
+                bins[place] += number
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise StoreError(f"the counts kept of the pruned prompt {generation} are damaged") from error
 
@@ -160,12 +160,12 @@ def _checked(sums: dict[str, Any]) -> Sums:
 
 def rebuild(connection: sqlite3.Connection, session_id: int) -> None:
     """Replace a session's sums and rollups by a recount. Call within a transaction."""
-    found = recount(connection, session_id)
+    counts = recount(connection, session_id)
     connection.executemany(
         f"UPDATE generation SET {', '.join(f'{c} = :{c}' for c in GENERATION_SUMS)} WHERE id = :id",
-        [sums | {"id": key[0]} for key, sums in found.generations.items()],
+        [sums | {"id": key[0]} for key, sums in counts.generations.items()],
     )
-    for table, keys, rows in tables(found):
+    for table, keys, rows in tables(counts):
         connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))
         for key, sums in rows.items():
             columns = (*keys, *sums)
@@ -173,15 +173,15 @@ def rebuild(connection: sqlite3.Connection, session_id: int) -> None:
                 f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
                 (*key, *sums.values()),
             )
-    write_bins(connection, found.bins)
+    write_bins(connection, counts.bins)
 
 
-def tables(found: Recount) -> list[tuple[str, tuple[str, ...], dict[Key, Sums]]]:
+def tables(counts: Recount) -> list[tuple[str, tuple[str, ...], dict[Key, Sums]]]:
     """Rollup table, its key columns, and its rows."""
     return [
-        ("rollup_task", ("session_id", "task"), found.tasks),
-        ("rollup_length", ("session_id", "task", "accepted_length"), found.lengths),
-        ("rollup_depth", ("session_id", "task", "depth"), found.depths),
+        ("rollup_task", ("session_id", "task"), counts.tasks),
+        ("rollup_length", ("session_id", "task", "accepted_length"), counts.lengths),
+        ("rollup_depth", ("session_id", "task", "depth"), counts.depths),
     ]
 
 
@@ -215,14 +215,14 @@ def count_bins(
 
 def add_up(rows: Iterable[tuple[Any, ...]]) -> dict[BinKey, array[int]]:
     """The rows of `BINS_SQL` as `bins.SIZE` counts of each task."""
-    found: dict[BinKey, array[int]] = {}
+    bins: dict[BinKey, array[int]] = {}
     for session, task, probability, entropy, match, risked, accepted, nodes in rows:
-        counts = found.setdefault((session, task), unpacked())
+        counts = bins.setdefault((session, task), unpacked())
         if probability is not None:
             counts[FATES * probability + match + 2 * (risked and risked + accepted)] += nodes
         if entropy is not None:
             counts[ENTROPY_AT + 2 * entropy + match] += nodes
-    return found
+    return bins
 
 
 def write_bins(connection: sqlite3.Connection, counted: Mapping[BinKey, array[int]]) -> None:

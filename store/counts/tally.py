@@ -1,4 +1,4 @@
-"""What a round adds to the counts: one pass over its nodes, which also refuses what is no tree."""
+"""The counts of one round, in one pass over its nodes, which also refuses nodes that form no tree."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _FILES: dict[str, Callable[[Path, Sequence[Column]], TableFile]] = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """The result of an export."""
 
     session_id: int
     name: str
@@ -84,7 +84,7 @@ def export_session(
 
 
 def default_place(name: str, kind: str) -> Path:
-    """Where an export of the session of that name goes when nobody says: in the working folder."""
+    """The place of an export without `--out`: named after the session, in the working folder."""
     stem = (
         "".join(each if each.isalnum() or each in "-_. " else "-" for each in name).strip(". ") or "session"
     )
@@ -103,7 +103,7 @@ def _write(reader: Reader, session_id: int, table: str, kind: str, path: Path, p
 
 
 def _refuse_source(reader: Reader, out: Path) -> None:
-    for found in reader.scan("SELECT file FROM pragma_database_list WHERE file <> ''"):
-        for (source,) in found:
+    for paths in reader.scan("SELECT file FROM pragma_database_list WHERE file <> ''"):
+        for (source,) in paths:
             if out.exists() and out.samefile(source):
                 raise StoreError(f"{out} is the database that is exported from; name another place")

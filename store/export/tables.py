@@ -1,4 +1,4 @@
-"""What is exported: the columns of the three tables as the schema has them, and their rows in order."""
+"""The exported tables: their columns as the schema has them, and their rows in order."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Column:
 
 def columns(reader: Reader, table: str) -> tuple[Column, ...]:
     """The columns of one of `TABLES`, in the schema's order. Raises `StoreError` when it cannot be read."""
-    found = [
+    declarations = [
         row for rows in reader.scan("SELECT name, type FROM pragma_table_info(?)", table) for row in rows
     ]
     return tuple(
         Column(name, "flag" if table == "node" and name in NODE_FLAGS else _KINDS[declared])
-        for name, declared in found
+        for name, declared in declarations
     )
 
 

@@ -62,10 +62,10 @@ class JsonFile(TextFile):
     def write(self, rows: Rows) -> None:
         """Add rows."""
         for row in rows:
-            found = dict(zip(self._names, row, strict=True))
+            values = dict(zip(self._names, row, strict=True))
             for index in self._flags:
-                found[self._names[index]] = bool(row[index])
-            self._file.write(self._encode(found) + "\n")
+                values[self._names[index]] = bool(row[index])
+            self._file.write(self._encode(values) + "\n")
 
 
 def safe_cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The trees that tasks were given, and why: rows that rounds of a run with a tree for each task refer to."""
+"""Tree choices: the tree that each task was given and the reason, in rows that rounds refer to."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ def choice_of(reader: Reader, choice_id: int) -> TreeChoice | None:
     return TreeChoice(*rows[0]) if rows else None
 
 
-def budgets(found: list[TreeChoice]) -> dict[str, TreeChoice]:
+def latest_choices(choices: list[TreeChoice]) -> dict[str, TreeChoice]:
     """The tree that each task has now: its last choice that was no exploration."""
-    return {choice.task: choice for choice in found if choice.kind != "explore"}
+    return {choice.task: choice for choice in choices if choice.kind != "explore"}

@@ -30,7 +30,7 @@ _NONE = (0, 0, 0, 0.0, 0.0, 0.0)
 
 @dataclass
 class TaskSums:
-    """What the rounds of one task add up to. `rounds` has the columns of `sums.ROUND_SUMS`."""
+    """Sums over rounds of one task. `rounds` has the columns of `sums.ROUND_SUMS`."""
 
     prompts: int = 0
     rounds: tuple[float, ...] = _NONE
@@ -116,18 +116,18 @@ def stretches(reader: Reader, session_id: int) -> list[Stretch]:
     by_prompt: dict[int, list[tuple[Any, ...]]] = {}
     for generation_id, *block in blocks:
         by_prompt.setdefault(generation_id, []).append(tuple(block))
-    found: list[Stretch] = []
+    stretches: list[Stretch] = []
     for generation_id, *whole in totals:
         blocks_of = by_prompt.get(generation_id, ())
         first = 1
         for last, *sums in blocks_of:
-            found.append(Stretch(generation_id, first, last, *sums))
+            stretches.append(Stretch(generation_id, first, last, *sums))
             first = last + 1
         summed = [sum(column) for column in zip(*blocks_of, strict=True)][1:] or [0] * len(whole)
-        rounds, *left = (all_ - blocks_ for all_, blocks_ in zip(whole, summed, strict=True))
+        rounds, *uncovered = (all_ - blocks_ for all_, blocks_ in zip(whole, summed, strict=True))
         if rounds > 0:
-            found.append(Stretch(generation_id, first, first + rounds - 1, rounds, *left))
-    return found
+            stretches.append(Stretch(generation_id, first, first + rounds - 1, rounds, *uncovered))
+    return stretches
 
 
 def tasks_of(reader: Reader, session_id: int) -> dict[int, str]:
@@ -149,8 +149,8 @@ def round_times(reader: Reader, stretch: Stretch) -> list[RoundTime]:
 
 
 def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, TaskSums]:
-    """What the prompts before that position add up to, by task."""
-    found: dict[str, TaskSums] = {}
+    """Sums over the prompts before a position, by task."""
+    by_task: dict[str, TaskSums] = {}
     with reader.snapshot():
         for task, prompts, *rounds in _rows(
             reader,
@@ -160,7 +160,7 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
             session_id,
             position,
         ):
-            found[task] = TaskSums(prompts, tuple(rounds))
+            by_task[task] = TaskSums(prompts, tuple(rounds))
         for task, depth, *sums in _rows(
             reader,
             f"SELECT task, at.depth, {_DEPTH_TOTALS} FROM generation"
@@ -169,10 +169,10 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
             session_id,
             position,
         ):
-            found[task].depths[depth] = tuple(sums)
+            by_task[task].depths[depth] = tuple(sums)
         before = metrics.CUTS_SQL.format(which="generation.session_id = ? AND generation.position < ?")
         for task, length, rounds in _rows(reader, before, session_id, position):
-            found[task].cuts[length] = rounds
+            by_task[task].cuts[length] = rounds
         # Prompts that a worker, gone by now, left before it could sum up their end.
         for generation_id, task, covered, rounds_known in _rows(
             reader,
@@ -183,13 +183,13 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
         ):
             if covered < rounds_known:
                 rest = TaskSums(depths=_counted_depths(reader, generation_id, covered, rounds_known))
-                found[task] = found[task] + rest
-    return found
+                by_task[task] = by_task[task] + rest
+    return by_task
 
 
 def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
-    """What the rounds of one prompt up to `number` add up to; of a pruned one, up to the end of that block."""
-    found = TaskSums(prompts=1)
+    """Sums over the rounds of one prompt up to `number`; of a pruned one, up to the end of that block."""
+    total = TaskSums(prompts=1)
     with reader.snapshot():
         number = _countable(reader, generation_id, number)
         ((covered, *sums),) = _rows(
@@ -199,7 +199,7 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
             number,
         )
         if covered is not None:
-            found.rounds = tuple(sums)
+            total.rounds = tuple(sums)
             for depth, *at in _rows(
                 reader,
                 f"SELECT at.depth, {_DEPTH_TOTALS} FROM rollup_block_depth AS at"
@@ -207,7 +207,7 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
                 generation_id,
                 number,
             ):
-                found.depths[depth] = tuple(at)
+                total.depths[depth] = tuple(at)
         ((count, *rest),) = _rows(
             reader,
             f"SELECT {', '.join(ROUND_SUMS.values())} FROM round"
@@ -218,10 +218,10 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
         )
         if count:
             depths = _counted_depths(reader, generation_id, covered or 0, number)
-            found += TaskSums(rounds=(count, *rest), depths=depths)
+            total += TaskSums(rounds=(count, *rest), depths=depths)
         cut = metrics.CUTS_SQL.format(which="generation.id = ? AND round.number <= ?")
-        found.cuts = {length: rounds for _, length, rounds in _rows(reader, cut, generation_id, number)}
-    return found
+        total.cuts = {length: rounds for _, length, rounds in _rows(reader, cut, generation_id, number)}
+    return total
 
 
 def _countable(reader: Reader, generation_id: int, number: int) -> int:
@@ -263,7 +263,9 @@ def _figures(task: str, sums: TaskSums) -> TaskFigures:
     # A path as long as d reached every depth up to d, so that lengths are differences of what was reached.
     reached = [rounds["rounds"], *(at.rounds_reached for at in depths.values()), 0]
     lengths = {
-        length: here - beyond for length, (here, beyond) in enumerate(pairwise(reached)) if here > beyond
+        length: reaching - beyond
+        for length, (reaching, beyond) in enumerate(pairwise(reached))
+        if reaching > beyond
     }
     return TaskFigures(
         task=task,

@@ -50,7 +50,7 @@ class Queries:
             ) from error
 
     def changed(self) -> bool:
-        """Whether another connection committed since the last call (True the first time); microseconds.
+        """True when another connection committed since the last call, and the first time; microseconds.
 
         A worker that dies commits nothing: look at `Reader.session` now and then even when this is False.
         """

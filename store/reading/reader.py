@@ -56,7 +56,7 @@ class Reader(Queries):
         return summaries(self, "", newest=newest)
 
     def session_count(self) -> int:
-        """How many sessions there are."""
+        """The number of sessions."""
         return int(self.fetch("SELECT count(*) FROM session WHERE deleted_at IS NULL")[0][0])
 
     def session(self, ref: int | str) -> SessionSummary:
@@ -65,15 +65,15 @@ class Reader(Queries):
             # Bare of what `strip` calls a blank and `int` does not; longer ones are more than an id can be.
             ref = int(digits)
         if isinstance(ref, int) and abs(ref) >= 2**63:
-            found = []  # more than an id can be
+            matches = []  # more than an id can be
         elif isinstance(ref, int):
-            found = summaries(self, "AND id = ?", ref)
+            matches = summaries(self, "AND id = ?", ref)
         elif ref == "last":
-            found = summaries(self, "AND id = (SELECT max(id) FROM session WHERE deleted_at IS NULL)")
+            matches = summaries(self, "AND id = (SELECT max(id) FROM session WHERE deleted_at IS NULL)")
         else:
-            found = summaries(self, "AND name = ?", ref.strip())
-        if found:
-            return found[0]
+            matches = summaries(self, "AND name = ?", ref.strip())
+        if matches:
+            return matches[0]
         raise StoreError(explain_missing(self, ref))
 
     def generations(
@@ -104,7 +104,7 @@ class Reader(Queries):
         return [GenerationRow(*row) for row in _GENERATION.checked(rows)]
 
     def prompt_texts(self, session_id: int, within: tuple[int, int] = (0, 2**62)) -> dict[int, str]:
-        """What each prompt asks, by its id; those at positions from the one of `within` to before the other."""
+        """Prompt id -> text, for positions from the one of `within` to before the other."""
         rows = self.fetch(
             "SELECT id, prompt_text FROM generation WHERE session_id = ? AND position >= ? AND position < ?",
             session_id,
@@ -118,8 +118,8 @@ class Reader(Queries):
             "SELECT coalesce(max(position), 0) FROM generation WHERE session_id = ? AND status <> 'pending'",
             session_id,
         )
-        found: int = rows[0][0]
-        return found
+        position: int = rows[0][0]
+        return position
 
     def begun_generations(self, session_id: int, first: int) -> list[GenerationRow]:
         """Prompts from position `first` on that have begun, in order; prompt_text and output are "".
@@ -242,20 +242,20 @@ class Reader(Queries):
         return intervals_by_task(rows, metrics.ratio_range(metric, depth or 0))
 
     def unfinished(self, session_id: int) -> int:
-        """How many prompts a resumed run would decode; see `SessionWriter.restart_unfinished`."""
+        """The number of prompts that a resumed run would decode; see `SessionWriter.restart_unfinished`."""
         sql = f"SELECT count(*) FROM generation WHERE session_id = ? AND (status = 'pending' OR {HALF_DONE_SQL})"
-        found: int = self.fetch(sql, session_id)[0][0]
-        return found
+        count: int = self.fetch(sql, session_id)[0][0]
+        return count
 
     def events(self, session_id: int) -> list[EventRow]:
-        """What happened to the run, oldest first."""
+        """The events of a run, oldest first."""
         rows = self.fetch(
             "SELECT generation_id, at, kind, text FROM event WHERE session_id = ? ORDER BY id", session_id
         )
         return [EventRow(*row) for row in _EVENT.checked(rows)]
 
     def model_files(self, session_id: int) -> dict[str, dict[str, str]]:
-        """What the models were read from: role -> file -> digest; empty when it was not recorded."""
+        """The files that the models were read from: role -> file -> digest; empty when not recorded."""
         ((text,),) = self.fetch("SELECT model_files FROM session WHERE id = ?", session_id)
         return json_object(text, "model files")
 
@@ -265,9 +265,15 @@ class Reader(Queries):
         if not rows or rows[0][0] is None:
             return None
         pid, host, place = rows[0]
-        here = is_here(host, place)
-        found = read_whereabouts(place)
-        return Worker(pid, host, here, here and stopped(pid), found.here is True and found.alive(pid) is True)
+        local = is_here(host, place)
+        whereabouts = read_whereabouts(place)
+        return Worker(
+            pid,
+            host,
+            local,
+            local and stopped(pid),
+            whereabouts.here is True and whereabouts.alive(pid) is True,
+        )
 
     def pending_commands(self, session_id: int) -> list[str]:
         """Commands the worker has not taken yet, oldest first."""

@@ -35,13 +35,13 @@ class Hit:
     idx: int | None
     """The node, when it is a draft that was not accepted; None for text of the output."""
     before: str
-    found: str
+    match: str
     after: str
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a slice brought."""
+    """The hits of one slice of rounds."""
 
     hits: tuple[Hit, ...]
     rounds: int
@@ -118,8 +118,8 @@ class _Output:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def slice(self, rows: list[_Node], wanted: set[int]) -> Iterator[tuple[int, int | None, str, str, str]]:
-        """What is found in the next rounds, in their order: round, node, and the text around it."""
-        found: list[tuple[int, int | None, str, str, str]] = []
+        """The hits in the next rounds, in their order: round, node, and the text around it."""
+        hits: list[tuple[int, int | None, str, str, str]] = []
         parts = [self.text]
         length = len(self.text)
         exact: list[tuple[int, int, int]] = []
@@ -136,27 +136,27 @@ class _Output:
             length += len(part)
 
         bonus: tuple[int, int] | None = None
-        for number, own, idx, token_id, accepted in rows:
+        for number, bonus_token, idx, token_id, accepted in rows:
             if bonus and bonus[0] != number:
                 add(*bonus)
                 bonus = None
-            if own is not None:
-                bonus = (number, own)
+            if bonus_token is not None:
+                bonus = (number, bonus_token)
             if accepted and token_id is not None:
                 add(number, token_id)
             elif token_id in wanted and token_id is not None:
                 data = self.tokens.get(token_id, f"⟨id {token_id}⟩".encode())
-                found.append((number, idx, "", data.decode("utf-8", "replace"), ""))
+                hits.append((number, idx, "", data.decode("utf-8", "replace"), ""))
         if bonus:
             add(*bonus)
         self.text = "".join(parts)
         spans = exact if self.pattern is None else list(self._matches())
-        found += [
+        hits += [
             (number, None, self.text[max(a - AROUND, 0) : a], self.text[a:b], self.text[b : b + AROUND])
             for number, a, b in spans
         ]
         self._forget()
-        return iter(sorted(found, key=lambda place: (place[0], place[1] is not None, place[1] or 0)))
+        return iter(sorted(hits, key=lambda place: (place[0], place[1] is not None, place[1] or 0)))
 
     def _matches(self) -> Iterator[tuple[int, int, int]]:
         assert self.pattern is not None

@@ -87,14 +87,14 @@ def summaries(
 def task_counts(queries: Queries, span: tuple[int, int] | None) -> dict[int, dict[str, int]]:
     """Session -> task -> prompts, tasks in the order in which they first appear."""
     where, ids = _within(span)
-    found: dict[int, dict[str, int]] = {}
+    counts: dict[int, dict[str, int]] = {}
     for owner, task, prompts, _ in queries.fetch(
         f"SELECT session_id, task, count(*), min(position) AS first FROM generation {where}"
         " GROUP BY session_id, task ORDER BY session_id, first",
         *ids,
     ):
-        found.setdefault(owner, {})[task] = prompts
-    return found
+        counts.setdefault(owner, {})[task] = prompts
+    return counts
 
 
 def explain_missing(queries: Queries, ref: int | str) -> str:
@@ -111,14 +111,14 @@ def explain_missing(queries: Queries, ref: int | str) -> str:
 
 @lru_cache(maxsize=256)  # sessions have much in common, and a list of thousands is read at once
 def json_object(text: Any, what: str) -> dict[str, Any]:
-    """What a column of JSON holds, never to be changed. Raises `StoreError` for what we did not write."""
+    """A column's JSON object, never to be changed. Raises `StoreError` for anything else."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, TypeError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        value = None
+    if not isinstance(value, dict):
         raise StoreError(f"the database is damaged: a session's {what} cannot be read; restore a copy of it")
-    return found
+    return value
 
 
 def _within(span: tuple[int, int] | None) -> tuple[str, tuple[int, ...]]:

@@ -60,7 +60,7 @@ _OF_SQLITE = {
 
 
 def examine(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file lacks steps of ours; the first thing to ask of a connection.
+    """True when the file lacks steps of ours; the first question to any connection.
 
     Raises `StoreError` when the file is of another program or a newer spectui, and when it holds anything that
     the steps it has do not make.
@@ -131,7 +131,7 @@ def _refused(path: Path, kind: str, name: str, *, ours: bool = True) -> StoreErr
 
 
 def _of_the_library(each: _Object) -> bool:
-    """Whether SQLite or sqlite-utils made it, for themselves, and it has nothing to run."""
+    """True for objects that SQLite or sqlite-utils make for themselves and that have nothing to run."""
     sql = "" if each.tokens is None else " ".join(each.tokens)
     if each.kind == "table" and each.name in _OF_SQLITE:
         return sql == f"CREATE TABLE {each.name} {_OF_SQLITE[each.name]}".upper() and each.table == each.name
@@ -162,7 +162,7 @@ def _made_by(names: tuple[str, ...]) -> Counter[_Object]:
 def _tokens(sql: str) -> tuple[str, ...]:
     """The words of a statement, capital where SQLite knows no case; neither its layout nor its comments."""
     return tuple(
-        found.group() if found.lastgroup == "quoted" else found.group().upper()
-        for found in _TOKEN.finditer(sql)
-        if found.lastgroup != "space"
+        token.group() if token.lastgroup == "quoted" else token.group().upper()
+        for token in _TOKEN.finditer(sql)
+        if token.lastgroup != "space"
     )

@@ -16,10 +16,10 @@ FILLS: dict[str, Callable[[sqlite3.Connection], None]] = {BINS_STEP: fill_bins}
 
 def migrations() -> Migrations:
     """Our migration set with every step of `schema.STEPS`."""
-    found = Migrations(MIGRATION_SET)
+    steps = Migrations(MIGRATION_SET)
     for name, statements in STEPS:
-        found(name=name)(_step(name, statements))
-    return found
+        steps(name=name)(_step(name, statements))
+    return steps
 
 
 def migrate(connection: sqlite3.Connection) -> None:

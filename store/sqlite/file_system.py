@@ -1,4 +1,4 @@
-"""Which file system a database lies on: SQLite's write-ahead log needs memory that all its users share.
+"""File systems of databases: SQLite's write-ahead log needs memory that all its users share.
 
 On a file system of another machine there is none, so that a log there loses or damages data (sqlite.org/wal.html).
 A rollback journal only needs locks, which NFS 4 and Lustre (mounted with ``flock``) have.
@@ -41,7 +41,7 @@ def _kind(path: Path) -> str:
         lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    best, found = -1, ""
+    best, kind = -1, ""
     for line in lines:
         fields = line.split(" ")
         if len(fields) < 3:
@@ -49,8 +49,8 @@ def _kind(path: Path) -> str:
         place = Path(_unescaped(fields[1]))
         # The last of several mounts on one place is the one that is seen.
         if path.is_relative_to(place) and len(place.parts) >= best:
-            best, found = len(place.parts), fields[2]
-    return found
+            best, kind = len(place.parts), fields[2]
+    return kind
 
 
 def _unescaped(place: str) -> str:

@@ -85,12 +85,12 @@ def _pace_at(connection: sqlite3.Connection, session_id: int, at: str) -> float 
     """Milliseconds of a round beside a measurement: of the prompt it fell into, or the ones before and after."""
 
     def generation(condition: str, order: str) -> tuple[int, int] | None:
-        found: tuple[int, int] | None = connection.execute(
+        prompt: tuple[int, int] | None = connection.execute(
             f"SELECT id, round_count FROM generation WHERE session_id = :session AND round_count > 0 AND {condition}"
             f" ORDER BY {order} LIMIT 1",
             {"session": session_id, "at": at},
         ).fetchone()
-        return found
+        return prompt
 
     beside = []
     within = generation("started_at <= :at AND (ended_at IS NULL OR ended_at > :at)", "started_at DESC")

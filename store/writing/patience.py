@@ -66,7 +66,7 @@ class PatientWriter(SessionWriter):
         super().__init__(db, session_id)
 
     def patiently(self, attempt: Callable[[], Result]) -> Result:
-        """What `attempt` returns, once it can."""
+        """Repeats `attempt` until it succeeds; returns its result."""
         pause = FIRST_WAIT
         begin = time.perf_counter()
         while True:
@@ -101,9 +101,9 @@ class PatientWriter(SessionWriter):
         return copy
 
     def _look_for_the_file(self) -> None:
-        found = _identity(self._path)
-        if found != self._identity:
-            how = "is gone" if found is None else "was replaced by another file"
+        identity = _identity(self._path)
+        if identity != self._identity:
+            how = "is gone" if identity is None else "was replaced by another file"
             raise _Misplaced(f"database {self._path} {how}; put it back where it was")
 
     def _endure(self, trouble: DatabaseTrouble, pause: float, begin: float) -> None:
@@ -175,7 +175,7 @@ class _Misplaced(DatabaseTrouble):
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells the file at `path` from any other; never opens it (see `store.database`)."""
+    """Identity of the file at `path`, which is never opened (see `store.database`)."""
     try:
         status = path.stat()
     except OSError:

@@ -151,15 +151,15 @@ class SessionRow:
             add_baseline(self._connection, self._session_id, ms_per_token, tokens)
 
     def commands_wait(self) -> bool:
-        """Whether there are commands to take: a read of a few microseconds."""
-        (found,) = self._read(
+        """True when there are commands to take: a read of a few microseconds."""
+        (waiting,) = self._read(
             "SELECT EXISTS (SELECT 1 FROM command WHERE session_id = ? AND taken_at IS NULL)",
             self._session_id,
         )
-        return bool(found)
+        return bool(waiting)
 
     def stop_waits(self) -> bool:
-        """Whether there is a stop to take."""
+        """True when there is a stop to take."""
         sql = "SELECT EXISTS (SELECT 1 FROM command WHERE session_id = ? AND taken_at IS NULL AND kind = 'stop')"
         return bool(self._read(sql, self._session_id)[0])
 

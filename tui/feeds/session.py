@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from spectui.store.counts.metrics import Interval
-from spectui.store.reading.choices import budgets, choice_of, choices
+from spectui.store.reading.choices import choice_of, choices, latest_choices
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
 from spectui.tui.charts.sources import SourceReader
@@ -250,7 +250,9 @@ class SessionFeed(Feed):
             ids.add(row.bonus_token_id)
         self._learn(reader, ids)
         choice = None if row.choice_id is None else choice_of(reader, row.choice_id)
-        now = {} if choice is None or number < self._seen else budgets(choices(reader, self.session_id))
+        now = (
+            {} if choice is None or number < self._seen else latest_choices(choices(reader, self.session_id))
+        )
         yield Tree(row, {i: token_text(i, self._tokens) for i in ids}, self._seen, choice, now)
 
     def _read_charts(self, reader: Reader, now: float) -> Iterator[Charts]:

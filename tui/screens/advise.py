@@ -17,7 +17,7 @@ from spectui.decoding.errors import DecodingError
 from spectui.store.analysis.spending import Spending, spending
 from spectui.store.errors import StoreError
 from spectui.store.paths import expanded
-from spectui.store.reading.choices import TreeChoice, budgets, choices
+from spectui.store.reading.choices import TreeChoice, choices, latest_choices
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 from spectui.tui.navigation.keymap import bindings
@@ -58,7 +58,7 @@ class Page:
 
     advice: Advice
     spent: list[Spending]
-    budgets: dict[str, TreeChoice]
+    latest_choices: dict[str, TreeChoice]
     """Of a run with a tree for each task: the tree that each task has now."""
 
 
@@ -100,7 +100,7 @@ def page_rows(page: Page, width: int) -> list[Row]:
     rows.append(())
     for words in (verdict(found), *undecided(found), *beyond(found)):
         rows += [((said, "text"),) for said in textwrap.wrap(sanitize_line(words), fold)]
-    for task, choice in page.budgets.items():
+    for task, choice in page.latest_choices.items():
         words = sanitize_line(f"{task} has {choice.tree} ({choice.kind}): {choice.reason}")
         rows += [((said, "muted"),) for said in textwrap.wrap(words, fold)]
     for grid in (*advice_tables(found), spending_grid(found.summary, page.spent)):
@@ -155,7 +155,7 @@ class AdviseScreen(BaseScreen):
         with Reader(self.database) as reader:
             found = advise(reader, self.session_id, tell)
             spent = spending(found.summary, reader.figures(self.session_id))
-            return Page(found, spent, budgets(choices(reader, self.session_id)))
+            return Page(found, spent, latest_choices(choices(reader, self.session_id)))
 
     def on_weighed(self, message: Weighed) -> None:
         """Show how far it is."""

@@ -70,7 +70,7 @@ def test_finds(session: Reader, text: str, found: list[tuple[int, int, int | Non
 def test_shows_what_stands_around(session: Reader) -> None:
     hits: list[Hit] = [hit for step in search(session, 1, "Two") for hit in step.hits]
     output = next(hit for hit in hits if hit.idx is None)
-    assert (output.before + output.found).endswith("is forty-two")
+    assert (output.before + output.match).endswith("is forty-two")
     assert [step.rounds for step in search(session, 1, "x")][-1] == 5
 
 

@@ -95,7 +95,7 @@ def check(file: Path | None, as_json: bool) -> int:
     else:
         numbers = ", ".join(f"{row['task']} {row['prompts']}" for row in _tasks(found, lengths))
         line(f"{name}: {len(found)} prompts: {numbers}")
-        for note in reading.said_notes() if reading is not None else ():
+        for note in reading.note_lines() if reading is not None else ():
             line(note)
         _print_tasks(found, lengths)
     if bad:

@@ -200,7 +200,7 @@ def hit_columns() -> list[Column[tuple[int, Hit]]]:
     def text(pair: tuple[int, Hit]) -> Cell:
         hit = pair[1]
         before, after = sanitize_line(hit.before[-24:]), sanitize_line(hit.after)
-        return f"{before}{sanitize_line(hit.found)}{after}", "text"
+        return f"{before}{sanitize_line(hit.match)}{after}", "text"
 
     return [
         Column("prompt", where, 6, "right"),
