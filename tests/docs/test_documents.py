@@ -98,6 +98,11 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("block", _of("python"))
+def test_python_compiles(block: Block) -> None:
+    compile(block.text, block.name, "exec")
+
+
+@pytest.mark.parametrize("block", [each for each in _of("python") if "CONTRIBUTING" not in str(each)])
 def test_python_runs(block: Block, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with a database, and with that model."""
     monkeypatch.chdir(tmp_path)
