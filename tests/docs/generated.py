@@ -115,7 +115,7 @@ def filled_in(page: str) -> str:
 
 def _plain(words: str) -> str:
     """Help texts without what Markdown or HTML would take for its own."""
-    return re.sub(r"([\\*_<\[])", r"\\\1", words.replace("\b\n", ""))
+    return re.sub(r"([\\*_\[])", r"\\\1", words.replace("\b\n", "")).replace("<", "&lt;")
 
 
 def _cell(words: str) -> str:
@@ -138,7 +138,13 @@ def on_files(files: Any, config: Any, **_: Any) -> Any:
     """Called by mkdocs with all files: adds the pages that lie at the top of the checkout."""
     from mkdocs.structure.files import File
 
+    def on_site(link: re.Match[str]) -> str:
+        """A link to a page, and only the words of a link to any other file of the checkout."""
+        words, target = link[1], link[2].removeprefix("docs/")
+        page = ROOT / "docs" / target.partition("#")[0]
+        return f"[{words}]({target})" if target.startswith(("http", "#")) or page.exists() else words
+
     for name, file in PAGES.items():
-        text = (ROOT / file).read_text(encoding="utf-8").replace("](docs/", "](")
+        text = re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", on_site, (ROOT / file).read_text(encoding="utf-8"))
         files.append(File.generated(config, name, content=text))
     return files
