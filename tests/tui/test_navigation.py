@@ -107,8 +107,6 @@ def test_no_screen_imports_another() -> None:
 TOY = '''
 """A screen that a test adds."""
 
-from collections.abc import Iterator
-
 from textual.app import ComposeResult
 
 from spectui.tui.navigation.keymap import bindings

@@ -195,7 +195,7 @@ async def test_a_plot_sends_few_rows_for_a_step(database: Path, finished: Record
 
 
 TOY = '''
-"""Waiting time."""
+"""The number of rounds."""
 
 from spectui.tui.charts.base import Chart, Point, Side
 
@@ -207,7 +207,9 @@ CHART = Chart(
     help="a chart that a test adds",
     across="toys",
     up="rounds",
-    sides=(Side(lambda source: [Point(0, 1, float(source.rounds), "the only toy", f"{source.rounds} rounds")]),),
+    sides=(
+        Side(lambda source: [Point(0, 1, float(source.rounds), "the only toy", f"{source.rounds} rounds")]),
+    ),
 )
 '''
 
