@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
@@ -28,11 +29,13 @@ FONTS = "'Fira Code','JetBrains Mono',ui-monospace,SFMono-Regular,Menlo,Consolas
 DIM = 0.6
 """How much of a dim colour is left on its background."""
 
+FLAT = {"─": "1.3", "━": "2.6", "┈": "1.3;stroke-dasharray:1.5 2"}
+"""Lines that go on from cell to cell, with the width of their stroke."""
 LINES = {
-    "─": "we", "│": "ns", "┌": "es", "┐": "ws", "└": "ne", "┘": "nw", "├": "nes", "┤": "nws", "┬": "wes",
-    "┴": "wen", "┼": "wens", "━": "WE", "╭": "rES", "╮": "rWS", "╰": "rNE", "╯": "rNW",
+    "│": "ns", "┌": "es", "┐": "ws", "└": "ne", "┘": "nw", "├": "nes", "┤": "nws", "┬": "wes",
+    "┴": "wen", "┼": "wens", "╭": "rES", "╮": "rWS", "╰": "rNE", "╯": "rNW",
 }  # fmt: skip
-"""Box drawing: which edges of the cell are joined to its middle; `r` rounds the corner, `WE` is heavy."""
+"""Box drawing: which edges of the cell are joined to its middle; `r` rounds the corner."""
 SIDES = {"n": (0, -1), "e": (1, 0), "s": (0, 1), "w": (-1, 0)}
 
 
@@ -140,31 +143,36 @@ def _characters(x: int, y: int, text: str, look: Look, sheet: _Sheet) -> list[_P
             parts.append(_text(begun + len(word) - len(word.lstrip()), y, word.strip(), look, sheet))
         word = ""
 
-    for character in text:
+    for character, repeated in groupby(text):
+        count = len(list(repeated))
         left, top = x * WIDTH, y * HEIGHT
-        if character in LINES:
-            width = "2.6" if LINES[character].isupper() else "1.3"
-            drawn = _Part(2, sheet.name(stroke + width), _line(left, top, LINES[character]))
-        elif character == "┈":
-            drawn = _Part(2, sheet.name(f"{stroke}1.3;stroke-dasharray:1.5 2"), _line(left, top, "we"))
-        elif "▀" <= character <= "▟":
-            drawn = _Part(1, fill, _block(left, top, character))
-        elif "\u2801" <= character <= "\u28ff":
-            drawn = _Part(1, fill, _dots(left, top, ord(character) - 0x2800))
-        elif character.isascii() or (character.isalpha() and cell_len(character) == 1):
-            # Two blanks part a text: what stands on, changes for itself.
-            if word.endswith(" ") and character == " ":
-                put()
-            if not word:
-                begun = x
-            word += character
-            x += 1
+        if _spelled(character):
+            for _ in range(count):
+                # Two blanks part a text: what stands on, changes for itself.
+                if word.endswith(" ") and character == " ":
+                    put()
+                if not word:
+                    begun = x
+                word += character
+                x += 1
             continue
-        else:
-            drawn = _text(x, y, character, look, sheet)
         put()
-        parts.append(drawn)
-        x += cell_len(character)
+        if character in FLAT:
+            parts.append(_Part(2, sheet.name(stroke + FLAT[character]), _stroke(left, top, count)))
+        elif character == "█":
+            parts.append(_Part(1, fill, _rectangle(left, top, count * WIDTH, HEIGHT)))
+        else:
+            for number in range(count):
+                place = left + number * cell_len(character) * WIDTH
+                if character in LINES:
+                    parts.append(_Part(2, sheet.name(stroke + "1.3"), _line(place, top, LINES[character])))
+                elif "▀" <= character <= "▟":
+                    parts.append(_Part(1, fill, _block(place, top, character)))
+                elif "\u2801" <= character <= "\u28ff":
+                    parts.append(_Part(1, fill, _dots(place, top, ord(character) - 0x2800)))
+                else:
+                    parts.append(_text(place // WIDTH, y, character, look, sheet))
+        x += count * cell_len(character)
     put()
     return parts
 
@@ -187,7 +195,18 @@ def _rectangle(x: float, y: float, width: float, height: float) -> str:
     return f"M{x:g} {y:g}h{width:g}v{height:g}h-{width:g}z"
 
 
+def _spelled(character: str) -> bool:
+    """True of letters and signs that every font has, in a width of one cell."""
+    return character.isascii() or (character.isalpha() and cell_len(character) == 1)
+
+
+def _stroke(left: int, top: int, cells: int) -> str:
+    return f"M{left} {top + HEIGHT / 2:g}h{cells * WIDTH}"
+
+
 def _line(left: int, top: int, edges: str) -> str:
+    if edges == "ns":
+        return f"M{left + WIDTH / 2:g} {top}v{HEIGHT}"
     middle, half = (left + WIDTH / 2, top + HEIGHT / 2), (WIDTH / 2, HEIGHT / 2)
     ends = [
         tuple(m + side * h for m, side, h in zip(middle, SIDES[edge.lower()], half, strict=True))

@@ -55,7 +55,7 @@ def test_the_command_runs_and_is_in_the_reference(tmp_path: Path, monkeypatch: p
     database = open_database(tmp_path / "spectui.db")
     record_all(database, ("code", "math"), 3)
     database.close()
-    monkeypatch.setattr(main, "commands", main.commands | {"longest": longest})
+    monkeypatch.setattr(main, "commands", {**main.commands, "longest": longest})
     printed = CliRunner().invoke(main, ["longest", "--db", str(tmp_path / "spectui.db")])
     assert printed.exit_code == 0, printed.output
     assert re.fullmatch(r"[0-3] draft tokens in one round\n", printed.output)
