@@ -1,4 +1,4 @@
-"""What is asked of a bench: ``python -m spectui.decoding.bench``; `bench_speed` and its neighbours measure it."""
+"""Command line of ``spectui bench`` (``python -m spectui.decoding.bench``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DESCRIPTION = "Speed against plain and assisted decoding, paired prompt by promp
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The options of the command line."""
     out = argparse.ArgumentParser(prog="spectui bench", description=DESCRIPTION)
     out.add_argument("--per-task", type=int, default=3, metavar="N", help="prompts per task (default 3)")
     out.add_argument("--tasks", help="tasks, separated by commas (default: all bundled)")
@@ -42,16 +42,14 @@ def parser() -> argparse.ArgumentParser:
         help="compare drafters: 'all', or DRAFT and DRAFT@TREE separated by commas, as in "
         "eagle,eagle@chain:3,recycling,eagle+lookup; nothing is recorded or watched then",
     )
-    out.add_argument(
-        "--raw", action="store_true", help="decode bare logits: without the model's generation_config.json"
-    )
+    out.add_argument("--raw", action="store_true", help="ignore the model's generation_config.json")
     out.add_argument(
         "--no-dashboard", action="store_true", help="leave out the arm with a dashboard attached"
     )
     out.add_argument(
         "--profile",
         action="store_true",
-        help="say where a round's time goes, by phase, against what memory bandwidth allows; nothing else is measured",
+        help="time the phases of a round and compare them with what memory bandwidth allows; nothing else is measured",
     )
     out.add_argument("--json", action="store_true", help="one JSON object on stdout")
     out.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -67,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.profile and arguments.drafters is not None:
         options.error("--profile looks into one drafter; give it as --draft")
     try:
-        found, told = _measured(arguments)
+        figures, table = _measure(arguments)
     except (DecodingError, StoreError, prompts.PromptError) as error:
         if arguments.debug:
             raise
@@ -76,16 +74,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("spectui: interrupted\n")
         return 130
-    sys.stdout.write((json.dumps(found) if arguments.json else told(found)) + "\n")
+    sys.stdout.write((json.dumps(figures) if arguments.json else table(figures)) + "\n")
     return 0
 
 
-def _measured(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[dict[str, Any]], str]]:
-    """The figures that were asked for, and what makes a table of them.
+def _measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[dict[str, Any]], str]]:
+    """The figures that `arguments` ask for, and the function that formats them as a table.
 
-    Imports what measures only now: that brings in torch, and whoever asks for help should not wait for it.
+    Imports torch only here: ``--help`` should not wait for it.
     """
-    tell = _Teller()
+    tell = _ProgressPrinter()
     chosen = prompts.interleave(prompts.select(arguments.prompts, arguments.tasks, arguments.per_task, tell))
     config = RunConfig(
         max_new_tokens=arguments.max_new_tokens,
@@ -94,25 +92,23 @@ def _measured(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[
         **{name: getattr(arguments, name) for name in ("target", "draft", "tree", "device", "dtype")},
     )
     if arguments.profile:
-        from spectui.decoding.bench import profile as bench_profile
+        from spectui.decoding.bench import profile
 
-        profiled = bench_profile.profile(config, chosen, tell)
-        return bench_profile.figures(*profiled), bench_profile.table
+        return profile.figures(*profile.measure(config, chosen, tell)), profile.table
     if arguments.drafters is None:
-        from spectui.decoding.bench import speed as bench_speed
+        from spectui.decoding.bench import speed
 
-        measured = bench_speed.measure(config, chosen, dashboard=not arguments.no_dashboard, tell=tell)
-        return bench_speed.summary(*measured), bench_speed.table
-    from spectui.decoding.bench import drafters_figures as bench_drafters_figures
-    from spectui.decoding.bench import drafters_table as bench_drafters_table
+        measured = speed.measure(config, chosen, dashboard=not arguments.no_dashboard, tell=tell)
+        return speed.summary(*measured), speed.table
+    from spectui.decoding.bench import drafters_figures, drafters_table
     from spectui.decoding.bench.drafters import compare, parse_drafters
 
     comparison = compare(parse_drafters(arguments.drafters, config), chosen, tell=tell)
-    return bench_drafters_figures.figures(config, comparison), bench_drafters_table.table
+    return drafters_figures.figures(config, comparison), drafters_table.table
 
 
-class _Teller:
-    """Writes what is going on to stderr, a line where something new begins."""
+class _ProgressPrinter:
+    """Prints progress to stderr, each line once."""
 
     def __init__(self) -> None:
         self._last = ""

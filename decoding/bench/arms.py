@@ -1,4 +1,4 @@
-"""What `decoding.bench.__main__` compares: transformers' loops, our loop, our loop recorded, and watched."""
+"""Arms of a benchmark: transformers' loops, our loop, our loop recorded, and recorded with a dashboard attached."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Outcome:
     draft_ms: list[float] = field(default_factory=list)
     verify_ms: list[float] = field(default_factory=list)
     at_risk: Counter[int] = field(default_factory=Counter)
-    """By depth: rounds whose path reached the depth before and whose tree went on from there."""
+    """By depth: rounds whose path reached the depth above and whose tree went on from there."""
     reached: Counter[int] = field(default_factory=Counter)
-    """By depth: those of them whose path went on to it."""
+    """By depth: those of them whose path went on to the depth."""
 
     def count(self, round_: Round) -> None:
         """Add a round, its tokens excepted."""
@@ -79,7 +79,7 @@ class Arm(Protocol):
     """A way to decode a prompt."""
 
     def run(self, ids: list[int], position: int, *, warm_up: bool = False) -> Outcome:
-        """Decode; `position` is the prompt's place in the run."""
+        """Decode one prompt; `position` is its place in the run."""
 
 
 class GenerateArm:
@@ -114,13 +114,13 @@ class GenerateArm:
 
 
 class EngineArm:
-    """Our engine, with whatever drafter its configuration names. Its drafter learns from this arm alone."""
+    """Our engine with the drafter of its configuration, which learns from this arm alone."""
 
     def __init__(self, decoder: SpeculativeDecoder) -> None:
         self.decoder = decoder
 
     def run(self, ids: list[int], position: int, *, warm_up: bool = False) -> Outcome:
-        """One `generate` of ours."""
+        """See `Arm.run`."""
         outcome = Outcome([], 0.0)
         rounds: list[Round] = []
         before = self._forwards()
@@ -129,7 +129,7 @@ class EngineArm:
             self.each(round_, position, warm_up)
             outcome.tokens += round_.tokens
             rounds.append(round_)
-        self.settle()
+        self.flush()
         outcome.seconds = time.perf_counter() - start
         outcome.forward_seconds = self._forwards() - before
         for round_ in rounds:
@@ -137,10 +137,10 @@ class EngineArm:
         return outcome
 
     def each(self, round_: Round, position: int, warm_up: bool) -> None:
-        """What is done with a round beside counting it."""
+        """Work on a round beside counting it; none here."""
 
-    def settle(self) -> None:
-        """What is left to be done behind the last round."""
+    def flush(self) -> None:
+        """Work behind the last round of a prompt; none here."""
 
     def _forwards(self) -> float:
         return self.decoder.target.forward_seconds + self.decoder.drafter.seconds_in_models()
@@ -189,14 +189,14 @@ class RecordedArm(EngineArm):
             with phase(RECORD):
                 self.recorder.record(self._generations[position].id, round_)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait until the last round is written."""
         with phase(RECORD):
             self.recorder.flush()
 
 
-CATCH_UP_SECONDS = 1.0
-DASHBOARD_START_SECONDS = 4.0
+CATCH_UP_SECONDS, DASHBOARD_START_SECONDS = 1.0, 4.0
+"""Waits until a dashboard has caught up after a stop, and until it has started: neither is a part of watching."""
 
 
 class Screen:
@@ -207,12 +207,11 @@ class Screen:
 
     @contextlib.contextmanager
     def awake(self, wanted: bool) -> Iterator[None]:
-        """Let the dashboard run inside, if it is wanted there."""
+        """Let the dashboard run inside if it is `wanted`."""
         if self._process is None or not wanted:
             yield
             return
         os.killpg(self._process.pid, signal.SIGCONT)
-        # What it slept through it catches up with at once; that is no part of watching.
         time.sleep(CATCH_UP_SECONDS)
         try:
             yield
@@ -226,24 +225,23 @@ def attached_dashboard(database: Path, session_id: int, *, wanted: bool) -> Iter
     if not wanted:
         yield Screen(None)
         return
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     # A process of its own reads what is written, as an SSH server would: reading here would cost the arm.
-    reader = start(["cat"], stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    reader = start(["cat"], stdin=master, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process = start(
         python("-m", "spectui.tui", "attach", str(session_id), "--db", str(database)),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
         environment={"TERM": "xterm-256color"},
         start_new_session=True,
     )
     try:
-        # Its start-up is no part of watching.
         time.sleep(DASHBOARD_START_SECONDS)
         if process.poll() is not None:
             raise DecodingError(
-                "the dashboard did not stay up; try 'spectui attach', or bench with --no-dashboard"
+                "the dashboard ended at once; see what 'spectui attach' says, or use --no-dashboard"
             )
         os.killpg(process.pid, signal.SIGSTOP)
         yield Screen(process)
@@ -253,5 +251,5 @@ def attached_dashboard(database: Path, session_id: int, *, wanted: bool) -> Iter
         process.wait()
         reader.kill()
         reader.wait()
-        os.close(ours)
-        os.close(theirs)
+        os.close(master)
+        os.close(terminal)

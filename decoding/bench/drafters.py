@@ -15,7 +15,7 @@ from typing import Any
 
 from spectui.decoding.bench.arms import Arm, EngineArm, GenerateArm
 from spectui.decoding.bench.drafters_table import ASSISTED, GREEDY, PLAIN, PROMPT_LOOKUP
-from spectui.decoding.bench.measured import Measured, divergence
+from spectui.decoding.bench.paired import PairedOutcomes, divergence
 from spectui.decoding.config import EMBEDDED_TARGET, WITH_LOOKUP, RunConfig
 from spectui.decoding.drafters.registry import EAGLE, named_kinds
 from spectui.decoding.engine import SpeculativeDecoder
@@ -30,12 +30,12 @@ ALL = "all"
 """Stands for `all_drafters` in a list of drafters."""
 
 _MORE_PATHS = re.compile(r"[0-9][0-9a-v]*(\+chain:\d+)?")
-"""What follows a comma inside a tree of rank paths, `decoding.trees.shape.paths_spec`."""
+"""The text behind a comma inside a tree of rank paths, `decoding.trees.shape.paths_spec`."""
 
 
 @dataclass
 class Comparison:
-    """What was compared, and what came of it."""
+    """The drafters that were compared, and their outcomes."""
 
     drafters: dict[str, RunConfig]
     """By name as it was asked for; every configuration names the tree that was measured."""
@@ -43,7 +43,7 @@ class Comparison:
     """Those of them that were asked for without a tree."""
     device: str
     dtype: str
-    measured: Measured = field(default_factory=Measured)
+    measured: PairedOutcomes = field(default_factory=PairedOutcomes)
     divergences: list[dict[str, Any]] = field(default_factory=list)
     """Outputs that are not those of `generate`: arm, prompt, position and the top-two margin there."""
 
@@ -54,9 +54,9 @@ class Comparison:
 
     def assisted(self, arm: str) -> str | None:
         """The assisted mode to compare `arm` with: that with its own draft model, else the first there is."""
-        found = [name for name in self.baselines if name.startswith(ASSISTED)]
-        own = ASSISTED + self.drafters[arm].base_draft if arm in self.drafters else arm
-        return own if own in found else next(iter(found), None)
+        assisted = [name for name in self.baselines if name.startswith(ASSISTED)]
+        with_same_draft = ASSISTED + self.drafters[arm].base_draft if arm in self.drafters else arm
+        return with_same_draft if with_same_draft in assisted else next(iter(assisted), None)
 
 
 def all_drafters(target: str) -> list[str]:
@@ -74,21 +74,21 @@ def parse_drafters(text: str, base: RunConfig) -> dict[str, RunConfig]:
     Behind ``@`` stands a tree; without one it is chosen as for any run. `base` has everything else.
     Raises `UsageError`, one line with all that is wrong.
     """
-    found: dict[str, RunConfig] = {}
+    configs: dict[str, RunConfig] = {}
     wrong: list[str] = []
     for item in _items(text):
         for name in all_drafters(base.target) if item == ALL else [item]:
             try:
-                found[name] = _config(name, base)
+                configs[name] = _config(name, base)
             except UsageError as error:
                 wrong.append(f"'{name}': {error}")
     if wrong:
         raise UsageError(f"--drafters {'; '.join(wrong)}")
-    if not found:
+    if not configs:
         raise UsageError(
             f"--drafters names none; give '{ALL}' or a list such as {EAGLE.name},{EAGLE.name}@chain:3"
         )
-    return found
+    return configs
 
 
 def _items(text: str) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _items(text: str) -> Iterator[str]:
 
 def _config(name: str, base: RunConfig) -> RunConfig:
     if name in (GREEDY, PLAIN, PROMPT_LOOKUP):
-        raise UsageError("it is always measured; leave it out")
+        raise UsageError("it is measured in every comparison; leave it out")
     draft, at, tree = name.rpartition("@")
     if not at or expanded(name).is_dir():
         return base.changed(draft=name, tree="")
@@ -177,8 +177,8 @@ def _run(
         comparison.measured.take_turns(arms, prompt, ids)
         last = {name: outcomes[-1] for name, outcomes in comparison.measured.outcomes.items()}
         for name, outcome in last.items():
-            if left := divergence(settings, ids, outcome.tokens, last[GREEDY].tokens):
-                comparison.divergences.append({"arm": name, "prompt": prompt.id, **left})
+            if place := divergence(settings, ids, outcome.tokens, last[GREEDY].tokens):
+                comparison.divergences.append({"arm": name, "prompt": prompt.id, **place})
         best = max(comparison.drafters, key=lambda name: last[name].tokens_per_second)
         tell(f"{number}/{len(chosen)} {prompt.id}: {best} {last[best].tokens_per_second:.1f} tok/s")
 

@@ -1,4 +1,4 @@
-"""The figures of ``spectui bench --drafters ... --json``, from what was measured."""
+"""The figures of ``spectui bench --drafters ... --json``, from a comparison."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from spectui.decoding.bench.drafters import Comparison
 from spectui.decoding.bench.drafters_table import GREEDY, PLAIN, PROMPT_LOOKUP, RATIOS
-from spectui.decoding.bench.measured import median_interval, quartiles, rounded
+from spectui.decoding.bench.paired import median_interval, quartiles, rounded
 from spectui.decoding.config import RunConfig
 from spectui.decoding.machine.environment import environment
 from spectui.store.counts.metrics import hazard, tokens_per_round

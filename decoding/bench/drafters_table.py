@@ -1,4 +1,4 @@
-"""The tables of ``spectui bench --drafters``, from its figures, and what arms are called. Torch-free."""
+"""Tables of ``spectui bench --drafters``, from its figures, and the names of arms. Torch-free."""
 
 from __future__ import annotations
 

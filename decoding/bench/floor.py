@@ -1,4 +1,4 @@
-"""The least a forward can take: the bytes of its weights over what the device's memory gives, measured on the spot."""
+"""Least duration of a forward: the bytes of its weights over the memory bandwidth, measured on the spot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEAST_BYTES = 2**22
 
 
 def bandwidth(device: torch.device, count: int = BYTES) -> float:
-    """Bytes a second that the device reads, or reads and writes: whichever way is faster."""
+    """Bytes a second that the device reads, or reads and writes, whichever is faster."""
     count = max(min(count, free_bytes(device) // 8), LEAST_BYTES) // 4
     a = torch.zeros(count, dtype=torch.float32, device=device)
     b = torch.empty_like(a)
@@ -45,7 +45,7 @@ def median_ms(device: torch.device, work: Callable[[], object]) -> float:
 
 
 def weight_bytes(model: Any) -> int:
-    """What one forward of a model or head reads: all its weights but the embedding, of which it takes a few rows."""
+    """Bytes that a forward of a model or head reads: all weights but the embedding, of which it takes a few rows."""
     embedding = model.own_embedding if isinstance(model, EagleHead) else model.get_input_embeddings()
     total = 0
     for module in model.modules():
@@ -54,11 +54,11 @@ def weight_bytes(model: Any) -> int:
         if isinstance(module, HalfLinear | PackedLinear):
             width = 2 if isinstance(module, HalfLinear) else 4
             total += width * module.in_features * module.out_features
-        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        total += sum(tensor.nbytes for tensor in own)
+        tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        total += sum(tensor.nbytes for tensor in tensors)
     return total
 
 
 def floor_ms(model: Any, bytes_per_second: float) -> float:
-    """Milliseconds below which no forward of one row or more can come."""
+    """Least milliseconds of a forward, whatever its rows."""
     return 1e3 * weight_bytes(model) / bytes_per_second

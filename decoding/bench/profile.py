@@ -1,4 +1,4 @@
-"""Where a round's time goes, by phase, against the floor: ``spectui bench --profile``.
+"""Time of a round by phase, against the floor that memory bandwidth sets: ``spectui bench --profile``.
 
 Every prompt is decoded twice, recorded as in a run: undisturbed, and with a `PhaseTimer`. On a GPU the timer waits for
 the device at each change of phase, so that its rounds are longer than the undisturbed ones, whose length stands beside.
@@ -18,7 +18,7 @@ import torch
 from spectui import prompts
 from spectui.decoding.bench.arms import RECORD, TEXT, RecordedArm
 from spectui.decoding.bench.floor import bandwidth, floor_ms
-from spectui.decoding.bench.measured import rounded
+from spectui.decoding.bench.paired import rounded
 from spectui.decoding.config import RunConfig
 from spectui.decoding.machine.environment import cpu_name
 from spectui.decoding.models.load import LoadedModels, load_models
@@ -42,12 +42,12 @@ BESIDE = "recording, beside decoding"
 ORDER = (PREFILL, PREFILL_DRAFT, DRAFT, LEVEL, VERIFY, ACCEPT, KEEP, LEARN, FIGURES, RECORD, TEXT, REST)
 
 ONCE_A_PROMPT = (PREFILL, PREFILL_DRAFT, TEXT)
-"""Phases that are no part of a round."""
+"""Phases outside of rounds."""
 
 
 @dataclass(frozen=True)
-class Profile:
-    """What was timed; seconds and calls by phase, levels of drafting numbered."""
+class Timings:
+    """Seconds and calls by phase; the draft's levels are numbered."""
 
     seconds: dict[str, float]
     calls: dict[str, int]
@@ -59,12 +59,12 @@ class Profile:
     """Time for the same without the timer, over time with it."""
     bandwidth: float
     floors: dict[str, float]
-    """Milliseconds of a forward at the least, of `VERIFY` and `LEVEL`."""
+    """Least milliseconds of a forward, of `VERIFY` and `LEVEL`."""
 
 
-def profile(
+def measure(
     config: RunConfig, chosen: Sequence[prompts.Prompt], tell: Callable[[str], None]
-) -> tuple[RunConfig, LoadedModels, Profile]:
+) -> tuple[RunConfig, LoadedModels, Timings]:
     """Decode `chosen`, greedily or as `config` says. Returns the configuration with the tree that was measured."""
     models = load_models(config, lambda stage, *_: tell(stage))
     config = with_tree(config, models, lambda stage, *_: tell(stage))
@@ -98,18 +98,18 @@ def profile(
     return (
         config,
         models,
-        Profile(
+        Timings(
             dict(timer.seconds), dict(timer.calls), timed.recorder.seconds, rounds, tokens, len(chosen),
             without / within, speed, floors,
         ),
     )  # fmt: skip
 
 
-def figures(config: RunConfig, models: LoadedModels, found: Profile) -> dict[str, Any]:
+def figures(config: RunConfig, models: LoadedModels, timings: Timings) -> dict[str, Any]:
     """The figures of ``spectui bench --profile --json``. Milliseconds; a share is of all time, text included."""
-    whole = sum(found.seconds.values())
-    rounds = whole - sum(found.seconds.get(name, 0.0) for name in ONCE_A_PROMPT)
-    in_models = sum(seconds for name, seconds in found.seconds.items() if _kind(name) in (LEVEL, VERIFY))
+    whole = sum(timings.seconds.values())
+    rounds = whole - sum(timings.seconds.get(name, 0.0) for name in ONCE_A_PROMPT)
+    in_models = sum(seconds for name, seconds in timings.seconds.items() if _kind(name) in (LEVEL, VERIFY))
     device = models.target.device
     return {
         "target": config.target,
@@ -118,26 +118,26 @@ def figures(config: RunConfig, models: LoadedModels, found: Profile) -> dict[str
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "dtype": str(models.target.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
-        "bandwidth_bytes_per_second": rounded(found.bandwidth),
-        "prompts": found.prompts,
-        "rounds": found.rounds,
-        "tokens_per_round": rounded(found.tokens / found.rounds),
-        "round_ms": rounded(1e3 * rounds / found.rounds),
-        "undisturbed_over_profiled": rounded(found.undisturbed),
+        "bandwidth_bytes_per_second": rounded(timings.bandwidth),
+        "prompts": timings.prompts,
+        "rounds": timings.rounds,
+        "tokens_per_round": rounded(timings.tokens / timings.rounds),
+        "round_ms": rounded(1e3 * rounds / timings.rounds),
+        "undisturbed_over_profiled": rounded(timings.undisturbed),
         "outside_forwards_share": rounded(1.0 - in_models / rounds),
-        "phases": [_phase(name, found, whole) for name in sorted(found.seconds, key=_order)],
-        "recording_beside_ms": rounded(1e3 * found.beside_seconds / found.rounds),
+        "phases": [_phase(name, timings, whole) for name in sorted(timings.seconds, key=_order)],
+        "recording_beside_ms": rounded(1e3 * timings.beside_seconds / timings.rounds),
     }
 
 
-def _phase(name: str, found: Profile, whole: float) -> dict[str, Any]:
-    seconds, calls = found.seconds[name], found.calls.get(name, found.rounds)
-    floor = found.floors.get(_kind(name))
+def _phase(name: str, timings: Timings, whole: float) -> dict[str, Any]:
+    seconds, calls = timings.seconds[name], timings.calls.get(name, timings.rounds)
+    floor = timings.floors.get(_kind(name))
     per_call = 1e3 * seconds / calls
     return {
         "phase": name,
         "per": "prompt" if name in ONCE_A_PROMPT else "round",
-        "ms": rounded(1e3 * seconds / (found.prompts if name in ONCE_A_PROMPT else found.rounds)),
+        "ms": rounded(1e3 * seconds / (timings.prompts if name in ONCE_A_PROMPT else timings.rounds)),
         "share": rounded(seconds / whole),
         "calls": calls,
         "ms_per_call": rounded(per_call),
@@ -155,27 +155,29 @@ def _order(name: str) -> tuple[int, int]:
     return ORDER.index(_kind(name)), int(number) if number.isdigit() else 0
 
 
-def table(found: dict[str, Any]) -> str:
+def table(figures: dict[str, Any]) -> str:
     """The figures for people."""
-    threads = f" ({found['threads']} threads)" if found["threads"] else ""
+    threads = f" ({figures['threads']} threads)" if figures["threads"] else ""
     lines = [
-        f"{found['target']} <- {found['draft']}, {found['tree']}, {found['dtype']} on {found['device']}{threads}",
-        f"{found['prompts']} prompts, {found['rounds']} rounds of {found['round_ms']:.2f} ms, "
-        f"{found['tokens_per_round']:.2f} tokens each",
-        f"floor: bytes of weights over memory bandwidth, {found['bandwidth_bytes_per_second'] / 1e9:.1f} GB/s measured",
+        f"{figures['target']} <- {figures['draft']}, {figures['tree']}, {figures['dtype']} on {figures['device']}"
+        f"{threads}",
+        f"{figures['prompts']} prompts, {figures['rounds']} rounds of {figures['round_ms']:.2f} ms, "
+        f"{figures['tokens_per_round']:.2f} tokens each",
+        "floor: bytes of weights over memory bandwidth, "
+        f"{figures['bandwidth_bytes_per_second'] / 1e9:.1f} GB/s measured",
         "",
         f"  {'':26} {'ms':>9}  {'':10} {'share':>6} {'calls':>7} {'ms a call':>10} {'floor ms':>9} {'x floor':>8}",
     ]
-    for part in found["phases"]:
+    for part in figures["phases"]:
         floor = f"{part['floor_ms']:9.2f} {part['over_floor']:8.2f}" if part["floor_ms"] is not None else ""
         lines.append(
             f"  {part['phase']:26} {part['ms']:9.3f}  {'a ' + part['per']:10} {100 * part['share']:5.1f}% "
             f"{part['calls']:7} {part['ms_per_call']:10.3f} {floor}".rstrip()
         )
     lines += [
-        f"  {BESIDE:26} {found['recording_beside_ms']:9.3f}  a round, by a thread of its own",
+        f"  {BESIDE:26} {figures['recording_beside_ms']:9.3f}  a round, by a thread of its own",
         "",
-        f"  outside of model forwards {100 * found['outside_forwards_share']:.1f} % of a round",
-        f"  without the stopwatch the same took {found['undisturbed_over_profiled']:.2f} times as long",
+        f"  outside of model forwards {100 * figures['outside_forwards_share']:.1f} % of a round",
+        f"  without the timer the same took {figures['undisturbed_over_profiled']:.2f} times as long",
     ]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from typing import Any
 
 from spectui import prompts
 from spectui.decoding.bench.arms import Arm, EngineArm, GenerateArm, RecordedArm, attached_dashboard
-from spectui.decoding.bench.measured import Measured, divergence, median_interval, quartiles, rounded
+from spectui.decoding.bench.paired import PairedOutcomes, divergence, median_interval, quartiles, rounded
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.generation_settings import GenerationSettings
@@ -26,7 +26,7 @@ from spectui.decoding.worker.choose_tree import with_tree
 
 def measure(
     config: RunConfig, chosen: Sequence[prompts.Prompt], *, dashboard: bool, tell: Callable[[str], None]
-) -> tuple[RunConfig, Measured, list[dict[str, Any]]]:
+) -> tuple[RunConfig, PairedOutcomes, list[dict[str, Any]]]:
     """Run every arm on every prompt.
 
     Returns the configuration with the tree that was measured, the outcomes, and the divergences from
@@ -53,7 +53,7 @@ def measure(
         }  # fmt: skip
         if dashboard:
             arms["watched"] = watched
-        measured = Measured()
+        measured = PairedOutcomes()
         divergences = []
         settings = GenerationSettings(reference.target, config, models.tokenizer)
         encode = partial(models.tokenizer.encode_prompt, switches=config.template_args)
@@ -64,14 +64,14 @@ def measure(
                 ids = encode(prompt.asked)
                 measured.take_turns(arms, prompt, ids, lambda name: screen.awake(name == "watched"))
                 done = measured.outcomes["speculative"][-1]
-                theirs = measured.outcomes["greedy"][-1].tokens
-                if left := divergence(settings, ids, done.tokens, theirs):
-                    divergences.append({"prompt": prompt.id, **left})
+                reference_tokens = measured.outcomes["greedy"][-1].tokens
+                if place := divergence(settings, ids, done.tokens, reference_tokens):
+                    divergences.append({"prompt": prompt.id, **place})
                 tell(f"{number}/{len(chosen)} {prompt.id}: {done.tokens_per_second:.1f} tok/s")
     return config, measured, divergences
 
 
-def summary(config: RunConfig, measured: Measured, divergences: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(config: RunConfig, measured: PairedOutcomes, divergences: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures of ``spectui bench --json``; of each ratio over prompts `interval` is of its median (95 %; null with
     fewer than six prompts), `spread` has its quartiles."""
     ratios = {
@@ -107,13 +107,13 @@ def summary(config: RunConfig, measured: Measured, divergences: list[dict[str, A
             name: rounded(sum(len(o.tokens) for o in outcomes) / sum(o.seconds for o in outcomes))
             for name, outcomes in measured.outcomes.items()
         },
-        "tasks": {task: _of_task(measured, ratios, task) for task in dict.fromkeys(measured.tasks)},
+        "tasks": {task: _task_figures(measured, ratios, task) for task in dict.fromkeys(measured.tasks)},
         "identical_prompts": len(measured.tasks) - len(different) if config.greedy else None,
         "divergences": divergences if config.greedy else [],
     }
 
 
-def _of_task(measured: Measured, ratios: dict[str, list[float]], task: str) -> dict[str, Any]:
+def _task_figures(measured: PairedOutcomes, ratios: dict[str, list[float]], task: str) -> dict[str, Any]:
     index = [i for i, t in enumerate(measured.tasks) if t == task]
     outcomes = [measured.outcomes["speculative"][i] for i in index]
     return {

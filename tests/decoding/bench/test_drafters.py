@@ -26,7 +26,7 @@ from spectui.decoding.bench.drafters_table import (
     RATIOS,
     table,
 )
-from spectui.decoding.bench.measured import Measured
+from spectui.decoding.bench.paired import PairedOutcomes
 from spectui.decoding.config import RunConfig
 from spectui.decoding.eagle import checkpoint
 from spectui.decoding.eagle.checkpoint import save_head
@@ -93,7 +93,7 @@ def comparison(asked: list[str], config: RunConfig, loads: Counter[str]) -> Comp
 
 
 @pytest.fixture(scope="module")
-def found(comparison: Comparison, config: RunConfig) -> dict[str, Any]:
+def benched(comparison: Comparison, config: RunConfig) -> dict[str, Any]:
     written: dict[str, Any] = json.loads(json.dumps(figures(config, comparison)))
     return written
 
@@ -120,15 +120,15 @@ def test_the_same_drafter_and_tree_is_measured_once(comparison: Comparison, aske
 
 
 def test_assisted_mode_is_that_of_the_arms_own_draft_model(comparison: Comparison, folder: Path) -> None:
-    own, itself = f"{ASSISTED}{folder / 'draft'}", f"{ASSISTED}{folder / 'target'}"
-    assert comparison.baselines == [PLAIN, GREEDY, PROMPT_LOOKUP, own, itself]
-    assert comparison.assisted(f"{folder / 'draft'}@chain:2") == own
+    with_draft, itself = f"{ASSISTED}{folder / 'draft'}", f"{ASSISTED}{folder / 'target'}"
+    assert comparison.baselines == [PLAIN, GREEDY, PROMPT_LOOKUP, with_draft, itself]
+    assert comparison.assisted(f"{folder / 'draft'}@chain:2") == with_draft
     assert comparison.assisted(f"{folder / 'target'}@chain:2") == itself
-    assert comparison.assisted("recycling") == own
+    assert comparison.assisted("recycling") == with_draft
     assert comparison.assisted(itself) == itself
 
 
-def test_acceptance_by_depth_is_that_of_a_recount(comparison: Comparison, found: dict[str, Any]) -> None:
+def test_acceptance_by_depth_is_that_of_a_recount(comparison: Comparison, benched: dict[str, Any]) -> None:
     """Node by node from the rounds of decoders of their own, which decode the same prompts in the same order."""
     for name, drafter in comparison.drafters.items():
         decoder = SpeculativeDecoder(drafter)
@@ -146,18 +146,18 @@ def test_acceptance_by_depth_is_that_of_a_recount(comparison: Comparison, found:
                 }
                 risk.update(risky)
                 reached.update(risky & set(range(1, len(r.path) + 1)))
-        arm = found["drafters"][name]
+        arm = benched["drafters"][name]
         assert arm["at_risk"] == [risk[d] for d in sorted(risk)], name
         assert arm["acceptance"] == [round(reached[d] / risk[d], 4) for d in sorted(risk)], name
         assert arm["tokens_per_round"] == round(tokens / rounds, 4), name
-    assert any(0 < share < 1 for arm in found["drafters"].values() for share in arm["acceptance"])
+    assert any(0 < share < 1 for arm in benched["drafters"].values() for share in arm["acceptance"])
 
 
-def test_ratios_are_medians_of_pairs_within_a_prompt(comparison: Comparison, found: dict[str, Any]) -> None:
+def test_ratios_are_medians_of_pairs_within_a_prompt(comparison: Comparison, benched: dict[str, Any]) -> None:
     def rates(arm: str, task: str | None) -> list[float]:
         return [
             p["arms"][arm]["tokens"] / p["arms"][arm]["seconds"]
-            for p in found["per_prompt"]
+            for p in benched["per_prompt"]
             if task in (None, p["task"])
         ]
 
@@ -166,38 +166,38 @@ def test_ratios_are_medians_of_pairs_within_a_prompt(comparison: Comparison, fou
         for key, base in zip(RATIOS, bases, strict=True):
             assert base is not None
             for task in (None, "code", "chat"):
-                arm = found["drafters"][name]
+                arm = benched["drafters"][name]
                 figure = arm if task is None else arm["tasks"][task]
                 pairs = [a / b for a, b in zip(rates(name, task), rates(base, task), strict=True)]
                 assert figure[key] == pytest.approx(median(pairs), abs=1e-4)
                 assert figure["spread"][key] == pytest.approx(np.quantile(pairs, [0.25, 0.75]), abs=1e-4)
 
 
-def test_every_arm_has_the_same_figures(comparison: Comparison, found: dict[str, Any]) -> None:
+def test_every_arm_has_the_same_figures(comparison: Comparison, benched: dict[str, Any]) -> None:
     keys = {
         *RATIOS, "spread", "interval", "tokens_per_second", "tokens_per_round", "acceptance", "at_risk", "draft_ms",
         "verify_ms", "identical_prompts",
     }  # fmt: skip
-    for arm in (*found["drafters"].values(), *found["baselines"].values()):
-        own = set(arm) - {"draft", "tree", "tree_chosen", "tasks"}
-        assert own == keys
-        assert set(arm["tasks"]) == {"code", "chat"} == set(found["tasks"])
+    for arm in (*benched["drafters"].values(), *benched["baselines"].values()):
+        keys_of_arm = set(arm) - {"draft", "tree", "tree_chosen", "tasks"}
+        assert keys_of_arm == keys
+        assert set(arm["tasks"]) == {"code", "chat"} == set(benched["tasks"])
         assert all(set(of_task) == keys for of_task in arm["tasks"].values())
         assert sum(of_task["identical_prompts"] for of_task in arm["tasks"].values()) == 3
-    for arm in found["drafters"].values():
+    for arm in benched["drafters"].values():
         assert arm["draft"]
         assert arm["tree"]
         assert all(arm[key] > 0 for key in (*RATIOS, "draft_ms", "verify_ms", "tokens_per_round"))
-    plain = found["baselines"][PLAIN]
+    plain = benched["baselines"][PLAIN]
     assert plain["tokens_per_round"] == plain["ratio_vs_own_plain"] == 1.0
     assert plain["acceptance"] == []
-    assert found["baselines"][GREEDY]["verify_ms"] is None
-    assert found["identical_prompts"] == found["prompts"] == 3
-    assert found["divergences"] == []
+    assert benched["baselines"][GREEDY]["verify_ms"] is None
+    assert benched["identical_prompts"] == benched["prompts"] == 3
+    assert benched["divergences"] == []
 
 
-def test_the_table_is_narrow_and_names_every_arm_under_every_task(found: dict[str, Any]) -> None:
-    lines = table(found).splitlines()
+def test_the_table_is_narrow_and_names_every_arm_under_every_task(benched: dict[str, Any]) -> None:
+    lines = table(benched).splitlines()
     assert max(map(len, lines)) <= LINE_WIDTH
     for title in ("all (3)", "code (2)", "chat (1)"):
         at = next(i for i, line in enumerate(lines) if line.startswith(title))
@@ -213,9 +213,9 @@ def test_the_table_is_narrow_and_names_every_arm_under_every_task(found: dict[st
     assert "recycling: tree recycling:8" in lines
 
 
-def test_a_divergence_is_listed_with_its_arm_and_margin(found: dict[str, Any]) -> None:
-    left = {"arm": "recycling", "prompt": "code-1", "position": 7, "margin": 1.5e-6}
-    text = table(found | {"identical_prompts": 2, "divergences": [left]})
+def test_a_divergence_is_listed_with_its_arm_and_margin(benched: dict[str, Any]) -> None:
+    divergence = {"arm": "recycling", "prompt": "code-1", "position": 7, "margin": 1.5e-6}
+    text = table(benched | {"identical_prompts": 2, "divergences": [divergence]})
     assert "on 2 of 3 prompts" in text
     assert "code-1: recycling differs at token 7, margin 1.5e-06" in text
 
@@ -234,7 +234,7 @@ class _Noting:
 def test_who_begins_changes_from_prompt_to_prompt() -> None:
     turns: list[tuple[int, str]] = []
     arms = {name: _Noting(name, turns) for name in "abc"}
-    measured = Measured()
+    measured = PairedOutcomes()
     for number in range(4):
         measured.take_turns(arms, prompts.Prompt(str(number), "code", ""), [1])
     assert turns == [(i, name) for i, order in enumerate(("abc", "bca", "cab", "abc")) for name in order]
@@ -242,14 +242,14 @@ def test_who_begins_changes_from_prompt_to_prompt() -> None:
 
 
 def test_all_is_every_named_drafter_and_the_head_in_some_trees() -> None:
-    found = parse(f"{ALL},embedded@chain:3,recycling", RunConfig(max_new_tokens=7))
-    assert list(found) == [
+    configs = parse(f"{ALL},embedded@chain:3,recycling", RunConfig(max_new_tokens=7))
+    assert list(configs) == [
         "eagle", "eagle@chain:3", "eagle@dynamic:8x4", "eagle@dynamic:12x4", "eagle+lookup", "lookup",
         "recycling", "embedded@chain:3",
     ]  # fmt: skip
-    assert all(config.max_new_tokens == 7 for config in found.values())
-    assert (found["eagle"].draft, found["eagle"].tree) == ("eagle", "")
-    assert (found["embedded@chain:3"].draft, found["embedded@chain:3"].tree) == ("embedded", "chain:3")
+    assert all(config.max_new_tokens == 7 for config in configs.values())
+    assert (configs["eagle"].draft, configs["eagle"].tree) == ("eagle", "")
+    assert (configs["embedded@chain:3"].draft, configs["embedded@chain:3"].tree) == ("embedded", "chain:3")
 
 
 def test_the_embedded_head_is_not_among_all_for_other_targets() -> None:
@@ -305,9 +305,9 @@ def test_a_drafter_that_does_not_load_is_named_before_anything_is_measured(
         (tmp_path / "bad" / file.name).write_bytes(file.read_bytes()[:4000])
     options = ["--target", config.target, "--drafters", f"recycling@chain:2,{tmp_path / 'bad'}@chain:3"]
     assert bench.main(options) == 1
-    *told, last = capsys.readouterr().err.splitlines()
+    *progress, last = capsys.readouterr().err.splitlines()
     assert last.startswith(f"spectui: --drafters '{tmp_path / 'bad'}@chain:3': ")
-    assert not any("tok/s" in line or "warming" in line for line in told)
+    assert not any("tok/s" in line or "warming" in line for line in progress)
 
 
 def test_a_tree_too_wide_for_the_draft_is_blamed_on_its_drafter(config: RunConfig, folder: Path) -> None:

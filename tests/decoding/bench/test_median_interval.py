@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectui.decoding.bench.measured import median_interval
+from spectui.decoding.bench.paired import median_interval
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_it_covers_the_median_of_skewed_ratios(count: int) -> None:
     rng = np.random.default_rng(count)
     held = 0
     for _ in range(600):
-        found = median_interval(np.exp(rng.normal(scale=0.4, size=count)).tolist())
-        assert found is not None
-        held += found[0] <= 1.0 <= found[1]
+        interval = median_interval(np.exp(rng.normal(scale=0.4, size=count)).tolist())
+        assert interval is not None
+        held += interval[0] <= 1.0 <= interval[1]
     assert held / 600 >= 0.94

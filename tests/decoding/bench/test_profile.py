@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spectui import prompts
-from spectui.decoding.bench import profile as bench_profile
+from spectui.decoding.bench import profile
 from spectui.decoding.bench.__main__ import main
 from spectui.decoding.bench.arms import RECORD, TEXT
 from spectui.decoding.bench.floor import bandwidth, floor_ms, weight_bytes
@@ -51,40 +51,40 @@ def test_every_part_of_a_round_is_a_phase(
     levels: int,
 ) -> None:
     monkeypatch.setenv("SPECTUI_STATIC", static)
-    monkeypatch.setattr(bench_profile, "bandwidth", lambda device: 1e9)
+    monkeypatch.setattr(profile, "bandwidth", lambda device: 1e9)
     named = draft if draft == "recycling" else str(folders / draft)
     config = RunConfig(
         target=str(folders / "target"), draft=named, tree=tree, temperature=temperature, max_new_tokens=12
     )
     chosen = [prompts.Prompt(f"p-{i}", "chat", text) for i, text in enumerate(["Tom is a cat", "One two"])]
-    found = bench_profile.figures(*bench_profile.profile(config, chosen, lambda _: None))
-    phases = {part["phase"]: part for part in found["phases"]}
+    figures = profile.figures(*profile.measure(config, chosen, lambda _: None))
+    phases = {part["phase"]: part for part in figures["phases"]}
     assert {PREFILL, DRAFT, VERIFY, ACCEPT, KEEP, LEARN, FIGURES, RECORD, TEXT, REST} <= phases.keys()
     assert {name for name in phases if name.startswith("draft level")} == {
         f"draft level {n}" for n in range(1, levels + 1)
     }
-    assert phases[VERIFY]["calls"] == found["rounds"]
+    assert phases[VERIFY]["calls"] == figures["rounds"]
     if levels and draft != "draft+lookup":
-        assert phases["draft level 1"]["calls"] == found["rounds"]
+        assert phases["draft level 1"]["calls"] == figures["rounds"]
     assert sum(part["share"] for part in phases.values()) == pytest.approx(1.0, abs=0.01)
-    assert 0 < found["outside_forwards_share"] < 1
+    assert 0 < figures["outside_forwards_share"] < 1
     assert phases[VERIFY]["over_floor"] > 0
     assert phases[VERIFY]["floor_ms"] > 0
-    shown = bench_profile.table(found)
+    shown = profile.table(figures)
     assert all(name in shown for name in phases)
 
 
 def test_it_is_a_command_with_json(
     folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench_profile, "bandwidth", lambda device: bandwidth(device, 2**22))
+    monkeypatch.setattr(profile, "bandwidth", lambda device: bandwidth(device, 2**22))
     command = ["--profile", "--target", str(folders / "target"), "--draft", str(folders / "draft")]
     command += ["--tree", "chain:2", "--tasks", "code", "--per-task", "1", "--max-new-tokens", "8", "--json"]
     assert main(command) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    check_keys("spectui bench --profile --json", found)
-    assert found["bandwidth_bytes_per_second"] > 1e7
-    assert found["tree"] == "chain:2"
+    figures: dict[str, Any] = json.loads(capsys.readouterr().out)
+    check_keys("spectui bench --profile --json", figures)
+    assert figures["bandwidth_bytes_per_second"] > 1e7
+    assert figures["tree"] == "chain:2"
     with pytest.raises(SystemExit):
         main([*command, "--drafters", "all"])
 

@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 from transformers.generation.logits_process import LogitsProcessorList
 
 from spectui.decoding.bench.arms import GenerateArm
-from spectui.decoding.bench.measured import divergence
+from spectui.decoding.bench.paired import divergence
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectui.decoding.bench.measured import divergence
+from spectui.decoding.bench.paired import divergence
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError

@@ -1,4 +1,4 @@
-"""What arms made of the same prompts, and what may be said of it: paired ratios, divergences from `generate`."""
+"""Outcomes of several arms on the same prompts: paired ratios, their intervals, divergences from `generate`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from spectui.decoding.trees.shape import TokenTree
 from spectui.prompts import Prompt
 
 Around = Callable[[str], contextlib.AbstractContextManager[None]]
-"""What an arm, by its name, decodes within."""
+"""A context, by the arm's name, to decode within."""
 
 
 @dataclass
-class Measured:
+class PairedOutcomes:
     """All outcomes, by arm, in prompt order."""
 
     prompts: list[Prompt] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Measured:
     def take_turns(
         self, arms: Mapping[str, Arm], prompt: Prompt, ids: list[int], around: Around | None = None
     ) -> None:
-        """Every arm decodes `prompt`. Who begins moves on by one from prompt to prompt."""
+        """Decode `prompt` with every arm; the first to decode moves on by one from prompt to prompt."""
         position = len(self.prompts)
         names = list(arms)
         first = position % len(names)
@@ -51,22 +51,22 @@ class Measured:
 
 
 def divergence(
-    settings: GenerationSettings, ids: list[int], ours: list[int], theirs: list[int]
+    settings: GenerationSettings, ids: list[int], output: list[int], reference: list[int]
 ) -> dict[str, Any] | None:
-    """Where `ours` leaves `theirs`, the output of the model of `settings` itself, and the margin there between the
-    two largest of the logits that decide."""
-    if ours == theirs:
+    """First position where `output` differs from `reference`, that of the model of `settings` itself, with the margin
+    there between the two largest logits; None where both are the same."""
+    if output == reference:
         return None
-    pairs = enumerate(zip(ours, theirs, strict=False))
-    at = next((i for i, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
-    before, model = [*ids, *theirs[:at]], settings.model
+    pairs = enumerate(zip(output, reference, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), min(len(output), len(reference)))
+    before, model = [*ids, *reference[:at]], settings.model
     with torch.inference_mode():
         logits = model(torch.tensor([before], device=model.device)).logits[0, -1:].float()
-    of_prompt = settings.begin(ids)
-    if of_prompt is not None:
-        of_prompt.commit(theirs[:at])
+    prompt_settings = settings.begin(ids)
+    if prompt_settings is not None:
+        prompt_settings.commit(reference[:at])
         nothing = TokenTree.empty()
-        logits = of_prompt.processed(nothing.token, nothing.parent, logits)
+        logits = prompt_settings.processed(nothing.token, nothing.parent, logits)
     first, second = logits[0].topk(2).values.tolist()
     return {"position": at, "margin": first - second}
 
@@ -82,7 +82,7 @@ def quartiles(values: Sequence[float]) -> list[float]:
 
 
 def median_interval(values: Sequence[float]) -> list[float] | None:
-    """95 % interval of the median, rounded: from one of the ordered values to another, whatever they are spread like.
+    """95 % interval of the median, rounded: two of the ordered values, whatever the distribution.
 
     The k-th from either end, for the largest k that leaves out the median in at most one of twenty. None with fewer
     than six values, whose extremes leave it out more often.
