@@ -1,4 +1,4 @@
-"""Conversations: messages with a role each, out of the shapes that files have them in, and as readable text."""
+"""Conversations: messages with roles, read from the forms that files have them in, and as readable text."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def messages_of(items: object, name: str) -> list[Message]:
             raise ValueError(f'{where} is no object; give {{"role": ..., "content": ...}}')
     for message in messages:
         if message.content:
-            whole(message.content, f"a message of '{name}'")
+            check_characters(message.content, f"a message of '{name}'")
     return messages
 
 
@@ -114,7 +114,7 @@ def content_of(value: object, where: str) -> str:
     return "\n".join(texts)
 
 
-def whole(text: str, where: str) -> None:
+def check_characters(text: str, where: str) -> None:
     """Raise `ValueError` where a text holds half a character."""
     if not text.isascii():
         try:
@@ -123,8 +123,8 @@ def whole(text: str, where: str) -> None:
             raise ValueError(f"{where} holds half of a surrogate pair, which is no character") from None
 
 
-def asked(messages: Sequence[Message], name: str) -> tuple[list[Message], bool]:
-    """The conversation without the answers at its end, and whether there were any. Raises `ValueError`."""
+def without_answers(messages: Sequence[Message], name: str) -> tuple[list[Message], bool]:
+    """The conversation without the answers at its end, and True if there were any. Raises `ValueError`."""
     end = len(messages)
     while end and messages[end - 1].role == ASSISTANT:
         end -= 1

@@ -1,4 +1,4 @@
-"""The one exception that `prompts` raises for things its user can put right."""
+"""The exception that `prompts` raises for faults its user can put right."""
 
 
 class PromptError(Exception):

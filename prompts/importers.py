@@ -1,4 +1,4 @@
-"""Files of others turned into files of ours: lines that make no prompt are left out, each with its reason.
+"""Import of prompt files: lines that make no prompt are left out, each with its reason.
 
 A file is known by what it holds (`prompts.shapes`). A format may be named instead, and then holds for every record:
 
@@ -81,9 +81,9 @@ def import_file(path: str | Path, format: str | None = None, task: str | None = 
 
     reading = read(path, task=task, shape=shape, once=True)
     if reading.fatal is not None:
-        raise PromptError(reading.fatal.of(reading.name))
+        raise PromptError(reading.fatal.describe(reading.name))
     if not reading.prompts:
-        raise PromptError(_why_nothing(reading, reading.problems[0], format, first))
+        raise PromptError(_explain_nothing(reading, reading.problems[0], format, first))
     skipped = [Skipped(problem.line, problem.reason_in_place) for problem in reading.problems]
     return Imported(reading.prompts, skipped, reading.notes, reading.more_problems)
 
@@ -171,7 +171,7 @@ def _questions(name: str, data: dict[str, Any]) -> RawPrompt:
     return _raw_prompt(text, id_of(f"{name}-{value}"), task_like(data["category"]), notes)
 
 
-def _why_nothing(reading: Reading, problem: Problem, format: str | None, first: Sequence[Any]) -> str:
+def _explain_nothing(reading: Reading, problem: Problem, format: str | None, first: Sequence[Any]) -> str:
     """One line on why a file gave no prompt, with the formats its first object looks like."""
     kind = "line is a prompt" if format is None else f"line is a prompt of {format}"
     message = f"{reading.name}: no {kind}; line {problem.line}: {problem.reason_in_place}"

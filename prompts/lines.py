@@ -1,4 +1,4 @@
-"""One prompt, and what its id, its task and its text may be. Errors say what is wrong in a few words."""
+"""Prompts and messages, and the rules for ids, tasks and texts. Errors say what is wrong in a few words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompts of a run: those that come with spectui, or those of a file of the user's, all or some tasks of them.
+"""The prompts of a run: bundled ones, or those of a user's file, all or some tasks of them.
 
 A task is any short name; nothing here or further on knows a fixed list of tasks.
 """
@@ -21,7 +21,7 @@ Tell = Callable[[str], None]
 
 
 def bundled(tasks: Sequence[str] | None = None, per_task: int | None = None) -> list[Prompt]:
-    """The prompts that come with spectui, task after task, the first `per_task` of each.
+    """The bundled prompts, task after task, the first `per_task` of each.
 
     Without `tasks` every bundled task. Raises `PromptError` for a task there is none of.
     """
@@ -48,7 +48,7 @@ def load(path: str | Path, tell: Tell | None = None) -> list[Prompt]:
 def problems(path: str | Path) -> list[str]:
     """Everything wrong with a file, one line each; empty when `load` would take it."""
     reading = read(path)
-    return [problem.of(reading.name) for problem in reading.problems]
+    return [problem.describe(reading.name) for problem in reading.problems]
 
 
 def select(
@@ -73,7 +73,7 @@ def _load(
     _check_per_task(per_task)
     reading = read(path, only=wanted, per_task=per_task, first_problem=True)
     if reading.problems:
-        raise PromptError(reading.problems[0].of(reading.name))
+        raise PromptError(reading.problems[0].describe(reading.name))
     for task in wanted or []:
         if task not in reading.tasks:
             raise PromptError(f"{reading.name} has no task '{task}'; it has {', '.join(reading.tasks)}")

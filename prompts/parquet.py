@@ -1,4 +1,4 @@
-"""The rows of a Parquet file as records, by pyarrow, which is an extra of its own: 40 MB that most never need."""
+"""The rows of a Parquet file as records, by pyarrow, an optional dependency of 40 MB."""
 
 from __future__ import annotations
 

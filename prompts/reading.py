@@ -1,4 +1,4 @@
-"""One reader of prompt files, for runs, checks and imports: records, what they ask, and everything wrong with them."""
+"""The reader of prompt files, for runs, checks and imports: records, their prompts, and all problems."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from spectui.prompts.lines import Fields, Prompt, numbered, quoted
 from spectui.prompts.parquet import is_parquet, rows
 from spectui.prompts.records import PLAIN, Record, layout_of, records
-from spectui.prompts.shapes import RawPrompt, contained, read_prompt
+from spectui.prompts.shapes import RawPrompt, contained_records, read_prompt
 from spectui.prompts.source import BadFile, name_of, opened
 
 MAX_PROMPTS = 250_000
@@ -46,7 +46,7 @@ class Problem:
         """The reason, with the place in the list before it."""
         return self.reason if self.item is None else f"item {self.item}: {self.reason}"
 
-    def of(self, name: str) -> str:
+    def describe(self, name: str) -> str:
         """One line, with the file's name and the place in it."""
         return (
             f"{name}:{self.line}: {self.reason_in_place}" if self.line else f"{name}: {self.reason_in_place}"
@@ -72,7 +72,7 @@ class Reading:
     """All tasks of the file, whether wanted or not."""
 
     def note_lines(self) -> list[str]:
-        """The notes, a line each."""
+        """The notes as text, a line each."""
         total = len(self.prompts)
         return [
             f"{self.name}: {note}" + (f" ({count} of {total} prompts)" if count else "")
@@ -128,9 +128,9 @@ def _records(path: str | Path, reading: Reading) -> Iterator[Record]:
 
 
 def _parts(records: Iterator[Record]) -> Iterator[Record]:
-    """Records, and instead of an object that holds a list of them, each of those."""
+    """Records; in place of an object that holds a list of them, each of those."""
     for record in records:
-        inner = contained(record.value)
+        inner = contained_records(record.value)
         if inner is None:
             yield record
         else:
@@ -139,7 +139,7 @@ def _parts(records: Iterator[Record]) -> Iterator[Record]:
 
 
 class _Reader:
-    """Takes record after record."""
+    """Turns record after record into prompts or problems."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class _Reader:
         self.kept: list[Fields] = []
 
     def take(self, record: Record) -> None:
-        """Raises `BadFile` when there is too much."""
+        """Takes one record. Raises `BadFile` when there is too much."""
         self.count += 1
         if self.count > MAX_RECORDS:
             raise BadFile(f"more than {MAX_RECORDS} records; give a part of the file", record.line)

@@ -1,4 +1,4 @@
-"""The records of a prompt file, whatever it is: JSON Lines, JSON, a table with a header, or a prompt a line."""
+"""The records of a prompt file of any kind: JSON Lines, JSON, a table with a header, or a prompt a line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAIN = "plain text: each line is a prompt"
 
 @dataclass(frozen=True)
 class Record:
-    """One thing that may be a prompt."""
+    """One item that may be a prompt."""
 
     line: int
     value: Any = None
@@ -95,7 +95,7 @@ def _json_layout(lines: Sequence[bytes]) -> Layout:
 
 
 def _whole(line: bytes) -> Any:
-    """The JSON value that a line is; None where it is none, or null."""
+    """The JSON value of a line; None where it is none, or null."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -124,7 +124,7 @@ def _refuse_tables_and_yaml(lines: Sequence[bytes]) -> None:
 
 
 def _decoded(line: bytes) -> str:
-    """Raises `ValueError` with the reason."""
+    """The line as text. Raises `ValueError` with the reason."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -167,7 +167,7 @@ class _Text:
         self.ended = False
 
     def more(self) -> bool:
-        """Read as much again as is held, or say that there is no more."""
+        """Read as much again as is held; False at the end."""
         parts, size = [self.text], 0
         while not self.ended and size <= len(self.text) - self.at:
             chunk = next(self._chunks, b"")
@@ -182,7 +182,7 @@ class _Text:
         return size > 0
 
     def move(self, to: int) -> None:
-        """Go on at `to`, and let go of what lies before."""
+        """Go on at `to`, and drop what lies before."""
         self.line += self.text.count("\n", self.at, to)
         self.at = to
         if self.at > 1 << 16 and self.at > len(self.text) // 2:
@@ -203,7 +203,7 @@ _DECODER = json.JSONDecoder()
 
 
 def _value(text: _Text) -> tuple[Any, int]:
-    """The JSON value that comes next, and its length. Raises `BadFile`."""
+    """The next JSON value, and its length. Raises `BadFile`."""
     while True:
         try:
             value, end = _DECODER.raw_decode(text.text, text.at)

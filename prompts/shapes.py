@@ -1,4 +1,4 @@
-"""Records of prompt files as prompts: public data sets, requests to servers and our own lines, known by their keys.
+"""Prompts out of records: public data sets, requests to servers and our own lines, known by their keys.
 
 docs/how-to/prompts.md lists them for users. Nothing of a prompt is dropped in silence: what is left out is a note.
 """
@@ -14,12 +14,12 @@ from spectui.prompts.chat import (
     ANSWERS,
     SYSTEM,
     USER,
-    asked,
+    check_characters,
     content_of,
     is_message,
     messages_of,
     readable,
-    whole,
+    without_answers,
 )
 from spectui.prompts.lines import DEFAULT_TASK, Fields, Message, id_of, quoted, task_like, task_of, text_of
 
@@ -78,7 +78,7 @@ class RawPrompt:
     """Whether its id has to be the only one of that name; ids of others' data are numbered anew where they repeat."""
 
     def fields(self, task: str | None) -> Fields:
-        """Under `task` where one is given."""
+        """The fields of the prompt, under `task` where one is given."""
         text = readable(self.messages)
         plain = len(self.messages) == 1 and self.messages[0].role == USER
         return Fields(
@@ -91,7 +91,7 @@ def plain_key(key: str) -> str:
     return key.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def contained(value: Any) -> list[Any] | None:
+def contained_records(value: Any) -> list[Any] | None:
     """The records of an object that holds a list of them, such as ``{"data": [...]}``; None for any other."""
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
         return None if any(map(is_message, value)) else value
@@ -133,11 +133,11 @@ def _rows_of_columns(value: dict[str, Any]) -> list[Any] | None:
 
 
 def read_prompt(value: Any) -> RawPrompt:
-    """The prompt that a record is. Raises `ValueError` with the reason why it is none."""
+    """The prompt in a record. Raises `ValueError` with the reason that there is none."""
     if isinstance(value, str):
         return RawPrompt([Message(USER, text_of(value, "prompt"))])
     if isinstance(value, list) and value and all(map(is_message, value)):
-        messages, cut = asked(messages_of(value, "messages"), "messages")
+        messages, cut = without_answers(messages_of(value, "messages"), "messages")
         return RawPrompt(messages, notes=(ANSWERS,) if cut else ())
     if not isinstance(value, dict):
         raise ValueError('not an object; give {"task": ..., "prompt": ...}')
@@ -151,7 +151,7 @@ def read_prompt(value: Any) -> RawPrompt:
     if isinstance(data.get("row"), dict):
         return read_prompt(data["row"])
     if is_message(value) and not data.keys() & {"prompt", "messages"}:
-        messages, cut = asked(messages_of([value], "message"), "message")
+        messages, cut = without_answers(messages_of([value], "message"), "message")
         return RawPrompt(messages)
     inner = next((data[key] for key in WRAPPERS if isinstance(data.get(key), dict)), None)
     raw = _prompt(data) if inner is None else _request(data, inner)
@@ -178,12 +178,12 @@ def _prompt(data: Mapping[str, Any]) -> RawPrompt:
     messages, notes = _turns(data)
     messages = [*_system(data, messages), *_history(data), *messages]
     name = next((key for key in CONVERSATION_KEYS if key in data), "prompt")
-    messages, cut = asked(messages, name)
+    messages, cut = without_answers(messages, name)
     return RawPrompt(messages, notes=(*notes, *((ANSWERS,) if cut else ())))
 
 
 def _turns(data: Mapping[str, Any]) -> tuple[list[Message], tuple[str, ...]]:
-    """The turns of a record, whichever way it has them, and notes on what was left out."""
+    """The turns of a record in any of their forms, and notes on what was left out."""
     for name in CONVERSATION_KEYS:
         value = _parsed(data.get(name))
         if isinstance(value, list) or (name == "messages" and value is not None):
@@ -198,7 +198,7 @@ def _turns(data: Mapping[str, Any]) -> tuple[list[Message], tuple[str, ...]]:
         chosen = data.get("chosen")
         if isinstance(chosen, list) and chosen and all(map(is_message, chosen)):
             return messages_of(chosen, "chosen"), ()
-        raise ValueError(_why_none(data))
+        raise ValueError(_explain_no_prompt(data))
     value = data[key]
     if isinstance(value, list) and value:
         if key == "input" and not isinstance(value[0], str) and not is_message(value[0]):
@@ -234,7 +234,7 @@ def _system(data: Mapping[str, Any], turns: list[Message]) -> list[Message]:
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
         text = content_of(value, f"'{key}'")
-        whole(text, f"'{key}'")
+        check_characters(text, f"'{key}'")
         return [] if turns and turns[0] == Message(SYSTEM, text) else [Message(SYSTEM, text)]
     return []
 
@@ -274,7 +274,7 @@ def _filled(value: object) -> bool:
     return value is not None and value != "" and value != []
 
 
-def _why_none(data: Mapping[str, Any]) -> str:
+def _explain_no_prompt(data: Mapping[str, Any]) -> str:
     empty = next((key for key in TEXT_KEYS if key in data), None)
     if empty is not None:
         text_of(data[empty], empty)
@@ -297,7 +297,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _id(data: Mapping[str, Any]) -> str | None:
-    """Its id; of another's data, None for what is no id of ours."""
+    """The record's id; None for another's id that is none of ours."""
     if data.get("task") is not None and data.get("id") is not None:
         return id_of(data["id"])
     for key in ID_KEYS:
@@ -310,7 +310,7 @@ def _id(data: Mapping[str, Any]) -> str | None:
 
 
 def _task(data: Mapping[str, Any]) -> str | None:
-    """Its task: our own as it stands, of another's data the nearest there is to its category."""
+    """The record's task: our own as it stands, of others' data the name nearest to its category."""
     if data.get("task") is not None and data.keys() & {"prompt", "messages"}:
         return task_of(data["task"])
     for key in TASK_KEYS:

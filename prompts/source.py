@@ -1,4 +1,4 @@
-"""The bytes of a prompt file: out of a file, a pipe or stdin, unpacked and as UTF-8, a bounded part at a time.
+"""The text of a prompt file: from a file, a pipe or stdin, unpacked and as UTF-8, a bounded part at a time.
 
 Kinds are known by their first bytes, never by the name. Nothing here holds more than a line and a few chunks.
 """
@@ -131,30 +131,30 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 def _text(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The file unpacked, in UTF-8 without a byte order mark, cut off where there is too much of it."""
-    head, chunks = _looked_at(chunks)
+    head, chunks = _peek(chunks)
     for magic, (make, name) in PACKED.items():
         if head.startswith(magic):
-            head, chunks = _looked_at(_unpacked(chunks, make, name))
+            head, chunks = _peek(_unpacked(chunks, make, name))
             if any(head.startswith(other) for other in PACKED):
                 raise BadFile(f"this is a packed file within a {name} file; unpack it once")
             break
     _refuse_other_kinds(head)
     mark, encoding = next((each for each in MARKS if head.startswith(each[0])), (b"", "utf-8"))
-    chunks = _without(mark, chunks)
+    chunks = _without_mark(mark, chunks)
     if encoding != "utf-8":
         chunks = _recoded(chunks, encoding)
     size, line = 0, 1
     for part in chunks:
         size += len(part)
         if (at := part.find(b"\0")) >= 0:
-            raise BadFile(_why_nul(head), line + part.count(b"\n", 0, at) if size > len(part) else 0)
+            raise BadFile(_explain_nul(head), line + part.count(b"\n", 0, at) if size > len(part) else 0)
         if size > MAX_BYTES:
             raise BadFile(f"more than {MAX_BYTES >> 30} GiB of text; {SHORTER}", line)
         line += part.count(b"\n")
         yield part
 
 
-def _looked_at(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """The first bytes, enough to know every kind by, and all of them again."""
     head = b""
     for part in chunks:
@@ -164,7 +164,7 @@ def _looked_at(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     return head, chain((head,) if head else (), chunks)
 
 
-def _without(mark: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _without_mark(mark: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
     first = next(chunks, b"")[len(mark) :]
     return chain((first,) if first else (), chunks)
 
@@ -182,7 +182,7 @@ class _Unpacker(Protocol):
 
 
 class _Gzip:
-    """zlib in the manner of `bz2` and `lzma`."""
+    """A zlib unpacker with the interface of those of `bz2` and `lzma`."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(31)
@@ -293,7 +293,7 @@ def _refuse_other_kinds(head: bytes) -> None:
             raise BadFile(f"this is {kind}; {advice}")
 
 
-def _why_nul(head: bytes) -> str:
+def _explain_nul(head: bytes) -> str:
     for odd in (0, 1):
         half, other = head[odd:200:2], head[1 - odd : 200 : 2]
         if len(half) > 1 and not half.strip(b"\0") and b"\0" not in other:

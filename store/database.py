@@ -1,4 +1,4 @@
-"""Opening database files: what is ours is brought up to date, what is not is refused and left as it is."""
+"""Opening of database files: ours are brought up to date, others are refused and left as they are."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _inspect(path: Path) -> int | None:
             with path.open("rb") as file:
                 header = file.read(_HEADER_BYTES)
             _refuse_foreign(path, header)
-            _refuse_company(path)
+            _refuse_links(path)
             _inspected.add(_identity(path, status))
     except FileNotFoundError:
         return None
@@ -134,8 +134,8 @@ def _refuse_foreign(path: Path, header: bytes) -> None:
         raise StoreError(f"{path} is a database of another program; give another --db")
 
 
-def _refuse_company(path: Path) -> None:
-    """SQLite follows a link in the place of its own files, and writes what it leads to."""
+def _refuse_links(path: Path) -> None:
+    """Refuses links in the place of SQLite's own files: SQLite follows them, and writes what they lead to."""
     for suffix in ("-journal", "-wal", "-shm"):
         beside = path.with_name(path.name + suffix)
         with suppress(FileNotFoundError):
@@ -147,17 +147,17 @@ def _refuse_company(path: Path) -> None:
 
 def _has_pending(path: Path, timeout: float) -> bool:
     """True when the file lacks migrations; refuses a file with objects that migrations do not make."""
-    with closing(_connect(path, _way_to_look(path), timeout)) as connection:
+    with closing(_connect(path, _read_mode(path), timeout)) as connection:
         return _examine(connection, path, timeout)
 
 
-def _way_to_look(path: Path) -> str:
+def _read_mode(path: Path) -> str:
     """The mode to open a file in so that nothing of it changes and nothing is left behind."""
-    if _holds_something(path, "-journal"):
+    if _is_not_empty(path, "-journal"):
         # Half a transaction of a process that died, or of one at work: to be taken back before it is read.
         return "mode=rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "mode=ro"
     # Without a log there is nobody at work: `immutable` then reads without leaving files behind.
-    return "mode=ro" if _holds_something(path, "-wal") else "mode=ro&immutable=1"
+    return "mode=ro" if _is_not_empty(path, "-wal") else "mode=ro&immutable=1"
 
 
 def _examine(connection: sqlite3.Connection, path: Path, timeout: float) -> bool:
@@ -212,11 +212,11 @@ def _upgrade(path: Path, timeout: float) -> None:
     with closing(_connect(path, "mode=rw", timeout)) as connection:
         migrate(connection)
         if network_kind(path) is None:
-            _keep_a_log(connection, timeout)
+            _use_write_ahead_log(connection, timeout)
 
 
-def _keep_a_log(connection: sqlite3.Connection, timeout: float) -> None:
-    """Write-ahead logging. SQLite does not wait for a lock here, so that two who open a new file would collide."""
+def _use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:
+    """Turns write-ahead logging on. SQLite does not wait for a lock, so that two who open a new file would collide."""
     last = time.monotonic() + timeout
     while True:
         try:
@@ -236,7 +236,7 @@ def _open(path: Path, timeout: float) -> sqlite3.Connection:
         # the last rounds when the power goes, never when a process dies, and never tears a round; that
         # is so with a write-ahead log alone.
         if network_kind(path) is None:
-            _keep_a_log(connection, timeout)
+            _use_write_ahead_log(connection, timeout)
             synchronous = "NORMAL"
         else:
             connection.execute("PRAGMA journal_mode = DELETE").fetchall()
@@ -261,7 +261,7 @@ def _open_for_reading(path: Path, timeout: float) -> sqlite3.Connection:
         # Opened for writing, so that the last to close can tidy up the log, but not allowed to.
         attempts = ["mode=rw"]
     elif path.with_name(path.name + "-wal").exists():
-        attempts = ["mode=ro"] if _holds_something(path, "-wal") else ["mode=ro", "mode=ro&immutable=1"]
+        attempts = ["mode=ro"] if _is_not_empty(path, "-wal") else ["mode=ro", "mode=ro&immutable=1"]
     else:
         attempts = ["mode=ro&immutable=1"]
     for last, how in enumerate(attempts, 1 - len(attempts)):
@@ -278,7 +278,7 @@ def _open_for_reading(path: Path, timeout: float) -> sqlite3.Connection:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _holds_something(path: Path, suffix: str) -> bool:
+def _is_not_empty(path: Path, suffix: str) -> bool:
     """True when SQLite's own file beside the database exists and is not empty."""
     try:
         return path.with_name(path.name + suffix).stat().st_size > 0

@@ -1,4 +1,4 @@
-"""The one exception that `store` raises for things its user can put right."""
+"""The exceptions that `store` raises for faults its user can put right."""
 
 
 class StoreError(Exception):
@@ -6,7 +6,7 @@ class StoreError(Exception):
 
 
 class DatabaseTrouble(StoreError):  # noqa: N818 - it is what its user sees: a trouble that may pass
-    """The file cannot be read or written now, which may pass: locked, full, read-only, an error of the disk."""
+    """A fault of the file that may pass: locked, full, read-only, an error of the disk."""
 
 
 class BadRound(StoreError):  # noqa: N818

@@ -1,4 +1,4 @@
-"""Every file that is written: under another name until it is whole, private, and over something only when asked.
+"""Writing of files: under another name until whole, for the owner alone, and over others only when asked.
 
 What the user names goes through `new_file` and `new_folder`, which keep what is there. What is ours to replace,
 such as a cache, goes through `replacing` and `write_text`. A test knows the few other places that write.
@@ -31,7 +31,7 @@ def new_folder(path: Path, names: Sequence[str], *, force: bool | None) -> Itera
     when one of the files is there and `force` is not given (None: it cannot be), or when something cannot
     be written.
     """
-    with _in_words(path):
+    with _explained(path):
         check_free(path, force=force, names=names)
         there = path.is_dir()
         # Beside the files it becomes, so that they can be renamed: in the folder when there is one.
@@ -44,10 +44,10 @@ def new_folder(path: Path, names: Sequence[str], *, force: bool | None) -> Itera
             yield draft
             for name in names:
                 (draft / name).chmod(0o600)
-                _settle(draft / name)
+                _sync(draft / name)
             if there:
                 for name in names:
-                    _put(draft / name, path / name)
+                    _rename_over(draft / name, path / name)
             else:
                 draft.rename(path)
         finally:
@@ -61,14 +61,14 @@ def new_file(path: Path, *, force: bool | None) -> Iterator[Path]:
     With `force` it has the permissions of the file that it replaces, and a link is replaced, not followed. A pipe
     or a device, such as /dev/stdout, is written to when everything is there, and needs no `force`.
     """
-    with _in_words(path):
+    with _explained(path):
         check_free(path, force=force)
         if is_stream(path):
             with tempfile.TemporaryDirectory(prefix="spectui-") as folder:
                 draft = Path(folder) / "draft"
                 os.close(private_file(draft))
                 yield draft
-                _pour(draft, path)
+                _copy_to_stream(draft, path)
             return
         for suffix in ("-wal", "-journal"):
             # What belongs to the old database would be taken for a part of the new one.
@@ -112,11 +112,11 @@ def is_stream(path: Path) -> bool:
 
 
 @contextmanager
-def replacing(path: Path, *, settle: bool = True, force: bool | None = True) -> Iterator[Path]:
+def replacing(path: Path, *, sync: bool = True, force: bool | None = True) -> Iterator[Path]:
     """A file of ours to write anew: empty (0600) at first, and `path` at the end of the block, or not at all.
 
     Folders are made (0700). Raises `OSError`, and without `force` `StoreError` when somebody was faster and `path` is
-    there by then. `settle=False` leaves it to the system when it reaches the disk, for
+    there by then. `sync=False` leaves it to the system when it reaches the disk, for
     what costs nothing when it is lost.
     """
     handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=".part", dir=private_folder(path.parent))
@@ -124,21 +124,21 @@ def replacing(path: Path, *, settle: bool = True, force: bool | None = True) -> 
     draft = Path(name)
     try:
         yield draft
-        if settle:
-            _settle(draft)
+        if sync:
+            _sync(draft)
         if force:
-            _put(draft, path)
+            _rename_over(draft, path)
         else:
-            _add(draft, path, force)
+            _link_new(draft, path, force)
     finally:
         for suffix in ("", *_SQLITES):
             with suppress(OSError):
                 draft.with_name(draft.name + suffix).unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str, *, settle: bool = True) -> None:
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
     """Replace a file of ours by `text`, in UTF-8, as a whole or not at all. Raises `OSError`."""
-    with replacing(path, settle=settle) as draft:
+    with replacing(path, sync=sync) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
@@ -175,7 +175,7 @@ def private_file(path: Path) -> int:
 
 
 def private_folder(path: Path) -> Path:
-    """`path`, made where it is missing, and then closed to others; one that is there stays as it is, for it may
+    """Makes `path` where it is missing, closed to others; an existing one stays as it is, for it may
     be anything. Raises `OSError` when it cannot be made."""
     # The mode of mkdir(parents=True) is not that of the parents, so make them one by one.
     for folder in reversed([p for p in (path, *path.parents) if not p.exists()]):
@@ -184,11 +184,11 @@ def private_folder(path: Path) -> Path:
 
 
 def _prefix(path: Path) -> str:
-    """A hidden name that says whose draft it is, short enough for any file system beside any name."""
+    """A hidden name for the draft of `path`, short enough for any file system beside any name."""
     return f".{path.name[:40]}."
 
 
-def _put(draft: Path, path: Path) -> None:
+def _rename_over(draft: Path, path: Path) -> None:
     """Give the draft its name, and the permissions of the file it replaces."""
     with suppress(OSError):
         before = path.lstat()
@@ -197,7 +197,7 @@ def _put(draft: Path, path: Path) -> None:
     draft.replace(path)
 
 
-def _add(draft: Path, path: Path, force: bool | None) -> None:
+def _link_new(draft: Path, path: Path, force: bool | None) -> None:
     """Give the draft a name that nothing has."""
     try:
         os.link(draft, path)
@@ -207,7 +207,7 @@ def _add(draft: Path, path: Path, force: bool | None) -> None:
         draft.replace(path)
 
 
-def _pour(draft: Path, path: Path) -> None:
+def _copy_to_stream(draft: Path, path: Path) -> None:
     """Write all of it to a pipe or device, which is not made when it is gone meanwhile."""
     descriptor = _OWN_DESCRIPTOR.fullmatch(str(path))
     if descriptor is None:
@@ -220,8 +220,8 @@ def _pour(draft: Path, path: Path) -> None:
         shutil.copyfileobj(text, out)
 
 
-def _settle(path: Path) -> None:
-    """Onto the disk before its name is: a power cut must not leave an empty file of the right name."""
+def _sync(path: Path) -> None:
+    """Writes a file to the disk before it gets its name: a power cut must not leave an empty file of that name."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -230,7 +230,7 @@ def _settle(path: Path) -> None:
 
 
 @contextmanager
-def _in_words(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:

@@ -34,7 +34,7 @@ willow wren
 
 
 def fresh_name(taken: Container[str]) -> str:
-    """An "adjective-noun" that is not taken; numbered when luck runs out."""
+    """An "adjective-noun" that is not taken; numbered when those drawn all are."""
     adjectives, nouns = _ADJECTIVES.split(), _NOUNS.split()
     number = 1
     while True:

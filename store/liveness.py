@@ -61,7 +61,7 @@ def _at_work(
     file: FileIdentity | None,
 ) -> bool:
     place = read_whereabouts(worker_place)
-    away = None if file is None else place.elsewhere_at_work(file)
+    away = None if file is None else place.works_on_other_file(file)
     if away:
         return False
     unsure = away is None and file is not None and bool(place.inode)

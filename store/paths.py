@@ -18,7 +18,7 @@ def default_database() -> Path:
 
 
 def user_folder(kind: Kind, instead: str) -> Path:
-    """The user's folder for this; `instead` is what names another. Raises `StoreError` where there is no home."""
+    """The user's folder of this kind. Raises `StoreError`, naming `instead`, where there is no home."""
     import platformdirs
 
     try:

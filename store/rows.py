@@ -30,7 +30,7 @@ COMMANDS = ("pause", "resume", "skip", "stop")
 
 @dataclass(frozen=True)
 class SessionSummary:
-    """A session, its columns first, then what its rollups say."""
+    """A session: its columns, then figures from its rollups."""
 
     id: int
     name: str
@@ -196,7 +196,7 @@ class OutputSample:
 
 @dataclass(frozen=True)
 class EventRow:
-    """Something that happened to a run, or to one of its prompts."""
+    """An event of a run, or of one of its prompts."""
 
     generation_id: int | None
     at: str

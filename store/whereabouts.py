@@ -1,4 +1,4 @@
-"""The place of a worker: its system, its process and its file, all of which can be asked without it.
+"""A worker's whereabouts: its system, process and file, which can be compared without asking it.
 
 A pid alone says little: it is used again, it means another process in a container or after a restart, and the
 copy of a database names the worker of the original.
@@ -30,7 +30,7 @@ class FileIdentity(NamedTuple):
 
 @dataclass(frozen=True)
 class Whereabouts:
-    """Of a worker; "" and 0 stand for what its system does not tell."""
+    """The whereabouts of a worker; "" and 0 stand for what its system does not tell."""
 
     boot: str = ""
     """The system since it was last started."""
@@ -47,7 +47,7 @@ class Whereabouts:
         """True when its pids are this process's pids too; None where that was not recorded."""
         return (self.boot, self.pids) == (boot_id(), pid_namespace()) if self.boot else None
 
-    def elsewhere_at_work(self, file: FileIdentity) -> bool | None:
+    def works_on_other_file(self, file: FileIdentity) -> bool | None:
         """True when it works on another file than this, maybe a copy; None where that cannot be told."""
         if not self.inode:
             return None
@@ -64,12 +64,12 @@ class Whereabouts:
         return process is not None and process[0] not in _DEAD and process[1] == self.started
 
     def to_json(self) -> str:
-        """For the session's row."""
+        """The whereabouts as JSON, for the session's row."""
         return json.dumps(asdict(self))
 
 
 def whereabouts(pid: int, path: Path | str) -> Whereabouts:
-    """Of process `pid` of this system, at work on the database at `path`."""
+    """The whereabouts of process `pid` of this system, at work on the database at `path`."""
     process, file = _process(pid), identity(path)
     return Whereabouts(
         boot_id(),
@@ -94,7 +94,7 @@ def read_whereabouts(text: str) -> Whereabouts:
 
 
 def identity(path: Path | str) -> FileIdentity | None:
-    """Of the file at `path`, which is never opened (see `store.database`); None where there is none."""
+    """Identity of the file at `path`, which is never opened (see `store.database`); None where there is none."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):

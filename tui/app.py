@@ -30,7 +30,7 @@ from spectui.store.database import connect
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
-from spectui.store.sqlite.interrupts import leave
+from spectui.store.sqlite.interrupts import interrupt_reads
 from spectui.tui.feeds.base import set_frame_rate
 from spectui.tui.feeds.writes import delete_all, tell
 from spectui.tui.memory import Memory
@@ -95,7 +95,7 @@ class SpectuiApp(Dashboard):
 
     def on_mount(self) -> None:
         """Show the first screen."""
-        leave(False)
+        interrupt_reads(False)
         if self._session is None:
             self.go("sessions")
             # What is likely to be opened next, once the list is there.
@@ -155,7 +155,7 @@ class SpectuiApp(Dashboard):
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """As Textual's, and what threads are reading is broken off: the process would wait for them."""
         self.left = True
-        leave()
+        interrupt_reads()
         super().exit(result, return_code, message)
 
     async def on_event(self, event: events.Event) -> None:

@@ -63,7 +63,7 @@ class Memory:
             # Another dashboard may have written since: keep what it remembered.
             with contextlib.suppress(OSError):
                 told = json.dumps({**self._read(), name: value}, indent=1, sort_keys=True)
-                write_text(self._path, told + "\n", settle=False)
+                write_text(self._path, told + "\n", sync=False)
 
     def _read(self) -> dict[str, Any]:
         try:

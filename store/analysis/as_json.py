@@ -60,7 +60,7 @@ def report_json(report: Report) -> dict[str, Any]:
 
 
 def _verdict(verdict: Verdict | None, text: str) -> dict[str, Any]:
-    """The first figures are those of the nodes at risk, which it is judged on."""
+    """The verdict as JSON: its first figures are those of the nodes at risk, which it is judged on."""
     at_risk = None if verdict is None else verdict.by_nodes.get(AT_RISK)
     needed = None if verdict is None else verdict.needed
     return {

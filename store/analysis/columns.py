@@ -78,7 +78,7 @@ class Measured:
 
     @property
     def max_depth(self) -> int:
-        """Of the deepest node; 0 without nodes."""
+        """The depth of the deepest node; 0 without nodes."""
         return int(self.depth.max(initial=0))
 
 

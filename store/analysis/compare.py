@@ -80,7 +80,7 @@ class _Side:
     def ratio(self, name: str) -> Ratio:
         counts = self.analysis.counts
         ratio: Ratio = (counts.alphas | counts.lengths | counts.entropies)[name]
-        return ratio.of(self.chosen)
+        return ratio.select(self.chosen)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def compare_sessions(reader: Reader, a: int | str, b: int | str) -> Comparison:
 
 
 def comparison_of(a: Measured, b: Measured) -> Comparison:
-    """Compare what was read of two sessions."""
+    """Compare two sessions that have been read."""
     notes = _circumstances(a, b)
     if not (a.prompts and b.prompts):
         empty = " and ".join(f"'{each.summary.name}'" for each in (a, b) if not each.prompts)
@@ -275,18 +275,18 @@ def _group(name: str, sides: _Sides) -> GroupContrast:
 
 def _by_depth(side: _Side, key: str) -> list[Ratio]:
     counts = side.analysis.counts
-    return [ratio.of(side.chosen) for ratio in (counts.reached if key == "survival" else counts.on_path)]
+    return [ratio.select(side.chosen) for ratio in (counts.reached if key == "survival" else counts.on_path)]
 
 
 def _of_means(sides: _Sides, key: str, left: Floats, right: Floats, within: Pair) -> Contrast:
-    """Of means over prompts; `left` and `right` are the values of the sides' prompts."""
+    """The contrast of means over prompts; `left` and `right` are the values of the sides' prompts."""
     left, right = _both(sides, left, right)
     of_a, of_b = mean_of(left, sides.a.prompts.weight), mean_of(right, sides.b.prompts.weight)
     return sides.contrast(key, of_a, of_b, within)
 
 
 def _of_chains(sides: _Sides) -> Contrast:
-    """Of the chain formula of the published definition, each to the depth of its own session."""
+    """The contrast of the chain formula of the published definition, each to the depth of its own session."""
     left, right = (side.ratio(published.DEFINITION).per_prompt for side in (sides.a, sides.b))
     left, right = _both(sides, left, right)
 
@@ -302,7 +302,7 @@ def _of_chains(sides: _Sides) -> Contrast:
     alphas = _of_means(sides, published.DEFINITION, left, right, SHARE)
 
     def through(ci: Pair | None, side: _Side) -> Pair | None:
-        """It grows with alpha, so an interval's ends go through it, as in a report."""
+        """An interval taken through the formula, which grows with alpha, as in a report."""
         low, high = (
             metrics.chain_expected_length(end, side.analysis.data.max_depth) for end in ci or (0.0, 0.0)
         )
@@ -354,7 +354,7 @@ def _of_r2(sides: _Sides, labels: tuple[Labels, Labels], draws: tuple[Draws, Dra
 
 def _r2(side: _Side, labels: Labels, draws: Draws) -> tuple[float | None, Floats, int]:
     """R2 less its bias, resamples moved by twice that of theirs (see `predictors.predictor`), prompts."""
-    some = labels.of(side.chosen)
+    some = labels.select(side.chosen)
     (raw,) = r2(some.table.sum(axis=0)[None])
     used = some.sizes > 0
     if not np.isfinite(raw):

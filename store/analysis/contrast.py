@@ -11,7 +11,7 @@ from spectui.store.reading.columns import Floats, Ints
 
 @dataclass(frozen=True)
 class Contrast:
-    """A figure in two sessions. Intervals are 95 %; None is what cannot be known."""
+    """A figure in two sessions. Intervals are 95 %; None stands for unknown."""
 
     a: float | None
     ci_a: Pair | None
@@ -95,7 +95,7 @@ class TaskContrasts:
 
 
 def task_contrasts(name: str, figures: dict[str, tuple[Figure, Prompts]]) -> TaskContrasts:
-    """Of one figure by task."""
+    """The contrasts of one figure between tasks."""
     from scipy.special import stdtr
 
     tasks = [task for task, (figure, _) in figures.items() if figure.value is not None]

@@ -1,4 +1,4 @@
-"""Spearman's rank correlation of an entropy with what became of the nodes."""
+"""Spearman's rank correlation of an entropy with the outcome of nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sufficient statistics: what each prompt's nodes and rounds add up to, from one pass of `bincount`."""
+"""Sums per prompt over nodes and rounds, from one pass of `bincount`: sufficient statistics."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Ratio:
         """The ratio of the sums, weighted by `weight` [prompts]."""
         return ratio_of(self.top, self.bottom, weight)
 
-    def of(self, chosen: Bools | Ints) -> Ratio:
-        """Of some of the prompts."""
+    def select(self, chosen: Bools | Ints) -> Ratio:
+        """The ratio of some of the prompts."""
         return Ratio(self.top[chosen], self.bottom[chosen])
 
 
 class Counts:
-    """Per prompt sums of a session, each worked out when first asked for."""
+    """Sums per prompt of a session, each computed when first asked for."""
 
     def __init__(self, data: Measured) -> None:
         self.data = data
@@ -47,7 +47,7 @@ class Counts:
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
-        """In the order in which they first appear."""
+        """Tasks in the order in which they first appear."""
         return tuple(dict.fromkeys(prompt.task for prompt in self.data.prompts))
 
     @cached_property
@@ -58,12 +58,12 @@ class Counts:
 
     @cached_property
     def rounds(self) -> Floats:
-        """[prompts]"""
+        """[prompts], rounds of each."""
         return np.bincount(self.data.round_prompt, minlength=self.prompts).astype(np.float64)
 
     @cached_property
     def nodes(self) -> Floats:
-        """[prompts]"""
+        """[prompts], nodes of each."""
         return self._sum(None)
 
     @cached_property
@@ -171,7 +171,7 @@ class Counts:
 
     @cached_property
     def nodes_by_depth(self) -> Floats:
-        """[depths, prompts]"""
+        """[depths, prompts], nodes of each."""
         return self._by_depth(None)
 
     @cached_property

@@ -133,13 +133,13 @@ def prompts_needed(population: Population, stratum: Ints, effect: float) -> tupl
 
 
 def _labelled(sums: Sums) -> Sums:
-    """Without labels that no node has."""
+    """`sums` without labels that no node has."""
     kept = sums.weight.sum(axis=0) > 0
     return Sums(sums.weight[:, kept], sums.match[:, kept], sums.beyond)
 
 
 def _shares(weight: Floats, match: Floats, share: Floats, beyond: bool) -> tuple[Floats, Floats]:
-    """[rows, labels]: how much each label counts, and its share of matches; `share` [rows] is that of all nodes."""
+    """[rows, labels]: the weight of each label, and its share of matches; `share` [rows] is that of all nodes."""
     with np.errstate(divide="ignore", invalid="ignore"):
         part = weight / weight.sum(axis=1, keepdims=True)
         each = np.where(weight > 0, match / weight, 0.0 if beyond else share[:, None])
@@ -283,7 +283,7 @@ class _Noise:
 
 
 def _heavier(rng: np.random.Generator, freedom: Floats) -> Floats:
-    """[draws, columns]: what makes normal draws those of Student's t."""
+    """[draws, columns]: factors that make normal draws those of Student's t."""
     return np.sqrt(freedom / rng.chisquare(freedom, (DRAWS, len(freedom))))
 
 

@@ -18,7 +18,7 @@ from spectui.store.reading.columns import Floats, Ints
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval. None stands for what cannot be known."""
+    """A figure with its 95 % interval. None stands for unknown."""
 
     mean: float | None
     """Prompts weigh equally; of accepted length and tokens per round, rounds do, as everywhere else."""
@@ -123,7 +123,7 @@ def estimate_over_rounds(ratio: Ratio, task: Ints, within: Pair) -> Estimate:
 
 
 def pair(interval: Interval | None) -> Pair | None:
-    """The ends."""
+    """The ends of an interval."""
     return None if interval is None else (interval.low, interval.high)
 
 

@@ -37,7 +37,7 @@ def welch_p(values: Floats, task: Ints, count: int, rng: np.random.Generator) ->
 
 
 def _welch(values: Floats, sizes: Ints) -> Floats:
-    """[rows] of values [rows, prompts], group after group."""
+    """[rows], Welch's statistic of values [rows, prompts], group after group."""
     start = np.cumsum(sizes) - sizes
     mean = np.add.reduceat(values, start, axis=1) / sizes
     square = np.add.reduceat(values**2, start, axis=1) / sizes

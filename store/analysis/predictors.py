@@ -80,13 +80,13 @@ class Labels:
         """Labels less one."""
         return int(self.table.shape[1]) - 1
 
-    def of(self, chosen: Ints) -> Labels:
-        """Of some of the prompts, by index; the groups of all stay."""
+    def select(self, chosen: Ints) -> Labels:
+        """The labels of some of the prompts, by index; the groups of all stay."""
         return replace(self, table=self.table[chosen], sizes=self.sizes[chosen])
 
 
 def label(counts: Counts, name: str) -> Labels | str:
-    """Count the labels of one predictor, or say why there is nothing to count."""
+    """The labels of one predictor counted, or the reason that there is nothing to count."""
     data = counts.data
     known = np.ones(len(data.depth), dtype=np.bool_)
     if name == "task":

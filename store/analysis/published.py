@@ -20,7 +20,7 @@ PROMPTS: Final = 200
 
 
 def as_json() -> dict[str, object]:
-    """For `report --json`."""
+    """The published figures for `report --json`."""
     return {
         "source": SOURCE,
         "definition": DEFINITION,

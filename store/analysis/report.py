@@ -70,16 +70,18 @@ class Analysis:
         """The figures of one task by its index, or of all prompts together for None."""
         counts = self.counts
         chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
-        draws = self.draws if task is None else self.draws.of(task)
+        draws = self.draws if task is None else self.draws.of_task(task)
         of = counts.task[chosen]
-        alpha = {key: figures.estimate(r.of(chosen), of, SHARE) for key, r in counts.alphas.items()}
+        alpha = {key: figures.estimate(r.select(chosen), of, SHARE) for key, r in counts.alphas.items()}
         lengths = {
-            key: figures.estimate_over_rounds(r.of(chosen), of, self.length_range(key))
+            key: figures.estimate_over_rounds(r.select(chosen), of, self.length_range(key))
             for key, r in counts.lengths.items()
         }
-        entropies = {key: figures.estimate(r.of(chosen), of, POSITIVE) for key, r in counts.entropies.items()}
-        on_path = [ratio.of(chosen) for ratio in counts.on_path]
-        off_path = [ratio.of(chosen) for ratio in counts.off_path]
+        entropies = {
+            key: figures.estimate(r.select(chosen), of, POSITIVE) for key, r in counts.entropies.items()
+        }
+        on_path = [ratio.select(chosen) for ratio in counts.on_path]
+        off_path = [ratio.select(chosen) for ratio in counts.off_path]
         alike = self._clustering(chosen, draws)
         return GroupFigures(
             name=name,
@@ -90,12 +92,12 @@ class Analysis:
             expected_length={k: figures.chain_formula(a, self.data.max_depth) for k, a in alpha.items()},
             accepted_length=lengths["accepted_length"],
             tokens_per_round=lengths["tokens_per_round"],
-            on_path=figures.steps_on_path(on_path, [ratio.of(chosen) for ratio in counts.reached], of),
+            on_path=figures.steps_on_path(on_path, [ratio.select(chosen) for ratio in counts.reached], of),
             off_path=figures.steps_off_path(on_path[0], off_path[1:], of) if on_path else [],
             depths=figures.depth_rows(
                 counts.nodes_by_depth[:, chosen],
-                [ratio.of(chosen) for ratio in counts.match_by_depth],
-                [ratio.of(chosen) for ratio in counts.overlap_by_depth],
+                [ratio.select(chosen) for ratio in counts.match_by_depth],
+                [ratio.select(chosen) for ratio in counts.overlap_by_depth],
             ),
             draft_entropy=entropies["draft_entropy"],
             target_entropy=entropies["target_entropy"],
@@ -105,7 +107,9 @@ class Analysis:
             acceptance_chance=(
                 None
                 if self.data.target_p is None
-                else tuple(figures.estimate(each.of(chosen), of, SHARE) for each in counts.acceptance_chance)
+                else tuple(
+                    figures.estimate(each.select(chosen), of, SHARE) for each in counts.acceptance_chance
+                )
             ),
         )
 
@@ -126,14 +130,14 @@ class Analysis:
             for index, task in enumerate(counts.tasks):
                 chosen = counts.task == index
                 prompts = Prompts(counts.task[chosen], np.ones(int(chosen.sum())))
-                ratio = (counts.alphas | counts.lengths)[name].of(chosen)
+                ratio = (counts.alphas | counts.lengths)[name].select(chosen)
                 figure = ratio.figure() if name in counts.lengths else mean_of(ratio.per_prompt)
                 by_task[task] = (figure, prompts)
             contrasts[name] = task_contrasts(name, by_task)
         return contrasts
 
     def labels(self) -> tuple[dict[str, Labels], dict[str, str]]:
-        """The predictors' labels counted, and why those that are missing are."""
+        """The labels of each predictor counted, and the reasons that some are missing."""
         counted_labels: dict[str, Labels] = {}
         missing: dict[str, str] = {}
         for name in TITLES:
@@ -158,7 +162,7 @@ class Analysis:
 
     def _clustering(self, chosen: Bools, draws: Draws) -> figures.Clustering | None:
         """None with a task of fewer than `FEWEST_ALIKE` prompts, whose likeness is noise."""
-        families, task = self.counts.families.of(chosen), self.counts.task[chosen]
+        families, task = self.counts.families.select(chosen), self.counts.task[chosen]
         known = families.bottom > 0
         if not known.any() or np.unique(task[known], return_counts=True)[1].min() < FEWEST_ALIKE:
             return None
@@ -188,7 +192,7 @@ def build_report(
 
 
 def report_of(data: Measured, progress: Progress = silent) -> Report:
-    """The report of what was read."""
+    """The report of a session that has been read."""
     notes = _circumstances(data)
     if not data.prompts:
         notes["everything"] = (

@@ -1,4 +1,4 @@
-"""Drawing prompts anew, and intervals from what comes out.
+"""Bootstrap over prompts, and intervals from it, for figures without a standard error.
 
 Nodes of one prompt are not independent; prompts are. Whole prompts are drawn with replacement within
 their task, as weights [resamples, prompts], and every figure is worked out from weighted sums of counts
@@ -40,7 +40,7 @@ class Draws:
     strata: int
     """Groups that prompts were drawn within: each has a mean of its own, which costs a degree of freedom."""
 
-    def of(self, task: int) -> Draws:
+    def of_task(self, task: int) -> Draws:
         """The draws of one task's prompts, for figures of that task alone."""
         chosen = self.task == task
         return Draws(self.weights[:, chosen], self.task[chosen], 1)

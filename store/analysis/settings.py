@@ -1,4 +1,4 @@
-"""In what two sessions were set up differently, and what of them can be compared."""
+"""Differences in the set-up of two sessions, and the figures that can be compared despite them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from spectui.store.rows import SessionSummary, TaskFigures
 
 @dataclass(frozen=True)
 class PerMillion:
-    """Of a million tokens; None where it is not known."""
+    """Costs of a million tokens; None where one is not known."""
 
     seconds: float | None
     price: float | None
@@ -59,7 +59,7 @@ def price_of(summary: SessionSummary, price: float | None = None) -> float | Non
 def spending(
     summary: SessionSummary, figures: Mapping[str, TaskFigures], price: float | None = None
 ) -> list[Spending]:
-    """By task, then all together. `price` is for an hour of the device; the run's own where it is None."""
+    """Costs by task, then of all together. `price` is for an hour of the device; None: the run's own."""
     price, watts = price_of(summary, price), watts_of(summary)
 
     def per(seconds: float | None) -> PerMillion:
@@ -72,7 +72,7 @@ def spending(
 
 
 def spending_json(rows: Sequence[Spending]) -> dict[str, Any]:
-    """By task: seconds, price and joules of a million tokens, with speculation and without."""
+    """Costs by task as JSON: seconds, price and joules of a million tokens, speculative and plain."""
     return {
         row.task: {
             kind: {"seconds": part.seconds, "price": part.price, "joules": part.joules}

@@ -21,7 +21,7 @@ NODES: Final = {AT_RISK: "nodes at risk", ALL: "all nodes", OFF_PATH: "nodes bel
 
 @dataclass(frozen=True)
 class Verdict:
-    """R2 of the task less R2 of the depth on three kinds of nodes, and what that says."""
+    """R2 of the task less R2 of the depth on three kinds of nodes, and the answer to the claim."""
 
     verdict: Answer | None
     """None where it cannot be judged; `why` says why."""
@@ -34,7 +34,7 @@ class Verdict:
 
 
 def judge(counts: Counts) -> Verdict:
-    """Judged on nodes at risk, of rounds with the tree that all tasks had.
+    """The verdict on nodes at risk, of rounds with the tree that all tasks had.
 
     Supported: the interval lies above 0, and tasks dealt anew to the prompts seldom differ as much. Reversed: it lies
     below 0. Neither where all nodes, or those below a rejected one, say the contrary.

@@ -1,4 +1,4 @@
-"""Looks a database over: the file, every tree and path, every count against a recount from the nodes.
+"""Check of a database: the file, every tree and path, every count against a recount from the nodes.
 
 All per-node work is SQL. A check reads one snapshot, so it may run while a worker writes.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from spectui.store.counts.bins import unpacked
+from spectui.store.counts.bins import unpack
 from spectui.store.counts.recount import Key, Recount, Sums, recount, tables
 from spectui.store.counts.sums import GENERATION_SUMS
 from spectui.store.database import Connection, raw
@@ -241,7 +241,7 @@ def _bins(connection: sqlite3.Connection, counted: Recount) -> list[tuple[tuple[
             "SELECT session_id, task, bins FROM rollup_task"
             " WHERE session_id NOT IN (SELECT id FROM session WHERE deleted_at IS NOT NULL)"
         )
-        if unpacked(blob) != counted.bins.get((session, task), unpacked())
+        if unpack(blob) != counted.bins.get((session, task), unpack())
     ]
 
 

@@ -1,4 +1,4 @@
-"""Retention: giving up the nodes of prompts that ended, and keeping their rounds, their text and every count.
+"""Pruning: gives up the nodes of prompts that ended, and keeps their rounds, their text and every count.
 
 What stays of a pruned prompt is the committed path of each round (its text is made of that) and, in `pruned`,
 what a recount of all its nodes gave; so rollups can still be proved, and whoever needs all nodes can tell.
@@ -52,7 +52,7 @@ def _prunable(connection: sqlite3.Connection, session_id: int, before: str) -> l
 
 
 def _mark(connection: sqlite3.Connection, generation_id: int) -> int:
-    """Keep what a recount of the prompt gives; 1, or 0 when it has begun again meanwhile."""
+    """Keep a recount of the prompt; 1, or 0 when it has begun again meanwhile."""
     with explained(None, connection):
         # Outside the transaction: nobody writes to a prompt that ended, but for a worker that restarts it.
         counts = recount(connection, generation_id=generation_id)
@@ -91,7 +91,7 @@ def _uncleared(connection: sqlite3.Connection, session_id: int) -> list[int]:
 def _clear(
     connection: sqlite3.Connection, generation_id: int, removed: int, progress: Callable[[str, int], None]
 ) -> int:
-    """Delete the nodes off the committed paths, some rounds at a time; `removed` and how many it were."""
+    """Delete the nodes off the committed paths, some rounds at a time; returns `removed` plus their number."""
     at = 0
 
     def step(rounds: int) -> int:

@@ -15,7 +15,7 @@ from spectui.store.sqlite.transactions import transaction
 
 
 def repair(db: Connection) -> list[str]:
-    """Rebuild the sums, rollups and blocks of all sessions if any is wrong; what was put right, a line each.
+    """Rebuild the sums, rollups and blocks of all sessions if any is wrong; returns what was repaired, a line each.
 
     A session that a worker is at work on is left alone. Each session is a transaction. Raises `StoreError` when
     the file cannot be read or written.

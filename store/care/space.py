@@ -1,4 +1,4 @@
-"""Removing sessions and giving space back to the file system, beside workers that go on writing."""
+"""Removal of sessions, and space given back to the file system, beside workers that go on writing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def delete_session(db: Connection, session_id: int, progress: Progress = _quietl
 
 
 def remove_deleted(db: Connection, progress: Progress = _quietly) -> int:
-    """Remove the rows of sessions that were deleted, in short transactions; how many sessions."""
+    """Remove the rows of sessions that were deleted, in short transactions; returns the number of sessions."""
     connection = raw(db)
     with explained(None, connection):
         rows = connection.execute("SELECT id FROM session WHERE deleted_at IS NOT NULL").fetchall()

@@ -1,4 +1,4 @@
-"""The bins of the charts, defined once: draft entropy by match, and draft probability against acceptance.
+"""Bins of the charts, defined once: draft entropy by match, and draft probability against acceptance.
 
 The counts of one task are one array of unsigned 32-bit numbers in the machine-independent little-endian
 order, kept as a BLOB in its row of `rollup_task`; empty until the drafter has given a probability. One BLOB
@@ -58,16 +58,16 @@ def probability_bin(probability: float) -> int:
     return min(int(max(probability, 0.0) * PROBABILITY_BINS), PROBABILITY_BINS - 1)
 
 
-def packed(counts: array[int]) -> bytes:
-    """Counts, as `unpacked` gives them, as they are stored."""
+def pack(counts: array[int]) -> bytes:
+    """Counts as they are stored; `unpack` is the inverse."""
     if sys.byteorder == "big":
         counts = counts[:]
         counts.byteswap()
     return counts.tobytes()
 
 
-def unpacked(blob: bytes = b"") -> array[int]:
-    """`SIZE` counts out of what is stored; zeros where that is empty or of another length."""
+def unpack(blob: bytes = b"") -> array[int]:
+    """`SIZE` counts from a stored BLOB; zeros where it is empty or of another length."""
     out = array("I")
     out.frombytes(blob if len(blob) == SIZE * out.itemsize else bytes(SIZE * out.itemsize))
     if sys.byteorder == "big":

@@ -25,7 +25,7 @@ class Interval:
 
     @property
     def half_width(self) -> float:
-        """From the value to the farther end, for "1.42 +- 0.08"; ends are cut to what can be, so that one is nearer."""
+        """The distance from the value to the farther end, for "1.42 +- 0.08"; ends are cut to possible values."""
         return max(self.high - self.value, self.value - self.low)
 
 

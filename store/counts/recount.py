@@ -1,4 +1,4 @@
-"""The counts of generations and rollups, worked out anew from rounds and nodes.
+"""The counts of prompts and rollups, computed anew from rounds and nodes.
 
 Written apart from `store.counts.tally`, in SQL, so that each proves the other. Grouped scans; nothing per node is
 done in Python.
@@ -18,8 +18,8 @@ from spectui.store.counts.bins import (
     ENTROPY_BIN_SQL,
     FATES,
     PROBABILITY_BIN_SQL,
-    packed,
-    unpacked,
+    pack,
+    unpack,
 )
 from spectui.store.counts.metrics import AT_RISK_SQL
 from spectui.store.counts.sums import (
@@ -144,7 +144,7 @@ def _add_kept(total: Recount, generation: int, session: int, counts: str) -> Non
                     raise ValueError("a key of another table")
                 _add(rows.setdefault((session, *rest), dict.fromkeys(_checked(sums), 0)), sums)
         for task, counted in kept.get("bins", {}).items():
-            bins = total.bins.setdefault((session, task), unpacked())
+            bins = total.bins.setdefault((session, task), unpack())
             for place, number in enumerate(counted):
                 bins[place] += number
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
@@ -152,7 +152,7 @@ def _add_kept(total: Recount, generation: int, session: int, counts: str) -> Non
 
 
 def _checked(sums: dict[str, Any]) -> Sums:
-    """`sums` as they are, if they are what we wrote: their names go into SQL."""
+    """`sums`, refused when they are not as written here: their names go into SQL."""
     if not all(name.isidentifier() and isinstance(value, int | float) for name, value in sums.items()):
         raise ValueError("no sums")
     return sums
@@ -177,7 +177,7 @@ def rebuild(connection: sqlite3.Connection, session_id: int) -> None:
 
 
 def tables(counts: Recount) -> list[tuple[str, tuple[str, ...], dict[Key, Sums]]]:
-    """Rollup table, its key columns, and its rows."""
+    """Each rollup table, its key columns, and its rows."""
     return [
         ("rollup_task", ("session_id", "task"), counts.tasks),
         ("rollup_length", ("session_id", "task", "accepted_length"), counts.lengths),
@@ -217,7 +217,7 @@ def add_up(rows: Iterable[tuple[Any, ...]]) -> dict[BinKey, array[int]]:
     """The rows of `BINS_SQL` as `bins.SIZE` counts of each task."""
     bins: dict[BinKey, array[int]] = {}
     for session, task, probability, entropy, match, risked, accepted, nodes in rows:
-        counts = bins.setdefault((session, task), unpacked())
+        counts = bins.setdefault((session, task), unpack())
         if probability is not None:
             counts[FATES * probability + match + 2 * (risked and risked + accepted)] += nodes
         if entropy is not None:
@@ -229,7 +229,7 @@ def write_bins(connection: sqlite3.Connection, counted: Mapping[BinKey, array[in
     """Put bins into rows of `rollup_task` that have none yet."""
     connection.executemany(
         "UPDATE rollup_task SET bins = ? WHERE session_id = ? AND task = ?",
-        [(packed(counts), *key) for key, counts in counted.items()],
+        [(pack(counts), *key) for key, counts in counted.items()],
     )
 
 

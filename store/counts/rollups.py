@@ -101,13 +101,13 @@ class Rollups:
         self._held.clear()
 
     def _update_task(self, task: str, sums: Sequence[float], grown: Sequence[int], held: _TaskRow) -> bool:
-        """Add a round if the row is as it is held; whether it was."""
+        """Add a round if the row is as it is held; True when it was."""
         rounds, counts = held
         for place in grown:
             counts[place] += 1
         self._held[task] = (rounds + 1, counts)
         # Without draft probabilities nothing is ever counted, and nothing is stored.
-        blob = bins.packed(counts) if grown or any(counts) else b""
+        blob = bins.pack(counts) if grown or any(counts) else b""
         where = (self._session_id, task, rounds)
         return self._connection.execute(_ADD_TO_TASK, (*sums, blob, *where)).rowcount == 1
 
@@ -117,7 +117,7 @@ class Rollups:
         ).fetchone()
         if row is None:
             raise StoreError(f"the figures of task '{task}' are gone from the database")
-        return row[0], bins.unpacked(row[1])
+        return row[0], bins.unpack(row[1])
 
 
 def _sums(record: RoundRecord, counts: RoundTally) -> tuple[float, ...]:

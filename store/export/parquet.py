@@ -1,4 +1,4 @@
-"""Rows as a Parquet file, by pyarrow, which is an extra of its own: 40 MB that most never need."""
+"""Rows as a Parquet file, by pyarrow, an optional dependency of 40 MB."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ParquetFile:
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
     def close(self) -> None:
-        """Write the index and what is left. Raises `OSError` when there is no room for it."""
+        """Write the index and the rest. Raises `OSError` when there is no room for it."""
         try:
             self._writer.close()
         finally:

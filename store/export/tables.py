@@ -30,7 +30,7 @@ _ORDER = {"generation": "position", "round": "position, number", "node": "positi
 
 @dataclass(frozen=True)
 class Column:
-    """A column and what its values are; each may be NULL, which reads None."""
+    """A column and the kind of its values; each may be NULL, which reads None."""
 
     name: str
     kind: Kind
@@ -48,7 +48,7 @@ def columns(reader: Reader, table: str) -> tuple[Column, ...]:
 
 
 def select(table: str, names: tuple[str, ...]) -> str:
-    """SQL for these columns of one of `TABLES` of the session that is its one parameter: in running order."""
+    """SQL for these columns of one of `TABLES`, for the session that is its one parameter, in running order."""
     wanted = ", ".join(f'{table}."{name}"' for name in names)
     return f"SELECT {wanted} FROM {_FROM[table]} WHERE generation.session_id = ? ORDER BY {_ORDER[table]}"
 

@@ -29,7 +29,7 @@ class TextFile:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Write what is left. Raises `OSError` when there is no room for it."""
+        """Write the rest. Raises `OSError` when there is no room for it."""
         self._file.close()
 
 
@@ -69,7 +69,7 @@ class JsonFile(TextFile):
 
 
 def safe_cell(text: str) -> str:
-    """`text` with ``'`` before it where it starts like a formula, or with ``'``: taking one off gives it back."""
+    """`text` with ``'`` before it where it starts like a formula or with ``'``; take one off to read it back."""
     return f"'{text}" if text.startswith(_ESCAPED) else text
 
 

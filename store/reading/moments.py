@@ -1,4 +1,4 @@
-"""A session as it stood at one of its rounds: the figures of each task, and where the time went.
+"""Figures of a session up to a given round, for replay, and the course of its time.
 
 A moment is a prompt and the number of a round of it that is the last one known. What came before is read
 from the sums of earlier prompts and from blocks (`store.counts.rollups`); the nodes of fewer than `BLOCK` rounds
@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from spectui.store.counts import metrics
-from spectui.store.counts.bins import Bins, bins_of, unpacked
+from spectui.store.counts.bins import Bins, bins_of, unpack
 from spectui.store.counts.metrics import Interval
 from spectui.store.counts.recount import BINS_SQL, add_up
 from spectui.store.counts.sums import DEPTH_SUMS, NODE_SQL, NODES_SQL, ROUND_SUMS
@@ -242,7 +242,7 @@ def figures(sums: dict[str, TaskSums]) -> dict[str, TaskFigures]:
 
 
 def intervals(generations: Iterable[GenerationRow], depth: int) -> dict[str, Interval]:
-    """Of mean accepted length, per task, over prompts as they were, with trees so deep; see `Reader.intervals`."""
+    """Intervals of mean accepted length by task, over prompts as they were; see `Reader.intervals`."""
     from spectui.store.counts.intervals import intervals_by_task
 
     rows = [
@@ -306,7 +306,7 @@ _COUNTED = BINS_SQL.format(which="generation.id = ? AND round.number <= ?")
 
 
 class MomentBins:
-    """The bins of one session at one moment after the other."""
+    """The bins of one session at one moment after the other: counted from its nodes, each prompt once."""
 
     def __init__(self) -> None:
         self._whole: dict[int, array[int] | None] = {}
@@ -331,7 +331,7 @@ class MomentBins:
                         self._whole[row.id] = _counted(reader, row.id, row.round_count)
                     counts = self._whole[row.id]
                 if counts is not None:
-                    before = sums.setdefault(row.task, unpacked())
+                    before = sums.setdefault(row.task, unpack())
                     sums[row.task] = array("I", map(int.__add__, before, counts))
         return {task: bins_of(counts) for task, counts in sums.items()}
 

@@ -60,7 +60,7 @@ class Queries:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Reads in the block are all of one state, whatever a worker commits meanwhile."""
+        """A block whose reads are all of one state, whatever a worker commits meanwhile."""
         with self._lock, explained(None, self._connection):
             if self._connection.in_transaction:
                 yield

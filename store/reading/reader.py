@@ -8,7 +8,7 @@ from dataclasses import fields
 from itertools import groupby
 
 from spectui.store.counts import metrics
-from spectui.store.counts.bins import Bins, bins_of, unpacked
+from spectui.store.counts.bins import Bins, bins_of, unpack
 from spectui.store.counts.metrics import Interval
 from spectui.store.errors import StoreError
 from spectui.store.liveness import is_here
@@ -60,7 +60,7 @@ class Reader(Queries):
         return int(self.fetch("SELECT count(*) FROM session WHERE deleted_at IS NULL")[0][0])
 
     def session(self, ref: int | str) -> SessionSummary:
-        """By id, name or "last"; `StoreError` names the closest when there is none."""
+        """A session by id, name or "last"; `StoreError` names the closest when there is none."""
         if isinstance(ref, str) and (digits := ref.strip()).isdecimal() and len(digits) < 20:
             # Bare of what `strip` calls a blank and `int` does not; longer ones are more than an id can be.
             ref = int(digits)
@@ -220,12 +220,12 @@ class Reader(Queries):
         return dict(sorted(by_task.items(), key=lambda item: places.get(item[0], len(places))))
 
     def bins(self, session_id: int) -> dict[str, Bins]:
-        """Per task, draft entropy by match and draft probability by what became of it; see `store.counts.bins`."""
+        """Bins by task: draft entropy by match, draft probability by outcome; see `store.counts.bins`."""
         rows = self.fetch("SELECT task, bins FROM rollup_task WHERE session_id = ?", session_id)
-        return {task: bins_of(unpacked(blob)) for task, blob in rows}
+        return {task: bins_of(unpack(blob)) for task, blob in rows}
 
     def intervals(self, session_id: int, metric: str = "mean_accepted_length") -> dict[str, Interval]:
-        """95 % per task of a `metrics.RATIOS` metric, over finished prompts (over all, where none has finished).
+        """95 % intervals by task of a `metrics.RATIOS` metric, over finished prompts (over all, if none has).
 
         Tasks with fewer than two prompts are left out, and those whose prompts happen to agree.
         """

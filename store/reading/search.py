@@ -1,4 +1,4 @@
-"""Looks for a text in everything a session decoded, and for tokens in its trees, a slice of rounds at a time."""
+"""Search for a text in everything a session decoded, and for tokens in its trees, some rounds at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROUNDS = """
 
 @dataclass(frozen=True)
 class Hit:
-    """One place. The texts are as they were decoded: sanitize them before they are drawn."""
+    """One match. The texts are as they were decoded: sanitize them before they are drawn."""
 
     generation_id: int
     position: int
@@ -167,7 +167,7 @@ class _Output:
         self._searched = max(self._searched, len(self.text) - self.longest + 1)
 
     def _forget(self) -> None:
-        """Keep what a match over the border may need, and what is shown around it."""
+        """Drop text but for what a match over the border may need, and what is shown around it."""
         cut = max(min(self._searched, len(self.text)) - AROUND, 0)
         kept = max(bisect_right(self._starts, cut) - 1, 0)
         cut = self._starts[kept] if self._starts else 0

@@ -1,4 +1,4 @@
-"""The objects of a file compared with those our steps make, before a statement of the file itself could run.
+"""Comparison of the objects of a file with those that our steps make, before any SQL of the file could run.
 
 Triggers, views, generated columns, checks and defaults are SQL that SQLite runs when a table is read or
 written. So a file is taken for one of ours only when every object in it is one that its own migrations make.
@@ -160,7 +160,7 @@ def _made_by(names: tuple[str, ...]) -> Counter[_Object]:
 
 @lru_cache(maxsize=256)
 def _tokens(sql: str) -> tuple[str, ...]:
-    """The words of a statement, capital where SQLite knows no case; neither its layout nor its comments."""
+    """The words of a statement, capital where SQLite ignores case, without layout and comments."""
     return tuple(
         token.group() if token.lastgroup == "quoted" else token.group().upper()
         for token in _TOKEN.finditer(sql)

@@ -1,4 +1,4 @@
-"""Brings a file's schema up to date, through sqlite-utils' migrations. Import only when there is need."""
+"""Migration of a file's schema by sqlite-utils. Import only when there is need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def migrations() -> Migrations:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Apply what is pending, all of it or nothing, one process at a time."""
+    """Apply pending steps, all of them or none, one process at a time."""
     db = Database(connection, recursive_triggers=False, execute_plugins=False)
     if connection.execute("PRAGMA page_count").fetchone()[0]:
         # sqlite-utils would begin with a read lock and find out too late that another process is at it.

@@ -54,7 +54,7 @@ def _kind(path: Path) -> str:
 
 
 def _unescaped(place: str) -> str:
-    """Blanks and the like are written as three octal digits."""
+    """A path of /proc/mounts, where blanks and the like are three octal digits."""
     for code in (" ", "\t", "\n"):
         place = place.replace(f"\\{ord(code):03o}", code)
     return place.replace("\\134", "\\")

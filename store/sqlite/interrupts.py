@@ -1,4 +1,4 @@
-"""Long statements that can be broken off: by Ctrl-C, and in the dashboard by leaving it."""
+"""Interruption of long statements: by Ctrl-C, and in the dashboard by leaving it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _leaving = threading.Event()
 
 
 def interruptible(connection: sqlite3.Connection) -> None:
-    """Make SQLite look now and then, while it is at a statement, whether that is still wanted.
+    """Make SQLite ask now and then, during a statement, if it is still wanted.
 
     Python runs what a signal asks for only between its own instructions. In the main thread the call of a
     function is such a moment: an exception that Ctrl-C raises then ends the statement, as SQLITE_INTERRUPT, of
@@ -25,8 +25,8 @@ def _unwanted() -> bool:
     return _leaving.is_set() and threading.current_thread() is not threading.main_thread()
 
 
-def leave(leaving: bool = True) -> None:
-    """Break off what threads other than the main one are reading, and go on doing so; or no more."""
+def interrupt_reads(leaving: bool = True) -> None:
+    """Interrupt reads of threads other than the main one, those to come included; or no more."""
     if leaving:
         _leaving.set()
     else:

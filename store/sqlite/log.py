@@ -1,4 +1,4 @@
-"""Keeps the write-ahead log from growing while there is always somebody reading.
+"""Truncation of the write-ahead log, which grows while there is always a reader.
 
 SQLite begins the log anew only when a commit finds all of it written back and nobody reading from it. With
 several dashboards on a fast run such moments are rare, and a fast run writes a hundred megabytes a second. So
@@ -26,7 +26,7 @@ SECONDS = 1.0
 
 
 class LogKeeper:
-    """Call `tend` after transactions, with the connection that made them."""
+    """Keeps the log of one database small: call `truncate_if_large` after transactions."""
 
     def __init__(self, database: str) -> None:
         self._log = database + "-wal"
@@ -34,8 +34,8 @@ class LogKeeper:
         """Bytes at which it is waited for next."""
         self._next = 0.0
 
-    def tend(self, connection: sqlite3.Connection) -> bool:
-        """Begin the log anew if it is large and that can be done soon; whether it was."""
+    def truncate_if_large(self, connection: sqlite3.Connection) -> bool:
+        """Begin the log anew if it is large and that can be done soon; True when it was."""
         try:
             size = os.stat(self._log).st_size  # noqa: PTH116 (called thousands of times a second)
         except OSError:  # no log: another journal, or nothing written yet

@@ -1,4 +1,4 @@
-"""SQLite's errors in words: what is wrong with the file, and what to do."""
+"""Transactions, and SQLite's errors in words: the fault of the file, and the remedy."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PASSING = (
 """Families of errors whose cause may go away while one waits."""
 
 
-def in_words(error: sqlite3.Error, path: Path | str) -> StoreError | KeyboardInterrupt:
+def as_store_error(error: sqlite3.Error, path: Path | str) -> StoreError | KeyboardInterrupt:
     """The exception to raise for `error`: a `DatabaseTrouble` when it may pass; Ctrl-C where that ended it."""
     code = getattr(error, "sqlite_errorname", "")
     if code == _INTERRUPTED and threading.current_thread() is threading.main_thread():
@@ -77,14 +77,14 @@ def explained(path: Path | str | None, connection: sqlite3.Connection | None = N
         yield
     except sqlite3.Error as error:
         where = path if path is not None else path_of(connection) if connection is not None else ""
-        raise in_words(error, where) from error
+        raise as_store_error(error, where) from error
     except UnicodeDecodeError as error:  # what SQLite says about a damaged schema quotes it
         where = path if path is not None else path_of(connection) if connection is not None else ""
         raise StoreError(f"database {where} {_ADVICE['SQLITE_CORRUPT']}") from error
 
 
 class transaction:  # noqa: N801 (reads as the function it stands for)
-    """Everything in the block, or nothing of it; then `undo` is called. Raises `StoreError` when SQLite refuses.
+    """All of the block, or nothing of it; then `undo` is called. Raises `StoreError` when SQLite refuses.
 
     The write lock is taken at once: a transaction that starts as a reader can fail half-way when another
     process writes in between, and waiting does not help it. A class, as a generator costs each round twice as much.
@@ -100,7 +100,7 @@ class transaction:  # noqa: N801 (reads as the function it stands for)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            raise in_words(error, path_of(self._connection)) from error
+            raise as_store_error(error, path_of(self._connection)) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -120,6 +120,6 @@ class transaction:  # noqa: N801 (reads as the function it stands for)
         except sqlite3.Error as failed:
             error = failed
         if isinstance(error, sqlite3.Error):
-            raise in_words(error, path_of(self._connection)) from error
+            raise as_store_error(error, path_of(self._connection)) from error
         if kind is None and error is not None:
             raise error

@@ -1,4 +1,4 @@
-"""Rows hold what their columns say: SQLite lets any column hold anything, and what draws a row trusts it."""
+"""Type checks of rows: SQLite lets any column hold anything, and what draws a row trusts it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def declared(row: type) -> dict[str, str]:
 
 
 class Typed:
-    """Looks at rows of some columns, each of which has a name and the type that a dataclass declares for it.
+    """Checks rows of some columns, each with a name and the type that a dataclass declares for it.
 
     Types that are none of SQLite's (columns of JSON) are left to whoever reads them. With `finite`, numbers are
     also none that cannot be counted with. A row costs a microsecond: most have the types of one before.
@@ -37,15 +37,15 @@ class Typed:
     def __init__(self, what: str, columns: Mapping[str, str], *, finite: bool = False) -> None:
         self._what = what
         self._finite = finite
-        self._columns = [(name, _able(declared)) for name, declared in columns.items()]
+        self._columns = [(name, _allowed_types(declared)) for name, declared in columns.items()]
         self._sound: set[tuple[type, ...]] = set()
 
     def checked(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """The rows. Raises `StoreError` when one holds something else than it should."""
+        """The rows. Raises `StoreError` when one holds a value of another type."""
         for row in rows:
             kinds = tuple(map(type, row))
             if kinds not in self._sound:
-                self._look(kinds)
+                self._check_types(kinds)
                 self._sound.add(kinds)
             if self._finite:
                 for value in row:
@@ -53,7 +53,7 @@ class Typed:
                         raise self._damaged("number too large")
         return rows
 
-    def _look(self, kinds: Sequence[type]) -> None:
+    def _check_types(self, kinds: Sequence[type]) -> None:
         for (name, able), kind in zip(self._columns, kinds, strict=True):
             if able and kind not in able:
                 raise self._damaged(f"{name} of type {kind.__name__}")
@@ -64,7 +64,7 @@ class Typed:
         )
 
 
-def _able(declared: str) -> set[type]:
+def _allowed_types(declared: str) -> set[type]:
     """The types that a column may have; none: any."""
     parts = declared.split(" | ")
     return (

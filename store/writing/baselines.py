@@ -1,4 +1,4 @@
-"""Measurements of plain decoding during a run, and the speed-up in the session's row that is worked out from them."""
+"""Measurements of plain decoding during a run, and the speed-up computed from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_baseline(connection: sqlite3.Connection, session_id: int, ms_per_token: 
 
 
 def refresh(connection: sqlite3.Connection, session_id: int) -> None:
-    """Work out anew what the session's row says of plain decoding; call within a transaction.
+    """Compute anew what the session's row says of plain decoding; call within a transaction.
 
     A machine that others use is faster in one minute than in the next. So each measurement is held against the rounds
     just before and after it, and what plain decoding takes is the median of these ratios, times what a round took in
@@ -107,7 +107,7 @@ def _pace_at(connection: sqlite3.Connection, session_id: int, at: str) -> float 
 
 
 def _half_width(logs: list[float]) -> float | None:
-    """Of the logarithm of the speed-up; None with one ratio."""
+    """Half the width of the interval of the logarithm of the speed-up; None with one ratio."""
     from spectui.store.counts.intervals import student_t
 
     if len(logs) < 2:
@@ -125,7 +125,7 @@ def baselines(reader: Reader, session_id: int) -> list[Baseline]:
 
 
 def quantile(ascending: list[float], part: float) -> float:
-    """The value below which that part of them lies, between neighbours in proportion."""
+    """The value below which that share of the values lies, between neighbours in proportion."""
     place = part * (len(ascending) - 1)
     below = int(place)
     above = min(below + 1, len(ascending) - 1)

@@ -65,7 +65,7 @@ class PatientWriter(SessionWriter):
         self._stage: tuple[Any, ...] = ("",)
         super().__init__(db, session_id)
 
-    def patiently(self, attempt: Callable[[], Result]) -> Result:
+    def retry(self, attempt: Callable[[], Result]) -> Result:
         """Repeats `attempt` until it succeeds; returns its result."""
         pause = FIRST_WAIT
         begin = time.perf_counter()
@@ -74,7 +74,7 @@ class PatientWriter(SessionWriter):
                 self._look_for_the_file()
                 result = attempt()
             except DatabaseTrouble as trouble:
-                self._endure(trouble, pause, begin)
+                self._wait_out(trouble, pause, begin)
                 pause = min(2 * pause, LONGEST_WAIT)
             else:
                 if self._troubled_since is not None:
@@ -82,7 +82,7 @@ class PatientWriter(SessionWriter):
                 return result
 
     def rescue(self) -> Path | None:
-        """Copy what is open but no longer has its place in the file system to a file beside that place.
+        """Copy the open database to a file beside its place, when it no longer has that place.
 
         None when there is no need, or no way.
         """
@@ -106,7 +106,7 @@ class PatientWriter(SessionWriter):
             how = "is gone" if identity is None else "was replaced by another file"
             raise _Misplaced(f"database {self._path} {how}; put it back where it was")
 
-    def _endure(self, trouble: DatabaseTrouble, pause: float, begin: float) -> None:
+    def _wait_out(self, trouble: DatabaseTrouble, pause: float, begin: float) -> None:
         now = time.perf_counter()
         if self._troubled_since is None:
             self._troubled_since = begin
@@ -115,7 +115,7 @@ class PatientWriter(SessionWriter):
             self._trouble = str(trouble)
             log.warning("%s; trying again", trouble)
         if self._claimed:
-            self._show(trouble)
+            self._show_trouble(trouble)
         most = _patience(trouble) if self._claimed else min(_patience(trouble), PATIENCE_TO_CLAIM)
         if now - self._troubled_since >= most:
             raise StoreError(f"{trouble} (gave up after {now - self._troubled_since:.0f} s)") from trouble
@@ -124,15 +124,15 @@ class PatientWriter(SessionWriter):
             raise StoreError(f"{trouble} (asked to stop while waiting)") from trouble
 
     def _asked_to_stop(self, pause: float) -> bool:
-        """Sleep; whether the run is to end. A stop that somebody else could write is obeyed though nothing can be."""
+        """Sleep; True when the run is to end, also by a stop that another process could write though we cannot."""
         if self._wait(pause):
             return True
         with suppress(StoreError):
             return self.stop_waits()
         return False
 
-    def _show(self, trouble: DatabaseTrouble) -> None:
-        """Say it in the session's row, where that can be written although a round cannot."""
+    def _show_trouble(self, trouble: DatabaseTrouble) -> None:
+        """Write the trouble into the session's row, where that can be written although a round cannot."""
         if not isinstance(trouble, _Misplaced) and "is locked" not in str(trouble):
             with suppress(StoreError):
                 SessionWriter.set_status(self, "paused")
@@ -154,20 +154,20 @@ class PatientWriter(SessionWriter):
     ) -> None:
         """As `SessionWriter.claim`, which is tried for `PATIENCE_TO_CLAIM` seconds."""
         self._claimed = False
-        self.patiently(lambda: SessionWriter.claim(self, pid, host, pid_created))
+        self.retry(lambda: SessionWriter.claim(self, pid, host, pid_created))
         self._claimed = True
 
     def set_status(self, status: str, *, error: str | None = None) -> None:
         """As `SessionWriter.set_status`; what a recovery goes back to."""
         self._status = status
-        self.patiently(lambda: SessionWriter.set_status(self, status, error=error))
+        self.retry(lambda: SessionWriter.set_status(self, status, error=error))
 
     def set_stage(
         self, stage: str, done: float | None = None, total: float | None = None, unit: str = ""
     ) -> None:
         """As `SessionWriter.set_stage`; what a recovery goes back to."""
         self._stage = (stage, done, total, unit)
-        self.patiently(lambda: SessionWriter.set_stage(self, stage, done, total, unit))
+        self.retry(lambda: SessionWriter.set_stage(self, stage, done, total, unit))
 
 
 class _Misplaced(DatabaseTrouble):
@@ -190,12 +190,12 @@ def _patience(trouble: DatabaseTrouble) -> float:
     return PATIENCE_WITHOUT_FILE if isinstance(trouble, _Misplaced) else PATIENCE
 
 
-def _patient(name: str) -> Callable[..., Any]:
+def _retrying(name: str) -> Callable[..., Any]:
     method: Callable[..., Any] = getattr(SessionWriter, name)
 
     @functools.wraps(method)
     def waiting(self: PatientWriter, *args: Any, **options: Any) -> Any:
-        return self.patiently(lambda: method(self, *args, **options))
+        return self.retry(lambda: method(self, *args, **options))
 
     return waiting
 
@@ -217,4 +217,4 @@ for _name in (
     "commands_wait",
     "take_commands",
 ):
-    setattr(PatientWriter, _name, _patient(_name))
+    setattr(PatientWriter, _name, _retrying(_name))

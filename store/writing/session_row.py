@@ -1,4 +1,4 @@
-"""The row of a session as its worker writes it: who is at work, status, progress, facts; and commands to the worker."""
+"""A session's row as its worker writes it (owner, status, progress, facts), and commands to the worker."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class SessionRow:
     def set_stage(
         self, stage: str, done: float | None = None, total: float | None = None, unit: str = ""
     ) -> None:
-        """Say what the worker is doing and how far it is."""
+        """Write the worker's activity and its progress."""
         self._update(stage=stage, stage_done=done, stage_total=total, stage_unit=unit)
 
     def heartbeat(
@@ -102,7 +102,7 @@ class SessionRow:
         energy: tuple[float, float] | None = None,
         round_at: str | None = None,
     ) -> None:
-        """Say that the worker lives, and what it uses; `energy` is the session's so far: joules and seconds.
+        """Write a sign of life and the worker's usage; `energy` is the session's so far: joules and seconds.
 
         `round_at` is when a round was recorded last; None leaves what is known.
         """
@@ -112,7 +112,7 @@ class SessionRow:
         self._update(
             heartbeat_at=now(), cpu_percent=cpu_percent, rss_bytes=rss_bytes, gpu=usage, **spent, **rounds
         )
-        self._tend()
+        self._truncate_log()
 
     def describe(
         self,
@@ -129,7 +129,7 @@ class SessionRow:
         notes: str | None = None,
         costs_json: str | None = None,
     ) -> None:
-        """Write what has become known about the run; what is None stays as it was."""
+        """Write facts of the run that have become known; None leaves a column as it was."""
         columns = {
             "config": config_json,
             "target": target,
@@ -177,10 +177,10 @@ class SessionRow:
                     )
         return [kind for _, kind in rows]
 
-    def _tend(self) -> None:
-        """Keep the log small; call after a transaction."""
+    def _truncate_log(self) -> None:
+        """Keep the write-ahead log small; call after a transaction."""
         with self._lock:
-            self._log.tend(self._connection)
+            self._log.truncate_if_large(self._connection)
 
     def _read(self, sql: str, *parameters: int | str) -> tuple[Any, ...]:
         with self._lock, explained(None, self._connection):
@@ -203,7 +203,7 @@ class SessionRow:
 
 
 def storable(text: str) -> str:
-    """`text` as SQLite takes it: what is no character, as in a path of undecodable bytes, is written out."""
+    """`text` as SQLite takes it: undecodable bytes, as of a path, are written out."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

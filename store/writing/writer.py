@@ -1,4 +1,4 @@
-"""The writer of a session: its prompts, each round with its tree, what happened, and the bytes of tokens."""
+"""The writer of a session: its prompts, each round with its tree, events, and the bytes of tokens."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ADD_ROUND = """
 _NODE_COLUMNS = ", ".join(f'"{name}"' for name in ("round_id", *NodeRecord._fields))
 _ADD_NODE = f"INSERT INTO node ({_NODE_COLUMNS}) VALUES ({', '.join('?' * (1 + len(NodeRecord._fields)))})"
 
-TENDED = 16
+LOG_CHECK_ROUNDS = 16
 """Rounds between two looks at the size of the log: a megabyte of it, or two."""
 
 
@@ -86,7 +86,7 @@ class SessionWriter(SessionRow):
         self._rollups.forget()
 
     def add_event(self, kind: str, text: str, generation_id: int | None = None) -> None:
-        """Keep, for ever and with its time, that something happened to the run or to one prompt.
+        """Keep an event of the run or of one prompt, for ever and with its time.
 
         `kind` is any short name: a run must not fail because of what it wants to say.
         """
@@ -97,7 +97,7 @@ class SessionWriter(SessionRow):
             )
 
     def add_choice(self, task: str, tree: str, kind: str, reason: str) -> int:
-        """Keep that `task` has `tree` from now on, and why (see `store.reading.choices`); returns the choice's id."""
+        """Keep that `task` has `tree` from now on, and the reason (`store.reading.choices`); returns the id."""
         with self._lock, transaction(self._connection):
             return add_choice(self._connection, self._session_id, task, tree, kind, reason)
 
@@ -153,8 +153,8 @@ class SessionWriter(SessionRow):
             self._connection.executemany(_ADD_NODE, [(round_id, *node) for node in record.nodes])
             self._rollups.add_round(generation_id, task, record, counts)
         self.round_at = now()
-        if record.number % TENDED == 0:
-            self._tend()
+        if record.number % LOG_CHECK_ROUNDS == 0:
+            self._truncate_log()
 
     def finish_generation(
         self,
@@ -186,7 +186,7 @@ class SessionWriter(SessionRow):
     def prune(self, before: datetime | None) -> None:
         """Give up nodes of prompts that ended by `before` (`store.care.pruning`), in short transactions."""
         with self._lock:
-            prune_session(self._connection, self._session_id, before, lambda *_: self._tend())
+            prune_session(self._connection, self._session_id, before, lambda *_: self._truncate_log())
 
     def add_tokens(self, tokenizer_id: str, tokens: Mapping[int, bytes]) -> None:
         """Keep the bytes of tokens; those known already are left as they are. Call before `record_round`."""
@@ -197,7 +197,7 @@ class SessionWriter(SessionRow):
             )
 
     def tokens_known(self, tokenizer_id: str) -> int:
-        """Of how many tokens the bytes are kept."""
+        """The number of tokens whose bytes are kept."""
         (count,) = self._read("SELECT count(*) FROM token WHERE tokenizer_id = ?", tokenizer_id)
         return int(count)
 

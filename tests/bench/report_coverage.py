@@ -54,12 +54,12 @@ def _intervals(counts: Counts, task: int | None) -> dict[str, Interval | None]:
     of = counts.task[chosen]
 
     def over_rounds(ratio: Ratio, high: float) -> Interval | None:
-        some = ratio.of(chosen)
+        some = ratio.select(chosen)
         return ratio_interval(some.top, some.bottom, (0.0, high), of)
 
     return {
-        "match": mean_interval(counts.alphas["match"].of(chosen).per_prompt, (0.0, 1.0), of),
-        "at risk": mean_interval(counts.alphas["at_risk"].of(chosen).per_prompt, (0.0, 1.0), of),
+        "match": mean_interval(counts.alphas["match"].select(chosen).per_prompt, (0.0, 1.0), of),
+        "at risk": mean_interval(counts.alphas["at_risk"].select(chosen).per_prompt, (0.0, 1.0), of),
         "accepted length": over_rounds(counts.lengths["accepted_length"], 3.0),
         "hazard 3": over_rounds(counts.on_path[2], 1.0) if len(counts.on_path) > 2 else None,
         "survival 3": over_rounds(counts.reached[2], 1.0) if len(counts.reached) > 2 else None,

@@ -24,7 +24,7 @@ from spectui.prompts.reading import read
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = read(sys.argv[1])
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([(after - before) // 1024, [problem.of("x") for problem in found.problems]]))
+print(json.dumps([(after - before) // 1024, [problem.describe("x") for problem in found.problems]]))
 """
 
 
@@ -105,7 +105,7 @@ def test_a_pipe_without_end_stops_at_the_bound(
     writer.join(30)
     assert not writer.is_alive()  # it heard that nobody reads
     assert found.fatal is not None
-    assert said in found.fatal.of(found.name)
+    assert said in found.fatal.describe(found.name)
 
 
 def test_only_what_is_asked_for_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

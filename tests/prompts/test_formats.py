@@ -176,7 +176,7 @@ def test_packed_files_are_known_by_their_first_bytes(tmp_path: Path, pack: Calla
         found = given_as(tmp_path / "x", cut)
         assert found.fatal is not None
         assert "its end is missing" in found.fatal.reason
-        assert problems(tmp_path / "x") == [problem.of(found.name) for problem in found.problems]
+        assert problems(tmp_path / "x") == [problem.describe(found.name) for problem in found.problems]
     assert "is damaged" in given_as(tmp_path / "x", pack(whole)[:12] + b"rubbish").problems[0].reason
     assert "within a" in given_as(tmp_path / "x", pack(gzip.compress(whole))).problems[0].reason
 
@@ -222,7 +222,7 @@ def test_packed_files_are_known_by_their_first_bytes(tmp_path: Path, pack: Calla
 )  # fmt: skip
 def test_what_is_none_is_refused_with_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
     found = given_as(tmp_path / "theirs", content)
-    (problem,) = [problem.of(found.name) for problem in found.problems]
+    (problem,) = [problem.describe(found.name) for problem in found.problems]
     assert problem.startswith(f"{tmp_path / 'theirs'}:")
     assert said in problem
     assert "\n" not in problem
@@ -231,7 +231,7 @@ def test_what_is_none_is_refused_with_what_it_is(tmp_path: Path, content: bytes,
 
 def test_problems_are_said_with_line_and_place_in_a_list(tmp_path: Path) -> None:
     found = given_as(tmp_path / "x", '[\n{"prompt": "a"},\n\n{"prompt": 3}, {}, 7\n]')
-    assert [problem.of("x") for problem in found.problems] == [
+    assert [problem.describe("x") for problem in found.problems] == [
         "x:4: item 2: 'prompt' is not a string",
         "x:4: item 3: 'prompt' is missing; its keys are none",
         'x:4: item 4: not an object; give {"task": ..., "prompt": ...}',
@@ -267,14 +267,14 @@ def test_parquet_is_read_by_its_rows(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(table), path, row_group_size=40)
     found = read(path)
     assert [turns(prompt) for prompt in found.prompts] == [ASKED[:2], [("user", "b")]] * 30
-    assert [problem.of("x") for problem in found.problems[:2]] == [
+    assert [problem.describe("x") for problem in found.problems[:2]] == [
         "x:3: 'prompt' is empty",
         "x:6: 'prompt' is empty",
     ]
     whole = path.read_bytes()
     for damaged in (whole[:-9], whole[:400] + bytes(200) + whole[600:], b"PAR1"):
         path.write_bytes(damaged)
-        (said,) = [problem.of("x") for problem in read(path).problems if "damaged" in problem.reason]
+        (said,) = [problem.describe("x") for problem in read(path).problems if "damaged" in problem.reason]
         assert "\n" not in said
 
 
@@ -360,7 +360,7 @@ def test_whatever_known_keys_hold_is_read_or_refused_in_one_line(
     found = given_as(tmp_path / "x", content)
     assert found.prompts or found.problems
     for problem in found.problems:
-        assert "\n" not in problem.of("x")
+        assert "\n" not in problem.describe("x")
     for prompt in found.prompts:
         assert prompt.text.strip()
         prompt.text.encode()

@@ -12,7 +12,7 @@ import pytest
 from spectui.store.database import connect
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
-from spectui.store.sqlite.interrupts import leave
+from spectui.store.sqlite.interrupts import interrupt_reads
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording
 from tests.tui.terminal.pty import dashboard
@@ -24,7 +24,7 @@ SOON_S = 2.0
 @pytest.fixture(autouse=True)
 def back_to_work() -> Iterator[None]:
     yield
-    leave(False)
+    interrupt_reads(False)
 
 
 async def test_leaving_ends_what_threads_read(database: Path) -> None:

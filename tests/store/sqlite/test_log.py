@@ -89,12 +89,12 @@ def test_somebody_who_reads_one_state_for_long_is_waited_for_a_few_times_each_ti
         while log.stat().st_size < 1_600_000:  # four times twice as large
             number += 1
             writer.set_stage(f"something to keep, {number}")
-            assert not keeper.tend(connection)
+            assert not keeper.truncate_if_large(connection)
         assert patience == sorted(patience)
         assert log_size.PATIENCE_MS <= patience[0] < patience[-1] == log_size.LONGEST_MS
         assert 10 <= len(patience) <= 14
     keeper._next = 0.0  # time for an attempt that waits for nobody
-    assert keeper.tend(connection)
+    assert keeper.truncate_if_large(connection)
     assert patience[-1] == 0
     assert log.stat().st_size == 0
     assert connection.execute("PRAGMA busy_timeout").fetchone() == (10_000,)

@@ -84,7 +84,7 @@ class WatchedWriter(PatientWriter):
         path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
         super().__init__(connection, 1, path, lambda _: False)
 
-    def _endure(self, trouble: DatabaseTrouble, pause: float, begin: float) -> None:
+    def _wait_out(self, trouble: DatabaseTrouble, pause: float, begin: float) -> None:
         with Reader(self._path) as reader:
             for generation in reader.generations(1):
                 rows = reader.rounds(generation.id)
@@ -92,7 +92,7 @@ class WatchedWriter(PatientWriter):
                     self.problems.append(f"{len(rows)} rounds, counted {generation.round_count}")
                 if not generation.pruned_at and any(row.pruned for row in rows):
                     self.problems.append("half a round is visible")
-        super()._endure(trouble, pause, begin)
+        super()._wait_out(trouble, pause, begin)
 
 
 def state(connection: FaultyConnection) -> object:

@@ -77,7 +77,7 @@ def check(file: Path | None, as_json: bool) -> int:
 
     reading = None if file is None else read(file)
     name = "bundled" if reading is None else reading.name
-    bad = [] if reading is None else [problem.of(name) for problem in reading.problems]
+    bad = [] if reading is None else [problem.describe(name) for problem in reading.problems]
     more = 0 if reading is None else reading.more_problems
     found = [] if bad else bundled() if reading is None else reading.prompts
     lengths = token_lengths([prompt.text for prompt in found])
