@@ -12,7 +12,7 @@ per round of every dynamic one.
 `trees` prints tokens per round of many trees from one recorded run, by replay. Record prompts that no claim is made
 on (the bundled ones are such), with a tree that is larger than those which may pay:
 spectui run --per-task 25 --tree dynamic:12x4 --max-new-tokens 96 --db FILE. A tree decides where its rounds begin, so
-what the shares of a text's every position promise is too much; the replay walks the text as the tree itself would.
+what the shares of a text's every position promise is too much; the replay positions the text as the tree itself would.
 Trees that ask for more than was recorded are left out.
 
 `lookup` prints from which match length on lookup beats the drafter it is combined with: what `COMBINED_MATCH` is
@@ -38,7 +38,7 @@ from spectui.decoding.drafters.suffix_automaton import SuffixAutomaton
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels, load_models
 from spectui.decoding.rounds import Round
-from spectui.decoding.trees.advise.positions import extent_of, read_rounds, walks_of
+from spectui.decoding.trees.advise.positions import extent_of, positions_of, read_rounds
 from spectui.decoding.trees.advise.replay import replay
 from spectui.decoding.trees.candidates import NODES
 from spectui.decoding.trees.search import expected_tokens
@@ -129,14 +129,14 @@ def print_trees(arguments: argparse.Namespace) -> None:
     """Replay a recorded session with many trees."""
     with Reader(arguments.db) as reader:
         rounds = read_rounds(reader, reader.session(arguments.session).id)
-    walks = walks_of(rounds)
-    extent = extent_of(walks)
+    positions = positions_of(rounds)
+    extent = extent_of(positions)
     names = list(dict.fromkeys(rounds.task))
     groups = np.array([names.index(task) for task in rounds.task], dtype=np.int64)
     trees = {}
     for nodes in (n for n in NODES if n <= extent.nodes):
         for depth in range(1, min(nodes, extent.depth) + 1):
-            replayed = replay(walks, dynamic_shape(nodes, depth), lambda *_: 1.0, groups=groups)
+            replayed = replay(positions, dynamic_shape(nodes, depth), lambda *_: 1.0, groups=groups)
             if replayed.outside <= MOST_OUTSIDE:
                 trees[replayed.tree] = round(float(replayed.tokens.sum() / replayed.rounds.sum()), 3)
     print(json.dumps({"prompts": len(rounds.length), "rounds": len(rounds.prompt), "trees": trees}, indent=1))

@@ -30,7 +30,7 @@ from spectui.decoding.distill.prompts import heldout
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels, load_models
 from spectui.decoding.trees.advise.estimates import Prompts
-from spectui.decoding.trees.advise.positions import Rounds, read_rounds, walks_of
+from spectui.decoding.trees.advise.positions import Rounds, positions_of, read_rounds
 from spectui.decoding.trees.advise.prices import MEASURED, Priced
 from spectui.decoding.trees.advise.replay import Replay, replay
 from spectui.decoding.trees.costs import Costs, Timing
@@ -188,11 +188,13 @@ def main() -> None:
         rounds = {s.tree: read_rounds(reader, s.id) for s in reader.sessions() if s.tree in wanted}
     inside, total, near = 0, 0, []
     for source in arguments.record:
-        walks = walks_of(rounds[source])
+        positions = positions_of(rounds[source])
         names = list(dict.fromkeys(rounds[source].task))
         task = np.array([names.index(t) for t in rounds[source].task])
         for tree in arguments.trees:
-            replayed = replay(walks, parse_tree(tree), priced.ms if priced else lambda *_: 1.0, groups=task)
+            replayed = replay(
+                positions, parse_tree(tree), priced.costs.round_ms if priced else lambda *_: 1.0, groups=task
+            )
             real = rounds[tree]
             count = np.bincount(real.prompt, minlength=len(real.length))
             row: dict[str, object] = {"recorded": source, "tree": tree, "extrapolated": replayed.extrapolated}

@@ -19,7 +19,7 @@ def advice_subject(found: Advice) -> str:
     costs = found.priced.costs
     summary = found.summary
     return (
-        f"{summary.name}: {summary.target} <- {summary.drafter} with {summary.tree}, {len(found.task_of)} prompts; "
+        f"{summary.name}: {summary.target} <- {summary.drafter} with {summary.tree}, {found.prompts} prompts; "
         f"costs {found.priced.source}"
         + (f" ({costs.machine.device}, {costs.machine.dtype})" if costs.machine.dtype else "")
     )
@@ -52,7 +52,7 @@ def _trees(found: Advice) -> Grid:
         )  # fmt: skip
     for label, judged in (("all, one tree", found.single), ("all, as used", found.used)):
         rows.append(
-            [label, judged.tree, len(found.task_of), *_pair(judged.tokens_per_round), *_pair(judged.speedup),
+            [label, judged.tree, found.prompts, *_pair(judged.tokens_per_round), *_pair(judged.speedup),
              None, None, None, None]
         )  # fmt: skip
     note = (

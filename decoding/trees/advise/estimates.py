@@ -1,4 +1,4 @@
-"""Ratios of sums over prompts, and their intervals: of the figure itself, or of what new prompts would show."""
+"""Ratios of sums over prompts, with intervals: of the ratio itself, or of what new prompts would show."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from spectui.store.reading.columns import Bools, Floats
 
 LEVEL = 0.90
 WIDER = 1.2
-"""An interval of 95 % is that much wider."""
-TOLD = 1.5
-"""Half widths from no difference at which one is told four times in five (normal quantiles .84 and .95)."""
+"""Width of a 95 % interval over that of a 90 % one."""
+DETECTED = 1.5
+"""Half widths from no difference at which one is detected four times in five (normal quantiles .84 and .95)."""
 MOST_PROMPTS = 1_000_000
 
 
@@ -34,22 +34,22 @@ class Estimate:
 
     @property
     def most(self) -> float | None:
-        """The upper end of the 95 % interval, for what is seldom to be said in error."""
+        """The upper end of the 95 % interval, for statements that should seldom be wrong."""
         return None if self.ci is None else self.value * (self.ci[1] / self.value) ** WIDER
 
     @property
     def prompts_needed(self) -> int | None:
-        """Prompts like these that would tell such a ratio from 1; None where no number of them would."""
+        """Number of prompts like these that would show such a ratio to differ from 1; None where no number would."""
         if self.ci is None or self.value <= 0.0 or abs(math.log(self.value)) < 1e-4:
             return None
         half = (math.log(self.ci[1]) - math.log(self.ci[0])) / 2
-        needed = self.prompts * (TOLD * half / math.log(self.value)) ** 2
+        needed = self.prompts * (DETECTED * half / math.log(self.value)) ** 2
         return math.ceil(min(max(needed, 2.0), MOST_PROMPTS))
 
     def prompts_to_tell(self, ratio: float) -> int | None:
-        """Prompts like these whose interval would end before `ratio`; None where no number of them would.
+        """Number of prompts like these whose interval would end before `ratio`; None where no number would.
 
-        As if all of it came from prompts: better costs take another look at the machine.
+        As if all of the interval came from prompts: better costs take another measurement.
         """
         if self.ci is None or self.value >= ratio:
             return None
@@ -66,42 +66,42 @@ class Prompts:
 
     def members(self, task: int) -> Bools:
         """``[P]``: the prompts of a task."""
-        found: Bools = self._task == task
-        return found
+        members: Bools = self._task == task
+        return members
 
     def ratio(
         self,
-        top: Sequence[tuple[Floats, Floats]],
+        pairs: Sequence[tuple[Floats, Floats]],
         *,
         only: int | None = None,
         new_prompts: bool = False,
         costs: float = 0.0,
     ) -> Estimate:
-        """The product of ``sum(a) / sum(b)`` over the pairs of `top`, all ``[P]``.
+        """The product of ``sum(a) / sum(b)`` over `pairs`, all ``[P]``.
 
-        `only` takes one task's prompts. With `new_prompts` the interval is that of what as many other
-        prompts would show: their chance is added to that of these. `costs` is the standard deviation of the logarithm
+        `only` takes one task's prompts. With `new_prompts` the interval is that of what as many other prompts would
+        show: their variation is added to that of these. `costs` is the standard deviation of the logarithm
         of the ratio that comes from how well costs are known.
         """
         chosen = np.ones(len(self._task), dtype=np.bool_) if only is None else self._task == only
         prompts = int(chosen.sum())
-        logs, moved = 0.0, np.zeros(prompts)
-        for a, b in top:
+        log_ratio, moved = 0.0, np.zeros(prompts)
+        for a, b in pairs:
             over, under = max(float(a[chosen].sum()), 1e-12), max(float(b[chosen].sum()), 1e-12)
-            logs += math.log(over) - math.log(under)
+            log_ratio += math.log(over) - math.log(under)
             moved += a[chosen] / over - b[chosen] / under
-        value = math.exp(logs)
+        value = math.exp(log_ratio)
         if prompts <= len(np.unique(self._task[chosen])):
             return Estimate(value, None, prompts)
         # A ratio of two trees that are one is known, however few prompts there are.
         if not np.abs(moved).max() > 1e-12 and not costs:
             return Estimate(value, (value, value), prompts)
-        found = standard_error(Figure(value, moved), self._task[chosen])
-        if found is None:
+        variation = standard_error(Figure(value, moved), self._task[chosen])
+        if variation is None:
             return Estimate(value, None, prompts)
-        error, freedom = found
+        error, freedom = variation
         error *= math.sqrt(2.0) if new_prompts else 1.0
         both = math.hypot(error, costs)
-        # Satterthwaite's degrees of freedom: costs are known as well as is said.
-        out = student_t(freedom * (both / error) ** 4, LEVEL) * both
-        return Estimate(value, (value * math.exp(-out), value * math.exp(out)), prompts)
+        # Satterthwaite's degrees of freedom; those of costs are taken as unlimited.
+        half = student_t(freedom * (both / error) ** 4, LEVEL) * both
+        return Estimate(value, (value * math.exp(-half), value * math.exp(half)), prompts)

@@ -1,4 +1,4 @@
-"""What a round costs where a session was run: the costs kept with it, or estimated from its own rounds."""
+"""Costs of a session's rounds: those kept with it, or estimates from its own rounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.trees import costs as costs_module
-from spectui.decoding.trees.advise.positions import Rounds
+from spectui.decoding.trees.advise.positions import Rounds, deepest
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.store.analysis.resampling import SEED
 from spectui.store.reading.columns import Floats
@@ -20,34 +20,29 @@ from spectui.store.rows import SessionSummary
 MEASURED = "measured on its machine"
 ESTIMATED = "estimated from its own rounds"
 
-
 DRAWS = 200
 DRIFT = 0.035
-"""Standard deviation of what a forward of many rows costs beside one of few, as a share, from one look at the machine
-to another; sizes near each other drift together. Predicted speed-ups were off by 4 to 9 % at worst."""
+"""Standard deviation, as a share, of the cost of a forward of many rows relative to one of few, from one measurement to
+another; sizes near each other drift together. Predicted speed-ups were off by 4 to 9 % at worst."""
 DOUBLINGS = 3.0
-"""Doublings of a size over which it drifts so far."""
+"""Doublings of a size over which costs drift by `DRIFT`."""
 
 
 @dataclass(frozen=True)
 class Priced:
-    """Costs, and where they are from."""
+    """Costs with their source and their uncertainty."""
 
     costs: Costs
     source: str
 
-    def ms(self, nodes: int, levels: int) -> float:
-        """Of a round; see `Costs.round_ms`."""
-        return self.costs.round_ms(nodes, levels)
-
     @cached_property
     def _drawn(self) -> list[Costs]:
-        """Costs as they may be, given how well they were measured and how far they drift."""
+        """Costs drawn at random, as far off as measurements and drift may be."""
         rng = np.random.default_rng(SEED)
         return [_drawn(self.costs, rng) for _ in range(DRAWS)]
 
     def factors(self, nodes: float, levels: float) -> Floats:
-        """``[DRAWS]``: the logarithm of what such a round may cost over what it is taken to."""
+        """``[DRAWS]``: logarithms of what such a round may cost over what `costs` say."""
         known = self._known_factors.get((nodes, levels))
         if known is None:
             whole = self.costs.round_ms(nodes, levels)
@@ -62,22 +57,22 @@ class Priced:
 
     @property
     def plain_ms(self) -> float:
-        """Of a round that drafts nothing: one token."""
+        """Milliseconds of a round that drafts nothing: one token."""
         return self.costs.round_ms(0, 0)
 
 
 def _drawn(costs: Costs, rng: np.random.Generator) -> Costs:
     def moved(timings: Mapping[int, Timing]) -> dict[int, Timing]:
-        """Each size off by its own error, and by a walk from the smallest size on."""
-        found, walk, before = {}, 0.0, 0
+        """Each size off by its own error, and by a random walk from the smallest size on."""
+        drawn, walk, before = {}, 0.0, 0
         for size, timing in sorted(timings.items()):
             walk += rng.normal() * DRIFT * (math.log2(size / before) / DOUBLINGS if before else 1.0) ** 0.5
             before = size
             factor = math.exp(walk + rng.normal() * _error(timing))
-            found[size] = Timing(
+            drawn[size] = Timing(
                 timing.median * factor, timing.low * factor, timing.high * factor, timing.count
             )
-        return found
+        return drawn
 
     other = moved({1: costs.other})[1]
     return replace(costs, verify=moved(costs.verify), draft=moved(costs.draft), other=other)
@@ -91,13 +86,13 @@ def _error(timing: Timing) -> float:
 
 
 def prices_of(summary: SessionSummary, rounds: Rounds) -> Priced:
-    """The costs of a session's rounds. Raises `DecodingError` when nothing tells them."""
-    found = None if summary.costs is None else costs_module.from_dict(summary.costs)
-    return Priced(found, MEASURED) if found is not None else Priced(_estimated(summary, rounds), ESTIMATED)
+    """The costs of a session's rounds. Raises `DecodingError` when it has none and too few rounds to estimate them."""
+    kept = None if summary.costs is None else costs_module.from_dict(summary.costs)
+    return Priced(_estimated(summary, rounds), ESTIMATED) if kept is None else Priced(kept, MEASURED)
 
 
 def _estimated(summary: SessionSummary, rounds: Rounds) -> Costs:
-    """Verification by rows as the rounds of each size took, and one row as plain decoding did."""
+    """Costs by the rounds of each size, and those of one row by plain decoding."""
     count = len(rounds.prompt)
     if not count or summary.baseline_ms is None:
         raise DecodingError(
@@ -105,8 +100,7 @@ def _estimated(summary: SessionSummary, rounds: Rounds) -> Costs:
             "measured; run some prompts first"
         )
     sizes = np.bincount(rounds.nodes.round, minlength=count)
-    levels = np.zeros(count, dtype=np.int64)
-    np.maximum.at(levels, rounds.nodes.round, rounds.nodes.depth)
+    levels = deepest(rounds.nodes, count)
     other = Timing.of(rounds.other_ms.tolist())
     verify = {
         int(n) + 1: Timing.of(rounds.verify_ms[sizes == n].tolist())

@@ -1,14 +1,14 @@
-"""What another tree would have brought on the text of a session: rounds replayed with parts of their trees.
+"""Replay: the rounds that another tree would have taken over the text of a session.
 
 Under greedy decoding the text does not depend on the tree, and a tree that is part of the recorded one
 accepts the recorded path as far as it holds it. But then its next round begins where no recorded round began,
-so averaging over recorded rounds asks about the wrong places: they all follow a word that the draft
-did not know. Here the text is walked again. N(s), the rounds that it takes from place s to the end, is
+so averaging over recorded rounds looks at the wrong positions: they all follow a word that the draft
+did not know. Here the text is walked again. N(s), the rounds that it takes from position s to the end, is
 
     N(s) = 1 + sum over l of P(l nodes are accepted at s) * N(s + l + 1)
 
-solved from the end. Where a recorded round began, P is 0 or 1: that is what happened. Elsewhere the place
-was an accepted node, and what stood below it in that tree says as much as it holds; where its path ran out
+solved from the end. Where a recorded round began, P is 0 or 1: that is what happened. Elsewhere the position
+was an accepted node, and P comes from what stood below it in that tree; where its path ran out
 at the tree's edge, P goes on with the hazards of recorded rounds at the same depth below their roots.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.decoding.trees.advise.positions import NO_RANK, Walks
+from spectui.decoding.trees.advise.positions import NO_RANK, Positions
 from spectui.decoding.trees.shape import DynamicShape, Shape, TreeShape
 from spectui.store.reading.columns import Bools, Floats, Ints
 
@@ -28,7 +28,7 @@ PRIOR_ROUNDS = 20.0
 BEYOND = 1.5
 """Ranks nobody drafted are accepted like ``(rank + 1) ** -BEYOND``: the measured profiles fall so or faster."""
 EXTRAPOLATED = 0.02
-"""Share of recorded rounds that a tree may leave (its nodes were not drafted) and still be a part of them."""
+"""A tree whose nodes were not drafted in a larger share of the recorded rounds is no part of them."""
 
 
 Price = Callable[[int, int], float]
@@ -44,159 +44,157 @@ class Replay:
     rounds: Floats
     """Expected rounds of the prompt."""
     ms: Floats
-    """Expected time of them."""
+    """Expected milliseconds."""
     low_rounds: Floats
-    """If whatever was not recorded were accepted."""
+    """Rounds if whatever was not recorded were accepted."""
     high_rounds: Floats
-    """If nothing of it were."""
+    """Rounds if nothing of it were."""
     outside: float
-    """Share of recorded rounds that leave the recorded tree at its edge: what is said of them is extrapolated."""
+    """Share of recorded rounds that leave the recorded tree at its edge: their figures are extrapolated."""
     nodes: float
-    """Drafted a round."""
+    """Mean of a round."""
     levels: float = 0.0
-    """Grown a round."""
+    """Mean of a round."""
 
     @property
     def extrapolated(self) -> bool:
-        """Whether the tree asks for more than was recorded."""
+        """Whether the tree needs more than was recorded."""
         return self.outside > EXTRAPOLATED
 
 
 @dataclass(frozen=True)
-class _Reached:
-    """How far a tree goes along each walk ``[W]``."""
+class _Outcome:
+    """The part of the accepted path that a tree holds from each position ``[K]``."""
 
     accepted: Ints
     open: Bools
-    """Its path ends at the recorded tree's edge, or at children of higher rank than were recorded."""
+    """True where the path ends at the recorded tree's edge, or at children of higher rank than were recorded."""
     nodes: Ints
-    """Nodes it has there; an estimate where they were not all recorded."""
+    """Nodes that the tree has there; an estimate where they were not all recorded."""
     levels: Ints
-    more: Ints
-    """Children it would have at the end of the path; 0 where that is not known (a dynamic tree)."""
+    end_children: Ints
+    """Children that it would have at the end of the path; 0 where that is not known (a dynamic tree)."""
 
 
-def replay(walks: Walks, shape: Shape, price: Price, *, groups: Ints | None = None) -> Replay:
+def replay(positions: Positions, shape: Shape, price: Price, *, groups: Ints | None = None) -> Replay:
     """Replay `shape` on everything that was recorded. Prompts of a group (``[P]``, from 0) share hazards."""
     if groups is None:
-        groups = np.zeros(len(walks.rounds.length), dtype=np.int64)
-    left = walks.rounds.length[walks.prompt] - walks.place
-    alive = left > 0
-    reached = _static(walks, shape) if isinstance(shape, TreeShape) else _dynamic(walks, shape)
-    _as_it_was(walks, shape, reached)
+        groups = np.zeros(len(positions.rounds.length), dtype=np.int64)
+    alive = positions.tokens_left > 0
+    outcome = _static(positions, shape) if isinstance(shape, TreeShape) else _dynamic(positions, shape)
+    _copy_recorded(positions, shape, outcome)
     # What the end of the output cut off would not have been used.
-    is_open = reached.open & (reached.accepted < left)
+    is_open = outcome.open & (outcome.accepted < positions.tokens_left)
     depth = shape.max_depth
-    hazards = _Hazards(walks, reached, is_open, alive, groups, depth)
-    shares = hazards.shares(reached, is_open)
+    hazards = _Hazards(positions, outcome, is_open, alive, groups, depth)
+    shares = hazards.shares(outcome, is_open)
     low, high = shares.copy(), shares.copy()
     rows = np.flatnonzero(is_open)
-    for bound, at in ((low, np.full(len(rows), depth)), (high, reached.accepted[rows])):
+    for bound, at in ((low, np.full(len(rows), depth)), (high, outcome.accepted[rows])):
         bound[rows] = 0.0
         bound[rows, np.minimum(at, depth)] = 1.0
-    fresh = alive & walks.fresh
-    outside = float(is_open[fresh].mean()) if fresh.any() else 1.0
-    each = _priced(reached.nodes, reached.levels, price)
+    began = alive & positions.is_root
+    outside = float(is_open[began].mean()) if began.any() else 1.0
+    ms = _priced(outcome.nodes, outcome.levels, price)
     # Below an accepted node a tree was recorded in part: it would have been as large as others.
-    of = groups[walks.prompt]
-    total = np.bincount(of[fresh], weights=each[fresh], minlength=int(groups.max(initial=0)) + 1)
-    mean = total / np.maximum(np.bincount(of[fresh], minlength=len(total)), 1)
-    each = np.where(walks.fresh, each, mean[of])
+    group = groups[positions.prompt]
+    total = np.bincount(group[began], weights=ms[began], minlength=int(groups.max(initial=0)) + 1)
+    mean = total / np.maximum(np.bincount(group[began], minlength=len(total)), 1)
+    ms = np.where(positions.is_root, ms, mean[group])
+    ones = np.ones(len(alive))
     return Replay(
         tree=shape.name,
-        tokens=walks.rounds.length.astype(np.float64),
-        rounds=_to_the_end(walks, alive, shares, np.ones(len(alive))),
-        ms=_to_the_end(walks, alive, shares, each),
-        low_rounds=_to_the_end(walks, alive, low, np.ones(len(alive))),
-        high_rounds=_to_the_end(walks, alive, high, np.ones(len(alive))),
+        tokens=positions.rounds.length.astype(np.float64),
+        rounds=_sum_to_end(positions, alive, shares, ones),
+        ms=_sum_to_end(positions, alive, shares, ms),
+        low_rounds=_sum_to_end(positions, alive, low, ones),
+        high_rounds=_sum_to_end(positions, alive, high, ones),
         outside=outside,
-        nodes=float(reached.nodes[fresh].mean()) if fresh.any() else float(shape.size),
-        levels=float(reached.levels[fresh].mean()) if fresh.any() else float(shape.max_depth),
+        nodes=float(outcome.nodes[began].mean()) if began.any() else float(shape.size),
+        levels=float(outcome.levels[began].mean()) if began.any() else float(shape.max_depth),
     )
 
 
 def _priced(nodes: Ints, levels: Ints, price: Price) -> Floats:
-    """``[W]``: each distinct size is priced once."""
+    """``[K]`` milliseconds; each distinct size is priced once."""
     width = int(levels.max(initial=0)) + 1
-    sizes, at = np.unique(nodes * width + levels, return_inverse=True)
-    prices = np.array([price(int(size) // width, int(size) % width) for size in sizes])
-    found: Floats = prices[at]
-    return found
+    sizes, index = np.unique(nodes * width + levels, return_inverse=True)
+    ms: Floats = np.array([price(int(size) // width, int(size) % width) for size in sizes])[index]
+    return ms
 
 
-def _as_it_was(walks: Walks, shape: Shape, reached: _Reached) -> None:
-    """Rounds that had this very tree went as they went."""
-    rounds = walks.rounds
+def _copy_recorded(positions: Positions, shape: Shape, outcome: _Outcome) -> None:
+    """Set what is known of rounds that had this very tree: it went as it was recorded."""
+    rounds = positions.rounds
     if shape.name not in rounds.trees:
         return
-    same = walks.fresh & (rounds.tree == rounds.trees.index(shape.name))[walks.round]
-    reached.accepted[same] = walks.length[same]
-    reached.open[same] = False
+    same = positions.is_root & (rounds.tree == rounds.trees.index(shape.name))[positions.round]
+    outcome.accepted[same] = positions.length[same]
+    outcome.open[same] = False
     if not isinstance(shape, TreeShape):
         sizes = np.bincount(rounds.nodes.round, minlength=len(rounds.prompt))
-        reached.nodes[same] = sizes[walks.round[same]]
+        outcome.nodes[same] = sizes[positions.round[same]]
 
 
-def _static(walks: Walks, shape: TreeShape) -> _Reached:
-    """A static tree is a set of rank paths: its states are walked along all paths at once."""
+def _static(positions: Positions, shape: TreeShape) -> _Outcome:
+    """The outcome of a static tree, a set of rank paths: all positions go along it at once."""
+    count = len(positions.length)
     width = np.zeros(shape.size + 1, dtype=np.int64)
-    table = np.full((shape.size + 1, max(shape.width, 1)), -1, dtype=np.int64)
+    child = np.full((shape.size + 1, max(shape.width, 1)), -1, dtype=np.int64)
     for node, (parent, rank) in enumerate(zip(shape.parent.tolist(), shape.rank.tolist(), strict=True)):
-        table[parent + 1, rank] = node + 1
+        child[parent + 1, rank] = node + 1
         width[parent + 1] += 1
-    at = np.zeros(len(walks.length), dtype=np.int64)
-    accepted = np.zeros(len(walks.length), dtype=np.int64)
-    going = np.ones(len(walks.length), dtype=np.bool_)
-    for step in range(walks.depth):
-        rank = walks.rank[:, step]
-        going &= (rank != NO_RANK) & (rank < width[at])
-        at[going] = table[at[going], rank[going]]
+    at = np.zeros(count, dtype=np.int64)
+    accepted = np.zeros(count, dtype=np.int64)
+    going = np.ones(count, dtype=np.bool_)
+    for step in range(positions.depth):
+        step_rank = positions.rank[:, step]
+        going &= (step_rank != NO_RANK) & (step_rank < width[at])
+        at[going] = child[at[going], step_rank[going]]
         accepted += going
-    ended = accepted == walks.length
-    return _Reached(
+    ended = accepted == positions.length
+    return _Outcome(
         accepted,
-        ended & (width[at] > walks.end_children),
-        np.full(len(at), shape.size),
-        np.full(len(at), shape.max_depth),
+        ended & (width[at] > positions.end_children),
+        np.full(count, shape.size),
+        np.full(count, shape.max_depth),
         width[at],
     )
 
 
-def _dynamic(walks: Walks, shape: DynamicShape) -> _Reached:
-    """Of a dynamic tree: the best nodes of those recorded, by the rules of `decoding.drafters.expansion`."""
-    walk, reach, depth = walks.below, walks.below_reach, walks.below_depth
-    count = len(walks.length)
+def _dynamic(positions: Positions, shape: DynamicShape) -> _Outcome:
+    """The outcome of a dynamic tree: the best recorded nodes, by the rules of `decoding.drafters.expansion`."""
+    position, probability, depth = positions.node, positions.node_probability, positions.node_depth
+    count = len(positions.length)
     levels = np.ones(count, dtype=np.int64)
     if shape.stop > 0.0:
         going = np.ones(count, dtype=np.bool_)
         for level in range(1, shape.max_depth):
-            place, _ = walks.order(level)
-            grows = (depth == level) & (place < shape.size)
-            # Best first within a walk: the frontier is the first few.
-            at = np.flatnonzero(grows)
-            before = np.searchsorted(walk[at], walk[at])
+            better, _ = positions.order(level)
+            # Best first within a position: the frontier is the first few.
+            at = np.flatnonzero((depth == level) & (better < shape.size))
+            before = np.searchsorted(position[at], position[at])
             at = at[np.arange(len(at)) - before < shape.frontier]
-            going &= np.bincount(walk[at], weights=reach[at], minlength=count) >= shape.stop
+            going &= np.bincount(position[at], weights=probability[at], minlength=count) >= shape.stop
             levels += going
     else:
         levels[:] = shape.max_depth
-    place, allowed = walks.order(levels)
-    kept = allowed & (place < shape.size) & ((place < shape.least) | (reach >= shape.floor))
-    accepted = np.bincount(walk[kept & (walks.below_step >= 0)], minlength=count)
-    ended = (accepted == walks.length) & (accepted < levels)
-    has = np.bincount(walk[kept], minlength=count)
+    better, allowed = positions.order(levels)
+    kept = allowed & (better < shape.size) & ((better < shape.least) | (probability >= shape.floor))
+    accepted = np.bincount(position[kept & (positions.node_step >= 0)], minlength=count)
+    ended = (accepted == positions.length) & (accepted < levels)
+    recorded = np.bincount(position[kept], minlength=count)
     # It would have nodes, or levels, that were not recorded: then nothing is known of what comes.
-    unseen = (has < shape.size) & ((has < shape.least) | (shape.floor < walks.horizon))
-    more = unseen | (walks.room <= accepted)
-    nodes = np.where(unseen, shape.size, has)
-    deeper = (levels > walks.room) & ~unseen
+    unseen = (recorded < shape.size) & ((recorded < shape.least) | (shape.floor < positions.floor))
+    nodes = np.where(unseen, shape.size, recorded)
+    deeper = (levels > positions.levels_left) & ~unseen
     if deeper.any():
         # The levels below the last recorded one have between none and as many nodes as that.
-        last = np.bincount(walk[kept & (depth == walks.room[walk])], minlength=count)
-        nodes = np.where(deeper, np.minimum(has + last // 2, shape.size), nodes)
-    return _Reached(
+        last = np.bincount(position[kept & (depth == positions.levels_left[position])], minlength=count)
+        nodes = np.where(deeper, np.minimum(recorded + last // 2, shape.size), nodes)
+    return _Outcome(
         accepted,
-        ended & more,
+        ended & (unseen | (positions.levels_left <= accepted)),
         nodes.astype(np.int64),
         levels,
         np.zeros(count, dtype=np.int64),
@@ -204,45 +202,44 @@ def _dynamic(walks: Walks, shape: DynamicShape) -> _Reached:
 
 
 class _Hazards:
-    """How often a path goes on, by group, depth and rank, under one tree: from rounds where that was recorded."""
+    """The chance that a path goes on, by group, depth and rank, under one tree: from rounds that show it."""
 
     def __init__(
-        self, walks: Walks, reached: _Reached, is_open: Bools, alive: Bools, groups: Ints, depth: int
+        self, positions: Positions, outcome: _Outcome, is_open: Bools, alive: Bools, groups: Ints, depth: int
     ) -> None:
         self._depth = depth
-        self._group = groups[walks.prompt]
-        self._end_children = walks.end_children
-        fresh = walks.fresh & alive
-        many = int(groups.max(initial=0)) + 1
-        ranks = int(walks.rank.max(initial=0)) + 2
+        self._group = groups[positions.prompt]
+        self._end_children = positions.end_children
+        began, tokens_left = positions.is_root & alive, positions.tokens_left
+        count = int(groups.max(initial=0)) + 1
+        ranks = int(positions.rank.max(initial=0)) + 2
         # [group, depth, rank]: rounds that went on with that rank; [group, depth]: that got so far and are known.
-        self.hits = np.zeros((many, depth + 1, ranks))
-        self.risk = np.zeros((many, depth + 1))
+        self.hits = np.zeros((count, depth + 1, ranks))
+        self.risk = np.zeros((count, depth + 1))
         # [group, depth, rank]: rounds in which a child of that rank was drafted and none of lower rank accepted.
-        self.tried = np.zeros((many, depth + 1, ranks))
-        room = walks.rounds.length[walks.prompt] - walks.place
+        self.tried = np.zeros((count, depth + 1, ranks))
         for step in range(depth):
-            here = fresh & (reached.accepted >= step) & (room > step)
-            on = here & (reached.accepted > step)
-            if step < walks.depth and on.any():
-                rank = walks.rank[on, step]
+            reached = began & (outcome.accepted >= step) & (tokens_left > step)
+            on = reached & (outcome.accepted > step)
+            if step < positions.depth and on.any():
+                rank = positions.rank[on, step]
                 np.add.at(self.hits, (self._group[on], np.full(len(rank), step), rank), 1.0)
                 for r in range(int(rank.max()) + 1):
                     np.add.at(self.tried, (self._group[on][rank >= r], step, r), 1.0)
-            stopped = here & (reached.accepted == step)
+            stopped = reached & (outcome.accepted == step)
             known = stopped & ~is_open
             np.add.at(self.risk, (self._group[known | on], step), 1.0)
             # Children that were rejected here: all recorded ones at the path's end.
-            end = stopped & (walks.length == step)
-            children = np.minimum(walks.end_children[end], ranks)
+            end = stopped & (positions.length == step)
+            children = np.minimum(positions.end_children[end], ranks)
             for r in range(int(children.max(initial=0))):
                 np.add.at(self.tried, (self._group[end][children > r], step, r), 1.0)
 
-    def shares(self, reached: _Reached, is_open: Bools) -> Floats:
-        """``[W, D + 1]``: the chance that each length is what the tree accepts at a walk."""
+    def shares(self, outcome: _Outcome, is_open: Bools) -> Floats:
+        """``[K, D + 1]``: the chance of each accepted length at each position."""
         depth = self._depth
         out = np.zeros((len(is_open), depth + 1))
-        at = np.minimum(reached.accepted, depth)
+        at = np.minimum(outcome.accepted, depth)
         out[np.arange(len(at)), at] = 1.0
         rows = np.flatnonzero(is_open)
         if not len(rows):
@@ -250,84 +247,84 @@ class _Hazards:
         out[rows] = 0.0
         group = self._group[rows]
         start = np.minimum(at[rows], depth)
-        on = self._first(group, start, self._end_children[rows], reached.more[rows])
-        whole = self._whole()
+        first = self._from_end(group, start, self._end_children[rows], outcome.end_children[rows])
+        onward = self._onward()
         alive = np.ones(len(rows))
         for extra in range(depth + 1):
-            here = np.minimum(start + extra, depth)
-            goes_on = on if extra == 0 else whole[group, here]
+            length = np.minimum(start + extra, depth)
+            goes_on = first if extra == 0 else onward[group, length]
             goes_on = np.where(start + extra >= depth, 0.0, goes_on)
-            np.add.at(out, (rows, here), alive * (1.0 - goes_on))
+            np.add.at(out, (rows, length), alive * (1.0 - goes_on))
             alive = alive * goes_on
         return out
 
-    def _whole(self) -> Floats:
+    def _onward(self) -> Floats:
         """``[group, depth]``: the chance to go on from a depth; unknown depths are as the deepest known."""
         return _carried(_mixed(self.hits.sum(2), self.risk))
 
-    def _first(self, group: Ints, depth: Ints, children: Ints, more: Ints) -> Floats:
-        """The chance to go on from a path's recorded end, its `children` recorded children being wrong."""
+    def _from_end(self, group: Ints, depth: Ints, recorded: Ints, children: Ints) -> Floats:
+        """The chance to go on from a path's recorded end, its `recorded` children being wrong; the tree would have
+        `children` there, or 0 where that is not known."""
         ranks = self.hits.shape[2]
-        taken = np.minimum(children, ranks)
         below = np.concatenate([np.zeros((*self.risk.shape, 1)), self.hits.cumsum(2)], axis=2)
         later = self.hits.sum(2)[..., None] - below
-        left = self.risk[..., None] - below
-        dynamic = np.stack([_carried(_mixed(later[..., r], left[..., r])) for r in range(ranks + 1)], axis=2)
-        by_rank = self._by_rank(int(more.max(initial=0)))
+        at_risk = self.risk[..., None] - below
+        dynamic = np.stack(
+            [_carried(_mixed(later[..., r], at_risk[..., r])) for r in range(ranks + 1)], axis=2
+        )
+        by_rank = self._by_rank(int(children.max(initial=0)))
         gone = np.concatenate(
             [np.zeros((*by_rank.shape[:2], 1)), np.log1p(-np.minimum(by_rank, 0.999)).cumsum(2)], axis=2
         )
-        low = np.minimum(children, gone.shape[2] - 1)
-        static = 1.0 - np.exp(gone[group, depth, np.maximum(more, low)] - gone[group, depth, low])
-        found: Floats = np.where(more > 0, static, dynamic[group, depth, taken])
-        return found
+        low = np.minimum(recorded, gone.shape[2] - 1)
+        static = 1.0 - np.exp(gone[group, depth, np.maximum(children, low)] - gone[group, depth, low])
+        chance: Floats = np.where(children > 0, static, dynamic[group, depth, np.minimum(recorded, ranks)])
+        return chance
 
     def _by_rank(self, ranks: int) -> Floats:
         """``[group, depth, rank]``: the chance of a rank once those below it are wrong."""
         known = self.hits.shape[2]
-        found = np.zeros((*self.risk.shape, max(ranks, known)))
+        chance = np.zeros((*self.risk.shape, max(ranks, known)))
         for r in range(known):
-            found[..., r] = _carried(_mixed(self.hits[..., r], self.tried[..., r]))
-            unknown = self.tried[..., r].sum() == 0
-            if r and unknown:
-                found[..., r] = found[..., r - 1] * (r / (r + 1)) ** BEYOND
+            chance[..., r] = _carried(_mixed(self.hits[..., r], self.tried[..., r]))
+            if r and self.tried[..., r].sum() == 0:
+                chance[..., r] = chance[..., r - 1] * (r / (r + 1)) ** BEYOND
         for r in range(known, ranks):
-            found[..., r] = found[..., r - 1] * (r / (r + 1)) ** BEYOND
-        return found
+            chance[..., r] = chance[..., r - 1] * (r / (r + 1)) ** BEYOND
+        return chance
 
 
 def _mixed(hits: Floats, risk: Floats) -> Floats:
     """Shares ``[group, depth]``, mixed with those of all groups; NaN where nothing is known."""
     with np.errstate(invalid="ignore", divide="ignore"):
         pooled = hits.sum(0) / risk.sum(0)
-        found = (hits + PRIOR_ROUNDS * np.nan_to_num(pooled)) / (risk + PRIOR_ROUNDS)
-    found[:, risk.sum(0) <= 0] = np.nan
-    clipped: Floats = np.clip(found, 0.0, 1.0)
+        shares = (hits + PRIOR_ROUNDS * np.nan_to_num(pooled)) / (risk + PRIOR_ROUNDS)
+    shares[:, risk.sum(0) <= 0] = np.nan
+    clipped: Floats = np.clip(shares, 0.0, 1.0)
     return clipped
 
 
 def _carried(shares: Floats) -> Floats:
-    """Unknown depths are as the one above; 0 where none is known."""
-    found = shares.copy()
-    for depth in range(found.shape[1]):
-        if np.isnan(found[0, depth]):
-            found[:, depth] = found[:, depth - 1] if depth else 0.0
-    return found
+    """`shares` with those of unknown depths as at the depth above; 0 where none is known."""
+    filled = shares.copy()
+    for depth in range(filled.shape[1]):
+        if np.isnan(filled[0, depth]):
+            filled[:, depth] = filled[:, depth - 1] if depth else 0.0
+    return filled
 
 
-def _to_the_end(walks: Walks, alive: Bools, shares: Floats, reward: Floats) -> Floats:
-    """``[P]``: what rounds bring together from the beginning to the end: see N(s) above, with `reward`
-    ``[W]`` in the place of its 1."""
-    length = walks.rounds.length
-    # Behind the last place that was recorded nothing is brought, however long the output is said to be.
-    longest = min(int(length.max(initial=0)), int(walks.place[alive].max(initial=-1)) + 1)
+def _sum_to_end(positions: Positions, alive: Bools, shares: Floats, reward: Floats) -> Floats:
+    """``[P]``: the sum of `reward` ``[K]`` over rounds from the beginning to the end: N(s) above, where it is 1."""
+    length = positions.rounds.length
+    # Behind the last position that was recorded nothing is added, however long the output is said to be.
+    longest = min(int(length.max(initial=0)), int(positions.offset[alive].max(initial=-1)) + 1)
     prompts, width = len(length), shares.shape[1]
     table = np.zeros((prompts, longest, width))
-    table[walks.prompt[alive], walks.place[alive]] = shares[alive]
+    table[positions.prompt[alive], positions.offset[alive]] = shares[alive]
     each = np.zeros((prompts, longest))
-    each[walks.prompt[alive], walks.place[alive]] = reward[alive]
-    left = np.zeros((prompts, longest + width + 1))
-    for place in range(longest - 1, -1, -1):
-        ahead = left[:, place + 1 : place + 1 + width]
-        left[:, place] = (place < length) * (each[:, place] + (table[:, place] * ahead).sum(1))
-    return left[:, 0]
+    each[positions.prompt[alive], positions.offset[alive]] = reward[alive]
+    sums = np.zeros((prompts, longest + width + 1))
+    for offset in range(longest - 1, -1, -1):
+        ahead = sums[:, offset + 1 : offset + 1 + width]
+        sums[:, offset] = (offset < length) * (each[:, offset] + (table[:, offset] * ahead).sum(1))
+    return sums[:, 0]

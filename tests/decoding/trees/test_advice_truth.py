@@ -8,15 +8,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from spectui.decoding.trees.advise.advice import (
-    Advice,
-    _in_sample,
-    _Judge,
-    _out_of_fold,
-    one_tree_serves,
-    tree_per_task_pays,
-)
+from spectui.decoding.trees.advise.advice import Advice, one_tree_serves, tree_per_task_pays
 from spectui.decoding.trees.advise.estimates import Prompts
+from spectui.decoding.trees.advise.judge import Judge, in_sample, out_of_fold
 from spectui.decoding.trees.advise.prices import MEASURED, Priced
 from spectui.decoding.trees.advise.replay import Replay
 from spectui.decoding.trees.costs import Costs, Machine, Timing
@@ -57,10 +51,10 @@ def replays(prompts: int, gain: float, rng: np.random.Generator) -> tuple[dict[s
 def gained(prompts: int, gain: float, seed: int) -> Advice:
     """Advice as far as the gain of a tree per task goes."""
     within, groups = replays(prompts, gain, np.random.default_rng(seed))
-    judge = _Judge(within, PRICED, Prompts(groups.tolist()))
-    own, one = _out_of_fold(within, groups)
+    judge = Judge(within, PRICED, Prompts(groups.tolist()))
+    own, one = out_of_fold(within, groups)
     found = judge.gain(own, judge.replays(one), None)
-    most = judge.gain(*_in_sample(within, groups), None)
+    most = judge.gain(*in_sample(within, groups), None)
     return cast(Advice, SimpleNamespace(per_task_gain=found, most_gain=most))
 
 
@@ -82,8 +76,8 @@ def test_the_luck_of_the_choice_is_no_gain_in_the_rows() -> None:
     logs, out = [], 0
     for seed in range(SESSIONS):
         within, groups = replays(3, 1.0, np.random.default_rng(seed))
-        judge = _Judge(within, PRICED, Prompts(groups.tolist()))
-        own, _ = _out_of_fold(within, groups)
+        judge = Judge(within, PRICED, Prompts(groups.tolist()))
+        own, _ = out_of_fold(within, groups)
         used = [within["tree0"]] * len(groups)
         for task in range(TASKS):
             found = judge.gain(own, used, task)
@@ -104,9 +98,17 @@ def test_speed_ups_are_covered_when_costs_are_off(prompts: int) -> None:
         count = TASKS * prompts
         rounds = 2000 / 30 * np.exp(rng.normal(scale=0.12, size=count)) / np.exp(0.12**2 / 2)
         tree = Replay(
-            "tree", np.full(count, 80.0), rounds, rounds * seen.ms(7, 4), rounds, rounds, 0.0, 7.0, 4.0
+            "tree",
+            np.full(count, 80.0),
+            rounds,
+            rounds * seen.costs.round_ms(7, 4),
+            rounds,
+            rounds,
+            0.0,
+            7.0,
+            4.0,
         )
-        judge = _Judge({"tree": tree}, seen, Prompts(np.repeat(np.arange(TASKS), prompts).tolist()))
+        judge = Judge({"tree": tree}, seen, Prompts(np.repeat(np.arange(TASKS), prompts).tolist()))
         found = judge.over_plain(["tree"] * count, None)
         true = 80 / (2000 / 30) * costs().round_ms(0, 0) / costs().round_ms(7, 4)
         assert found.ci is not None

@@ -13,7 +13,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.trees.advise.positions import Walks, read_rounds, walks_of
+from spectui.decoding.trees.advise.positions import Positions, positions_of, read_rounds
 from spectui.decoding.trees.advise.replay import Replay, replay
 from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker.recorder import Recorder
@@ -32,7 +32,7 @@ TEXTS = [
     "Something warm",
     "yes",
 ]
-Record = Callable[[str], Walks]
+Record = Callable[[str], Positions]
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> LoadedModels:
 
 @pytest.fixture(scope="module")
 def record(models: LoadedModels, tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """Decodes the texts with a tree, a draft model, and reads the walks back; each tree once."""
+    """Decodes the texts with a tree, a draft model, and reads the positions back; each tree once."""
     path = tmp_path_factory.mktemp("runs") / "runs.db"
-    done: dict[str, Walks] = {}
+    done: dict[str, Positions] = {}
 
-    def run(tree: str) -> Walks:
+    def run(tree: str) -> Positions:
         if tree not in done:
             done[tree] = _record(path, tree, models)
         return done[tree]
@@ -60,7 +60,7 @@ def record(models: LoadedModels, tmp_path_factory: pytest.TempPathFactory) -> Re
     return run
 
 
-def _record(path: Path, tree: str, models: LoadedModels) -> Walks:
+def _record(path: Path, tree: str, models: LoadedModels) -> Positions:
     config = RunConfig(target="t", draft="d", tree=tree, max_new_tokens=32)
     db = open_database(path)
     session = create_session(
@@ -80,28 +80,28 @@ def _record(path: Path, tree: str, models: LoadedModels) -> Walks:
         writer.finish_generation(generation.id, "finished", finish_reason=round_.finish)
     db.close()
     with Reader(path) as reader:
-        return walks_of(read_rounds(reader, session))
+        return positions_of(read_rounds(reader, session))
 
 
-def replayed(walks: Walks, tree: str) -> Replay:
-    return replay(walks, parse_tree(tree), lambda nodes, levels: nodes + levels)
+def replayed(positions: Positions, tree: str) -> Replay:
+    return replay(positions, parse_tree(tree), lambda nodes, levels: nodes + levels)
 
 
-def rounds_of(walks: Walks) -> list[int]:
-    return [int(n) for n in np.bincount(walks.rounds.prompt, minlength=len(TEXTS))]
+def rounds_of(positions: Positions) -> list[int]:
+    return [int(n) for n in np.bincount(positions.rounds.prompt, minlength=len(TEXTS))]
 
 
 @pytest.mark.parametrize("tree", ["full:3x3", "dynamic:24x5", "dynamic:2-12x4@0.2/0.3"])
 def test_the_recorded_tree_replayed_is_the_run(record: Record, tree: str) -> None:
-    walks = record(tree)
-    found = replayed(walks, tree)
-    assert found.rounds == pytest.approx(rounds_of(walks))
+    positions = record(tree)
+    found = replayed(positions, tree)
+    assert found.rounds == pytest.approx(rounds_of(positions))
     assert found.low_rounds == pytest.approx(found.rounds)
     assert found.high_rounds == pytest.approx(found.rounds)
     assert found.outside == 0.0
-    sizes = np.bincount(walks.rounds.nodes.round, minlength=len(walks.rounds.prompt))
+    sizes = np.bincount(positions.rounds.nodes.round, minlength=len(positions.rounds.prompt))
     levels = np.zeros(len(sizes), dtype=np.int64)
-    np.maximum.at(levels, walks.rounds.nodes.round, walks.rounds.nodes.depth)
+    np.maximum.at(levels, positions.rounds.nodes.round, positions.rounds.nodes.depth)
     if tree.startswith("full"):
         assert found.ms.sum() == pytest.approx(sizes.sum() + levels.sum())
 
@@ -127,15 +127,15 @@ def test_a_part_of_it_brings_what_a_run_with_that_part_does(record: Record, reco
 def test_averaging_over_recorded_rounds_would_ask_about_the_wrong_places(record: Record) -> None:
     """The walk over the text is closer to the run than the mean over recorded rounds, all trees together."""
     walk_error, mean_error = 0.0, 0.0
-    walks = record("full:3x3")
+    positions = record("full:3x3")
     for tree in ("full:3x2", "full:2x3", "chain:2", "chain:3", "full:1x3"):
         truth = record(tree)
         rounds = sum(rounds_of(truth))
-        found = replayed(walks, tree)
+        found = replayed(positions, tree)
         shape = parse_tree(tree)
         from spectui.decoding.trees.advise.replay import _static
 
-        accepted = _static(walks, shape).accepted[walks.fresh]  # type: ignore[arg-type]
+        accepted = _static(positions, shape).accepted[positions.is_root]  # type: ignore[arg-type]
         walk_error += abs(found.rounds.sum() / rounds - 1.0)
         mean_error += abs(found.tokens.sum() / (1.0 + accepted.mean()) / rounds - 1.0)
     assert walk_error < mean_error
@@ -175,7 +175,7 @@ def test_what_stood_beside_a_static_tree_was_not_recorded(
 
 def test_an_output_of_which_little_was_recorded_takes_no_longer_than_that(record: Record) -> None:
     """It went through every place of the output, a table as long as it, four times for every tree."""
-    walks = record("full:3x2")
-    said = np.full_like(walks.rounds.length, 10**12)  # petabytes, if it were tables and not a bound
-    longer = replace(walks, rounds=replace(walks.rounds, length=said))
-    assert (replayed(longer, "full:2x2").rounds >= replayed(walks, "full:2x2").rounds - 1e-9).all()
+    positions = record("full:3x2")
+    said = np.full_like(positions.rounds.length, 10**12)  # petabytes, if it were tables and not a bound
+    longer = replace(positions, rounds=replace(positions.rounds, length=said))
+    assert (replayed(longer, "full:2x2").rounds >= replayed(positions, "full:2x2").rounds - 1e-9).all()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spectui.decoding.trees.advise.positions import read_rounds, walks_of
+from spectui.decoding.trees.advise.positions import positions_of, read_rounds
 from spectui.decoding.trees.plan_file import Identity, TreePlan, save_plan
 from spectui.store.database import connect
 from spectui.store.reading.choices import choices
@@ -45,8 +45,8 @@ def test_a_plan_file_is_followed_and_one_for_others_refused(tmp_path: Path, mode
             rounds = followed.reader.rounds(prompt.id)
             assert {chosen[row.choice_id].task for row in rounds if row.choice_id} == {prompt.task}
             assert all(row.choice_id for row in rounds)
-        walks = walks_of(read_rounds(followed.reader, followed.id))
-        alive = walks.place < walks.rounds.length[walks.prompt]
+        positions = positions_of(read_rounds(followed.reader, followed.id))
+        alive = positions.offset < positions.rounds.length[positions.prompt]
         assert int(alive.sum()) == followed.now().tokens
         assert refused.now().status == "failed"
         assert "is of another run: the target was Llama and is tiny" in str(refused.now().error)
