@@ -59,12 +59,21 @@ class Drafter(Protocol):
         """Time spent inside model forwards since the drafter was made."""
 
 
-class NoDrafter:
+class ModelFree:
+    """A drafter without a model: it takes no time in one, and reads nothing of the target but its tokens."""
+
+    wants_prompt_logits = False
+    feature_layers: tuple[int, ...] = ()
+
+    def seconds_in_models(self) -> float:
+        """See `Drafter`."""
+        return 0.0
+
+
+class NoDrafter(ModelFree):
     """Drafts nothing: every round decodes one token. The plain loop that speculation is compared with."""
 
     name = "none"
-    wants_prompt_logits = False
-    feature_layers: tuple[int, ...] = ()
 
     def use(self, shape: Shape) -> None:
         """No tree is drafted whatever its shape."""
@@ -80,7 +89,3 @@ class NoDrafter:
         self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
         """Nothing to learn."""
-
-    def seconds_in_models(self) -> float:
-        """No model, no time."""
-        return 0.0

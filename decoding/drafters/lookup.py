@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spectui.decoding.drafters.base import Setup
+from spectui.decoding.drafters.base import ModelFree, Setup
 from spectui.decoding.drafters.suffix_automaton import SuffixAutomaton
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.trees.shape import Shape, TokenTree
@@ -31,7 +31,7 @@ def build(setup: Setup) -> LookupDrafter:
     return LookupDrafter(setup.shape)
 
 
-class LookupDrafter:
+class LookupDrafter(ModelFree):
     """A chain behind the longest suffix of prompt and output that stood there before.
 
     `shape` is the chain (raises `UsageError` for any other tree). A match of fewer than `least_match`
@@ -39,8 +39,6 @@ class LookupDrafter:
     """
 
     name = "lookup"
-    wants_prompt_logits = False
-    feature_layers: tuple[int, ...] = ()
 
     def __init__(self, shape: Shape, least_match: int = LEAST_MATCH) -> None:
         self._shape = chain_only(shape, self.name)
@@ -71,7 +69,3 @@ class LookupDrafter:
         self._text.extend(int(tree.token[node]) for node in path)
         if bonus is not None:
             self._text.append(bonus)
-
-    def seconds_in_models(self) -> float:
-        """No model, no time."""
-        return 0.0

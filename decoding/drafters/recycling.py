@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from spectui.decoding.drafters.base import Setup
+from spectui.decoding.drafters.base import ModelFree, Setup
 from spectui.decoding.errors import UsageError
 from spectui.decoding.target.distributions import top_tokens
 from spectui.decoding.target.language_model import Scored
@@ -24,12 +24,11 @@ def build(setup: Setup) -> RecyclingDrafter:
     return RecyclingDrafter(static_only(setup.shape, setup.name), setup.vocab_size)
 
 
-class RecyclingDrafter:
+class RecyclingDrafter(ModelFree):
     """Keeps ``successors[V, k]`` over all prompts of a run; what earlier prompts taught is worth having."""
 
     name = "recycling"
     wants_prompt_logits = True
-    feature_layers: tuple[int, ...] = ()
 
     def __init__(self, shape: TreeShape, vocab_size: int) -> None:
         self._shape = shape
@@ -78,10 +77,6 @@ class RecyclingDrafter:
         assert scored.logits is not None
         order = np.asarray([*range(tree.size, 0, -1), 0, *(i + 1 for i in path)])
         self._learn(np.concatenate([[root], tree.token]), scored.logits, order)
-
-    def seconds_in_models(self) -> float:
-        """No model, no time."""
-        return 0.0
 
     def _learn(self, tokens: IntArray, logits: torch.Tensor, order: IntArray | None = None) -> None:
         """Rows of `logits` belong to `tokens`; later ones (of `order`) win where a token stands twice."""

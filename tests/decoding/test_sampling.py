@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
@@ -24,7 +21,6 @@ from spectui.decoding.target.distributions import (
     top_tokens,
 )
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.worker.baseline import plain_decoder
 from tests.heads import tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
 
@@ -41,64 +37,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(
-    ("drafter", "tree", "temperature", "top_p"),
-    [
-        ("recycling", "recycling:7", 1.0, 1.0),  # all trees that are not drawn: see below
-        ("recycling", "recycling:7", 1.4, 0.8),
-        ("lm", "full:2x2", 1.4, 0.8),
-        ("lm", "chain:3", 1.0, 1.0),
-        ("eagle", "full:2x2", 1.0, 1.0),
-        ("eagle+lookup", "full:2x2", 1.4, 0.8),
-    ],
-)
-def test_outputs_follow_the_targets_own_distribution(
-    drafter: str, tree: str, temperature: float, top_p: float
-) -> None:
-    """Chi-square over all three-token outputs; the draft model is another model, wrong everywhere.
-
-    The head names only four of the six tokens: the target must still emit the other two as often.
-    """
-    target = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=3)
-    drafts = {
-        "lm": tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=4),
-        "eagle": tiny_head(target, tokens=[0, 2, 3, 5], draft_vocab_size=4, feature_layers=(0, 0, 0)),
-    }
-    config = RunConfig(
-        draft=drafter, tree=tree, temperature=temperature, top_p=top_p, max_new_tokens=3, seed=11
-    )
-    tokenizer = tiny_tokenizer()
-    tokenizer.eos_token = None
-    models = LoadedModels(target, drafts.get(drafter.removesuffix("+lookup")), Vocabulary(tokenizer, []))
-    decoder = SpeculativeDecoder(config, models=models)
-    prompt = [1, 4, 2, 5]
-    counts: Counter[tuple[int, ...]] = Counter()
-    for trial in range(TRIALS):
-        counts[tuple(t for r in decoder.generate(prompt, position=trial) for t in r.tokens)] += 1
-
-    law: dict[tuple[int, ...], float] = {}
-    with torch.inference_mode():
-        triples = list(product(range(VOCAB), repeat=3))
-        p = distribution(
-            target(torch.tensor([[*prompt, *t] for t in triples])).logits.float().flatten(0, 1),
-            temperature,
-            top_p,
-        ).view(len(triples), -1, VOCAB)
-    for row, triple in enumerate(triples):
-        law[triple] = float(np.prod([float(p[row, len(prompt) - 1 + k, triple[k]]) for k in range(3)]))
-    expected = np.asarray([law[t] for t in triples])
-    expected *= TRIALS / expected.sum()
-    observed = np.asarray([counts[t] for t in triples])
-    assert observed[expected == 0.0].sum() == 0, "a token outside the nucleus was emitted"
-    # Cells too small for the chi-square approximation are pooled.
-    small = expected < 5.0
-    observed = np.append(observed[~small], observed[small].sum())
-    expected = np.append(expected[~small], expected[small].sum())
-    keep = expected > 0
-    assert keep.sum() > 20
-    assert chisquare(observed[keep], expected[keep]).pvalue > 1e-3
-
-
 @pytest.mark.parametrize("draft_vocab", [VOCAB - 1, VOCAB + 3])
 def test_vocabularies_padded_to_other_sizes_draft_and_sample(draft_vocab: int) -> None:
     """Pairs of one tokenizer often have embeddings padded differently: no crash, no foreign token."""
@@ -112,43 +50,6 @@ def test_vocabularies_padded_to_other_sizes_draft_and_sample(draft_vocab: int) -
         tokens = [t for r in SpeculativeDecoder(config, models=models).generate([1, 4, 2]) for t in r.tokens]
         assert len(tokens) == 12
         assert max(tokens) < VOCAB
-
-
-INDEPENDENT = [
-    ("recycling", "recycling:6"), ("lookup", "chain:3"), ("recycling+lookup", "recycling:6"), ("lm", "dynamic:6x3"),
-    ("eagle", "dynamic:6x3"), ("lm", "full:2x2"), ("eagle", "full:2x2"), ("lm+lookup", "full:2x2"),
-]  # fmt: skip
-REPEATING = [
-    "Tom is a cat and Tom is a cat", "9:40 plus 2 hours", "def merge(a, b): merge(a, b)", "Tom is a cat",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("static", ["0", "1"])
-@pytest.mark.parametrize(("draft", "tree"), INDEPENDENT)
-def test_a_sample_depends_on_no_prompt_before_and_where_no_tree_is_drawn_on_no_draft(
-    monkeypatch: pytest.MonkeyPatch, draft: str, tree: str, static: str
-) -> None:
-    """The draft's generator went on from prompt to prompt, and what recycling had learnt moved all draws."""
-    monkeypatch.setenv("SPECTUI_STATIC", static)
-    target = tiny_llama(layers=1, seed=3)
-    other = tiny_llama(layers=1, seed=3)
-    other.lm_head.weight.data += 0.05 * torch.randn_like(other.lm_head.weight)
-    drafts = {"lm": other, "eagle": tiny_head(target, feature_layers=(0, 0, 0))}
-    weights = drafts.get(draft.removesuffix("+lookup"))
-    models = LoadedModels(target, weights, Vocabulary(tiny_tokenizer(), [2]))
-    config = RunConfig(draft=draft, tree=tree, temperature=0.9, top_p=0.8, max_new_tokens=24, seed=5)
-
-    def sample(decoder: SpeculativeDecoder, position: int) -> list[int]:
-        rounds = decoder.generate(REPEATING[position], position=position)
-        return [t for round_ in rounds for t in round_.tokens]
-
-    decoder = SpeculativeDecoder(config, models=models)
-    in_turn = [sample(decoder, position) for position in range(len(REPEATING))]
-    alone = [sample(SpeculativeDecoder(config, models=models), p) for p in range(len(REPEATING))]
-    assert in_turn == alone
-    if not tree.startswith("full"):
-        plain = plain_decoder(decoder)
-        assert in_turn == [sample(plain, position) for position in range(len(REPEATING))]
 
 
 @pytest.mark.parametrize("static", ["0", "1"])

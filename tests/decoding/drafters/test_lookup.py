@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
-
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.lookup import LookupDrafter
-from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import UsageError
-from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.target.language_model import Scored
-from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import TokenTree
 from spectui.decoding.trees.spec import chain_shape, full_shape
-from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 
 NOTHING = Scored(None, None)
 
@@ -75,43 +66,3 @@ def test_it_knows_exactly_the_tokens_that_were_committed(prompt: list[int], data
             drafter.propose(text[-1], 10).token.tolist()
             == _drafter(text).propose(text[-1], 10).token.tolist()
         )
-
-
-@pytest.fixture(scope="module")
-def target() -> Any:
-    return tiny_llama(layers=3)
-
-
-def _decoder(target: Any, end_ids: list[int], **config: Any) -> SpeculativeDecoder:
-    decoder = SpeculativeDecoder(
-        RunConfig(draft="lookup", **config),
-        models=LoadedModels(target, None, Vocabulary(tiny_tokenizer(), end_ids)),
-    )
-    decoder.drafter = LookupDrafter(chain_shape(6), 1)
-    return decoder
-
-
-def test_greedy_output_is_that_of_generate_and_repetition_is_found(target: Any) -> None:
-    decoder = _decoder(target, [2], max_new_tokens=48)
-    accepted = 0
-    for prompt in ("Tom is a cat. Tom is a cat. Tom is", "Write a function.", "9:40 9:40 9:40"):
-        ids = decoder.encode(prompt)
-        rounds = list(decoder.generate(ids))
-        assert [t for r in rounds for t in r.tokens] == greedy_reference(target, ids, 48)
-        accepted += sum(len(r.path) for r in rounds)
-    assert accepted > 0
-
-
-def test_sampled_output_follows_the_target() -> None:
-    """The chain is a point mass: first tokens must be drawn from p, however sure the copy looks."""
-    target = tiny_llama(vocab_size=6, layers=1, hidden=16, seed=3)
-    decoder = _decoder(target, [], temperature=1.0, max_new_tokens=1, seed=5)
-    prompt = [1, 4, 2, 1, 4, 2, 1, 4]
-    trials = 500
-    counts = Counter(
-        next(iter(decoder.generate(prompt, position=trial))).tokens[0] for trial in range(trials)
-    )
-    with torch.inference_mode():
-        p = target(torch.tensor([prompt])).logits[0, -1].softmax(-1).numpy()
-    observed = np.asarray([counts[token] for token in range(6)]) / trials
-    assert np.abs(observed - p).max() < 4.0 * np.sqrt(0.25 / trials)

@@ -1,6 +1,6 @@
 """The parts of the matrix of whole runs: every kind of draft, every way to sample, and the models they run on.
 
-A new drafter is a line of `DRAFTS`, a new option of sampling one of `SAMPLINGS`.
+A new kind of drafter with weights is a line of `DRAFTS`, a new option of sampling one of `SAMPLINGS`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, LOOKUP, RECYCLING
+from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, KINDS, RECYCLING
+from tests.decoding.drafters.toy_entry import TOY
 
 CONTEXT = 96
 SHORT = 40
@@ -43,8 +44,11 @@ DRAFTS = {
     "shorter context": Kind(DRAFT_MODEL, BOTH, "short", events=("draft",)),
     "head of the authors": Kind(EAGLE, BOTH, "authors"),
     "head of speculators": Kind(EAGLE, BOTH, "speculators"),
-    "recycling": Kind(RECYCLING, ("recycling:6",), drawn=False),
-    "lookup": Kind(LOOKUP, ("chain:3",), drawn=False),
+    **{
+        kind.name: Kind(kind, ("chain:3" if kind.chains_only else "recycling:6",), drawn=False)
+        for kind in (*KINDS.values(), TOY)
+        if kind.weights is None
+    },
 }
 
 SAMPLINGS: dict[str, dict[str, Any]] = {

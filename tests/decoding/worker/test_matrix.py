@@ -18,6 +18,7 @@ from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord
 from spectui.store.sessions import create_session
+from tests.decoding.drafters.toy_entry import TOY
 from tests.decoding.worker.matrix import CASES, CONTEXT, DRAFTS, NEW_TOKENS, SAMPLINGS, Case, make
 from tests.decoding.worker.workers import CONTEXT as PROCESSES
 from tests.decoding.worker.workers import run_worker, set_apart
@@ -37,6 +38,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     process.join()
     assert process.exitcode == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, TOY.name, TOY)
 
 
 def test_every_kind_of_draft_is_in_the_table() -> None:
@@ -77,6 +83,7 @@ def test_whole_runs(name: str, models: Path, tmp_path: Path) -> None:
 def _work(database: Path, runs: list[tuple[int, str]], log: Path) -> None:
     """Run each session by the worker's own entry point until it has come to its end."""
     set_apart(log)
+    KINDS[TOY.name] = TOY
     for session, static in runs:
         arguments = ["--db", str(database), "--session", str(session)]
         for _ in range(9):
