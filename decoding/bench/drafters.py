@@ -107,7 +107,7 @@ def _items(text: str) -> Iterator[str]:
 
 def _config(name: str, base: RunConfig) -> RunConfig:
     if name in (GREEDY, PLAIN, PROMPT_LOOKUP):
-        raise UsageError("it is measured in every comparison; leave it out")
+        raise UsageError("it is always measured; leave it out")
     draft, at, tree = name.rpartition("@")
     if not at or expanded(name).is_dir():
         return base.changed(draft=name, tree="")
