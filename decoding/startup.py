@@ -1,9 +1,13 @@
-"""Importing torch and transformers without what no run on a CPU uses: half of the time until they are there.
+"""Import of torch and transformers without the parts that no run on a CPU uses.
 
-That half goes into PyTorch's compiler (for decorators that change nothing where nothing is compiled), its
-distributed tensors, its second set of shape rules (and sympy for them), scipy (for losses), and looking through
-three thousand files for names that nobody asks for. Here they are stood in for, or said to be absent. Whoever asks a
-stand-in for what it does not have gets the real module, later and at its price.
+Those parts are PyTorch's compiler (for decorators that change nothing where nothing is compiled), its distributed
+tensors, its second set of shape rules (and sympy for them), scipy (for losses), and a search of three thousand files
+for names. They are replaced by stand-ins, or hidden; a `StandIn` imports the real module when it is asked for an
+attribute that it lacks. Without all this the first round of a second start took 1.7 s of CPU time more (1.4 to 1.8,
+nine pairs of starts on two cores, 30 November 2026).
+
+As it depends on the inside of both packages, it is done for the versions in `TESTED` alone; with any others both are
+imported plainly.
 """
 
 from __future__ import annotations
@@ -12,10 +16,14 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+TESTED = {"torch": "2.13.0", "transformers": "5.23.0"}
+"""Versions that the stand-ins were tested with, those of ``constraints.txt``, whatever build tag follows."""
 
 COMPILER, TRACING, SHAPE_RULES, MODELS = (
     "torch._dynamo",
@@ -24,29 +32,34 @@ COMPILER, TRACING, SHAPE_RULES, MODELS = (
     "transformers.models",
 )
 GENERATORS = "torch._prims.rng_prims"
-"""What else the shape rules bring in: random generators cannot be made without."""
+"""Imported by the shape rules too: random generators need it."""
+
+
+def is_tested() -> bool:
+    """True when the installed torch and transformers are of the versions in `TESTED`."""
+    try:
+        return all(version(name).partition("+")[0] == tested for name, tested in TESTED.items())
+    except PackageNotFoundError:
+        return False
 
 
 def import_torch() -> None:
-    """Import torch with the shape rules of its operators alone, which are those a model is laid out with.
+    """Import torch without its second set of shape rules; see `add_shape_rules`.
 
-    See `add_shape_rules`. Does nothing where there is a GPU, or where torch was imported before.
+    Plainly with a GPU or with versions that are not `TESTED`.
     """
-    if "torch" in sys.modules:
+    if "torch" in sys.modules or not is_tested():
         return
     _stand_in(SHAPE_RULES)
     import torch
 
-    try:
-        import_module(GENERATORS)
-    except ImportError:  # another version of torch
-        real(SHAPE_RULES)
+    import_module(GENERATORS)
     if torch.cuda.is_available():
         add_shape_rules()
 
 
 def add_shape_rules() -> bool:
-    """Import the rules that `import_torch` left out; returns whether there were any."""
+    """Import the rules that `import_torch` left out; returns False when there were none."""
     left_out = isinstance(sys.modules.get(SHAPE_RULES), StandIn)
     if left_out:
         real(SHAPE_RULES)
@@ -54,14 +67,13 @@ def add_shape_rules() -> bool:
 
 
 def import_transformers() -> None:
-    """Import transformers, which then takes this process for one without `torch.distributed` and scipy.
+    """Import transformers as if there were neither `torch.distributed` nor scipy; other modules still import both.
 
-    Everybody else imports both as ever. Does nothing where there is a GPU, whose formats and kernels may need
-    any of this, or where transformers was imported before.
+    Plainly with a GPU, whose formats and kernels may need them, or with versions that are not `TESTED`.
     """
     import torch
 
-    if "transformers" in sys.modules or torch.cuda.is_available():
+    if "transformers" in sys.modules or not is_tested() or torch.cuda.is_available():
         return
     _stand_in_for_compiler()
     with _hidden("scipy"), _undistributed():
@@ -69,12 +81,12 @@ def import_transformers() -> None:
         from transformers.utils import import_utils
 
         for name in ("is_scipy_available", "is_torch_distributed_available"):
-            getattr(import_utils, name, bool)()  # they remember their answer
+            getattr(import_utils, name)()  # they remember their answer
     _stand_in_for_models(Path(transformers.__file__).parent / "models")
 
 
 class StandIn(ModuleType):
-    """In the place of a module that costs much; imports it when it is asked for what it does not have."""
+    """Stands in for an expensive module, and imports it when it is asked for an attribute that it lacks."""
 
     def __getattr__(self, name: str) -> Any:
         # Importing itself asks for these; submodules are those of the real one.
@@ -86,17 +98,17 @@ class StandIn(ModuleType):
 
 
 def real(name: str) -> ModuleType:
-    """The module of that name, imported now if a `StandIn` had its place; so is what it is part of."""
-    gone = {
+    """The real module `name` and its parents, imported now where a `StandIn` has their place."""
+    replaced = {
         other: module
         for other, module in list(sys.modules.items())
         if isinstance(module, StandIn)
         and (f"{name}.".startswith(f"{other}.") or other.startswith(f"{name}."))
     }
-    for other in gone:
+    for other in replaced:
         del sys.modules[other]
     module = import_module(name)
-    for other, stand_in in gone.items():  # for whoever keeps it
+    for other, stand_in in replaced.items():  # for modules that hold a reference to it
         if other in sys.modules:
             vars(stand_in).update(vars(sys.modules[other]))
     return module
@@ -109,7 +121,7 @@ def _stand_in(name: str, **attributes: Any) -> None:
 
 
 def _stand_in_for_compiler() -> None:
-    """Its decorators return the function as it is."""
+    """Stand in for the compiler with decorators that return the function as it is."""
     if COMPILER in sys.modules:
         return
     _stand_in(
@@ -125,7 +137,7 @@ def _undecorated(function: Callable[..., Any] | None = None, *_: Any, **__: Any)
 
 @contextlib.contextmanager
 def _hidden(package: str) -> Iterator[None]:
-    """`package` cannot be imported, as on a machine without it."""
+    """Inside, `package` cannot be imported, as on a machine without it."""
     if package in sys.modules:
         yield
         return
@@ -138,7 +150,7 @@ def _hidden(package: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undistributed() -> Iterator[None]:
-    """PyTorch says, as some builds of it do, that it was made without `torch.distributed`."""
+    """Inside, PyTorch says, as some builds do, that it was built without `torch.distributed`."""
     import torch.distributed
 
     answer = torch.distributed.is_available
@@ -150,6 +162,6 @@ def _undistributed() -> Iterator[None]:
 
 
 def _stand_in_for_models(folder: Path) -> None:
-    """Let submodules of `transformers.models` be imported without the list of every name in all of them."""
+    """Let submodules of `transformers.models` be imported without the list of the names in all of them."""
     if folder.is_dir():
         _stand_in(MODELS, __spec__=find_spec(MODELS), __path__=[str(folder)])

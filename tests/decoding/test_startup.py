@@ -1,4 +1,4 @@
-"""A worker imports torch and transformers without what it does not use, and nobody finds anything missing."""
+"""Protects the lean imports of a worker: what is left out is not used, and is there when it is asked for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from spectui.decoding.startup import TESTED, is_tested
 from tests.models import tiny_llama, tiny_tokenizer
+
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 LEFT_OUT = ("torch._dynamo.utils", "torch._inductor", "torch.distributed.tensor", "sympy", "scipy")
 LEAN = "from spectui.decoding.startup import import_torch, import_transformers\nimport_torch()\nimport_transformers()\n"
@@ -29,7 +32,7 @@ rounds = list(decoder.generate([3, 1, 4, 1, 5, 9]))
 
 
 def _python(code: str, *arguments: str) -> Any:
-    """What a fresh process that runs `code` prints as JSON in its last line."""
+    """The JSON in the last line that a fresh process prints when it runs `code`."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True, timeout=240
     )
@@ -47,10 +50,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_decodes_the_same_and_the_rest_stays_out(folder: Path) -> None:
     say = f"print(json.dumps([[r.tokens for r in rounds], [m for m in {LEFT_OUT!r} if m in sys.modules]]))"
     usual, there = _python(LOADED + say, str(folder))
-    lean, left = _python(LEAN + LOADED + say, str(folder))
+    lean, still_there = _python(LEAN + LOADED + say, str(folder))
     assert lean == usual
-    assert left == []
+    assert still_there == []
     assert set(there) > {"torch._dynamo.utils", "sympy"}, "else there would be nothing to leave out"
+
+
+def test_the_stand_ins_are_for_the_versions_of_the_constraints() -> None:
+    pinned = dict(
+        line.split("==") for line in CONSTRAINTS.read_text(encoding="utf-8").split() if "==" in line
+    )
+    assert {name: pinned[name] for name in TESTED} == TESTED
+
+
+@pytest.mark.parametrize("package", TESTED)
+def test_the_stand_ins_are_for_no_other_version(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    assert is_tested()
+    monkeypatch.setitem(TESTED, package, "0.0.1")
+    assert not is_tested()
+
+
+def test_other_versions_are_imported_plainly() -> None:
+    """Their insides may have moved: nothing is replaced, and nothing of them looked into."""
+    other = "from spectui.decoding import startup\nstartup.TESTED['torch'] = '0.0.1'\n"
+    say = "import json, sys\nfrom spectui.decoding.startup import StandIn\n"
+    say += "print(json.dumps([n for n, m in list(sys.modules.items()) if isinstance(m, StandIn)]))"
+    assert _python(other + LEAN + say) == []
 
 
 WANTED = (
