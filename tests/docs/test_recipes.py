@@ -6,7 +6,11 @@ which uses it.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,7 @@ from spectui.store import open_database
 from spectui.tui.cli import main
 from tests.docs import generated
 from tests.docs.documents import ROOT
+from tests.docs.recipes.column import COLUMN
 from tests.docs.recipes.longest import longest
 from tests.store.samples import record_all
 
@@ -49,6 +54,36 @@ def test_every_recipe_says_how_many_files_it_takes() -> None:
         "command: two files",
         "screen: three files",
     ]
+
+
+def test_a_column_takes_five_lines_in_five_files(tmp_path: Path) -> None:
+    """In a copy of the code with these lines, both implementations of a round fill it; it is read and exported."""
+    packages = tmp_path / "src" / "spectui"
+    for room in ("decoding", "prompts", "store"):
+        shutil.copytree(
+            ROOT / room, packages / room, ignore=shutil.ignore_patterns("__pycache__", "smollm2*")
+        )
+    for file, line, before in COLUMN:
+        text = (packages / file).read_text(encoding="utf-8")
+        assert text.count(f"\n{before}") == 1, file
+        (packages / file).write_text(text.replace(f"\n{before}", f"\n{line}\n{before}"), encoding="utf-8")
+    tried = subprocess.run(
+        [sys.executable, "-m", "tests.docs.recipes.record_column", tmp_path],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(packages.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tried.returncode == 0, tried.stderr
+
+
+def test_the_lines_of_the_column_are_in_the_recipe() -> None:
+    recipe = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("### A column")[1].split("###")[0]
+    assert [
+        (file, line.strip())
+        for file, line in re.findall(r"^\d\. `(\S+)`: .*?`([^`]+)`$", recipe, re.MULTILINE)
+    ] == [(file, line.strip()) for file, line, _ in COLUMN]
 
 
 def test_the_command_runs_and_is_in_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
