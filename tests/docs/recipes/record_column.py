@@ -33,8 +33,8 @@ def main(folder: Path) -> None:
         for round_ in SpeculativeDecoder(config).generate("one two one two one"):
             writer.record_round(generation.id, to_record(round_))
     with Reader(folder / "spectui.db") as reader:
-        for generation in reader.generations(1):
-            nodes = [node for round_ in reader.rounds(generation.id) for node in round_.nodes]
+        for prompt in reader.generations(1):
+            nodes = [node for round_ in reader.rounds(prompt.id) for node in round_.nodes]
             assert len(nodes) > 4
             for node in nodes:
                 assert math.isclose(node.surprise, -math.log(node.target_p), rel_tol=1e-5)  # type: ignore[attr-defined]
