@@ -112,7 +112,7 @@ class SpectuiApp(Dashboard):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every key that works here, by name."""
+        """The commands of the palette: every key that works on this screen, by name."""
         yield SystemCommand("Help", "Keys and words", self.action_help)
         for name in THEME_NAMES:
             yield SystemCommand(f"Theme: {name}", "Change the colours", partial(self.set_theme, name))
@@ -144,8 +144,8 @@ class SpectuiApp(Dashboard):
 
     def action_next_theme(self) -> None:
         """Use the theme after this one."""
-        here = THEME_NAMES.index(self.theme) if self.theme in THEME_NAMES else -1
-        self.set_theme(THEME_NAMES[(here + 1) % len(THEME_NAMES)])
+        place = THEME_NAMES.index(self.theme) if self.theme in THEME_NAMES else -1
+        self.set_theme(THEME_NAMES[(place + 1) % len(THEME_NAMES)])
         self.notify(f"Theme: {self.theme}", timeout=2, markup=False)
 
     def action_help(self) -> None:
@@ -179,7 +179,7 @@ class SpectuiApp(Dashboard):
             os.killpg(os.getpgrp(), signal.SIGTSTP)
 
     def action_leave(self) -> None:
-        """Leave from wherever we are."""
+        """Leave, in the way of the screen that is shown."""
         getattr(self.screen, "action_leave", self.exit)()
 
     def leave(self, live: Sequence[SessionSummary]) -> None:

@@ -1,4 +1,4 @@
-"""What the dashboard remembers from one time to the next: the theme, the layout. Losing it costs nothing.
+"""The memory of the dashboard from one time to the next: theme, layout. Losing it costs nothing.
 
 Screens take what they remember when they are mounted, so that the next one opened looks as the last one did.
 """
@@ -30,11 +30,11 @@ SHOWN_CHART = "chart"
 """The name of the chart in the panes of a session and on the whole screen."""
 COMPARED_CHART = "chart of a comparison"
 REJECTED = "rejected drafts"
-"""Whether they are shown in the text."""
+"""True when they are shown in the text."""
 SORTED_BY, FALLING = "sessions by", "sessions falling"
 """The title of the column, and whether from the highest down."""
 SUMMARY = "summary of a session"
-"""Whether it stands beside the list."""
+"""True when it stands beside the list."""
 
 
 class Memory:
@@ -62,12 +62,12 @@ class Memory:
         if self._path is not None:
             # Another dashboard may have written since: keep what it remembered.
             with contextlib.suppress(OSError):
-                told = json.dumps({**self._read(), name: value}, indent=1, sort_keys=True)
-                write_text(self._path, told + "\n", sync=False)
+                text = json.dumps({**self._read(), name: value}, indent=1, sort_keys=True)
+                write_text(self._path, text + "\n", sync=False)
 
     def _read(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8")) if self._path else {}
+            values = json.loads(self._path.read_text(encoding="utf-8")) if self._path else {}
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return values if isinstance(values, dict) else {}

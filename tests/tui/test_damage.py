@@ -62,7 +62,7 @@ def test_what_cannot_be_read_is_not_asked_for_without_a_pause(tmp_path: Path) ->
             looks.append(time.monotonic())
             return super().look(reader)
 
-    feed = Counting(tmp_path / "d.db", 1, lambda _: feed.taken())
+    feed = Counting(tmp_path / "d.db", 1, lambda _: feed.confirm())
     feed.start()
     until(lambda: len(looks) > 1)
     feed.stop()

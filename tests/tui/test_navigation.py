@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import pkgutil
 import sys
@@ -85,23 +84,6 @@ def test_actions_of_an_area_have_different_names() -> None:
     for area, keys in areas().items():
         names = [name_of(binding) for each in keys if not each.area for binding in each.bindings]
         assert len(names) == len(set(names)) == len(actions(area)), area
-
-
-def test_no_screen_imports_another() -> None:
-    """They go to each other by name, so that circles of screens are no circles of imports; dialogs are asked."""
-    root = Path(screens.__path__[0])
-    bad = []
-    for path in root.rglob("*.py"):
-        place = path.relative_to(root)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            module = node.module if isinstance(node, ast.ImportFrom) else None
-            if not module or not module.startswith("spectui.tui.screens."):
-                continue
-            target = module.removeprefix("spectui.tui.screens.").split(".")
-            inside = len(place.parts) > 1 and target[0] == place.parts[0]
-            if target[0] not in ("base", "dialogs") and not inside:
-                bad.append(f"{place}: {module}")
-    assert not bad
 
 
 TOY = '''

@@ -24,7 +24,7 @@ class Source:
     total_ms: float = 0.0
     """Decoding time of the whole session, so that all its tasks share one axis of time."""
     unknown: str = ""
-    """Why `bins` is None although there are nodes, in a few words."""
+    """The reason, in a few words, that `bins` is None although there are nodes."""
 
     def __add__(self, other: Source) -> Source:
         lengths = dict(self.lengths)
@@ -127,7 +127,7 @@ def source_of(
     figures: TaskFigures, bins: Bins | None = None, spans: tuple[Span, ...] = (), total_ms: float = 0.0
 ) -> Source:
     """The source of one task from its figures and what else is known."""
-    depths = {depth: (at.rounds_at_risk, at.rounds_reached) for depth, at in figures.depths.items()}
+    depths = {depth: (each.rounds_at_risk, each.rounds_reached) for depth, each in figures.depths.items()}
     return Source(figures.rounds, figures.lengths, depths, bins, spans, total_ms)
 
 

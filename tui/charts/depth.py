@@ -22,8 +22,8 @@ def _bars(figures: TaskFigures | None, deepest: int) -> list[Bar]:
     bars = []
     survival = figures.survival if figures else []
     for depth in range(1, deepest + 1):
-        at = figures.depths.get(depth) if figures else None
-        hazard = at.hazard if at else None
+        level = figures.depths.get(depth) if figures else None
+        hazard = level.hazard if level else None
         reached = survival[depth - 1] if depth <= len(survival) else None
         text = f"h {share(hazard):>3}  S {share(reached):>3}"
         bars.append(Bar(f"{depth}", hazard, text, short=f"{share(hazard):>3}"))

@@ -42,7 +42,7 @@ def points_over_time(
     points = []
     for place, sums in enumerate(stretches):
         low, high = place * width / 1000, (place + 1) * width / 1000
-        here = value(sums)
-        says = f"{words(here)}  {count(round(sums.tokens))} tokens"
-        points.append(Point(low, high, here, f"{duration(low)} to {duration(high)}", says))
+        mean = value(sums)
+        says = f"{words(mean)}  {count(round(sums.tokens))} tokens"
+        points.append(Point(low, high, mean, f"{duration(low)} to {duration(high)}", says))
     return points

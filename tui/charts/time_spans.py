@@ -12,9 +12,9 @@ from spectui.store.rows import TaskFigures
 TIME_BINS = 96
 """Points of a chart over time, at most."""
 MOST = 8 * TIME_BINS
-"""Spans of a task before neighbours are put together."""
+"""Spans of a task, at most; then neighbours are merged."""
 FINENESS = 2 * TIME_BINS
-"""Spans put together are no longer than this part of the whole time: half a point of the chart."""
+"""Merged spans are at most this part of the whole time: half a point of the chart."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Span:
 
 
 class TimeSpans:
-    """Where the decoding time of a session went, by task; made from all stretches once, then grown."""
+    """The decoding time of a session by task; made from all stretches once, then grown."""
 
     def __init__(
         self, figures: Mapping[str, TaskFigures], tasks: Mapping[int, str], stretches: Iterable[Stretch]
@@ -51,18 +51,18 @@ class TimeSpans:
         """Add what the totals have grown by since the last call; False when rounds are gone: make it anew."""
         if any(task not in figures or figures[task].rounds < was.rounds for task, was in self._known.items()):
             return False
-        for task, found in figures.items():
+        for task, total in figures.items():
             was = self._known.get(task)
             rounds, tokens, accepted, ms = 0, 0, 0, 0.0
             if was is not None:
                 rounds, tokens, accepted, ms = was.rounds, was.tokens, was.accepted_count, was.total_ms
-            if found.rounds > rounds:
+            if total.rounds > rounds:
                 self._add(
                     task,
-                    found.rounds - rounds,
-                    found.tokens - tokens,
-                    found.accepted_count - accepted,
-                    max(found.total_ms - ms, 0.0),
+                    total.rounds - rounds,
+                    total.tokens - tokens,
+                    total.accepted_count - accepted,
+                    max(total.total_ms - ms, 0.0),
                 )
         self._known = dict(figures)
         return True
@@ -78,14 +78,14 @@ class TimeSpans:
 
 
 def _thinned(spans: list[Span], longest: float) -> list[Span]:
-    """Neighbours put together while they are no longer than that."""
-    found = spans[:1]
+    """The spans with neighbours merged while the merged span is no longer than `longest`."""
+    merged = spans[:1]
     for span in spans[1:]:
-        last = found[-1]
+        last = merged[-1]
         if span.end - last.start > longest:
-            found.append(span)
+            merged.append(span)
         else:
-            found[-1] = Span(
+            merged[-1] = Span(
                 last.start,
                 span.end,
                 last.rounds + span.rounds,
@@ -93,4 +93,4 @@ def _thinned(spans: list[Span], longest: float) -> list[Span]:
                 last.accepted + span.accepted,
                 last.ms + span.ms,
             )
-    return found
+    return merged

@@ -28,15 +28,15 @@ IDLE_SECONDS = 1.0
 CHART_SECONDS = 1.0
 """Least time between two readings of figures; charts gain nothing from more."""
 PRESENCE_SECONDS = 2.0
-"""How often to look whether a silent worker is still there: its death writes nothing."""
+"""Between two looks for a silent worker: its death writes nothing."""
 
 
 _least = 0.0
-"""No look sooner than this after the last, for a terminal that is drawn seldom."""
+"""Seconds between two looks, at least; for a terminal that is drawn seldom."""
 
 
 def set_frame_rate(fps: int | None) -> None:
-    """Look no more often than so many times a second; None: as often as each feed wants."""
+    """Read at most so many times a second; None: as often as each feed wants."""
     global _least
     _least = 1.0 / fps if fps else 0.0
 
@@ -49,7 +49,7 @@ class Trouble:
 
 
 class Feed:
-    """The thread. Subclasses say what to read in `poll`."""
+    """The thread that reads. Subclasses implement `poll`."""
 
     def __init__(self, database: Path, post: Callable[[object], None]) -> None:
         self.database = database
@@ -59,7 +59,7 @@ class Feed:
         self._paused = False
         self._asked = False
         self._in_flight = False
-        """Something is being read, or was posted and not dealt with yet."""
+        """Something is being read, or was posted and not shown yet."""
         self._troubled = False
         self._thread: threading.Thread | None = None
         self._looking = threading.Lock()
@@ -95,14 +95,14 @@ class Feed:
             if rests:
                 self._looking.release()
 
-    def taken(self) -> None:
-        """The screen has dealt with the last post."""
+    def confirm(self) -> None:
+        """Note that the screen has shown the last post."""
         with self._wake:
             self._in_flight = False
             self._wake.notify()
 
     def ask(self) -> None:
-        """Look now: something was requested."""
+        """Read at once: something was requested."""
         with self._wake:
             self._asked = True
             self._wake.notify()
@@ -116,7 +116,7 @@ class Feed:
         return IDLE_SECONDS
 
     def look(self, reader: Reader) -> tuple[object, ...]:
-        """What is new, or the trouble there is in reading it."""
+        """Everything that is new, or the trouble in reading it."""
         try:
             return tuple(self.poll(reader, changed=reader.changed()))
         except (StoreError, sqlite3.Error, OSError) as error:
@@ -140,7 +140,7 @@ class Feed:
             if payload:
                 self._post(payload)
             else:
-                self.taken()
+                self.confirm()
         if reader is not None:
             reader.close()
 
@@ -150,11 +150,11 @@ class Feed:
         deadline = monotonic() + max(self.period(), _least, IDLE_SECONDS if self._troubled else 0.0)
         with self._wake:
             while not self._stopped:
-                left = deadline - monotonic()
+                remaining = deadline - monotonic()
                 ready = not self._in_flight and not self._paused
-                if ready and (self._asked or left <= 0):
+                if ready and (self._asked or remaining <= 0):
                     self._asked = False
                     self._in_flight = True
                     return True
-                self._wake.wait(left if ready else None)
+                self._wake.wait(remaining if ready else None)
             return False

@@ -1,4 +1,4 @@
-"""What the inspector reads: one round of a session at a time, and the text before it."""
+"""Reads one round of a session at a time, and the text before it, for the inspector."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Inspected:
     before: str
     """The output before the round, or the end of it."""
     begun: bool
-    """Whether `before` begins with the output."""
+    """True when `before` begins with the output."""
     unknown: bool
-    """Whether tokens of the round have no bytes in the database."""
+    """True when tokens of the round have no bytes in the database."""
     node: int | None
-    """The node to stand on; None for wherever."""
+    """The node to put the cursor on; None leaves it to the screen."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class InspectorFeed(Feed):
     ) -> None:
         super().__init__(database, post)
         self.session_id = session_id
-        self._wishes: deque[Callable[[Reader], None]] = deque()
+        self._requests: deque[Callable[[Reader], None]] = deque()
         self._place = start
         self._node: int | None = None
         self._timeline: Timeline | None = None
@@ -71,23 +71,23 @@ class InspectorFeed(Feed):
         self._missed: NoneRejected | None = None
 
     def go(self, generation_id: int, number: int, node: int | None = None) -> None:
-        """Show a round, standing on a node."""
-        self._wish(lambda _: self._go(Place(generation_id, number), node))
+        """Show a round, with the cursor on a node."""
+        self._request(lambda _: self._go(Place(generation_id, number), node))
 
     def step(self, rounds: int) -> None:
         """Show the round so many on, over the borders of prompts."""
-        self._wish(lambda _: self._step(rounds))
+        self._request(lambda _: self._step(rounds))
 
     def seek_rejected(self, step: int) -> None:
-        """Show the next round (or the one before, for -1) that has a rejected node, or tell of `NoneRejected`."""
-        self._wish(lambda reader: self._seek_rejected(reader, step))
+        """Show the next round (or the one before, for -1) that has a rejected node, or post `NoneRejected`."""
+        self._request(lambda reader: self._seek_rejected(reader, step))
 
-    def _wish(self, wish: Callable[[Reader], None]) -> None:
-        self._wishes.append(wish)
+    def _request(self, request: Callable[[Reader], None]) -> None:
+        self._requests.append(request)
         self.ask()
 
     def period(self) -> float:
-        """A session at work grows; others do not."""
+        """Often while the session may grow."""
         if self._summary is None:
             return 0.0
         return PRESENCE_SECONDS if self._summary.live else IDLE_SECONDS
@@ -101,8 +101,8 @@ class InspectorFeed(Feed):
             self._timeline = Timeline(stretches) if stretches else None
         if self._timeline is not None:
             self._place = self._timeline.clamped(self._place or self._timeline.start)
-        while self._wishes:
-            self._wishes.popleft()(reader)
+        while self._requests:
+            self._requests.popleft()(reader)
         item = self._read(reader)
         self._node = None
         if item != self._shown:
@@ -134,21 +134,23 @@ class InspectorFeed(Feed):
         """Rounds after this one, or before it from the nearest, to the end of the session."""
         assert self._timeline is not None
         assert self._place is not None
-        here: int | None = self._place.generation_id
+        prompt: int | None = self._place.generation_id
         number = self._place.number
-        while here is not None:
+        while prompt is not None:
             if step > 0:
-                while rows := reader.rounds(here, after=number, limit=CHUNK):
+                while rows := reader.rounds(prompt, after=number, limit=CHUNK):
                     yield from rows
                     number = rows[-1].number
             else:
                 while number > 1:
                     first = max(number - CHUNK, 1)
-                    rows = [r for r in reader.rounds(here, after=first - 1, limit=CHUNK) if r.number < number]
+                    rows = [
+                        r for r in reader.rounds(prompt, after=first - 1, limit=CHUNK) if r.number < number
+                    ]
                     yield from reversed(rows)
                     number = first
-            here = self._timeline.next_prompt(here, step)
-            number = 0 if step > 0 or here is None else self._timeline.last(here) + 1
+            prompt = self._timeline.next_prompt(prompt, step)
+            number = 0 if step > 0 or prompt is None else self._timeline.last(prompt) + 1
 
     def _read(self, reader: Reader) -> Inspected:
         assert self._summary is not None

@@ -1,4 +1,4 @@
-"""What the live screen reads: one session, the prompt that is looked at, its newest rounds, the figures."""
+"""Reads one session for the live screen: the prompt that is shown, its newest rounds, the figures."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class SessionFeed(Feed):
         return SHARED_SECONDS if self._state.summary.device == "cpu" else LIVE_SECONDS
 
     def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
-        """What is new since the last call."""
+        """Everything that is new since the last call."""
         self._state_stale = self._state_stale or changed
         self._charts_stale = self._charts_stale or changed
         now = monotonic()
@@ -164,10 +164,10 @@ class SessionFeed(Feed):
         if self._complete or self._state is None:
             return
         first, end = self._unread, self._unread + CHUNK_OF_PROMPTS
-        found = reader.generations(self.session_id, texts=False, within=(first, end))
-        self._gathered += found
+        page = reader.generations(self.session_id, texts=False, within=(first, end))
+        self._gathered += page
         self._unread = end
-        if found:
+        if page:
             return
         self._rows, self._gathered, self._complete = self._gathered, [], True
         self._prompts = reader.prompt_texts(self.session_id)
@@ -240,10 +240,10 @@ class SessionFeed(Feed):
             return
         row = newest
         if row is None or row.number != number:
-            found = reader.rounds(generation_id, after=number - 1, limit=1)
-            if not found:
+            rounds = reader.rounds(generation_id, after=number - 1, limit=1)
+            if not rounds:
                 return
-            row = found[0]
+            row = rounds[0]
         self._shown_round = key
         ids = {node.token_id for node in row.nodes}
         if row.bonus_token_id is not None:
@@ -287,7 +287,7 @@ class SessionFeed(Feed):
 
 
 def _identity(summary: SessionSummary) -> tuple[object, ...]:
-    """What changes when prompts that had ended may be others than before."""
+    """Everything that differs when prompts that had ended may have changed."""
     return (summary.pid, summary.status, summary.started_at, summary.prompt_count, summary.pruned)
 
 

@@ -1,4 +1,4 @@
-"""What the home screen reads: the list of sessions, and more about the one under the cursor."""
+"""Reads the list of sessions, and more about the one under the cursor, for the home screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = 100
 
 
 class SessionsFeed(Feed):
-    """What the home screen shows."""
+    """Reads the sessions of a database."""
 
     def __init__(self, database: Path, post: Callable[[object], None]) -> None:
         super().__init__(database, post)
@@ -28,7 +28,7 @@ class SessionsFeed(Feed):
         self._described: SessionSummary | None = None
 
     def look_at(self, session_id: int | None) -> None:
-        """Tell more about this session from now on, or about none."""
+        """Read more about this session from now on, or about none."""
         if session_id != self._wanted:
             self._wanted = session_id
             self._described = None
@@ -50,9 +50,9 @@ class SessionsFeed(Feed):
             pass  # its summary is small
         elif changed or silent or self._unread:
             before = Sessions(self._rows, self._unread)
-            found = self._list(reader.sessions())
-            if found != before:  # also where the rest is gone by now: the title counted it
-                yield found
+            listed = self._list(reader.sessions())
+            if listed != before:  # also where the rest is gone by now: the title counted it
+                yield listed
         summary = self._by_id.get(self._wanted) if self._wanted is not None else None
         if summary is not None and summary != self._described:
             self._described = summary

@@ -1,4 +1,4 @@
-"""Where one may ask to go in a replay: a prompt, a round, a time, a share. Pure."""
+"""Reads a place to go to in a replay: a prompt, a round, a time, a share. Pure."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ Target = ToPrompt | ToTime | ToShare
 
 
 def parse(text: str) -> Target:
-    """What was asked for. Raises `ValueError` that says what can be."""
+    """The place that a text names. Raises `ValueError` with the forms there are."""
     text = text.strip()
-    if found := _TIME.fullmatch(text):
-        hours, minutes, seconds = found.groups()
+    if match := _TIME.fullmatch(text):
+        hours, minutes, seconds = match.groups()
         return ToTime(int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds))
-    if found := _SECONDS.fullmatch(text):
-        return ToTime(float(found[1]))
-    if found := _SHARE.fullmatch(text):
-        return ToShare(min(float(found[1]) / 100, 1.0))
-    if text and (found := _PROMPT.fullmatch(text)):
-        prompt, number = found.groups()
+    if match := _SECONDS.fullmatch(text):
+        return ToTime(float(match[1]))
+    if match := _SHARE.fullmatch(text):
+        return ToShare(min(float(match[1]) / 100, 1.0))
+    if text and (match := _PROMPT.fullmatch(text)):
+        prompt, number = match.groups()
         return ToPrompt(int(prompt) if prompt else None, max(int(number or 1), 1))
     raise ValueError(f"'{text[:20]}' is no place: 12, 12.88, .88, 1:30, 90s or 50%")

@@ -32,7 +32,7 @@ class Item:
 
 
 def fate_of(node: NodeRow, row: RoundRow) -> Fate:
-    """What became of a node: rejected ones had their chance, those not reached had none."""
+    """The fate of a node: rejected ones had their chance, those not reached had none."""
     if node.accepted:
         return "accepted"
     parent = next((n for n in row.nodes if n.idx == node.parent), None)
@@ -61,14 +61,14 @@ def items_of(row: RoundRow, texts: Mapping[int, str]) -> list[Item]:
 
     def visit(parent: int | None, lead: str) -> None:
         below = children.get(parent, [])
-        own = row.bonus_token_id if parent == tip else None
+        bonus = row.bonus_token_id if parent == tip else None
         for place, node in enumerate(below):
-            last = place == len(below) - 1 and own is None
+            last = place == len(below) - 1 and bonus is None
             branch = "└─ " if last else "├─ "
             out.append(Item(node.idx, lead + branch, text(node.token_id), node, fate_of(node, row)))
             visit(node.idx, lead + ("   " if last else "│  "))
-        if own is not None:
-            out.append(Item(-1, lead + "└→ ", text(own), None, "target's own"))
+        if bonus is not None:
+            out.append(Item(-1, lead + "└→ ", text(bonus), None, "target's own"))
 
     visit(None, "")
     for node in row.nodes:
@@ -108,8 +108,8 @@ def _choice(node: NodeRow, row: RoundRow, items: Sequence[Item]) -> str:
     if first is not None and first.node is not None:
         return f"The target's first choice was {first.text} (p {share(first.node.target_p)})."
     if node.parent == _tip(row) and row.bonus_token_id is not None:
-        own = next((i.text for i in items if i.node is None), "")
-        return f"The target's choice was not in the tree: {own}."
+        bonus = next((i.text for i in items if i.node is None), "")
+        return f"The target's choice was not in the tree: {bonus}."
     return "The target's first choice was not in the tree, and is not recorded off the path."
 
 
@@ -124,7 +124,7 @@ def _tip(row: RoundRow) -> int | None:
 
 
 def missing(row: RoundRow, *, pruned: bool) -> str:
-    """What of the round is not there; "" when all is."""
+    """A sentence on the nodes of the round that are missing; "" when none is."""
     gone = row.node_count - len(row.nodes)
     if gone <= 0:
         return ""

@@ -58,7 +58,7 @@ class StreamDecoder:
 
     @property
     def state(self) -> tuple[bytes, int]:
-        """What is pending between two rounds; set it to go on from there."""
+        """The bytes pending between two rounds; set it to go on from there."""
         return self._decoder.getstate()
 
     @state.setter
@@ -66,7 +66,7 @@ class StreamDecoder:
         self._decoder.setstate(state)
 
     def close(self) -> str:
-        """What is left when the generation has ended: bytes that never became a character."""
+        """The rest when the prompt has ended: bytes that never became a character."""
         text = sanitize(self._decoder.decode(b"", final=True))
         self._decoder.reset()
         return text

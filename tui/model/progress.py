@@ -1,4 +1,4 @@
-"""How fast a run goes and when it will be done: pure functions of what the store says."""
+"""The pace of a run and its estimated end. Pure functions of stored values."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from spectui.store.rows import SessionSummary
 from spectui.tui.model.progress import failed_words, silence
 
 FIELDS = ("name", "target", "drafter", "tree", "task", "tag", "status", "device", "note", "date")
-"""What ``field:`` may be, and where a word without one is looked for."""
+"""The names of ``field:``; a word without one is looked for in all of them."""
 
 ALIASES = {"model": "target", "draft": "drafter", "notes": "note", "tags": "tag", "tasks": "task"}
 
@@ -52,18 +52,18 @@ class Filter:
 
     conditions: tuple[Callable[[Entry], bool], ...] = ()
     problem: str = ""
-    """What could not be understood, in words; "" when all could."""
+    """The part that was not understood, in words; "" when all was."""
 
     def __bool__(self) -> bool:
         return bool(self.conditions)
 
     def matches(self, entry: Entry) -> bool:
-        """Whether a session is one of those looked for."""
+        """True when a session passes the filter."""
         return all(holds(entry) for holds in self.conditions)
 
 
 def entry_of(summary: SessionSummary) -> Entry:
-    """What there is to find a session by."""
+    """The words and figures that a session is filtered by."""
     date = _local_day(summary.started_at or summary.created_at)
     fields = {
         "name": summary.name,

@@ -7,10 +7,10 @@ from spectui.store.rows import SessionSummary
 
 def range_words(summary: SessionSummary) -> str:
     """``1.31 to 1.55, measured 4 times``, ``measured once``; for a session with a speed-up."""
-    found = summary.speedup_range
-    if found is None:
+    interval = summary.speedup_range
+    if interval is None:
         return "measured once"
-    return f"{found[0]:.2f} to {found[1]:.2f}, measured {times_words(summary.baseline_count)}"
+    return f"{interval[0]:.2f} to {interval[1]:.2f}, measured {times_words(summary.baseline_count)}"
 
 
 def times_words(count: int) -> str:
@@ -20,5 +20,5 @@ def times_words(count: int) -> str:
 
 def short_range(summary: SessionSummary) -> str:
     """``1.31–1.55``, or ``once``."""
-    found = summary.speedup_range
-    return "once" if found is None else f"{found[0]:.2f}–{found[1]:.2f}"
+    interval = summary.speedup_range
+    return "once" if interval is None else f"{interval[0]:.2f}–{interval[1]:.2f}"

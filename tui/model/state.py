@@ -20,7 +20,7 @@ from spectui.tui.model.pieces import Piece
 from spectui.tui.model.timeline import Place, Timeline
 
 PLAYING, HELD = "playing", "held"
-"""What stands in the place of a session's status while it is replayed."""
+"""In the place of a session's status while it is replayed."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RunState:
 
     @property
     def growing(self) -> bool:
-        """Whether more text may come."""
+        """True while more text may come."""
         return self.summary.live or self.summary.status in (PLAYING, HELD)
 
 
@@ -50,7 +50,7 @@ class Charts:
     figures: Mapping[str, TaskFigures]
     intervals: Mapping[str, Interval]
     sources: Mapping[str, Source] = field(default_factory=dict)
-    """What the other charts are drawn from, by task; empty for a moment of the past, whose bins nobody knows."""
+    """The data of the other charts, by task; empty until it is read."""
     whole: bool = True
     """False where intervals and sources follow at once."""
 
@@ -89,7 +89,7 @@ class Tree:
     last: int
     """The newest round of the generation."""
     choice: TreeChoice | None = None
-    """What its tree was chosen by, in a run with tree budgets."""
+    """The choice of its tree, in a run that chooses trees."""
     budgets: Mapping[str, TreeChoice] = field(default_factory=dict)
     """The tree of each task now; of the newest round only."""
 
@@ -104,7 +104,7 @@ class Rewound:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where the replay is."""
+    """The position of a replay."""
 
     timeline: Timeline
     place: Place
@@ -113,11 +113,11 @@ class Moment:
     playing: bool
     speed: float
     live: bool
-    """Whether a worker is at work on the session."""
+    """True while a worker is at work on the session."""
 
     @property
     def at_end(self) -> bool:
-        """Whether nothing more has been recorded."""
+        """True at the last round that is recorded."""
         return self.place == self.timeline.end
 
 
@@ -127,7 +127,7 @@ class Sessions:
 
     rows: tuple[SessionSummary, ...]
     unread: int = 0
-    """How many older ones there are that follow at once."""
+    """Older ones that follow at once."""
 
 
 @dataclass(frozen=True)
@@ -138,4 +138,4 @@ class Card:
     figures: Mapping[str, TaskFigures]
     sample: OutputSample | None
     events: Sequence[EventRow] = ()
-    """What happened to it, oldest first."""
+    """Its events, oldest first."""

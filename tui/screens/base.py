@@ -172,4 +172,4 @@ class FedScreen(BaseScreen):
                     self.take(item)
             self.draw()
         finally:
-            self._feed.taken()
+            self._feed.confirm()
