@@ -32,7 +32,7 @@ from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 from spectui.store.sqlite.interrupts import interrupt_reads
 from spectui.tui.feeds.base import set_frame_rate
-from spectui.tui.feeds.writes import delete_all, tell
+from spectui.tui.feeds.writes import delete_all, send
 from spectui.tui.memory import Memory
 from spectui.tui.navigation import DESTINATIONS, keymap
 from spectui.tui.navigation.keymap import bindings
@@ -195,7 +195,7 @@ class SpectuiApp(Dashboard):
             if choice == "stop":
                 try:
                     for summary in live:
-                        tell(self.database, summary.id, "stop")
+                        send(self.database, summary.id, "stop")
                 except StoreError as error:
                     self.notify(sanitize(str(error)), severity="error", markup=False)
                     return

@@ -128,11 +128,11 @@ def follow(
             return _leave(reader, session, say)
     try:
         from spectui.store.errors import StoreError
-        from spectui.tui.feeds.writes import tell
+        from spectui.tui.feeds.writes import send
         from spectui.tui.model.progress import silence
 
         try:
-            signalled = tell(database, session, "stop")
+            signalled = send(database, session, "stop")
             how = " (by a signal: the database cannot be written)" if signalled else ""
             say(f"stopping after this round{how}; Ctrl-C again leaves the run going")
         except StoreError as error:  # it ended by itself just now

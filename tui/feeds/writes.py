@@ -17,8 +17,8 @@ from spectui.store.rows import LIVE_STATUSES, Worker
 from spectui.store.sessions import rename_session, send_command, set_notes, set_tags
 
 
-def tell(database: Path, session_id: int, kind: str) -> bool:
-    """Send "pause", "resume", "skip" or "stop"; returns whether it was sent as a signal.
+def send(database: Path, session_id: int, kind: str) -> bool:
+    """Send "pause", "resume", "skip" or "stop" to a worker; returns True when it was sent as a signal.
 
     A stop that cannot be written, on a full disk or in another user's database, is sent as a signal to the
     worker where it is a process of this system. Raises `StoreError` when no worker is at work and when the

@@ -1,4 +1,4 @@
-"""Which tree pays for which task: the page of `spectui advise`, in the dashboard, worked out in a thread."""
+"""The tree that pays for each task: the page of `spectui advise` in the dashboard, worked out in a thread."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ TEXT = 110
 
 
 class Gone(Exception):  # noqa: N818
-    """Nobody waits for the advice any more."""
+    """The screen has been closed: nobody waits for the advice."""
 
 
 class Weighed(Message):
-    """So many of the trees have been weighed."""
+    """A share of the trees has been weighed."""
 
     def __init__(self, done: float, total: float) -> None:
         super().__init__()
         self.share = done / max(total, 1.0)
 
     def can_replace(self, message: Message) -> bool:
-        """The last word is enough."""
+        """The newest is enough."""
         return isinstance(message, Weighed)
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is shown."""
+    """The advice for a session, and its trees and spending so far."""
 
     advice: Advice
     spent: list[Spending]
@@ -92,18 +92,18 @@ def page_rows(page: Page, width: int) -> list[Row]:
     from spectui.tui.report.spending import spending_grid
     from spectui.tui.widgets.report_view import table_rows
 
-    found = page.advice
+    advice = page.advice
     fold = max(min(width, TEXT), 20)
     rows: list[Row] = [
-        ((said, "strong"),) for said in textwrap.wrap(sanitize_line(advice_subject(found)), fold)
+        ((line, "strong"),) for line in textwrap.wrap(sanitize_line(advice_subject(advice)), fold)
     ]
     rows.append(())
-    for words in (verdict(found), *undecided(found), *beyond(found)):
-        rows += [((said, "text"),) for said in textwrap.wrap(sanitize_line(words), fold)]
+    for words in (verdict(advice), *undecided(advice), *beyond(advice)):
+        rows += [((line, "text"),) for line in textwrap.wrap(sanitize_line(words), fold)]
     for task, choice in page.latest_choices.items():
         words = sanitize_line(f"{task} has {choice.tree} ({choice.kind}): {choice.reason}")
-        rows += [((said, "muted"),) for said in textwrap.wrap(words, fold)]
-    for grid in (*advice_tables(found), spending_grid(found.summary, page.spent)):
+        rows += [((line, "muted"),) for line in textwrap.wrap(words, fold)]
+    for grid in (*advice_tables(advice), spending_grid(advice.summary, page.spent)):
         rows += [(), *table_rows(grid, {}, width)]
     return rows
 
@@ -135,7 +135,7 @@ class AdviseScreen(BaseScreen):
         self.action_again()
 
     def action_again(self) -> None:
-        """Weigh the trees on what is recorded now; what is on its way is given up."""
+        """Weigh the trees on what is recorded now; a computation under way is given up."""
         self.set_class(self.page is None, "-waiting")
         self._say((("Reading the session…", "muted"),))
         self.run_worker(
@@ -147,23 +147,23 @@ class AdviseScreen(BaseScreen):
 
         worker = get_current_worker()
 
-        def tell(done: float, total: float) -> None:
+        def report(done: float, total: float) -> None:
             if worker.is_cancelled:
                 raise Gone
             self.post_message(Weighed(done, total))
 
         with Reader(self.database) as reader:
-            found = advise(reader, self.session_id, tell)
-            spent = spending(found.summary, reader.figures(self.session_id))
-            return Page(found, spent, latest_choices(choices(reader, self.session_id)))
+            advice = advise(reader, self.session_id, report)
+            spent = spending(advice.summary, reader.figures(self.session_id))
+            return Page(advice, spent, latest_choices(choices(reader, self.session_id)))
 
     def on_weighed(self, message: Weighed) -> None:
-        """Show how far it is."""
+        """Show how many of the trees are weighed."""
         if self.page is None:
             self._say((("weighing trees  ", "muted"), (bar(message.share, BAR), "accent")))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """It is there, or there is nothing to weigh."""
+        """Show the advice, or the reason that there is none."""
         if event.worker.group != "advise":
             return
         if event.state == WorkerState.SUCCESS and event.worker.result is not None:
@@ -179,8 +179,8 @@ class AdviseScreen(BaseScreen):
             words = str(error) if known else f"{type(error).__name__}: {error}"
             width = max(self.size.width - 8, 20)
             rows: list[Row] = [
-                ((said, "warning" if known else "error"),)
-                for said in textwrap.wrap(sanitize_line(words), width)
+                ((line, "warning" if known else "error"),)
+                for line in textwrap.wrap(sanitize_line(words), width)
             ]
             self.query_one("#waiting", Line).set_rows(rows)
             self.add_class("-waiting")
@@ -208,7 +208,7 @@ class AdviseScreen(BaseScreen):
 
         def answered(saved: bool | None) -> None:
             if saved:
-                self.tell("Written; use it with: spectui run --tree auto:FILE")
+                self.inform("Written; use it with: spectui run --tree auto:FILE")
 
         place = f"{sanitize_line(page.advice.summary.name).replace('/', '-')}-trees.json"
         self.app.push_screen(

@@ -1,4 +1,4 @@
-"""What all screens have in common: a header above, keys below, panes that look alike, a feed that reads."""
+"""The common part of all screens: a header above, keys below, panes that look alike, a feed that reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Dashboard(App[None]):
     settings: Settings
     memory: Memory
     left: bool
-    """Whether it is being left: what was typed ahead, or read meanwhile, finds no screens any more."""
+    """True once the dashboard is being left: keys typed ahead, and data read meanwhile, have no screen any more."""
     panes: dict[int, tuple[int, bool]]
     """Session -> the pane chosen in it, and whether it has the whole screen."""
     doomed: dict[int, str]
@@ -95,17 +95,17 @@ class BaseScreen(Screen[None]):
         row: Row = ((" spectui  ", "accent"), *cells)
         self.query_one("#head", Line).set_rows([row])
 
-    def tell(self, words: str, seconds: float = 4) -> None:
-        """Say something in passing."""
+    def inform(self, words: str, seconds: float = 4) -> None:
+        """Show a notice for some seconds."""
         self.notify(sanitize_line(words), timeout=seconds, markup=False)
 
-    def complain(self, error: BaseException | str) -> None:
-        """Say what did not work."""
+    def show_error(self, error: BaseException | str) -> None:
+        """Show an error."""
         self.notify(sanitize(str(error)), severity="error", markup=False)
 
     def copy_text(self, text: str, empty: str = "There is nothing to copy yet.") -> None:
         """Copy a text, or say why there is none."""
-        self.tell(copy(self.app, text) if text.strip() else empty)
+        self.inform(copy(self.app, text) if text.strip() else empty)
 
     def action_leave(self) -> None:
         """Leave the dashboard."""
@@ -123,11 +123,11 @@ class FedScreen(BaseScreen):
     def __init__(self, database: Path) -> None:
         super().__init__(database)
         self.trouble = ""
-        """Why the last look failed, on one line; "" when it did not."""
+        """The reason that the last reading failed, on one line; "" when it did not."""
         self._feed = self.make_feed(lambda payload: self.post_message(Fed(payload)))  # type: ignore[arg-type]
 
     def make_feed(self, post: Callable[[object], None]) -> Feed:
-        """What reads for this screen."""
+        """The feed that reads for this screen."""
         raise NotImplementedError
 
     def take(self, item: object) -> None:
@@ -137,7 +137,7 @@ class FedScreen(BaseScreen):
     def draw(self) -> None:
         """Draw what depends on several of them, and the trouble there may be."""
         if self.trouble:
-            self.complain(self.trouble)
+            self.show_error(self.trouble)
 
     def resting(self) -> AbstractContextManager[None]:
         """Nothing is read inside."""

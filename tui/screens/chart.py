@@ -41,7 +41,7 @@ class ChartScreen(FedScreen):
         return ChartFeed(self.database, [self._session], post)
 
     def compose(self) -> ComposeResult:
-        """What is shown, the chart, what the cursor reads, keys."""
+        """Header, chart, the values under the cursor, keys."""
         yield Line(id="head")
         with Vertical(id="chart-pane", classes="pane"):
             yield Plot(id="plot")

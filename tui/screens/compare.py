@@ -47,15 +47,15 @@ class Page(Rows, can_focus=True):
     DEFAULT_CSS = "Page { overflow-x: auto; scrollbar-size: 1 1; scrollbar-gutter: stable; }"
 
     class Resized(Message):
-        """There is another width to write for."""
+        """The width has changed."""
 
     def on_resize(self) -> None:
-        """Have the page written anew."""
+        """Have the page written for the new width."""
         self.post_message(self.Resized())
 
 
 class CompareScreen(FedScreen):
-    """Sessions by id -> name, the first being what the others are compared with."""
+    """Sessions by id -> name; the others are compared with the first."""
 
     CSS_PATH = "compare.tcss"
     BINDINGS = bindings("compare")
@@ -78,7 +78,7 @@ class CompareScreen(FedScreen):
         return ChartFeed(self.database, self.sessions, post)
 
     def compose(self) -> ComposeResult:
-        """Who is compared, the three panes, keys."""
+        """The names of the sessions, three panes, keys."""
         yield Line(id="head")
         with Vertical(id="chart", classes="pane"):
             yield Plot(id="plot")
@@ -177,22 +177,22 @@ class CompareScreen(FedScreen):
         from spectui.tui.report.contrasts import contrast_subject, contrast_tables
 
         first, *others = self.sessions
-        found: Tables = []
+        tables: Tables = []
         with Reader(self.database) as reader:
             for other in others:
                 comparison = compare_sessions(reader, first, other)
                 lines = [sanitize_line(line) for line in contrast_subject(comparison)]
                 lines += [sanitize_line(f"{what}: {why}") for what, why in comparison.notes.items()]
                 title = f"{self.sessions[first]} and {self.sessions[other]}"
-                found.append((title, lines, contrast_tables(comparison)))
-        return found
+                tables.append((title, lines, contrast_tables(comparison)))
+        return tables
 
     def _answers(self) -> list[Answers]:
         with Reader(self.database) as reader:
             return read_answers(reader, list(self.sessions))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Something was worked out, or could not be."""
+        """Show what a thread has worked out, or its error."""
         if event.state == WorkerState.ERROR:
             error = event.worker.error
             words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
@@ -224,7 +224,7 @@ class CompareScreen(FedScreen):
         for title, words, grids in self._tables:
             if len(self._tables) > 1:
                 rows.append(((sanitize_line(title), "strong"),))
-            rows += [((line, "text"),) for said in words for line in wrap(said, page.room)]
+            rows += [((line, "text"),) for sentence in words for line in wrap(sentence, page.room)]
             for grid in grids:
                 rows += [(), *table_rows(grid, {}, page.room)]
         widest = max(map(row_width, rows), default=0)
@@ -237,17 +237,17 @@ class CompareScreen(FedScreen):
             pane.border_title = "outputs · the sessions share no prompt; compare runs of the same prompts"
             view.show(None, [])
             return
-        here = answers[self.shown]
-        part = here.differs_at
-        known = sum(output is not None for output in here.outputs)
+        answer = answers[self.shown]
+        part = answer.differs_at
+        known = sum(output is not None for output in answer.outputs)
         says = "the same" if part is None else f"differ after {count(part)} characters"
         says = says if known > 1 else "only one output so far"
         differing = sum(a.differs_at is not None for a in answers)
         place = f"prompt {count(self.shown + 1)} of {count(len(answers))}"
-        title = fitting([sanitize_line(here.task), place, says], self.size.width - TITLE_FRAME)
+        title = fitting([sanitize_line(answer.task), place, says], self.size.width - TITLE_FRAME)
         pane.border_title = title.replace("[", "\\[")
         pane.border_subtitle = f"{count(differing)} of {count(len(answers))} differ"
-        view.show(here, self._names())
+        view.show(answer, self._names())
 
     def action_prompt(self, step: int) -> None:
         """The prompt after this one, or before it."""
@@ -264,7 +264,7 @@ class CompareScreen(FedScreen):
                 self.shown = place
                 self._show_answers()
                 return
-        self.tell("No more outputs that differ.", 3)
+        self.inform("No more outputs that differ.", 3)
 
     def _say(self, words: str) -> None:
         self.query_one(Page).set_rows([((words, "muted"),)])

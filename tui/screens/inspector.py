@@ -1,4 +1,4 @@
-"""One round looked into: every node of its tree, what became of it and why."""
+"""Shows one round: every node of its tree, its fate and the reason."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class InspectorScreen(FedScreen):
         return InspectorFeed(self.database, self.session_id, post, self._start)
 
     def compose(self) -> ComposeResult:
-        """Header, the text before, the tree, what became of the node under the cursor, keys."""
+        """Header, the text before, the tree, the fate of the node under the cursor, keys."""
         yield Line(id="head")
         with Vertical(id="before-pane", classes="pane"):
             yield Words(tail=True, id="before")
@@ -118,7 +118,7 @@ class InspectorScreen(FedScreen):
             self._show(item)
         elif isinstance(item, NoneRejected):
             where = "after" if item.step > 0 else "before"
-            self.tell(f"No rejected node {where} this one in the session.")
+            self.inform(f"No rejected node {where} this one in the session.")
 
     def _show(self, shown: Inspected) -> None:
         other = self.shown is None or (shown.generation, shown.number) != (
@@ -141,7 +141,7 @@ class InspectorScreen(FedScreen):
     # Drawing.
 
     def draw(self) -> None:
-        """Header, title, the texts around the table, what is missing."""
+        """Header, title, the texts around the table, gaps."""
         shown = self.shown
         if shown is None:
             return
@@ -213,9 +213,9 @@ class InspectorScreen(FedScreen):
     def action_rejected(self, step: int) -> None:
         """Go to the next rejected node, or to the one before; over the rounds of the session."""
         keys = [item.key for item in self.items]
-        here = keys.index(self.table.cursor_item.key) if self.table.cursor_item else -1
+        cursor = keys.index(self.table.cursor_item.key) if self.table.cursor_item else -1
         rejected = [keys.index(key) for key in self._rejected()]
-        ahead = [i for i in rejected if (i > here if step > 0 else i < here)]
+        ahead = [i for i in rejected if (i > cursor if step > 0 else i < cursor)]
         if ahead:
             self.table.select(keys[ahead[0] if step > 0 else ahead[-1]])
         else:
@@ -258,5 +258,5 @@ class InspectorScreen(FedScreen):
         return "\n".join(out)
 
     def at_work(self) -> Iterable[SessionSummary | None]:
-        """The session looked into."""
+        """The session that is inspected."""
         return [self.shown.summary if self.shown else None]

@@ -61,7 +61,7 @@ NO, YES = "no", "yes"
 
 
 def drafter_choices(target: str) -> tuple[str, ...]:
-    """What the draft field offers: the target's default, then the named drafters that fit it."""
+    """The choices of the draft field: the target's default, then the named drafters that fit it."""
     embedded = target in ("", EMBEDDED_TARGET)
     names = [kind.name for kind in named_kinds(embedded=embedded)]
     default = default_kind(embedded=embedded).name
@@ -132,7 +132,7 @@ STUDY = {
     "temperature": "0",
     "top_p": "1",
 }
-"""What a study fills into the form."""
+"""The values that a study fills into the form."""
 
 
 WIDTH = 78
@@ -180,7 +180,7 @@ class NewRunScreen(ModalScreen[int | None]):
 
     @on(Input.Changed, "#target, #draft")
     def _show_defaults(self) -> None:
-        """What an empty draft and an empty tree stand for depends on the fields before them."""
+        """Show what an empty draft and an empty tree stand for, given the fields before them."""
         target, tree = (self.query_one(f"#{name}", Input) for name in ("target", "tree"))
         draft = self.query_one("#draft", ChoiceInput)
         draft.choices = drafter_choices(target.value.strip())
@@ -193,11 +193,11 @@ class NewRunScreen(ModalScreen[int | None]):
     def _fill_in_the_study(self, event: Input.Changed) -> None:
         """Its set-up when it is chosen, and what the form began with when it no longer is."""
         chosen = event.value.strip()
-        here = {name: self.query_one(f"#{name}", Input) for name in STUDY}
-        filled = all(field.value == STUDY[name] for name, field in here.items())
+        inputs = {name: self.query_one(f"#{name}", Input) for name in STUDY}
+        filled = all(field.value == STUDY[name] for name, field in inputs.items())
         if chosen == YES or (chosen == NO and filled):
             began = {field.name: field.value for field in FIELDS}
-            for name, field in here.items():
+            for name, field in inputs.items():
                 field.value = STUDY[name] if chosen == YES else began[name]
 
     @on(events.DescendantFocus)
@@ -220,7 +220,7 @@ class NewRunScreen(ModalScreen[int | None]):
         about.set_rows(rows)
 
     def on_resize(self, event: events.Resize) -> None:
-        """Where there is no room for a hint beside each field, that of the one with the focus stands below."""
+        """Show the hint of the field with the focus below, where hints do not fit beside the fields."""
         self.set_class(event.size.width < WIDTH, "-narrow")
         self._explain()
 
@@ -268,7 +268,7 @@ class NewRunScreen(ModalScreen[int | None]):
         )
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """The session was created, or could not be."""
+        """Close once the session is created, or show the error."""
         if event.worker.group != "start":
             return
         if event.state == WorkerState.SUCCESS:

@@ -1,4 +1,4 @@
-"""What a session says about acceptance: the page of `spectui report`, in the dashboard.
+"""The report on a session: the page of `spectui report` in the dashboard.
 
 Worked out in a thread from what is recorded now; for a run, `r` works it out again.
 """
@@ -36,11 +36,11 @@ BAR = 30
 
 
 class Gone(Exception):  # noqa: N818
-    """Nobody waits for the report any more."""
+    """The screen has been closed: nobody waits for the report."""
 
 
 class Progressed(Message):
-    """The report is on its way."""
+    """A part of the report is done."""
 
     def __init__(self, what: str, done: int, total: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Progressed(Message):
         self.total = total
 
     def can_replace(self, message: Message) -> bool:
-        """The last word is enough."""
+        """The newest is enough."""
         return isinstance(message, Progressed)
 
 
@@ -102,7 +102,7 @@ class ReportScreen(BaseScreen):
             return build_report(reader, self.session_id, progress)
 
     def on_progressed(self, message: Progressed) -> None:
-        """Show how far it is."""
+        """Show how much of the report is done."""
         if self.report is not None:
             return
         share = message.done / max(message.total, 1)
@@ -110,7 +110,7 @@ class ReportScreen(BaseScreen):
         self._say(((f"{message.what}  ".ljust(16), "muted"), (bar(share, BAR), "accent"), (number, "muted")))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """It is there, or could not be worked out."""
+        """Show the report, or its error."""
         if event.worker.group != "report":
             return
         if event.state == WorkerState.SUCCESS and event.worker.result is not None:
@@ -121,7 +121,7 @@ class ReportScreen(BaseScreen):
             self.query_one(ReportView).show(self.report)
             self._draw_head()
             if again:
-                self.tell("Worked out again.", 2)
+                self.inform("Worked out again.", 2)
         elif event.state == WorkerState.ERROR and not isinstance(event.worker.error, Gone):
             error = event.worker.error
             words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
@@ -168,7 +168,7 @@ class ReportScreen(BaseScreen):
         def answered(saved: bool | None) -> None:
             if saved:
                 more = f" and {len(written) - 1} more" if len(written) > 1 else ""
-                self.tell(f"Wrote {written[0]}{more}.")
+                self.inform(f"Wrote {written[0]}{more}.")
 
         hint = ".html is a page, .svg the charts, no ending a folder of CSV files."
         place = f"{sanitize_line(report.session.name).replace('/', '-')}.html"

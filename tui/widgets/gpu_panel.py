@@ -1,6 +1,6 @@
 """The GPUs of a run at work, a row each: load over the last minutes, memory, power, temperature, clock.
 
-Not there where the worker has nothing to say of a GPU: none, no driver, a run that is over.
+Hidden where the worker reports no GPU: there is none, no driver, or the run is over.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LEAST_PLOT, NAMED_PLOT, MOST_PLOT = 6, 30, 60
 
 
 class GpuPanel(Line):
-    """Shows what the worker last said of its GPUs."""
+    """Shows the GPUs as the worker reported them last."""
 
     DEFAULT_CSS = "GpuPanel { height: 0; display: none; }"
 
@@ -62,10 +62,10 @@ class GpuPanel(Line):
 
 def gpu_rows(summary: SessionSummary, width: int, most: int) -> list[Row]:
     """A row for each GPU, the last of `most` naming how many more there are; none for a run that is over."""
-    found = (summary.gpu or {}).get("gpus")
-    if not summary.live or not isinstance(found, list):
+    reported = (summary.gpu or {}).get("gpus")
+    if not summary.live or not isinstance(reported, list):
         return []
-    gpus = [gpu for gpu in found if isinstance(gpu, Mapping)]
+    gpus = [gpu for gpu in reported if isinstance(gpu, Mapping)]
     per_token = joules_per_token(summary)
     rows = []
     for place, gpu in enumerate(gpus[:most]):

@@ -19,23 +19,23 @@ def head_row(summary: SessionSummary, width: int, *, pane: int = 0, mode: str = 
 
     A `mode` is named, and the whole row is marked.
     """
-    left: list[Cell] = [(" spectui  ", "accent"), (sanitize_line(summary.name), "strong")]
+    before: list[Cell] = [(" spectui  ", "accent"), (sanitize_line(summary.name), "strong")]
     if mode:
-        left.insert(1, (f"{mode}  ", "warning"))
+        before.insert(1, (f"{mode}  ", "warning"))
     for right in [_pane_cells(pane)] if pane else _model_cells(summary):
-        if row_width((*left, *right)) + 2 <= width:
+        if row_width((*before, *right)) + 2 <= width:
             break
     else:
         right = _pane_cells(pane) if pane else []
-        left = _shorter(left, width - row_width(tuple(right)) - 2)
-    gap = width - row_width((*left, *right))
-    row: Row = (*left, (" " * max(gap, 0), "text"), *right)
+        before = _shorter(before, width - row_width(tuple(right)) - 2)
+    gap = width - row_width((*before, *right))
+    row: Row = (*before, (" " * max(gap, 0), "text"), *right)
     return tuple((text, f"{role} cursor") for text, role in row) if mode else row
 
 
-def _shorter(left: list[Cell], room: int) -> list[Cell]:
-    """What is left of mode and name: the name is cut, and goes with our own before the mode does."""
-    *before, (name, role) = left
+def _shorter(cells: list[Cell], room: int) -> list[Cell]:
+    """Mode and name in less room: the name is cut, and goes before the mode does."""
+    *before, (name, role) = cells
     spare = room - row_width(tuple(before))
     if spare >= SHORTEST_NAME:
         return [*before, (fit(name, spare).rstrip(), role)]
@@ -43,7 +43,7 @@ def _shorter(left: list[Cell], room: int) -> list[Cell]:
 
 
 def _model_cells(summary: SessionSummary) -> Iterator[list[Cell]]:
-    """What is decoded with what, on ever less room: the drafter and its tree stay longest."""
+    """Models, tree and device in ever less room: the drafter and its tree stay longest."""
     target, drafter, tree, device = (
         sanitize_line(text) for text in (summary.target, summary.drafter, summary.tree, summary.device)
     )
@@ -57,6 +57,6 @@ def _model_cells(summary: SessionSummary) -> Iterator[list[Cell]]:
 def _pane_cells(pane: int) -> list[Cell]:
     cells: list[Cell] = []
     for index, name in enumerate(PANES, start=1):
-        here = index == pane
-        cells += [(f" {index} ", "key"), (name, "strong marked" if here else "muted")]
+        current = index == pane
+        cells += [(f" {index} ", "key"), (name, "strong marked" if current else "muted")]
     return [*cells, (" ", "text")]

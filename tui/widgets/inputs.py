@@ -34,6 +34,6 @@ class ChoiceInput(SteadyInput):
 
     def next_choice(self) -> None:
         """Put the choice after the present one; the first after the last."""
-        here = self.choices.index(self.value.strip()) if self.value.strip() in self.choices else -1
-        self.value = self.choices[(here + 1) % len(self.choices)]
+        place = self.choices.index(self.value.strip()) if self.value.strip() in self.choices else -1
+        self.value = self.choices[(place + 1) % len(self.choices)]
         self.cursor_position = len(self.value)

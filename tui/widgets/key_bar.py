@@ -52,14 +52,14 @@ class KeyBar(Line):
     def _draw(self) -> None:
         cells: list[Cell] = [(" ", "text")]
         self._spans = []
-        at = 1
+        x = 1
         gap = GAP if self.size.width >= NARROW else GAP - 1
         for key, words, action in hints(area_of(type(self.screen)), self._state):
             key = spelled(key)
             width = cell_len(key) + 1 + cell_len(words)
-            if at + width > self.size.width:
+            if x + width > self.size.width:
                 break
             cells += [(key, "key"), (f" {words}{' ' * gap}", "muted")]
-            self._spans.append((at, at + width, action))
-            at += width + gap
+            self._spans.append((x, x + width, action))
+            x += width + gap
         self.set_rows([tuple(cells)])

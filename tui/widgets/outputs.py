@@ -1,4 +1,4 @@
-"""What several sessions answered to the same prompts, side by side, and where the answers part."""
+"""The answers of several sessions to the same prompts, side by side, from where they differ."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from spectui.tui.widgets.rows import Cell, Row, Rows, row_width
 GAP = 2
 """Cells between two outputs."""
 ROLES: Mapping[str, str] = {"accepted": "muted", "target": "strong marked", "note": "text"}
-"""How the parts of an output are drawn, by the transcript's kinds: in common, first difference, the rest."""
+"""The roles of an output's parts, by the transcript's kinds: in common, first difference, the rest."""
 NONE_YET = "No output."
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One prompt that the first session and at least one other ran, and what each answered."""
+    """One prompt that the first session and at least one other ran, with the answer of each."""
 
     task: str
     prompt: str
@@ -32,12 +32,12 @@ class Answers:
     def differs_at(self) -> int | None:
         """Characters that all outputs begin with; None when those there are read the same."""
         known = [output for output in self.outputs if output is not None]
-        parts = [at for other in known[1:] if (at := first_difference(known[0], other)) is not None]
+        parts = [place for other in known[1:] if (place := first_difference(known[0], other)) is not None]
         return min(parts, default=None)
 
 
 def first_difference(one: str, other: str) -> int | None:
-    """Where two texts part; None when they are the same."""
+    """The place at which two texts begin to differ; None when they are the same."""
     if one == other:
         return None
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
@@ -48,7 +48,7 @@ def read_answers(reader: Reader, sessions: Sequence[int]) -> list[Answers]:
 
     Prompts are the same when task and text are; the n-th of one session goes with the n-th of another.
     """
-    found: list[dict[tuple[str, str, int], str | None]] = []
+    by_session: list[dict[tuple[str, str, int], str | None]] = []
     for session in sessions:
         seen: dict[tuple[str, str], int] = {}
         outputs: dict[tuple[str, str, int], str | None] = {}
@@ -56,10 +56,10 @@ def read_answers(reader: Reader, sessions: Sequence[int]) -> list[Answers]:
             key = (row.task, row.prompt_text)
             seen[key] = seen.get(key, 0) + 1
             outputs[*key, seen[key]] = row.output or None
-        found.append(outputs)
-    first, *others = found
+        by_session.append(outputs)
+    first, *others = by_session
     return [
-        Answers(key[0], key[1], tuple(outputs.get(key) for outputs in found))
+        Answers(key[0], key[1], tuple(outputs.get(key) for outputs in by_session))
         for key in first
         if any(key in outputs for outputs in others)
     ]

@@ -29,7 +29,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
     BINDINGS = bindings("plot")
 
     class Moved(Message):
-        """The cursor reads another place, or what stands there has changed."""
+        """The cursor reads another place, or another value."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -39,7 +39,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         self._at = 0
         self._margin = MARGIN
         self.known = False
-        """Whether there was anything to read, however little it held."""
+        """True once the session has been read."""
 
     def show(self, chart: Chart, series: Sequence[Series]) -> None:
         """Draw these series; the cursor stays where it is while the chart does."""
@@ -54,14 +54,14 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
 
     @property
     def place(self) -> Point | None:
-        """What the cursor is on: a point of the longest series."""
+        """The point under the cursor, of the longest series."""
         return self._stops[self._at] if self._stops else None
 
     def reading(self) -> list[tuple[Series, Point | None]]:
         """Every series and its point under the cursor."""
-        here = self.place
+        cursor = self.place
         return [
-            (series, next((p for p in series.points if here and p.low <= here.middle < p.high), None))
+            (series, next((p for p in series.points if cursor and p.low <= cursor.middle < p.high), None))
             for series in self._series
         ]
 
@@ -149,11 +149,11 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         for point in series.points:
             if not point.value:
                 continue
-            left, right = self._column(point.low), self._column(point.high)
-            right = self._width if point.high >= self._range[1] else right
-            right -= right - left >= 4  # bars stand apart where there is room
+            start, end = self._column(point.low), self._column(point.high)
+            end = self._width if point.high >= self._range[1] else end
+            end -= end - start >= 4  # bars stand apart where there is room
             cells = stack(point.value / top, height)
-            for x in range(left, max(right, left + 1)):
+            for x in range(start, max(end, start + 1)):
                 for y, cell in enumerate(cells):
                     if cell != " ":
                         grid[y][x] = (cell, series.role)
@@ -177,23 +177,23 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
             grid[row][x] = (dots[series.dot % len(dots)], series.role)
 
     def _diagonal(self, grid: list[list[Cell]]) -> None:
-        """Where a draft would be whose probabilities are those of acceptance."""
+        """The line on which value and place are the same."""
         draw_line(grid, (0, len(grid) - 1), (self._width - 1, 0), "faint")
 
     def _label(self, y: int, height: int, top: float) -> list[Cell]:
-        at = {0: top, (height - 1) // 2: top * (1 - ((height - 1) // 2) / (height - 1)), height - 1: 0.0}
-        if y not in at:
+        values = {0: top, (height - 1) // 2: top * (1 - ((height - 1) // 2) / (height - 1)), height - 1: 0.0}
+        if y not in values:
             return [(" " * (self._margin - 1) + glyphs().axis, "muted")]
-        return [(pad(self._chart.value(at[y]), self._margin - 2, "right") + " " + glyphs().tick, "muted")]
+        return [(pad(self._chart.value(values[y]), self._margin - 2, "right") + " " + glyphs().tick, "muted")]
 
     def _axis(self) -> Row:
-        here = self._column(self.place.middle) if self.place else -1
+        cursor = self._column(self.place.middle) if self.place else -1
         floor = glyphs().floor
-        left, right = floor * max(here, 0), floor * (self._width - max(here, 0) - (here >= 0))
-        cells: list[Cell] = [(" " * (self._margin - 1) + glyphs().corner + left, "muted")]
-        if here >= 0:
+        before, after = floor * max(cursor, 0), floor * (self._width - max(cursor, 0) - (cursor >= 0))
+        cells: list[Cell] = [(" " * (self._margin - 1) + glyphs().corner + before, "muted")]
+        if cursor >= 0:
             cells.append((glyphs().pointer, "key"))
-        return (*cells, (right, "muted"))
+        return (*cells, (after, "muted"))
 
     def _ticks(self) -> Row:
         """The places at both ends, and between them what they are."""
@@ -221,8 +221,8 @@ def draw_line(grid: list[list[Cell]], start: tuple[int, float], end: tuple[int, 
         row, below = divmod(y + round(high * step / steps), down)
         text, before = grid[row][column]
         # Colours are by the cell: a line that crosses another has its cells to itself.
-        own = before == role and text >= trail
-        grid[row][column] = (dotted(text if own else trail, right, below) if fine else trail, role)
+        same = before == role and text >= trail
+        grid[row][column] = (dotted(text if same else trail, right, below) if fine else trail, role)
 
 
 def _joined(cells: Sequence[Cell]) -> list[Cell]:

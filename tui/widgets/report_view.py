@@ -71,11 +71,11 @@ class ReportView(Rows, can_focus=True):
         """Scroll to the next title or, for -1, to the one before."""
         top = round(self.scroll_offset.y)
         if step > 0:
-            found = next((y for y in self._titles if y > top), None)
+            title = next((y for y in self._titles if y > top), None)
         else:
-            found = next((y for y in reversed(self._titles) if y < top), 0)
-        if found is not None:
-            self.scroll_to(y=found, animate=False)
+            title = next((y for y in reversed(self._titles) if y < top), 0)
+        if title is not None:
+            self.scroll_to(y=title, animate=False)
 
     def _draw(self) -> None:
         if self._report is None or not self.room:
@@ -117,9 +117,9 @@ def report_blocks(report: Report, width: int) -> list[list[Row]]:
 
 
 def _with_picture(picture: Picture, table: list[Row], width: int) -> list[list[Row]]:
-    left = width - GAP - _width(table)
-    if left >= 2 * _PICTURE:
-        return [_beside(table, picture_rows(picture, left))]
+    room = width - GAP - _width(table)
+    if room >= 2 * _PICTURE:
+        return [_beside(table, picture_rows(picture, room))]
     return [picture_rows(picture, width), table]
 
 

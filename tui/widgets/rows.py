@@ -118,7 +118,7 @@ class Rows(LineView):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """What is shown."""
+        """The rows that are shown."""
         return self._rows
 
     @property
@@ -128,7 +128,7 @@ class Rows(LineView):
 
     @property
     def text(self) -> str:
-        """What is shown, as plain text."""
+        """The rows that are shown, as plain text."""
         return "\n".join("".join(text for text, _ in row) for row in self.rows)
 
     def set_rows(self, rows: Sequence[Row], width: int = 0) -> None:

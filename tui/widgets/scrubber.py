@@ -1,4 +1,4 @@
-"""Where a replay is: accepted length over the whole session, what has been played bright, and the clock."""
+"""The position of a replay: accepted length over the whole session, bright as far as it is played, and a clock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Scrubber(Line):
         self._moment: Moment | None = None
         self._generation: GenerationRow | None = None
         self._prompts = 0
-        self._said: tuple[object, ...] = ()
+        self._facts: tuple[object, ...] = ()
         self._words: Row = ()
         self._slots: Mapping[str, int] = {}
         self._tasks: Mapping[int, str] = {}
@@ -66,9 +66,9 @@ class Scrubber(Line):
         if moment is None or width < 4:
             return
         # While it plays, the words change with the clock's seconds: five times as often would cost 1 KB/s.
-        said = (moment.playing, moment.speed, int(moment.at_ms / 1000), moment.place.generation_id, width)
-        if not moment.playing or said != self._said:
-            self._said, self._words = said, self._word_row(moment, width)
+        facts = (moment.playing, moment.speed, int(moment.at_ms / 1000), moment.place.generation_id, width)
+        if not moment.playing or facts != self._facts:
+            self._facts, self._words = facts, self._word_row(moment, width)
         self.set_rows([self._bar_row(moment, width), self._words])
 
     def _bar_row(self, moment: Moment, width: int) -> Row:
@@ -79,11 +79,11 @@ class Scrubber(Line):
             self._bars = key, columns([mean or 0.0 for mean, _ in means]), tasks
         _, bars, tasks = self._bars
         part = moment.at_ms / moment.timeline.total_ms if moment.timeline.total_ms else 1.0
-        here = min(int(part * width), width - 1)
+        cursor = min(int(part * width), width - 1)
         cells: list[Cell] = [(" " * MARGIN, "text")]
         for column, bar in enumerate(bars):
-            role = f"task-{self._slots.get(tasks[column], 0)}" if column <= here else "faint"
-            if column == here:
+            role = f"task-{self._slots.get(tasks[column], 0)}" if column <= cursor else "faint"
+            if column == cursor:
                 role += " cursor"
             if cells[-1][1] == role:
                 cells[-1] = (cells[-1][0] + bar, role)
@@ -99,7 +99,7 @@ class Scrubber(Line):
         last = moment.timeline.last(moment.place.generation_id)
         place = self._generation.position + 1 if self._generation else 0
         round_words = f"round {fit(count(moment.place.number), len(count(last)), 'right')} of {count(last)}"
-        left: list[Cell] = [
+        cells: list[Cell] = [
             (" " * MARGIN, "text"),
             sign,
             (fit(words, 11), "strong"),
@@ -108,10 +108,10 @@ class Scrubber(Line):
         ]
         parts = [f"prompt {count(place)} of {count(self._prompts)} · {round_words}", round_words, ""]
         for right in parts:
-            gap = width + MARGIN - row_width(tuple(left)) - len(right)
+            gap = width + MARGIN - row_width(tuple(cells)) - len(right)
             if gap >= 2:
-                return (*left, (" " * gap, "text"), (right, "muted"))
-        return tuple(left)
+                return (*cells, (" " * gap, "text"), (right, "muted"))
+        return tuple(cells)
 
 
 def speed_words(speed: float) -> str:

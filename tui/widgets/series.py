@@ -1,4 +1,4 @@
-"""What a plot draws: the points of tasks or sessions, and the values under its cursor in words."""
+"""The series of a plot: points of tasks or sessions, and the values under its cursor in words."""
 
 from __future__ import annotations
 

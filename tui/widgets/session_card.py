@@ -97,7 +97,7 @@ def card_text(card: Card) -> str:
 
 
 def fact_rows(summary: SessionSummary, width: int) -> list[Row]:
-    """What was run, on what, with what success; one row each."""
+    """Models, configuration, machine, outcome: one row each."""
     facts: list[tuple[str, str, str]] = []
     if summary.error:
         facts.append(("error", summary.error, "bad"))
@@ -128,7 +128,7 @@ def fact_rows(summary: SessionSummary, width: int) -> list[Row]:
 
 
 def event_rows(card: Card, width: int) -> list[Row]:
-    """What happened to the run, such as what is applied of a model's own settings: in whole, the newest first."""
+    """The events of the run, such as settings of a model that are applied: in whole, the newest first."""
     rows: list[Row] = []
     for event in card.events[: -EVENTS - 1 : -1]:
         text = sanitize_line(f"{event.kind}: {event.text}")

@@ -1,4 +1,4 @@
-"""Where a run is, how fast it goes, and what it uses: three lines at most, every number in its place."""
+"""The progress of a run, its speed and the resources it uses: three lines at most, every number in its place."""
 
 from __future__ import annotations
 
@@ -116,24 +116,24 @@ class Status(Line):
         return (*head, *_meter(part, min(room, 60)), *tail)
 
     def _tails(self, summary: SessionSummary) -> Iterator[list[Cell]]:
-        """How far the run is and when it ends, on ever less room: what is left to wait for stays longest."""
+        """Progress and estimated end in ever less room: the time to wait stays longest."""
         done: Cell = (f"  {count(summary.prompts_done)}/{count(summary.prompt_count)}", "strong")
         word: Cell = (" prompts", "muted")
         clock: Cell = ("  " + pad(duration(elapsed_seconds(summary)), 7, "right"), "text")
-        left: list[Cell] = []
+        wait: list[Cell] = []
         if summary.live:
             silent = summary.silent_seconds is not None
             eta = NOTHING if silent else duration(eta_seconds(self._generations))
-            left = [("  ETA ", "muted"), (pad(eta, 7, "right"), "text")]
+            wait = [("  ETA ", "muted"), (pad(eta, 7, "right"), "text")]
         failed: list[Cell] = [(f", {failed_words(summary)}", "bad")] if summary.prompts_failed else []
         if self.size.width >= 100 and summary.baseline_ms:
             times = times_words(max(summary.baseline_count, 1))
             plain = f"   plain {rate(1000 / summary.baseline_ms)} tok/s, measured {times}"
-            yield [done, word, *failed, clock, *left, (plain, "muted")]
-        yield [done, word, *failed, clock, *left]
-        yield [done, *failed, clock, *left]
-        yield [done, *failed, *left]
-        yield [done, *left]
+            yield [done, word, *failed, clock, *wait, (plain, "muted")]
+        yield [done, word, *failed, clock, *wait]
+        yield [done, *failed, clock, *wait]
+        yield [done, *failed, *wait]
+        yield [done, *wait]
         yield [done]
 
     def _speed_rows(self, summary: SessionSummary) -> list[Row]:
@@ -201,7 +201,7 @@ def _plain_cells(summary: SessionSummary) -> list[Cell]:
 
 
 def _share_cells(summary: SessionSummary) -> list[Cell]:
-    """Where the decoding time goes."""
+    """The shares of the decoding time."""
     cells: list[Cell] = []
     total = summary.total_ms
     for name, value in (

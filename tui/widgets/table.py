@@ -33,19 +33,19 @@ class Column(Generic[Item]):
     keep: int = 0
     """Columns of a lower number stay longer; 0 is never given up."""
     widest: int = 0
-    """How far it may widen where there is space, before the one that `grows`."""
+    """Cells that it may widen to where there is space, before the one that `grows`."""
     grows: bool = False
     """Takes the space that is left; one column of a table may."""
     whole: bool = False
     """Its cells are never cut, but the column widens to hold them; those of figures (to the right) never are."""
     order: Callable[[Item], Any] | None = None
-    """What to sort by; items for which it is None come last. None: the column cannot be sorted by."""
+    """The value to sort by; items for which it is None come last. None: the column cannot be sorted by."""
     falling: bool = False
     """Sorted from the highest to the lowest at first, as one wants numbers."""
 
     @property
     def uncut(self) -> bool:
-        """Whether its cells are never cut."""
+        """True when its cells are never cut."""
         return self.whole or self.align == "right"
 
 
@@ -103,7 +103,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """What is shown, in the order it is shown in."""
+        """The items, in the order they are shown in."""
         return self._items
 
     @property
@@ -113,7 +113,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
 
     @property
     def order(self) -> str:
-        """How it is sorted: the column's title and an arrow; "" when it is as it was given."""
+        """The order: the column's title and an arrow; "" when items stand as they came."""
         return f"{self._sorted_by.title} {self._arrow}" if self._sorted_by else ""
 
     @property
@@ -162,8 +162,8 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         """Sort by the column after the one sorted by, or before it."""
         able = [c for c in self._columns if c.order is not None]
         if able:
-            here = able.index(self._sorted_by) if self._sorted_by in able else -1
-            self.sort_by(able[(here + step) % len(able)].title)
+            place = able.index(self._sorted_by) if self._sorted_by in able else -1
+            self.sort_by(able[(place + step) % len(able)].title)
 
     def action_reverse(self) -> None:
         """Turn the order round."""
@@ -340,6 +340,6 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
                 more = min(spare, max(column.widest - widths[i], 0))
                 widths[i], spare = widths[i] + more, spare - more
         return [
-            given + (spare if given and column.grows else 0)
-            for given, column in zip(widths, self._columns, strict=True)
+            cells + (spare if cells and column.grows else 0)
+            for cells, column in zip(widths, self._columns, strict=True)
         ]

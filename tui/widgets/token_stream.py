@@ -64,17 +64,17 @@ class TokenStream(LineView, can_focus=True, inherit_bindings=False):
 
     @property
     def transcript(self) -> Transcript:
-        """What is drawn: with the rejected spans or without."""
+        """The text that is drawn: with the rejected spans or without."""
         return self._full if self._show_rejected else self._committed
 
     @property
     def follow(self) -> bool:
-        """Whether the view stays at the end."""
+        """True while the view stays at the end."""
         return self._follow
 
     @property
     def show_rejected(self) -> bool:
-        """Whether rejected spans are drawn."""
+        """True while rejected spans are drawn."""
         return self._show_rejected
 
     def clear(self, note: str = "") -> None:
@@ -122,7 +122,7 @@ class TokenStream(LineView, can_focus=True, inherit_bindings=False):
             self.refresh(Region(0, y - top, self.size.width, 1))
 
     def set_growing(self, growing: bool) -> None:
-        """Whether more text is expected: only then the view moves in jumps."""
+        """Say that more text is expected: only then the view moves in jumps."""
         if growing != self._growing:
             self._growing = growing
             self._resize_view()
@@ -203,14 +203,14 @@ class TokenStream(LineView, can_focus=True, inherit_bindings=False):
         top, height = self.scroll_offset.y, self.size.height
         last = min(self.transcript.line_count, top + height)
         for y in range(max(first, top), last):
-            left, right = 0, self.size.width
+            start, end = 0, self.size.width
             if y == first:
                 after = self._plain(y)
                 if after.startswith(before):
-                    left = cell_len(before)
-                    right = cell_len(after)
-            if right > left:
-                self.refresh(Region(left, y - top, right - left, 1))
+                    start = cell_len(before)
+                    end = cell_len(after)
+            if end > start:
+                self.refresh(Region(start, y - top, end - start, 1))
 
     def _resize_view(self) -> None:
         """Fit the scrollable height to the text, and go to the end when following."""
@@ -243,7 +243,7 @@ class TokenStream(LineView, can_focus=True, inherit_bindings=False):
 
 
 class Legend(Line):
-    """One line under the token stream."""
+    """One line under the token stream: the looks of its kinds of text, and how much is new below."""
 
     def show(self, *, rejected: bool, follow: bool, new_below: int, live: bool) -> None:
         """Draw the legend for the stream's present state."""

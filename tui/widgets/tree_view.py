@@ -64,7 +64,7 @@ class TreeView(Rows, can_focus=True):
         if self._round is not None and self.room:
             rows, width = draw_tree(self._round, self._texts, self.room)
             rows.insert(0, ((fitting(self._title, self.room), "text"),))
-            rows[1:1] = [((said, "muted"),) for said in wrap(self._why, self.room)[:WHY_ROWS]]
+            rows[1:1] = [((line, "muted"),) for line in wrap(self._why, self.room)[:WHY_ROWS]]
             self.set_rows(rows, width if width > self.room else 0)
 
 

@@ -93,7 +93,7 @@ def _scale(panel: Panel, width: int) -> str:
 
 
 def _abreast(panels: int, width: int, least: int) -> int:
-    """How many panels stand beside each other: with an even number in the last line where that can be."""
+    """The number of panels beside each other: such that the last line is as full as can be."""
     most = max(min(panels, (width + GAP) // (least + GAP)), 1)
     lines = -(-panels // most)
     return -(-panels // lines)

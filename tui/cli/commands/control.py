@@ -50,7 +50,7 @@ def _command(kind: str, does: str) -> click.Command:
         from spectui.store.errors import StoreError
         from spectui.store.reading.reader import Reader
         from spectui.store.rows import LIVE_STATUSES
-        from spectui.tui.feeds.writes import tell
+        from spectui.tui.feeds.writes import send
 
         database = context.ensure_object(State).database
         with Reader(database) as reader:
@@ -60,7 +60,7 @@ def _command(kind: str, does: str) -> click.Command:
                     f"session '{summary.name}' is {summary.status}: there is no worker to resume it; go on with: "
                     f"spectui run --resume {summary.id}"
                 )
-            by_signal = tell(database, summary.id, kind)
+            by_signal = send(database, summary.id, kind)
 
             def obeyed() -> bool:
                 now = reader.session(summary.id)

@@ -51,10 +51,10 @@ class AskScreen(ModalScreen[bool]):
         self._save = save
         self._does = does
         self._writes = writes
-        self._said = (hint, "muted")
+        self._note = (hint, "muted")
 
     def compose(self) -> ComposeResult:
-        """The line, and room for what is wrong with it."""
+        """The line, and room for a note below it."""
         with Vertical(id="ask-box"):
             yield SteadyInput(self._value, id="answer")
             yield Line(id="ask-note")
@@ -62,15 +62,15 @@ class AskScreen(ModalScreen[bool]):
                 yield Line(id="ask-place")
 
     def on_mount(self) -> None:
-        """Say what is asked."""
+        """Name the box and its keys."""
         box = self.query_one("#ask-box")
         box.border_title = self._title
         box.border_subtitle = f"enter {self._does}  {named(self, 'esc')} cancels"
         self._say(self._hint, "muted")
 
     def on_resize(self) -> None:
-        """Say for this width what was said, and where the file will be."""
-        self._say(*self._said)
+        """Write the note, and the place of the file, for this width."""
+        self._say(*self._note)
         self._show_place(self.query_one("#answer", Input).value)
 
     @on(Input.Changed)
@@ -82,7 +82,7 @@ class AskScreen(ModalScreen[bool]):
             place = sanitize_line(f"Writes {home_words(Path.cwd() / Path(text.strip()).expanduser())}")
             width = max(line.size.width, 20)
             # A path has no blanks to break at.
-            rows = [place[at : at + width] for at in range(0, len(place), width)]
+            rows = [place[start : start + width] for start in range(0, len(place), width)]
             line.styles.height = len(rows)
             line.set_rows([((row, "text"),) for row in rows])
 
@@ -99,7 +99,7 @@ class AskScreen(ModalScreen[bool]):
         )
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """It was saved, or could not be."""
+        """Close once it is saved, or show the error."""
         if event.state == WorkerState.SUCCESS:
             self.dismiss(True)
         elif event.state == WorkerState.ERROR:
@@ -112,7 +112,7 @@ class AskScreen(ModalScreen[bool]):
             self._say(f"✗ {words}", "bad")
 
     def _say(self, words: str, role: str) -> None:
-        self._said = (words, role)
+        self._note = (words, role)
         note = self.query_one("#ask-note", Line)
         rows: list[Row] = [((line, role),) for line in wrap(sanitize_line(words), max(note.size.width, 20))]
         note.styles.height = len(rows)

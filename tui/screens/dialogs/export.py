@@ -1,4 +1,4 @@
-"""Where a session is exported to; what the place is called says as what."""
+"""Asks for a place and exports a session to it; the name of the place decides the format."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def kind_of(place: Path) -> str:
 
 
 class Gone(Exception):  # noqa: N818
-    """Nobody waits for the export any more."""
+    """The dialog has been closed: nobody waits for the export."""
 
 
 class Written(Message):
-    """So many rows are in the files."""
+    """Some rows are in the files."""
 
     def __init__(self, rows: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class ExportScreen(AskScreen):
             )
 
     def on_written(self, message: Written) -> None:
-        """Say how far it is."""
+        """Show how many rows are written."""
         total = self._summary.prompt_count + self._summary.rounds + self._summary.nodes
         self._say(
             f"{count(message.rows)} of {count(max(total, message.rows))} rows; {named(self, 'esc')} stops",

@@ -1,4 +1,4 @@
-"""Looking for a text or a token in a whole session: what is found comes in while the search goes on."""
+"""Searches a whole session for a text or a token; hits come in while the search goes on."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from spectui.tui.widgets.rows import Cell, Line
 from spectui.tui.widgets.table import Column, Table
 
 MOST = 1000
-"""Places after which a search ends: more cannot be read."""
+"""Hits after which a search ends: nobody reads more."""
 POST_SECONDS = 0.25
-"""Between two looks at what was found so far."""
+"""Between two posts of new hits."""
 HINT = "A text, over any tokens, whatever its case; #123 for the token of that id."
 
 
@@ -42,19 +42,19 @@ class LastSearch:
 
 
 class SearchInput(SteadyInput):
-    """Enter searches; the arrows move in what was found."""
+    """Enter searches; the arrows move the cursor of the hits."""
 
     BINDINGS = bindings("search_input")
 
 
 class Progress(Message):
-    """What has been found since, and how far the search is."""
+    """New hits, and how far the search is."""
 
-    def __init__(self, hits: tuple[Hit, ...], rounds: int, of: int, *, done: bool) -> None:
+    def __init__(self, hits: tuple[Hit, ...], rounds: int, total: int, *, done: bool) -> None:
         super().__init__()
         self.hits = hits
         self.rounds = rounds
-        self.of = of
+        self.total = total
         self.done = done
 
 
@@ -72,14 +72,14 @@ class SearchScreen(ModalScreen[Hit | None]):
         self._searched = last.query
 
     def compose(self) -> ComposeResult:
-        """What to look for, how far it is, what was found."""
+        """The text to search for, a note, the hits."""
         with Vertical(id="search-box"):
             yield SearchInput(self.last.query, id="search-text")
             yield Line(id="search-note")
             yield Table(hit_columns(), lambda pair: pair[0], id="hits")
 
     def on_mount(self) -> None:
-        """Show what was found last."""
+        """Show the last search."""
         box = self.query_one("#search-box")
         box.border_title = "search the session"
         box.border_subtitle = f"enter searches, again goes there  {named(self, '↑ ↓  esc')} closes"
@@ -116,34 +116,34 @@ class SearchScreen(ModalScreen[Hit | None]):
     def _search(self, query: str) -> None:
         """In a thread of its own, until it is told to stop."""
         worker = get_current_worker()
-        total = rounds = 0
+        hits = rounds = 0
         pending: list[Hit] = []
         posted = monotonic()
         with Reader(self.database) as reader:
-            of = reader.session(self.session_id).rounds
+            total = reader.session(self.session_id).rounds
             for step in search(reader, self.session_id, query):
                 if worker.is_cancelled:
                     return
                 rounds = step.rounds
-                pending += step.hits[: MOST - total]
-                total += len(step.hits)
-                if total >= MOST:
+                pending += step.hits[: MOST - hits]
+                hits += len(step.hits)
+                if hits >= MOST:
                     break
                 if monotonic() - posted >= POST_SECONDS:
                     posted = monotonic()
-                    self.post_message(Progress(tuple(pending), rounds, of, done=False))
+                    self.post_message(Progress(tuple(pending), rounds, total, done=False))
                     pending = []
         if not worker.is_cancelled:
-            self.post_message(Progress(tuple(pending), rounds, of, done=True))
+            self.post_message(Progress(tuple(pending), rounds, total, done=True))
 
     def on_progress(self, message: Progress) -> None:
-        """Show what has come in."""
+        """Show the new hits."""
         last = self.last
         last.hits += message.hits
         places = f"{count(len(last.hits))} place{'' if len(last.hits) == 1 else 's'}"
         if not message.done:
-            share = message.rounds / message.of if message.of else 1.0
-            last.note = f"{places} so far · {share * 100:.0f} % of {count(message.of)} rounds"
+            share = message.rounds / message.total if message.total else 1.0
+            last.note = f"{places} so far · {share * 100:.0f} % of {count(message.total)} rounds"
         elif len(last.hits) >= MOST:
             last.note = f"The first {count(MOST)} places; look for something longer."
         elif not last.hits:
@@ -153,7 +153,7 @@ class SearchScreen(ModalScreen[Hit | None]):
         self._show()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """The session could not be read."""
+        """Show that the session could not be read."""
         if event.state == WorkerState.ERROR:
             error = event.worker.error
             words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
@@ -171,11 +171,11 @@ class SearchScreen(ModalScreen[Hit | None]):
         self.dismiss(self.last.hits[message.key])
 
     def action_move(self, rows: int) -> None:
-        """Move in what was found."""
+        """Move the cursor of the hits."""
         self.table.action_move(rows)
 
     def action_cancel(self) -> None:
-        """Go nowhere."""
+        """Close without going anywhere."""
         self._end()
         self.dismiss(None)
 
@@ -189,7 +189,7 @@ class SearchScreen(ModalScreen[Hit | None]):
 
 
 def hit_columns() -> list[Column[tuple[int, Hit]]]:
-    """Where, what kind, and the text around it."""
+    """Prompt, round, kind, and the text around the hit."""
 
     def where(pair: tuple[int, Hit]) -> Cell:
         return count(pair[1].position + 1), "muted"

@@ -30,7 +30,7 @@ CHART_PANES = ("lengths", "depths")
 """The second is there on a wide terminal alone, and shows the chart after the first's."""
 
 VIEWS = {1: "#stream", 2: "#tree-view", 3: "#lengths-view", 4: "#prompts-view"}
-"""What has the focus when the pane of that number is chosen."""
+"""Pane -> the widget that has the focus when it is chosen."""
 
 MEANT = "τ tokens per round  α match rate"
 LOADING = "Loading the session…"
@@ -129,7 +129,7 @@ class LiveBody(Horizontal):
         self.stream.append(item.pieces, new=item.new)
 
     def end(self, generation: GenerationRow) -> None:
-        """Say how it ended, unless it just did."""
+        """Add a remark when it failed, was skipped or was cut."""
         self._no_placeholder()
         if generation.status == "failed":
             reason = sanitize(generation.error or "no reason was recorded")
@@ -174,7 +174,7 @@ class LiveBody(Horizontal):
 
     @property
     def single(self) -> bool:
-        """Whether one pane is shown at a time."""
+        """True while one pane is shown at a time."""
         return self.has_class("-small") or self._zoomed
 
     def fit(self, size: Size) -> None:
@@ -185,7 +185,7 @@ class LiveBody(Horizontal):
         self._arrange()
 
     def choose(self, pane: int) -> None:
-        """Go to a pane; where all are in sight, its number blows it up and puts it back."""
+        """Go to a pane; where all are in sight, its number shows it alone, then all again."""
         if not self.has_class("-small"):
             self._zoomed = not (self._zoomed and pane == self.pane)
         self.pane = pane
@@ -193,8 +193,8 @@ class LiveBody(Horizontal):
         self.query_one(VIEWS[pane]).focus()
         self.app.panes[self._session_id] = (pane, self._zoomed)
 
-    def put_back(self) -> bool:
-        """Put a blown-up pane back; False when none is."""
+    def show_all_panes(self) -> bool:
+        """Show all panes again; False when no pane is shown alone."""
         if self._zoomed:
             self.choose(self.pane)
             return True
@@ -208,7 +208,7 @@ class LiveBody(Horizontal):
 
     @property
     def shows_bins(self) -> bool:
-        """Whether a chart in sight draws bins of entropy or probability."""
+        """True while a chart in sight draws bins of nodes."""
         return any(view.chart.needs_probabilities for view in self.query(Histogram))
 
     def next_chart(self, step: int = 1) -> None:

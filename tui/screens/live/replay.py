@@ -1,4 +1,4 @@
-"""A session played again in the live screen, from any point and at any speed."""
+"""Plays a session again in the live screen, from any point and at any speed."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ class ReplayScreen(LiveScreen):
     def action_change_speed(self, step: int) -> None:
         """Play faster or slower."""
         now = self.moment.speed if self.moment else 1.0
-        at = min(max(SPEEDS.index(now) + step, 0), len(SPEEDS) - 1)
-        self._clock.set_speed(SPEEDS[at])
-        self.tell(f"Speed {speed_words(SPEEDS[at])}", 1)
+        place = min(max(SPEEDS.index(now) + step, 0), len(SPEEDS) - 1)
+        self._clock.set_speed(SPEEDS[place])
+        self.inform(f"Speed {speed_words(SPEEDS[place])}", 1)
 
     def on_mount(self) -> None:
-        """The chart shown last may be one whose bins have to be counted."""
+        """Count bins where the chart shown last draws them."""
         self.call_after_refresh(lambda: self._clock.want_bins(self.body.shows_bins))
 
     def action_toggle_chart(self, step: int) -> None:
@@ -134,7 +134,7 @@ class ReplayScreen(LiveScreen):
         self.app.go("inspector", self.session_id, start, search=search)
 
     def action_replay(self, *, play: bool = False) -> None:
-        """This is one."""
+        """Do nothing: this is the replay."""
 
     # What means something else here than in a live session.
 
@@ -143,13 +143,13 @@ class ReplayScreen(LiveScreen):
         self.stream.set_follow(not self.stream.follow)
 
     def action_zoom_chart(self) -> None:
-        """The whole screen is for whole sessions."""
+        """Say that charts on the whole screen are of whole sessions."""
         keys = (named(self, "esc"), named(self, "z"))
-        self.tell(f"Charts on the whole screen are of the whole session: {keys[0]}, then {keys[1]}.")
+        self.inform(f"Charts on the whole screen are of the whole session: {keys[0]}, then {keys[1]}.")
 
     def action_skip_prompt(self) -> None:
-        """A replay sends nothing to a worker."""
-        self.tell(f"This is a replay; {named(self, 'esc')} goes back to the session itself.")
+        """Say that a replay sends nothing to a worker."""
+        self.inform(f"This is a replay; {named(self, 'esc')} goes back to the session itself.")
 
     def action_leave(self) -> None:
         """Leave the dashboard; the state shown is one of the past, so it cannot say whether there is a run."""
@@ -157,8 +157,8 @@ class ReplayScreen(LiveScreen):
         self.app.leave([self.state.summary] if live and self.state else [])
 
     def action_back(self) -> None:
-        """Put a blown-up pane back, else leave the replay."""
-        if self.body.put_back():
+        """Show all panes again where one is alone, else leave the replay."""
+        if self.body.show_all_panes():
             self.call_after_refresh(self.draw)
         else:
             self.app.pop_screen()

@@ -13,7 +13,7 @@ from textual.worker import Worker, WorkerState
 from spectui.store.errors import StoreError
 from spectui.store.rows import GenerationRow, SessionSummary
 from spectui.tui.feeds.session import SessionFeed
-from spectui.tui.feeds.writes import tell
+from spectui.tui.feeds.writes import send
 from spectui.tui.model.gaps import Gaps
 from spectui.tui.model.state import Charts, Ended, Opened, RunState, Stream, Tree
 from spectui.tui.model.timeline import Place
@@ -55,7 +55,7 @@ class LiveScreen(FedScreen):
         self._gaps = Gaps()
 
     def make_feed(self, post: Callable[[object], None]) -> SessionFeed | ReplayFeed:
-        """What reads for this screen."""
+        """The feed that reads for this screen."""
         return SessionFeed(self.database, self.session_id, post)
 
     def compose(self) -> ComposeResult:
@@ -128,7 +128,7 @@ class LiveScreen(FedScreen):
             self.set_class(bool(rows), "-notice")
 
     def action_pane(self, pane: int) -> None:
-        """Go to a pane; where all are in sight, its number blows it up and puts it back."""
+        """Go to a pane; where all are in sight, its number shows it alone, then all again."""
         self.body.choose(pane)
         self.call_after_refresh(self.draw)
 
@@ -211,7 +211,7 @@ class LiveScreen(FedScreen):
         self.body.prompt.toggle()
 
     def action_copy(self) -> None:
-        """Copy what the prompt that is shown has been answered, without rejected drafts."""
+        """Copy the answer to the prompt that is shown, without rejected drafts."""
         text = self.stream.transcript.text_of("accepted", "target")
         self.copy_text(text, "There is no text to copy yet.")
 
@@ -273,7 +273,7 @@ class LiveScreen(FedScreen):
     def action_replay(self, *, play: bool = False) -> None:
         """Play the session again, from the round that is held or the start of the prompt that is shown."""
         if self.state is None or not self.state.summary.rounds:
-            self.tell("There is nothing to replay: no round has been decoded.")
+            self.inform("There is nothing to replay: no round has been decoded.")
             return
         start = Place(self.shown.id, self._round or 1) if self.shown else None
         self.app.go("replay", self.session_id, start, play=play)
@@ -291,23 +291,25 @@ class LiveScreen(FedScreen):
     def _send(self, kind: str) -> None:
         if self.state is None or not self.state.summary.live:
             status = self.state.summary.status if self.state else "not read yet"
-            self.tell(f"This session is {status}: there is no run to {kind}.")
+            self.inform(f"This session is {status}: there is no run to {kind}.")
             return
         self.run_worker(
-            lambda: tell(self.database, self.session_id, kind),
-            name=f"tell {kind}",
-            group="tell",
+            lambda: send(self.database, self.session_id, kind),
+            name=f"send {kind}",
+            group="send",
             thread=True,
             exit_on_error=False,
         )
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """A command was written, or could not be."""
-        if event.worker.group != "tell":
+        """Read at once after a command was written, or show its error."""
+        if event.worker.group != "send":
             return
         if event.state == WorkerState.ERROR:
             error = event.worker.error
-            self.complain(str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}")
+            self.show_error(
+                str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+            )
         elif event.state == WorkerState.SUCCESS:
             self._feed.hurry()
 
@@ -316,8 +318,8 @@ class LiveScreen(FedScreen):
         return [self.state.summary if self.state else None]
 
     def action_back(self) -> None:
-        """Put a blown-up pane back, else go to the list of sessions."""
-        if self.body.put_back():
+        """Show all panes again where one is alone, else go to the list of sessions."""
+        if self.body.show_all_panes():
             self.call_after_refresh(self.draw)
         else:
             self.app.go_home()

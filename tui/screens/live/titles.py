@@ -42,18 +42,18 @@ def tree_title(row: RoundRow, last: int, *, pinned: bool) -> list[str]:
 def choice_title(choice: TreeChoice, budgets: Mapping[str, TreeChoice]) -> str:
     """``code: dynamic:3x2 · learned: 8 % faster than … · now math dynamic:4x2, logic dynamic:3x2``: the tree of a
     round in a run with tree budgets, and why; then what every other task has by now."""
-    said = f"{choice.task}: {choice.tree} · {choice.kind}: {choice.reason}"
-    own = choice.task if choice.kind != "explore" else ""
-    others = {task: each.tree for task, each in budgets.items() if task != own}
+    words = f"{choice.task}: {choice.tree} · {choice.kind}: {choice.reason}"
+    this = choice.task if choice.kind != "explore" else ""
+    others = {task: each.tree for task, each in budgets.items() if task != this}
     if others and set(others.values()) == {choice.tree}:
-        said += " · so has every other task"
+        words += " · so has every other task"
     elif others:
-        said += " · now " + ", ".join(f"{task} {tree}" for task, tree in others.items())
-    return sanitize_line(said)
+        words += " · now " + ", ".join(f"{task} {tree}" for task, tree in others.items())
+    return sanitize_line(words)
 
 
 def notice_rows(summary: SessionSummary | None, trouble: str, gaps: str, width: int) -> list[Row]:
-    """What went wrong, in words, then what is missing, each on at most three lines; nothing when nothing is."""
+    """Errors in words, then gaps, each on at most three lines; none when all is well."""
     return [*_wrong(summary, trouble, width), *(_wrapped(f"! {gaps}", "warning", width) if gaps else [])]
 
 

@@ -1,4 +1,4 @@
-"""What can be done with the session under the cursor of the list, and with those that are marked."""
+"""Actions on the session under the cursor of the list, and on those that are marked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_COMPARED = 4
 
 
 class SessionActions(FedScreen):
-    """The part of the list of sessions that changes sessions, or opens something about them."""
+    """The list of sessions, as far as it changes sessions or opens something about them."""
 
     _feed: SessionsFeed
     table: Table[SessionSummary]
@@ -40,7 +40,7 @@ class SessionActions(FedScreen):
         raise NotImplementedError
 
     def draw_titles(self) -> None:
-        """Say how many are shown, and how many are marked."""
+        """Write the titles: how many are shown, and how many are marked."""
         raise NotImplementedError
 
     def action_advise(self) -> None:
@@ -66,7 +66,7 @@ class SessionActions(FedScreen):
                 rows = sum(screen.exported.rows.values())
                 first = screen.exported.paths[0]
                 place = first if len(screen.exported.paths) == 1 else first.parent
-                self.tell(f"Wrote {count(rows)} rows to {place}.")
+                self.inform(f"Wrote {count(rows)} rows to {place}.")
 
         self.app.push_screen(screen, answered)
 
@@ -110,7 +110,7 @@ class SessionActions(FedScreen):
         if self.marked.pop(row.id, None) is None:
             if len(self.marked) == MOST_COMPARED:
                 mark, compare = named(self, "m"), named(self, "c")
-                self.tell(f"{MOST_COMPARED} are marked; {compare} compares them, {mark} on one unmarks it.")
+                self.inform(f"{MOST_COMPARED} are marked; {compare} compares them, {mark} on one unmarks it.")
                 return
             self.marked[row.id] = row.name
         self.table.show(self.table.items)
@@ -118,14 +118,14 @@ class SessionActions(FedScreen):
 
     def comparable(self) -> dict[int, str]:
         """The marked sessions, id -> name, but for those that were deleted since."""
-        here = {row.id for row in self.sessions} - self.app.doomed.keys()
-        return {number: name for number, name in self.marked.items() if number in here}
+        listed = {row.id for row in self.sessions} - self.app.doomed.keys()
+        return {number: name for number, name in self.marked.items() if number in listed}
 
     def action_compare(self) -> None:
         """Open the marked sessions beside each other."""
         chosen = self.comparable()
         if len(chosen) < 2:
-            self.tell(
+            self.inform(
                 f"Mark two to four sessions with {named(self, 'm')}, then {named(self, 'c')} compares them."
             )
             return
@@ -137,7 +137,7 @@ class SessionActions(FedScreen):
         if row is None:
             return
         if row.live:
-            self.tell(
+            self.inform(
                 f"{row.name} is {row.status}: open it and stop it first ({named(self, 'q')}, Stop run)."
             )
             return
@@ -152,12 +152,12 @@ class SessionActions(FedScreen):
     def action_undo(self) -> None:
         """Bring back the session that was deleted last."""
         if not self.app.doomed:
-            self.tell("Nothing was deleted since the dashboard was opened.")
+            self.inform("Nothing was deleted since the dashboard was opened.")
             return
         session_id, name = self.app.doomed.popitem()
         self.show_sessions()
         self.table.select(session_id)
-        self.tell(f"{name} is back.")
+        self.inform(f"{name} is back.")
 
     def action_copy(self) -> None:
         """Copy the summary of the session."""

@@ -1,4 +1,4 @@
-"""Home: every session of the database, whatever became of it."""
+"""The home screen: every session of the database."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SessionsScreen(SessionActions):
         self._entries: dict[int, tuple[SessionSummary, Entry]] = {}
         self._card_wanted: bool | None = None
         self._card_over = False
-        """Whether it stands in the place of the list, on a terminal too low for both."""
+        """True while it stands in the place of the list, on a terminal too low for both."""
         self._unread = 0
         self._known = False
 
@@ -63,7 +63,7 @@ class SessionsScreen(SessionActions):
         return SessionsFeed(self.database, post)
 
     def compose(self) -> ComposeResult:
-        """Header, filter, list or what to do without one, summary, notice, keys."""
+        """Header, filter, list or the page of an empty database, summary, notice, keys."""
         yield Line(id="head")
         with Horizontal(id="filter"):
             yield Label("/ ", markup=False)
@@ -78,7 +78,7 @@ class SessionsScreen(SessionActions):
         yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
-        """Say where the sessions come from."""
+        """Show the database, and the list as it looked last."""
         self.table: Table[SessionSummary] = self.query_one("#list-view", Table)
         memory = self.app.memory
         by = memory.get(SORTED_BY, str, "#")
@@ -111,23 +111,23 @@ class SessionsScreen(SessionActions):
             self._show_card(item)
 
     def draw(self) -> None:
-        """Say why the database could not be read."""
+        """Show why the database could not be read."""
         self.query_one("#notice", Line).set_rows([((f" ! {self.trouble}", "warning"),)])
         self.set_class(bool(self.trouble), "-notice")
 
     def show_sessions(self) -> None:
         """The sessions that the filter finds, without those to be deleted."""
         rows = [row for row in self.sessions if row.id not in self.app.doomed]
-        found = [row for row in rows if self._filter.matches(self._entry(row))] if self._filter else rows
-        self.table.show(found)
+        passing = [row for row in rows if self._filter.matches(self._entry(row))] if self._filter else rows
+        self.table.show(passing)
         self.set_class(not rows, "-empty")
-        self.set_class(bool(rows) and not found, "-none")
-        if rows and not found:
+        self.set_class(bool(rows) and not passing, "-none")
+        if rows and not passing:
             self.query_one("#none", Rows).set_rows([_nothing_found(len(rows), named(self, "esc"))])
         self.draw_titles()
 
     def _entry(self, row: SessionSummary) -> Entry:
-        """What there is to find a session by; made once, the feed keeps rows that have not changed."""
+        """The words a session is filtered by; made once, as the feed keeps rows that have not changed."""
         known = self._entries.get(row.id)
         if known is None or known[0] is not row:
             known = self._entries[row.id] = (row, entry_of(row))
@@ -140,7 +140,7 @@ class SessionsScreen(SessionActions):
         set_title(self.query_one("#card"), title)
 
     def draw_titles(self) -> None:
-        """How many are shown, in what order, and what of the filter was not understood."""
+        """Write the titles: how many are shown, in what order, and what of the filter was not understood."""
         pane = self.query_one("#list")
         every = (
             len(self.sessions)
@@ -162,7 +162,7 @@ class SessionsScreen(SessionActions):
     # Finding.
 
     def action_filter(self) -> None:
-        """Type what to look for."""
+        """Go to the filter."""
         self.query_one("#filter").display = True
         self.set_focus(self.query_one("#filter-text"))
 
@@ -258,7 +258,7 @@ class SessionsScreen(SessionActions):
 
 
 def _empty(key: str) -> list[Row]:
-    """What to do where there is no session; `key` starts one."""
+    """The page of an empty database; `key` starts a run."""
     start: Row = (
         ("Press ", "muted"),
         (key, "key"),
@@ -272,9 +272,9 @@ def _empty(key: str) -> list[Row]:
     return [(("No sessions yet.", "strong"),), (), start, shell]
 
 
-def _nothing_found(of: int, key: str) -> Row:
+def _nothing_found(sessions: int, key: str) -> Row:
     cells: list[Cell] = [
-        (f"None of {count(of)} sessions is like that. ", "text"),
+        (f"None of {count(sessions)} sessions matches. ", "text"),
         (key, "key"),
         (" shows all.", "muted"),
     ]
