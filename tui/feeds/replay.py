@@ -1,7 +1,7 @@
-"""What a replay reads: a session as it was at any moment, posted as the same values that a live one is.
+"""Reads a session as it was at any moment, for a replay, and posts the same values that a live one is shown by.
 
-The clock runs on recorded decoding time: at 1x a round lasts as long as it did. Only the feed's thread
-moves it; keys leave wishes that the next look takes.
+The clock runs on recorded decoding time: at 1x a round lasts as long as it did. Key handlers enqueue requests; the
+feed's thread applies them at the next poll.
 """
 
 from __future__ import annotations
@@ -23,29 +23,23 @@ from spectui.store.rows import GenerationRow, RoundRow, TaskFigures
 from spectui.tui.charts.base import Source
 from spectui.tui.charts.sources import read_sources
 from spectui.tui.feeds.base import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
+from spectui.tui.feeds.replay_text import ReplayText, ids_of
 from spectui.tui.feeds.session import INTERVAL_SECONDS, TREE_SECONDS
 from spectui.tui.model.goto import Target, ToPrompt, ToTime
 from spectui.tui.model.moment import state_at, underway, waiting
-from spectui.tui.model.pieces import Piece, token_text
-from spectui.tui.model.replay_text import ReplayText, ids_of
+from spectui.tui.model.pieces import token_text
 from spectui.tui.model.state import (
     HELD,
     PLAYING,
     Charts,
-    Ended,
     Moment,
-    Opened,
-    Rewound,
     RunState,
-    Stream,
     Tree,
 )
 from spectui.tui.model.timeline import Place, Timeline
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, math.inf)
 """Times the speed at which it was decoded; the last is as fast as the screen goes."""
-WINDOW = 256
-"""Rounds of text before the moment that a jump reads."""
 AHEAD = 64
 """Rounds read at a time while playing."""
 MOST = 256
@@ -66,7 +60,7 @@ class ReplayFeed(Feed):
     ) -> None:
         super().__init__(database, post)
         self.session_id = session_id
-        self._wishes: deque[Callable[[Reader], None]] = deque()
+        self._requests: deque[Callable[[Reader], None]] = deque()
         self._start = start
         self._base: RunState | None = None
         self._base_at = float("-inf")
@@ -91,17 +85,17 @@ class ReplayFeed(Feed):
         self._shown: dict[str, object] = {}
         self._moved_at = self._tree_at = self._charts_at = self._intervals_at = float("-inf")
 
-    # Wishes, from the screen's thread.
+    # Requests, from the screen's thread.
 
     def look_at(self, generation_id: int | None, *, keep_round: bool = False) -> None:
         """Go to the start of a prompt, as the live feed does; staying where we are is nothing to do."""
         if generation_id is not None and not keep_round:
-            self._wish(lambda _: self._go(Place(generation_id, 1)))
+            self._request(lambda _: self._go(Place(generation_id, 1)))
 
     def look_at_round(self, number: int | None) -> None:
         """Go to a round of the prompt that is shown."""
         if number is not None:
-            self._wish(lambda reader: self._seek(reader, ToPrompt(None, number)))
+            self._request(lambda reader: self._seek(reader, ToPrompt(None, number)))
 
     def hurry(self) -> None:
         """Look now."""
@@ -109,30 +103,30 @@ class ReplayFeed(Feed):
 
     def step(self, rounds: int) -> None:
         """Go on by some rounds, or back; stops playing."""
-        self._wish(lambda _: self._step(rounds))
+        self._request(lambda _: self._step(rounds))
 
     def step_prompt(self, step: int) -> None:
         """Go to the start of the next prompt that has rounds, or of this one and then of the one before."""
-        self._wish(lambda _: self._step_prompt(step))
+        self._request(lambda _: self._step_prompt(step))
 
     def toggle(self) -> None:
         """Play or hold; from the end, play from the start."""
-        self._wish(lambda _: self._toggle())
+        self._request(lambda _: self._toggle())
 
     def set_speed(self, speed: float) -> None:
         """Play at this speed from now on."""
-        self._wish(lambda _: setattr(self, "_speed", speed))
+        self._request(lambda _: setattr(self, "_speed", speed))
 
     def seek(self, target: Target) -> None:
         """Go to what was asked for; what lies beyond the end is the end."""
-        self._wish(lambda reader: self._seek(reader, target))
+        self._request(lambda reader: self._seek(reader, target))
 
     def want_bins(self, wanted: bool) -> None:
-        """Whether charts are shown that draw bins, which take a moment to count."""
-        self._wish(lambda _: setattr(self, "_bins_wanted", wanted))
+        """Say that charts are shown which draw bins: those take a moment to count."""
+        self._request(lambda _: setattr(self, "_bins_wanted", wanted))
 
-    def _wish(self, wish: Callable[[Reader], object]) -> None:
-        self._wishes.append(wish)  # type: ignore[arg-type]
+    def _request(self, request: Callable[[Reader], object]) -> None:
+        self._requests.append(request)  # type: ignore[arg-type]
         self.ask()
 
     # The clock.
@@ -148,7 +142,7 @@ class ReplayFeed(Feed):
         return PRESENCE_SECONDS if self._base.summary.live else IDLE_SECONDS
 
     def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
-        """What is to be shown now that was not before."""
+        """Everything that is to be shown now and was not before."""
         self._stale = self._stale or changed
         now = monotonic()
         self._read_base(reader, now)
@@ -158,9 +152,9 @@ class ReplayFeed(Feed):
                 self._shown["state"] = self._base
                 yield self._base
             return
-        moved = bool(self._wishes)
-        while self._wishes:
-            self._wishes.popleft()(reader)
+        moved = bool(self._requests)
+        while self._requests:
+            self._requests.popleft()(reader)
         if self._playing:
             self._run_clock(reader, now)
         yield from self._show(reader, now, moved=moved)
@@ -201,10 +195,10 @@ class ReplayFeed(Feed):
     def _step_prompt(self, step: int) -> None:
         if self._timeline is None or self._place is None:
             return
-        here = self._place.generation_id
+        prompt = self._place.generation_id
         if step < 0 and self._place.number > 1:
-            self._go(Place(here, 1))
-        elif (other := self._timeline.next_prompt(here, step)) is not None:
+            self._go(Place(prompt, 1))
+        elif (other := self._timeline.next_prompt(prompt, step)) is not None:
             self._go(Place(other, 1))
 
     def _toggle(self) -> None:
@@ -217,26 +211,26 @@ class ReplayFeed(Feed):
         assert self._timeline is not None
         assert self._place is not None
         if isinstance(target, ToPrompt):
-            at = self._index[self._place.generation_id] if target.prompt is None else target.prompt - 1
-            self._go(Place(self._with_rounds(at), target.number))
+            index = self._index[self._place.generation_id] if target.prompt is None else target.prompt - 1
+            self._go(Place(self._with_rounds(index), target.number))
             return
         total = self._timeline.total_ms
         ms = min(target.seconds * 1000 if isinstance(target, ToTime) else target.part * total, total)
         where = self._timeline.where(ms)
         stretch = self._timeline.stretches[where.stretch]
-        number, left = stretch.first, where.ms
+        number, rest = stretch.first, where.ms
         for row in moments.round_times(reader, stretch):
             number = row.number
-            left -= row.total_ms
-            if left <= 0:
+            rest -= row.total_ms
+            if rest <= 0:
                 break
         self._go(Place(stretch.generation_id, number))
 
-    def _with_rounds(self, at: int) -> int:
+    def _with_rounds(self, index: int) -> int:
         """The id of the prompt at that place in the session, or of the next (then the last) that has rounds."""
         assert self._timeline is not None
-        at = min(max(at, 0), len(self._generations) - 1)
-        ids = [row.id for row in (*self._generations[at:], *reversed(self._generations[:at]))]
+        index = min(max(index, 0), len(self._generations) - 1)
+        ids = [row.id for row in (*self._generations[index:], *reversed(self._generations[:index]))]
         return next(i for i in ids if self._timeline.last(i))
 
     def _run_clock(self, reader: Reader, now: float) -> None:
@@ -264,23 +258,25 @@ class ReplayFeed(Feed):
         """The round after the present one, of this prompt or the next; rounds that are missing are passed over."""
         assert self._timeline is not None
         assert self._place is not None
-        here: int | None = self._place.generation_id
+        prompt: int | None = self._place.generation_id
         after = self._place.number
-        while not self._ahead and here is not None:
-            self._ahead.extend(reader.rounds(here, after=after, limit=AHEAD))
-            here, after = self._timeline.next_prompt(here), 0
+        while not self._ahead and prompt is not None:
+            self._ahead.extend(reader.rounds(prompt, after=after, limit=AHEAD))
+            prompt, after = self._timeline.next_prompt(prompt), 0
         return self._ahead[0] if self._ahead else None
 
     # What is shown.
 
     def _show(self, reader: Reader, now: float, *, moved: bool) -> Iterator[object]:
+        assert self._base is not None
         assert self._place is not None
         if self._shown.get("place") != self._place:
             self._moved_at = now
         settled = moved or not self._playing
         charts_due = settled or now - self._charts_at >= CHART_SECONDS
         yield from self._show_state(reader, charts_due=charts_due)
-        yield from self._show_text(reader)
+        row = self._generations[self._index[self._place.generation_id]]
+        yield from self._text.show(reader, self._place, row, self._base.summary.tokenizer_id)
         if settled or now - self._tree_at >= TREE_SECONDS:
             yield from self._show_tree(reader)
         yield from self._show_charts(reader, now, due=charts_due)
@@ -315,10 +311,10 @@ class ReplayFeed(Feed):
             joined = before | {row.task: before[row.task] + within if row.task in before else within}
             self._figures = moments.figures({task: joined[task] for task in self._order(joined)})
             known = place.number >= row.round_count and row.status != "running"
-            here = (
+            present = (
                 row if known else underway(row, place.number, moments.figures({row.task: within})[row.task])
             )
-            rows = (*self._generations[:index], here, *self._waiting[index + 1 :])
+            rows = (*self._generations[:index], present, *self._waiting[index + 1 :])
             self._shown["rows"] = rows
         rows = self._shown["rows"]  # type: ignore[assignment]
         at_ms = sum(f.total_ms for f in self._figures.values())
@@ -328,62 +324,26 @@ class ReplayFeed(Feed):
         assert self._base is not None
         return [task for task in self._base.summary.tasks if task in tasks]
 
-    def _show_text(self, reader: Reader) -> Iterator[object]:
-        assert self._base is not None
-        assert self._place is not None
-        place, text = self._place, self._text
-        row = self._generations[self._index[place.generation_id]]
-        apart = place.generation_id != text.generation_id or not (
-            text.first <= place.number <= text.number + WINDOW
-        )
-        if apart:
-            text.open(place.generation_id, max(place.number - WINDOW, 0))
-            yield Opened(replace(waiting(row), status="running"))
-            if text.first > 1:
-                words = f"⋯ Rounds 1 to {text.first - 1:,} of this prompt came before.\n\n"
-                yield Stream(place.generation_id, (Piece("note", words, 0, 0),), new=False)
-        if place.number < text.number:
-            text.rewind(place.number)
-            yield Rewound(place.generation_id, place.number)
-        elif place.number > text.number:
-            wanted = place.number - text.number
-            rounds = reader.rounds(place.generation_id, after=text.number, limit=wanted)
-            rounds = [r for r in rounds if r.number <= place.number]
-            self._learn(reader, rounds)
-            pieces = text.feed(rounds)
-            text.number = place.number
-            yield Stream(place.generation_id, tuple(pieces), new=not apart)
-        yield from text.gaps.news()
-        if place.number >= row.round_count and row.status not in ("pending", "running") and not text.ended:
-            text.ended = True
-            yield Ended(row)
-
-    def _learn(self, reader: Reader, rounds: Iterable[RoundRow]) -> None:
-        assert self._base is not None
-        ids = {i for row in rounds for i in ids_of(row)} - self._text.table.keys()
-        if ids:
-            self._text.table.update(reader.tokens(self._base.summary.tokenizer_id, sorted(ids)))
-
     def _show_tree(self, reader: Reader) -> Iterator[object]:
         assert self._timeline is not None
-        here, number = self._text.generation_id, self._text.last_round
-        key = (here, number, self._timeline.last(here))
+        prompt, number = self._text.generation_id, self._text.last_round
+        key = (prompt, number, self._timeline.last(prompt))
         if not number or self._shown.get("tree") == key:
             return
         self._shown["tree"] = key
         self._tree_at = monotonic()
-        for row in reader.rounds(here, after=number - 1, limit=1):
+        for row in reader.rounds(prompt, after=number - 1, limit=1):
             texts = {i: token_text(i, self._text.table) for i in ids_of(row)}
             choice = None if row.choice_id is None else choice_of(reader, row.choice_id)
-            yield Tree(row, texts, self._timeline.last(here), choice)
+            yield Tree(row, texts, self._timeline.last(prompt), choice)
 
     def _show_charts(self, reader: Reader, now: float, *, due: bool) -> Iterator[object]:
         if not due:
             return
         self._charts_at = now
-        place, of = self._place, self._intervals_for
-        if place != of:
-            other = of is None or place is None or place.generation_id != of.generation_id
+        place, known = self._place, self._intervals_for
+        if place != known:
+            other = known is None or place is None or place.generation_id != known.generation_id
             if not self._playing and now - self._moved_at < SETTLED_SECONDS:
                 self._intervals = {} if other else self._intervals
             elif not self._playing or now - self._intervals_at >= INTERVAL_SECONDS:
@@ -395,7 +355,7 @@ class ReplayFeed(Feed):
         )
 
     def _sources_now(self, reader: Reader) -> dict[str, Source]:
-        """What is drawn over time, up to the moment, and its bins while a chart shows them."""
+        """The data of charts up to the moment, with bins while a chart shows them."""
         assert self._place is not None
         at_ms = sum(f.total_ms for f in self._figures.values())
         bins: Mapping[str, Bins] | None = {}
@@ -403,12 +363,15 @@ class ReplayFeed(Feed):
             known = self._generations[: self._index[self._place.generation_id] + 1]
             bins = self._bins.at(reader, known, self._place.number)
         why = "too many nodes to count at a moment" if bins is None else ""
-        found: dict[str, Source] = {}
+        sources: dict[str, Source] = {}
         for task, source in self._sources.items():
             if task in self._figures:
                 spans = tuple(span for span in source.spans if span.start < at_ms)
-                here = (bins or {}).get(task)
-                found[task] = replace(
-                    source, bins=None if here is None or here.empty else here, spans=spans, unknown=why
+                of_task = (bins or {}).get(task)
+                sources[task] = replace(
+                    source,
+                    bins=None if of_task is None or of_task.empty else of_task,
+                    spans=spans,
+                    unknown=why,
                 )
-        return found
+        return sources

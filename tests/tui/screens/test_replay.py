@@ -259,7 +259,7 @@ async def test_there_is_nothing_to_replay_without_rounds(database: Path) -> None
 async def test_a_long_prompt_shows_the_rounds_before_the_moment(
     database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spectui.tui.feeds.replay.WINDOW", 6)
+    monkeypatch.setattr("spectui.tui.feeds.replay_text.WINDOW", 6)
     rounds = rounds_of(finished, database, 3)
     async with app_for(database, finished.id).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, 7)

@@ -1,0 +1,95 @@
+"""The text of a replay: a part of one prompt that can go on from any of its rounds, or back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from spectui.store.reading.reader import Reader
+from spectui.store.rows import GenerationRow, RoundRow
+from spectui.tui.model.gaps import GapFinder, Gaps
+from spectui.tui.model.moment import waiting
+from spectui.tui.model.pieces import Piece, StreamDecoder
+from spectui.tui.model.state import Ended, Opened, Rewound, Stream
+from spectui.tui.model.timeline import Place
+
+WINDOW = 256
+"""Rounds of text before the moment that a jump reads."""
+
+
+class ReplayText:
+    """The text that is shown: of one prompt, from its round `first` to its round `number`."""
+
+    def __init__(self) -> None:
+        self.table: dict[int, bytes] = {}
+        self.generation_id = -1
+        self.first = 1
+        self.number = 0
+        self.ended = False
+        self.gaps = GapFinder()
+        self._states: list[tuple[int, tuple[bytes, int]]] = []
+        self._decoder = StreamDecoder()
+
+    @property
+    def last_round(self) -> int:
+        """The round that is shown, or the one before it where it is missing; 0 when all are."""
+        return self._states[-1][0] if self._states else 0
+
+    def show(
+        self, reader: Reader, place: Place, row: GenerationRow, tokenizer_id: str
+    ) -> Iterator[Opened | Stream | Rewound | Ended | Gaps]:
+        """Go to a place in the prompt of `row`; what has to be shown for that."""
+        jumps = place.generation_id != self.generation_id or not (
+            self.first <= place.number <= self.number + WINDOW
+        )
+        if jumps:
+            self.open(place.generation_id, max(place.number - WINDOW, 0))
+            yield Opened(replace(waiting(row), status="running"))
+            if self.first > 1:
+                words = f"⋯ Rounds 1 to {self.first - 1:,} of this prompt came before.\n\n"
+                yield Stream(place.generation_id, (Piece("note", words, 0, 0),), new=False)
+        if place.number < self.number:
+            self.rewind(place.number)
+            yield Rewound(place.generation_id, place.number)
+        elif place.number > self.number:
+            rounds = reader.rounds(place.generation_id, after=self.number, limit=place.number - self.number)
+            rounds = [each for each in rounds if each.number <= place.number]
+            if unknown := {i for each in rounds for i in ids_of(each)} - self.table.keys():
+                self.table.update(reader.tokens(tokenizer_id, sorted(unknown)))
+            pieces = self.feed(rounds)
+            self.number = place.number
+            yield Stream(place.generation_id, tuple(pieces), new=not jumps)
+        yield from self.gaps.news()
+        if place.number >= row.round_count and row.status not in ("pending", "running") and not self.ended:
+            self.ended = True
+            yield Ended(row)
+
+    def open(self, generation_id: int, after: int) -> None:
+        """Begin anew after a round of a prompt."""
+        self.generation_id, self.first, self.number, self.ended = generation_id, after + 1, after, False
+        self._states, self._decoder, self.gaps = [], StreamDecoder(), GapFinder(after)
+
+    def feed(self, rounds: Iterable[RoundRow]) -> list[Piece]:
+        """The pieces of the next rounds."""
+        pieces: list[Piece] = []
+        for row in rounds:
+            self.gaps.learn(ids_of(row), self.table)
+            pieces += [*self.gaps.note(row), *self._decoder.feed(row, self.table)]
+            self._states.append((row.number, self._decoder.state))
+        return pieces
+
+    def rewind(self, number: int) -> None:
+        """Go back to where a round of this prompt ended."""
+        while self._states and self._states[-1][0] > number:
+            self._states.pop()
+        self._decoder = StreamDecoder()
+        if self._states:
+            self._decoder.state = self._states[-1][1]
+        self.gaps.rewind(number)
+        self.number, self.ended = number, False
+
+
+def ids_of(row: RoundRow) -> set[int]:
+    """The tokens of a round."""
+    ids = {node.token_id for node in row.nodes}
+    return ids if row.bonus_token_id is None else ids | {row.bonus_token_id}
