@@ -1,4 +1,4 @@
-"""Which path of a speculative tree the target takes. Pure: arrays in, path and bonus token out.
+"""Acceptance rules: the path of a speculative tree that the target takes. Pure: arrays in, path and bonus out.
 
 Row 0 of every ``[N + 1, ...]`` argument is the target's view after the root, row i + 1 after node i.
 """
@@ -69,7 +69,7 @@ def accept_sampling(tree: TokenTree, target_rows: Rows, rng: np.random.Generator
 
 
 def _follow(tree: TokenTree, choose: Callable[[int], int]) -> Verdict:
-    """The path of children that are what the target chooses behind the node above them, as long as there are any."""
+    """The path of children that carry the token that `choose` gives behind their parent."""
     children = {
         (p, t): i for i, (p, t) in enumerate(zip(tree.parent.tolist(), tree.token.tolist(), strict=True))
     }

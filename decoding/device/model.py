@@ -167,7 +167,7 @@ class BufferedModel(LanguageModel):
         self._cache.set_length(self.length)
 
     def _forward(self, inputs: _Inputs) -> tuple[torch.Tensor, torch.Tensor | None]:
-        with self._keeping_pace(), self._watching() as caught:
+        with self._with_rotary(), self._capturing_inputs() as captured:
             logits = self.model(
                 input_ids=inputs.ids,
                 position_ids=inputs.positions,
@@ -176,7 +176,7 @@ class BufferedModel(LanguageModel):
                 use_cache=True,
                 logits_to_keep=0,
             ).logits[0]
-        features = torch.cat([one[0].to(self.device) for one in caught], dim=-1) if caught else None
+        features = torch.cat([one[0].to(self.device) for one in captured], dim=-1) if captured else None
         return logits.float(), features
 
     def _make_room(self, slots: int) -> None:

@@ -149,7 +149,7 @@ def observed(models: LoadedModels, prompt: list[int], output: list[int], task: i
     """What the target thinks along `prompt` and `output`, as training text has it."""
     tokens = [*prompt, *output]
     device = models.target.device
-    with LayerInputs(models.target, feature_layers(models.target)).watching() as caught:
+    with LayerInputs(models.target, feature_layers(models.target)).capturing() as caught:
         decoder = models.target.get_decoder()
         final = decoder(input_ids=torch.tensor([tokens], device=device), use_cache=False).last_hidden_state[0]
     best = models.target.get_output_embeddings()(final).argmax(-1)

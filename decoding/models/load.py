@@ -21,7 +21,7 @@ from spectui.decoding.target.attention import use_grouped_attention
 from spectui.decoding.target.lean import use_lean_layers
 from spectui.decoding.target.norms import fuse_norms
 from spectui.decoding.target.packed import pack_linears
-from spectui.decoding.target.rope import depends_on_length, original_context, pace_of
+from spectui.decoding.target.rope import depends_on_length, original_context, sequence_rotary
 from spectui.decoding.target.sizes import context_of, embedding_rows, text_config
 from spectui.decoding.tokens.vocabulary import Vocabulary
 
@@ -130,7 +130,7 @@ def with_draft(
 def _rope_notes(config: RunConfig, target: Any) -> tuple[str, ...]:
     """That the target's rotary embedding changes with length in a way that is not followed, if so."""
     text = text_config(target.config)
-    if not depends_on_length(text) or pace_of(target, text) is not None:
+    if not depends_on_length(text) or sequence_rotary(target, text) is not None:
         return ()
     end = original_context(text)
     return (f"the rotary scaling of '{config.target}' is not followed beyond token {end}, where outputs end",)

@@ -47,7 +47,7 @@ def grouped_sdpa(
 def fold(mask: torch.Tensor, groups: int) -> torch.Tensor:
     """``[1, 1, n, m] -> [1, 1, groups n, m]``: the mask of the rows that `grouped_sdpa` makes of query heads.
 
-    All layers of a forward take the same one, so whoever makes the mask folds it, once.
+    All layers of a forward take the same mask, so that it is folded once, where it is made.
     """
     return mask.repeat(1, 1, groups, 1)
 

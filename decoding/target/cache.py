@@ -83,7 +83,7 @@ class TreeLayer(CacheLayerMixin):  # type: ignore[misc]
 
 
 class TreeCache(Cache):  # type: ignore[misc]
-    """`TreeLayer` for every layer, and the two moves a round makes: append (by the model) and keep."""
+    """A `TreeLayer` for every layer. A round appends (in the model's forward) and then keeps."""
 
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=TreeLayer)
@@ -117,8 +117,8 @@ class TreeCache(Cache):  # type: ignore[misc]
     def _joined(self) -> torch.Tensor | None:
         """``[layers, 2, 1, heads, slots, head_dim]`` that the buffers of all layers are views of.
 
-        A slot is then moved by one copy rather than two for each layer, which is nothing but calls. Made when
-        first needed and again after buffers have grown. None where layers differ, and on a GPU, where the
+        One copy then moves a slot, rather than two for each layer. Made when first needed, and again after buffers
+        have grown. None where layers differ, and on a GPU, where the
         copy that makes it would need the cache's memory a second time.
         """
         layers: Any = self.layers
@@ -126,7 +126,7 @@ class TreeCache(Cache):  # type: ignore[misc]
         joint = self._joint
         if joint is not None and len(joint) == len(layers):
             ends = zip((joint[0, 0], joint[-1, 1]), (first.keys, last.values), strict=True)
-            if all(ours.data_ptr() == theirs.data_ptr() for ours, theirs in ends):
+            if all(view.data_ptr() == buffer.data_ptr() for view, buffer in ends):
                 return joint
         shapes = {(x.shape, x.dtype, x.device.type) for layer in layers for x in (layer.keys, layer.values)}
         if len(shapes) > 1 or first.keys.device.type != "cpu":

@@ -1,4 +1,4 @@
-"""From logits to the distributions that decoding draws from and the figures that are recorded."""
+"""Distributions to draw from and figures to record, computed from logits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 LEAST = torch.finfo(torch.float32).tiny
-"""Temperatures and nuclei below it are taken for it: float32 would have 0, and 0 / 0 is no probability. Of logits that
-differ at all the largest then has all of the probability, and of a nucleus its first token stays."""
+"""Least temperature and least nucleus: smaller ones would be 0 in float32, and 0 / 0 is no probability. At it
+the largest logit has all of the probability, and a nucleus is its first token."""
 
 _NUCLEUS_GUESS = 1024
 """Most nuclei are far smaller than the vocabulary; sorting only this many is 30 times cheaper."""
@@ -30,11 +30,11 @@ def distribution(
     if temperature == 0.0 or top_p >= 1.0:
         return p
     top_p = max(top_p, LEAST)
-    sure = False
+    enough = False
     if wait:
         values, index = p.topk(min(_NUCLEUS_GUESS, p.shape[-1]), dim=-1)
-        sure = not bool((values.sum(-1) < top_p).any())
-    if not sure:
+        enough = not bool((values.sum(-1) < top_p).any())
+    if not enough:
         values, index = p.sort(dim=-1, descending=True)
     before = values.cumsum(-1) - values
     nucleus = torch.zeros_like(p).scatter_(-1, index, torch.where(before < top_p, values, 0.0))
@@ -72,22 +72,22 @@ def entropy(
     if any(abs(logit) > _LARGE * scale for logit in some_logit):
         return _exact_entropy(p)
     rows = zip(_dots(p, logits), some_logit, some_p, strict=True)
-    found = [
+    entropies = [
         (logit - mean) / scale - math.log(likely) if likely > 0.0 else math.nan
         for mean, logit, likely in rows
     ]
-    if all(map(math.isfinite, found)):
-        return [max(0.0, nats) for nats in found]
+    if all(map(math.isfinite, entropies)):
+        return [max(0.0, nats) for nats in entropies]
     # Logits of minus infinity (masked tokens): 0 * inf.
     return _exact_entropy(p)
 
 
 _LARGE = 300.0
-"""Logits so many times the temperature leave too few digits of what float32 has to their differences."""
+"""Logits beyond so many temperatures leave float32 too few digits for their differences."""
 
 
 def _exact_entropy(p: torch.Tensor) -> list[float]:
-    """By the logarithm of the whole vocabulary."""
+    """Entropy of each row by the logarithm of the whole vocabulary."""
     nats: list[float] = torch.special.entr(p).sum(-1).tolist()
     return nats
 
@@ -108,10 +108,10 @@ def best_tokens(logits: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.flo
 
 
 def softmax_sums(logits: torch.Tensor, top: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Of the softmax of each row of float32 `logits` ``[n, V]``, whose largest are `top`: the logarithm of its
-    denominator, so that log p = logit - it, and its entropy in nats.
+    """Logarithm of the denominator, so that log p = logit - it, and entropy in nats of the softmax of each row of
+    float32 `logits` ``[n, V]``, whose largest are `top`.
 
-    All that greedy decoding records needs no more than these two. NaN for rows that are not finite numbers.
+    Greedy decoding records nothing that needs more than these two. NaN for rows that are not finite numbers.
     On a CPU a few rows at a time, see `_AT_ONCE`, and on one thread, see `best_tokens`.
     """
     if logits.device.type != "cpu":
@@ -128,8 +128,8 @@ def softmax_sums(logits: torch.Tensor, top: Sequence[float]) -> tuple[list[float
             e = np.exp(part)
             for row, (total, weighted) in enumerate(zip(e.sum(-1).tolist(), _row_dots(e, part), strict=True)):
                 if math.isnan(weighted):  # logits of minus infinity (masked tokens)
-                    shown = np.where(e[row] > 0.0, part[row], np.float32(0.0))
-                    weighted = _row_dots(e[row : row + 1], shown[None])[0]
+                    finite = np.where(e[row] > 0.0, part[row], np.float32(0.0))
+                    weighted = _row_dots(e[row : row + 1], finite[None])[0]
                 log = math.log(total) if 0.0 < total < math.inf else math.nan
                 logs.append(shift[row] + log)
                 nats.append(max(0.0, log - weighted / total) if log == log else math.nan)
@@ -137,12 +137,12 @@ def softmax_sums(logits: torch.Tensor, top: Sequence[float]) -> tuple[list[float
 
 
 _AT_ONCE = 1 << 16
-"""Numbers that are looked at in one go: few enough to stay in a core's cache, and many where rows are short, since a
-call behind a forward, which has swept the caches, costs more than what it computes."""
+"""Numbers that are summed at once: few enough for a core's cache, yet several short rows, as a call behind a forward,
+which has swept the caches, costs more than it computes."""
 _PLAIN = 40.0
-"""Rows whose largest logit is nearer to 0 need no shift: its exponential is far from the ends of float32."""
+"""Rows whose largest logit is nearer to 0 need no shift: exponentials stay within float32."""
 _FEW = 8
-"""So many of the largest are found faster by searching for one after the other."""
+"""Up to so many of the largest are faster to search for one after the other."""
 _ONE_THREAD = 1 << 15
 """Numbers up to which torch's search for the largest of several rows does not wake other threads."""
 
@@ -152,15 +152,15 @@ def largest(logits: torch.Tensor, k: int) -> tuple[list[list[int]], list[list[fl
     if logits.device.type != "cpu" or k > _FEW or logits.numel() <= _ONE_THREAD:
         values, index = logits.topk(k, dim=-1)
         return index.tolist(), values.tolist()
-    left = logits.numpy().copy()
-    every = np.arange(len(left))
-    columns, found = [], []
+    remaining = logits.numpy().copy()
+    rows = np.arange(len(remaining))
+    columns, values_of = [], []
     for _ in range(k):
-        best = left.argmax(-1)
+        best = remaining.argmax(-1)
         columns.append(best)
-        found.append(left[every, best])
-        left[every, best] = -np.inf
-    return np.stack(columns, axis=1).tolist(), np.stack(found, axis=1).tolist()
+        values_of.append(remaining[rows, best])
+        remaining[rows, best] = -np.inf
+    return np.stack(columns, axis=1).tolist(), np.stack(values_of, axis=1).tolist()
 
 
 _PART = 128
@@ -171,12 +171,12 @@ def _row_dots(a: NDArray[np.float32], b: NDArray[np.float32]) -> list[float]:
     """Dot products of the rows of two ``[n, V]``. Not numpy's own, which a BLAS shares among threads of its own."""
     rows, width = a.shape
     whole = width // _PART * _PART
-    # Not -1: of no rows, which is the round without a tree, nobody can tell how many parts they have.
+    # Not -1: without rows (the round without a tree) numpy could not infer the number of parts.
     x, y = (part[:, :whole].reshape(rows, whole // _PART, _PART) for part in (a, b))
-    found: NDArray[np.float64] = np.einsum("nij,nij->ni", x, y).sum(-1, dtype=np.float64)
+    sums: NDArray[np.float64] = np.einsum("nij,nij->ni", x, y).sum(-1, dtype=np.float64)
     if whole < width:
-        found = found + np.einsum("ni,ni->n", a[:, whole:], b[:, whole:])
-    dots: list[float] = found.tolist()
+        sums = sums + np.einsum("ni,ni->n", a[:, whole:], b[:, whole:])
+    dots: list[float] = sums.tolist()
     return dots
 
 
@@ -185,19 +185,19 @@ def _dots(a: torch.Tensor, b: torch.Tensor) -> list[float]:
     if a.device.type == "cpu":
         with np.errstate(invalid="ignore"):  # 0 * inf
             return _row_dots(a.numpy(), b.numpy())
-    found: list[float] = torch.linalg.vecdot(a, b).tolist()
-    return found
+    dots: list[float] = torch.linalg.vecdot(a, b).tolist()
+    return dots
 
 
 def pick(values: torch.Tensor, rows: Sequence[int], columns: Sequence[int]) -> list[float]:
     """``values[rows, columns]`` of an ``[n, V]``."""
     if values.device.type == "cpu":
-        at_home: list[float] = values.numpy()[rows, columns].tolist()
-        return at_home
-    # Of their type even where they are empty, since a tensor of floats is no index.
+        on_host: list[float] = values.numpy()[rows, columns].tolist()
+        return on_host
+    # With their type, as an empty list would give a tensor of floats, which is no index.
     index = tuple(torch.tensor(numbers, dtype=torch.int64) for numbers in (rows, columns))
-    found: list[float] = values[index].tolist()
-    return found
+    picked: list[float] = values[index].tolist()
+    return picked
 
 
 def top_tokens(logits: torch.Tensor, k: int) -> torch.Tensor:

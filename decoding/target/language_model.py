@@ -1,4 +1,4 @@
-"""A causal language model with a tree cache: what the target and an `lm` drafter are both made of."""
+"""A causal language model with a tree cache: the target, and the model of a draft-model drafter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spectui.decoding.errors import DecodingError
 from spectui.decoding.target.attention import GROUPED
 from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.layer_inputs import LayerInputs
-from spectui.decoding.target.rope import depends_on_length, original_context, pace_of
+from spectui.decoding.target.rope import depends_on_length, original_context, sequence_rotary
 from spectui.decoding.target.sizes import PROVEN, context_of, embedding_rows, text_config
 from spectui.decoding.target.support import layers_refused
 from spectui.decoding.trees.shape import BoolArray, IntArray
@@ -24,21 +24,21 @@ from spectui.decoding.trees.shape import BoolArray, IntArray
 PREFILL_CHUNK = 512
 """Prompt tokens fed at once; bounds the memory of a long prompt's attention."""
 
-_AS_IT_IS = contextlib.nullcontext()
+_NOTHING = contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a model made of n tokens, each in the light of those before it."""
+    """Outputs of a model at n tokens, each in the context of those before it."""
 
     logits: torch.Tensor | None
-    """float32 ``[n, V]``, row i after token i; None where nobody asked."""
+    """float32 ``[n, V]``, row i after token i; None where they were not asked for."""
     features: torch.Tensor | None
     """``[n, k H]``: side by side, the inputs of the k layers that `LanguageModel` was asked to watch, in the
     model's own type; None where it watches none."""
 
     def rows(self, index: torch.Tensor) -> Scored:
-        """Of the tokens `index` ``[k]`` alone."""
+        """The outputs at the tokens `index` ``[k]`` alone."""
         return Scored(
             None if self.logits is None else self.logits[index],
             None if self.features is None else self.features[index],
@@ -49,7 +49,7 @@ class LanguageModel:
     """One sequence in a model: a committed prefix, and tree nodes behind it until `keep` decides.
 
     `length` counts committed tokens. `forward_seconds` adds up the time spent inside the model. The inputs
-    of `feature_layers`, numbered from 0, are caught in every forward. Raises `DecodingError` for a model
+    of `feature_layers`, numbered from 0, are captured in every forward. Raises `DecodingError` for a model
     whose state cannot be rolled back, or that has no such layers.
     """
 
@@ -57,7 +57,9 @@ class LanguageModel:
         self.model = model
         self._inputs = LayerInputs(model, feature_layers) if feature_layers else None
         self.device: torch.device = model.device
-        self._dtype: torch.dtype = model.dtype  # asked for in every round, and the model has to look for it
+        self._dtype: torch.dtype = (
+            model.dtype
+        )  # read in every round; the model searches its parameters for it
         config = text_config(model.config)
         self.vocab_size: int = config.vocab_size
         self.rows = embedding_rows(model)
@@ -65,17 +67,17 @@ class LanguageModel:
         self.length = 0
         self.forward_seconds = 0.0
         self._cache = TreeCache()
-        self._pace = pace_of(model, config)
-        """Set where frequencies depend on how long the sequence is."""
+        self._rotary = sequence_rotary(model, config)
+        """Set where rotary frequencies depend on the length of the sequence."""
         self.context: int = context_of(config)
-        """Positions the model has; prompt and output together must fit."""
-        if self._pace is None and depends_on_length(config):
+        """Positions of the model; prompt and output together must fit."""
+        if self._rotary is None and depends_on_length(config):
             self.context = original_context(config)  # beyond it another rotary embedding would be needed
         self._window: int | None = getattr(config, "sliding_window", None)
         self._layer_types: set[str] = set(getattr(config, "layer_types", None) or ())
         if reason := layers_refused(config):
             raise DecodingError(f"model type '{config.model_type}' {reason}")
-        # torch makes numbers of a boolean mask in every layer; where the layer leaves it to us, do it once.
+        # torch converts a boolean mask to numbers in every layer; where a layer takes numbers, they are made once.
         self._additive = config._attn_implementation != "sdpa"
         self._groups = 1
         if config._attn_implementation == GROUPED and model.config.model_type in PROVEN:
@@ -86,20 +88,22 @@ class LanguageModel:
         """Forget the sequence."""
         self._cache.reset()
         self.length = 0
-        if self._pace is not None:
-            self._pace.begin(0)
+        if self._rotary is not None:
+            self._rotary.begin(0)
 
     def deepest(self) -> int:
-        """Nodes that may follow one another in the next tree: what the context has room for behind its root."""
+        """Greatest depth of the next tree: the room in the context behind its root."""
         length = self.length + 1
         room = self.context - length - 1
-        most = None if self._pace is None else self._pace.deepest(length)
+        most = None if self._rotary is None else self._rotary.deepest(length)
         return room if most is None else min(room, most)
 
     def renew(self, tokens: Sequence[int]) -> None:
-        """Compute the cache anew where the model does once a sequence is as long as `tokens`, all of it so far with
-        the next tree's root; nothing for most models."""
-        if self._pace is not None and self._pace.outgrown(len(tokens)):
+        """Compute the cache anew if `generate` would at this length; most models never do.
+
+        `tokens` is the whole sequence so far, the next tree's root included.
+        """
+        if self._rotary is not None and self._rotary.outgrown(len(tokens)):
             self.reset()
             self.prefill(tokens[:-1])
 
@@ -110,8 +114,8 @@ class LanguageModel:
         Logits come only when `all_logits`: the token after the prompt is decided by the first round, whose
         root is the prompt's last token. Without tokens there is nothing.
         """
-        if self._pace is not None and self.length == 0:
-            self._pace.begin(len(tokens) + 1)
+        if self._rotary is not None and self.length == 0:
+            self._rotary.begin(len(tokens) + 1)
         parts: list[Scored] = []
         for at in range(0, len(tokens), PREFILL_CHUNK):
             chunk = torch.tensor([list(tokens[at : at + PREFILL_CHUNK])], device=self.device)
@@ -145,7 +149,7 @@ class LanguageModel:
 
     def _run(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, *, keep: int) -> Scored:
         start = time.perf_counter()
-        with self._keeping_pace(), self._watching() as caught:
+        with self._with_rotary(), self._capturing_inputs() as captured:
             logits: torch.Tensor = self.model(
                 input_ids=ids,
                 position_ids=positions,
@@ -154,23 +158,23 @@ class LanguageModel:
                 use_cache=True,
                 logits_to_keep=keep,
             ).logits[0]
-        features = torch.cat([one[0] for one in caught], dim=-1) if caught else None
+        features = torch.cat([one[0] for one in captured], dim=-1) if captured else None
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.forward_seconds += time.perf_counter() - start
         return Scored(logits.float(), features)
 
-    def _keeping_pace(self) -> contextlib.AbstractContextManager[None]:
-        return _AS_IT_IS if self._pace is None else self._pace.kept()
+    def _with_rotary(self) -> contextlib.AbstractContextManager[None]:
+        return _NOTHING if self._rotary is None else self._rotary.assumed()
 
-    def _watching(self) -> contextlib.AbstractContextManager[list[torch.Tensor]]:
-        return self._inputs.watching() if self._inputs else contextlib.nullcontext([])
+    def _capturing_inputs(self) -> contextlib.AbstractContextManager[list[torch.Tensor]]:
+        return self._inputs.capturing() if self._inputs else contextlib.nullcontext([])
 
     def _mask(self, depth: IntArray, mask: BoolArray) -> Any:
         """The 4D mask of an `append`: all of the prefix, and `mask` over the uncommitted slots.
 
-        transformers hands a 4D mask to the layers untouched: sdpa takes booleans, eager attention adds
-        what it is given (a boolean would silently mask nothing). Models that mix full and sliding
+        transformers hands a 4D mask to the layers untouched: sdpa takes booleans, eager attention adds the
+        mask (a boolean would silently mask nothing). Models that mix full and sliding
         layers take one mask per kind.
         """
         if self._additive and not (self._layer_types or self._window):

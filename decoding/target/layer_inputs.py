@@ -1,4 +1,4 @@
-"""What a model thinks on the way: the inputs of some of its decoder layers, caught as a forward runs."""
+"""Capture of the inputs of some decoder layers during a forward: the features of an EAGLE-3 head."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch import nn
 from spectui.decoding.errors import DecodingError
 
 _STACKS = ("layers", "h", "blocks")
-"""Where the decoders of transformers keep their layers."""
+"""Attributes in which transformers' decoders keep their layers."""
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:
     """The decoder layers of a causal language model. Raises `DecodingError` when there is no such list."""
     decoder = model.get_decoder()
     for name in _STACKS:
-        if isinstance(found := getattr(decoder, name, None), nn.ModuleList):
-            return found
+        if isinstance(layers := getattr(decoder, name, None), nn.ModuleList):
+            return layers
     raise DecodingError(
-        f"model type '{model.config.model_type}' keeps its layers where spectui does not look, so an EAGLE-3 "
+        f"model type '{model.config.model_type}' keeps its layers in a place unknown to spectui, so an EAGLE-3 "
         "head cannot read them; use --draft recycling or a draft model"
     )
 
 
 class LayerInputs:
-    """Catches the inputs of `indices` among a model's decoder layers, for as long as `watching` lasts.
+    """Captures the inputs of the layers `indices` of a model inside `capturing`.
 
-    Hooks are set for one forward only: several owners share a model, and none pays for another's.
+    Hooks are set for one forward only: several owners share a model, and none pays for the hooks of another.
     Raises `DecodingError` when the model has no such layer.
     """
 
@@ -44,22 +44,22 @@ class LayerInputs:
         self._layers = [layers[i] for i in indices]
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[list[torch.Tensor]]:
+    def capturing(self) -> Iterator[list[torch.Tensor]]:
         """Inside, one forward fills the list: a tensor ``[1, n, H]`` per layer, in the order of `indices`."""
-        caught: list[torch.Tensor] = [torch.empty(0)] * len(self._layers)
+        captured: list[torch.Tensor] = [torch.empty(0)] * len(self._layers)
 
-        def catcher(at: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-            def catch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                caught[at] = args[0] if args else kwargs["hidden_states"]
+        def hook_for(i: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+            def capture(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                captured[i] = args[0] if args else kwargs["hidden_states"]
 
-            return catch
+            return capture
 
         hooks = [
-            layer.register_forward_pre_hook(catcher(at), with_kwargs=True)
-            for at, layer in enumerate(self._layers)
+            layer.register_forward_pre_hook(hook_for(i), with_kwargs=True)
+            for i, layer in enumerate(self._layers)
         ]
         try:
-            yield caught
+            yield captured
         finally:
             for hook in hooks:
                 hook.remove()

@@ -1,8 +1,8 @@
-"""Llama's decoder layer with a third of the calls, for CPU decoding in float32.
+"""Llama's decoder layer with a third of the operator calls, for CPU decoding in float32.
 
-A forward of a few rows is as much calls as arithmetic: here queries, keys and values are one product, gate
-and up another, and rotation is three operators. What is computed stays the same up to the order of
-summation. Measured by `tests/bench/verify_curve.py`.
+A forward of a few rows spends as much on calls as on arithmetic: here queries, keys and values are one product,
+gate and up another, and rotation is three operators. The result is the same up to the order of summation.
+Measured by `tests/bench/verify_curve.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spectui.decoding.target.norms import unit_rms
 from spectui.decoding.target.packed import HalfLinear, PackedLinear, as_halves, can_pack, packed
 
 PACKED_AT_ONCE = 2
-"""Layers: each is in memory twice meanwhile, and what else is done to it takes all threads."""
+"""Layers: each is in memory twice meanwhile, and the other steps of tuning use all threads."""
 
 _SILU = {"SiLU", "SiLUActivation"}
 
@@ -99,7 +99,7 @@ class LeanLayer(nn.Module):
 
 
 class LeanRotary(nn.Module):
-    """A model's rotary embedding, its tables made ready for `rotate` once per forward instead of per layer."""
+    """A model's rotary embedding with tables for `rotate`, made once a forward instead of once a layer."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ def use_lean_layers(model: Any) -> int:
     def replace(index: int) -> None:
         decoder.layers[index] = LeanLayer(decoder.layers[index], index)
 
-    # Packing is of one thread, and what most of a model's tuning takes.
+    # Packing a layer runs on one thread, and is most of the time of tuning a model.
     with ThreadPoolExecutor(min(torch.get_num_threads(), PACKED_AT_ONCE)) as pool:
         list(pool.map(replace, range(len(decoder.layers))))
     decoder.rotary_emb = LeanRotary(decoder.rotary_emb)
@@ -150,7 +150,7 @@ def _side_by_side(*parts: nn.Linear) -> nn.Linear:
 
 
 def _fits(layer: Any) -> bool:
-    """Whether `LeanLayer` computes what `layer` does."""
+    """True when `LeanLayer` computes the same as `layer`."""
     if type(layer).__name__ != "LlamaDecoderLayer" or type(layer.mlp.act_fn).__name__ not in _SILU:
         return False
     linears = [m for m in layer.modules() if isinstance(m, nn.Linear)]

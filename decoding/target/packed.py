@@ -61,7 +61,7 @@ def packed(linear: nn.Linear) -> PackedLinear | HalfLinear:
 
 
 def as_halves(linear: nn.Linear) -> HalfLinear | None:
-    """The layer as halves where that computes what it does: each weight is a half-precision number."""
+    """The layer as halves if each of its weights is a half-precision number, so that nothing is lost; else None."""
     if not _has_half_products():
         return None
     weight = linear.weight.detach()
@@ -69,14 +69,14 @@ def as_halves(linear: nn.Linear) -> HalfLinear | None:
 
 
 def can_pack() -> bool:
-    """Whether this build of PyTorch has the oneDNN operators that packing needs."""
+    """True when this build of PyTorch has the oneDNN operators that packing needs."""
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return available and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
 @cache
 def _has_half_products() -> bool:
-    """FBGEMM is there on x86 with AVX2, and an operator may leave with a later PyTorch."""
+    """True when FBGEMM's half-precision product works, which takes x86 with AVX2; a later PyTorch may drop it."""
     linear = nn.Linear(2, 1)
     try:
         linear.weight.data.fill_(0.5)
@@ -87,8 +87,7 @@ def _has_half_products() -> bool:
 
 @cache
 def _reads_weight(python_module: str, name: str) -> bool:
-    """Whether layers defined in `python_module` look at the weight of their linear layer `name`, which packing takes
-    away."""
+    """True when layers of `python_module` read the weight of their linear layer `name`, which packing removes."""
     file = getattr(sys.modules.get(python_module), "__file__", None)
     return file is not None and f"self.{name}.weight" in _source(file)
 
@@ -105,8 +104,7 @@ def pack_linears(model: nn.Module) -> int:
     """Replace every float32 CPU `nn.Linear` in `model` by its `packed` form; returns how many.
 
     Layers whose weight the model reads by itself stay as they are. The unpacked weights are released, except those
-    shared with an embedding. The result is numerically another summation order of the same product, not another
-    product.
+    shared with an embedding. The product is the same up to the order of summation.
     """
     if not can_pack():
         return 0

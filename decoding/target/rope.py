@@ -1,11 +1,11 @@
-"""Rotary embeddings whose frequencies depend on how long a sequence is: ``dynamic`` and ``longrope``.
+"""Rotary embeddings whose frequencies depend on the length of a sequence: ``dynamic`` and ``longrope``.
 
 `generate` feeds a prompt at once and then a token at a time, so that each token turns with the frequencies of the
 length at which it was fed, and those of a prompt with the prompt's. A tree's rows and a prompt's chunks are fed
-together and have lengths of their own: `PacedRotary` gives each row the frequencies of its own length.
+together and have lengths of their own: `PerRowRotary` gives each row the frequencies of its own length.
 
 Phi-3 and its kin also compute their cache anew, all of it with the long frequencies, once a sequence outgrows the
-context they were first trained with; `Pace.outgrown` says when.
+context they were first trained with; see `SequenceRotary.outgrown`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from torch import nn
 _DEPENDING = ("dynamic", "longrope")
 
 
-class PacedRotary(nn.Module):
-    """Stands in for a rotary embedding; computes what that does unless a length is assumed."""
+class PerRowRotary(nn.Module):
+    """Replaces a rotary embedding; computes the same unless a length is assumed."""
 
     def __init__(self, inner: Any, kind: str, original: int) -> None:
         super().__init__()
         self.inner = inner
         self.kind, self.original = kind, original
         self.assumed: torch.Tensor | None = None
-        """int64 ``[]``: no row's length is taken to be less."""
+        """int64 ``[]``: least length that a row is taken to have; None for the inner embedding's own behaviour."""
         self.interleaved = False
-        """Whether a frequency's two dimensions lie side by side rather than half the width apart."""
+        """True when the two dimensions of a frequency lie side by side rather than half the width apart."""
         one = inner.inv_freq.new_zeros(1, 1, 1)
 
         def at(position: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,22 +39,25 @@ class PacedRotary(nn.Module):
                 part[0, 0].float() for part in inner(one, torch.tensor([[1, position]], device=one.device))
             )
             angle = torch.atan2(sin, cos)
-            # Not every family turns with what lies in its buffer, and an angle is not as exact as the buffer is.
-            kept = [inner.inv_freq.detach().clone().float(), inner.original_inv_freq.detach().clone().float()]
-            turned = (angle[: len(kept[0])], angle[::2])
-            near = [
-                (float((buffer - one).abs().max()), at) for at, buffer in enumerate(kept) for one in turned
+            # Not every family uses its buffer, and an angle is less exact than a buffer: the nearest buffer counts.
+            buffers = [
+                inner.inv_freq.detach().clone().float(),
+                inner.original_inv_freq.detach().clone().float(),
             ]
-            return kept[min(near)[1]], torch.hypot(cos, sin)[0]
+            turned = (angle[: len(buffers[0])], angle[::2])
+            near = [
+                (float((buffer - one).abs().max()), i) for i, buffer in enumerate(buffers) for one in turned
+            ]
+            return buffers[min(near)[1]], torch.hypot(cos, sin)[0]
 
         self.long, self.long_scale = at(original)
-        self.short, self.short_scale = at(1)  # and the inner one is as it was
+        self.short, self.short_scale = at(1)  # last, so that the inner one is back in its first state
         if kind == "dynamic":
             rope = inner.config.rope_parameters
             self.base, self.factor = float(rope["rope_theta"]), float(rope["factor"])
 
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """As the inner one: cosine and sine ``[1, n, d]``."""
+        """Cosine and sine ``[1, n, d]``, as the inner embedding returns them."""
         if self.assumed is None:
             cos, sin = self.inner(x, position_ids)
             return cos, sin
@@ -79,7 +82,7 @@ class PacedRotary(nn.Module):
 
     @torch.inference_mode()
     def is_faithful(self) -> bool:
-        """Find the layout in which single rows on both sides of the boundary are those of the inner one."""
+        """Find the layout that gives the inner embedding's rows on both sides of the boundary; False when none does."""
         for self.interleaved in (False, True):
             try:
                 if all(self._agrees(at) for at in (1, self.original - 1, self.original, self.original + 7)):
@@ -100,15 +103,15 @@ class PacedRotary(nn.Module):
         return all(a.shape == b.shape and torch.allclose(a, b, atol=1e-3) for a, b in pairs)
 
 
-class Pace:
-    """What one sequence's forwards assume of its length."""
+class SequenceRotary:
+    """Rotary state of one sequence: the length that its forwards assume."""
 
-    def __init__(self, rotaries: list[PacedRotary], device: torch.device, *, renews: bool) -> None:
+    def __init__(self, rotaries: list[PerRowRotary], device: torch.device, *, renews: bool) -> None:
         self._rotaries = rotaries
         self.original = min(rotary.original for rotary in rotaries)
         """Positions up to which frequencies are those of a short sequence."""
         self.renews = renews
-        """Whether the model computes its cache anew when a sequence becomes longer than that."""
+        """True when the model computes its cache anew once a sequence is longer than `original`."""
         self._assumed = torch.zeros((), dtype=torch.int64, device=device)
         self._begun = 0
 
@@ -118,16 +121,16 @@ class Pace:
         self._assumed.fill_(length)
 
     def outgrown(self, length: int) -> bool:
-        """Whether the cache of a sequence that is `length` tokens long has to be computed anew."""
+        """True when the cache of a sequence of `length` tokens has to be computed anew."""
         return self.renews and self._begun <= self.original < length
 
     def deepest(self, length: int) -> int | None:
-        """Nodes that may follow one another behind `length` tokens, so that none needs another cache."""
+        """Greatest depth of a tree behind `length` tokens whose nodes all use the same cache; None for any."""
         return max(self.original - length, 0) if self.renews and self._begun <= self.original else None
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Inside, the model's forwards keep to it."""
+    def assumed(self) -> Iterator[None]:
+        """Inside, forwards of the model assume the length of this sequence."""
         for rotary in self._rotaries:
             rotary.assumed = self._assumed
         try:
@@ -138,7 +141,7 @@ class Pace:
 
 
 def depends_on_length(config: Any) -> bool:
-    """Whether a text model's frequencies depend on how long a sequence is."""
+    """True when the rotary frequencies of a text model depend on the length of a sequence."""
     return bool(_depending(config))
 
 
@@ -160,15 +163,16 @@ def _depending(config: Any) -> list[dict[str, Any]]:
     return [one for one in every if isinstance(one, dict) and one.get("rope_type") in _DEPENDING]
 
 
-def pace_of(model: Any, config: Any) -> Pace | None:
-    """The pace of a model whose frequencies depend on length, its rotary embeddings replaced once.
+def sequence_rotary(model: Any, config: Any) -> SequenceRotary | None:
+    """The rotary state of a new sequence in a model whose frequencies depend on length.
 
-    None for other models, and where a rotary embedding is of a make that cannot be followed.
+    Replaces the model's rotary embeddings, once. None for other models, and for embeddings that `PerRowRotary`
+    cannot reproduce.
     """
     if not depends_on_length(config):
         return None
-    found = [module for module in model.modules() if isinstance(module, PacedRotary)]
-    if not found:
+    rotaries = [module for module in model.modules() if isinstance(module, PerRowRotary)]
+    if not rotaries:
         places = [
             (parent, name, child)
             for parent in model.modules()
@@ -176,20 +180,20 @@ def pace_of(model: Any, config: Any) -> Pace | None:
             if getattr(child, "rope_type", None) in _DEPENDING and hasattr(child, "inv_freq")
         ]
         try:
-            made = [PacedRotary(child, child.rope_type, original_context(config)) for _, _, child in places]
+            made = [PerRowRotary(child, child.rope_type, original_context(config)) for _, _, child in places]
         except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError):
             return None
         if not made or not all(rotary.is_faithful() for rotary in made):
             return None
         for (parent, name, _), rotary in zip(places, made, strict=True):
             setattr(parent, name, rotary)
-        found = made
-    return Pace(found, model.device, renews=_renews(model))
+        rotaries = made
+    return SequenceRotary(rotaries, model.device, renews=_renews(model))
 
 
 def _renews(model: Any) -> bool:
-    """Whether `generate` computes the cache anew at the boundary: where a family prepares its inputs by itself."""
+    """True when `generate` computes the cache anew at the boundary, as families do that prepare their own inputs."""
     from transformers import GenerationMixin
 
-    own = type(model).prepare_inputs_for_generation is not GenerationMixin.prepare_inputs_for_generation
-    return own and hasattr(model.config, "original_max_position_embeddings")
+    prepares = type(model).prepare_inputs_for_generation is not GenerationMixin.prepare_inputs_for_generation
+    return prepares and hasattr(model.config, "original_max_position_embeddings")

@@ -1,4 +1,4 @@
-"""The context that a rotary scaling gives a model. Torch-free."""
+"""Context length of a model with a rotary scaling. Torch-free."""
 
 from __future__ import annotations
 

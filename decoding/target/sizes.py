@@ -1,4 +1,4 @@
-"""A model's sizes by transformers' own names for them: families call one thing many names. No weights are read."""
+"""Sizes of a model, by transformers' common names for what families name differently. No weights are read."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NO_END = 2**31
 """The context of models that have no last position."""
 
 _LLAMAS = frozenset({"llama", "mistral", "qwen2"})
-"""Types whose ``config.json`` says it all once it names its key/value heads; transformers is asked about others."""
+"""Types whose ``config.json`` is complete once it names its key/value heads; transformers reads all others."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of one model."""
+    """Sizes of one model."""
 
     layers: int
     heads: int
@@ -81,14 +81,14 @@ def sizes_of(folder: Path, described: Mapping[str, Any]) -> Sizes:
             raise DecodingError(
                 f"model '{folder}' comes with code of its own, which spectui does not run; choose another model"
             ) from error
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise DecodingError(
-            f"model '{folder}' has a config.json that describes no language model: {said}"
+            f"model '{folder}' has a config.json that describes no language model: {reason}"
         ) from error
 
 
 def of_llama(config: Mapping[str, Any]) -> Sizes:
-    """The sizes of a configuration in Llama's words. Raises `KeyError` or `TypeError` where there are others."""
+    """The sizes of a configuration with Llama's field names. Raises `KeyError` or `TypeError` for others."""
     heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
     layers = int(config["num_hidden_layers"])
     kv_heads = int(config.get("num_key_value_heads") or heads)

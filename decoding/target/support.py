@@ -1,8 +1,8 @@
-"""Architectures that a speculative tree can be decoded with: one place that decides, and says why not.
+"""Architectures that can decode speculative trees, and the reason for refusing others.
 
-A tree needs three things of a model: keys and values that can be dropped again, positions that are given by
-number, and layers that keep to a mask. `check_family` knows from ``config.json`` and the model's class what cannot
-work; `decoding.models.probe` tries one small tree on the loaded model.
+A tree needs keys and values that can be dropped again, positions that are passed as numbers, and layers that obey a
+mask. `check_family` refuses by ``config.json`` and the model's class; `decoding.models.probe` tries one small tree on
+the loaded model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ANOTHER = "choose another model"
 
 
 def layers_refused(config: Any) -> str | None:
-    """Words on layers whose state cannot be rolled back; None where all are plain or sliding-window attention."""
+    """The reason for refusing layers whose state cannot be rolled back; None for full and sliding-window attention."""
     unknown = sorted(set(getattr(config, "layer_types", None) or ()) - KNOWN_LAYERS)
     if not unknown:
         return None
@@ -54,7 +54,7 @@ def check_family(name: str, folder: Path, described: Mapping[str, Any]) -> None:
 
 
 def family_refused(config: Any) -> str | None:
-    """Words on why a model of transformers' `config` cannot decode trees; None where nothing speaks against it."""
+    """The reason for refusing models of transformers' `config`; None when nothing speaks against them."""
     from transformers import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,

@@ -147,7 +147,7 @@ def test_recycling_learns_from_what_the_target_rejected(target: Any) -> None:
 
 @BOTH
 def test_an_accepted_end_token_ends_the_output_there(target: Any) -> None:
-    """Whatever token is declared the end, the output stops at it as generate's does, and says how."""
+    """The output stops at any token that is declared the end, as generate's does, and records how."""
     ids = _decoder(target, target).encode(PROMPTS[0])
     reference = greedy_reference(target, ids, TOKENS)
     seen_cut = False

@@ -1,4 +1,4 @@
-"""The path of fixed sizes, which a GPU captures, gives the rounds of the path that grows: here on a CPU."""
+"""Protects the equality of both implementations of `Rounds`: the device's, here on a CPU, gives the host's rounds."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ def switched(monkeypatch: pytest.MonkeyPatch, value: str) -> Iterator[None]:
 def both(
     monkeypatch: pytest.MonkeyPatch, config: RunConfig, models: LoadedModels, prompt: str | list[int] = PROMPT
 ) -> tuple[list[Round], list[Round], SpeculativeDecoder]:
-    """Rounds of the growing path, of the fixed one, and the decoder of the latter."""
-    found = []
+    """Rounds on the host and on the device, and the decoder of the latter."""
+    rounds = []
     for value in ("0", "1"):
         with switched(monkeypatch, value):
             decoder = SpeculativeDecoder(config, models=models)
         assert isinstance(decoder.target, BufferedModel) == (value == "1")
-        found.append([r for position in range(2) for r in decoder.generate(prompt, position=position)])
-    return found[0], found[1], decoder
+        rounds.append([r for position in range(2) for r in decoder.generate(prompt, position=position)])
+    return rounds[0], rounds[1], decoder
 
 
-def assert_same(ours: list[Round], theirs: list[Round]) -> None:
-    assert len(ours) == len(theirs)
-    for a, b in zip(ours, theirs, strict=True):
+def assert_same(on_host: list[Round], on_device: list[Round]) -> None:
+    assert len(on_host) == len(on_device)
+    for a, b in zip(on_host, on_device, strict=True):
         assert (a.tokens, a.path, a.bonus, a.cut, a.finish) == (b.tokens, b.path, b.bonus, b.cut, b.finish)
         for name in ("token", "parent", "depth", "rank"):
             np.testing.assert_array_equal(getattr(a.tree, name), getattr(b.tree, name))
@@ -94,8 +94,8 @@ def test_both_paths_give_the_same_rounds(
     for draft in drafts:
         config = RunConfig(draft=draft, tree=tree, max_new_tokens=20, **sampling)
         models = pair if draft == "embedded" else LoadedModels(pair.target, None, pair.tokenizer)
-        theirs, ours, decoder = both(monkeypatch, config, models)
-        assert_same(ours, theirs)
+        on_host, on_device, decoder = both(monkeypatch, config, models)
+        assert_same(on_host, on_device)
         if config.greedy:
             ids = decoder.encode(PROMPT)
             output = [t for r in decoder.generate(ids) for t in r.tokens]
@@ -116,8 +116,8 @@ def test_any_tree(parents: list[int], hot: bool) -> None:
     models = _models()
     config = RunConfig(draft="embedded", tree=spec, max_new_tokens=8, temperature=0.9 if hot else 0.0)
     with pytest.MonkeyPatch.context() as patch:
-        theirs, ours, _ = both(patch, config, models)
-    assert_same(ours, theirs)
+        on_host, on_device, _ = both(patch, config, models)
+    assert_same(on_host, on_device)
 
 
 def _models(kept: list[LoadedModels] = []) -> LoadedModels:  # noqa: B006 - made once
@@ -154,21 +154,21 @@ def headed() -> LoadedModels:
         or (tree in DYNAMIC[:4] if "top_p" in sampling else tree in ("full:3x2", "dynamic:8x4"))
     ],
 )
-def test_a_head_on_a_static_target(
+def test_a_heads_trees(
     headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str, sampling: dict[str, Any]
 ) -> None:
     config = RunConfig(draft="eagle", tree=tree, max_new_tokens=20, **sampling)
-    theirs, ours, decoder = both(monkeypatch, config, headed)
+    on_host, on_device, decoder = both(monkeypatch, config, headed)
     assert isinstance(decoder.drafter, DeviceEagleDrafter)
-    assert_same(ours, theirs)
+    assert_same(on_host, on_device)
 
 
 @pytest.mark.parametrize("tree", DYNAMIC)
 def test_dynamic_trees_of_a_draft_model(
     pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str
 ) -> None:
-    theirs, ours, _ = both(monkeypatch, RunConfig(draft="embedded", tree=tree, max_new_tokens=24), pair)
-    assert_same(ours, theirs)
+    on_host, on_device, _ = both(monkeypatch, RunConfig(draft="embedded", tree=tree, max_new_tokens=24), pair)
+    assert_same(on_host, on_device)
 
 
 def guess_now_and_then(monkeypatch: pytest.MonkeyPatch, size: int, when: Callable[[int], bool]) -> None:
@@ -194,24 +194,24 @@ def test_lookup_beside_a_draft(
     models = headed if draft.startswith("eagle") else pair
     config = RunConfig(draft=draft, tree=tree, max_new_tokens=40, temperature=temperature)
     guess_now_and_then(monkeypatch, int(tree[-1]), lambda round_: round_ % 2 == 0)
-    theirs, ours, _ = both(monkeypatch, config, models)
-    assert_same(ours, theirs)
-    assert {bool(np.isnan(r.tree.draft_logprob).all()) for r in ours if r.tree.size} == {False, True}
+    on_host, on_device, _ = both(monkeypatch, config, models)
+    assert_same(on_host, on_device)
+    assert {bool(np.isnan(r.tree.draft_logprob).all()) for r in on_device if r.tree.size} == {False, True}
 
 
 @pytest.mark.parametrize("draft", ["embedded+lookup", "eagle+lookup"])
 def test_a_draft_that_had_no_turn_for_long(
     pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, draft: str
 ) -> None:
-    """What was committed meanwhile is fed in pieces."""
+    """The tokens that were committed meanwhile are fed in pieces."""
     models = headed if draft.startswith("eagle") else pair
     config = RunConfig(draft=draft, tree="full:2x2+chain:1", max_new_tokens=40)
     for module in (lm, eagle, device_eagle):
         monkeypatch.setattr(module, "PREFILL_CHUNK", 8)
     guess_now_and_then(monkeypatch, 1, lambda round_: round_ <= 30)
-    theirs, ours, _ = both(monkeypatch, config, models)
-    assert_same(ours, theirs)
-    assert any(r.tree.size == 6 for r in ours)
+    on_host, on_device, _ = both(monkeypatch, config, models)
+    assert_same(on_host, on_device)
+    assert any(r.tree.size == 6 for r in on_device)
 
 
 @pytest.mark.parametrize("kinds", [None, ["sliding_attention", "full_attention"] * 2])
@@ -233,8 +233,8 @@ def test_dynamic_trees_where_layers_look_at_a_window(
         (LoadedModels(target, target, vocabulary), "embedded"),
     ):
         run = RunConfig(draft=draft, tree="dynamic:8x4", max_new_tokens=20)
-        theirs, ours, _ = both(monkeypatch, run, models)
-        assert_same(ours, theirs)
+        on_host, on_device, _ = both(monkeypatch, run, models)
+        assert_same(on_host, on_device)
 
 
 def test_a_head_whose_tokens_are_the_targets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,8 +245,8 @@ def test_a_head_whose_tokens_are_the_targets(monkeypatch: pytest.MonkeyPatch) ->
     ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 30)]
     for tree in ("dynamic:8x4", "full:2x2"):
         config = RunConfig(draft="eagle", tree=tree, max_new_tokens=60)
-        theirs, ours, _ = both(monkeypatch, config, models, ids)
-        assert_same(ours, theirs)
+        on_host, on_device, _ = both(monkeypatch, config, models, ids)
+        assert_same(on_host, on_device)
 
 
 def test_a_sequence_that_outgrows_the_first_buffers(
@@ -254,8 +254,8 @@ def test_a_sequence_that_outgrows_the_first_buffers(
 ) -> None:
     ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 40)]
     config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=60)
-    theirs, ours, decoder = both(monkeypatch, config, pair, ids)
-    assert_same(ours, theirs)
+    on_host, on_device, decoder = both(monkeypatch, config, pair, ids)
+    assert_same(on_host, on_device)
     assert decoder.target._cache.capacity == 2 * FIRST_CAPACITY
 
 
@@ -263,9 +263,9 @@ def test_to_the_end_of_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     small, tiny = tiny_llama(context=64), tiny_llama(context=48)
     models = LoadedModels(small, tiny, Vocabulary(tiny_tokenizer(), []))
     config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=200)
-    theirs, ours, _ = both(monkeypatch, config, models, list(range(5, 25)))
-    assert_same(ours, theirs)
-    assert ours[-1].finish == "context"
+    on_host, on_device, _ = both(monkeypatch, config, models, list(range(5, 25)))
+    assert_same(on_host, on_device)
+    assert on_device[-1].finish == "context"
 
 
 def test_a_round_waits_for_the_device_once(
@@ -399,8 +399,8 @@ def test_what_is_captured_reads_nothing_but_its_own_tensors(
     without = LoadedModels(pair.target, None, pair.tokenizer)
     models = {"embedded": pair, "eagle": headed, "recycling": without}[draft]
     config = RunConfig(draft=draft, tree=tree, max_new_tokens=40, temperature=temperature)
-    theirs, ours, decoder = both(monkeypatch, config, models)
-    assert_same(ours, theirs)
+    on_host, on_device, decoder = both(monkeypatch, config, models)
+    assert_same(on_host, on_device)
     assert max(one.replays for one in replayed) > 10
     assert isinstance(decoder.rounds, DeviceRounds)
     assert {one.reason for one in decoder.rounds.graphs} == {None}
@@ -410,7 +410,7 @@ def test_captured_functions_are_forgotten_when_buffers_move(
     pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, replayed: list[Replayed]
 ) -> None:
     ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 40)]
-    theirs, ours, _ = both(
+    on_host, on_device, _ = both(
         monkeypatch, RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=60), pair, ids
     )
-    assert_same(ours, theirs)
+    assert_same(on_host, on_device)

@@ -191,9 +191,9 @@ def test_features_are_the_inputs_of_the_layers_asked_for(make: Any) -> None:
         with torch.inference_mode():
             states = model(torch.tensor([[*prompt, *tail]]), output_hidden_states=True).hidden_states
         expected = torch.cat([states[i][0] for i in order], dim=-1)
-        found = torch.cat([r for r in rows if r is not None])
-        found = torch.cat([found[:-2], found[-drop:][:1]])
-        assert torch.allclose(found, expected, atol=2e-5)
+        fed = torch.cat([r for r in rows if r is not None])
+        features = torch.cat([fed[:-2], fed[-drop:][:1]])
+        assert torch.allclose(features, expected, atol=2e-5)
 
 
 def test_features_of_a_long_prompt_are_those_of_every_chunk() -> None:
@@ -220,9 +220,9 @@ def test_layers_that_are_not_there_are_refused() -> None:
     with pytest.raises(DecodingError, match=r"has 2 layers.*layers 2, 15, 27"):
         LanguageModel(_llama("sdpa"), (2, 15, 27))
     config = GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64)
-    found = LanguageModel(AutoModelForCausalLM.from_config(config), (1,)).prefill([1, 2]).features
-    assert found is not None
-    assert found.shape == (2, 32)
+    features = LanguageModel(AutoModelForCausalLM.from_config(config), (1,)).prefill([1, 2]).features
+    assert features is not None
+    assert features.shape == (2, 32)
 
 
 def test_models_whose_state_cannot_be_rolled_back_are_refused() -> None:

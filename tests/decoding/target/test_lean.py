@@ -55,12 +55,12 @@ def test_lean_layers_are_the_model(bias: bool, heads: int) -> None:
     depth = np.concatenate([[0], shape.depth])
     seen: list[list[torch.Tensor]] = []
     for model in models:
-        found = [model.prefill(prompt, all_logits=True), model.prefill(more, all_logits=True)]
-        found.append(model.append(nodes, depth, ancestor_mask(shape.parent)))
+        outputs = [model.prefill(prompt, all_logits=True), model.prefill(more, all_logits=True)]
+        outputs.append(model.append(nodes, depth, ancestor_mask(shape.parent)))
         model.keep([0, 2])
         one = np.zeros(1, dtype=np.int64)
-        found.append(model.append(one + 7, one, np.ones((1, 1), dtype=np.bool_)))
-        tensors = [part for scored in found for part in (scored.logits, scored.features)]
+        outputs.append(model.append(one + 7, one, np.ones((1, 1), dtype=np.bool_)))
+        tensors = [part for scored in outputs for part in (scored.logits, scored.features)]
         seen.append([part for part in tensors if part is not None])
     assert len(seen[0]) == 8
     for expected, ours in zip(*seen, strict=True):

@@ -63,8 +63,8 @@ def test_tokens_are_those_of_generate_across_the_boundary(
     save(_model(kind), tmp_path)
     for prompt in (BEFORE - 12, BEFORE, BEFORE + 17):
         # A fresh one each time: dynamic frequencies of transformers stay as long as the longest sequence so far.
-        found = decoded(tmp_path, _model(kind), prompt=prompt, tokens=28)
-        assert found.verdict == "equal", (prompt, found)
+        case = decoded(tmp_path, _model(kind), prompt=prompt, tokens=28)
+        assert case.verdict == "equal", (prompt, case)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_context_is_as_wide_as_its_scaling_makes_it(kind: str, context: int)
 def test_a_rotary_embedding_that_cannot_be_followed_ends_the_context_where_it_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("spectui.decoding.target.rope.PacedRotary.is_faithful", lambda _: False)
+    monkeypatch.setattr("spectui.decoding.target.rope.PerRowRotary.is_faithful", lambda _: False)
     assert LanguageModel(_model("dynamic")).context == BEFORE
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_followed_and_what_drafts_as_another_kind_is_told(
     draft = _model("dynamic")
     draft.config.spd_type = "pard"
     save(draft, tmp_path / "draft")
-    monkeypatch.setattr("spectui.decoding.target.rope.PacedRotary.is_faithful", lambda _: False)
+    monkeypatch.setattr("spectui.decoding.target.rope.PerRowRotary.is_faithful", lambda _: False)
     notes = load_models(RunConfig(target=str(tmp_path / "target"), draft=str(tmp_path / "draft"))).notes
     assert any("not followed beyond token 32" in note for note in notes)
     assert any("PARD model" in note for note in notes)
