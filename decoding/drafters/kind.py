@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectui.decoding.trees.profile import Profile
+from spectui.decoding.trees.profile import AcceptanceProfile
 
 if TYPE_CHECKING:
     from spectui.decoding.trees.shape import Shape
@@ -73,7 +73,7 @@ class DrafterKind:
     """Whether lookup may stand beside it. What does not draft in most rounds is no default either."""
     only_embedded: bool = False
     """Whether its name stands for something with the embedded target alone."""
-    profile: Profile | None = None
+    profile: AcceptanceProfile | None = None
     """Acceptance known before a run; weights may bring theirs in a file beside them."""
     bench_trees: tuple[str, ...] = ()
     """Trees that `spectui bench --drafters all` measures beside the one chosen by cost."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectui.decoding.drafters.kind import DrafterKind, Weights
-from spectui.decoding.trees.profile import Profile
+from spectui.decoding.trees.profile import AcceptanceProfile
 
 if TYPE_CHECKING:
     pass
@@ -56,10 +56,10 @@ LOOKUP = DrafterKind(
     chains_only=True,
     lookup_beside=False,
     # Of matches of `decoding.drafters.lookup.LEAST_MATCH` tokens and more.
-    profile=Profile(((0.45,), (0.75,), (0.80,)), rounds=0.18),
+    profile=AcceptanceProfile(((0.45,), (0.75,), (0.80,)), rounds=0.18),
 )
 
-LOOKUP_BESIDE_PROFILE = Profile(((0.45,), (0.75,), (0.80,)), rounds=0.10)
+LOOKUP_BESIDE_PROFILE = AcceptanceProfile(((0.45,), (0.75,), (0.80,)), rounds=0.10)
 """Lookup beside another drafter, of matches of `decoding.drafters.combined.COMBINED_MATCH` tokens and more."""
 
 RECYCLING = DrafterKind(
@@ -71,7 +71,7 @@ RECYCLING = DrafterKind(
     # Tokens per round of its own trees, not shares by rank. A tree decides what is learned as well as what is
     # drafted: with 3 nodes rank 0 is accepted half as often as with 48, so that shares taken from a wide tree
     # promise a small one far too much.
-    profile=Profile(trees={"recycling:8": 1.73}),
+    profile=AcceptanceProfile(trees={"recycling:8": 1.73}),
 )
 
 DRAFT_MODEL = DrafterKind(

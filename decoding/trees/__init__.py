@@ -1,4 +1,4 @@
-"""Which tree pays for which task: what-if replay of recorded rounds, advice, budget files, learning while running.
+"""Trees of tokens: shapes and their names, costs, acceptance profiles, and the choice of one. Torch-free.
 
-Torch-free, so that the command line and the dashboard use it as they are.
+`advise` weighs trees on a recorded session; nothing that decodes needs it.
 """

@@ -1,10 +1,10 @@
-"""The trees that come into question, and the choice of the one with the most tokens per second. Torch-free.
+"""Candidate trees, and the choice of the one with the most tokens per second. Torch-free.
 
 Every round is priced by `Costs.round_ms`; tokens per round come from a profile before a run, from its replay after.
 
-Rounds are of one or more kinds (a lookup match is there or it is not), each with candidate trees. The rate is the
-ratio of two means over rounds, tokens by milliseconds, and Dinkelbach's method maximises it: under a rate every kind
-takes what is worth most, tokens - rate * milliseconds, which gives the next rate, until it stays.
+Rounds are of one or more kinds (with a lookup match or without one), each with candidate trees. The rate is the ratio
+of two means over rounds, tokens and milliseconds, and Dinkelbach's method maximises it: at a given rate every kind
+takes the tree worth most, tokens - rate * milliseconds, which gives the next rate, until it stays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from spectui.decoding.trees.costs import Costs
-from spectui.decoding.trees.profile import Profile
+from spectui.decoding.trees.profile import AcceptanceProfile
 from spectui.decoding.trees.search import Hits, TreeSearch
 from spectui.decoding.trees.shape import DynamicShape, Shape, TreeShape
 from spectui.decoding.trees.spec import chain_shape, dynamic_shape, full_shape, parse_tree
@@ -46,7 +46,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class RoundKind:
-    """A share of the rounds, and the trees they may draft, shallow ones first."""
+    """A share of the rounds, with the trees that they may draft, shallow ones first."""
 
     share: float
     candidates: Sequence[Candidate]
@@ -62,7 +62,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Extent:
-    """The largest trees to weigh: what the recorded trees, or the costs, go up to."""
+    """Nodes and depth of the largest trees to weigh."""
 
     nodes: int
     depth: int
@@ -77,7 +77,7 @@ def choose(kinds: Sequence[RoundKind], slack: float = SLACK) -> Choice:
         if reached <= rate * (1.0 + 1e-9):
             break
         rate = reached
-    # Summed over the kinds: tokens >= (1 - slack) rate ms, as the best ones sum up to nothing.
+    # Summed over the kinds: tokens >= (1 - slack) rate ms, as the best ones sum to 0.
     frugal = []
     for kind, top in zip(kinds, best, strict=True):
         enough = top.tokens - rate * top.ms
@@ -93,11 +93,15 @@ def _rate(kinds: Sequence[RoundKind], chosen: Sequence[Candidate]) -> float:
 
 
 def best_tree(
-    profile: Profile, costs: Costs, beside: Profile | None = None, *, dynamic: bool = False
+    profile: AcceptanceProfile,
+    costs: Costs,
+    beside: AcceptanceProfile | None = None,
+    *,
+    dynamic: bool = False,
 ) -> tuple[str, Choice]:
-    """The tree for a drafter of `profile`, by the name that `RunConfig.tree` takes.
+    """The tree for a drafter of `profile`, by the name that ``--tree`` takes.
 
-    The whole trees that the profile knows, or else any that is no larger than what was timed. With
+    It is one of the whole trees that the profile knows, or else any that is no larger than what was timed. With
     `dynamic` its size and depth are kept, but its nodes are left to each round's probabilities (EAGLE-2,
     arXiv 2406.16858), which bring no less than what is best on average. `beside` is the profile of the
     lookup that has its share of the rounds instead; its chain is the second part of the name.
@@ -120,14 +124,14 @@ def best_tree(
 
 @dataclass(frozen=True)
 class _Options:
-    """The trees of a profile, priced, and the search that some came from."""
+    """The priced trees of a profile, and the search that found them."""
 
     priced: list[Candidate]
     search: TreeSearch | None
     dynamic: bool
 
     def name(self, candidate: Candidate) -> str:
-        """Of one of `priced`."""
+        """The name of one of `priced`."""
         if candidate.name or self.search is None:
             return candidate.name
         if self.dynamic:
@@ -135,7 +139,7 @@ class _Options:
         return _searched(self.search, int(candidate.nodes), int(candidate.depth)).name
 
 
-def _options(profile: Profile, costs: Costs, *, dynamic: bool = False) -> _Options:
+def _options(profile: AcceptanceProfile, costs: Costs, *, dynamic: bool = False) -> _Options:
     priced = []
     for name, tokens in profile.trees.items():
         shape = parse_tree(name)

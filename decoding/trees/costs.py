@@ -1,6 +1,6 @@
-"""What drafting and verifying cost on this machine, kept between runs. Torch-free; `measure_costs` measures.
+"""Costs of drafting and verifying on a machine, kept between runs. Torch-free; `measure_costs` measures them.
 
-A record belongs to what decides the time: the architectures of target and draft, the device, number
+A record is kept under all that decides the time: the architectures of target and draft, the device, number
 type, threads and torch. Records are small JSON files in the cache folder, written atomically.
 """
 
@@ -23,19 +23,19 @@ from spectui.store.files import write_text
 VERSION = 7
 """Raised whenever the figures mean something else, so that older records are measured again."""
 STILL_READ = (5, 6, VERSION)
-"""Versions whose records, kept with sessions, still say what a round took: before 7 all levels were alike, and 5 knows
-nothing of `Costs.other_node`."""
+"""Versions whose records, kept with sessions, are still right about a round: before 7 all levels were alike, and 5 had
+no `Costs.other_node`."""
 
 STEADY = 0.25
-"""Quartiles further apart than this share of the median are those of a machine that was busy otherwise."""
+"""Quartiles further apart than this share of the median mean that other programs used the machine."""
 
 BEND = 0.05
-"""How far, as a share, a size's time may well be off the line between the sizes beside it."""
+"""Likely distance, as a share, of a size's time from the line between the sizes beside it."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of something that was done `count` times."""
+    """Milliseconds of an operation that was timed `count` times."""
 
     median: float
     low: float
@@ -55,7 +55,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Machine:
-    """Everything that decides how long a forward takes. Models are a name and a digest of their architecture."""
+    """Everything that decides the time of a forward. Models are a name and a digest of their architecture."""
 
     target: str
     drafter: str
@@ -67,15 +67,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Costs:
-    """A record: what one round's parts cost on `machine`."""
+    """A record: the costs of a round's parts on `machine`."""
 
     machine: Machine
     verify: dict[int, Timing]
-    """Of one target forward, by its rows (nodes and root), behind a prefix of `prefix` tokens."""
+    """Time of one target forward, by its rows (nodes and root), behind a prefix of `prefix` tokens."""
     draft: dict[int, Timing]
-    """Of drafting a tree, by its levels; empty where it is free."""
+    """Time of drafting a tree, by its levels; empty where it is free."""
     other: Timing
-    """The rest of a round without nodes: acceptance, figures, the cache."""
+    """Time of the rest of a round without nodes: acceptance, figures, the cache."""
     prefix: int
     measured_at: str
     """UTC, ISO 8601."""
@@ -84,15 +84,15 @@ class Costs:
 
     @property
     def steady(self) -> bool:
-        """Whether the machine was at leisure while verification was timed, so that the figures are its own."""
+        """True where the machine was otherwise idle while verification was timed."""
         spread = np.median([(t.high - t.low) / t.median for t in self.verify.values()])
         return bool(spread <= STEADY)
 
     def verify_ms(self, rows: float) -> float:
-        """Milliseconds of a forward of `rows`, between the measured ones along straight lines.
+        """Milliseconds of a forward of `rows`, interpolated linearly between the measured sizes.
 
         More rows never cost less: medians that fall are noise, and share their mean. Beyond the largest measured size
-        the curve goes on as it rose since half that size: the last two may be neighbours, beside a step.
+        the curve keeps the slope that it has had since half that size: the last two may be neighbours, beside a step.
         """
         x, y = self._curve
         if rows <= x[-1] or len(x) == 1:
@@ -101,10 +101,10 @@ class Costs:
         return float(y[-1] + (rows - x[-1]) * (y[-1] - np.interp(half, x, y)) / (x[-1] - half))
 
     def draft_ms(self, levels: float) -> float:
-        """Milliseconds of drafting a tree of so many `levels`, between the measured ones along straight lines.
+        """Milliseconds of drafting a tree of `levels`, interpolated linearly between the measured ones.
 
-        No levels take nothing, more never less than fewer. Beyond the deepest tree that was timed it goes on as between
-        the last two.
+        No levels take no time, and more never less than fewer. Beyond the deepest tree that was timed the slope is that
+        between the last two.
         """
         x, y = self._levels
         if levels <= x[-1] or len(x) == 1:
@@ -117,10 +117,10 @@ class Costs:
 
     @cached_property
     def _levels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Levels and milliseconds of drafting them, from none on."""
+        """Levels, from none on, and milliseconds of drafting them."""
         levels = sorted(self.draft)
-        took = np.maximum.accumulate([0.0, *(self.draft[n].median for n in levels)])
-        return np.asarray([0, *levels], dtype=np.float64), took
+        ms = np.maximum.accumulate([0.0, *(self.draft[n].median for n in levels)])
+        return np.asarray([0, *levels], dtype=np.float64), ms
 
     @cached_property
     def _curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -138,41 +138,41 @@ def _smoothed(rows: list[int], timings: list[Timing]) -> NDArray[np.float64]:
     """The likeliest milliseconds behind the medians of `timings` at `rows`, ascending.
 
     Least squares: a median is off by its standard error, 1.25 sigma / sqrt(n) with sigma from the quartiles; and a
-    point is off the line between its neighbours by `BEND` of itself. Where a machine was at leisure the medians stay,
-    steps of its kernels included; where it was busy, bumps that mean nothing go, which would make trees of one size
-    look better than those a node larger or smaller.
+    point is off the line between its neighbours by `BEND` of itself. Where a machine was idle the medians stay, steps
+    of its kernels included; where it was busy, random bumps are removed, which would make trees of one size look better
+    than those a node larger or smaller.
     """
     count = len(rows)
     y = np.asarray([timing.median for timing in timings])
     size = np.maximum(y, 1e-6)
     error = [1.25 * (t.high - t.low) / (1.35 * t.count**0.5) for t in timings]
     weights = 1.0 / np.maximum(error, 1e-5 * size) ** 2
-    system, wanted = np.diag(weights), weights * y
+    matrix, right_side = np.diag(weights), weights * y
     for i in range(1, count - 1):
         part = (rows[i] - rows[i - 1]) / (rows[i + 1] - rows[i - 1])
         off = np.zeros(count)
         off[i - 1 : i + 2] = part - 1.0, 1.0, -part
-        system += np.outer(off, off) / (BEND * size[i]) ** 2
-    return np.linalg.solve(system, wanted)
+        matrix += np.outer(off, off) / (BEND * size[i]) ** 2
+    return np.linalg.solve(matrix, right_side)
 
 
 def folder() -> Path:
-    """Where records are kept."""
+    """The folder of the records."""
     return cache_folder() / "costs"
 
 
 def load(machine: Machine) -> Costs | None:
     """The record of `machine`; None where there is none that can be read."""
-    found = _read(_path(machine))
-    return found if found is not None and found.machine == machine else None
+    costs = _read(_path(machine))
+    return costs if costs is not None and costs.machine == machine else None
 
 
 def load_all() -> list[Costs]:
-    """Every record that `load` may find, newest first."""
-    found = [
+    """Every record that `load` can return, newest first."""
+    records = [
         costs for path in folder().glob("*.json") if (costs := _read(path)) and path == _path(costs.machine)
     ]
-    return sorted(found, key=lambda costs: costs.measured_at, reverse=True)
+    return sorted(records, key=lambda costs: costs.measured_at, reverse=True)
 
 
 def save(costs: Costs) -> None:
@@ -191,7 +191,7 @@ def to_json(costs: Costs) -> str:
 
 
 def from_dict(data: Any) -> Costs | None:
-    """The record that `to_json` wrote; None where it is none, or means something else by now."""
+    """The record that `to_json` wrote; None for other data, and for versions that are read no longer."""
     try:
         data = dict(data)
         if data.pop("version") not in STILL_READ:

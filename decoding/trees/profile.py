@@ -1,4 +1,4 @@
-"""How often each drafter's candidates are the accepted ones: what a tree is chosen by. Torch-free."""
+"""Acceptance profiles: how often a drafter's candidates are accepted, by depth and rank. Trees are chosen by them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.trees.limits import MAX_BRANCHING, MAX_DEPTH
 
 PROFILE_FILE = "profile.json"
-"""Beside the weights of a draft: ``{"rank_share": [[...], ...], "trees": {...}, "rounds": 1.0}``; see `Profile`.
+"""File beside the weights of a draft: ``{"rank_share": [[...], ...], "trees": {...}, "rounds": 1.0}``, the fields of
+`AcceptanceProfile`.
 
 Other keys are left alone, and only one of the first two is needed."""
 
 ROUNDED = 1e-3
-"""By how much shares that were rounded may sum above 1."""
+"""Excess over 1 that a sum of rounded shares may have."""
 
 
 @dataclass(frozen=True)
-class Profile:
+class AcceptanceProfile:
     """Acceptance of one drafter on one target's text."""
 
     hits: tuple[tuple[float, ...], ...] = ()
@@ -44,7 +45,7 @@ class Profile:
             raise ValueError(f"{self.rounds} is no share of rounds")
 
     @classmethod
-    def read(cls, folder: Path) -> Profile | None:
+    def read(cls, folder: Path) -> AcceptanceProfile | None:
         """The profile that comes with a draft; None without one. Raises `DecodingError` where it is broken.
 
         A file of that name with none of its keys is somebody else's.

@@ -61,14 +61,17 @@ class TreeSearch:
         return 1.0 + float(self._tables[depth][0].best[nodes])
 
     def shape(self, nodes: int, depth: int) -> TreeShape:
-        """That tree; its name is one that `decoding.trees.spec.parse_shape` reads. Raises `ValueError` without one."""
+        """The best tree of `nodes` nodes, at most `depth` deep, named as `decoding.trees.spec.parse_shape` reads it.
+
+        Raises `ValueError` where there is no such tree.
+        """
         if not np.isfinite(self.value(nodes, depth)):
             raise ValueError(f"there is no tree of {nodes} nodes at most {depth} deep under this profile")
         paths = self._paths(self._tables[depth], 0, nodes)
         return TreeShape.from_paths(paths_spec(paths), paths)
 
     def _solve(self, limit: int) -> list[_Level]:
-        """Levels 0..limit; level d is about what lies below a node of depth d, were it accepted."""
+        """Levels 0..limit; level d holds the best forests below an accepted node of depth d."""
         nothing = np.full(self.most_nodes + 1, -np.inf)
         nothing[0] = 0.0
         levels = [_Level([nothing], [])]
@@ -88,18 +91,18 @@ class TreeSearch:
 
     def _paths(self, levels: list[_Level], depth: int, nodes: int) -> list[tuple[int, ...]]:
         """Rank paths, relative to a node of `depth`, of the best `nodes` below it."""
-        found: list[tuple[int, ...]] = []
+        paths: list[tuple[int, ...]] = []
         level = levels[depth]
         for rank in range(level.children(nodes) - 1, -1, -1):
             size = int(level.choices[rank][nodes])
-            found.append((rank,))
-            found += [(rank, *path) for path in self._paths(levels, depth + 1, size - 1)]
+            paths.append((rank,))
+            paths += [(rank, *path) for path in self._paths(levels, depth + 1, size - 1)]
             nodes -= size
-        return found
+        return paths
 
 
 class _Level:
-    """What the best forest below a node brings, by its number of trees b and its size m."""
+    """Accepted tokens of the best forests below a node, by number of trees b and size m."""
 
     def __init__(self, forests: list[FloatArray], choices: list[IntArray]) -> None:
         self._forests = np.stack(forests)  # [b, m]: accepted tokens
@@ -108,7 +111,7 @@ class _Level:
         self.best: FloatArray = self._forests.max(0)
 
     def children(self, nodes: int) -> int:
-        """How many children the best forest of `nodes` has."""
+        """Number of children of the best forest of `nodes`."""
         return int(self._forests[:, nodes].argmax())
 
 

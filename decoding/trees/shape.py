@@ -1,4 +1,4 @@
-"""Speculative trees: static shapes, the tree of a round, ancestor masks and positions. Torch-free.
+"""Speculative trees: their shapes, the tree of a round, and ancestor masks. Torch-free.
 
 The root (the last committed token) is no node. Nodes are numbered from 0 with parents before
 children; a child of the root has parent -1 and depth 1. Row ``0`` of anything the target returns
@@ -28,7 +28,7 @@ ROOT = -1
 
 @dataclass(frozen=True)
 class TreeShape:
-    """Which nodes a tree has, before any token is known.
+    """The nodes of a static tree, before any token is known.
 
     ``parent[i]`` is a node index below ``i`` or `ROOT`; ``rank[i]`` counts siblings from 0 in the
     drafter's order; ``depth[i]`` starts at 1. All of shape ``[N]``.
@@ -129,14 +129,14 @@ class DynamicShape:
     least: int = MAX_NODES
     """Nodes that are proposed whatever their probability: rows that cost the target next to nothing."""
     floor: float = 0.0
-    """Further ones are only if the draft's probability of their path is at least this."""
+    """Further nodes are proposed only if the draft's probability of their path is at least this."""
     stop: float = 0.0
-    """A further level is drafted only while such probabilities of the nodes it would grow from sum up to this."""
+    """A further level is drafted only while the probabilities of the nodes that it grows from sum to at least this."""
 
     @property
     def width(self) -> int:
-        """Children scored per expanded node. Candidates cost nothing to score but their sorting, so all that
-        the tree could hold; a child of rank 10 has less than a tenth of the probability and never pays."""
+        """Children scored per expanded node: all that the tree could hold, for candidates cost only their sorting.
+        A child of rank 10 has less than a tenth of the probability and never pays."""
         return min(self.size, 10)
 
     @property
@@ -154,7 +154,7 @@ Draw = Literal["deterministic", "without_replacement"]
 
 @dataclass(frozen=True)
 class TokenTree:
-    """A tree a drafter proposes for one round: a shape with tokens and, where it has them, probabilities.
+    """The tree that a drafter proposes for one round: a shape with tokens and, where it has them, probabilities.
 
     All arrays are of shape ``[N]``. ``draft_logprob`` and ``draft_entropy`` (nats, of the draft's
     distribution at the parent) are NaN throughout for a drafter without probabilities. ``draw`` says
@@ -185,7 +185,7 @@ class TokenTree:
 
     @classmethod
     def empty(cls) -> TokenTree:
-        """No speculation: the round that verifies it decodes one token."""
+        """The tree without nodes: the round that verifies it decodes one token."""
         ints, floats = np.empty(0, np.int64), np.empty(0)
         return cls(ints, ints, ints, ints, floats, floats)
 
@@ -217,7 +217,7 @@ class TokenTree:
 
 
 def ancestor_mask(parent: IntArray) -> BoolArray:
-    """Who may attend to whom: ``[N + 1, N + 1]``, row and column 0 the root, true on the diagonal.
+    """The attention mask of a tree: ``[N + 1, N + 1]``, row and column 0 the root, true on the diagonal.
 
     Row i + 1 is node i; it sees the root, its ancestors and itself.
     """

@@ -1,4 +1,4 @@
-"""Names of trees, as `--tree` takes them: ``full:3x2``, ``chain:5``, ``dynamic:8x4`` and others. Torch-free."""
+"""Names of trees, as ``--tree`` takes them: ``full:3x2``, ``chain:5``, ``dynamic:8x4`` and others. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from pathlib import Path
 
 from spectui.decoding.errors import UsageError
 from spectui.decoding.trees.limits import MAX_BRANCHING, MAX_DEPTH, MAX_NODES
-from spectui.decoding.trees.shape import (
-    ROOT,
-    DynamicShape,
-    Shape,
-    TreeShape,
-)
+from spectui.decoding.trees.shape import ROOT, DynamicShape, Shape, TreeShape
 
 RECYCLING_WIDTH = 8
 """Successors kept per token by Token Recycling, hence its widest fan-out."""
-
 
 _RANK_DIGITS = "0123456789abcdefghijklmnopqrstuv"
 
 
 def parse_tree(spec: str) -> Shape:
-    """The tree a `--tree` argument names: ``dynamic:NxD`` (nodes x depth), or what `parse_shape` reads.
+    """The tree that a ``--tree`` argument names: ``dynamic:NxD`` (nodes x depth), or what `parse_shape` reads.
 
     ``dynamic:L-NxD@F/S`` stops by itself: see `DynamicShape` for `least`, `floor` and `stop`.
     Raises `UsageError` with what is accepted.
@@ -44,7 +38,7 @@ def parse_tree(spec: str) -> Shape:
 
 
 def parse_shape(spec: str) -> TreeShape:
-    """The static tree a `--tree` argument names.
+    """The static tree that a ``--tree`` argument names.
 
     ``full:DxB`` (depth x branching), ``chain:N``, ``recycling:N`` (nodes), ``paths:...`` (see
     `paths_spec`), or a JSON file: either a list of rank paths (``[[0], [1], [0, 0]]``) or an object
@@ -96,8 +90,8 @@ def chain_shape(length: int) -> TreeShape:
 def recycling_shape(nodes: int) -> TreeShape:
     """The static tree of Token Recycling cut to `nodes` nodes.
 
-    A node of rank path r_1..r_d is worth the product of c(r): how often the rank-r successor is the
-    accepted one. On the bundled prompts that share falls like ``0.40 * (r + 1)^-2`` at every depth
+    A node of rank path r_1..r_d is worth the product of c(r), the share of rounds in which the rank-r successor is
+    accepted. On the bundled prompts that share falls like ``0.40 * (r + 1)^-2`` at every depth
     (`tests/bench/profile_draft.py` prints it), and the best `nodes` paths are kept, which is optimal
     for independent acceptances (Sequoia, arXiv 2402.12374, section 3).
     """
@@ -123,7 +117,7 @@ def recycling_shape(nodes: int) -> TreeShape:
 def dynamic_shape(
     nodes: int, depth: int, least: int | None = None, floor: float = 0.0, stop: float = 0.0
 ) -> DynamicShape:
-    """At most `nodes` nodes, at most `depth` deep; with `least` it stops where more would not pay (`DynamicShape`)."""
+    """The dynamic tree of at most `nodes` nodes, at most `depth` deep; `least` makes one that stops by itself."""
     if least is None:
         name = f"dynamic:{nodes}x{depth}"
     else:
@@ -168,15 +162,15 @@ def chain_only(shape: Shape, drafter: str) -> TreeShape:
 
 
 def _shape_from_spec(spec: str, rest: str) -> TreeShape:
-    """The inverse of `paths_spec`. Raises `ValueError` for what are no digits."""
-    found: set[tuple[int, ...]] = set()
+    """The inverse of `paths_spec`. Raises `ValueError` for anything but digits."""
+    paths: set[tuple[int, ...]] = set()
     for text in rest.split(","):
         if not text.strip():
             raise ValueError(spec)
         path = tuple(int(digit, MAX_BRANCHING) for digit in text.strip()[: MAX_DEPTH + 1])
         for length in range(1, len(path) + 1):
-            found |= {(*path[: length - 1], rank) for rank in range(path[length - 1] + 1)}
-    shape = TreeShape.from_paths(paths_spec(found), list(found))
+            paths |= {(*path[: length - 1], rank) for rank in range(path[length - 1] + 1)}
+    shape = TreeShape.from_paths(paths_spec(paths), list(paths))
     _check_extent(f"tree '{spec}'", shape)
     return shape
 

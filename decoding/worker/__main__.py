@@ -39,7 +39,7 @@ def run(database: Path, session_id: int, log_file: str = "", *, force: bool = Fa
     db = connect(database, create=False, timeout=LOCK_SECONDS)
     reader = Reader(db)
     before = reader.session(session_id)
-    writer = PatientWriter(db, session_id, database, control.wait, control.troubled)
+    writer = PatientWriter(db, session_id, database, control.wait, control.note_trouble)
     writer.claim()
     if log_file:
         writer.describe(log_path=log_file)
@@ -104,7 +104,7 @@ def _decode(
     gc.freeze()
     gc.enable()
     session.decode_prompts()
-    control.note_stops(writer, "at the end of the run")
+    control.note_standstills(writer, "at the end of the run")
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
-"""How fast the same target decodes one token at a time: what every speed-up here is compared with.
+"""Plain decoding, one token at a time with the same target: the baseline of every speed-up.
 
-A few tokens tell little on a machine that others use too, so plain decoding is measured again and again while a
+A few tokens tell little on a machine that others use, too, so plain decoding is measured again and again while a
 run goes on, in a small share of its time; all measurements are kept.
 """
 
@@ -18,19 +18,19 @@ from spectui.decoding.worker.prompt_runner import out_of_memory
 from spectui.store.writing.writer import SessionWriter
 
 TOKENS = 6
-"""Of one measurement."""
+"""Tokens of one measurement."""
 SHARE = 0.015
-"""Of the time of a run that measurements after the first may take."""
+"""Share of a run's time that measurements after the first may take."""
 GROWTH = 0.03
-"""Share of the run so far that passes between two of them, so that a week's run has a few hundred."""
+"""Share of the run so far that passes between two measurements, so that a week's run has a few hundred."""
 LEAST_SECONDS = 1.0
-"""Between two of them."""
+"""Least time between two measurements."""
 
 log = logging.getLogger("spectui.worker")
 
 
 def plain_decoder(decoder: SpeculativeDecoder) -> SpeculativeDecoder:
-    """The same models and configuration without speculation, with a cache of its own."""
+    """A decoder of the same models and configuration without speculation, with a cache of its own."""
     return SpeculativeDecoder(decoder.config.changed(speculate=False), models=decoder.models)
 
 
@@ -48,9 +48,9 @@ def plain_ms_per_token(decoder: SpeculativeDecoder, prompt: str, tokens: int) ->
 
 
 class Baselines:
-    """Measures plain decoding when it is time to, beside the decoding of a run, which it does not count for.
+    """Measures plain decoding from time to time during a run; that time is no decoding time of the run.
 
-    `measure` takes a prompt and keeps what it finds. It is called between prompts, where no buffer is in use, and
+    `measure` takes a prompt and keeps the result. It is called between prompts, where no buffer is in use, and
     may take `SHARE` of the run's time. What it raises is raised by `take`.
     """
 
@@ -85,12 +85,12 @@ class Baselines:
 
 
 def measure_baseline(decoder: SpeculativeDecoder, prompt: str, writer: SessionWriter) -> None:
-    """Measure one-at-a-time decoding on the same models, and keep it; a prompt that is unfit tells nothing.
+    """Measure plain decoding on the same models, and keep the result; a prompt that does not fit gives none.
 
-    Whatever else goes wrong with it is an event: a prompt must not fail because of what it is compared with.
+    Any other error is an event: a prompt must not fail because its baseline could not be measured.
     """
     try:
-        measured = plain_ms_per_token(decoder, prompt, TOKENS)
+        ms = plain_ms_per_token(decoder, prompt, TOKENS)
     except DecodingError:
         return
     except Exception as error:
@@ -99,4 +99,4 @@ def measure_baseline(decoder: SpeculativeDecoder, prompt: str, writer: SessionWr
         log.exception("plain decoding could not be measured")
         writer.add_event("baseline", f"plain decoding could not be measured: {one_line(error)}")
         return
-    writer.add_baseline(measured, TOKENS)
+    writer.add_baseline(ms, TOKENS)

@@ -1,4 +1,4 @@
-"""The tree of a run that names none: the one that pays most on this machine, or the drafter's fixed one."""
+"""Choice of the tree for a run that names none: the one that pays most on this machine, or the drafter's default."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from spectui.decoding.models.load import LoadedModels, Progress
 from spectui.decoding.trees import costs
 from spectui.decoding.trees.candidates import best_tree
 from spectui.decoding.trees.costs import Costs
-from spectui.decoding.trees.profile import Profile
+from spectui.decoding.trees.profile import AcceptanceProfile
 from spectui.decoding.worker.measure_costs import machine, measure
 
 log = logging.getLogger("spectui.costs")
 
 
 def measuring_allowed() -> bool:
-    """False where ``SPECTUI_MEASURE=0`` asks for the same trees on every machine."""
+    """False where ``SPECTUI_MEASURE=0`` asks for the default trees, the same on every machine."""
     return os.environ.get("SPECTUI_MEASURE") != "0"
 
 
@@ -26,8 +26,8 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
     """`config` with the tree that it names, or else the one with the most tokens per second here.
 
     Costs come from the cache, or are measured now (six seconds) and kept; acceptance is that of greedy
-    decoding. A drafter whose acceptance is not known, and any with ``SPECTUI_MEASURE=0``, takes the fixed
-    tree of `RunConfig.tree_spec`. Raises `DecodingError` for a broken profile beside a draft.
+    decoding. A drafter whose acceptance is not known, and any with ``SPECTUI_MEASURE=0``, takes its default
+    tree (`RunConfig.tree_spec`). Raises `DecodingError` for a broken profile beside a draft.
     """
     if not config.chooses_tree or not config.speculate:
         return config
@@ -46,13 +46,13 @@ def known_costs(config: RunConfig, models: LoadedModels) -> Costs | None:
     return costs.load(machine(config, models)) if config.speculate else None
 
 
-def profile_of(config: RunConfig, models: LoadedModels) -> Profile | None:
-    """What is known before the run of how the drafter is accepted (the lookup beside it left aside).
+def profile_of(config: RunConfig, models: LoadedModels) -> AcceptanceProfile | None:
+    """The acceptance profile of the drafter, without the lookup beside it; None where nobody has measured it.
 
     Raises `DecodingError` for a broken profile beside a draft.
     """
     known = models.drafter_kind(config).profile
-    return Profile.read(models.draft_folder) if known is None and models.draft_folder else known
+    return AcceptanceProfile.read(models.draft_folder) if known is None and models.draft_folder else known
 
 
 def costs_of(
@@ -60,15 +60,15 @@ def costs_of(
 ) -> Costs:
     """The kept costs of these models here; measured where there are none, or when `thorough`.
 
-    What was measured is kept, unless the machine was busy: then it serves once, and the next run looks again.
+    Measured costs are kept, unless the machine was busy: then they serve once, and the next run measures again.
     """
-    found = None if thorough else costs.load(machine(config, models))
-    if found is not None:
-        return found
-    found = measure(config, models, progress, thorough=thorough)
-    if thorough or found.steady:
+    kept = None if thorough else costs.load(machine(config, models))
+    if kept is not None:
+        return kept
+    measured = measure(config, models, progress, thorough=thorough)
+    if thorough or measured.steady:
         try:
-            costs.save(found)
+            costs.save(measured)
         except OSError as error:
             log.warning("costs cannot be kept in %s: %s", costs.folder(), error)
-    return found
+    return measured

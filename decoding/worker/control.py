@@ -12,10 +12,10 @@ from spectui.decoding.worker.idle import IdleTime
 from spectui.store.writing.writer import SessionWriter
 
 COMMAND_POLL_SECONDS = 0.1
-"""How often a paused worker looks for commands; a running one looks between rounds."""
+"""Time between two looks for commands of a paused worker; a running one looks between rounds."""
 
 GRACE_SECONDS = 2.0
-"""What a signal leaves the round in flight, or loading, to end; then it is broken off."""
+"""Time that a signal leaves to the round in flight, or to loading; then it is broken off."""
 
 
 class Stopped(BaseException):
@@ -43,27 +43,27 @@ class Control:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._ended = False
-        self._heard = False
+        self._commands_waiting = False
         self.idle = IdleTime()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._asked_to_stop)
-        signal.signal(signal.SIGALRM, self._out_of_time)
+            signal.signal(number, self._on_stop_signal)
+        signal.signal(signal.SIGALRM, self._on_grace_over)
         # The terminal that started the run may go; the run stays.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def listen(self, writer: SessionWriter) -> None:
-        """Note whether commands wait for a `check`; called beside decoding, as each round is written."""
-        self._heard = writer.commands_wait()
+        """Note whether commands are waiting for `check`; called as each round is written, beside decoding."""
+        self._commands_waiting = writer.commands_wait()
 
     def due(self) -> bool:
-        """Whether there is anything to `check`: it looks at nothing but what `listen` and signals left."""
-        return self._heard or self._stop.is_set()
+        """True where there is anything to `check`, as far as `listen` and signals have noted; reads no database."""
+        return self._commands_waiting or self._stop.is_set()
 
     def check(self, writer: SessionWriter) -> None:
-        """Obey what has come in; waits here while paused. Raises `Stopped` or `Skipped`."""
+        """Obey the commands that have come in; waits while paused. Raises `Stopped` or `Skipped`."""
         paused = skip = False
         while True:
-            self._heard = False
+            self._commands_waiting = False
             for kind in writer.take_commands():
                 if kind == "stop":
                     self._stop.set()
@@ -75,7 +75,7 @@ class Control:
                     writer.set_status("paused")
                 elif kind == "resume" and paused:
                     writer.set_status("running")
-                    self.note_stops(writer, "while the run was paused")
+                    self.note_standstills(writer, "while the run was paused")
                     self.idle.release("paused")
                     paused = False
             if self._stop.is_set():
@@ -88,41 +88,41 @@ class Control:
                 raise Skipped
             if not paused:
                 return
-            self.note_stops(writer, "while the run was paused")
+            self.note_standstills(writer, "while the run was paused")
             self._stop.wait(COMMAND_POLL_SECONDS)
 
     @property
     def stopping(self) -> bool:
-        """Whether the run was asked to end."""
+        """True where the run was asked to end."""
         return self._stop.is_set()
 
-    def note_stops(self, writer: SessionWriter, where: str, generation_id: int | None = None) -> None:
-        """Keep the standstills noticed since this was called last; `where` is what was at work."""
-        for stop in self.idle.stops():
-            writer.add_event("standstill", f"{stop.said} {where}", generation_id)
+    def note_standstills(self, writer: SessionWriter, where: str, generation_id: int | None = None) -> None:
+        """Record the standstills noticed since the last call; `where` says during what."""
+        for standstill in self.idle.take_standstills():
+            writer.add_event("standstill", f"{standstill.text} {where}", generation_id)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep, unless the run is to end; returns whether it is."""
+        """Sleep, unless the run is to end; returns whether it is to."""
         return self._stop.wait(seconds)
 
-    def troubled(self, since: float | None) -> None:
-        """Nothing can be written since then (`time.perf_counter`), or, for None, everything can again."""
+    def note_trouble(self, since: float | None) -> None:
+        """Note that nothing can be written since then (`time.perf_counter`), or, for None, that writing works again."""
         if since is None:
             self.idle.release("writing")
         else:
             self.idle.hold("writing", since)
 
     def end(self) -> None:
-        """The run is being closed: nothing breaks it off any more."""
+        """Let no signal break off the run any more: it is being closed."""
         self._ended = True
         signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_stop_signal(self, _number: int, _frame: FrameType | None) -> None:
         if not self._ended:
             self._stop.set()
             signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
-    def _out_of_time(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_grace_over(self, _number: int, _frame: FrameType | None) -> None:
         if not self._ended:
             self._ended = True
             raise Stopped
@@ -142,12 +142,12 @@ class Limits:
         self._tokens = 0
 
     def count(self, nodes: int, tokens: int) -> None:
-        """Add a round."""
+        """Count a round."""
         self._nodes += nodes
         self._tokens += tokens
 
     def reached(self, idle_seconds: float) -> str | None:
-        """The limit that is used up, in words; None while there is none. Idle time does not count."""
+        """The limit that has been reached, as it was asked for; None while there is none. Idle time does not count."""
         config = self._config
         if config.max_nodes is not None and self._nodes >= config.max_nodes:
             return f"--max-nodes {config.max_nodes}"

@@ -19,7 +19,7 @@ from spectui.store.writing.writer import SessionWriter
 
 HEARTBEAT_SECONDS = 1.0
 LOCK_SECONDS = 2.0
-"""How long SQLite waits for another process's write before we hear of it: no signal is obeyed meanwhile."""
+"""Longest wait of SQLite for another process's write: no signal is obeyed meanwhile."""
 STAGE_SECONDS = 0.2
 """Progress of loading is written at most this often."""
 

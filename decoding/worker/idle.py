@@ -1,7 +1,7 @@
-"""Time that passed without decoding: the process was stopped, the machine slept, a disk was full, the run paused.
+"""Time without decoding: the process was stopped, the machine slept, a disk was full, the run paused.
 
-A process that does not run cannot count; what it can do is notice afterwards. A thread wakes a few times a
-second and compares what the clock says with what it slept and with what the main thread computed meanwhile.
+A process that does not run can only notice afterwards. A thread wakes a few times a second and compares the time that
+has passed with the time it slept and with the time that the main thread computed.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 0.2
 STILL_SECONDS = 2.0
-"""A thread that asked to sleep for `BEAT_SECONDS` and woke so much later did not run. On a busy machine it waits for
-its turn, but for a tenth of a second rather than for seconds."""
+"""A thread that woke so long after it asked for `BEAT_SECONDS` did not run. On a busy machine it waits for its turn,
+but for a tenth of a second rather than for seconds."""
 MOST_COMPUTED = 0.5
-"""Share of such a gap that the main thread computed from which on the process ran, and only Python's lock was held."""
+"""Share of such a gap; if the main thread computed for more of it, the process ran and only Python's lock was held."""
 
 SUSPECT_MS = 1000.0
-"""Rounds that took less are not looked into."""
+"""Rounds that took less are not examined."""
 HUNG_MS, HUNG_TIMES, HUNG_AFTER = 10_000.0, 20.0, 5
-"""A round that took so much longer than others, and so many times as long, waited for a device that hung; judged
-after so many rounds."""
+"""A round that took so many milliseconds longer than others, and so many times as long, waited for a device that hung;
+judged after so many rounds."""
 
 
-class Stop(NamedTuple):
-    """The process did not run from `begin` to `end` (`time.perf_counter`)."""
+class Standstill(NamedTuple):
+    """A time in which the process did not run, from `begin` to `end` (`time.perf_counter`)."""
 
     begin: float
     end: float
     seconds: float
-    """As the wall clock has it: a machine that sleeps may stop the other clock."""
-    what: str
+    """By the wall clock: a machine that sleeps may stop the other clock."""
+    reason: str
     """``the process stood still``"""
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """``the process stood still for 30 s``."""
-        return f"{self.what} for {self.seconds:.0f} s"
+        return f"{self.reason} for {self.seconds:.0f} s"
 
 
 def slept_seconds() -> float:
-    """How long the machine has slept since it was started, where the system tells."""
+    """Seconds that the machine has slept since it was started; 0 where the system does not say."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def main_thread_seconds() -> float:
-    """What the main thread has computed so far; the whole process where threads are not told apart."""
+    """Seconds that the main thread has computed so far; the whole process where threads are not counted apart."""
     main = threading.main_thread().ident
     if main is None or not hasattr(time, "pthread_getcpuclockid"):
         return time.process_time()
@@ -66,7 +66,7 @@ def main_thread_seconds() -> float:
 
 
 class IdleTime:
-    """Keeps the spans of time in which nothing could be decoded. May be used from any thread."""
+    """The spans of time in which nothing could be decoded. May be used from any thread."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class IdleTime:
         self._still: deque[tuple[float, float]] = deque(maxlen=64)
         self._all: deque[tuple[float, float]] = deque(maxlen=64)
         self._seconds = 0.0
-        self._stops: list[Stop] = []
+        self._standstills: list[Standstill] = []
         self._last = (clock(), slept(), computed())
         self._held: dict[str, float] = {}
         self._was_decoding = False
@@ -87,7 +87,7 @@ class IdleTime:
 
     @property
     def seconds(self) -> float:
-        """All of it so far; what is going on is not in it yet."""
+        """All idle seconds so far, without a span that has not ended."""
         return self._seconds
 
     @contextlib.contextmanager
@@ -110,7 +110,7 @@ class IdleTime:
             thread.join(timeout=5.0)
 
     def look(self) -> None:
-        """Note whether the process stood still since it was looked at last; call at least every `BEAT_SECONDS`."""
+        """Note whether the process stood still since the last look; call at least every `BEAT_SECONDS`."""
         with self._lock:
             now = (self._clock(), self._slept(), self._computed())
             (then, slept_then, computed_then), self._last = self._last, now
@@ -118,12 +118,14 @@ class IdleTime:
             worked = max(now[2] - computed_then, 0.0)
             if gap >= STILL_SECONDS and worked <= MOST_COMPUTED * gap:
                 self._add(then + worked, now[0], self._still)
-                self._stops.append(Stop(then + worked, now[0], gap - worked, "the process stood still"))
+                self._standstills.append(
+                    Standstill(then + worked, now[0], gap - worked, "the process stood still")
+                )
             elif slept >= STILL_SECONDS:  # then the clock of rounds stood still too
-                self._stops.append(Stop(now[0], now[0], slept, "the machine slept"))
+                self._standstills.append(Standstill(now[0], now[0], slept, "the machine slept"))
 
     def hold(self, why: str, since: float | None = None) -> None:
-        """Nothing is decoded from now on, or `since`, for this reason, until `release`."""
+        """Begin a span without decoding, now or at `since`, which ends at `release` of the same reason."""
         with self._lock:
             if not self._held and decoding_now.is_set():
                 self._was_decoding = True
@@ -131,7 +133,7 @@ class IdleTime:
             self._held.setdefault(why, self._clock() if since is None else since)
 
     def release(self, why: str) -> None:
-        """This reason has passed; nothing happens where it was none."""
+        """End the span of a reason, if there is one."""
         with self._lock:
             since = self._held.pop(why, None)
             if since is None:
@@ -142,20 +144,20 @@ class IdleTime:
                 decoding_now.set()
 
     def within(self, begin: float, end: float) -> float:
-        """Seconds between two times in which nothing could be decoded, for whatever reason."""
+        """Idle seconds between two times, for whatever reason."""
         with self._lock:
             return _covered(self._all, begin, end)
 
-    def stops(self) -> list[Stop]:
-        """Standstills noticed since this was asked last."""
-        if not self._stops:
+    def take_standstills(self) -> list[Standstill]:
+        """The standstills noticed since the last call."""
+        if not self._standstills:
             return []
         with self._lock:
-            found, self._stops = self._stops, []
-            return found
+            standstills, self._standstills = self._standstills, []
+            return standstills
 
-    def worked(self, round_: Round) -> Round:
-        """A round that ended just now, its times less what the process stood still in it."""
+    def without_standstills(self, round_: Round) -> Round:
+        """A round that ended just now, without the time in it that the process stood still."""
         took = round_.draft_ms + round_.verify_ms + round_.other_ms
         if took < SUSPECT_MS:
             self._usual.append(took)
@@ -164,15 +166,17 @@ class IdleTime:
         end = self._clock()
         with self._lock:
             lost = 1e3 * _covered(self._still, end - took / 1e3, end)
-            left, usual = max(took - lost, 0.0), median(self._usual) if self._usual else 0.0
-            hung = left - usual
-            if len(self._usual) >= HUNG_AFTER and hung >= HUNG_MS and left >= HUNG_TIMES * usual:
+            worked, usual = max(took - lost, 0.0), median(self._usual) if self._usual else 0.0
+            hung = worked - usual
+            if len(self._usual) >= HUNG_AFTER and hung >= HUNG_MS and worked >= HUNG_TIMES * usual:
                 lost += hung
                 self._add(end - hung / 1e3, end, self._still)
-                self._stops.append(Stop(end - hung / 1e3, end, hung / 1e3, "the device or the machine hung"))
+                self._standstills.append(
+                    Standstill(end - hung / 1e3, end, hung / 1e3, "the device or the machine hung")
+                )
             else:
-                self._usual.append(left)
-        return less(round_, lost)
+                self._usual.append(worked)
+        return subtract_ms(round_, lost)
 
     def _add(self, begin: float, end: float, still: deque[tuple[float, float]] | None) -> None:
         self._seconds += max(end - begin - _covered(self._all, begin, end), 0.0)
@@ -181,8 +185,8 @@ class IdleTime:
             still.append((begin, end))
 
 
-def less(round_: Round, lost_ms: float) -> Round:
-    """The round with `lost_ms` taken from its times, from the longest first: a stop is within one of them."""
+def subtract_ms(round_: Round, lost_ms: float) -> Round:
+    """The round with `lost_ms` taken from its times, the longest first: a standstill lies within one of them."""
     if lost_ms <= 0:
         return round_
     times = {"draft_ms": round_.draft_ms, "verify_ms": round_.verify_ms, "other_ms": round_.other_ms}

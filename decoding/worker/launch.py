@@ -1,4 +1,4 @@
-"""Starting a worker: its own process and its own process session, so that a lost terminal never stops it."""
+"""Starting of workers: each in a process and a process session of its own, so that a lost terminal never stops it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL_PROCESS = {
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
     "MALLOC_TOP_PAD_": str(256 << 20),
 }
-"""Set for processes that run models, before they start: OpenMP and the allocator read them once.
+"""Environment of processes that run models, set before they start: OpenMP and the allocator read it once.
 
 A thread that waits for the others spins, by default for milliseconds. When other programs want the
 cores, the thread that is waited for is not running, and spinning keeps it from running: with two busy
@@ -32,10 +32,10 @@ time of a 256-row training step and are a twentieth of a round's. So it keeps wh
 
 
 def log_path(database: Path, session_id: int) -> Path:
-    """Where the worker of a session writes what does not fit into a row: warnings and tracebacks.
+    """The log of a session's worker, for what does not fit into a row: warnings and tracebacks.
 
-    The name says which database, as there may be one of that file name in any folder, and ids begin anew in each. See
-    `log_folder`; `decoding.worker.log` keeps it from growing.
+    Its name has a digest of the database's path, for other folders may hold a database of the same name, and ids begin
+    anew in each. `decoding.worker.log` keeps it from growing.
     """
     database = database.resolve()
     key = hashlib.sha256(os.fsencode(database)).hexdigest()[:8]
@@ -43,7 +43,7 @@ def log_path(database: Path, session_id: int) -> Path:
 
 
 def log_folder() -> Path:
-    """Where logs are, and private to the user: ``SPECTUI_LOGS``, or the user's log directory."""
+    """The folder of all logs, private to the user: ``SPECTUI_LOGS``, or the user's log directory."""
     return Path(os.environ.get("SPECTUI_LOGS") or user_folder("log", "SPECTUI_LOGS"))
 
 
@@ -77,6 +77,6 @@ def launch_worker(database: Path, session_id: int, *, force: bool = False) -> in
         raise DecodingError(f"the worker cannot be started: {error.strerror}") from error
     finally:
         os.close(descriptor)
-    # Collected when it ends: an uncollected child would look alive to whoever asks for its pid.
+    # Collected when it ends: an uncollected child would look alive to anyone who checks its pid.
     threading.Thread(target=process.wait, name="collect-worker", daemon=True).start()
     return process.pid

@@ -11,16 +11,16 @@ from pathlib import Path
 
 FORMAT = "%(asctime)s %(name)s %(message)s"
 MOST_BYTES = 2_000_000
-"""Of one file."""
+"""Most bytes of one file."""
 LAST_BYTES = 4096
 _BEFORE_WORDS = re.compile(r"[\d-]{10} [\d:,]{12} [\w.]+ ")
-"""What `FORMAT` puts before a message."""
+"""Time and source, as `FORMAT` puts them before a message."""
 
 
 class WorkerLog(RotatingFileHandler):
-    """Appends to a file of the user's own; when it is full it becomes ``.1`` and another begins.
+    """Handler that appends to a private file; when that is full it becomes ``.1`` and another begins.
 
-    What libraries, or the interpreter as it dies, write to stdout and stderr goes to the same file.
+    Output of libraries, or of the dying interpreter, on stdout and stderr goes to the same file.
     """
 
     def __init__(self, path: Path, most: int = MOST_BYTES) -> None:
@@ -35,7 +35,7 @@ class WorkerLog(RotatingFileHandler):
 
 
 def log_to(path: str) -> None:
-    """Log there or, without a path, to stderr."""
+    """Log to a file or, without a path, to stderr."""
     if not path:
         logging.basicConfig(level=logging.INFO, format=FORMAT)
         return

@@ -1,4 +1,4 @@
-"""Timing what a round is made of, on loaded models: six seconds at the first start with a pair of models."""
+"""Timing of a round's parts on loaded models: six seconds at the first start with a pair of models."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ PREFIX = 150
 
 ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32)
 STEPS = 6
-"""Sizes that are looked for besides, where the curve rises most."""
+"""Most sizes that are added where the curve rises most."""
 LOOKS = 5
-"""Forwards of a size while steps are looked for, of which the fastest counts: they warm the size up as well."""
+"""Forwards of a size while steps are looked for, of which the fastest counts: they warm the size up, too."""
 PASSES = 13
 QUICK_ROWS = (1, 4, 8, 16, 24)
 QUICK_STEPS = 3
 QUICK_LOOKS = 2
 QUICK_PASSES = 4
-"""What a start can afford: eight sizes tell the curve's shape with its steepest step, four passes its noise."""
+"""As much as a start can afford: eight sizes show the curve's shape with its steepest step, four passes its noise."""
 
 FLAT = 0.05
 """A rise between two sizes, as a share of the smaller one, within which no step is looked for."""
 
 GPU_ROWS = (48, 64, 96, 128)
-"""Where rows cost next to nothing larger trees come into question."""
+"""Further sizes on a GPU, where rows cost next to nothing and larger trees may pay."""
 
 PLAIN = "plain"
 DRAFT_PROMPT = 32
 DRAFT_ROUNDS = 8
-"""Rounds with each tree, and without any, spread over all passes: at least so many."""
+"""Fewest rounds with each tree, and without any, spread over all passes."""
 DRAFT_TREES = ("paths:0,1", "paths:00,10", "paths:0000,1000", "paths:000000,100000")
-"""What a draft model or a head grows while it is timed: chains side by side, so that forwards have some rows, as those
-of most trees do. Every round has all of its levels, whatever the draft thinks of the text, where a dynamic tree is
-mostly less deep than what was looked at for it."""
+"""Trees that a draft model or a head grows while it is timed: chains side by side, so that forwards have some rows, as
+those of most trees do. Every round has all levels, whatever the draft's probabilities, while a dynamic tree is mostly
+less deep than what was scored for it."""
 
 
 def machine(config: RunConfig, models: LoadedModels) -> Machine:
-    """What the costs of these models on this computer are kept under."""
+    """The key that the costs of these models on this computer are kept under."""
     device: torch.device = models.target.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     kernels = "" if device.type == "cuda" else f" {torch.backends.cpu.get_cpu_capability()}"
@@ -80,7 +80,7 @@ def measure(
 ) -> Costs:
     """Time verification by its rows, on the path that rounds take, and some real rounds.
 
-    All of them take turns, so that the machine's drift meets each alike. `thorough` takes more sizes and
+    All of them take turns, so that drift of the machine affects each alike. `thorough` takes more sizes and
     passes: 24 seconds instead of six with a small model on a CPU. Decodes greedily whatever `config` says.
     """
     tell = progress or (lambda *_: None)
@@ -117,12 +117,12 @@ def measure(
 
 
 def refine_steps(rows: Sequence[int], more: int, looks: int, ms: Callable[[int], float]) -> list[int]:
-    """`rows`, ascending, and up to `more` sizes beside which the time `ms` of a forward rises most.
+    """`rows`, ascending, with up to `more` sizes added where the time `ms` of a forward rises most.
 
     Kernels work in blocks of rows: one row more may cost a fifth more, where the ten before it cost next to
     nothing. A straight line between two sizes is off by no more than the rise between them, as long as more rows take
-    no less time; so the largest rise is halved, again and again. The size in the middle is looked at in
-    turn with those beside it, for a machine that others use may be slower by now.
+    no less time; so the largest rise is halved, again and again. The size in the middle is timed in turn with those
+    beside it, for a machine that others use may have become slower.
     """
     took = _fastest(sorted(rows, reverse=True), looks, ms)  # buffers of fixed sizes grow but once
     for _ in range(more):
@@ -138,15 +138,15 @@ def refine_steps(rows: Sequence[int], more: int, looks: int, ms: Callable[[int],
 
 
 def _fastest(rows: Sequence[int], looks: int, ms: Callable[[int], float]) -> dict[int, float]:
-    """Of each size the least of `looks` times, taken in turn."""
+    """The least of `looks` times of each size, taken in turn."""
     passes = [[ms(n) for n in rows] for _ in range(looks)]
     return {n: min(took) for n, *took in zip(rows, *passes, strict=True)}
 
 
 def remove_drift(times: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
-    """`times` by size, in the same order of passes for all, as if every pass had been as fast as the median one.
+    """`times` by size, in the same order of passes for all, scaled as if every pass had been as fast as the median one.
 
-    A machine that others use is slower for seconds at a time, which would bend the curve where it hits.
+    A machine that others use is slower for seconds at a time, which would bend the curve.
     """
     logs = np.log(np.asarray(list(times.values())))
     of_pass = logs.mean(axis=0)
@@ -170,8 +170,8 @@ def verify_once(model: LanguageModel, rows: int) -> float:
 
 
 def _endless(config: RunConfig, models: LoadedModels) -> dict[str, Iterator[Round]]:
-    """Rounds of plain decoding; and with each of `DRAFT_TREES`, or the fixed tree of a drafter without a model, without
-    lookup beside it."""
+    """Endless rounds by tree: of plain decoding, and with each of `DRAFT_TREES`, or with the default tree of a drafter
+    without weights; without lookup beside it."""
     greedy = config.changed(draft=config.base_draft, tree="", max_new_tokens=32, temperature=0.0)
     trees = ("",) if models.draft is None else DRAFT_TREES
     return {PLAIN: _rounds(greedy.changed(speculate=False), models)} | {
@@ -180,7 +180,7 @@ def _endless(config: RunConfig, models: LoadedModels) -> dict[str, Iterator[Roun
 
 
 def _rounds(config: RunConfig, models: LoadedModels) -> Iterator[Round]:
-    """Without end, behind a first one that is left out, of as many outputs as it takes."""
+    """Rounds without end, of as many outputs as it takes; the very first one is left out."""
     decoder = SpeculativeDecoder(config, models=models)
     ids = _tokens(min(DRAFT_PROMPT, decoder.target.context - 1), decoder.target.vocab_size)
     endless = (
@@ -193,7 +193,7 @@ def _rounds(config: RunConfig, models: LoadedModels) -> Iterator[Round]:
 def _of_rounds(
     plain: Sequence[Round], drafted: Sequence[Sequence[Round]]
 ) -> tuple[dict[int, Timing], Timing, float]:
-    """Drafting by levels; what is neither drafting nor verifying where nothing is drafted, and what a node adds."""
+    """Times of drafting by levels, of the rest of a round without nodes, and of the rest that each node adds."""
     draft = {}
     for rounds in drafted:
         depth = [max(int(r.tree.depth.max(initial=0)), 1) for r in rounds]
@@ -209,15 +209,12 @@ def _of_rounds(
 
 
 def _tokens(count: int, vocab_size: int) -> list[int]:
-    """Any tokens will do: time does not depend on which."""
+    """Arbitrary tokens: times do not depend on them."""
     return [(7 * i + 100) % vocab_size for i in range(count)]
 
 
 def _identity(name: str, model: Any | None) -> str:
-    """A model's name and a digest of its architecture, which is what decides how long it takes.
-
-    Drafters without a model are their name.
-    """
+    """A model's name with a digest of its architecture, which decides its time; just a name without a model."""
     if model is None:
         return name
     config = model.config

@@ -1,4 +1,4 @@
-"""One prompt of a session after the other: what goes wrong with one is recorded with it, and the run goes on."""
+"""Decoding of a session's prompts, one after the other: an error of one is recorded with it, and the run goes on."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from spectui.store.errors import BadRound, StoreError
 from spectui.store.writing.writer import PendingGeneration, SessionWriter
 
 SMALLEST_TREE = "chain:1"
-"""What is drafted when there is no memory for more; every drafter can."""
+"""Tree for when there is no memory for more; every drafter can fill it."""
 
 LONGEST_LOOP = 128
-"""Tokens of the longest loop that is looked for."""
+"""Tokens of the longest repeated part that is looked for."""
 LOOP_TIMES = 4
-"""How often something must stand at the end, without a gap, to count as endless repetition..."""
+"""Fewest repetitions at the end, without a gap, that count as endless..."""
 LOOP_TOKENS = 64
-"""...and how many tokens that must be: tables and lists repeat a little too."""
+"""...and fewest tokens of them: tables and lists repeat a little, too."""
 
 log = logging.getLogger("spectui.worker")
 
@@ -62,7 +62,7 @@ class PromptRunner:
         self._recorder = Recorder(writer, self.decoder, after=lambda: control.listen(writer), idle=self._idle)
 
     def run(self, generation: PendingGeneration) -> None:
-        """One prompt, to whatever end. Raises `Stopped` or, when nothing can be written, `StoreError`."""
+        """Decode one prompt to its end. Raises `Stopped` or, when nothing can be written, `StoreError`."""
         try:
             self._decode(generation)
             self._note_capture()
@@ -76,7 +76,7 @@ class PromptRunner:
         self._decode_smaller(generation, failed)
 
     def check(self) -> None:
-        """Between rounds: raises `Skipped`, `Stopped` or `LimitReached` when it is time for that."""
+        """Raise `Skipped`, `Stopped` or `LimitReached` when it is time for that; called between rounds."""
         if self._control.due():
             # What is paused or ended is all written.
             self._recorder.flush()
@@ -86,7 +86,7 @@ class PromptRunner:
             raise LimitReached(limit)
 
     def _decode_smaller(self, generation: PendingGeneration, failed: str) -> None:
-        """Once more with the smallest tree; the next prompt has its own tree again."""
+        """Decode a prompt once more with the smallest tree; the next one has its own tree again."""
         log.warning("prompt %s: %s; once more with %s", generation.id, failed, SMALLEST_TREE)
         with contextlib.suppress(BadRound):
             self._recorder.flush()
@@ -114,7 +114,7 @@ class PromptRunner:
         self.decoder = SpeculativeDecoder(config, models=self._models)
 
     def _decode(self, generation: PendingGeneration) -> None:
-        """One attempt. Running out of memory is left to the caller."""
+        """Make one attempt. Running out of memory is left to the caller."""
         writer, tokens = self._writer, list[int]()
         try:
             ids = self.decoder.encode(asked(generation), self._note_once)
@@ -122,8 +122,8 @@ class PromptRunner:
             finish = None
             choice = self._choose(generation.task)
             for measured in self.decoder.generate(ids, position=generation.position):
-                round_ = self._idle.worked(measured)
-                self._note_stops(generation, measured)
+                round_ = self._idle.without_standstills(measured)
+                self._note_standstills(generation, measured)
                 self._recorder.record(generation.id, round_, choice)
                 self._limits.count(round_.tree.size, len(round_.tokens))
                 tokens += round_.tokens
@@ -151,16 +151,16 @@ class PromptRunner:
                 log.exception("prompt %s failed", generation.id)
             self._end(generation.id, "failed", tokens, error=one_line(error))
 
-    def _note_stops(self, generation: PendingGeneration, round_: Round) -> None:
-        """Keep that the process stood still, and where: in the round that has just ended, or before it."""
-        stops = self._idle.stops()
-        if stops:
+    def _note_standstills(self, generation: PendingGeneration, round_: Round) -> None:
+        """Record that the process stood still, in the round that has just ended or before it."""
+        standstills = self._idle.take_standstills()
+        if standstills:
             began = time.perf_counter() - (round_.draft_ms + round_.verify_ms + round_.other_ms) / 1e3
-            for stop in stops:
-                where = "in" if stop.end > began else "before"
+            for standstill in standstills:
+                where = "in" if standstill.end > began else "before"
                 self._writer.add_event(
                     "standstill",
-                    f"{stop.said} {where} round {round_.number} of prompt {generation.position + 1}",
+                    f"{standstill.text} {where} round {round_.number} of prompt {generation.position + 1}",
                     generation.id,
                 )
 
@@ -185,7 +185,7 @@ class PromptRunner:
         reason: str | None = None,
         error: str | None = None,
     ) -> None:
-        """Close a prompt. One whose tokens the tokenizer cannot decode has failed, whatever else it is."""
+        """Close a prompt. One whose tokens the tokenizer cannot decode has failed, whatever else happened."""
         text = ""
         try:
             self._recorder.flush()
@@ -200,28 +200,29 @@ class PromptRunner:
         self._writer.finish_generation(generation_id, status, output=text, finish_reason=reason, error=error)
 
     def _note_once(self, note: str) -> None:
-        """Keep what is done to prompts of this run, once however many there are."""
+        """Record a change made to prompts of this run, once for all of them."""
         if note not in self._notes:
             self._notes.add(note)
             self._writer.add_event("template", note)
 
     def _note_capture(self) -> None:
-        """Say once why a GPU runs one kernel after the other, if it does and was not to."""
+        """Record once that forwards of a GPU could not be captured, and why."""
         reason = self.decoder.rounds.capture_failure()
         if reason is not None and not self._capture_noted:
             self._capture_noted = True
             self._writer.add_event("capture", f"forwards run one kernel after the other: {reason}")
 
     def _note_loop(self, generation_id: int, tokens: list[int]) -> None:
-        found = find_loop(tokens)
-        if found is not None:
-            length, start = found
+        loop = find_loop(tokens)
+        if loop is not None:
+            length, start = loop
             what = "its last token" if length == 1 else f"its last {length} tokens"
             self._writer.add_event("repetition", f"repeats {what} from token {start + 1} on", generation_id)
 
 
 def asked(generation: PendingGeneration) -> Asked:
-    """What a prompt asks, as `SpeculativeDecoder.encode` takes it. Raises `DecodingError` for a damaged one."""
+    """The text or conversation of a prompt, as `SpeculativeDecoder.encode` takes it. Raises `DecodingError` for a
+    damaged one."""
     if generation.messages is None:
         return generation.prompt_text
     try:
@@ -231,7 +232,7 @@ def asked(generation: PendingGeneration) -> Asked:
 
 
 def find_loop(tokens: Sequence[int]) -> tuple[int, int] | None:
-    """The length of what the end repeats and where that begins, such as ``(3, 40)``; None for no loop."""
+    """Length of the part that the end of a text repeats, and index of its first token: ``(3, 40)``; None for none."""
     end = len(tokens)
     for length in range(1, min(LONGEST_LOOP, end // LOOP_TIMES) + 1):
         start = end - length
@@ -243,7 +244,7 @@ def find_loop(tokens: Sequence[int]) -> tuple[int, int] | None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that the device, or the host, has no memory left."""
+    """True where `error` says that the device, or the host, has no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # PyTorch's allocator for the CPU has no exception of its own.

@@ -1,4 +1,4 @@
-"""Rounds into the database, beside the decoding of the next."""
+"""The way of a round into the database, while the next one is decoded."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from spectui.decoding.worker.idle import IdleTime
 
 SUSPECT_SECONDS = 1.0
-"""Waiting for less is not looked into."""
+"""Shorter waits are not examined for standstills."""
 
 
 class Recorder:
-    """Writes rounds, after the bytes of every token: a third of a second once, instead of some each round.
+    """Writes rounds, and first the bytes of every token: a third of a second once, instead of some time each round.
 
     A round is written by a thread of its own while the next is decoded, never more than one at a time:
-    torch and SQLite both let other threads run, so that recording is off the critical path. What goes wrong
-    is raised by the call after, at the latest by `flush`, which goes before whatever else is written.
-    `after` is called by that thread when a round is written.
+    torch and SQLite both let other threads run, so that recording is off the critical path. An error is raised by the
+    next call, at the latest by `flush`, which comes before anything else is written. `after` is called by that thread
+    when a round is written.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Recorder:
             writer.add_tokens(vocabulary.identity, vocabulary.table(size))
 
     def record(self, generation_id: int, round_: Round, choice_id: int | None = None) -> None:
-        """One round, durably by the time of the next call.
+        """Write one round; it is durable when the next call returns.
 
-        The time decoding waits for it counts as other time of the round after.
+        The time that decoding waits for it counts as other time of the next round.
         """
         start = time.perf_counter()
         self.flush()
@@ -88,7 +88,7 @@ class Recorder:
 
 
 def to_record(round_: Round, *, extra_ms: float = 0.0, choice_id: int | None = None) -> RoundRecord:
-    """The row of a round and of its nodes; what a drafter does not know becomes None.
+    """The row of a round and of its nodes; figures that a drafter does not know become None.
 
     `extra_ms` is time spent on the round before outside the engine (recording, text) and counts as
     other time, so that the three durations add up to the wall time of decoding.

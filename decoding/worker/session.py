@@ -1,4 +1,4 @@
-"""One run of a session: its models, its tree and what it is measured by, then its prompts one after the other."""
+"""One run of a session: its models are loaded and its tree is chosen, then its prompts are decoded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spectui.store.writing.writer import SessionWriter
 
 
 class SessionRun:
-    """A claimed session with its models loaded; `decode_prompts` decodes what is left of it.
+    """A claimed session with its models loaded; `decode_prompts` decodes the prompts that are pending.
 
     `before` and `files` are the session and its model files as they were recorded before.
     Raises `Refused` where it was begun with other models or versions, unless `force`, and `DecodingError` where
@@ -61,9 +61,9 @@ class SessionRun:
         self._describe(models, basis, costs, before.tree if several else self._config.tree_spec)
 
     def decode_prompts(self) -> None:
-        """Decode every prompt that is pending. Raises `Stopped` when the run is to end before."""
+        """Decode every pending prompt. Raises `Stopped` when the run is to end before that."""
         writer, runner = self._writer, self._runner
-        self._control.note_stops(writer, "while loading")
+        self._control.note_standstills(writer, "while loading")
         pending = writer.pending_generations()
         with contextlib.suppress(Skipped):
             self._control.check(writer)
@@ -112,7 +112,7 @@ class SessionRun:
         self._writer.add_event("resumed", half_done.get(again, f"{again} half-done prompts began again"))
 
     def _describe(self, models: LoadedModels, basis: Basis, costs: Costs | None, tree: str) -> None:
-        """Keep what the session is run with."""
+        """Record the models, versions, tree and costs of the run."""
         self._writer.describe(
             config_json=self._config.to_json(),
             tree=tree,

@@ -1,4 +1,4 @@
-"""How often recorded nodes were accepted: by the draft's probability, and by depth and rank."""
+"""Acceptance rates of recorded nodes: by the draft's probability, and by depth and rank."""
 
 from __future__ import annotations
 

@@ -165,13 +165,13 @@ def _candidates(
 
 
 def sampled(summary: SessionSummary) -> bool:
-    """Whether the text was sampled: it is one of many, and another tree would have drawn another."""
+    """True where the text was sampled: it is one of many, and another tree would have drawn another."""
     temperature = summary.config.get("temperature", 0.0)
     return isinstance(temperature, int | float) and temperature > 0.0
 
 
 def drawn(summary: SessionSummary) -> bool:
-    """Whether the draft's nodes were drawn, as those of a static tree are when sampling: they are not the likeliest
+    """True where the draft's nodes were drawn, as those of a static tree are when sampling: they are not the likeliest
     ones, which a dynamic tree would have taken."""
     return sampled(summary) and isinstance(_own_tree(summary.tree), TreeShape)
 

@@ -29,7 +29,7 @@ class Estimate:
 
     @property
     def above_one(self) -> bool:
-        """Whether the interval lies above 1."""
+        """True where the interval lies above 1."""
         return self.ci is not None and self.ci[0] > 1.0
 
     @property

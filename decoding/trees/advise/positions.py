@@ -184,7 +184,7 @@ class Positions:
 
     @cached_property
     def has_probabilities(self) -> bool:
-        """Whether the draft states probabilities."""
+        """True where the draft states probabilities."""
         return bool(len(self.node_probability)) and not bool(np.isnan(self.node_probability).any())
 
     def order(self, max_depth: int | Ints) -> tuple[Ints, Bools]:

@@ -58,7 +58,7 @@ class Replay:
 
     @property
     def extrapolated(self) -> bool:
-        """Whether the tree needs more than was recorded."""
+        """True where the tree needs more than was recorded."""
         return self.outside > EXTRAPOLATED
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spectui.decoding.trees.candidates import SLACK, Candidate, RoundKind, best_tree, choose
 from spectui.decoding.trees.costs import Costs, Machine, Timing
-from spectui.decoding.trees.profile import Profile
+from spectui.decoding.trees.profile import AcceptanceProfile
 from spectui.decoding.trees.search import expected_tokens
 from spectui.decoding.trees.spec import parse_shape, parse_tree
 
@@ -32,7 +32,7 @@ def _costs(verify: dict[int, float], draft_level: float = 0.0, other: float = 0.
 
 FLAT = _costs({1: 40.0, 32: 40.0})
 STEEP = _costs({1: 40.0, 32: 32 * 40.0})
-RANKS = Profile(((0.4, 0.1, 0.05, 0.02),))
+RANKS = AcceptanceProfile(((0.4, 0.1, 0.05, 0.02),))
 
 candidates = st.lists(
     st.builds(Candidate, st.integers(1, 20), st.integers(1, 5), st.floats(1.0, 6.0), st.floats(1.0, 200.0)),
@@ -83,7 +83,7 @@ def test_the_rate_is_tokens_over_the_time_of_a_round() -> None:
 
 def test_a_drafter_that_is_often_silent_gets_a_chain_for_when_it_speaks() -> None:
     """Silence costs the same whatever the chain: only what a match brings decides its length."""
-    name, choice = best_tree(Profile(((0.6,), (0.8,)), rounds=0.25), _costs({1: 40.0, 32: 71.0}))
+    name, choice = best_tree(AcceptanceProfile(((0.6,), (0.8,)), rounds=0.25), _costs({1: 40.0, 32: 71.0}))
     assert name.startswith("chain:")
     length = parse_shape(name).size
     tokens = expected_tokens(parse_shape(name), [[0.6], [0.8]])
@@ -94,7 +94,7 @@ def test_a_drafter_that_is_often_silent_gets_a_chain_for_when_it_speaks() -> Non
 
 def test_lookup_beside_a_drafter_gets_a_chain_of_its_own() -> None:
     """Its rounds cost no drafting, and both parts are judged by the rate they reach together."""
-    beside = Profile(((0.7,), (0.9,)), rounds=0.2)
+    beside = AcceptanceProfile(((0.7,), (0.9,)), rounds=0.2)
     costs = _costs({1: 40.0, 32: 71.0}, draft_level=3.0)
     name, choice = best_tree(RANKS, costs, beside)
     tree, chain = map(parse_shape, name.split("+"))
@@ -110,7 +110,7 @@ def test_measured_trees_are_chosen_from_where_there_are_any() -> None:
     """What a tree brought is worth more than what its ranks promise."""
     costs = _costs({1: 40.0, 32: 71.0}, draft_level=1.0)
     measured = {"dynamic:8x4": 2.0, "dynamic:16x5": 2.2, "dynamic:30x6": 2.25}
-    name, choice = best_tree(Profile(RANKS.hits, measured), costs)
+    name, choice = best_tree(AcceptanceProfile(RANKS.hits, measured), costs)
     rates = {
         spec: tokens / (40.0 + shape.size + shape.max_depth)
         for spec, tokens in measured.items()

@@ -58,25 +58,25 @@ def ms(round_: Round) -> float:
 def test_a_stop_is_taken_out_of_the_round_it_fell_into(computed: float) -> None:
     clocks = Clocks()
     clocks.run(5.0, computed)
-    assert ms(clocks.idle.worked(round_of(10.0, 20.0, 5.0))) == 35.0
+    assert ms(clocks.idle.without_standstills(round_of(10.0, 20.0, 5.0))) == 35.0
     clocks.now += 0.1  # between two looks
     clocks.computed += 0.1 * computed
     clocks.stop(30.0)
-    found = clocks.idle.worked(round_of(10.0, 30_090.0, 5.0))
+    found = clocks.idle.without_standstills(round_of(10.0, 30_090.0, 5.0))
     assert ms(found) == pytest.approx(105.0 if computed else 5.0, abs=1e-6)
-    assert clocks.idle.worked(round_of(10.0, 20.0, 5.0)).draft_ms == 10.0
-    (stop,) = clocks.idle.stops()
-    assert stop.said == "the process stood still for 30 s"
+    assert clocks.idle.without_standstills(round_of(10.0, 20.0, 5.0)).draft_ms == 10.0
+    (standstill,) = clocks.idle.take_standstills()
+    assert standstill.text == "the process stood still for 30 s"
     assert clocks.idle.seconds == pytest.approx(30.0, abs=0.2)
-    assert clocks.idle.stops() == []
+    assert clocks.idle.take_standstills() == []
 
 
 def test_a_round_that_notices_before_the_watch_does_counts_the_stop_once() -> None:
     clocks = Clocks()
     clocks.now += 10.0  # stopped; the main thread is the first to run again
-    assert ms(clocks.idle.worked(round_of(0.0, 10_000.0, 0.0))) == pytest.approx(0.0, abs=1e-6)
+    assert ms(clocks.idle.without_standstills(round_of(0.0, 10_000.0, 0.0))) == pytest.approx(0.0, abs=1e-6)
     clocks.idle.look()
-    assert len(clocks.idle.stops()) == 1
+    assert len(clocks.idle.take_standstills()) == 1
     assert clocks.idle.seconds == 10.0
 
 
@@ -86,8 +86,8 @@ def test_a_busy_machine_stands_not_still(late: float) -> None:
     for _ in range(50):
         clocks.stop(late)
         clocks.run(0.3, 0.1)
-    assert clocks.idle.stops() == []
-    assert ms(clocks.idle.worked(round_of(100.0, 5000.0, 5.0))) == 5105.0
+    assert clocks.idle.take_standstills() == []
+    assert ms(clocks.idle.without_standstills(round_of(100.0, 5000.0, 5.0))) == 5105.0
 
 
 def test_a_thread_that_holds_the_lock_of_python_is_no_standstill() -> None:
@@ -95,15 +95,15 @@ def test_a_thread_that_holds_the_lock_of_python_is_no_standstill() -> None:
     clocks.now += 8.0
     clocks.computed += 7.9
     clocks.idle.look()
-    assert (clocks.idle.stops(), clocks.idle.seconds) == ([], 0.0)
+    assert (clocks.idle.take_standstills(), clocks.idle.seconds) == ([], 0.0)
 
 
 def test_a_machine_that_slept_is_said_though_no_clock_of_rounds_went_on() -> None:
     clocks = Clocks()
     clocks.slept += 3600.0
     clocks.run(0.4)
-    (stop,) = clocks.idle.stops()
-    assert stop.said == "the machine slept for 3600 s"
+    (standstill,) = clocks.idle.take_standstills()
+    assert standstill.text == "the machine slept for 3600 s"
     assert clocks.idle.seconds == 0.0
 
 
@@ -112,17 +112,19 @@ def test_a_device_that_hung_is_known_by_the_rounds_before() -> None:
     clocks = Clocks()
     for _ in range(6):
         clocks.run(0.1)
-        clocks.idle.worked(round_of(10.0, 80.0, 10.0))
+        clocks.idle.without_standstills(round_of(10.0, 80.0, 10.0))
     clocks.run(30.0)
-    found = clocks.idle.worked(round_of(10.0, 29_990.0, 0.0))
+    found = clocks.idle.without_standstills(round_of(10.0, 29_990.0, 0.0))
     assert ms(found) == pytest.approx(100.0)
-    assert [stop.said for stop in clocks.idle.stops()] == ["the device or the machine hung for 30 s"]
+    assert [each.text for each in clocks.idle.take_standstills()] == [
+        "the device or the machine hung for 30 s"
+    ]
     # A model whose rounds are that long is no device that hangs.
     slow = Clocks()
     for _ in range(20):
         slow.run(30.0)
-        assert ms(slow.idle.worked(round_of(10.0, 29_990.0, 0.0))) == 30_000.0
-    assert slow.idle.stops() == []
+        assert ms(slow.idle.without_standstills(round_of(10.0, 29_990.0, 0.0))) == 30_000.0
+    assert slow.idle.take_standstills() == []
 
 
 def test_overlapping_reasons_count_once_and_limits_leave_them_out(monkeypatch: pytest.MonkeyPatch) -> None:
