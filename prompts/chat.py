@@ -17,7 +17,7 @@ ROLES = {
     **{name: name for name in ("developer", "tool")},
     "observation": "tool",
 }  # fmt: skip
-"""What files call a role -> what chat templates call it."""
+"""Name of a role in files -> its name in chat templates."""
 
 ANSWERS = "the answers at the end of conversations were left out: they are what the model is asked for"
 

@@ -50,9 +50,9 @@ class Imported:
     skipped: list[Skipped]
     """The first `prompts.reading.MAX_PROBLEMS` of them."""
     shortened: dict[str, int] = field(default_factory=dict)
-    """What was left out of records that did become prompts, or done to them -> of how many."""
+    """Changes to records that became prompts -> the number of records."""
     more_skipped: int = 0
-    """How many more there were."""
+    """The number of further ones."""
 
 
 def import_file(path: str | Path, format: str | None = None, task: str | None = None) -> Imported:

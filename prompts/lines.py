@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-"""What a task may be called: short enough for a column, plain enough for a file name."""
+"""Allowed names of tasks: short enough for a column, plain enough for a file name."""
 
 ID_LENGTH = 64
 """Most characters of a prompt id."""
@@ -31,9 +31,9 @@ class Prompt:
     id: str
     """Unique within a run."""
     task: str
-    """What kind of text it asks for; figures are kept per task."""
+    """The kind of text it asks for; figures are kept per task."""
     text: str
-    """What the user says, before any chat template; of a conversation, all of it as readable text."""
+    """The text of the user, before any chat template; of a conversation, all of it as readable text."""
     messages: tuple[Message, ...] | None = None
     """The conversation, to go through the chat template; None for the one turn of a user that `text` is."""
 

@@ -17,7 +17,7 @@ BUNDLED_TASKS = ("code", "math", "logic", "chat")
 """Tasks that come with spectui, in the order they are shown and run."""
 
 Tell = Callable[[str], None]
-"""Told what was left out of prompts, a line each."""
+"""Called with one line for each kind of omission from prompts."""
 
 
 def bundled(tasks: Sequence[str] | None = None, per_task: int | None = None) -> list[Prompt]:

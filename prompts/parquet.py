@@ -12,7 +12,7 @@ MAGIC = b"PAR1"
 BATCH = 32
 """Rows held at a time: of a column that repeats one long text, each takes the whole of it."""
 MOST_BYTES = 1 << 30
-"""Of all rows, unpacked, as the file itself says."""
+"""Limit of all rows, unpacked, as the file itself declares them."""
 
 
 def is_parquet(path: str | Path) -> bool:

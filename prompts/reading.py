@@ -21,7 +21,7 @@ MAX_TEXT = 128 << 20
 MAX_RECORDS = 1_000_000
 MAX_TASKS = 1000
 MAX_PROBLEMS = 1000
-"""How many problems are listed; further ones are counted."""
+"""The number of problems that are listed; further ones are counted."""
 
 FEWER = "take fewer, with --per-task N, or give a part of the file"
 
@@ -65,9 +65,9 @@ class Reading:
     """The first `MAX_PROBLEMS`; where `fatal` is set it is the last of them."""
     more_problems: int = 0
     fatal: Problem | None = None
-    """Why the file could not be read to its end."""
+    """The reason that the file could not be read to its end."""
     notes: dict[str, int] = field(default_factory=dict)
-    """What was left out of prompts, or done to them -> of how many."""
+    """Changes to prompts -> the number of prompts."""
     tasks: list[str] = field(default_factory=list)
     """All tasks of the file, whether wanted or not."""
 

@@ -28,7 +28,7 @@ class Record:
     item: int | None = None
     """Its place in a list, from 1."""
     error: str | None = None
-    """Why there is no `value`."""
+    """The reason that there is no `value`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Layout:
     kind: str
     """``lines`` of JSON, ``list`` or ``values`` (JSON over several lines), ``table`` or ``plain``."""
     delimiter: str = ""
-    """Of a table's columns."""
+    """The delimiter of a table's columns."""
 
 
 def layout_of(head: bytes) -> Layout:
@@ -77,7 +77,7 @@ def records(source: Source, layout: Layout) -> Iterator[Record]:
 
 _DELIMITERS = (",", "\t", ";", "|")
 _BEFORE = b"\xef\xbb\xbf\x1e"
-"""What may stand before a line of JSON: the mark of a file that was put behind another, the separator of RFC 7464."""
+"""Marks that may stand before a line of JSON: that of a file that was put behind another, the separator of RFC 7464."""
 _WORD = re.compile(r"[\w.()/#-]+(?: [\w.()/#-]+){0,3}")
 
 

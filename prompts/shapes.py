@@ -51,7 +51,7 @@ PROMPT_KEYS = frozenset((*TEXT_KEYS, *CONVERSATION_KEYS, TURNS))
 OURS = frozenset(("id", "task", "prompt"))
 SYSTEM_KEYS = ("system", "system_prompt", "system_message", "system_instruction", "systeminstruction")
 BESIDE = ("context", "passage")
-"""What a question is about: goes below it."""
+"""Keys of the text that a question is about: it goes below the question."""
 CHOICES = ("choices", "options")
 ID_KEYS = (
     "id", "prompt_id", "question_id", "custom_id", "task_id", "conversation_id", "unique_id", "recordid", "uuid", "key",
@@ -75,7 +75,7 @@ class RawPrompt:
     task: str | None = None
     notes: tuple[str, ...] = ()
     id_is_unique: bool = True
-    """Whether its id has to be the only one of that name; ids of others' data are numbered anew where they repeat."""
+    """True when its id has to be the only one of that name; ids of others' data are numbered anew where they repeat."""
 
     def fields(self, task: str | None) -> Fields:
         """The fields of the prompt, under `task` where one is given."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 Connection: TypeAlias = Union["Database", sqlite3.Connection]
-"""What the functions of `store` take as a database: either kind of opened file."""
+"""A database for the functions of `store`: either kind of opened file."""
 
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = 68
@@ -38,7 +38,7 @@ _inspecting = threading.Lock()
 
 _SHORT_WAIT_MS = 200
 _MOST_BYTES = 1 << 28
-"""Of one value: a file may hold larger ones, but none that we wrote."""
+"""The largest value that is read: a file may hold larger ones, but none that spectui wrote."""
 
 _WAL_PAGES = 2000
 """Pages in the write-ahead log before they go to the file: 8 MB, a few hundred rounds."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 Cut = Literal["eos", "length"]
-"""Why an accepted path was cut short of what the target accepted."""
+"""The reason that an accepted path was cut short of what the target accepted."""
 
 
 Probability: TypeAlias = float
@@ -31,17 +31,17 @@ class NodeRecord(NamedTuple):
     """Place among its siblings from 0, in the drafter's order."""
     token_id: int
     draft_p: Probability | None
-    """The drafter's, of the token after its parent; None when the drafter has none."""
+    """The drafter's probability of the token after its parent; None when the drafter has none."""
     target_p: Probability
-    """The target's, of the token after its parent."""
+    """The target's probability of the token after its parent."""
     draft_entropy: Nats | None
-    """Of the drafter's distribution at the parent; None when it has none."""
+    """Entropy of the drafter's distribution at the parent; None when it has none."""
     target_entropy: Nats
-    """Of the target's distribution at the parent."""
+    """Entropy of the target's distribution at the parent."""
     match: bool
-    """Whether the token is the target's argmax at the parent."""
+    """True when the token is the target's argmax at the parent."""
     accepted: bool
-    """Whether the node is on the committed path of its round."""
+    """True when the node is on the committed path of its round."""
 
 
 NODE_TYPES: dict[str, str] = {
@@ -72,7 +72,7 @@ class RoundRecord:
     other_ms: float
     nodes: Sequence[NodeRecord]
     choice_id: int | None = None
-    """What the tree was chosen by (`store.reading.choices`); None where the session has one tree."""
+    """The choice of the tree (`store.reading.choices`); None where the session has one tree."""
 
 
 @dataclass(frozen=True)
@@ -84,4 +84,4 @@ class PromptRecord:
     text: str
     """For people to read."""
     messages: str | None = None
-    """What the model is given where it is more than that text as one turn of a user: JSON of a conversation."""
+    """JSON of the conversation that the model is given, where it is more than `text` as one turn of a user."""

@@ -39,7 +39,7 @@ class SessionSummary:
     recorded_status: str
     """As the worker last wrote it."""
     stage: str
-    """What the worker is doing, such as "loading the target"; "" before it says."""
+    """The worker's activity, such as "loading the target"; "" before the first."""
     stage_done: float | None
     stage_total: float | None
     stage_unit: str
@@ -86,21 +86,21 @@ class SessionSummary:
     pruned: int = 0
     """Prompts whose nodes were given up."""
     costs: dict[str, Any] | None = None
-    """What a round's parts cost on its machine, as JSON of `decoding.trees.costs.Costs`; None where it is not known."""
+    """Costs of a round's parts on its machine, JSON of `decoding.trees.costs.Costs`; None where not known."""
     energy_joules: float | None = None
     """Measured while the run decoded, for `energy_seconds`; None where nothing measures it."""
     energy_seconds: float | None = None
     prompts_failed: int = 0
-    """Of `prompts_done`, those that failed."""
+    """Those of `prompts_done` that failed."""
     round_at: str | None = None
-    """When the last round was recorded; up to a second ago it may not be said yet."""
+    """Time of the last recorded round, written within a second of it."""
     silent_seconds: int | None = None
     """For how long a worker that should be at work has shown no sign of life; None for one that does."""
     baseline_low_ms: float | None = None
     """With `baseline_high_ms` the range that most measurements of `baseline_ms` lie in; None of a single one."""
     baseline_high_ms: float | None = None
     baseline_count: int = 0
-    """How often it was measured."""
+    """The number of measurements."""
 
     total_ms = TOTAL_MS
     tokens_per_second = Metric(metrics.tokens_per_second, "tokens", "total_ms")
@@ -144,11 +144,11 @@ class Worker:
     pid: int
     host: str
     here: bool
-    """Whether the pid is one of this system's."""
+    """True when the pid is one of this system's."""
     stopped: bool
-    """Whether a signal has stopped it, as far as that can be seen from here."""
+    """True when a signal has stopped it, as far as this system can see."""
     known: bool
-    """Whether the process of that pid is surely the one meant: a row alone may name any, by age or by ill will."""
+    """True when the process of that pid is surely the one meant: a row alone may name any, by age or ill will."""
 
 
 @dataclass(frozen=True, slots=True)  # a session may have hundreds of thousands
@@ -177,7 +177,7 @@ class GenerationRow(NodeSums):
     started_at: str | None
     ended_at: str | None
     pruned_at: str | None = None
-    """When its nodes off the committed paths were given up (see `store.care.pruning`); None while all are there."""
+    """Time of giving up its nodes off the committed paths (see `store.care.pruning`); None while all are there."""
 
     total_ms = TOTAL_MS
     match_rate = Metric(metrics.match_rate, "match_count", "node_count")

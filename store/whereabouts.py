@@ -37,10 +37,10 @@ class Whereabouts:
     pids: int = 0
     """The pid namespace."""
     started: int = 0
-    """When the process began, in clock ticks since the system was started: no clock that is set changes it."""
+    """Start of the process, in clock ticks since the system was started: no clock that is set changes it."""
     device: int = 0
     inode: int = 0
-    """Of the database."""
+    """Identity of the database file."""
 
     @property
     def here(self) -> bool | None:

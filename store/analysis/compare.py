@@ -37,7 +37,7 @@ class GroupContrast:
 
     name: str
     paired: bool
-    """Whether the prompts are the same and differences are taken prompt by prompt."""
+    """True when the prompts are the same and differences are taken prompt by prompt."""
     prompts: tuple[int, int]
     """Compared of each session; equal when paired."""
     figures: dict[str, Contrast]
@@ -58,7 +58,7 @@ class Comparison:
     predictors: dict[str, Contrast]
     """McFadden's R2 without the bias of few prompts, of all compared prompts together."""
     notes: dict[str, str]
-    """What was left out or wants care -> why."""
+    """Omissions and cautions -> the reason."""
 
     @property
     def intervals(self) -> int:
@@ -89,7 +89,7 @@ class _Sides:
     b: _Side
     paired: bool
     comparable: bool
-    """Whether nodes are of the same trees, and taken the same way."""
+    """True when nodes are of the same trees, and sampled the same way."""
 
     def contrast(self, key: str, a: Figure, b: Figure, within: Pair) -> Contrast:
         comparable = self.comparable or key.startswith(COMPARABLE)

@@ -20,7 +20,7 @@ class Contrast:
     difference: float | None
     """b - a; None where the two are of different things."""
     ci: Pair | None
-    """Of the difference."""
+    """The interval of the difference."""
     comparable: bool = True
     """False where trees or sampling make the figure one of other nodes."""
 

@@ -33,7 +33,7 @@ class Sums:
     match: Floats
     """[prompts, labels]: those that match; `beyond`, how many more than the prompt's first label would have it."""
     beyond: bool = False
-    """Whether labels are compared within prompts alone."""
+    """True when labels are compared within prompts alone."""
 
     def without(self, prompts: Ints) -> tuple[Floats, Floats]:
         """[rows, labels] sums without each of `prompts` in turn."""

@@ -28,7 +28,7 @@ class Estimate:
     prompts: int
     """Prompts with data."""
     per_prompt: float | None = None
-    """Where `mean` is over rounds: the mean over prompts."""
+    """The mean over prompts, where `mean` is over rounds."""
 
 
 @dataclass(frozen=True)

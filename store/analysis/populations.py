@@ -20,7 +20,7 @@ from spectui.store.reading.columns import Bools, Floats, Ints
 
 AT_RISK, ALL, OFF_PATH = "at_risk", "all", "off_path"
 ENOUGH = 0.95
-"""Of each task's rounds must have the session's tree."""
+"""The share of each task's rounds that must have the session's tree."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Predictor:
     df: int
     """Labels less one."""
     ci: Pair | None
-    """Of the corrected McFadden R2, not below 0."""
+    """The interval of the corrected McFadden R2, not below 0."""
     null_p: float | None
     """Share of permutations that explain as much, of tasks by Welch's statistic; see `_units` for other labels."""
     null_r2: float | None
@@ -73,7 +73,7 @@ class Labels:
     sizes: Floats
     """[prompts]: nodes with a label."""
     units: Units
-    """What is shuffled to see what chance explains."""
+    """The units that are shuffled to see what chance explains."""
 
     @property
     def df(self) -> int:

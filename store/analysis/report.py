@@ -41,11 +41,11 @@ class Report:
     verdict: str
     """One sentence about the published claim."""
     notes: dict[str, str]
-    """What could not be computed, or wants care -> why."""
+    """Missing figures and cautions -> the reason."""
     contrasts: dict[str, TaskContrasts] = field(default_factory=dict)
     """Each task less each other: accepted length, and acceptance by the published definition."""
     spending: tuple[Spending, ...] = ()
-    """What a million tokens take, by task; empty before the first round."""
+    """Costs of a million tokens by task; empty before the first round."""
 
 
 class Analysis:
@@ -181,7 +181,7 @@ def build_report(
 ) -> Report:
     """The report of a session, given by id, name or "last". Raises `StoreError` when there is none.
 
-    `price` is for an hour of the device (None: what the run was told). 1,000,000 nodes take some seconds: call it
+    `price` is for an hour of the device (None: the run's own). 1,000,000 nodes take some seconds: call it
     from a thread that may wait.
     """
     report = report_of(read_session(reader, ref, progress), progress)

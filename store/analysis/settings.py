@@ -19,9 +19,9 @@ NAMES = {
     "seed": "seed",
     "device": "device asked for",
 }
-"""Keys of a configuration that change what comes out -> what they are called."""
+"""Keys of a configuration that change the results -> their names in notes."""
 ALIKE = 0.95
-"""Of the rounds, at least, must have had the same trees."""
+"""The least share of rounds that must have had the same trees."""
 
 
 def differing_settings(a: SessionSummary, b: SessionSummary) -> list[str]:

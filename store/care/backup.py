@@ -26,8 +26,8 @@ def back_up(
 ) -> int:
     """Write all of `database` to the file `out` (0600), which is there when it is whole; returns its bytes.
 
-    A file that is there is replaced with `force` alone, and never the database itself. `progress` is told bytes, done
-    and in all. Sessions at work read "interrupted" in the copy, which has no worker. Raises `StoreError`, with
+    An existing file is replaced with `force` alone, and never the database itself. `progress` is called with bytes,
+    done and in all. Sessions at work read "interrupted" in the copy, which has no worker. Raises `StoreError`, with
     nothing left behind, when something cannot be read or written.
     """
     out = expanded(out).absolute()

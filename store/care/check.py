@@ -99,7 +99,7 @@ _ROUND_CHECKS = (
         True,
     ),
 )
-"""What may be wrong with a round, the ids of the rounds it is wrong with, and whether that can be told of a
+"""A problem of a round, SQL for the ids of the rounds that have it, and whether it can be seen of a
 pruned one, of which the committed path alone is left."""
 
 _UNEVEN_BLOCKS = """

@@ -28,7 +28,8 @@ def prune_session(
     """Give up the nodes of all prompts of a session that ended by `before` (None: none); (prompts, nodes) of them.
 
     Only prompts that ended are touched, in short transactions; killed at any point, it is finished by the
-    next call. `progress` is told "nodes" and how many so far. Raises `StoreError` when the file cannot be written.
+    next call. `progress` is called with "nodes" and their number so far. Raises `StoreError` when the file cannot be
+    written.
     """
     connection = raw(db)
     prompts = nodes = 0

@@ -17,7 +17,7 @@ from spectui.store.sqlite.batches import in_batches
 from spectui.store.sqlite.transactions import explained, path_of, transaction
 
 Progress = Callable[[str, int], None]
-"""Told what is being removed and how much of it was."""
+"""Called with the kind of rows being removed and their number so far."""
 
 _INCREMENTAL = 2
 """`PRAGMA auto_vacuum` of files that can shrink in steps."""

@@ -203,7 +203,7 @@ BINS_SQL = f"""
         AND (node.draft_p IS NOT NULL OR node.draft_entropy IS NOT NULL)
     GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
-"""How many nodes of the prompts (and rounds) that a condition `which` names are in each bin; see `add_up`."""
+"""Nodes per bin, of the prompts (and rounds) that a condition `which` names; see `add_up`."""
 
 
 def count_bins(

@@ -19,7 +19,7 @@ from spectui.store.reading.reader import Reader
 
 FORMATS = ("csv", "jsonl", "parquet", "sqlite")
 Progress = Callable[[str, int], None]
-"""Told a table and how many rows of it were just written."""
+"""Called with a table and the number of its rows just written."""
 
 
 class TableFile(Protocol):

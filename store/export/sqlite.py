@@ -36,7 +36,7 @@ def copy_session(
     """Write the session into the empty file `path`; returns the rows of each of `TABLES`.
 
     `out` is what the file will be called, for messages. Ids stay as they are. Call within the reader's
-    `snapshot`; `progress` is told a table and the rows just written to it. Raises `StoreError` when
+    `snapshot`; `progress` is called with a table and the rows just written to it. Raises `StoreError` when
     something cannot be read or written.
     """
     from spectui.store.schema.migrations import migrate

@@ -12,7 +12,7 @@ from spectui.store.export.tables import Column, Rows
 from spectui.store.files import private_file
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the start of a formula, or skips to find one."""
+"""Characters that a spreadsheet takes for the start of a formula, or skips to find one."""
 
 _ESCAPED = (*FORMULA, "'")
 

@@ -34,7 +34,7 @@ _GENERATION_COLUMNS = ", ".join(field.name for field in fields(GenerationRow)[:-
 _GENERATION_COLUMNS += ", (SELECT at FROM pruned WHERE generation_id = generation.id)"
 _ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow) if field.name != "nodes")
 _FLAGS_AT = 1 + len(NODE_TYPES) - len(NODE_FLAGS)
-"""Of a row that begins with `round_id`."""
+"""Place of the flags in a row that begins with `round_id`."""
 _NODE_COLUMNS = ", ".join(f'node."{name}"' for name in NodeRow._fields)
 _DEPTH_COLUMNS = ", ".join(field.name for field in fields(DepthFigures))
 _TASK_COLUMNS = ", ".join(field.name for field in fields(TaskFigures)[:-3])

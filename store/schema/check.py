@@ -30,7 +30,7 @@ class _Object(NamedTuple):
     name: str
     table: str
     tokens: tuple[str, ...] | None
-    """Of its SQL; None for what SQLite makes by itself."""
+    """The tokens of its SQL; None for what SQLite makes by itself."""
 
 
 _TOKEN = re.compile(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from spectui.store.sqlite.transactions import transaction
 
 HOLD_SECONDS = 0.03
-"""How long one transaction should take: a worker's round is about as long."""
+"""The time that one transaction should take: a worker's round is about as long."""
 REST = 1.5
 """Seconds of rest for each second of holding the lock: whoever waits for it polls, and must find it free."""
 LEAST, MOST = 1, 20_000

@@ -20,7 +20,7 @@ COST = (
     "its rollback journal makes every round wait for the server, and the worker and whoever watches it for each other;"
     " --db on a local disk avoids that"
 )
-"""What doing without a write-ahead log costs."""
+"""The cost of doing without a write-ahead log, in words."""
 
 
 def network_kind(path: Path) -> str | None:

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 
 _STEPS = 100_000
-"""Of SQLite's virtual machine between two looks: a millisecond or two."""
+"""Steps of SQLite's virtual machine between two checks: a millisecond or two."""
 
 _leaving = threading.Event()
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 LARGE = 16 << 20
 """Bytes from which it is waited for; twice what SQLite writes back by itself, and begins anew if nobody reads then."""
 PATIENCE_MS, LONGEST_MS = 300, 1000
-"""How long an attempt may wait for readers at that size, and at most: longer the larger the log is. Other writers
+"""The time that an attempt waits for readers at that size, and at most: longer the larger the log is. Other writers
 wait with it."""
 GROWTH = 1.25
 """The log grows by so much before the next attempt that waits: all that a reader of one state for long (a report)

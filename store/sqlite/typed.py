@@ -19,7 +19,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 UNSOUND = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-"""What working with values of another kind than we write raises, where nobody looked at them before."""
+"""Exceptions of computing with values of another kind than spectui writes, where they were not checked."""
 
 
 def declared(row: type) -> dict[str, str]:

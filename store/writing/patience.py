@@ -37,11 +37,11 @@ log = logging.getLogger("spectui.worker")
 class PatientWriter(SessionWriter):
     """A `SessionWriter` whose methods try again, while it shows as "paused", instead of failing at once.
 
-    Also notices what SQLite does not: that the file at `path` is no longer the one that is being written.
-    Whoever reads the database sees why it waits where that can be written; the log says it always.
-    Methods raise `StoreError` when the trouble does not pass within ``SPECTUI_PATIENCE`` seconds, or when
-    `wait`, which sleeps, says by returning True that the run is to end. `troubled` is told since when
-    (`time.perf_counter`) nothing can be written, and None when it can again.
+    Also notices a file at `path` that is no longer the one being written, which SQLite does not. The reason of
+    waiting is in the session's row, where that can be written, and always in the log. Methods raise `StoreError` when
+    the trouble does not pass within ``SPECTUI_PATIENCE`` seconds, or when `wait`, which sleeps, returns True: the run
+    is to end. `troubled` is called with the time (`time.perf_counter`) from which nothing can be written, and with
+    None when it can again.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PatientWriter(SessionWriter):
         self._wait = wait
         self._tell_troubled = troubled
         self.stop_seen = False
-        """Whether it was a stop that ended the waiting."""
+        """True when a stop ended the waiting."""
         self._claimed = False
         self._troubled_since: float | None = None
         self._trouble = ""

@@ -33,7 +33,7 @@ class SessionRow:
         self._lock = threading.RLock()
         self._log = LogKeeper(path_of(self._connection))
         self.round_at: str | None = None
-        """When a round was recorded last."""
+        """Time of the last recorded round."""
         self._read("SELECT id FROM session WHERE id = ? AND deleted_at IS NULL", session_id)
 
     def claim(
