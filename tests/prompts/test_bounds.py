@@ -22,9 +22,9 @@ PEAK = """
 import json, resource, sys
 from spectui.prompts.reading import read
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = read(sys.argv[1])
+reading = read(sys.argv[1])
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([(after - before) // 1024, [problem.describe("x") for problem in found.problems]]))
+print(json.dumps([(after - before) // 1024, [problem.describe("x") for problem in reading.problems]]))
 """
 
 
@@ -42,7 +42,7 @@ def peak(path: str | Path) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("piece", "times", "said"),
+    ("piece", "times", "message"),
     [
         (b"\0" * 1_000_000, 100, "it holds NUL bytes"),
         (b"x" * 1_000_000, 100, "this line is longer than 16 MiB"),
@@ -50,14 +50,16 @@ def peak(path: str | Path) -> tuple[int, list[str]]:
     ],
     ids=("zeros", "one line", "long prompts"),
 )
-def test_a_small_packed_file_takes_little_memory(tmp_path: Path, piece: bytes, times: int, said: str) -> None:
+def test_a_small_packed_file_takes_little_memory(
+    tmp_path: Path, piece: bytes, times: int, message: str
+) -> None:
     path = tmp_path / "small.gz"
     with gzip.open(path, "wb") as file:
         for _ in range(times):
             file.write(piece)
     assert path.stat().st_size < 400_000
     memory, (problem,) = peak(path)
-    assert said in problem
+    assert message in problem
     assert memory < 250
 
 
@@ -68,7 +70,7 @@ def test_a_device_without_end_is_left_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "value", "lines", "said"),
+    ("limit", "value", "lines", "message"),
     [
         ("MAX_PROMPTS", 100, LINE, ":101: more than 100 prompts; take fewer, with --per-task N"),
         ("MAX_RECORDS", 100, b"{}\n", ":101: more than 100 records"),
@@ -79,7 +81,7 @@ def test_a_device_without_end_is_left_at_once() -> None:
     ],
 )
 def test_a_pipe_without_end_stops_at_the_bound(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, lines: bytes, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, lines: bytes, message: str
 ) -> None:
     monkeypatch.setattr(reading if hasattr(reading, limit) else source, limit, value)
     path = tmp_path / "pipe"
@@ -101,11 +103,11 @@ def test_a_pipe_without_end_stops_at_the_bound(
 
     writer = threading.Thread(target=feed, daemon=True)
     writer.start()
-    found = read(path)
+    result = read(path)
     writer.join(30)
     assert not writer.is_alive()  # it heard that nobody reads
-    assert found.fatal is not None
-    assert said in found.fatal.describe(found.name)
+    assert result.fatal is not None
+    assert message in result.fatal.describe(result.name)
 
 
 def test_only_what_is_asked_for_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,23 +125,23 @@ def test_a_pipe_is_read_once_and_in_pieces(tmp_path: Path) -> None:
     wanted = [f"{i} Äpfel" for i in range(200)]
     whole = "".join(json.dumps({"prompt": text}, ensure_ascii=False) + "\n" for text in wanted).encode()
     for content in (whole, json.dumps([{"prompt": text} for text in wanted], ensure_ascii=False).encode()):
-        there, here = os.pipe()
+        read_end, write_end = os.pipe()
 
-        def feed(here: int = here, content: bytes = content) -> None:
+        def feed(write_end: int = write_end, content: bytes = content) -> None:
             for start in range(0, len(content), 7):
-                os.write(here, content[start : start + 7])
-            os.close(here)
+                os.write(write_end, content[start : start + 7])
+            os.close(write_end)
 
         writer = threading.Thread(target=feed)
         writer.start()
-        assert [prompt.text for prompt in load(f"/dev/fd/{there}")] == wanted
+        assert [prompt.text for prompt in load(f"/dev/fd/{read_end}")] == wanted
         writer.join()
-        os.close(there)
+        os.close(read_end)
 
 
 def test_problems_beyond_a_thousand_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(reading, "MAX_PROBLEMS", 10)
     path = tmp_path / "x"
     path.write_bytes(b"{\n" * 25)
-    found = read(path)
-    assert (len(found.problems), found.more_problems) == (10, 15)
+    result = read(path)
+    assert (len(result.problems), result.more_problems) == (10, 15)

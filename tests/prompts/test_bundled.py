@@ -73,9 +73,9 @@ def alike(a: str, b: str, tokens: Tokens) -> float:
 
 
 def pairs(tokens: Tokens) -> Iterator[tuple[float, str, str]]:
-    """How alike every two bundled prompts are."""
-    found = {name: runs(tokens(text)) for name, text in TEXTS.items()}
-    for (a, left), (b, right) in itertools.combinations(found.items(), 2):
+    """The likeness of every two bundled prompts."""
+    runs_of = {name: runs(tokens(text)) for name, text in TEXTS.items()}
+    for (a, left), (b, right) in itertools.combinations(runs_of.items(), 2):
         yield len(left & right) / len(left | right), a, b
 
 

@@ -109,16 +109,16 @@ def test_a_record_of_each_kind_asks_what_it_says(
     for content, _ in whole:
         if isinstance(record, list) and content.startswith('{"version"'):
             continue
-        found = given_as(tmp_path / "theirs", content)
-        assert found.problems == [], content
-        assert [turns(prompt) for prompt in found.prompts] == [asked, [("user", "Another")]], content
-        assert found.prompts[0].task == task
-        assert tuple(found.notes) == notes
+        reading = given_as(tmp_path / "theirs", content)
+        assert reading.problems == [], content
+        assert [turns(prompt) for prompt in reading.prompts] == [asked, [("user", "Another")]], content
+        assert reading.prompts[0].task == task
+        assert tuple(reading.notes) == notes
     # What is imported is kept whole, so that a run reads the same.
-    found = given_as(tmp_path / "theirs", whole[0][0])
+    reading = given_as(tmp_path / "theirs", whole[0][0])
     ours = tmp_path / "ours.jsonl"
     ours.write_text(json_lines(import_file(tmp_path / "theirs").prompts))
-    assert load(ours) == found.prompts
+    assert load(ours) == reading.prompts
 
 
 TABLE = [["Prompt", "category", "id"], ['Hello, "you"\nand you; all|', "Open QA", "7"], ["Plain", "", ""]]
@@ -130,9 +130,9 @@ TABLE = [["Prompt", "category", "id"], ['Hello, "you"\nand you; all|', "Open QA"
 def test_a_table_is_known_by_its_header(tmp_path: Path, delimiter: str, end: str, encoding: str) -> None:
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, lineterminator=end).writerows(TABLE)
-    found = given_as(tmp_path / "t", text.getvalue().encode(encoding))
-    assert found.problems == []
-    assert found.prompts == [
+    reading = given_as(tmp_path / "t", text.getvalue().encode(encoding))
+    assert reading.problems == []
+    assert reading.prompts == [
         Prompt("7", "open-qa", TABLE[1][0]),
         Prompt("prompts-001", "prompts", "Plain"),
     ]
@@ -143,20 +143,20 @@ def test_a_table_may_hold_conversations_as_json(tmp_path: Path) -> None:
     csv.writer(text).writerows(
         [["n", "messages"], ["1", json.dumps([SYSTEM, HI])], ["2", "[{'role': 'user'}]"]]
     )
-    found = given_as(tmp_path / "t", text.getvalue())
-    assert [turns(prompt) for prompt in found.prompts] == [ASKED[:2]]
-    assert [problem.line for problem in found.problems] == [3]
-    assert "is no JSON" in found.problems[0].reason
+    reading = given_as(tmp_path / "t", text.getvalue())
+    assert [turns(prompt) for prompt in reading.prompts] == [ASKED[:2]]
+    assert [problem.line for problem in reading.problems] == [3]
+    assert "is no JSON" in reading.problems[0].reason
 
 
 def test_plain_text_is_a_prompt_a_line_and_said_to_be(tmp_path: Path) -> None:
-    found = given_as(tmp_path / "t", "Hello, world\r\n\r\nWhy is the sky blue?\nÄpfel, Birnen\n")
-    assert [prompt.text for prompt in found.prompts] == [
+    reading = given_as(tmp_path / "t", "Hello, world\r\n\r\nWhy is the sky blue?\nÄpfel, Birnen\n")
+    assert [prompt.text for prompt in reading.prompts] == [
         "Hello, world",
         "Why is the sky blue?",
         "Äpfel, Birnen",
     ]
-    assert list(found.notes) == [PLAIN]
+    assert list(reading.notes) == [PLAIN]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
@@ -169,20 +169,20 @@ def test_packed_files_are_known_by_their_first_bytes(tmp_path: Path, pack: Calla
         pack(b"".join(parts[:7])) + pack(b"".join(parts[7:])),
         pack(whole) + b"\0" * 99,
     ):
-        found = given_as(tmp_path / "x.txt", packed)
-        assert found.problems == []
-        assert [prompt.text.split()[0] for prompt in found.prompts] == [str(i) for i in range(20)]
+        reading = given_as(tmp_path / "x.txt", packed)
+        assert reading.problems == []
+        assert [prompt.text.split()[0] for prompt in reading.prompts] == [str(i) for i in range(20)]
     for cut in (pack(whole)[:-5], pack(whole)[: len(pack(whole)) // 2]):
-        found = given_as(tmp_path / "x", cut)
-        assert found.fatal is not None
-        assert "its end is missing" in found.fatal.reason
-        assert problems(tmp_path / "x") == [problem.describe(found.name) for problem in found.problems]
+        reading = given_as(tmp_path / "x", cut)
+        assert reading.fatal is not None
+        assert "its end is missing" in reading.fatal.reason
+        assert problems(tmp_path / "x") == [problem.describe(reading.name) for problem in reading.problems]
     assert "is damaged" in given_as(tmp_path / "x", pack(whole)[:12] + b"rubbish").problems[0].reason
     assert "within a" in given_as(tmp_path / "x", pack(gzip.compress(whole))).problems[0].reason
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"PK\x03\x04..", "a zip archive"),
         (b"\x28\xb5\x2f\xfd\0", "a Zstandard file"),
@@ -220,18 +220,18 @@ def test_packed_files_are_known_by_their_first_bytes(tmp_path: Path, pack: Calla
         (b'{"conversations": [{"from": "gpt", "value": "x"}]}', "has no turn of a user"),
     ],
 )  # fmt: skip
-def test_what_is_none_is_refused_with_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
-    found = given_as(tmp_path / "theirs", content)
-    (problem,) = [problem.describe(found.name) for problem in found.problems]
+def test_what_is_none_is_refused_with_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
+    reading = given_as(tmp_path / "theirs", content)
+    (problem,) = [problem.describe(reading.name) for problem in reading.problems]
     assert problem.startswith(f"{tmp_path / 'theirs'}:")
-    assert said in problem
+    assert message in problem
     assert "\n" not in problem
-    assert found.prompts == []
+    assert reading.prompts == []
 
 
 def test_problems_are_said_with_line_and_place_in_a_list(tmp_path: Path) -> None:
-    found = given_as(tmp_path / "x", '[\n{"prompt": "a"},\n\n{"prompt": 3}, {}, 7\n]')
-    assert [problem.describe("x") for problem in found.problems] == [
+    reading = given_as(tmp_path / "x", '[\n{"prompt": "a"},\n\n{"prompt": 3}, {}, 7\n]')
+    assert [problem.describe("x") for problem in reading.problems] == [
         "x:4: item 2: 'prompt' is not a string",
         "x:4: item 3: 'prompt' is missing; its keys are none",
         'x:4: item 4: not an object; give {"task": ..., "prompt": ...}',
@@ -250,8 +250,8 @@ def test_problems_are_said_with_line_and_place_in_a_list(tmp_path: Path) -> None
 )  # fmt: skip
 def test_one_object_may_hold_all_of_them(tmp_path: Path, whole: dict[str, Any]) -> None:
     for indent in (None, 2):
-        found = given_as(tmp_path / "x", json.dumps(whole, indent=indent))
-        assert [(prompt.task, prompt.text) for prompt in found.prompts] == [("x", "a"), ("y", "b")]
+        reading = given_as(tmp_path / "x", json.dumps(whole, indent=indent))
+        assert [(prompt.task, prompt.text) for prompt in reading.prompts] == [("x", "a"), ("y", "b")]
 
 
 def test_parquet_is_read_by_its_rows(tmp_path: Path) -> None:
@@ -265,35 +265,39 @@ def test_parquet_is_read_by_its_rows(tmp_path: Path) -> None:
         {"prompt": " "},
     ] * 30
     pq.write_table(pa.Table.from_pylist(table), path, row_group_size=40)
-    found = read(path)
-    assert [turns(prompt) for prompt in found.prompts] == [ASKED[:2], [("user", "b")]] * 30
-    assert [problem.describe("x") for problem in found.problems[:2]] == [
+    reading = read(path)
+    assert [turns(prompt) for prompt in reading.prompts] == [ASKED[:2], [("user", "b")]] * 30
+    assert [problem.describe("x") for problem in reading.problems[:2]] == [
         "x:3: 'prompt' is empty",
         "x:6: 'prompt' is empty",
     ]
     whole = path.read_bytes()
     for damaged in (whole[:-9], whole[:400] + bytes(200) + whole[600:], b"PAR1"):
         path.write_bytes(damaged)
-        (said,) = [problem.describe("x") for problem in read(path).problems if "damaged" in problem.reason]
-        assert "\n" not in said
+        (problem_line,) = [
+            problem.describe("x") for problem in read(path).problems if "damaged" in problem.reason
+        ]
+        assert "\n" not in problem_line
 
 
 def test_nesting_and_line_ends_of_any_kind(tmp_path: Path) -> None:
-    found = given_as(tmp_path / "x", b'{"prompt": "a"}\r{"prompt": "b"}\r')
-    assert [prompt.text for prompt in found.prompts] == ["a", "b"]
+    reading = given_as(tmp_path / "x", b'{"prompt": "a"}\r{"prompt": "b"}\r')
+    assert [prompt.text for prompt in reading.prompts] == ["a", "b"]
     for depth in (50, 900, 5000):
-        found = given_as(tmp_path / "x", '{"row":' * depth + '{"prompt": "a"}' + "}" * depth)
-        said = [problem.reason for problem in found.problems]
-        assert (found.prompts and not said) or ["nested too deeply" in reason for reason in said] == [True]
+        reading = given_as(tmp_path / "x", '{"row":' * depth + '{"prompt": "a"}' + "}" * depth)
+        reasons = [problem.reason for problem in reading.problems]
+        assert (reading.prompts and not reasons) or ["nested too deeply" in reason for reason in reasons] == [
+            True
+        ]
 
 
 def test_ids_that_others_repeat_are_numbered_anew_and_ours_are_refused(tmp_path: Path) -> None:
-    found = given_as(
+    reading = given_as(
         tmp_path / "x", '{"uuid": 1, "text": "a"}\n{"uuid": 1, "text": "b"}\n{"uuid": [], "text": "c"}\n'
     )
-    assert [prompt.id for prompt in found.prompts] == ["1", "prompts-001", "prompts-002"]
-    found = given_as(tmp_path / "x", '{"id": 1, "task": "t", "prompt": "a"}\n' * 2)
-    assert [problem.reason for problem in found.problems] == ["id '1' is already that of line 1"]
+    assert [prompt.id for prompt in reading.prompts] == ["1", "prompts-001", "prompts-002"]
+    reading = given_as(tmp_path / "x", '{"id": 1, "task": "t", "prompt": "a"}\n' * 2)
+    assert [problem.reason for problem in reading.problems] == ["id '1' is already that of line 1"]
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(str.strip)
@@ -329,10 +333,12 @@ def test_a_conversation_survives_every_format(tmp_path: Path, asked: list[list[M
             json.dumps(records),
             json.dumps(records, indent=3, ensure_ascii=False),
         ):
-            found = given_as(tmp_path / "x", content)
-            assert found.problems == []
-            assert [turns(prompt) for prompt in found.prompts] == [[tuple(m) for m in each] for each in asked]
-            assert [prompt.text for prompt in found.prompts] == [readable(each) for each in asked]
+            reading = given_as(tmp_path / "x", content)
+            assert reading.problems == []
+            assert [turns(prompt) for prompt in reading.prompts] == [
+                [tuple(m) for m in each] for each in asked
+            ]
+            assert [prompt.text for prompt in reading.prompts] == [readable(each) for each in asked]
     assert [list(from_json(to_json(each))) for each in asked] == asked
 
 
@@ -357,11 +363,11 @@ def test_whatever_known_keys_hold_is_read_or_refused_in_one_line(
     tmp_path: Path, values: list[Any], lines: bool
 ) -> None:
     content = "\n".join(map(json.dumps, values)) if lines else json.dumps(values, indent=1)
-    found = given_as(tmp_path / "x", content)
-    assert found.prompts or found.problems
-    for problem in found.problems:
+    reading = given_as(tmp_path / "x", content)
+    assert reading.prompts or reading.problems
+    for problem in reading.problems:
         assert "\n" not in problem.describe("x")
-    for prompt in found.prompts:
+    for prompt in reading.prompts:
         assert prompt.text.strip()
         prompt.text.encode()
         if prompt.messages is not None:
@@ -379,5 +385,5 @@ def test_whatever_known_keys_hold_is_read_or_refused_in_one_line(
     ids=["parts of a data set", "a list a line", "files behind each other", "record separators"],
 )
 def test_no_part_of_a_file_is_left_out_or_taken_for_text(tmp_path: Path, content: str) -> None:
-    found = given_as(tmp_path / "theirs", content)
-    assert (found.problems, [prompt.text for prompt in found.prompts]) == ([], ["a", "b"])
+    reading = given_as(tmp_path / "theirs", content)
+    assert (reading.problems, [prompt.text for prompt in reading.prompts]) == ([], ["a", "b"])

@@ -66,10 +66,10 @@ def test_a_line_of_each_format_becomes_its_prompt(
     if packed:
         path = tmp_path / "packed"  # known by its first bytes, whatever it is called
         path.write_bytes(gzip.compress((tmp_path / "theirs.jsonl").read_bytes()))
-    found = import_file(path, format)
-    assert found.prompts == [expected]
-    assert found.skipped == []
-    assert found.shortened == ({FURTHER_TURNS: 1} if format == "mt-bench" else {})
+    imported = import_file(path, format)
+    assert imported.prompts == [expected]
+    assert imported.skipped == []
+    assert imported.shortened == ({FURTHER_TURNS: 1} if format == "mt-bench" else {})
     assert [p.task for p in import_file(path, format, "mine").prompts] == ["mine"]
 
 
@@ -97,9 +97,9 @@ def test_our_own_format_may_be_given_the_task_it_lacks(write: Write) -> None:
         Prompt("all-001", "all", "One"),
         Prompt("x", "all", "Two"),
     ]
-    found = import_file(path, "jsonl")
-    assert found.prompts == [Prompt("x", "rag", "Two")]
-    assert found.skipped == [Skipped(1, "'task' is missing; --task names one for all lines")]
+    imported = import_file(path, "jsonl")
+    assert imported.prompts == [Prompt("x", "rag", "Two")]
+    assert imported.skipped == [Skipped(1, "'task' is missing; --task names one for all lines")]
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ def test_our_own_format_may_be_given_the_task_it_lacks(write: Write) -> None:
 def test_a_line_that_is_no_prompt_is_skipped_with_its_number_and_the_reason(
     write: Write, format: str, line: Any, reason: str
 ) -> None:
-    found = import_file(write(LINES[format], "", line), format)
-    assert len(found.prompts) == 1
-    ((number, said),) = [(skipped.line, skipped.reason) for skipped in found.skipped]
+    imported = import_file(write(LINES[format], "", line), format)
+    assert len(imported.prompts) == 1
+    ((number, given_reason),) = [(skipped.line, skipped.reason) for skipped in imported.skipped]
     assert number == 3
-    assert reason in said
+    assert reason in given_reason
 
 
 def test_the_wrong_format_is_refused_with_the_one_it_looks_like(write: Write) -> None:
@@ -145,7 +145,7 @@ def test_the_wrong_format_is_refused_with_the_one_it_looks_like(write: Write) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "no prompts in it"),
         (b"PAR1\x00\x00", "the Parquet file is damaged"),
@@ -155,11 +155,11 @@ def test_the_wrong_format_is_refused_with_the_one_it_looks_like(write: Write) ->
     ],
 )
 def test_a_file_of_another_kind_is_refused_with_what_to_give(
-    tmp_path: Path, content: bytes, said: str
+    tmp_path: Path, content: bytes, message: str
 ) -> None:
     path = tmp_path / "theirs"
     path.write_bytes(content)
-    with pytest.raises(PromptError, match=said) as caught:
+    with pytest.raises(PromptError, match=message) as caught:
         import_file(path, "gsm8k")
     assert str(caught.value).startswith(f"{path}: ")
     with pytest.raises(PromptError, match="no such file"):
@@ -169,11 +169,11 @@ def test_a_file_of_another_kind_is_refused_with_what_to_give(
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_what_is_written_is_what_a_run_reads(write: Write, tmp_path: Path, ascii_only: bool) -> None:
     path = write({"question": "Wie viele Äpfel?\u2028", "answer": "1"}, GSM8K)
-    found = import_file(path, "gsm8k").prompts
-    written = json_lines(found, ascii_only=ascii_only)
+    prompts = import_file(path, "gsm8k").prompts
+    written = json_lines(prompts, ascii_only=ascii_only)
     assert written.isascii() == ascii_only
     (tmp_path / "ours.jsonl").write_text(written, encoding="utf-8")
-    assert load(tmp_path / "ours.jsonl") == found
+    assert load(tmp_path / "ours.jsonl") == prompts
 
 
 def test_every_format_is_known_by_its_own_lines() -> None:

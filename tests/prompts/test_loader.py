@@ -172,12 +172,12 @@ def test_any_file_is_either_read_or_refused_in_one_line(
 ) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "f.jsonl"
     path.write_bytes(b"\n".join(lines))
-    found = problems(path)
-    if found:
+    problem_lines = problems(path)
+    if problem_lines:
         with pytest.raises(PromptError) as caught:
             load(path)
-        assert str(caught.value) == found[0]
-        assert not any("\n" in problem for problem in found)
+        assert str(caught.value) == problem_lines[0]
+        assert not any("\n" in problem for problem in problem_lines)
         return
     prompts = load(path)
     assert prompts

@@ -32,8 +32,8 @@ def child(what: str, path: Path) -> Iterator[subprocess.Popen[str]]:
 def hear(process: subprocess.Popen[str], line: str) -> None:
     """Wait until the child says `line`; fails when it ends without."""
     assert process.stdout is not None
-    for said in process.stdout:
-        if said.strip() == line:
+    for heard in process.stdout:
+        if heard.strip() == line:
             return
     raise AssertionError(f"the child ended ({process.wait()}) without saying {line!r}")
 
@@ -46,7 +46,7 @@ def say(process: subprocess.Popen[str], line: str = "go") -> None:
 
 
 def fresh_python(code: str) -> str:
-    """What `code` prints in a new interpreter."""
+    """The output of `code` in a new interpreter."""
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()

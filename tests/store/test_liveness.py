@@ -54,20 +54,20 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_on_this_host_the_process_decides(process: subprocess.Popen[bytes]) -> None:
-    here = socket.gethostname()
+    host = socket.gethostname()
     created = psutil.Process(process.pid).create_time()
-    assert status(pid=process.pid, pid_created=created, host=here, heartbeat_at=ago(3600)) == "running"
-    assert status("paused", pid=process.pid, pid_created=created, host=here) == "paused"
+    assert status(pid=process.pid, pid_created=created, host=host, heartbeat_at=ago(3600)) == "running"
+    assert status("paused", pid=process.pid, pid_created=created, host=host) == "paused"
     # The pid now belongs to another process than the one that wrote the row.
-    assert status(pid=process.pid, pid_created=created - 500, host=here, heartbeat_at=ago(0)) == "interrupted"
+    assert status(pid=process.pid, pid_created=created - 500, host=host, heartbeat_at=ago(0)) == "interrupted"
     process.kill()
     # Killed and not waited for: a zombie still has its pid.
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert psutil.pid_exists(process.pid)
-    assert status(pid=process.pid, pid_created=created, host=here, heartbeat_at=ago(0)) == "interrupted"
+    assert status(pid=process.pid, pid_created=created, host=host, heartbeat_at=ago(0)) == "interrupted"
     process.wait()
     assert not process_is_alive(process.pid, created)
-    assert status(pid=process.pid, pid_created=created, host=here, heartbeat_at=ago(0)) == "interrupted"
+    assert status(pid=process.pid, pid_created=created, host=host, heartbeat_at=ago(0)) == "interrupted"
 
 
 def test_on_another_host_the_heartbeat_decides() -> None:
@@ -108,12 +108,12 @@ def test_a_dead_worker_shows_in_every_view_and_takes_no_commands(
 def test_one_worker_at_a_time(db: Database, process: subprocess.Popen[bytes]) -> None:
     session_id = make_session(db)
     SessionWriter(db, session_id).claim(pid=process.pid)
-    mine = SessionWriter(db, session_id)
+    writer = SessionWriter(db, session_id)
     with pytest.raises(StoreError, match=f"process {process.pid} on .* is at work on it"):
-        mine.claim()
+        writer.claim()
     process.kill()
     process.wait()
-    mine.claim()
+    writer.claim()
     row = Reader(db).session(session_id)
     assert (row.pid, row.host, row.status) == (os.getpid(), socket.gethostname(), "starting")
     assert row.pid_created == pytest.approx(psutil.Process().create_time(), abs=1)

@@ -104,23 +104,23 @@ def status(place: Whereabouts, *, pid: int, heartbeat: float = 3600, created: fl
 
 def test_the_same_pid_on_another_system_is_another_process(process: subprocess.Popen[bytes]) -> None:
     """After a restart, and in a container of the same name; whoever is there still says so every second."""
-    here = whereabouts.whereabouts(process.pid, "")
-    assert status(here, pid=process.pid) == "running"
+    place = whereabouts.whereabouts(process.pid, "")
+    assert status(place, pid=process.pid) == "running"
     for other in (
-        Whereabouts("before", here.pids, here.started),
-        Whereabouts(here.boot, here.pids + 1, here.started),
+        Whereabouts("before", place.pids, place.started),
+        Whereabouts(place.boot, place.pids + 1, place.started),
     ):
         assert status(other, pid=process.pid) == "interrupted"
         assert status(other, pid=process.pid, heartbeat=2) == "running"
-    assert status(Whereabouts(here.boot, here.pids, here.started + 5), pid=process.pid) == "interrupted"
+    assert status(Whereabouts(place.boot, place.pids, place.started + 5), pid=process.pid) == "interrupted"
 
 
 def test_a_clock_that_is_set_makes_no_worker_another(process: subprocess.Popen[bytes]) -> None:
-    here = whereabouts.whereabouts(process.pid, "")
-    assert status(here, pid=process.pid, created=1000.0) == "running"
+    place = whereabouts.whereabouts(process.pid, "")
+    assert status(place, pid=process.pid, created=1000.0) == "running"
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert status(here, pid=process.pid) == "interrupted", "a zombie"
+    assert status(place, pid=process.pid) == "interrupted", "a zombie"
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,12 @@ def planted(
     rng = np.random.default_rng(seed)
     counts = [prompts] * len(tasks) if isinstance(prompts, int) else list(prompts)
     task_of = [name for name, count in zip(tasks, counts, strict=True) for _ in range(count)]
-    own = np.array([_chance(tasks[name], icc, rng) for name in task_of])
-    round_prompt = np.repeat(np.arange(len(own)), rounds)
+    prompt_chance = np.array([_chance(tasks[name], icc, rng) for name in task_of])
+    round_prompt = np.repeat(np.arange(len(prompt_chance)), rounds)
     node_round = np.repeat(np.arange(len(round_prompt)), DEPTH)
     depth = np.tile(np.arange(1, DEPTH + 1), len(round_prompt))
     entropy = 4 * rng.random(len(depth))
-    chance = own[round_prompt[node_round]] + (2 - depth) * depth_effect
+    chance = prompt_chance[round_prompt[node_round]] + (2 - depth) * depth_effect
     chance += np.where(entropy > 2, -entropy_effect, entropy_effect)
     match = rng.random(len(depth)) < chance
     return measured(task_of, round_prompt, node_round, depth, match, entropy, drafted=drafted, rng=rng)

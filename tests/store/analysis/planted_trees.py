@@ -23,7 +23,7 @@ Tree = Sequence[int | None]
 
 @dataclass(frozen=True)
 class Truth:
-    """How text of one task is accepted."""
+    """Acceptance of the text of one task."""
 
     hazard: Sequence[float]
     """Chance that one child of a family matches, by its depth from 1."""

@@ -32,41 +32,41 @@ def test_another_mix_of_tasks_is_no_difference() -> None:
 
     missed = 0
     for seed in range(10):
-        found = comparison_of(session("a", 18, 4, seed), session("b", 4, 18, 100 + seed))
-        assert found.overall is not None
-        assert not found.overall.paired
+        comparison = comparison_of(session("a", 18, 4, seed), session("b", 4, 18, 100 + seed))
+        assert comparison.overall is not None
+        assert not comparison.overall.paired
         for key in ("match", "accepted_length", PRIMARY, "survival_1"):
-            each = found.overall.figures[key]
+            each = comparison.overall.figures[key]
             assert each.ci is not None
             missed += not each.ci[0] <= 0 <= each.ci[1]
-        assert "as often as it has prompts in both" in found.notes["all prompts"]
-        assert found.predictors == {}
+        assert "as often as it has prompts in both" in comparison.notes["all prompts"]
+        assert comparison.predictors == {}
     assert missed <= 5
 
 
 @pytest.mark.parametrize(
-    ("session", "said"),
+    ("session", "note"),
     [
         ({"config": {"temperature": 0.7}}, "temperature 0.0 and 0.7"),
         ({"tree": "dynamic:8x4"}, "tree full:3x2 and dynamic:8x4"),
         ({"config": {"temperature": 0.0, "top_p": 0.9}}, "top-p 1.0 and 0.9"),
     ],
 )
-def test_figures_of_other_nodes_are_shown_and_not_compared(session: dict[str, Any], said: str) -> None:
+def test_figures_of_other_nodes_are_shown_and_not_compared(session: dict[str, Any], note: str) -> None:
     usual = {"temperature": 0.0, "top_p": 1.0}
     tasks = alike(Truth((0.6, 0.6, 0.6), tree=FULL, prompts=3), ("code", "math"))
     whole: dict[str, Any] = {"tree": "full:3x2", "config": usual, **session}
     whole["config"] = usual | whole["config"]
-    found = comparison_of(
+    comparison = comparison_of(
         named(planted_trees(tasks), "a", tree="full:3x2", config=usual),
         named(planted_trees(tasks, seed=1), "b", **whole),
     )
-    assert said in found.notes["settings that differ"]
-    assert found.overall is not None
-    compared = {key for key, each in found.overall.figures.items() if each.difference is not None}
+    assert note in comparison.notes["settings that differ"]
+    assert comparison.overall is not None
+    compared = {key for key, each in comparison.overall.figures.items() if each.difference is not None}
     assert compared == {PRIMARY, "accepted_length", "survival_1", "survival_2", "survival_3"}
-    assert all(each.a is not None for each in found.overall.figures.values())
-    assert not found.predictors
+    assert all(each.a is not None for each in comparison.overall.figures.values())
+    assert not comparison.predictors
 
 
 def test_sessions_of_budgets_are_of_one_tree_only_where_their_rounds_are() -> None:
@@ -87,18 +87,21 @@ def test_two_equal_sessions_are_said_to_differ_by_chance_and_not_in_what_comes_f
     first = 0
     for seed in range(10):
         a, b = (planted_trees(tasks, icc=0.05, seed=2 * seed + of_b) for of_b in (0, 1))
-        found = comparison_of(a, named(b, "b"))
+        comparison = comparison_of(a, named(b, "b"))
         out = sum(
             each.ci is not None and not each.ci[0] <= 0 <= each.ci[1]
-            for group in (*found.tasks.values(), found.overall)
+            for group in (*comparison.tasks.values(), comparison.overall)
             if group is not None
             for each in group.figures.values()
         )
         assert out <= 25
-        assert f"about {round(found.intervals / 20)} leave out 0 by chance alone" in found.notes["chance"]
-        assert found.overall is not None
-        assert next(iter(found.overall.figures)) == PRIMARY
-        primary = found.overall.figures[PRIMARY]
+        assert (
+            f"about {round(comparison.intervals / 20)} leave out 0 by chance alone"
+            in comparison.notes["chance"]
+        )
+        assert comparison.overall is not None
+        assert next(iter(comparison.overall.figures)) == PRIMARY
+        primary = comparison.overall.figures[PRIMARY]
         assert primary.ci is not None
         first += not primary.ci[0] <= 0 <= primary.ci[1]
     assert first <= 2
@@ -113,12 +116,12 @@ def test_each_task_is_set_against_each_other_with_holms_correction() -> None:
     ]
     tasks = {**alike(Truth((0.6,) * 3), ("code", "math", "chat")), "rag": Truth((0.85,) * 3)}
     report = report_of(planted_trees(tasks, icc=0.02, seed=3))
-    told = {
+    significant = {
         (each.first, each.second)
         for each in report.contrasts["accepted_length"].pairs
         if each.holm is not None and each.holm < 0.05
     }
-    assert told == {("code", "rag"), ("math", "rag"), ("chat", "rag")}
+    assert significant == {("code", "rag"), ("math", "rag"), ("chat", "rag")}
     assert len(report.contrasts["accepted_length"].pairs) == 6
     false = 0
     for seed in range(20):

@@ -105,7 +105,7 @@ def report(prompts: list[Prompt], path: Path) -> dict[str, Any]:
 def rows_of(path: Path) -> list[Prompt]:
     """The session as it lies in the file."""
     connection = sqlite3.connect(path)
-    found = []
+    prompts = []
     for generation, task in connection.execute(
         "SELECT id, task FROM generation ORDER BY position"
     ).fetchall():
@@ -120,31 +120,31 @@ def rows_of(path: Path) -> list[Prompt]:
                 (round_id,),
             ).fetchall()
             rounds.append(Round(length, bonus is not None, cut is not None, [Node(*row) for row in nodes]))
-        found.append(Prompt(task, rounds))
+        prompts.append(Prompt(task, rounds))
     connection.close()
-    return found
+    return prompts
 
 
 def groups(prompts: list[Prompt]) -> dict[str, list[Prompt]]:
-    found = {task: [p for p in prompts if p.task == task] for task in dict.fromkeys(PROMPTS)}
-    return found | {"overall": prompts}
+    by_task = {task: [p for p in prompts if p.task == task] for task in dict.fromkeys(PROMPTS)}
+    return by_task | {"overall": prompts}
 
 
 def of(report: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = report["overall"] if name == "overall" else report["tasks"][name]
-    return found
+    group: dict[str, Any] = report["overall"] if name == "overall" else report["tasks"][name]
+    return group
 
 
 Sums = Callable[[Prompt], tuple[float, float]]
 
 
-def check_estimate(found: dict[str, Any], prompts: list[Prompt], sums: Sums) -> None:
+def check_estimate(estimate: dict[str, Any], prompts: list[Prompt], sums: Sums) -> None:
     """Means over prompts, and the ratio of sums, of (top, bottom) of each prompt."""
     pairs = [sums(prompt) for prompt in prompts]
-    assert found["mean"] == pytest.approx(np.mean([top / bottom for top, bottom in pairs if bottom]))
-    assert found["token_weighted"] == pytest.approx(sum(t for t, _ in pairs) / sum(b for _, b in pairs))
-    if found["ci"] is not None:
-        assert found["ci"][0] <= found["mean"] <= found["ci"][1]
+    assert estimate["mean"] == pytest.approx(np.mean([top / bottom for top, bottom in pairs if bottom]))
+    assert estimate["token_weighted"] == pytest.approx(sum(t for t, _ in pairs) / sum(b for _, b in pairs))
+    if estimate["ci"] is not None:
+        assert estimate["ci"][0] <= estimate["mean"] <= estimate["ci"][1]
 
 
 def over_nodes(value: Callable[[Node], float], some: Callable[[Node], bool] = lambda _: True) -> Sums:
@@ -163,27 +163,27 @@ def at_risk_sums(prompt: Prompt) -> tuple[float, float]:
 @pytest.mark.parametrize("name", ["code", "math", "chat", "overall"])
 def test_acceptance_lengths_and_entropies(report: dict[str, Any], prompts: list[Prompt], name: str) -> None:
     """Counts, alpha under every definition, E[L], accepted length, tokens per round, both entropies."""
-    found, members = of(report, name), groups(prompts)[name]
-    assert found["prompts"] == len(members)
-    assert found["rounds"] == sum(len(p.rounds) for p in members)
-    assert found["nodes"] == sum(len(p.nodes) for p in members)
-    alpha = found["alpha"]
+    group, members = of(report, name), groups(prompts)[name]
+    assert group["prompts"] == len(members)
+    assert group["rounds"] == sum(len(p.rounds) for p in members)
+    assert group["nodes"] == sum(len(p.nodes) for p in members)
+    alpha = group["alpha"]
     check_estimate(alpha["match"], members, over_nodes(lambda n: n.match))
     check_estimate(alpha["overlap"], members, over_nodes(lambda n: n.overlap))
     check_estimate(alpha["rank1_match"], members, over_nodes(lambda n: n.match, lambda n: n.rank == 0))
     check_estimate(alpha["at_risk"], members, at_risk_sums)
     a = alpha["overlap"]["mean"]
-    assert found["expected_length_formula"] == pytest.approx(a + a**2 + a**3)
+    assert group["expected_length_formula"] == pytest.approx(a + a**2 + a**3)
     rounds = [each for p in members for each in p.rounds]
     length = [np.mean([r.accepted_length for r in p.rounds]) for p in members]
-    assert found["accepted_length"]["mean"] == pytest.approx(np.mean([r.accepted_length for r in rounds]))
-    assert found["accepted_length"]["per_prompt"] == pytest.approx(np.mean(length))
+    assert group["accepted_length"]["mean"] == pytest.approx(np.mean([r.accepted_length for r in rounds]))
+    assert group["accepted_length"]["per_prompt"] == pytest.approx(np.mean(length))
     per_round = [np.mean([r.accepted_length + r.bonus for r in p.rounds]) for p in members]
-    assert found["tokens_per_round"] == pytest.approx(np.mean([r.accepted_length + r.bonus for r in rounds]))
-    assert found["tokens_per_round_per_prompt"] == pytest.approx(np.mean(per_round))
+    assert group["tokens_per_round"] == pytest.approx(np.mean([r.accepted_length + r.bonus for r in rounds]))
+    assert group["tokens_per_round_per_prompt"] == pytest.approx(np.mean(per_round))
     for key in ("draft_entropy", "target_entropy"):
         means = [np.mean([getattr(n, key) for n in p.nodes]) for p in members]
-        assert found[key] == pytest.approx(np.mean(means))
+        assert group[key] == pytest.approx(np.mean(means))
 
 
 @pytest.mark.parametrize("name", ["code", "math", "chat", "overall"])
@@ -191,7 +191,7 @@ def test_hazard_and_survival_on_and_off_the_path(
     report: dict[str, Any], prompts: list[Prompt], name: str
 ) -> None:
     """Rounds at risk and reached by depth; families of rejected parents by depth; products of both."""
-    found = of(report, name)
+    group = of(report, name)
     rounds = [each for prompt in groups(prompts)[name] for each in prompt.rounds]
     at_risk: Counter[int] = Counter()
     reached: Counter[int] = Counter()
@@ -210,24 +210,24 @@ def test_hazard_and_survival_on_and_off_the_path(
             answered[family[0].depth] += any(node.match for node in family)
     depths = sorted(at_risk)
     hazards = [reached[d] / at_risk[d] for d in depths]
-    assert found["hazard"] == pytest.approx(hazards)
+    assert group["hazard"] == pytest.approx(hazards)
     uncut = {d: sum(not each.cut or each.accepted_length >= d for each in rounds) for d in depths}
-    assert found["survival"] == pytest.approx([reached[d] / uncut[d] for d in depths])
+    assert group["survival"] == pytest.approx([reached[d] / uncut[d] for d in depths])
     off = [answered[d] / families[d] for d in depths[1:]]
-    assert found["hazard_off_path"] == pytest.approx(off)
-    assert found["survival_off_path"] == pytest.approx((hazards[0] * np.cumprod(off)).tolist())
+    assert group["hazard_off_path"] == pytest.approx(off)
+    assert group["survival_off_path"] == pytest.approx((hazards[0] * np.cumprod(off)).tolist())
 
 
 @pytest.mark.parametrize("name", ["code", "math", "chat", "overall"])
 def test_correlations(report: dict[str, Any], prompts: list[Prompt], name: str) -> None:
     """Spearman's rho by scipy: the mean over prompts, and over all nodes at once."""
-    found, members = of(report, name), groups(prompts)[name]
+    group, members = of(report, name), groups(prompts)[name]
     for rho, key in (("rho", "draft_entropy"), ("rho_target_entropy", "target_entropy")):
         for side in ("match", "overlap"):
             each = [rho_of(prompt.nodes, key, side) for prompt in members]
-            assert found[rho][side]["per_prompt"] == pytest.approx(np.nanmean(each))
+            assert group[rho][side]["per_prompt"] == pytest.approx(np.nanmean(each))
             every = [node for prompt in members for node in prompt.nodes]
-            assert found[rho][side]["pooled"] == pytest.approx(rho_of(every, key, side))
+            assert group[rho][side]["pooled"] == pytest.approx(rho_of(every, key, side))
 
 
 def rho_of(nodes: list[Node], key: str, side: str) -> float:
@@ -265,7 +265,7 @@ def likelihoods(prompts: Iterable[Prompt], label: Callable[[Prompt, Node], Any])
 @pytest.mark.parametrize("name", ["task", "depth", "rank", "draft_entropy", "draft_p"])
 def test_predictors(report: dict[str, Any], prompts: list[Prompt], name: str) -> None:
     """McFadden's R2 from log likelihoods, information in bits, and both without the jackknife's bias."""
-    found = report["predictors"][name]
+    predictor = report["predictors"][name]
     label = LABELS.get(name) or tenths(prompts, name)
 
     def figures(some: list[Prompt]) -> tuple[float, float]:
@@ -273,26 +273,26 @@ def test_predictors(report: dict[str, Any], prompts: list[Prompt], name: str) ->
         return 1 - fitted / null, (fitted - null) / len(some) / math.log(2)
 
     r2, bits = figures(prompts)
-    assert found["mcfadden_r2"] == pytest.approx(r2)
-    assert found["mutual_information_plug_in"] == pytest.approx(bits)
+    assert predictor["mcfadden_r2"] == pytest.approx(r2)
+    assert predictor["mutual_information_plug_in"] == pytest.approx(bits)
     labels = {label(prompt, node) for prompt in prompts for node in prompt.nodes}
-    assert found["df"] == len(labels) - 1
-    assert found["mcfadden_r2_per_df"] == pytest.approx(r2 / (len(labels) - 1))
+    assert predictor["df"] == len(labels) - 1
+    assert predictor["mcfadden_r2_per_df"] == pytest.approx(r2 / (len(labels) - 1))
     nodes = sum(len(p.nodes) for p in prompts)
-    assert found["mutual_information_miller_madow"] == pytest.approx(
+    assert predictor["mutual_information_miller_madow"] == pytest.approx(
         bits - (len(labels) - 1) / (2 * nodes * math.log(2))
     )
     bias = np.zeros(2)
     for task in dict.fromkeys(PROMPTS):
-        left = [
+        without_one = [
             figures([p for p in prompts if p is not out])
             for out in prompts
             if out.task == task and len(groups(prompts)[task]) > 1
         ]
-        if left:
-            bias += (len(left) - 1) * (np.mean(left, axis=0) - np.array([r2, bits]))
-    assert found["mcfadden_r2_corrected"] == pytest.approx(r2 - bias[0])
-    assert found["mutual_information_bits"] == pytest.approx(bits - bias[1])
+        if without_one:
+            bias += (len(without_one) - 1) * (np.mean(without_one, axis=0) - np.array([r2, bits]))
+    assert predictor["mcfadden_r2_corrected"] == pytest.approx(r2 - bias[0])
+    assert predictor["mutual_information_bits"] == pytest.approx(bits - bias[1])
 
 
 def test_trees_of_two_shapes_have_no_verdict(report: dict[str, Any]) -> None:
@@ -310,7 +310,7 @@ def test_likeness_is_of_nothing_below_five_prompts_a_task(report: dict[str, Any]
 @pytest.mark.parametrize("name", ["code", "math", "overall"])
 def test_chance_of_a_drawn_child(report: dict[str, Any], prompts: list[Prompt], name: str) -> None:
     """The sum of min(p, q) over the children of a parent, and what tokens that were not drafted may add."""
-    found, members = of(report, name), groups(prompts)[name]
+    group, members = of(report, name), groups(prompts)[name]
     bounds: dict[str, list[list[float]]] = {"least": [], "most": []}
     for prompt in members:
         sums: dict[str, list[float]] = {"least": [], "most": []}
@@ -320,11 +320,11 @@ def test_chance_of_a_drawn_child(report: dict[str, Any], prompts: list[Prompt], 
                 children[node.parent].append(node)
             for family in children.values():
                 least = min(sum(min(n.target_p, n.draft_p) for n in family), 1.0)
-                left = min(1 - sum(n.target_p for n in family), 1 - sum(n.draft_p for n in family))
+                rest = min(1 - sum(n.target_p for n in family), 1 - sum(n.draft_p for n in family))
                 sums["least"].append(least)
-                sums["most"].append(least + max(left, 0.0))
+                sums["most"].append(least + max(rest, 0.0))
         for key, values in sums.items():
             bounds[key].append(values)
     for key, each_prompt in bounds.items():
         means = [np.mean(values) for values in each_prompt]
-        assert found["acceptance_chance"][key]["mean"] == pytest.approx(np.mean(means))
+        assert group["acceptance_chance"][key]["mean"] == pytest.approx(np.mean(means))

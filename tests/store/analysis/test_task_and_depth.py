@@ -48,7 +48,7 @@ def prompts(db: Database, path: Path) -> list[Prompt]:
 
 
 @pytest.fixture
-def found(prompts: list[Prompt], path: Path) -> dict[str, Any]:
+def verdict(prompts: list[Prompt], path: Path) -> dict[str, Any]:
     with Reader(path) as reader:
         verdict: dict[str, Any] = report_json(build_report(reader, "last"))["task_minus_depth"]
     return verdict
@@ -93,8 +93,8 @@ def r2(table: Table) -> float:
     def entropy(p: float) -> float:
         return -sum(q * math.log(q) for q in (p, 1 - p) if q > 1e-12)
 
-    left = sum(weight / total * entropy(nats[key]) for key, (weight, _) in table.items())
-    return 1 - left / entropy(mean)
+    unexplained = sum(weight / total * entropy(nats[key]) for key, (weight, _) in table.items())
+    return 1 - unexplained / entropy(mean)
 
 
 def over_nodes(some: Callable[[Round, Node], bool]) -> Callable[[list[Prompt]], tuple[float, float]]:
@@ -126,11 +126,11 @@ def at_risk(prompts: list[Prompt]) -> tuple[float, float]:
             by_task[prompt.task][0] += len(nodes) / count
             by_task[prompt.task][1] += sum(node.match for node in nodes) / count
             for depth in {node.depth for node in nodes}:
-                here = [node for node in nodes if node.depth == depth]
-                beyond[depth][0] += len(here) / count
+                at_depth = [node for node in nodes if node.depth == depth]
+                beyond[depth][0] += len(at_depth) / count
                 if depth > 1:
                     expected = (sum(firsts) - first) / (count - 1)
-                    beyond[depth][1] += (any(node.match for node in here) - expected) / count
+                    beyond[depth][1] += (any(node.match for node in at_depth) - expected) / count
     total = sum(weight for weight, _ in beyond.values())
     mean = sum(match for _, match in by_task.values()) / sum(weight for weight, _ in by_task.values())
     more = {depth: match / weight for depth, (weight, match) in beyond.items()}
@@ -148,30 +148,30 @@ POPULATIONS: dict[str, Callable[[list[Prompt]], tuple[float, float]]] = {
 
 @pytest.mark.parametrize("name", POPULATIONS)
 def test_r2_of_task_and_depth_and_their_jackknife(
-    found: dict[str, Any], prompts: list[Prompt], name: str
+    verdict: dict[str, Any], prompts: list[Prompt], name: str
 ) -> None:
     both = POPULATIONS[name]
     whole = np.array(both(prompts))
     bias = np.zeros(2)
     for task in dict.fromkeys(TASKS):
-        left = [both([p for p in prompts if p is not out]) for out in prompts if out.task == task]
-        bias += (len(left) - 1) * (np.mean(left, axis=0) - whole)
-    figures = found["nodes"][name]
+        without_one = [both([p for p in prompts if p is not out]) for out in prompts if out.task == task]
+        bias += (len(without_one) - 1) * (np.mean(without_one, axis=0) - whole)
+    figures = verdict["nodes"][name]
     assert figures["mcfadden_r2_difference"] == pytest.approx(whole[0] - whole[1], abs=1e-9)
     assert (figures["task_r2"], figures["depth_r2"]) == pytest.approx(tuple(whole - bias), abs=1e-9)
     assert figures["corrected"] == pytest.approx(figures["task_r2"] - figures["depth_r2"], abs=1e-12)
     assert figures["ci"][0] < figures["corrected"] < figures["ci"][1]
 
 
-def test_the_nodes_counted(found: dict[str, Any], prompts: list[Prompt]) -> None:
+def test_the_nodes_counted(verdict: dict[str, Any], prompts: list[Prompt]) -> None:
     """All of them, those below a rejected one, and those at risk; the verdict's own figures are the last."""
     pairs = [(each, node) for prompt in prompts for each in prompt.rounds for node in each.nodes]
-    nodes = {name: figures["nodes"] for name, figures in found["nodes"].items()}
+    nodes = {name: figures["nodes"] for name, figures in verdict["nodes"].items()}
     assert nodes == {
         "at_risk": sum(each.at_risk(node) for each, node in pairs),
         "all": len(pairs),
         "off_path": sum(not each.accepted_parent(node) for each, node in pairs),
     }
-    assert {key: found[key] for key in ("corrected", "ci")} == {
-        key: found["nodes"]["at_risk"][key] for key in ("corrected", "ci")
+    assert {key: verdict[key] for key in ("corrected", "ci")} == {
+        key: verdict["nodes"]["at_risk"][key] for key in ("corrected", "ci")
     }

@@ -23,9 +23,9 @@ ICC = 0.1
 SESSIONS = 60
 
 
-def within(found: float, expected: float, trials: int) -> bool:
-    """Whether a share is its expected one up to three standard errors of so many trials."""
-    return abs(found - expected) <= 3 * math.sqrt(expected * (1 - expected) / trials)
+def within(share: float, expected: float, trials: int) -> bool:
+    """True when a share is its expected one up to three standard errors of so many trials."""
+    return abs(share - expected) <= 3 * math.sqrt(expected * (1 - expected) / trials)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def test_planted_acceptance_is_covered_at_the_nominal_rate(null: list[Report]) -
 def test_planted_intra_class_correlation_is_found_and_covered(null: list[Report]) -> None:
     groups = [report.overall for report in null if report.overall]
     alike = [group.clustering for group in groups if group.clustering is not None]
-    found = np.array([each.icc for each in alike], dtype=float)
-    assert abs(found.mean() - ICC) < 3 * found.std() / math.sqrt(len(found))
+    correlations = np.array([each.icc for each in alike], dtype=float)
+    assert abs(correlations.mean() - ICC) < 3 * correlations.std() / math.sqrt(len(correlations))
     hits = [each.icc_ci is not None and each.icc_ci[0] <= ICC <= each.icc_ci[1] for each in alike]
     assert within(float(np.mean(hits)), 0.95, len(hits))
     effects = [each.design_effect for each in alike]
@@ -56,16 +56,16 @@ def test_planted_intra_class_correlation_is_found_and_covered(null: list[Report]
 
 def test_siblings_that_exclude_each_other_are_no_likeness_of_prompts() -> None:
     """Of nodes the correlation is below 0 without any likeness, and its interval holds 0 in one session of five."""
-    held, found = [], []
+    held, correlations = [], []
     for seed in range(40):
         group = Analysis(planted_trees(alike(Truth((0.6,) * 3, tree=FULL)), seed=seed)).group("all", None)
         assert group.clustering is not None
         assert group.clustering.icc_ci is not None
         low, high = group.clustering.icc_ci
         held.append(low <= 0 <= high)
-        found.append(group.clustering.icc)
+        correlations.append(group.clustering.icc)
     assert sum(held) >= 34
-    assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(len(found))
+    assert abs(np.mean(correlations)) < 3 * np.std(correlations) / math.sqrt(len(correlations))
 
 
 def test_a_planted_null_is_called_one(null: list[Report]) -> None:
@@ -85,7 +85,7 @@ def verdict(report: Report) -> str | None:
 
 
 def verdicts(tasks: Mapping[str, float], sessions: int, icc: float) -> tuple[list[str | None], float]:
-    """What is said of sessions, and the mean raw R2 of the task in them."""
+    """The answers about sessions, and the mean raw R2 of the task in them."""
     reports = [report_of(planted(tasks, rounds=40, icc=icc, seed=1000 + seed)) for seed in range(sessions)]
     explained = [each.mcfadden_r2 for report in reports if (each := report.predictors["task"]) is not None]
     return [verdict(report) for report in reports], float(np.mean(explained))
@@ -94,8 +94,8 @@ def verdicts(tasks: Mapping[str, float], sessions: int, icc: float) -> tuple[lis
 def test_an_effect_of_the_task_is_found_and_one_as_large_of_prompts_alone_is_not() -> None:
     effect = 0.05
     tasks = {"code": 0.5 + effect, "math": 0.5 - effect, "logic": 0.5 + effect, "chat": 0.5 - effect}
-    found, size = verdicts(tasks, 15, icc=0.0)
-    assert found == ["supported"] * 15
+    answers, size = verdicts(tasks, 15, icc=0.0)
+    assert answers == ["supported"] * 15
     # Twelve prompts that differ so much make tasks differ as much, by chance alone.
     noise, noise_size = verdicts(dict.fromkeys(tasks, 0.5), 20, icc=12 * effect**2 / 0.25)
     assert noise_size > 0.7 * size
@@ -134,21 +134,21 @@ def test_depth_that_stands_for_something_else_reverses_nothing(name: str) -> Non
     """Neither task nor depth tells anything of a node at risk; over all nodes depth tells that the parent was rejected,
     and among nodes at risk that the prompt is easy."""
     tasks, icc = NULLS[name]
-    found = judged(tasks, 10, icc)
-    assert [each.verdict for each in found] == ["not supported"] * 10
-    assert sum((each.by_nodes["at_risk"].depth_p or 0.0) < 0.05 for each in found) <= 2
-    assert sum((each.by_nodes["at_risk"].task_p or 0.0) < 0.05 for each in found) <= 2
+    results = judged(tasks, 10, icc)
+    assert [each.verdict for each in results] == ["not supported"] * 10
+    assert sum((each.by_nodes["at_risk"].depth_p or 0.0) < 0.05 for each in results) <= 2
+    assert sum((each.by_nodes["at_risk"].task_p or 0.0) < 0.05 for each in results) <= 2
     if name == "worse below a rejected node":
-        said = [each.by_nodes["all"].ci for each in found]
-        assert all(ci is not None and ci[1] < 0 for ci in said)
+        intervals = [each.by_nodes["all"].ci for each in results]
+        assert all(ci is not None and ci[1] < 0 for ci in intervals)
 
 
 def test_trees_that_differ_between_tasks_or_rounds_are_judged_by_nobody() -> None:
     mixed = {"code": Truth(STEADY, tree=CHAIN), **alike(Truth(STEADY), ("math", "chat"))}
-    (found,) = judged(mixed, 1, 0.0)
-    assert found.verdict is None
-    assert found.why.startswith("code and math had different trees")
-    assert not found.by_nodes
+    (result,) = judged(mixed, 1, 0.0)
+    assert result.verdict is None
+    assert result.why.startswith("code and math had different trees")
+    assert not result.by_nodes
     data = planted_trees(alike(Truth(STEADY, tree=FULL)), seed=1)
     odd = np.arange(len(data.round_prompt)) % 4
     changing = judge(Counts(replace(data, tree=odd)))
@@ -162,15 +162,15 @@ def test_the_published_effect_is_found_as_often_as_its_prompts_allow() -> None:
         name: Truth((chance,) * 3, tree=CHAIN, prompts=50, rounds=35)
         for name, chance in (("chat", 0.565), ("code", 0.5415), ("logic", 0.5415), ("math", 0.518))
     }
-    found = judged(tasks, 12, 0.02)
-    assert [each.verdict for each in found].count("supported") >= 4
-    assert "reversed" not in [each.verdict for each in found]
+    results = judged(tasks, 12, 0.02)
+    assert [each.verdict for each in results].count("supported") >= 4
+    assert "reversed" not in [each.verdict for each in results]
 
 
 def test_prompts_needed_are_of_a_stated_effect_and_never_of_noise() -> None:
     """Sessions without an effect say alike how many prompts one of R2 0.001 takes."""
-    found = [each.needed for each in judged(alike(Truth((0.5,) * 3, tree=CHAIN, prompts=25)), 8, 0.05)]
-    needed = [each for each in found if each is not None]
+    by_session = [each.needed for each in judged(alike(Truth((0.5,) * 3, tree=CHAIN, prompts=25)), 8, 0.05)]
+    needed = [each for each in by_session if each is not None]
     assert len(needed) == 8
     about = [each[0] for each in needed]
     assert max(about) < 2 * min(about)

@@ -87,17 +87,17 @@ def test_damage_is_found(db: Database, sql: str, problem: str) -> None:
     record_all(db, ["code", "math"], 4)
     assert check(db) == []
     db.conn.executescript(sql)
-    found = check(db)
-    assert any(problem in line for line in found), found
-    assert all(len(line.splitlines()) == 1 for line in found)
+    problems = check(db)
+    assert any(problem in line for line in problems), problems
+    assert all(len(line.splitlines()) == 1 for line in problems)
 
 
 def test_damage_all_over_is_summed_up(db: Database) -> None:
     record_all(db, ["code"], 30)
     db.execute("UPDATE node SET target_p = 2")
-    found = check(db)
-    assert "25 more of that kind" in found
-    assert len(found) < 40
+    problems = check(db)
+    assert "25 more of that kind" in problems
+    assert len(problems) < 40
 
 
 def test_a_torn_page_is_found(path: Path) -> None:
@@ -109,8 +109,8 @@ def test_a_torn_page_is_found(path: Path) -> None:
         file.seek((root - 1) * 4096)
         file.write(b"\xff" * 4096)
     db = open_database(path)
-    found = check(db)
-    assert any("damaged" in line for line in found)
+    problems = check(db)
+    assert any("damaged" in line for line in problems)
     db.close()
 
 

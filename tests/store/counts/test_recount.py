@@ -121,10 +121,10 @@ def assert_charts_are_those_of(reader: Reader, session_id: int) -> None:
     for task, figures in reader.figures(session_id).items():
         rounds = [r for g in reader.generations(session_id) if g.task == task for r in reader.rounds(g.id)]
         nodes = [n for r in rounds for n in r.nodes if n.draft_p is not None]
-        for found in bins[task].probability:
-            inside = [n for n in nodes if found.low <= (n.draft_p or 0) < found.high]
-            assert (found.nodes, found.matched) == (len(inside), sum(n.match for n in inside))
-            assert found.accepted == sum(n.accepted for n in inside)
+        for each_bin in bins[task].probability:
+            inside = [n for n in nodes if each_bin.low <= (n.draft_p or 0) < each_bin.high]
+            assert (each_bin.nodes, each_bin.matched) == (len(inside), sum(n.match for n in inside))
+            assert each_bin.accepted == sum(n.accepted for n in inside)
         for part in bins[task].entropy:
             inside = [n for n in nodes if part.low <= (n.draft_entropy or 0) < part.high]
             assert (part.matched, part.unmatched) == (
@@ -132,7 +132,7 @@ def assert_charts_are_those_of(reader: Reader, session_id: int) -> None:
                 sum(not n.match for n in inside),
             )
         if figures.overlap_count == figures.nodes:
-            assert sum(found.at_risk for found in bins[task].probability) == figures.at_risk_count
+            assert sum(each_bin.at_risk for each_bin in bins[task].probability) == figures.at_risk_count
 
 
 def empty_database() -> Database:

@@ -139,16 +139,16 @@ def without_null_texts(rows: list[tuple[Any, ...]], kinds: Mapping[str, str]) ->
 def test_files_read_back_as_the_tables_were(
     session: int, recorded: Tables, path: Path, tmp_path: Path, kind: str
 ) -> None:
-    told: dict[str, int] = {}
+    counted: dict[str, int] = {}
 
     def progress(table: str, count: int) -> None:
-        told[table] = told.get(table, 0) + count
+        counted[table] = counted.get(table, 0) + count
 
     out = tmp_path / "out" / "friday"
     with Reader(path) as reader:
         done = export_session(reader, "friday", kind, out, progress=progress)
         kinds = {table: {c.name: c.kind for c in columns(reader, table)} for table in TABLES}
-    assert done.rows == told == {table: len(rows) for table, rows in recorded.items()}
+    assert done.rows == counted == {table: len(rows) for table, rows in recorded.items()}
     assert len(recorded["node"]) == 14 * 2 * (len(TEXTS) - 1)
     assert done.paths == tuple(out / f"{table}.{kind}" for table in TABLES)
     assert {file.name for file in out.iterdir()} == {file.name for file in done.paths}
@@ -158,9 +158,9 @@ def test_files_read_back_as_the_tables_were(
         if kind == "csv":
             assert read_csv(file, kinds[table]) == without_null_texts(rows, kinds[table])
         elif kind == "jsonl":
-            found = [json.loads(line) for line in file.read_text(encoding="ascii").splitlines()]
-            assert [tuple(each.values()) for each in found] == rows
-            assert all(list(each) == list(kinds[table]) for each in found)
+            exported = [json.loads(line) for line in file.read_text(encoding="ascii").splitlines()]
+            assert [tuple(each.values()) for each in exported] == rows
+            assert all(list(each) == list(kinds[table]) for each in exported)
         else:
             read = pq.read_table(file)
             assert read.column_names == list(kinds[table])
@@ -184,9 +184,9 @@ def test_missing_numbers_stay_missing_and_flags_are_flags(
     assert 0 < without < len(rows)
     assert sum(p is None and entropy is None for p, entropy in rows) == without
     assert sum(cell["draft_p"] == "" and cell["draft_entropy"] == "" for cell in cells) == without
-    for found in (objects, read):
-        assert sum(each["draft_p"] is None for each in found) == without
-        assert {each["match"] for each in found} == {True, False}
+    for values in (objects, read):
+        assert sum(each["draft_p"] is None for each in values) == without
+        assert {each["match"] for each in values} == {True, False}
     assert {cell["match"] for cell in cells} == {"0", "1"}
 
 
@@ -266,7 +266,7 @@ def test_every_column_is_documented_with_what_it_is(db: Database) -> None:
     for table, body in sections.items():
         rows = re.findall(r"^\| `(\w+)` \|([^|]*)\| (.+?) \|$", body, re.MULTILINE)
         assert sorted(name for name, _, _ in rows) == sorted(db[table].columns_dict), table
-        assert all(said.strip() for _, _, said in rows), table
+        assert all(meaning.strip() for _, _, meaning in rows), table
 
 
 # What is in the way.
@@ -287,8 +287,8 @@ def test_what_is_there_is_replaced_on_request_alone(
         assert first.paths[0].read_bytes() == held
         assert export_session(reader, 1, kind, out, force=True).name != "friday"
     assert first.paths[0].read_bytes() != held
-    left = [file.name for file in tmp_path.rglob("*") if ".part" in file.name]
-    assert left == []
+    drafts = [file.name for file in tmp_path.rglob("*") if ".part" in file.name]
+    assert drafts == []
 
 
 def test_a_folder_keeps_what_else_is_in_it(session: int, path: Path, tmp_path: Path) -> None:
@@ -325,8 +325,8 @@ def test_places_that_will_not_do_are_said_in_one_line(session: int, path: Path, 
     cases = list(refusals(tmp_path, path))
     before = {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
     with Reader(path) as reader:
-        for kind, out, said in cases:
-            with pytest.raises(StoreError, match=re.escape(said)) as refusal:
+        for kind, out, message in cases:
+            with pytest.raises(StoreError, match=re.escape(message)) as refusal:
                 export_session(reader, session, kind, out, force=True)
             assert len(str(refusal.value).splitlines()) == 1
     assert {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()} == before
@@ -371,9 +371,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(session: int, path: Path, tmp_pa
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     assert run.stderr == ""
-    said = run.stdout.splitlines()
-    assert len(said) == len(FORMATS)
-    for kind, line in zip(FORMATS, said, strict=True):
+    lines = run.stdout.splitlines()
+    assert len(lines) == len(FORMATS)
+    for kind, line in zip(FORMATS, lines, strict=True):
         assert str(out / kind) in line
         assert ".part" not in line
     assert list(out.iterdir()) == []

@@ -70,17 +70,17 @@ def counted(task: str, rounds: list[RoundRow]) -> dict[str, float]:
 def test_a_moment_counts_what_came_before_it(db: Database, position: int, number: int, end: bool) -> None:
     _, ids = decode(db, end=end)
     reader = Reader(db)
-    found = at(reader, 1, position, ids[position], number)
+    figures = at(reader, 1, position, ids[position], number)
     seen: dict[str, list[RoundRow]] = {}
     for place, generation_id in enumerate(ids[: position + 1]):
         rounds = reader.rounds(generation_id, limit=number if place == position else None)
         seen.setdefault(TASKS[place], []).extend(rounds)
-    assert found.keys() == seen.keys()
+    assert figures.keys() == seen.keys()
     for task, rounds in seen.items():
         for name, value in counted(task, rounds).items():
-            assert getattr(found[task], name) == pytest.approx(value), name
+            assert getattr(figures[task], name) == pytest.approx(value), name
         lengths = [row.accepted_length for row in rounds]
-        assert found[task].lengths == {n: lengths.count(n) for n in sorted(set(lengths))}
+        assert figures[task].lengths == {n: lengths.count(n) for n in sorted(set(lengths))}
 
 
 @pytest.mark.parametrize("end", [True, False], ids=["ended", "left"])
@@ -103,14 +103,14 @@ def test_stretches_are_the_course_of_the_session(
     monkeypatch.setattr(moments, "FEW", few)
     _, ids = decode(db, end=False)
     reader = Reader(db)
-    found = moments.stretches(reader, 1)
-    assert [(s.generation_id, s.first, s.last) for s in found] == [
+    stretches = moments.stretches(reader, 1)
+    assert [(s.generation_id, s.first, s.last) for s in stretches] == [
         (i, first, last) for i in ids for first, last in ((1, 8), (9, 16), (17, 21))
     ]
     whole = reader.session(1)
-    assert sum(s.tokens for s in found) == whole.tokens
-    assert sum(s.total_ms for s in found) == pytest.approx(whole.total_ms)
-    for stretch in found:
+    assert sum(s.tokens for s in stretches) == whole.tokens
+    assert sum(s.total_ms for s in stretches) == pytest.approx(whole.total_ms)
+    for stretch in stretches:
         times = moments.round_times(reader, stretch)
         assert [t.number for t in times] == list(range(stretch.first, stretch.last + 1))
         assert sum(t.total_ms for t in times) == pytest.approx(stretch.total_ms)

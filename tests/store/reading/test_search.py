@@ -13,7 +13,7 @@ from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import claimed_writer, make_session
 
 
-def round_of(number: int, accepted: list[int], own: int | None, drafted: list[int]) -> RoundRecord:
+def round_of(number: int, accepted: list[int], bonus: int | None, drafted: list[int]) -> RoundRecord:
     """A chain of accepted tokens, then siblings that were not."""
     nodes = [
         NodeRecord(i, i - 1 if i else None, i + 1, 0, token, 0.5, 0.5, 1.0, 1.0, True, True)
@@ -23,7 +23,7 @@ def round_of(number: int, accepted: list[int], own: int | None, drafted: list[in
     for rank, token in enumerate(drafted):
         depth = len(accepted) + 1
         nodes.append(NodeRecord(len(nodes), tip, depth, rank, token, 0.5, 0.1, 1.0, 1.0, False, False))
-    return RoundRecord(number, 1, len(accepted), own, None, 1.0, 1.0, 1.0, nodes)
+    return RoundRecord(number, 1, len(accepted), bonus, None, 1.0, 1.0, 1.0, nodes)
 
 
 @pytest.fixture(params=[1, 2, 2048], ids=lambda size: f"slices of {size}")
@@ -49,7 +49,7 @@ def places(reader: Reader, text: str) -> list[tuple[int, int, int | None]]:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("answer", [(0, 1, None), (0, 2, 0), (1, 1, None)]),
         ("ANSWER IS FORTY", [(0, 1, None)]),
@@ -63,8 +63,8 @@ def places(reader: Reader, text: str) -> list[tuple[int, int, int | None]]:
         ("the end", []),
     ],
 )
-def test_finds(session: Reader, text: str, found: list[tuple[int, int, int | None]]) -> None:
-    assert places(session, text) == found
+def test_finds(session: Reader, text: str, expected: list[tuple[int, int, int | None]]) -> None:
+    assert places(session, text) == expected
 
 
 def test_shows_what_stands_around(session: Reader) -> None:
@@ -82,5 +82,5 @@ def test_what_is_kept_between_slices_is_small(session: Reader, db: Database) -> 
     writer.start_generation(generation.id)
     for number in range(1, 200):
         writer.record_round(generation.id, round_of(number, [101], 102, []))
-    found = [hit for step in search(session, 2, "answer isanswer") for hit in step.hits]
-    assert [hit.number for hit in found] == list(range(1, 198, 2))
+    hits = [hit for step in search(session, 2, "answer isanswer") for hit in step.hits]
+    assert [hit.number for hit in hits] == list(range(1, 198, 2))

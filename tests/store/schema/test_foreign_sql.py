@@ -106,10 +106,10 @@ def test_a_file_with_sql_of_others_is_refused_untouched(recorded: Path, sql: str
     for read_only in (True, False):
         with pytest.raises(StoreError) as refusal:
             connect(recorded, read_only=read_only)
-        said = str(refusal.value)
-        assert len(said.splitlines()) == 1
-        assert str(recorded) in said
-        assert "another --db" in said
+        message = str(refusal.value)
+        assert len(message.splitlines()) == 1
+        assert str(recorded) in message
+        assert "another --db" in message
     assert snapshot(recorded.parent) == before
 
 

@@ -60,13 +60,13 @@ def test_ctrl_c_ends_a_statement(path: Path, way: str) -> None:
     ) as process:
         try:
             assert process.stdout is not None
-            for said in process.stdout:
-                if said == "begun\n":
+            for line in process.stdout:
+                if line == "begun\n":
                     began = time.monotonic()
                     process.send_signal(signal.SIGINT)
                 else:
                     break
-            assert said == "interrupted 0\n"
+            assert line == "interrupted 0\n"
             assert time.monotonic() - began < SOON_S
         finally:
             process.kill()
@@ -89,11 +89,11 @@ def test_ctrl_c_ends_the_wait_for_a_locked_file(path: Path, command: list[str]) 
                 hear(process, "looks")
                 began = time.monotonic()
                 process.send_signal(signal.SIGINT)
-                _, said = process.communicate(timeout=20)
+                _, errors = process.communicate(timeout=20)
                 assert time.monotonic() - began < SOON_S
             finally:
                 process.kill()
-    assert (process.returncode, said.strip().splitlines()[-1:]) == (1, ["spectui: interrupted"])
+    assert (process.returncode, errors.strip().splitlines()[-1:]) == (1, ["spectui: interrupted"])
 
 
 LISTENS = """

@@ -70,8 +70,8 @@ def faulty(path: Path) -> FaultyConnection:
         database.sqlite3.connect = lambda *args, **kwargs: plain(  # type: ignore[attr-defined]
             *args, **{**kwargs, "factory": FaultyConnection}
         )
-        found = database.connect(path)
+        connection = database.connect(path)
     finally:
         database.sqlite3.connect = plain  # type: ignore[attr-defined]
-    assert isinstance(found, FaultyConnection)
-    return found
+    assert isinstance(connection, FaultyConnection)
+    return connection

@@ -100,7 +100,7 @@ def locked_folder(path: Path) -> Iterator[Path]:
 
 
 def as_ordinary_user(code: str, path: Path) -> str:
-    """What `code` prints with `path` in argv, run as somebody whom permissions bind (root they do not)."""
+    """The output of `code` with `path` in argv, run as somebody whom permissions bind (root they do not)."""
     # The imports come first: the other user may not be allowed to read where Python's packages lie.
     script = f"""
 import os, sys
@@ -130,23 +130,27 @@ except StoreError as error:
 
 def test_a_read_only_disk_can_be_read(locked_folder: Path) -> None:
     before = snapshot(locked_folder.parent)
-    said = as_ordinary_user(
+    output = as_ordinary_user(
         "print(Reader(path).session('last').rounds, check(connect(path, read_only=True)))", locked_folder
     )
-    assert said == "10 []"
+    assert output == "10 []"
     assert snapshot(locked_folder.parent) == before
 
 
 def test_a_read_only_disk_cannot_be_written(locked_folder: Path) -> None:
-    said = as_ordinary_user("connect(path)", locked_folder)
-    assert said == f"database {locked_folder} cannot be written; check its permissions, or give another --db"
+    output = as_ordinary_user("connect(path)", locked_folder)
+    assert (
+        output == f"database {locked_folder} cannot be written; check its permissions, or give another --db"
+    )
 
 
 def test_a_folder_one_may_not_write_gets_no_database(tmp_path: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o555)
-    said = as_ordinary_user("connect(path)", folder / "spectui.db")
-    assert said == f"database {folder / 'spectui.db'} cannot be created: Permission denied; give another --db"
+    output = as_ordinary_user("connect(path)", folder / "spectui.db")
+    assert (
+        output == f"database {folder / 'spectui.db'} cannot be created: Permission denied; give another --db"
+    )
     assert list(folder.iterdir()) == []
 
 
