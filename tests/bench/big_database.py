@@ -1,4 +1,4 @@
-"""What a large database costs: 2,000 sessions, and one of ten million nodes.
+"""The cost of a large database: 2,000 sessions, and one of ten million nodes.
 
     python -m tests.bench.big_database make F [--sessions 2000] [--nodes 10000000]
     python -m tests.bench.big_database measure F [--repeat 5] [--json]

@@ -1,4 +1,4 @@
-"""What the live screen costs at a replayed rate: bytes to the terminal, CPU, key to paint, start, memory.
+"""The cost of the live screen at a replayed rate: bytes to the terminal, CPU, key to paint, start, memory.
 
 python -m tests.bench.dashboard_cost [--rate 60] [--seconds 20] [--columns 120] [--rows 40]
 """

@@ -107,7 +107,7 @@ def capturing(decoder: SpeculativeDecoder, on: bool) -> Iterator[None]:
 
 
 def teacher_forced(model: Any, ids: list[int], output: list[int]) -> list[dict[str, float]]:
-    """Where `output` is not the argmax of one plain forward over everything: position and how far it falls short."""
+    """Positions at which `output` is not the argmax of one plain forward, and by how much it falls short."""
     with torch.inference_mode():
         logits = model(torch.tensor([[*ids, *output]], device=model.device)).logits[0].float()
     rows = logits[len(ids) - 1 : -1]
@@ -202,7 +202,7 @@ def drafting(models: LoadedModels, checks: Checks) -> None:
 def sampled_shares(
     decoder: SpeculativeDecoder, hot: RunConfig, models: LoadedModels, ids: list[int], runs: int = 200
 ) -> dict[str, float]:
-    """How often the likeliest first token was drawn against its probability, in standard deviations."""
+    """Draws of the likeliest first token compared with its probability, in standard deviations."""
     with torch.inference_mode():
         logits = models.target(torch.tensor([ids], device=models.target.device)).logits[0, -1].float()
     p, token = (logits / hot.temperature).softmax(-1).max(-1)

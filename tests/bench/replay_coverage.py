@@ -1,4 +1,4 @@
-"""What-if replay against real runs: what it says of a dozen trees on questions that it was not told of.
+"""Replay compared with real runs: its predictions for a dozen trees, on questions that it has not seen.
 
     python -m tests.bench.replay_coverage --db FILE [--speed] [--per-task 8] [--tokens 64] [--trees ...]
 
@@ -50,7 +50,7 @@ TREES = (
 )  # fmt: skip
 PLAIN = "plain"
 WITHIN = 0.10
-"""How far a predicted speed-up may be from the measured one."""
+"""The largest accepted distance of a predicted speed-up from the measured one."""
 OUTLIER = 3.0
 LOOKS = 5
 """Times that costs are measured."""
@@ -112,7 +112,7 @@ def record(
 
 
 def pooled(measured: Sequence[Costs]) -> Costs:
-    """What a round cost over all of the time: geometric means of the medians, at every size that was ever timed."""
+    """Costs of a round over all of the time: geometric means of the medians, at every size that was ever timed."""
 
     def mean(timings: Sequence[Timing]) -> Timing:
         figures = np.log([[t.median, t.low, t.high] for t in timings]).mean(0)

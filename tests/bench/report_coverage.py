@@ -1,4 +1,4 @@
-"""How often intervals hold a truth that was planted, and how often a verdict is wrong.
+"""Counts how often intervals hold a planted truth, and how often a verdict is wrong.
 
     python -m tests.bench.report_coverage [--sessions 400] [--only coverage,verdict,advice]
 

@@ -1,4 +1,4 @@
-"""How long a report takes and how much memory, for a session of a million nodes.
+"""Time and memory of a report on a session of a million nodes.
 
     python -m tests.bench.report_speed [--nodes 1000000] [--db FILE] [--runs 3]
 

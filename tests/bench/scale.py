@@ -1,4 +1,4 @@
-"""How the store carries large sessions: rate, size, and what the live histograms cost as history grows.
+"""Large sessions in the store: rate, size, and the cost of live histograms as history grows.
 
 python -m tests.bench.scale [--nodes 100000 1000000 10000000]
 
@@ -27,7 +27,7 @@ BYTES = 80
 FLAT = 2.0
 
 GPU_ROUNDS_PER_SECOND, GPU_NODES = 50, 60
-"""What a fast GPU is taken to do: a 7B target, a round every 20 ms, trees of 60 nodes."""
+"""The assumed rate of a fast GPU: a 7B target, a round every 20 ms, trees of 60 nodes."""
 WEEK = 7 * 24 * 3600
 
 

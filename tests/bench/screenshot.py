@@ -45,7 +45,7 @@ class Shot:
     on: str
     """The class of the screen that is then on top."""
     words: str
-    """What a row of it says once all is there."""
+    """Words of a row that is there once the screen is complete."""
 
 
 SHOTS = (
@@ -86,7 +86,7 @@ LAST_S = 3.0
 
 
 async def drawn(app: SpectuiApp, size: Size, shot: Shot) -> Moment:
-    """What the app shows after the shot's keys."""
+    """The screen of the app after the shot's keys."""
     app.theme = DEFAULT_THEME  # whatever terminal this was started from
     ready = says(shot.words, on=shot.on)
     async with app.run_test(size=size) as pilot:

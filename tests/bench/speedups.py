@@ -20,7 +20,7 @@ from spectui.store.reading.reader import Reader
 
 
 def spectui(*words: object) -> str:
-    """What the command prints."""
+    """The lines that the command prints."""
     command = [sys.executable, "-c", "from spectui.tui.cli import main; main()", *map(str, words)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

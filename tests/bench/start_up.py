@@ -1,4 +1,4 @@
-"""What a start costs: help, opening a database, loading the embedded model, checking a database.
+"""The cost of a start: help, opening a database, loading the embedded model, checking a database.
 
     python -m tests.bench.start_up [--repeat 5]
 

@@ -1,4 +1,4 @@
-"""How fast rounds are recorded, how large they get, and what a view's reads cost.
+"""Rate and size of recorded rounds, and the cost of a view's reads.
 
 Run with ``python -m tests.bench.store_speed [rounds]``; prints one line a figure. The database lies in
 the folder given by TMPDIR, so that the disk measured is the one that matters.

@@ -27,7 +27,7 @@ BASELINE = 15.5
 MARGIN, TITLE_BAR = 14, 38
 FONTS = "'Fira Code','JetBrains Mono',ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
 DIM = 0.6
-"""How much of a dim colour is left on its background."""
+"""The part of a dim colour that is left on its background."""
 
 FLAT = {"─": "1.3", "━": "2.6", "┈": "1.3;stroke-dasharray:1.5 2"}
 """Lines that go on from cell to cell, with the width of their stroke."""
@@ -40,7 +40,7 @@ SIDES = {"n": (0, -1), "e": (1, 0), "s": (0, 1), "w": (-1, 0)}
 
 
 class Look(NamedTuple):
-    """How a span of cells is drawn."""
+    """The style of a span of cells, its background aside."""
 
     color: str
     bold: bool
@@ -61,7 +61,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Moment:
-    """What the screen showed."""
+    """A screen as it was at one moment."""
 
     columns: int
     rows: int
@@ -71,7 +71,7 @@ class Moment:
 
 
 def look_at(app: App[Any]) -> Moment:
-    """What an app shows now."""
+    """The screen of a running app, now."""
     columns, rows = app.size
     background = _triplet(app.screen.background_colors[1].rich_color)
     foreground = _triplet(app.screen.styles.color.rich_color)

@@ -1,4 +1,4 @@
-"""What verifying a tree costs: milliseconds of one forward against its rows, tuned and as loaded.
+"""The cost of verifying a tree: milliseconds of one forward against its rows, tuned and as loaded.
 
     python -m tests.bench.verify_curve [--rows 1,4,8,9,16,24,32] [--prefix 150] [--repeat 15]
 

@@ -52,7 +52,7 @@ MODELS = {
     "meta-llama/Llama-3.1-8B-Instruct": "target", "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B": "head",
     "Qwen/Qwen3-8B": "target", "Qwen/Qwen3-0.6B": "draft",
 }  # fmt: skip
-"""What stands for a model in the documents -> which of the small ones takes its place."""
+"""Name of a model in the documents -> the small one that takes its place."""
 
 SETTINGS = """
 [run]
@@ -67,7 +67,7 @@ FILES = {
     "FILE": '{"task": "rag", "prompt": "One two"}\n{"task": "chat", "prompt": "Three"}\n',
     "mine.jsonl": '{"task": "rag", "prompt": "One two"}\n',
 }
-"""What lies in the working folder."""
+"""Files of the working folder."""
 
 
 def _unfinished(invoke: Callable[..., Result]) -> None:
@@ -98,7 +98,7 @@ BEFORE: dict[str, Callable[[Callable[..., Result]], None]] = {
     "spectui advise --save FILE": _no_file,
     "spectui config init": _no_settings,
 }
-"""What has to have happened for a command to make sense."""
+"""Steps that a command needs to have been done before."""
 
 
 def documented() -> list[tuple[str, bool]]:
@@ -198,7 +198,7 @@ def _runner(patch: pytest.MonkeyPatch, folder: Path) -> Callable[..., Result]:
 
 
 class _Forked:
-    """What `decoding.worker.launch` sees of a worker."""
+    """The part of a worker that `decoding.worker.launch` uses."""
 
     def __init__(self, arguments: list[str], log: Path) -> None:
         self._process = PROCESSES.Process(target=_work, args=(arguments, log, dict(os.environ)))
@@ -278,13 +278,13 @@ def test_it_is_read(command: str) -> None:
 
 
 def _complete(words: list[str]) -> bool:
-    """Whether nothing is missing. Raises `click.UsageError` for a command or an option that does not exist."""
+    """True when nothing is missing. Raises `click.UsageError` for a command or an option that does not exist."""
     command: click.Command = main
     context = click.Context(main, info_name="spectui", obj=State())
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        _, found, words = command.resolve_command(context, list(words))
-        assert found is not None
-        command, context = found, click.Context(found, parent=context, info_name=found.name)
+        _, child, words = command.resolve_command(context, list(words))
+        assert child is not None
+        command, context = child, click.Context(child, parent=context, info_name=child.name)
     try:
         command.parse_args(context, list(words))
     except click.MissingParameter:

@@ -10,7 +10,7 @@ from tests.docs.generated import MARK
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
-"""What people copy commands and code from."""
+"""The documents that people copy commands and code from."""
 DOCUMENTS = (*GUIDES, ROOT / "CHANGELOG.md", ROOT / "tests" / "bench" / "README.md")
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
@@ -28,7 +28,7 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Where it stands, for the name of a test."""
+        """Its document and number, for the name of a test."""
         return f"{self.document.relative_to(ROOT)}-{self.number}"
 
 

@@ -101,9 +101,23 @@ def settings_file() -> str:
     return f"```toml\n{template()}```"
 
 
+def public_names() -> str:
+    """A table of the names that each package exports, with the first line of what they say of themselves."""
+    parts = []
+    for package in ("decoding", "store", "prompts"):
+        module = import_module(f"spectui.{package}")
+        rows = []
+        for name in module.__all__:
+            words = getattr(module, name).__doc__ or ""
+            rows.append(f"| `{name}` | {_cell(_plain(words.strip().partition(chr(10))[0]))} |")
+        parts.append("\n".join([f"## spectui.{package}", "", "| name | |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "command_line": command_line,
     "keys": keys,
+    "public_names": public_names,
     "settings_file": settings_file,
 }
 

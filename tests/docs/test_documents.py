@@ -27,7 +27,7 @@ LANGUAGES = {"", "json", "python", "sql", "text", "toml"}
 
 
 def anchors(document: Path) -> set[str]:
-    """What a link may have behind its `#`, as GitHub and mkdocs spell it."""
+    """The anchors of its headings, as GitHub and mkdocs spell them."""
     headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
