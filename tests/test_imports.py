@@ -13,6 +13,7 @@ APART = {
     "spectui.tui.app": ("torch", "transformers", "safetensors", "scipy"),
     "spectui.tui.cli": ("torch", "transformers", "textual", "numpy", "scipy"),
     "spectui.tui.start": ("torch", "transformers"),
+    "spectui.decoding": ("torch", "transformers", "textual"),
     "spectui.decoding.config": ("torch", "transformers", "textual", "numpy"),
     "spectui.decoding.trees.advise.advice": ("torch", "transformers", "textual", "scipy"),
     "spectui.decoding.trees.costs": ("torch", "transformers", "textual"),

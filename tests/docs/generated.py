@@ -108,7 +108,8 @@ def public_names() -> str:
         module = import_module(f"spectui.{package}")
         rows = []
         for name in module.__all__:
-            words = getattr(module, name).__doc__ or ""
+            exported = getattr(module, name)
+            words = (exported.__doc__ or "") if callable(exported) else ""
             rows.append(f"| `{name}` | {_cell(_plain(words.strip().partition(chr(10))[0]))} |")
         parts.append("\n".join([f"## spectui.{package}", "", "| name | |", "|---|---|", *rows]))
     return "\n\n".join(parts)
@@ -128,8 +129,10 @@ def filled_in(page: str) -> str:
 
 
 def _plain(words: str) -> str:
-    """Help texts without what Markdown or HTML would take for its own."""
-    return re.sub(r"([\\*_\[])", r"\\\1", words.replace("\b\n", "")).replace("<", "&lt;")
+    """Help texts and docstrings without what Markdown or HTML would take for its own; code in backticks stays."""
+    parts = words.replace("\b\n", "").replace("``", "`").split("`")
+    parts[::2] = [re.sub(r"([\\*_\[])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _cell(words: str) -> str:
