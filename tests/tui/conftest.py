@@ -73,7 +73,7 @@ def live_screen(pilot: Pilot[None]) -> LiveScreen:
 
 
 def shown(screen: LiveScreen, position: int) -> bool:
-    """Whether the prompt at `position` is on the screen, with its text."""
+    """True once the prompt at `position` is on the screen, with its text."""
     return (
         screen.shown is not None
         and screen.shown.position == position

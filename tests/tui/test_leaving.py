@@ -30,7 +30,7 @@ def back_to_work() -> Iterator[None]:
 async def test_leaving_ends_what_threads_read(database: Path) -> None:
     connect(database).close()
     begun = threading.Event()
-    said: list[str] = []
+    broken_off: list[str] = []
 
     def read() -> None:
         with Reader(database) as reader:
@@ -43,7 +43,7 @@ async def test_leaving_ends_what_threads_read(database: Path) -> None:
                     )
                 )
             except StoreError as error:
-                said.append(str(error))
+                broken_off.append(str(error))
 
     app = app_for(database)
     async with app.run_test() as pilot:
@@ -51,9 +51,9 @@ async def test_leaving_ends_what_threads_read(database: Path) -> None:
         await wait_for(pilot, begun.is_set)
         began = time.monotonic()
         app.exit()
-        await wait_for(pilot, lambda: said)
+        await wait_for(pilot, lambda: broken_off)
         assert time.monotonic() - began < SOON_S
-    assert said == [f"database {database} is read no further: that was broken off"]
+    assert broken_off == [f"database {database} is read no further: that was broken off"]
     # The main thread has yet to write what was asked for on the way out.
     with Reader(database) as reader:
         counted = list(

@@ -35,11 +35,11 @@ def test_everything_that_may_be_set_is_read(tmp_path: Path) -> None:
         '[run]\nmax-new-tokens = 64\ntemperature = 1\ntasks = "code"\n'
         '[keys.live]\ntoggle_follow = "f,ctrl+f"\n'
     )
-    found = parse(text, PATH)
-    assert (found.theme, found.ascii, found.fps, found.mouse) == ("light", True, 12, False)
-    assert found.database == Path.home() / "a.db"
-    assert dict(found.run) == {"max_new_tokens": 64, "temperature": 1.0, "tasks": "code"}
-    assert {area: dict(changes) for area, changes in found.keys.items()} == {
+    settings = parse(text, PATH)
+    assert (settings.theme, settings.ascii, settings.fps, settings.mouse) == ("light", True, 12, False)
+    assert settings.database == Path.home() / "a.db"
+    assert dict(settings.run) == {"max_new_tokens": 64, "temperature": 1.0, "tasks": "code"}
+    assert {area: dict(changes) for area, changes in settings.keys.items()} == {
         "live": {"toggle_follow": "f,ctrl+f"}
     }
     assert load(tmp_path / "none.toml") == Settings()
@@ -94,9 +94,9 @@ def test_the_file_to_begin_with_names_every_key_and_means_what_it_says() -> None
         assert words in text
     lines = [line[2:] for line in text.splitlines() if line.startswith("# [") or " = " in line]
     every = "\n".join(line for line in lines if not line.startswith(("database", "prompts", "target")))
-    found = parse(every.replace('tree = "..."', 'tree = "chain:3"').replace('"..."', '"auto"'), PATH)
-    assert found.keys["live"]["step_prompt_minus_1"] == "["
-    assert set(found.keys) == set(areas())
+    settings = parse(every.replace('tree = "..."', 'tree = "chain:3"').replace('"..."', '"auto"'), PATH)
+    assert settings.keys["live"]["step_prompt_minus_1"] == "["
+    assert set(settings.keys) == set(areas())
 
 
 def test_what_is_asked_for_replaces_what_was_chosen_for_something_else() -> None:

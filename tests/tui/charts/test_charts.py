@@ -35,7 +35,7 @@ def test_points_are_those_of_the_figures(database: Path, finished: Recording) ->
         code.lengths.get(i, 0) / code.rounds for i in range(max(code.lengths) + 1)
     ]
     assert [p.value for p in depth.CHART.points(sources["code"])] == [
-        at.hazard for at in code.depths.values()
+        level.hazard for level in code.depths.values()
     ]
     nodes = [n for task, r in rounds if task == "code" for n in r.nodes]
     matched = [n.draft_entropy for n in nodes if n.match and n.draft_entropy is not None]
@@ -45,9 +45,9 @@ def test_points_are_those_of_the_figures(database: Path, finished: Recording) ->
     # Time: every token is somewhere, in the session's order.
     everything = together(sources.values())
     for chart in (speed.CHART, accepted_over_time.CHART):
-        found = chart.points(everything)
-        assert found[-1].high * 1000 == pytest.approx(sum(f.total_ms for f in figures.values()))
-        assert all(p.value is not None for p in found)
+        points = chart.points(everything)
+        assert points[-1].high * 1000 == pytest.approx(sum(f.total_ms for f in figures.values()))
+        assert all(p.value is not None for p in points)
     assert everything.rounds == len(rounds)
     assert everything.bins is not None
     assert sum(b.nodes for b in everything.bins.probability) == sum(f.nodes for f in figures.values())
@@ -65,15 +65,15 @@ def test_sources_read_while_a_session_grows_are_those_read_at_its_end(database: 
         whole = read_sources(reader, recording.id)
         assert list(grown) == list(whole)
         for task, source in whole.items():
-            mine = grown[task]
-            assert (mine.rounds, mine.lengths, mine.depths, mine.bins) == (
+            read_on = grown[task]
+            assert (read_on.rounds, read_on.lengths, read_on.depths, read_on.bins) == (
                 source.rounds, source.lengths, source.depths, source.bins
             )  # fmt: skip
             for name in ("rounds", "tokens", "accepted"):
-                assert sum(getattr(s, name) for s in mine.spans) == sum(
+                assert sum(getattr(s, name) for s in read_on.spans) == sum(
                     getattr(s, name) for s in source.spans
                 )
-            assert mine.total_ms == pytest.approx(source.total_ms)
+            assert read_on.total_ms == pytest.approx(source.total_ms)
         # A prompt that begins again takes its rounds back: the spans are then others.
         half_done = recording.prompt(tokens=300, finish=None)
         growing.read(reader)

@@ -74,9 +74,9 @@ HERON = dataclasses.replace(OTTER, name="quiet heron", drafter="recycling", tags
     ],
 )
 def test_finds(text: str) -> None:
-    found = parse(text)
-    assert found.problem == ""
-    assert found.matches(entry_of(OTTER))
+    wanted = parse(text)
+    assert wanted.problem == ""
+    assert wanted.matches(entry_of(OTTER))
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_leaves_out(text: str) -> None:
 
 @pytest.mark.parametrize("text", [">", "<=", "=202", ">2026-1", ">2026-11-", ">yesterday", "date:<x"])
 def test_half_a_date_is_left_out_and_said(text: str) -> None:
-    found = parse(text)
-    assert "such as" in found.problem
-    assert found.matches(entry_of(OTTER))
+    wanted = parse(text)
+    assert "such as" in wanted.problem
+    assert wanted.matches(entry_of(OTTER))
     assert parse(f"{text} otter").matches(entry_of(OTTER))
     assert not parse(f"{text} heron").matches(entry_of(OTTER))
 

@@ -21,7 +21,7 @@ Lines = list[list[Segment]]
 
 
 def lines_of(app: App[Any]) -> Lines:
-    """What the app has on screen now."""
+    """The lines on the screen of the app now."""
     visible_screen_stack.set(app._background_screens)
     strips = app.screen._compositor.render_strips()
     return [[segment for segment in strip if segment.text] for strip in strips]
@@ -33,7 +33,7 @@ def text_of(lines: Lines) -> list[str]:
 
 
 def styles_of(lines: Lines) -> list[list[str]]:
-    """How each cell is drawn, in words: ``#c8d0da on #10141a bold``."""
+    """The style of each cell in words: ``#c8d0da on #10141a bold``."""
     out = []
     for line in lines:
         row: list[str] = []

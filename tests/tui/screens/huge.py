@@ -76,7 +76,7 @@ def _grow(run: Recording) -> None:
     ]
     config = {"price": 12.5, "temperature": 0.7, "top_p": 0.95, "seed": 1234567890, "max_new_tokens": 100_000}
     with run.db:
-        at = (run.id,)
+        key = (run.id,)
         run.db.execute(
             "UPDATE session SET target = ?, drafter = ?, tree = ?, prompt_count = ?, baseline_ms = 0.5, cpu_percent ="
             " 12345.0, rss_bytes = 1234567890123, gpu = ?, energy_joules = 123456789.0, energy_seconds = 123456.0,"
@@ -88,7 +88,7 @@ def _grow(run: Recording) -> None:
                 PROMPTS,
                 json.dumps({"gpus": gpus}),
                 json.dumps(config),
-                *at,
+                *key,
             ),
         )
         run.db.execute(
@@ -102,20 +102,20 @@ def _grow(run: Recording) -> None:
                 33 * MILLION,
                 12 * MILLION,
                 50 * MILLION,
-                *at,
+                *key,
             ),
         )
         run.db.execute(
-            "UPDATE generation SET position = ? WHERE session_id = ? AND NOT round_count", (PROMPTS - 1, *at)
+            "UPDATE generation SET position = ? WHERE session_id = ? AND NOT round_count", (PROMPTS - 1, *key)
         )
         run.db.execute(
             "UPDATE round SET number = number + 1234567, draft_ms = 12345.6, verify_ms = 98765.4"
             " WHERE generation_id IN (SELECT id FROM generation WHERE session_id = ?)",
-            at,
+            key,
         )
         run.db.execute(
             "UPDATE generation SET round_count = round_count + 1234567 WHERE session_id = ? AND round_count",
-            at,
+            key,
         )
         run.db.execute(
             "UPDATE rollup_task SET prompts = ?, rounds = ?, nodes = ?, tokens = ?, accepted_count = ?, at_risk_count"
@@ -128,10 +128,10 @@ def _grow(run: Recording) -> None:
                 12_340 * MILLION,
                 60 * BILLION,
                 30 * BILLION,
-                *at,
+                *key,
             ),
         )
-        run.db.execute("UPDATE rollup_length SET rounds = rounds * 12345678 WHERE session_id = ?", at)
+        run.db.execute("UPDATE rollup_length SET rounds = rounds * 12345678 WHERE session_id = ?", key)
         for task in TASKS:
             run.db.executemany(
                 "INSERT OR REPLACE INTO rollup_length VALUES (?, ?, ?, ?)",

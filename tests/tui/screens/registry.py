@@ -32,15 +32,15 @@ class Shown:
 
 
 def says(text: str, *, on: str = "") -> Callable[[Pilot[Any]], bool]:
-    """Whether a row of the screen on top has that text, and the screen is of that class."""
+    """A condition: a row of the screen on top has that text, and the screen is of that class."""
 
-    def found(pilot: Pilot[Any]) -> bool:
+    def is_said(pilot: Pilot[Any]) -> bool:
         screen = pilot.app.screen
         if on and type(screen).__name__ != on:
             return False
         return any(text in rows.text for rows in screen.query(Rows))
 
-    return found
+    return is_said
 
 
 def live(position: int, *keys: str, then: str = "", on: str = "") -> Reach:

@@ -89,8 +89,8 @@ async def test_a_round_says_what_its_tree_was_chosen_by(database: Path, finished
             lambda: any("dynamic:3x2 · learned: 1.08x" in rows.text for rows in app.screen.query("TreeView")),  # type: ignore[attr-defined]
         )
         # What the other tasks have now, explorations aside.
-        said = " ".join(" ".join(rows.text for rows in app.screen.query("TreeView")).split())  # type: ignore[attr-defined]
-        assert "now math dynamic:4x2" in said
+        shown = " ".join(" ".join(rows.text for rows in app.screen.query("TreeView")).split())  # type: ignore[attr-defined]
+        assert "now math dynamic:4x2" in shown
 
 
 @pytest.fixture

@@ -54,8 +54,8 @@ async def test_writes_where_it_is_told(
         await wait_for(pilot, lambda: app.screen is home)
         with closing(sqlite3.connect(tmp_path / "friday.db")) as copy:
             assert copy.execute("SELECT name FROM session").fetchall() == [("quiet-heron",)]
-        said = [note.message for note in app._notifications]
-        assert any("friday.db" in each and "rows" in each for each in said)
+        notices = [note.message for note in app._notifications]
+        assert any("friday.db" in each and "rows" in each for each in notices)
         dialogue = await asked(pilot, "friday.db")
         note = dialogue.query_one("#ask-note", Line)
         await wait_for(pilot, lambda: "is there already" in note.text)

@@ -70,7 +70,7 @@ def made(data: Callable[[Path], object]) -> Path:
 
 
 def cut_figures(app: SpectuiApp) -> list[str]:
-    """What is wrong on the screen on top: figures before an ellipsis, and those that go over a widget's edge."""
+    """Faults of the screen on top: figures before an ellipsis, and those that go over a widget's edge."""
     wrong = [line.strip() for line in text_of(lines_of(app)) if CUT.search(line)]
     for widget in app.screen.query(Rows):
         if not widget.size.width or not widget.is_on_screen:

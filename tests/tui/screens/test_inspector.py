@@ -130,20 +130,20 @@ async def test_n_goes_from_one_rejected_node_to_the_next_and_back(
     async with app_for(database, finished.id).run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
 
-        def here() -> tuple[int, int, int] | None:
+        def cursor() -> tuple[int, int, int] | None:
             item, now = screen.table.cursor_item, screen.shown
             return (now.generation.id, now.number, item.key) if item and now and now.generation else None
 
         screen._feed.go(generations[7].id, 1, -1)
-        await wait_for(pilot, lambda: here() and here()[1] == 1)  # type: ignore[index]
+        await wait_for(pilot, lambda: cursor() and cursor()[1] == 1)  # type: ignore[index]
         await pilot.press("home", "N")
-        await wait_for(pilot, lambda: here() == expected[-1])
+        await wait_for(pilot, lambda: cursor() == expected[-1])
         for place in reversed(expected[:-1]):
             await pilot.press("N")
-            await wait_for(pilot, lambda place=place: here() == place)  # type: ignore[misc]
+            await wait_for(pilot, lambda place=place: cursor() == place)  # type: ignore[misc]
         for place in expected[1:]:
             await pilot.press("n")
-            await wait_for(pilot, lambda place=place: here() == place)  # type: ignore[misc]
+            await wait_for(pilot, lambda place=place: cursor() == place)  # type: ignore[misc]
         assert line(screen, "why").startswith("Rejected")
 
 
@@ -154,11 +154,11 @@ async def test_n_says_so_where_no_rejected_node_follows(database: Path, finished
     async with app_for(database, finished.id).run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
 
-        def here() -> tuple[int, int] | None:
+        def place() -> tuple[int, int] | None:
             now = screen.shown
             return (now.generation.id, now.number) if now and now.generation else None
 
-        def said(words: str) -> bool:
+        def notified(words: str) -> bool:
             return any(words in note.message for note in pilot.app._notifications)
 
         ends = (
@@ -167,9 +167,9 @@ async def test_n_says_so_where_no_rejected_node_follows(database: Path, finished
         )
         for end, edge, key, words in ends:
             screen._feed.go(*end, None)
-            await wait_for(pilot, lambda end=end: here() == end)  # type: ignore[misc]
+            await wait_for(pilot, lambda end=end: place() == end)  # type: ignore[misc]
             await pilot.press(edge, key)
-            await wait_for(pilot, lambda words=words: said(words))  # type: ignore[misc]
+            await wait_for(pilot, lambda words=words: notified(words))  # type: ignore[misc]
 
 
 async def test_search_goes_to_what_was_found(database: Path, finished: Recording) -> None:
@@ -177,10 +177,10 @@ async def test_search_goes_to_what_was_found(database: Path, finished: Recording
         screen = await opened(pilot)
         await pilot.press("slash", *"CARL. TH", "enter")
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, SearchScreen))
-        found = pilot.app.screen
-        assert isinstance(found, SearchScreen)
-        await wait_for(pilot, lambda: "place" in found.last.note and "rounds." in found.last.note)
-        hits = list(found.last.hits)
+        dialog = pilot.app.screen
+        assert isinstance(dialog, SearchScreen)
+        await wait_for(pilot, lambda: "place" in dialog.last.note and "rounds." in dialog.last.note)
+        hits = list(dialog.last.hits)
         assert {hit.position for hit in hits} == {2, 6}
         await pilot.press("down", "enter")
         await wait_for(pilot, lambda: pilot.app.screen is screen and screen.shown.number == hits[1].number)  # type: ignore[union-attr]

@@ -50,7 +50,7 @@ async def test_scrolling_up_stops_following_and_counts_what_is_new(
         await wait_for(pilot, lambda: shown(screen, 2) and screen.stream.max_scroll_y > 0)
         await pilot.press("up")
         await wait_for(pilot, lambda: not screen.follow)
-        here = screen.stream.scroll_y
+        top = screen.stream.scroll_y
         generation = screen.shown
         assert generation is not None
         running.writer.finish_generation(generation.id, "finished")
@@ -58,7 +58,7 @@ async def test_scrolling_up_stops_following_and_counts_what_is_new(
         await wait_for(pilot, lambda: screen.state and screen.state.generations[3].status == "running")
         assert screen.shown is not None
         assert screen.shown.id == generation.id
-        assert screen.stream.scroll_y == here
+        assert screen.stream.scroll_y == top
         await pilot.press("p")
         await wait_for(pilot, lambda: shown(screen, 3))
         assert screen.follow

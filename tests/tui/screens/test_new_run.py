@@ -222,10 +222,10 @@ async def test_conversations_are_handed_over_whole_with_the_users_own_switches(
         return finished.id
 
     monkeypatch.setattr(new_run, "start_run", start)
-    mine = parse("[run]\ntemplate-args = { enable_thinking = false }\n", tmp_path / "config.toml")
+    settings = parse("[run]\ntemplate-args = { enable_thinking = false }\n", tmp_path / "config.toml")
     turns = [{"role": role, "content": role} for role in ("system", "user", "assistant")]
     (tmp_path / "chat.json").write_text(json.dumps([{"messages": turns}]))
-    app = SpectuiApp(database, settings=mine)
+    app = SpectuiApp(database, settings=settings)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("r")
         await wait_for(pilot, lambda: isinstance(app.screen, NewRunScreen))

@@ -66,7 +66,7 @@ async def test_it_says_what_the_command_line_says(database: Path, finished: Reco
         assert report.verdict in page
         for line in report_lines(report):
             whole = len(line) <= 76  # a table that is wider stands in parts
-            assert all(said in page for said in ([flat(line)] if whole else line.split())), line
+            assert all(part in page for part in ([flat(line)] if whole else line.split())), line
         assert "published (arXiv 2604.14682)" in page
         await pilot.press("escape")
         assert isinstance(app.screen, SessionsScreen)
@@ -162,7 +162,7 @@ async def test_copies_and_writes(
         await pilot.press("y")
         assert screen.report is not None
         assert copied == ["\n".join(report_lines(screen.report)) + "\n"]
-        for place, found in (
+        for place, start in (
             ("quiet-heron.html", "<!doctype html>"),
             ("charts.svg", "<svg"),
             ("tables", "task,definition,mean,ci_low,ci_high"),
@@ -174,7 +174,7 @@ async def test_copies_and_writes(
             await pilot.press("enter")
             await wait_for(pilot, lambda: app.screen is screen)
             file = tmp_path / place if "." in place else tmp_path / place / "alpha.csv"
-            assert file.read_text(encoding="utf-8").startswith(found)
+            assert file.read_text(encoding="utf-8").startswith(start)
         await pilot.press("w")
         await wait_for(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("enter")

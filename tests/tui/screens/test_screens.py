@@ -1,4 +1,4 @@
-"""How every screen looks, at three sizes, in every theme and in ASCII; see `tests.tui.screens` to add one."""
+"""The looks of every screen, at three sizes, in every theme and in ASCII; see `tests.tui.screens` to add one."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ async def test_it_looks_as_it_did(screen: Shown, database: Path, request: pytest
         await screen.reach(pilot)
         assert type(app.screen).__name__ == screen.screen
         try:
-            found = await picture(pilot)
+            drawn = await picture(pilot)
         finally:
             glyphs.choose(ascii=False)
     path = GOLDEN / f"{screen.name}.txt"
     if request.config.getoption("--snapshot-update"):
         path.parent.mkdir(exist_ok=True)
-        path.write_text(found, encoding="utf-8")
+        path.write_text(drawn, encoding="utf-8")
     assert path.exists(), f"no golden file for {screen.name} yet; see tests/tui/screens/__init__.py"
-    assert found.splitlines() == path.read_text(encoding="utf-8").splitlines()
+    assert drawn.splitlines() == path.read_text(encoding="utf-8").splitlines()
 
 
 def test_every_screen_is_pictured() -> None:
@@ -108,7 +108,7 @@ async def settled(pilot: Pilot[Any]) -> None:
 
 
 def at_rest(app: App[Any]) -> bool:
-    """Whether no message waits, no layout is due and nothing is left to read, however slow the machine is."""
+    """True when no message waits, no layout is due and nothing remains to be read, however slow the machine is."""
     screen = app.screen
     feed = screen._feed if isinstance(screen, FedScreen) else None
     if feed is not None and (feed._in_flight or feed.period() == 0.0):

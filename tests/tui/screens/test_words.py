@@ -51,12 +51,12 @@ def test_the_final_table_says_why_an_interval_is_missing_and_what_its_seconds_ar
     run.end()
     with Reader(database) as reader:
         print_figures(reader, reader.session(run.id))
-    said = capsys.readouterr().out
-    assert "no 95 % interval for chat: " in said
-    assert said.splitlines()[2].split()[7] == "–"  # what is not known is no blank
-    assert " s of decoding" in said
-    assert "CPU s" not in said
-    assert "measured 3 times" in said
+    printed = capsys.readouterr().out
+    assert "no 95 % interval for chat: " in printed
+    assert printed.splitlines()[2].split()[7] == "–"  # what is not known is no blank
+    assert " s of decoding" in printed
+    assert "CPU s" not in printed
+    assert "measured 3 times" in printed
 
 
 async def test_bars_of_all_tasks_are_on_one_scale(database: Path) -> None:

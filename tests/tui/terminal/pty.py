@@ -64,7 +64,7 @@ class Terminal:
     def output(self, since: float = 0.0) -> bytes:
         """Everything written since a time of `time.monotonic()`."""
         with self._lock:
-            return b"".join(data for at, data in self._chunks if at >= since)
+            return b"".join(data for when, data in self._chunks if when >= since)
 
     def forget(self) -> None:
         """Drop what was written so far: hours of it would fill the memory."""
@@ -72,26 +72,26 @@ class Terminal:
             del self._chunks[:-1]
 
     def last_write(self) -> float:
-        """When something was last written."""
+        """The time at which something was last written."""
         with self._lock:
             return self._chunks[-1][0] if self._chunks else self.started
 
     def time_of(self, text: str, *, since: float) -> float | None:
-        """When `text` was first written after a time."""
-        found = b""
+        """The time at which `text` was first written after `since`; None when it was not."""
+        written = b""
         with self._lock:
-            for at, data in self._chunks:
-                if at >= since:
-                    found += data
-                    if text.encode() in found:
-                        return at
+            for when, data in self._chunks:
+                if when >= since:
+                    written += data
+                    if text.encode() in written:
+                        return when
         return None
 
     def press(self, keys: str) -> float:
         """Type; returns when."""
-        at = time.monotonic()
+        when = time.monotonic()
         os.write(self._fd, keys.encode())
-        return at
+        return when
 
     def wait_for(self, text: str, *, since: float = 0.0, seconds: float = 30.0) -> None:
         """Until `text` has been written."""

@@ -1,4 +1,4 @@
-"""What the dashboard writes to a real terminal: people run it over slow lines for hours."""
+"""Bytes that the dashboard writes to a real terminal: people run it over slow lines for hours."""
 
 from __future__ import annotations
 

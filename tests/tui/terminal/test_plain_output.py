@@ -22,9 +22,9 @@ from tests.waiting import until
 )
 def test_what_stands_for_a_text_is_as_wide(text: str) -> None:
     for characters in ("ascii", "console"):
-        found = plain(text, characters)
-        assert cell_len(found) == cell_len(text)
-        assert set(found) <= {chr(i) for i in range(32, 127)} | (
+        drawn = plain(text, characters)
+        assert cell_len(drawn) == cell_len(text)
+        assert set(drawn) <= {chr(i) for i in range(32, 127)} | (
             CONSOLE if characters == "console" else set()
         )
 
@@ -100,7 +100,7 @@ def test_the_linux_console_gets_what_it_has(database: Path, hostile: Recording) 
     written = attached(database, hostile.id, env={"TERM": "linux"})
     assert {c for c in written.decode() if not c.isascii()} <= CONSOLE
     assert {"┌", "─"} <= set(written.decode())
-    codes = {c for found in re.findall(rb"\x1b\[([0-9;]+)m", written) for c in found.decode().split(";")}
+    codes = {c for code in re.findall(rb"\x1b\[([0-9;]+)m", written) for c in code.decode().split(";")}
     assert codes & {"31", "32", "33", "36"}
     assert not codes & {"38", "48"}
     known = rb"\x1b\[(\?(25|7|1000|1003|1006|1049)[hl]|[0-9;]*[mHJK])"

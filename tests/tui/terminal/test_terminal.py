@@ -60,9 +60,9 @@ def test_nothing_of_a_hostile_model_reaches_the_terminal(database: Path) -> None
         assert forbidden not in written, forbidden
     assert b"\x7f" not in written
     assert "␛[31m".encode() in written
-    left = SEQUENCE.sub(b"", written)
-    assert b"\x1b" not in left
-    assert not set(left) & (set(range(0x20)) - set(b"\r\n\x0f\x07\x08"))
+    rest = SEQUENCE.sub(b"", written)
+    assert b"\x1b" not in rest
+    assert not set(rest) & (set(range(0x20)) - set(b"\r\n\x0f\x07\x08"))
 
 
 def test_a_lost_line_kills_the_dashboard_and_not_the_run(database: Path) -> None:
@@ -121,7 +121,7 @@ import signal, subprocess, sys
 signal.signal(signal.SIGHUP, lambda *_: None)
 sys.exit(-subprocess.Popen(sys.argv[1:]).wait())
 """
-"""What `make` does: the signal of a lost line goes to it alone, and it goes on waiting for what it started."""
+"""A `make`: the signal of a lost line goes to it alone, and it goes on waiting for what it started."""
 
 
 def test_a_lost_line_ends_a_dashboard_that_its_starter_waits_for(database: Path, finished: Recording) -> None:
@@ -152,7 +152,7 @@ def test_kinds_of_text_keep_their_attributes(
         terminal.press("q")
         assert terminal.wait() == 0
         written = terminal.output()
-    codes = [set(found.decode().split(";")) for found in re.findall(rb"\x1b\[([0-9;]+)m", written)]
+    codes = [set(each.decode().split(";")) for each in re.findall(rb"\x1b\[([0-9;]+)m", written)]
     assert any("1" in code and "9" not in code for code in codes)  # the target's own: bold
     assert any("9" in code for code in codes)  # rejected: struck through
     used = {int(c) for code in codes for c in code if c.isdigit()}
@@ -201,11 +201,13 @@ def test_what_cannot_be_opened_is_refused_before_anything_is_drawn(
 
 def test_a_dashboard_whose_output_goes_to_a_file_is_refused(tmp_path: Path) -> None:
     """It is drawn on standard error: the terminal stayed empty, and nothing said why."""
-    said = tmp_path / "said"
-    command = f"{shlex.join([sys.executable, '-m', 'tui', '--db', str(tmp_path / 'x.db')])} 2> {said}"
+    errors = tmp_path / "errors"
+    command = (
+        f"{shlex.join([sys.executable, '-m', 'spectui.tui', '--db', str(tmp_path / 'x.db')])} 2> {errors}"
+    )
     terminal = Terminal(["bash", "-c", command], columns=80, rows=24)
     try:
         assert terminal.wait() == 2
-        assert "the dashboard needs a terminal" in said.read_text()
+        assert "the dashboard needs a terminal" in errors.read_text()
     finally:
         terminal.close()

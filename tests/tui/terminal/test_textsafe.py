@@ -37,14 +37,14 @@ def test_shows(text: str, shown: str) -> None:
 
 def test_every_control_and_format_character_is_replaced() -> None:
     """The table is written out for speed; Unicode's own categories say whether it is complete."""
-    left = [
+    unsafe = [
         f"{code:04X}"
         for code in range(sys.maxunicode + 1)
         if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Zl", "Zp")
         and chr(code) != "\n"
         and chr(code) in sanitize(chr(code))
     ]
-    assert left == []
+    assert unsafe == []
 
 
 @given(ANY_TEXT)

@@ -52,7 +52,7 @@ TERMINALS = {
     "xterm": "000000 cd0000 00cd00 cdcd00 0000ee cd00cd 00cdcd e5e5e5 7f7f7f ff0000 00ff00 ffff00 5c5cff ff00ff 00ffff",
     "VGA": "000000 aa0000 00aa00 aa5500 0000aa aa00aa 00aaaa aaaaaa 555555 ff5555 55ff55 ffff55 5555ff ff55ff 55ffff",
 }
-"""What terminals make of the 16 colours: xterm's own and the Linux console's. Each begins with its background."""
+"""The 16 colours as terminals draw them: xterm's own and the Linux console's. Each begins with its background."""
 NAMES = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"]
 
 Rgb = tuple[float, float, float]
@@ -113,7 +113,7 @@ def on(terminal: str, name: str) -> str:
 
 
 def colours(palette: Palette) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Where a theme is drawn: what it is called, its background, the colours of its roles."""
+    """A place to draw a theme on: its name, its background, the colours of its roles."""
     known = {role: style.color.name for role, style in styles(palette.name).items() if style.color}
     if not palette.ansi:
         yield palette.name, palette.background, known
@@ -165,8 +165,8 @@ def test_nothing_but_the_themes_names_a_colour() -> None:
     folder = Path(tui.__file__).parent
     named = re.compile(r"#[0-9a-fA-F]{6}\b|\b(?:ansi_(?!color\b)|bright_)\w+|color\(|rgb\(")
     offenders = [
-        f"{path.name}: {found.group()}"
+        f"{path.name}: {match.group()}"
         for path in [*folder.rglob("*.py"), *folder.rglob("*.tcss")]
-        if path.name != "theme.py" and (found := named.search(path.read_text()))
+        if path.name != "theme.py" and (match := named.search(path.read_text()))
     ]
     assert offenders == []

@@ -33,8 +33,8 @@ def dots(grid: list[list[Cell]], role: str) -> set[tuple[int, int]]:
     return {
         (2 * column + x, 4 * row + y)
         for row, cells in enumerate(grid)
-        for column, (text, of) in enumerate(cells)
-        if of == role
+        for column, (text, drawn_as) in enumerate(cells)
+        if drawn_as == role
         for bit, (x, y) in BITS.items()
         if (ord(text) - 0x2800) & bit
     }
@@ -47,18 +47,18 @@ def test_a_line_has_no_gap(start: tuple[int, float], end: tuple[int, float]) -> 
     start, end = sorted((start, end))
     grid = empty()
     draw_line(grid, start, end, "a")
-    found = dots(grid, "a")
-    reached = {min(found, key=lambda dot: (dot[0], abs(dot[1] - 4 * start[1])))}
+    drawn = dots(grid, "a")
+    reached = {min(drawn, key=lambda dot: (dot[0], abs(dot[1] - 4 * start[1])))}
     waiting = list(reached)
     while waiting:
         x, y = waiting.pop()
-        near = {(x + dx, y + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)} & found - reached
+        near = {(x + dx, y + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)} & drawn - reached
         reached |= near
         waiting += near
-    assert reached == found
-    assert {x // 2 for x, _ in found} == set(range(start[0], end[0] + 1))
+    assert reached == drawn
+    assert {x // 2 for x, _ in drawn} == set(range(start[0], end[0] + 1))
     for column, row in (start, end):
-        assert any(x // 2 == column and abs(y - (4 * row + 1.5)) <= 0.5 + 1e-9 for x, y in found)
+        assert any(x // 2 == column and abs(y - (4 * row + 1.5)) <= 0.5 + 1e-9 for x, y in drawn)
 
 
 def test_a_line_that_crosses_another_has_its_cells_to_itself() -> None:

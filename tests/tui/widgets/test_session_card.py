@@ -65,7 +65,7 @@ def test_the_feed_keeps_rows_that_have_not_changed(database: Path, finished: Rec
 def test_what_happened_to_the_run_is_told_in_whole(
     database: Path, finished: Recording, size: tuple[int, int]
 ) -> None:
-    """What of a model's own settings is applied stood in `sessions show` alone."""
+    """The settings of a model that are applied stood in `sessions show` alone."""
     words = "applied from generation_config.json: repetition_penalty 1.1; not used: temperature 0.6, top_k 20"
     events = [EventRow(None, "", "note", f"number {number}") for number in range(5)]
     card = replace(card_of(database, finished.id), events=[*events, EventRow(None, "", "settings", words)])
