@@ -81,7 +81,7 @@ class SpectuiApp(Dashboard):
         """Runs that go on when the dashboard is left, as the user said."""
         self.left = False
         self.panes = {}
-        self.doomed = {}
+        self.to_delete = {}
         for theme in themes():
             self.register_theme(theme)
         self._theme_key = ""
@@ -232,8 +232,8 @@ def run_dashboard(
     glyphs.choose(ascii=app.plain.characters == "ascii")
     app.run(mouse=settings.mouse)
     code = app.return_code or 0
-    if app.doomed and code == 0:
-        print(f"deleting {sanitize(', '.join(app.doomed.values()))}", file=sys.stderr)  # noqa: T201
-        for problem in delete_all(database, app.doomed):
+    if app.to_delete and code == 0:
+        print(f"deleting {sanitize(', '.join(app.to_delete.values()))}", file=sys.stderr)  # noqa: T201
+        for problem in delete_all(database, app.to_delete):
             print(sanitize(problem), file=sys.stderr)  # noqa: T201
     return code

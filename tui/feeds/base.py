@@ -84,7 +84,7 @@ class Feed:
 
     @contextmanager
     def resting(self, seconds: float = 2.0) -> Iterator[None]:
-        """Nothing is being read inside, unless a read takes longer than `seconds` to end.
+        """A context in which nothing is read, unless a read takes longer than `seconds` to end.
 
         A process that is stopped within a read keeps that state of the file, and the log from being cut back.
         """

@@ -94,11 +94,11 @@ def note(database: Path, session_id: int, text: str) -> None:
         set_notes(db, session_id, text)
 
 
-def delete_all(database: Path, doomed: Mapping[int, str]) -> list[str]:
+def delete_all(database: Path, to_delete: Mapping[int, str]) -> list[str]:
     """Delete these sessions (id -> name); returns what could not be, a line each."""
     problems = []
     with closing(connect(database, create=False)) as db:
-        for session_id, name in doomed.items():
+        for session_id, name in to_delete.items():
             try:
                 delete_session(db, session_id)
             except StoreError as error:

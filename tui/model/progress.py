@@ -42,11 +42,11 @@ class Pace:
 def eta_seconds(generations: Sequence[GenerationRow]) -> float | None:
     """Decoding time still to come if the prompts left cost what finished ones did; None before the first."""
     done = [g for g in generations if g.status == "finished" and g.total_ms]
-    left = [g for g in generations if g.status not in DONE]
-    if not done or not left:
+    remaining = [g for g in generations if g.status not in DONE]
+    if not done or not remaining:
         return None
     each = sum(g.total_ms for g in done) / len(done)
-    return sum(max(each - g.total_ms, 0.0) for g in left) / 1000
+    return sum(max(each - g.total_ms, 0.0) for g in remaining) / 1000
 
 
 def now() -> datetime:

@@ -103,8 +103,8 @@ def _condition(word: str) -> Callable[[Entry], bool] | None:
     name = ALIASES.get(name.casefold(), name.casefold())
     if not colon or name not in FIELDS or '"' in name:
         name, rest = "", word
-    if name in ("", "date") and (found := _COMPARISON.fullmatch(rest)):
-        return _comparison(*found.groups())
+    if name in ("", "date") and (match := _COMPARISON.fullmatch(rest)):
+        return _comparison(*match.groups())
     sought = _folded(rest.replace('"', ""))
     if not sought or sought in ("#", "-"):
         return None
@@ -113,13 +113,13 @@ def _condition(word: str) -> Callable[[Entry], bool] | None:
     return lambda entry: sought in entry.fields[name]
 
 
-def _comparison(sign: str, given: str) -> Callable[[Entry], bool]:
-    given = given.replace('"', "")
-    if not _DATE.fullmatch(given):
+def _comparison(sign: str, date: str) -> Callable[[Entry], bool]:
+    date = date.replace('"', "")
+    if not _DATE.fullmatch(date):
         raise ValueError(f"a date is needed after {sign}, such as {sign}2026-11-01 or {sign}2026-11")
     compare = _COMPARE[sign]
     # Dates of one length sort as text does, so a month is compared with months and a year with years.
-    return lambda entry: bool(entry.date) and compare(entry.date[: len(given)], given)
+    return lambda entry: bool(entry.date) and compare(entry.date[: len(date)], date)
 
 
 def _negation(condition: Callable[[Entry], bool]) -> Callable[[Entry], bool]:

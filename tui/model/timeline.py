@@ -73,19 +73,19 @@ class Timeline:
 
     def moved(self, place: Place, rounds: int) -> Place:
         """So many rounds on, over the borders of prompts; at most to the start or the end."""
-        at, number = self._places[place.generation_id], place.number + rounds
-        while number < 1 and at > 0:
-            at -= 1
-            number += self._last[self._prompts[at]]
-        while number > self._last[self._prompts[at]] and at + 1 < len(self._prompts):
-            number -= self._last[self._prompts[at]]
-            at += 1
-        return self.clamped(Place(self._prompts[at], number))
+        index, number = self._places[place.generation_id], place.number + rounds
+        while number < 1 and index > 0:
+            index -= 1
+            number += self._last[self._prompts[index]]
+        while number > self._last[self._prompts[index]] and index + 1 < len(self._prompts):
+            number -= self._last[self._prompts[index]]
+            index += 1
+        return self.clamped(Place(self._prompts[index], number))
 
     def next_prompt(self, generation_id: int, step: int = 1) -> int | None:
         """The prompt after this one (or before, for -1) that has rounds."""
-        at = self._places[generation_id] + step
-        return self._prompts[at] if 0 <= at < len(self._prompts) else None
+        index = self._places[generation_id] + step
+        return self._prompts[index] if 0 <= index < len(self._prompts) else None
 
     def where(self, ms: float) -> Where:
         """The stretch in which a decoding time lies."""

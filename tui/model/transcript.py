@@ -149,17 +149,17 @@ class Transcript:
         del self._starts[line + 1 :]
         starts = self._starts
         text = self._read(position, self._length - position)
-        at = 0
-        while at < len(text):
-            newline = text.find("\n", at)
+        start = 0
+        while start < len(text):
+            newline = text.find("\n", start)
             end = len(text) if newline < 0 else newline
-            paragraph = text[at:end]
+            paragraph = text[start:end]
             for offset in _breaks(paragraph, self.width):
-                starts.append(position + at + offset)
+                starts.append(position + start + offset)
             if newline < 0:
                 return
-            at = newline + 1
-            starts.append(position + at)
+            start = newline + 1
+            starts.append(position + start)
 
 
 def wrap(text: str, width: int) -> list[str]:

@@ -216,6 +216,6 @@ class AdviseScreen(BaseScreen):
             answered,
         )
 
-    def at_work(self) -> Iterable[SessionSummary | None]:
+    def running(self) -> Iterable[SessionSummary | None]:
         """The session weighed."""
         return [self.page.advice.summary if self.page else None]

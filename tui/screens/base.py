@@ -31,7 +31,7 @@ class Dashboard(App[None]):
     """True once the dashboard is being left: keys typed ahead, and data read meanwhile, have no screen any more."""
     panes: dict[int, tuple[int, bool]]
     """Session -> the pane chosen in it, and whether it has the whole screen."""
-    doomed: dict[int, str]
+    to_delete: dict[int, str]
     """Sessions, id -> name, that are deleted when the dashboard is left."""
 
     def go(
@@ -86,8 +86,8 @@ class BaseScreen(Screen[None]):
         super().__init__()
         self.database = database
 
-    def at_work(self) -> Iterable[SessionSummary | None]:
-        """The sessions shown that may be running: leaving asks whether they go on."""
+    def running(self) -> Iterable[SessionSummary | None]:
+        """The sessions on this screen that may be running: leaving asks whether they go on."""
         return ()
 
     def set_head(self, *cells: tuple[str, str]) -> None:
@@ -109,7 +109,7 @@ class BaseScreen(Screen[None]):
 
     def action_leave(self) -> None:
         """Leave the dashboard."""
-        self.app.leave([summary for summary in self.at_work() if summary is not None and summary.live])
+        self.app.leave([summary for summary in self.running() if summary is not None and summary.live])
 
     def action_back(self) -> None:
         """Go back to where this was opened."""
@@ -135,12 +135,12 @@ class FedScreen(BaseScreen):
         raise NotImplementedError
 
     def draw(self) -> None:
-        """Draw what depends on several of them, and the trouble there may be."""
+        """Draw the parts that depend on several things read, and the error if reading failed."""
         if self.trouble:
             self.show_error(self.trouble)
 
     def resting(self) -> AbstractContextManager[None]:
-        """Nothing is read inside."""
+        """A context in which nothing is read."""
         return self._feed.resting()
 
     def on_mount(self) -> None:
@@ -152,11 +152,11 @@ class FedScreen(BaseScreen):
         self._feed.stop()
 
     def on_screen_suspend(self) -> None:
-        """Another screen covers this one."""
+        """Stop reading while another screen covers this one."""
         self._feed.pause(True)
 
     def on_screen_resume(self) -> None:
-        """In sight again."""
+        """Read again."""
         self._feed.pause(False)
 
     def on_fed(self, message: Fed) -> None:

@@ -24,7 +24,7 @@ from spectui.tui.widgets.series import task_series
 
 
 class ChartScreen(FedScreen):
-    """Closed by the keys that opened it, or escape."""
+    """A chart of one session on the whole screen; the keys that open it close it."""
 
     CSS_PATH = "chart.tcss"
     BINDINGS = bindings("chart")
@@ -54,7 +54,7 @@ class ChartScreen(FedScreen):
         self._draw()
 
     def on_resize(self) -> None:
-        """The list of tasks gives way where there is no room for it."""
+        """Draw for the new size."""
         self.call_after_refresh(self._draw)
 
     def take(self, item: object) -> None:
@@ -66,7 +66,7 @@ class ChartScreen(FedScreen):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """In the session's order."""
+        """The tasks, in the session's order."""
         return tuple(self._sources)
 
     def _draw(self) -> None:

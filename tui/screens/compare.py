@@ -68,7 +68,7 @@ class CompareScreen(FedScreen):
         self.answers: list[Answers] | None = None
         self.shown = 0
         self.pane = 1
-        self._blown_up = False
+        self._alone = False
         self._sources: Mapping[int, Mapping[str, Source]] = {}
         self._tables: Tables = []
         self._lines: list[str] = []
@@ -90,7 +90,7 @@ class CompareScreen(FedScreen):
         yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
-        """Start counting."""
+        """Begin to read the sessions."""
         self.chart = chart_named(self.app.memory.get(COMPARED_CHART, str))
         self.query_one("#figures").border_title = "figures"
         self.query_one("#outputs").border_title = "outputs"
@@ -109,7 +109,7 @@ class CompareScreen(FedScreen):
         self.call_after_refresh(self._redraw)
 
     def _redraw(self) -> None:
-        """Write anew what depends on the width."""
+        """Draw the parts that depend on the width."""
         self._read_values()
         if self.answers is not None:
             self._show_answers()
@@ -151,7 +151,7 @@ class CompareScreen(FedScreen):
         self._draw_chart()
 
     def action_task(self) -> None:
-        """All tasks together, then each alone."""
+        """Chart all tasks together, then each alone."""
         tasks = [None, *dict.fromkeys(task for sources in self._sources.values() for task in sources)]
         self.of_task = tasks[(tasks.index(self.of_task) + 1) % len(tasks)] if self.of_task in tasks else None
         self._draw_chart()
@@ -250,13 +250,13 @@ class CompareScreen(FedScreen):
         view.show(answer, self._names())
 
     def action_prompt(self, step: int) -> None:
-        """The prompt after this one, or before it."""
+        """Show the prompt after this one, or before it."""
         if self.answers and 0 <= self.shown + step < len(self.answers):
             self.shown += step
             self._show_answers()
 
     def action_difference(self, step: int) -> None:
-        """The next prompt, or the one before, whose outputs differ."""
+        """Show the next prompt, or the one before, whose outputs differ."""
         places = range(len(self.answers or ()))
         ahead = [i for i in places if (i - self.shown) * step > 0]
         for place in sorted(ahead, key=lambda i: abs(i - self.shown)):
@@ -272,9 +272,9 @@ class CompareScreen(FedScreen):
     # Panes.
 
     def action_pane(self, pane: int) -> None:
-        """Go to a pane; where all are in sight, its number blows it up and puts it back."""
+        """Go to a pane; where all are in sight, its number shows it alone, then all again."""
         again = pane == self.pane and self.query_one(f"#{PANES[pane - 1]}").has_focus_within
-        self._blown_up = not self._blown_up if again else False
+        self._alone = not self._alone if again else False
         self.pane = pane
         self._arrange()
         views: Sequence[str] = ("#plot", "#figures-view", "#outputs-view")
@@ -285,7 +285,7 @@ class CompareScreen(FedScreen):
         self.action_pane(self.pane % len(PANES) + 1)
 
     def _arrange(self) -> None:
-        self.set_class(self.has_class("-small") or self._blown_up, "-single")
+        self.set_class(self.has_class("-small") or self._alone, "-single")
         for place in range(1, len(PANES) + 1):
             self.set_class(place == self.pane, f"-pane-{place}")
 
@@ -294,9 +294,9 @@ class CompareScreen(FedScreen):
         self.copy_text("\n".join(self._lines))
 
     def action_back(self) -> None:
-        """Put a blown-up pane back, else go back to the list."""
-        if self._blown_up:
-            self._blown_up = False
+        """Show all panes again where one is alone, else go back to the list."""
+        if self._alone:
+            self._alone = False
             self._arrange()
         else:
             self.dismiss()

@@ -64,7 +64,7 @@ KEY, WIDTH, FRAME = 18, 76, 7
 
 
 class HelpScreen(ModalScreen[None]):
-    """Closed by the key that opened it, or escape."""
+    """The help over the screen it was opened from."""
 
     CSS_PATH = "help.tcss"
     BINDINGS = bindings("help")

@@ -257,6 +257,6 @@ class InspectorScreen(FedScreen):
             out.append("\t".join([item.lead + item.text, *cells, item.fate]))
         return "\n".join(out)
 
-    def at_work(self) -> Iterable[SessionSummary | None]:
+    def running(self) -> Iterable[SessionSummary | None]:
         """The session that is inspected."""
         return [self.shown.summary if self.shown else None]

@@ -140,7 +140,7 @@ WIDTH = 78
 
 
 class NewRunScreen(ModalScreen[int | None]):
-    """Dismissed with the id of the session it started, or None."""
+    """A form whose result is the id of the session that it started, or None."""
 
     app: Dashboard
     CSS_PATH = "new_run.tcss"
@@ -308,15 +308,15 @@ def _choice_row(field: ChoiceInput) -> Row:
     """The choices on a line, the one that holds marked; the default goes by what it stands for."""
     cells: list[Cell] = []
     for choice in field.choices:
-        here = choice == field.value.strip()
+        chosen = choice == field.value.strip()
         name = choice or f"default ({field.placeholder})"
-        cells += [(" · " if cells else "", "faint"), (name, "strong marked" if here else "text")]
+        cells += [(" · " if cells else "", "faint"), (name, "strong marked" if chosen else "text")]
     return tuple(cells)
 
 
 def read_config(values: Mapping[str, str]) -> RunConfig:
     """The configuration that the form's texts mean. Raises `UsageError` with the flag it is about."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name in ("study", "raw"):
         if values[name] not in (NO, YES):
             raise UsageError(f"--{name} is '{values[name]}'; it must be {YES} or {NO}")
@@ -327,12 +327,12 @@ def read_config(values: Mapping[str, str]) -> RunConfig:
         if not values[field.name] and getattr(DEFAULTS, field.name) is None:
             continue
         try:
-            found[field.name] = convert(values[field.name])
+            fields[field.name] = convert(values[field.name])
         except ValueError:
             kind = "a whole number" if field.kind is int else "a number"
             flag = field.name.replace("_", "-")
             raise UsageError(f"--{flag} is '{values[field.name]}'; it must be {kind}") from None
-    return RunConfig(**found, study=values["study"] == YES, raw=values["raw"] == YES)
+    return RunConfig(**fields, study=values["study"] == YES, raw=values["raw"] == YES)
 
 
 def read_prompts(values: Mapping[str, str], tell: Tell | None = None) -> list[Prompt]:

@@ -174,6 +174,6 @@ class ReportScreen(BaseScreen):
         place = f"{sanitize_line(report.session.name).replace('/', '-')}.html"
         self.app.push_screen(AskScreen("write the report", place, hint, save, writes=True), answered)
 
-    def at_work(self) -> Iterable[SessionSummary | None]:
+    def running(self) -> Iterable[SessionSummary | None]:
         """The session reported on."""
         return [self._summary]

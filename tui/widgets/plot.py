@@ -207,7 +207,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
 
 
 def draw_line(grid: list[list[Cell]], start: tuple[int, float], end: tuple[int, float], role: str) -> None:
-    """A line between two points, column and row, over what stands there: dots finer than cells where there are such."""
+    """Draw a line between two points, column and row, into the grid; in dots finer than cells where glyphs allow."""
     trail, fine = glyphs().trail, not glyphs().ascii
     across, down = DOTS if fine else (1, 1)
     # Whole dots from middle to middle: steps of floats could skip one.

@@ -124,14 +124,14 @@ def _with_picture(picture: Picture, table: list[Row], width: int) -> list[list[R
 
 
 def _head(report: Report, width: int) -> list[Row]:
-    rows: list[Row] = [((said, "strong"),) for said in _folded(subject(report), width)]
-    for name, said in facts(report):
+    rows: list[Row] = [((line, "strong"),) for line in _folded(subject(report), width)]
+    for name, line in facts(report):
         room = max(width - len(name) - 2, 1)
-        rows.append(((f"{name}  ", "muted"), (fitting(sanitize_line(said).split(", "), room, ", "), "text")))
+        rows.append(((f"{name}  ", "muted"), (fitting(sanitize_line(line).split(", "), room, ", "), "text")))
     rows.append(())
-    rows += [((f"{glyphs().axis} ", "accent"), (said, "text")) for said in _folded(report.verdict, width - 2)]
-    missing = [(("! " if i == 0 else "  ", "warning"), (said, "text"))
-               for note in notes(report) for i, said in enumerate(_folded(note, width - 2))]  # fmt: skip
+    rows += [((f"{glyphs().axis} ", "accent"), (line, "text")) for line in _folded(report.verdict, width - 2)]
+    missing = [(("! " if i == 0 else "  ", "warning"), (line, "text"))
+               for note in notes(report) for i, line in enumerate(_folded(note, width - 2))]  # fmt: skip
     return [*rows, (), *missing] if missing else rows
 
 
@@ -149,29 +149,29 @@ def table_rows(grid: Grid, roles: dict[str, str], width: int) -> list[Row]:
         widths = [max(cell_len(row[i]) for row in texts) for i in range(len(grid.columns))]
     if len(widths) > 1 and widths[0] + 1 + max(widths[1:]) > width:  # names give way to figures
         widths[0] = max(width - 1 - max(widths[1:]), SHORTEST)
-    rows: list[Row] = [((said, "strong"),) for said in _folded(grid.title, width)]
+    rows: list[Row] = [((line, "strong"),) for line in _folded(grid.title, width)]
     first = set(grid.groups())
     for number, shown in enumerate(parts(widths, width, gap=1, beside=grid.beside)):
         rows += [()] if number else []
         for place, row in enumerate(texts):
             if place - 1 in first:
-                across = sum(widths[at] for at in shown) + len(gap) * (len(shown) - 1)
+                across = sum(widths[i] for i in shown) + len(gap) * (len(shown) - 1)
                 rows.append(((glyphs().rule * across, "faint"),))
             cells: list[Cell] = []
-            for at in shown:
-                role = "muted" if place == 0 else _role(grid, at, row[at], roles)
+            for i in shown:
+                role = "muted" if place == 0 else _role(grid, i, row[i], roles)
                 # Words may be cut, figures not.
-                text = row[at] if cell_len(row[at]) <= widths[at] else fitting([row[at]], widths[at])
-                between = gap if at != shown[-1] else ""  # in the cell's own style: fewer bytes to a terminal
-                cells.append((pad(text, widths[at], "left" if at < grid.left else "right") + between, role))
+                text = row[i] if cell_len(row[i]) <= widths[i] else fitting([row[i]], widths[i])
+                between = gap if i != shown[-1] else ""  # in the cell's own style: fewer bytes to a terminal
+                cells.append((pad(text, widths[i], "left" if i < grid.left else "right") + between, role))
             rows.append(tuple(cells))
-    rows += [((said, "note"),) for said in _folded(grid.note, min(width, max(_width(rows), 60)))]
+    rows += [((line, "note"),) for line in _folded(grid.note, min(width, max(_width(rows), 60)))]
     return rows
 
 
-def _role(grid: Grid, at: int, cell: str, roles: dict[str, str]) -> str:
-    column = grid.columns[at]
-    if at == 0:
+def _role(grid: Grid, place: int, cell: str, roles: dict[str, str]) -> str:
+    column = grid.columns[place]
+    if place == 0:
         task = roles.get(cell, "text")
         return f"{task}-name" if task.startswith("task-") else "strong"
     if column.key == "published":
@@ -191,5 +191,5 @@ def _width(rows: Sequence[Row]) -> int:
     return max(map(row_width, rows), default=0)
 
 
-def _folded(said: str, width: int) -> list[str]:
-    return textwrap.wrap(sanitize_line(said), max(min(width, TEXT), 1))
+def _folded(words: str, width: int) -> list[str]:
+    return textwrap.wrap(sanitize_line(words), max(min(width, TEXT), 1))

@@ -75,13 +75,15 @@ def card_rows(card: Card, width: int, height: int) -> list[Row]:
     beside = width >= FACTS + FIGURES + GAP
     figures = figure_rows(card, FIGURES if beside and height < STACKED else width)
     if height >= STACKED and beside:
-        left = max(FIGURES, min(width // 2, 64))
-        facts = [*fact_rows(card.summary, left), *event_rows(card, left)]
-        return side_by_side([*facts, (), *figures], sample_rows(card, width - left - GAP)[:height], left)
+        facts_width = max(FIGURES, min(width // 2, 64))
+        facts = [*fact_rows(card.summary, facts_width), *event_rows(card, facts_width)]
+        return side_by_side(
+            [*facts, (), *figures], sample_rows(card, width - facts_width - GAP)[:height], facts_width
+        )
     if beside:
-        left = width - FIGURES - GAP
-        facts = [*fact_rows(card.summary, left), *event_rows(card, left)]
-        return side_by_side(facts, figures, left)
+        facts_width = width - FIGURES - GAP
+        facts = [*fact_rows(card.summary, facts_width), *event_rows(card, facts_width)]
+        return side_by_side(facts, figures, facts_width)
     return [*figures, (), *fact_rows(card.summary, width), *event_rows(card, width)]
 
 

@@ -142,11 +142,11 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
 
     @property
     def sorting(self) -> tuple[str, bool]:
-        """The title of the column that it is sorted by, "" for none; and whether from the highest down."""
+        """The title of the column that it is sorted by, "" for none; and True when from the highest down."""
         return (self._sorted_by.title if self._sorted_by else "", self._falling)
 
     def sort_by(self, title: str, *, falling: bool | None = None) -> bool:
-        """Sort by the column of that title; its own direction first, unless told. False when there is none."""
+        """Sort by the column of that title; in its own direction unless `falling` is set. False when there is none."""
         column = next((c for c in self._columns if c.title == title and c.order is not None), None)
         if column is None:
             return False
@@ -166,7 +166,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
             self.sort_by(able[(place + step) % len(able)].title)
 
     def action_reverse(self) -> None:
-        """Turn the order round."""
+        """Reverse the order."""
         if self._sorted_by is not None:
             self.sort_by(self._sorted_by.title, falling=not self._falling)
 

@@ -248,16 +248,16 @@ class Legend(Line):
     def show(self, *, rejected: bool, follow: bool, new_below: int, live: bool) -> None:
         """Draw the legend for the stream's present state."""
         width = self.size.width
-        left: list[Cell] = [("accepted draft", "accepted"), ("   ", "text"), ("target's own", "target")]
+        kinds: list[Cell] = [("accepted draft", "accepted"), ("   ", "text"), ("target's own", "target")]
         if width < 60:
-            left = [("accepted", "accepted"), ("  ", "text"), ("target's", "target")]
-        left.append(("   " if width >= 60 else "  ", "text"))
-        left.append(("rejected draft" if width >= 60 else "rejected", "rejected" if rejected else "muted"))
+            kinds = [("accepted", "accepted"), ("  ", "text"), ("target's", "target")]
+        kinds.append(("   " if width >= 60 else "  ", "text"))
+        kinds.append(("rejected draft" if width >= 60 else "rejected", "rejected" if rejected else "muted"))
         if not rejected:
-            left.append((" hidden", "muted"))
-        right = self._state(follow=follow, new_below=new_below, live=live)
-        gap = width - row_width(tuple(left)) - row_width(tuple(right))
-        row = (*left, (" " * gap, "text"), *right) if gap > 0 else tuple(right or left)
+            kinds.append((" hidden", "muted"))
+        state = self._state(follow=follow, new_below=new_below, live=live)
+        gap = width - row_width(tuple(kinds)) - row_width(tuple(state))
+        row = (*kinds, (" " * gap, "text"), *state) if gap > 0 else tuple(state or kinds)
         self.set_rows([row])
 
     def _state(self, *, follow: bool, new_below: int, live: bool) -> list[Cell]:

@@ -42,8 +42,8 @@ class TreeView(Rows, can_focus=True):
         return self._round.number if self._round else 0
 
     def show(self, row: RoundRow, texts: Mapping[int, str], title: Sequence[str], why: str = "") -> None:
-        """Draw the tree of this round; `texts` has every token of it, safe to draw and on one line; `why` it
-        is this tree stands below it.
+        """Draw the tree of this round; `texts` has every token of it, safe to draw and on one line; `why`, the reason
+        for this tree, stands below it.
 
         The parts of the title that fit are a row, since a border's title cannot change without the pane being
         sent anew.

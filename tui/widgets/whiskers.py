@@ -84,11 +84,11 @@ def _scale(panel: Panel, width: int) -> str:
     free = 0
     for tick in panel.ticks:
         label = f"{tick:g}"
-        at = round(tick / panel.high * (width - 1)) - len(label) // 2
-        at = min(max(at, 0), max(width - len(label), 0))
-        if at >= free:
-            text[at : at + len(label)] = label
-            free = at + len(label) + 1
+        start = round(tick / panel.high * (width - 1)) - len(label) // 2
+        start = min(max(start, 0), max(width - len(label), 0))
+        if start >= free:
+            text[start : start + len(label)] = label
+            free = start + len(label) + 1
     return "".join(text)[:width]
 
 

@@ -181,13 +181,13 @@ async def test_deleting_is_confirmed_and_can_be_undone(database: Path) -> None:
         await wait_for(pilot, lambda: isinstance(app.screen, DeleteScreen))
         await pilot.press("d")
         await wait_for(pilot, lambda: names(screen) == ["cedar"])
-        assert app.doomed == {ids["amber"]: "amber"}
+        assert app.to_delete == {ids["amber"]: "amber"}
         await wait_for(pilot, lambda: "marked" not in str(screen.query_one("#list").border_subtitle))
         await pilot.press("u")
         await wait_for(pilot, lambda: len(names(screen)) == 2)
         assert screen.table.cursor_item is not None
         assert screen.table.cursor_item.name == "amber"
-        assert app.doomed == {}
+        assert app.to_delete == {}
     with Reader(database) as reader:
         assert len(reader.sessions()) == 2
 

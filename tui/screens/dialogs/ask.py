@@ -1,4 +1,4 @@
-"""One line to fill in: a session's name, its tags, a note, a place to go to."""
+"""A dialog of one line: a session's name, its tags, a note, a place to go to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def home_words(path: Path) -> str:
 
 
 class AskScreen(ModalScreen[bool]):
-    """Dismissed with True once what was typed is saved, with False when it is not to be."""
+    """A dialog whose result is True once the text is saved, False when it is cancelled."""
 
     CSS_PATH = "ask.tcss"
     BINDINGS = bindings("ask")
@@ -43,7 +43,7 @@ class AskScreen(ModalScreen[bool]):
         does: str = "saves",
         writes: bool = False,
     ) -> None:
-        """`writes`: what is typed is a place in the file system, and the folder it is in is shown."""
+        """`writes`: the text is a place in the file system, and the folder it is in is shown."""
         super().__init__()
         self._title = title
         self._value = value
@@ -119,5 +119,5 @@ class AskScreen(ModalScreen[bool]):
         note.set_rows(rows)
 
     def action_cancel(self) -> None:
-        """Leave it as it was."""
+        """Close without saving."""
         self.dismiss(False)

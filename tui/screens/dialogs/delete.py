@@ -1,4 +1,4 @@
-"""Asked before a session is deleted."""
+"""The question before a session is deleted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOX, FRAME = 62, 6
 
 
 class DeleteScreen(ModalScreen[bool]):
-    """Dismissed with True when the session is to go."""
+    """A dialog whose result is True when the session is to be deleted."""
 
     CSS_PATH = "delete.tcss"
     BINDINGS = bindings("delete")
@@ -69,7 +69,7 @@ class DeleteScreen(ModalScreen[bool]):
         question.set_rows(rows)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """An answer was clicked or entered."""
+        """Answer by button."""
         self.dismiss(event.button.id == "delete")
 
     def action_answer(self, answer: bool) -> None:

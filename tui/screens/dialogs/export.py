@@ -19,7 +19,7 @@ HINT = "NAME.db is a database, NAME-jsonl, NAME-parquet or NAME-csv a folder."
 
 
 def kind_of(place: Path) -> str:
-    """The format that a place is called after: ``x.db`` is a database, ``x-parquet`` a folder of such; CSV else."""
+    """The format that the name of a place stands for: ``x.db`` a database, ``x-parquet`` a folder of such, else CSV."""
     if place.suffix in (".db", ".sqlite"):
         return "sqlite"
     return next((kind for kind in ("jsonl", "parquet") if place.name.endswith(kind)), "csv")
@@ -37,12 +37,12 @@ class Written(Message):
         self.rows = rows
 
     def can_replace(self, message: Message) -> bool:
-        """The last word is enough."""
+        """The newest is enough."""
         return isinstance(message, Written)
 
 
 class ExportScreen(AskScreen):
-    """Dismissed with True once all is written; escape stops half-way and leaves nothing behind."""
+    """A dialog whose result is True once all is written; escape stops half-way and leaves no files."""
 
     def __init__(self, database: Path, summary: SessionSummary) -> None:
         title = f"export · {fit(sanitize_line(summary.name), 40).rstrip()}"

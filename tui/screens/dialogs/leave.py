@@ -1,4 +1,4 @@
-"""Asked once when the dashboard is left while a run is at work: does the run go on?"""
+"""The question when the dashboard is left: do its runs go on?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Choice = Literal["keep", "stop"]
 
 
 class LeaveScreen(ModalScreen[Choice | None]):
-    """Dismissed with "keep", "stop", or None to stay."""
+    """A dialog whose result is "keep", "stop", or None to stay."""
 
     CSS_PATH = "leave.tcss"
     BINDINGS = bindings("leave")
@@ -59,7 +59,7 @@ class LeaveScreen(ModalScreen[Choice | None]):
         return names[0] if len(names) == 1 else f"{len(names)} runs ({', '.join(names)})"
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """An answer was clicked or entered."""
+        """Answer by button."""
         if event.button.id == "keep":
             self.dismiss("keep")
         elif event.button.id == "stop":

@@ -33,7 +33,7 @@ HINT = "A text, over any tokens, whatever its case; #123 for the token of that i
 
 @dataclass
 class LastSearch:
-    """The last search of a session and what it brought, so that one can go on from there."""
+    """The last search of a session with its hits, to go on from there."""
 
     query: str = ""
     hits: list[Hit] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Progress(Message):
 
 
 class SearchScreen(ModalScreen[Hit | None]):
-    """Dismissed with the place to go to, or None."""
+    """A dialog whose result is the place to go to, or None."""
 
     CSS_PATH = "search.tcss"
     BINDINGS = bindings("search")
@@ -114,7 +114,7 @@ class SearchScreen(ModalScreen[Hit | None]):
         )
 
     def _search(self, query: str) -> None:
-        """In a thread of its own, until it is told to stop."""
+        """Search and post hits, in a thread, until it is cancelled."""
         worker = get_current_worker()
         hits = rounds = 0
         pending: list[Hit] = []

@@ -313,7 +313,7 @@ class LiveScreen(FedScreen):
         elif event.state == WorkerState.SUCCESS:
             self._feed.hurry()
 
-    def at_work(self) -> Iterable[SessionSummary | None]:
+    def running(self) -> Iterable[SessionSummary | None]:
         """This session."""
         return [self.state.summary if self.state else None]
 

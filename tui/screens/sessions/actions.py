@@ -118,7 +118,7 @@ class SessionActions(FedScreen):
 
     def comparable(self) -> dict[int, str]:
         """The marked sessions, id -> name, but for those that were deleted since."""
-        listed = {row.id for row in self.sessions} - self.app.doomed.keys()
+        listed = {row.id for row in self.sessions} - self.app.to_delete.keys()
         return {number: name for number, name in self.marked.items() if number in listed}
 
     def action_compare(self) -> None:
@@ -144,17 +144,17 @@ class SessionActions(FedScreen):
 
         def answered(delete: bool | None) -> None:
             if delete:
-                self.app.doomed[row.id] = row.name
+                self.app.to_delete[row.id] = row.name
                 self.show_sessions()
 
         self.app.push_screen(DeleteScreen(row), answered)
 
     def action_undo(self) -> None:
         """Bring back the session that was deleted last."""
-        if not self.app.doomed:
+        if not self.app.to_delete:
             self.inform("Nothing was deleted since the dashboard was opened.")
             return
-        session_id, name = self.app.doomed.popitem()
+        session_id, name = self.app.to_delete.popitem()
         self.show_sessions()
         self.table.select(session_id)
         self.inform(f"{name} is back.")

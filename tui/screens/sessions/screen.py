@@ -117,7 +117,7 @@ class SessionsScreen(SessionActions):
 
     def show_sessions(self) -> None:
         """The sessions that the filter finds, without those to be deleted."""
-        rows = [row for row in self.sessions if row.id not in self.app.doomed]
+        rows = [row for row in self.sessions if row.id not in self.app.to_delete]
         passing = [row for row in rows if self._filter.matches(self._entry(row))] if self._filter else rows
         self.table.show(passing)
         self.set_class(not rows, "-empty")
@@ -144,7 +144,7 @@ class SessionsScreen(SessionActions):
         pane = self.query_one("#list")
         every = (
             len(self.sessions)
-            - len(self.app.doomed.keys() & {row.id for row in self.sessions})
+            - len(self.app.to_delete.keys() & {row.id for row in self.sessions})
             + self._unread
         )
         shown = len(self.table.items)
@@ -199,7 +199,7 @@ class SessionsScreen(SessionActions):
         self.table.action_sort(step)
 
     def action_reverse(self) -> None:
-        """Turn the order round."""
+        """Reverse the order."""
         self.table.action_reverse()
 
     @on(Table.Sorted)
@@ -252,7 +252,7 @@ class SessionsScreen(SessionActions):
 
         self.app.go("new_run", answer=started)
 
-    def at_work(self) -> Iterable[SessionSummary | None]:
+    def running(self) -> Iterable[SessionSummary | None]:
         """All of them."""
         return self.sessions
 
