@@ -306,7 +306,6 @@ class Span:
 
     kind: Literal["accepted", "rejected", "target"]
     token_ids: tuple[int, ...]
-    round_number: int
 
 
 def spans(round_row: RoundRow) -> list[Span]:
@@ -316,12 +315,12 @@ def spans(round_row: RoundRow) -> list[Span]:
     children of lowest rank. A path that was cut had no continuation the target refused, so none is shown.
     """
     path = round_row.accepted_path
-    parts = [Span("accepted", tuple(n.token_id for n in path), round_row.number)]
+    parts = [Span("accepted", tuple(n.token_id for n in path))]
     if round_row.cut is None:
         rejected = tuple(n.token_id for n in _favourites(round_row.nodes, path[-1].idx if path else None))
-        parts.append(Span("rejected", rejected, round_row.number))
+        parts.append(Span("rejected", rejected))
     if round_row.bonus_token_id is not None:
-        parts.append(Span("target", (round_row.bonus_token_id,), round_row.number))
+        parts.append(Span("target", (round_row.bonus_token_id,)))
     return [span for span in parts if span.token_ids]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -34,7 +35,8 @@ APART = {
         "spectui.store.reading.reader",
         "spectui.store.writing.writer",
     ),
-    "spectui.prompts": ("torch", "textual", "spectui.store"),
+    "spectui.prompts": ("torch", "textual", "spectui.store", "spectui.prompts.loader"),
+    "spectui.store": ("sqlite3", "numpy", "spectui.store.errors"),
 }
 
 
@@ -45,3 +47,12 @@ def test_a_fresh_process_that_imports_it_has_loaded_nothing_it_must_not(module: 
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("package", ["spectui.prompts", "spectui.store"])
+def test_a_front_door_opens_on_every_public_name_and_on_no_other(package: str) -> None:
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = module.nothing
