@@ -1,4 +1,4 @@
-"""What a run is: plain, torch-free data shared by the form that edits it and the engine that obeys it."""
+"""The options of a run: plain data, checked; needs neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMBEDDED_TARGET = "embedded"
 """`target` (or `draft`) value that names the model which comes with spectui."""
 
 WITH_LOOKUP = "+lookup"
-"""Behind any other `draft`: where much of the text's end stood before, that is repeated instead."""
+"""Ending of a `draft` beside which lookup drafts wherever the text repeats itself."""
 
 STUDY_TREE = "full:3x2"
 """The tree of the published study, the same for every task."""
@@ -29,19 +29,19 @@ STUDY_TOKENS = 80
 """Tokens per prompt of a study that names no number: 200 prompts make about as many nodes as were published."""
 
 CHAIN_BESIDE = "+chain:"
-"""What parts a drafter's tree from the chain of the lookup beside it."""
+"""Separates a drafter's tree from the chain of the lookup beside it."""
 
 DEFAULT_BESIDE = f"{CHAIN_BESIDE}8"
-"""That chain then: it is drafted after longer matches than by lookup alone, hence longer."""
+"""The chain where none is given, longer than that of lookup alone, since it follows longer matches."""
 
 AUTO = "auto"
-"""A `tree` that the worker is to choose, as it does where none is named."""
+"""The `tree` that the worker chooses, as it does where none is given."""
 
 FROM_FILE = f"{AUTO}:"
-"""What stands before the plan file that the trees of the tasks are taken from."""
+"""Prefix of a `tree` that names a plan file with a tree for each task."""
 
 UNCHOSEN = "by measured cost"
-"""Stands for a tree until the worker has chosen it."""
+"""Label of a tree until the worker has chosen it."""
 
 KEEP_ALL, KEEP_ROUNDS = "all", "rounds"
 _DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
@@ -52,7 +52,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides what a run computes. Raises `UsageError` when a field makes no sense."""
+    """Everything that is set before a run. Raises `UsageError` for a value, or a combination, that makes no sense."""
 
     target: str = EMBEDDED_TARGET
     """Model id, local folder, or `EMBEDDED_TARGET`."""
@@ -62,7 +62,7 @@ class RunConfig:
     tree: str = ""
     """Tree shape as `decoding.trees.spec.parse_tree` reads it; empty, or `AUTO`, for the one that pays most on the
     machine (`decoding.worker.choose_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it
-    may end in ``+chain:N``, what a match is continued with. ``auto:FILE`` gives each task its own, from a plan file
+    may end in ``+chain:N``, the chain that lookup drafts. ``auto:FILE`` gives each task its own, from a plan file
     (`decoding.trees.plan_file`)."""
     max_new_tokens: int = 256
     """Most tokens generated for one prompt."""
@@ -71,7 +71,7 @@ class RunConfig:
     top_p: float = 1.0
     """Nucleus kept when sampling."""
     raw: bool = False
-    """True leaves out what the model's own `generation_config.json` asks for."""
+    """True ignores the settings of the model's own `generation_config.json`."""
     seed: int = 0
     """Seed of the sampling; the prompt's position is mixed in, so that prompts are independent."""
     device: str = "auto"
@@ -85,20 +85,20 @@ class RunConfig:
     max_tokens: int | None = None
     """A run ends after the round in which it has generated so many tokens, of all prompts together."""
     keep_nodes: str = KEEP_ALL
-    """Which nodes stay when a prompt has ended: `all`, `rounds` (those on the committed paths) or `N-days` (all,
+    """Nodes that are kept after a prompt has ended: `all`, `rounds` (those on the committed paths) or `N-days` (all,
     for so long); see `kept_from`."""
     allow_pickle: bool = False
-    """Also load weights that are pickled, a format that can hold code."""
+    """True also loads pickled weights, a format that can hold code."""
     force_budget: bool = False
-    """Use a plan file that was made for other models or another machine."""
+    """True uses a plan file that was made for other models or another machine."""
     price: float | None = None
-    """What an hour of the device costs, in any currency; figures only."""
+    """Price of an hour of the device, in any currency; for the figures alone."""
     speculate: bool = True
-    """False decodes one token a round with an empty tree: the baseline of `spectui bench`."""
+    """False drafts nothing and decodes one token a round: the baseline of `spectui bench`."""
     template_args: dict[str, Any] = field(default_factory=dict, hash=False)
     """Variables for the chat template, such as ``{"enable_thinking": False}``."""
     study: bool = False
-    """True holds the set-up of the published study: `STUDY_TREE`, greedy, a draft with probabilities."""
+    """True requires the set-up of the published study: `STUDY_TREE`, greedy, a draft with probabilities."""
 
     def __post_init__(self) -> None:
         if not self.target.strip():
@@ -135,7 +135,7 @@ class RunConfig:
 
     @property
     def chooses_tree(self) -> bool:
-        """True where the worker is to choose the tree by measured costs."""
+        """True where the worker chooses the tree by measured costs."""
         return not self.tree or self._named_tree() == AUTO
 
     @property
@@ -146,27 +146,27 @@ class RunConfig:
 
     @property
     def greedy(self) -> bool:
-        """Whether tokens are the target's argmax rather than drawn."""
+        """True where tokens are the target's argmax rather than drawn."""
         return self.temperature == 0.0
 
     @property
     def draft_name(self) -> str:
-        """The drafter in force: the one asked for, or the target's default."""
+        """The drafter of the run: `draft`, or the target's default."""
         return self.draft.strip() or default_kind(embedded=self.target == EMBEDDED_TARGET).name
 
     @property
     def looks_up(self) -> bool:
-        """Whether the drafter is combined with lookup."""
+        """True where lookup stands beside the drafter."""
         return self.draft_name.endswith(WITH_LOOKUP)
 
     @property
     def base_draft(self) -> str:
-        """The drafter in force without the lookup beside it."""
+        """The drafter of the run without the lookup beside it."""
         return self.draft_name.removesuffix(WITH_LOOKUP)
 
     @property
     def lookup_suffix(self) -> str:
-        """`WITH_LOOKUP` where the drafter is combined with lookup, else ""."""
+        """`WITH_LOOKUP` where lookup stands beside the drafter, else ""."""
         return WITH_LOOKUP if self.looks_up else ""
 
     @property
@@ -176,22 +176,21 @@ class RunConfig:
 
     @property
     def tree_label(self) -> str:
-        """What to call the tree before the run has begun: the one asked for, or that it will be chosen."""
+        """Label of the tree before the run has begun: its name, or that it will be chosen."""
         return UNCHOSEN if self.chooses_tree else self.tree
 
     @property
     def tree_spec(self) -> str:
-        """The tree in force: the one asked for, or the drafter's fixed one where none was chosen."""
+        """The tree of the run: `tree`, or the drafter's default where none is chosen."""
         if self.plan_file:
             return self.tree
         base, chain = self._tree_parts()
         return base + chain
 
     def shape(self) -> Shape:
-        """The drafter's tree in force, parsed. Raises `UsageError` when it cannot be."""
-        from spectui.decoding.trees.spec import (
-            parse_tree,  # brings in numpy, which options and help do without
-        )
+        """The drafter's tree, parsed. Raises `UsageError` for one that cannot be."""
+        # Not at the top: it brings in numpy, which options and help do without.
+        from spectui.decoding.trees.spec import parse_tree
 
         return parse_tree(self._tree_parts()[0])
 
@@ -202,7 +201,7 @@ class RunConfig:
         return parse_shape(self._tree_parts()[1].removeprefix("+"))
 
     def _tree_parts(self) -> tuple[str, str]:
-        """The drafter's own tree, and ``+chain:N`` where it is combined with lookup."""
+        """The drafter's own tree, and ``+chain:N`` where lookup stands beside it."""
         base = self._named_tree()
         chain = (self.tree.removeprefix(base) or DEFAULT_BESIDE) if self.looks_up else ""
         if base == AUTO or self.plan_file:
@@ -237,9 +236,9 @@ class RunConfig:
                 f"--keep-nodes {self.keep_nodes} does not go with --study: its tables are of all nodes"
             )
         if not self.kind.probabilities or self.looks_up:
-            asked = "" if self.draft.strip() else f", the default for {self.target},"
+            default = "" if self.draft.strip() else f", the default for {self.target},"
             raise UsageError(
-                f"--draft {self.draft_name}{asked} does not go with --study, whose tables need the draft's"
+                f"--draft {self.draft_name}{default} does not go with --study, whose tables need the draft's"
                 " probabilities at every node: name a model or an EAGLE-3 head"
             )
 
@@ -262,7 +261,7 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunConfig:
-        """As `from_json`, of the object itself."""
+        """The configuration of such an object, already parsed."""
         unknown = sorted(set(data) - {f.name for f in fields(cls)})
         if unknown:
             raise UsageError(f"unknown configuration key '{unknown[0]}'; a newer spectui may have written it")
@@ -280,7 +279,7 @@ class RunConfig:
 
 
 def _fits(value: object, kind: str) -> bool:
-    """Whether a value from JSON is of the type that a field is annotated with, such as ``float | None``."""
+    """True for a value from JSON of the type that a field is annotated with, such as ``float | None``."""
     plain, _, none = kind.partition(" | ")
     if value is None:
         return bool(none)
@@ -292,16 +291,16 @@ def _fits(value: object, kind: str) -> bool:
 
 
 def kept_from(keep_nodes: str) -> datetime | None:
-    """The time by which prompts have to have ended to lose their nodes; None to keep all.
+    """Prompts that ended before this time lose their nodes; None keeps all.
 
     `keep_nodes` is "all", "rounds" (lost at once) or a number of days such as "30-days". Raises `UsageError` otherwise.
     """
-    asked = keep_nodes.strip().lower()
-    if asked == KEEP_ALL:
+    retention = keep_nodes.strip().lower()
+    if retention == KEEP_ALL:
         return None
-    if asked == KEEP_ROUNDS:
+    if retention == KEEP_ROUNDS:
         return datetime.now(UTC)
-    match = _DAYS.fullmatch(asked)
+    match = _DAYS.fullmatch(retention)
     days = int(match[1] or match[2]) if match else 0
     if not days:
         raise UsageError(

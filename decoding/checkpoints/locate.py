@@ -1,4 +1,4 @@
-"""From a `target` or `draft` value to a folder: the embedded model, local folders, models and heads on the hub."""
+"""Finds the folder of a `target` or `draft` value: the embedded model, a local folder, or weights on the hub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spectui.store.paths import expanded
 def locate(name: str, progress: Progress, *, weights: bool = True, allow_pickle: bool = False) -> Path:
     """The folder of `name`: ``embedded``, a folder, or ``MODEL[@REVISION]`` on the hub, fetched when needed.
 
-    Without `weights` those of a model on the hub may not be in it yet. Raises `DecodingError` in one line.
+    Without `weights` only the small files of a model on the hub are fetched. Raises `DecodingError` in one line.
     """
     if name == EMBEDDED_TARGET:
         return embedded.ensure(progress)
@@ -40,12 +40,7 @@ def locate(name: str, progress: Progress, *, weights: bool = True, allow_pickle:
     if not weights:
         return folder
     folder = hub.fetch(name, progress, pickled=allow_pickle)
-    needed = kind_in(folder).weights
-    if (
-        needed is not None
-        and not needed.whole_model
-        and not any((folder / file).is_file() for file in HEAD_FILES)
-    ):
+    if kind_in(folder).is_head and not any((folder / file).is_file() for file in HEAD_FILES):
         hub.refuse_pickles(name)
         raise DecodingError(f"draft head '{name}' has no {' or '.join(HEAD_FILES)}; choose another head")
     return folder

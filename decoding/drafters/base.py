@@ -12,10 +12,10 @@ from spectui.decoding.trees.shape import Shape, TokenTree
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that a drafter is made of."""
+    """Everything that a drafter is built from."""
 
     shape: Shape
-    """Trees to propose until `Drafter.use` names others."""
+    """Shape of its trees until `Drafter.use` sets another."""
     vocab_size: int
     """Tokens of the target."""
     name: str
@@ -27,25 +27,25 @@ class Setup:
 
 
 class Drafter(Protocol):
-    """Proposes a tree a round and learns what became of it.
+    """Proposes a tree each round and observes its verification.
 
-    `begin` comes once per prompt, then `propose` and `observe` in turn. A drafter that shares the rounds with
-    another may not be asked: then it observes a tree that it did not propose, and has to go on from what
-    was committed as if it had drafted nothing.
+    `begin` is called once per prompt, then `propose` and `observe` in turn. A drafter that shares the rounds with
+    another is not asked in each of them: then it observes a tree that it did not propose, and has to go on from the
+    committed tokens as if it had drafted nothing.
     """
 
     name: str
     wants_prompt_logits: bool
-    """Whether `begin` can use the target's logits of the prompt (they cost the LM head on every token)."""
+    """True for a `begin` that uses the target's logits of the prompt, which cost the LM head on every token."""
     feature_layers: tuple[int, ...]
-    """Layers of the target whose inputs `begin` and `observe` want as features; empty for none."""
+    """Layers of the target whose inputs `begin` and `observe` get as features; empty for none."""
 
     def use(self, shape: Shape) -> None:
         """Propose trees of `shape` from now on. Raises `UsageError` for one that it cannot fill."""
 
     def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
-        """A new sequence. `scored` is what the target made of ``prompt[:-1]``; what is drawn within the sequence, if
-        anything, comes from `seed` alone, below 2^32."""
+        """Start a sequence. `scored` is the target's output for ``prompt[:-1]``; random draws within it depend on
+        `seed` alone, below 2^32."""
 
     def propose(self, root: int, max_depth: int) -> TokenTree:
         """A tree under `root`, the last committed token, at most `max_depth` deep (it may be empty)."""
@@ -53,14 +53,15 @@ class Drafter(Protocol):
     def observe(
         self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
-        """What the target made of the root (row 0) and the tree (node i in row i + 1), and what was committed."""
+        """Take note of a round: the target's output for the root (row 0) and the tree (node i in row i + 1), and the
+        committed tokens, `path` and then `bonus`."""
 
     def seconds_in_models(self) -> float:
         """Time spent inside model forwards since the drafter was made."""
 
 
 class ModelFree:
-    """A drafter without a model: it takes no time in one, and reads nothing of the target but its tokens."""
+    """Base of drafters without a model, which spend no time in one and read only tokens unless they say otherwise."""
 
     wants_prompt_logits = False
     feature_layers: tuple[int, ...] = ()
@@ -76,7 +77,7 @@ class NoDrafter(ModelFree):
     name = "none"
 
     def use(self, shape: Shape) -> None:
-        """No tree is drafted whatever its shape."""
+        """Nothing to change: there is no tree."""
 
     def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """Nothing to prepare."""

@@ -1,7 +1,7 @@
-"""Any drafter with lookup beside it: where much of the text's end stood before, that goes on; else the drafter.
+"""Any drafter with lookup beside it: lookup drafts where the text repeats itself, the drafter elsewhere.
 
-A long match is a surer guess than any drafter makes, costs nothing and reaches further down (SAM
-Decoding, arXiv 2411.10666, section 3.3).
+A long match is accepted more often than the tree of any drafter, costs nothing and is deeper (SAM Decoding,
+arXiv 2411.10666, section 3.3).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ drafter and prompts.
 
 
 class CombinedDrafter:
-    """`lookup` where it has a match, `drafter` otherwise. Both observe every round, whoever drafted it.
+    """`lookup` where it has a match, `drafter` otherwise. Both observe every round.
 
-    Whose turn it is depends on the committed text alone, so sampling stays lossless: each tree is judged
-    by the rule it was made for.
+    The choice depends on the committed text alone, so that sampling stays lossless: each tree is accepted by the rule
+    that its draws require.
     """
 
     def __init__(self, drafter: Drafter, lookup: LookupDrafter) -> None:
@@ -42,11 +42,11 @@ class CombinedDrafter:
         return self._drafter, self._lookup
 
     def use(self, shape: Shape) -> None:
-        """The drafter's trees; the chain behind a match stays."""
+        """Change the drafter's trees; the chain of lookup stays."""
         self._drafter.use(shape)
 
     def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
-        """Both begin."""
+        """Begin in both."""
         self._drafter.begin(prompt, scored, seed)
         self._lookup.begin(prompt, scored)
 
@@ -58,7 +58,7 @@ class CombinedDrafter:
     def observe(
         self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
-        """Both learn what was committed."""
+        """Take note of the round in both."""
         self._drafter.observe(root, tree, scored, path, bonus)
         self._lookup.observe(root, tree, scored, path, bonus)
 

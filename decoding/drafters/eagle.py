@@ -1,4 +1,4 @@
-"""An EAGLE-3 head (`decoding.eagle.head`) as a drafter: trees drawn from what the target itself computed."""
+"""Drafts with an EAGLE-3 head (`decoding.eagle.head`), which reads hidden states of the target."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def build(setup: Setup) -> EagleDrafter:
 
 
 class EagleDrafter:
-    """Keeps the head's keys and values for every committed pair, computed from true features.
+    """Trees of a head, whose keys and values are kept for every committed pair, computed from the target's features.
 
-    A pair needs a feature of the target, which is known one round after the position was drafted: what
-    the head made up on the tree is dropped, and the accepted path is fed again with the target's features
-    before the next tree grows. Pair j stands at position j: only distances matter to rotary embeddings.
+    A pair needs a feature of the target, which is known one round after the position was drafted: the head's own
+    states on the tree are dropped, and the accepted path is fed again with the target's features before the next
+    tree grows. Pair j stands at position j: only distances matter to rotary embeddings.
     """
 
     wants_prompt_logits = False
@@ -64,7 +64,7 @@ class EagleDrafter:
         self._features: list[torch.Tensor] = []
         """Pairs committed since the last proposal: a token each, and rows of features."""
         self._hidden = torch.empty(0)
-        """The head's states of the nodes fed last: what their children are paired with."""
+        """The head's states of the nodes fed last, which their children are paired with."""
         self._seconds = 0.0
 
     def use(self, shape: Shape) -> None:
@@ -72,7 +72,7 @@ class EagleDrafter:
         self._expander.use(shape)
 
     def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
-        """Feed the prompt's pairs, the last one excepted, which the first proposal starts from."""
+        """Feed the prompt's pairs but the last, which the first proposal starts from."""
         self._cache.reset()
         self._expander.begin(seed)
         self._length = 0
@@ -83,9 +83,9 @@ class EagleDrafter:
 
     @torch.inference_mode()
     def propose(self, root: int, max_depth: int) -> TokenTree:
-        """Feed what was committed since, then grow a tree from the root's pair.
+        """Feed the tokens committed since, then grow a tree from the root's pair.
 
-        Empty when a prompt of one token has left nothing to start from.
+        Empty after a prompt of one token, which makes no pair.
         """
         if max_depth < 1 or not self._tokens:
             return TokenTree.empty()
@@ -122,8 +122,8 @@ class EagleDrafter:
             return
         features = torch.cat(self._features) if len(self._features) > 1 else self._features[0]
         tokens = torch.tensor(self._tokens[:count], device=self._device)
-        for at in range(0, count, PREFILL_CHUNK):
-            part = tokens[at : min(at + PREFILL_CHUNK, count)]
+        for start in range(0, count, PREFILL_CHUNK):
+            part = tokens[start : min(start + PREFILL_CHUNK, count)]
             size = len(part)
             # A query sees all that was committed before, and its own chunk up to itself.
             mask = None
@@ -133,7 +133,7 @@ class EagleDrafter:
             with self._timed():
                 self._hidden = self.head(
                     part,
-                    self.head.fuse(features[at : at + size].to(self._device)),
+                    self.head.fuse(features[start : start + size].to(self._device)),
                     torch.arange(self._length, self._length + size, device=self._device),
                     self._cache,
                     mask,

@@ -1,4 +1,4 @@
-"""Growing a speculative tree level by level on the distributions of a draft, whatever kind of draft it is.
+"""Grows draft trees level by level from the distributions of any kind of draft.
 
 Static shapes are filled; dynamic trees are chosen by the draft's own probabilities (EAGLE-2,
 arXiv 2406.16858, section 4).
@@ -27,7 +27,7 @@ node's ancestors and its own. `above` is the row of its parent in the call befor
 
 @dataclass(frozen=True)
 class Expansion:
-    """A finished tree, and which of its nodes the draft was fed: node index to slot."""
+    """A finished tree, and the slots of the nodes that the draft was fed, by node index."""
 
     tree: TokenTree
     slot: dict[int, int]
@@ -39,7 +39,7 @@ class Expander:
     `vocab_size` is the target's; `ids` ``[W]`` maps columns of the draft's logits to target tokens and is
     None where column is token (then W may not exceed `vocab_size`). Greedy decoding takes the most likely
     children. Sampling draws those of a static shape without replacement, and takes the most likely ones
-    of a dynamic tree too: chosen by rank, the tree depends on nothing but the context, and the acceptance
+    of a dynamic tree too: chosen by rank, the tree depends on the context alone, and the acceptance
     test of deterministic children is lossless for it, whereas a choice *among drawn* nodes would favour
     some draws over others. Raises `UsageError` when there are fewer tokens than siblings.
     """
@@ -86,18 +86,18 @@ class Expander:
         return Expansion(self._tree(growth), growth.slot)
 
     def _fill(self, growth: _Growth, shape: TreeShape, logits: torch.Tensor) -> None:
-        """Every node of `shape` that a token with any probability is left for."""
+        """Fill every node of `shape` for which there is a token of some probability."""
         made = {ROOT: ROOT}
         above = [ROOT]
         inner = set(shape.parent.tolist())
         for level in shape.levels:
-            found = self._candidates(growth, above, logits, int(shape.rank[level].max()) + 1)
+            candidates = self._candidates(growth, above, logits, int(shape.rank[level].max()) + 1)
             row_of = {node: row for row, node in enumerate(above)}
             for i in level.tolist():
                 parent = made.get(int(shape.parent[i]))
                 if parent is None:
                     continue
-                node = growth.add(parent, int(shape.rank[i]), row_of[parent], found)
+                node = growth.add(parent, int(shape.rank[i]), row_of[parent], candidates)
                 if node is not None:
                     made[i] = node
             above = [made[i] for i in level.tolist() if i in made and i in inner]
@@ -113,15 +113,15 @@ class Expander:
         worst = -math.inf
         for level in range(1, depth + 1):
             width = min(shape.width, self.columns)
-            found = self._candidates(growth, above, logits, width)
+            candidates = self._candidates(growth, above, logits, width)
             first = growth.size
             for row, parent in enumerate(above):
                 so_far = growth.reach_of(parent)
                 for rank in range(width):
                     # Neither it nor its siblings of higher rank could be among the best.
-                    if so_far + found.logprob[row][rank] <= worst:
+                    if so_far + candidates.logprob[row][rank] <= worst:
                         break
-                    growth.add(parent, rank, row, found)
+                    growth.add(parent, rank, row, candidates)
             reach = growth.reach
             kept = best_nodes(reach, growth.depth, shape.size)
             if len(kept) == shape.size:
@@ -192,8 +192,8 @@ class Expander:
 
 
 def _likelihood(log: float) -> float:
-    """`log`, or minus infinity for what is no number. Never above 0, which rounding may bring it to: a child must
-    not be likelier than its parent."""
+    """`log`, or minus infinity for a NaN. Never above 0, where rounding may bring it: a child must not be likelier than
+    its parent."""
     return min(0.0, log) if log == log else -math.inf
 
 
@@ -202,8 +202,8 @@ def best_nodes(reach: Sequence[float], depth: Sequence[int], count: int) -> list
 
     `reach` and `depth` are of length N: the log-probability of the path to a node, never above its parent's,
     and its depth, parents numbered before children and siblings best first. Where probabilities are equal
-    the shallower and then the earlier node wins, so that whoever is chosen, its ancestors and its better
-    siblings are too. Lists and not arrays: there are dozens of nodes, not thousands.
+    the shallower and then the earlier node wins, so that the ancestors and better siblings of a chosen
+    node are chosen too. Lists and not arrays: there are dozens of nodes, not thousands.
     """
     order = sorted(range(len(reach)), key=lambda i: (-reach[i], depth[i]))
     return sorted(order[:count])
@@ -219,7 +219,7 @@ class _Candidates:
 
 
 class _Growth:
-    """The nodes made so far; lists, because they are few and come one by one."""
+    """The nodes of a growing tree; lists, because they are few and are added one by one."""
 
     def __init__(self, score: Score) -> None:
         self._score = score
@@ -240,17 +240,17 @@ class _Growth:
     def size(self) -> int:
         return len(self.token)
 
-    def add(self, parent: int, rank: int, row: int, found: _Candidates) -> int | None:
+    def add(self, parent: int, rank: int, row: int, candidates: _Candidates) -> int | None:
         """The node that is candidate `rank` of row `row`; None when it has no probability."""
-        logprob = found.logprob[row][rank]
+        logprob = candidates.logprob[row][rank]
         if logprob == -math.inf:
             return None
-        self.token.append(found.ids[row][rank])
+        self.token.append(candidates.ids[row][rank])
         self.parent.append(parent)
         self.depth.append(1 if parent == ROOT else self.depth[parent] + 1)
         self.rank.append(rank)
         self.logprob.append(logprob)
-        self.entropy.append(found.nats[row])
+        self.entropy.append(candidates.nats[row])
         self.reach.append(logprob + self.reach_of(parent))
         return self.size - 1
 
@@ -264,10 +264,10 @@ class _Growth:
         self.slot |= {node: first + k for k, node in enumerate(nodes)}
         mask = np.zeros((len(nodes), len(self.slot)), dtype=np.bool_)
         for row, node in enumerate(nodes):
-            at = node
-            while at != ROOT:
-                mask[row, self.slot[at]] = True
-                at = self.parent[at]
+            ancestor = node
+            while ancestor != ROOT:
+                mask[row, self.slot[ancestor]] = True
+                ancestor = self.parent[ancestor]
         above = np.asarray([self._row[self.parent[node]] for node in nodes])
         self._row = {node: row for row, node in enumerate(nodes)}
         return self._score(

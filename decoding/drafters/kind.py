@@ -1,4 +1,4 @@
-"""The facts that a kind of drafter states about itself: what it is called, needs and offers.
+"""The facts that a kind of drafter states about itself: its name, its needs and its offers.
 
 Imports neither torch nor numpy: the command line reads its help from here.
 """
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from spectui.decoding.trees.shape import Shape
 
 Spot = str
-"""``module:function``, imported when it is called, so that naming it costs nothing."""
+"""``module:function``, or a class; imported when it is used, so that naming it costs nothing."""
 
 
 def imported(spot: Spot) -> Any:
-    """The function that `spot` names."""
+    """The function or class that `spot` names."""
     module, _, name = spot.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -33,46 +33,47 @@ class Weights:
     noun: str
     """The weights with their article, as messages name them: "an EAGLE-3 head"."""
     recognise: Callable[[Mapping[str, Any]], bool] | None = None
-    """Whether a ``config.json`` describes weights of this kind."""
+    """Recognises weights of this kind by their ``config.json``; None for those that nothing else recognises."""
     whole_model: bool = False
-    """True for causal language models, which transformers loads: they may be targets, and the target itself may
-    be the draft."""
+    """True for causal language models, which transformers loads: they may be targets too, and the target may draft for
+    itself."""
     load: Spot = ""
-    """Loads all others: ``(folder, target, *, device, allow_pickle)`` returns the weights on `device`."""
+    """Loads weights that are no whole model: ``(folder, target, *, device, allow_pickle)`` returns them on `device`."""
     tune: Spot = ""
     """Makes loaded weights faster; they go on computing the same."""
     size_from_config: Spot = ""
     """Bytes of the weights that the ``config.json`` of a folder describes."""
     home: Callable[[Path], Path] | None = None
-    """The folder that the kind's name stands for, from the target's; None where a folder or an id has to be given."""
+    """Finds the folder that the kind's name stands for, given the target's; None where ``--draft`` takes a folder or an
+    id."""
 
 
 @dataclass(frozen=True)
 class DrafterKind:
-    """A kind of drafter. Configuration, loading, trees, benchmarks, form and help read these facts, not its name."""
+    """A kind of drafter. Configuration, loading, trees, benchmarks, form and help read these facts, never its name."""
 
     name: str
-    """Value of ``--draft``, for a kind whose name stands for something (`named`)."""
+    """Value of ``--draft``, if the kind is `named`."""
     help: str
     """One line on how it drafts."""
     default_tree: str
     """Tree of a run where none is asked for and none can be chosen by measured costs."""
     build: Spot
-    """Makes the drafter of a `decoding.drafters.base.Setup`."""
+    """Makes the drafter, from a `decoding.drafters.base.Setup`."""
     device_build: Spot = ""
-    """The same where forwards have fixed sizes; empty where `build` does for both."""
+    """Makes it where forwards have fixed sizes; empty where `build` serves both."""
     weights: Weights | None = None
     """None for a drafter without weights."""
     probabilities: bool = True
-    """Whether it states probabilities, which dynamic trees and the study need."""
+    """True for a drafter that states probabilities, which dynamic trees and the study need."""
     chains_only: bool = False
-    """Whether it knows a single continuation."""
+    """True for a drafter that knows a single continuation."""
     dynamic_choice: bool = False
-    """Whether a tree that is chosen by cost is dynamic: its size and depth are chosen, its nodes anew each round."""
+    """True where a tree chosen by cost is dynamic: its size and depth are chosen, its nodes anew each round."""
     lookup_beside: bool = True
-    """Whether lookup may stand beside it. What does not draft in most rounds is no default either."""
+    """False for a drafter that lookup would add nothing to. It is no default either."""
     only_embedded: bool = False
-    """Whether its name stands for something with the embedded target alone."""
+    """True where the name stands for weights that fit the embedded target alone."""
     profile: AcceptanceProfile | None = None
     """Acceptance known before a run; weights may bring theirs in a file beside them."""
     bench_trees: tuple[str, ...] = ()
@@ -80,11 +81,16 @@ class DrafterKind:
 
     @property
     def named(self) -> bool:
-        """Whether ``--draft`` takes its name."""
+        """True where ``--draft`` takes the name rather than a folder or an id."""
         return self.weights is None or self.weights.home is not None
 
+    @property
+    def is_head(self) -> bool:
+        """True for weights that draft for one target and are no model of their own."""
+        return self.weights is not None and not self.weights.whole_model
+
     def recognises(self, config: Mapping[str, Any]) -> bool:
-        """Whether a ``config.json`` describes weights of this kind."""
+        """True for the ``config.json`` of weights of this kind."""
         return (
             self.weights is not None and self.weights.recognise is not None and self.weights.recognise(config)
         )

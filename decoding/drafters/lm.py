@@ -1,4 +1,4 @@
-"""Any causal language model that shares the target's vocabulary, expanding the tree level by level."""
+"""Drafts with a causal language model that shares the target's vocabulary."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LMDrafter:
     ) -> None:
         self.name = name
         self._model = model
-        # Padded embeddings may differ in size; what the draft cannot name has probability 0.
+        # Padded embeddings may differ in size; a token that the draft cannot name has probability 0.
         self._named = min(vocab_size, model.vocab_size)
         self._expander = Expander(
             shape,
@@ -76,10 +76,10 @@ class LMDrafter:
 
     @torch.inference_mode()
     def propose(self, root: int, max_depth: int) -> TokenTree:
-        """Feed what was committed since, then one level after another.
+        """Feed the tokens committed since, then one level after another.
 
-        Empty once the draft's own context is full, or a token came that it has no embedding for: the
-        target goes on alone.
+        Empty once the draft's own context is full, or after a token that it has no embedding for: the target goes on
+        alone.
         """
         room = self._model.context - self._model.length - len(self._pending)
         if min(max_depth, room) < 1 or not self._can_name(self._pending):
@@ -93,9 +93,9 @@ class LMDrafter:
     def observe(
         self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
-        """Keep the accepted nodes the draft has fed; the rest of the path waits for the next proposal.
+        """Keep the accepted nodes that were fed; the rest of the path is fed by the next proposal.
 
-        Of a tree that is not its own it has fed none.
+        Nothing was fed of a tree that another drafter proposed.
         """
         fed = [node for node in path if node in self._slot]
         self._model.keep([self._slot[node] for node in fed])
@@ -109,11 +109,11 @@ class LMDrafter:
         return self._model.forward_seconds
 
     def _feed_pending(self) -> torch.Tensor:
-        """Feed and keep what was committed since, which is long where lookup had many rounds in a row; the draft's
-        logits after the last token, ``[1, W]``."""
+        """Feed and keep the tokens committed since, many where lookup drafted for long; the logits after the last,
+        ``[1, W]``."""
         pending, logits = np.asarray(self._pending, dtype=np.int64), torch.empty(0)
-        for at in range(0, len(pending), PREFILL_CHUNK):
-            part = pending[at : at + PREFILL_CHUNK]
+        for start in range(0, len(pending), PREFILL_CHUNK):
+            part = pending[start : start + PREFILL_CHUNK]
             count = len(part)
             logits = self._logits(part, np.arange(count), np.tri(count, dtype=np.bool_))[-1:]
             self._model.keep(range(count))
@@ -129,7 +129,7 @@ class LMDrafter:
             return self._logits(token, depth - 1, mask)
 
     def _logits(self, token: IntArray, depth: IntArray, mask: BoolArray) -> torch.Tensor:
-        """What `LanguageModel.append` says of the tokens that the target knows too."""
+        """The logits of `LanguageModel.append`, of tokens that the target knows too."""
         logits = self._model.append(token, depth, mask).logits
         assert logits is not None
         return logits[:, : self._named]

@@ -1,8 +1,7 @@
-"""Prompt lookup by suffix automaton: draft what followed the last time the text ended like this.
+"""Prompt lookup by suffix automaton: drafts the continuation of an earlier occurrence of the text's end.
 
-No training and no probabilities. Strong where text repeats itself or its prompt (edits, summaries,
-loops), silent elsewhere. The idea is that of prompt lookup decoding with the longest match of SAM
-Decoding (arXiv 2411.10666).
+No training and no probabilities. Accepted often where the output repeats itself or its prompt (edits, summaries,
+loops); drafts nothing elsewhere. Prompt lookup decoding with the longest match of SAM Decoding (arXiv 2411.10666).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from spectui.decoding.trees.shape import Shape, TokenTree
 from spectui.decoding.trees.spec import chain_only
 
 LEAST_MATCH = 1
-"""Tokens that must agree before a drafter that has nothing else to offer drafts at all.
+"""Fewest tokens that must agree before lookup alone drafts.
 
 A single one already pays: where exactly one agrees half a token is accepted, and the rows of a short chain
 cost little. Replayed over 266,000 tokens of the target's own greedy text with the costs of two AVX-512
@@ -32,10 +31,10 @@ def build(setup: Setup) -> LookupDrafter:
 
 
 class LookupDrafter(ModelFree):
-    """A chain behind the longest suffix of prompt and output that stood there before.
+    """The continuation of the longest suffix of prompt and output that occurred in them before, as a chain.
 
-    `shape` is the chain (raises `UsageError` for any other tree). A match of fewer than `least_match`
-    tokens drafts nothing.
+    `shape` is the chain (raises `UsageError` for any other tree). After a match of fewer than `least_match` tokens
+    nothing is drafted.
     """
 
     name = "lookup"
@@ -50,11 +49,11 @@ class LookupDrafter(ModelFree):
         self._shape = chain_only(shape, self.name)
 
     def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
-        """Forget the sequence before; the prompt is the first text to look in."""
+        """Forget the sequence before, and search in the prompt from now on."""
         self._text = SuffixAutomaton(prompt)
 
     def propose(self, root: int, max_depth: int) -> TokenTree:
-        """What followed the match, as a chain; the empty tree without a match."""
+        """The continuation of the match as a chain; the empty tree without a match."""
         match = self._text.match()
         if match is None or match.length < self._least:
             return TokenTree.empty()
@@ -65,7 +64,7 @@ class LookupDrafter(ModelFree):
     def observe(
         self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
-        """Append what was committed."""
+        """Append the committed tokens."""
         self._text.extend(int(tree.token[node]) for node in path)
         if bonus is not None:
             self._text.append(bonus)

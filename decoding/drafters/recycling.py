@@ -1,7 +1,7 @@
-"""Token Recycling (arXiv 2408.08696): draft from the target's own discarded candidates, no training.
+"""Token Recycling (arXiv 2408.08696): drafts from candidates that the target discarded; no training.
 
-For every token the k most likely successors the target last saw behind it are kept. A static tree
-names, for each node, the rank of the successor it takes. There are no probabilities: only an order.
+For every token its k most likely successors are kept, as the target last ranked them. Each node of a static tree
+takes the successor of a fixed rank. There is an order, but no probabilities.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def build(setup: Setup) -> RecyclingDrafter:
 
 
 class RecyclingDrafter(ModelFree):
-    """Keeps ``successors[V, k]`` over all prompts of a run; what earlier prompts taught is worth having."""
+    """Trees of the best successors, kept for every token over all prompts of a run, which is worth having."""
 
     name = "recycling"
     wants_prompt_logits = True
@@ -37,8 +37,8 @@ class RecyclingDrafter(ModelFree):
                 f"tree '{shape.name}' has {shape.width} siblings; the vocabulary has {vocab_size} tokens"
             )
         self._width = min(max(shape.width, RECYCLING_WIDTH), vocab_size)
-        # Rows of tokens never seen hold the most frequent predictions, so that every round's tree is whole
-        # and siblings always differ; `_known` tells them apart.
+        # Rows of tokens never seen hold the most frequent predictions, so that every tree is whole and siblings
+        # always differ; `_known` marks the others.
         self._successors: IntArray = np.tile(np.arange(self._width, dtype=np.int64), (vocab_size, 1))
         self._known = np.zeros(vocab_size, dtype=np.bool_)
         self._predicted = np.zeros(vocab_size, dtype=np.int64)
@@ -51,7 +51,7 @@ class RecyclingDrafter(ModelFree):
         self._shape = static
 
     def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
-        """Learn the successors of the prompt's own tokens; refresh the rows of unknown ones."""
+        """Learn the successors of the prompt's tokens; refresh the rows of unknown ones."""
         if scored.logits is not None:
             self._learn(np.asarray(prompt[:-1], dtype=np.int64), scored.logits)
         frequent = torch.from_numpy(self._predicted).topk(self._width).indices.numpy()

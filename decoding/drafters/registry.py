@@ -1,8 +1,8 @@
-"""Every kind of drafter, and how the value of ``--draft`` leads to one. Imports neither torch nor numpy.
+"""Every kind of drafter, by name and by the files of its weights. Imports neither torch nor numpy.
 
-A drafter is added by a module beside this one and an entry of `KINDS`; `tests/decoding/drafters/test_contract.py`
-runs whatever stands there. Every constant of a profile is printed by ``python -m tests.bench.profile_draft ranks
---draft D`` on the bundled prompts.
+A drafter is added by a module beside this one and an entry of `KINDS`, all of which
+`tests/decoding/drafters/test_contract.py` tests. The figures of a profile are printed by
+``python -m tests.bench.profile_draft ranks --draft D``, on the bundled prompts.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ DRAFT_MODEL = DrafterKind(
     device_build="spectui.decoding.device.lm:build",
     weights=Weights(noun="a draft model", whole_model=True),
 )
-"""What every id and folder names that is recognised as nothing else."""
+"""The kind of every id and folder that is recognised as no other."""
 
 KINDS = {kind.name: kind for kind in (EAGLE, LOOKUP, RECYCLING)}
 """All but `DRAFT_MODEL`, in the order that forms and benchmarks show them in; weights are of the first kind that
@@ -90,8 +90,8 @@ recognises them."""
 
 
 def kind_of(draft: str) -> DrafterKind:
-    """The kind that a ``--draft`` names, the lookup beside it left aside; `DRAFT_MODEL` for every id and folder, whose
-    kind is known once its files are there (`kind_in`)."""
+    """The kind that a ``--draft`` without lookup beside it names; `DRAFT_MODEL` for ids and folders, until their files
+    are known (`kind_in`)."""
     kind = KINDS.get(draft)
     return kind if kind is not None and kind.named else DRAFT_MODEL
 

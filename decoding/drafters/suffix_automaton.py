@@ -1,9 +1,9 @@
-"""A suffix automaton of a growing token sequence: where did its end stand before? Torch-free.
+"""A suffix automaton of a growing token sequence, which finds earlier occurrences of its end. Torch-free.
 
 The automaton of Blumer et al. (Theoretical Computer Science 40, 1985), built online: a state stands for
 the substrings that end at the same set of places, its suffix link for the longest suffix that ends
-at more of them. The longest suffix of the whole sequence that also ends earlier is therefore what the
-newest state links to: nothing is searched.
+at more of them. The longest suffix of the whole sequence that also ends earlier is therefore that of the state
+which the newest one links to: nothing is searched.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 _EMPTY = 0
-"""The state of the empty string, which every link leads to in the end."""
+"""The state of the empty string, where all links end."""
 
 
 class Match(NamedTuple):
-    """The longest suffix of the sequence that stood in it before."""
+    """The longest suffix of the sequence that occurred in it before."""
 
     length: int
     """Tokens that agree."""
     end: int
-    """Index behind the first place where they stood: `tokens[end]` followed them there."""
+    """Index behind their first occurrence, which `tokens[end]` followed."""
 
 
 class SuffixAutomaton:
@@ -49,16 +49,16 @@ class SuffixAutomaton:
         """Make the sequence one token longer."""
         self.tokens.append(token)
         new = self._state(len(self.tokens), _EMPTY, {}, len(self.tokens))
-        at = self._newest
-        while at >= 0 and token not in self._next[at]:
-            self._next[at][token] = new
-            at = self._link[at]
-        if at >= 0:
-            self._link[new] = self._exactly(at, token)
+        state = self._newest
+        while state >= 0 and token not in self._next[state]:
+            self._next[state][token] = new
+            state = self._link[state]
+        if state >= 0:
+            self._link[new] = self._exactly(state, token)
         self._newest = new
 
     def match(self) -> Match | None:
-        """The longest suffix that also ends earlier, and where it first did; None if its last token is new."""
+        """The longest suffix that also ends earlier, at its first occurrence; None if its last token is new."""
         if not self.tokens:
             return None
         state = self._link[self._newest]
@@ -67,24 +67,27 @@ class SuffixAutomaton:
     def continuation(self, end: int, count: int) -> list[int]:
         """The `count` tokens from index `end` on, below the sequence's length.
 
-        As in a Lempel-Ziv copy the source may run into what is copied, so that a loop goes on looping
-        and there are always `count` of them.
+        As in a Lempel-Ziv copy the source may run into the copy, so that a loop goes on and there are always `count`
+        tokens.
         """
         period = len(self.tokens) - end
         return [self.tokens[end + i % period] for i in range(count)]
 
-    def _exactly(self, at: int, token: int) -> int:
-        """The state whose longest string is that of `at` with `token` behind it, split off where needed."""
-        found = self._next[at][token]
-        if self._length[found] == self._length[at] + 1:
-            return found
+    def _exactly(self, state: int, token: int) -> int:
+        """The state whose longest string is that of `state` with `token` behind it, split off where needed."""
+        following = self._next[state][token]
+        if self._length[following] == self._length[state] + 1:
+            return following
         split = self._state(
-            self._length[at] + 1, self._link[found], dict(self._next[found]), self._end[found]
+            self._length[state] + 1,
+            self._link[following],
+            dict(self._next[following]),
+            self._end[following],
         )
-        self._link[found] = split
-        while at >= 0 and self._next[at].get(token) == found:
-            self._next[at][token] = split
-            at = self._link[at]
+        self._link[following] = split
+        while state >= 0 and self._next[state].get(token) == following:
+            self._next[state][token] = split
+            state = self._link[state]
         return split
 
     def _state(self, length: int, link: int, following: dict[int, int], end: int) -> int:

@@ -25,11 +25,11 @@ from spectui.store.files import replacing, write_text
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP = ("gate_proj", "up_proj", "down_proj")
 
-_NOT_OURS = {"verifier_lm_head.weight", "verifier_norm.weight", "rotary_emb.inv_freq"}
-"""Tensors that training left behind; nothing is computed from them."""
+_IGNORED = {"verifier_lm_head.weight", "verifier_norm.weight", "rotary_emb.inv_freq"}
+"""Tensors that training leaves in a file and that nothing is computed from."""
 
 _LARGEST = 1 << 31
-"""What a head's sizes stay below."""
+"""Bound of every size in a head's configuration."""
 
 _UNSUPPORTED: dict[str, Any] = {
     "fc_norm": False,
@@ -38,7 +38,7 @@ _UNSUPPORTED: dict[str, Any] = {
     "num_hidden_layers": 1,
     "hidden_act": "silu",
 }
-"""Variants of the layout that are not built here, and the one value that each may have."""
+"""Options of the layout with the one value of each that spectui implements."""
 
 
 def load_head(
@@ -123,10 +123,9 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
         if (value := data.get(key, layer.get(key))) not in (None, only):
             raise _error(folder, f"has {key} = {value}, which spectui does not know; choose another head")
     listed = data.get("eagle_aux_hidden_state_layer_ids")
-    if listed is None and (
-        of_sglang := (data.get("eagle_config") or {}).get("eagle_aux_hidden_state_layer_ids")
-    ):
-        listed = [i + 1 for i in of_sglang]
+    outputs = (data.get("eagle_config") or {}).get("eagle_aux_hidden_state_layer_ids")
+    if listed is None and outputs:
+        listed = [i + 1 for i in outputs]
     rope = dict(layer.get("rope_parameters") or layer.get("rope_scaling") or {})
     try:
         width, heads = int(layer["hidden_size"]), int(layer["num_attention_heads"])
@@ -169,14 +168,14 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
 
 def _check_target(folder: Path, config: HeadConfig, model: Any) -> None:
     """Raise unless the head was made for a target of these sizes."""
-    for what, ours, theirs in (
+    for size, of_head, of_target in (
         ("hidden size", config.target_hidden_size, model.hidden_size),
         ("vocabulary size", config.vocab_size, model.vocab_size),
     ):
-        if ours != theirs:
+        if of_head != of_target:
             raise _error(
                 folder,
-                f"was made for a target of {what} {ours}, and this one has {theirs}; choose its own head",
+                f"was made for a target of {size} {of_head}, and this one has {of_target}; choose its own head",
             )
     if not all(0 <= i < model.num_hidden_layers for i in config.feature_layers):
         raise _error(
@@ -196,17 +195,17 @@ def _read_weights(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor
             return tensors
         if not allow_pickle:
             raise _error(folder, f"has {PICKLED_WORDS}")
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:150]
         raise _error(folder, f"has a damaged or incomplete {path.name} ({reason}); fetch it again") from error
-    if not isinstance(found, dict) or not all(isinstance(t, torch.Tensor) for t in found.values()):
+    if not isinstance(stored, dict) or not all(isinstance(t, torch.Tensor) for t in stored.values()):
         raise _error(folder, f"has a {path.name} that holds no tensors by name; it is no EAGLE-3 head")
-    return found
+    return stored
 
 
 def _public_names() -> dict[str, str]:
-    """Our name of each tensor to the one in the layout of `speculators`."""
+    """The name of each tensor of `EagleHead`, to its name in the layout of `speculators`."""
     layer = {f"layer.{p}.weight": f"layers.0.self_attn.{p}.weight" for p in _ATTENTION}
     layer |= {f"layer.{p}.weight": f"layers.0.mlp.{p}.weight" for p in _MLP}
     layer |= {
@@ -220,34 +219,36 @@ def _public_names() -> dict[str, str]:
 
 
 def _internal_names(folder: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`tensors` under our names; ``d2t`` and ``t2d`` keep theirs. Raises on names that mean nothing here."""
-    ours = {theirs: name for name, theirs in _public_names().items()} | {"d2t": "d2t", "t2d": "t2d"}
+    """`tensors` under the names of `EagleHead`; ``d2t`` and ``t2d`` keep theirs. Raises on an unknown name."""
+    internal = {public: name for name, public in _public_names().items()} | {"d2t": "d2t", "t2d": "t2d"}
     out: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         public = name.removeprefix("model.")
         if public.startswith("midlayer."):
             public = "layers.0." + public.removeprefix("midlayer.")
-        if public in ours:
-            out[ours[public]] = tensor
-        elif public not in _NOT_OURS and not public.endswith("rotary_emb.inv_freq"):
+        if public in internal:
+            out[internal[public]] = tensor
+        elif public not in _IGNORED and not public.endswith("rotary_emb.inv_freq"):
             raise _error(folder, f"holds a tensor '{name}' that spectui does not know; choose another head")
     return out
 
 
-def _check_tensors(folder: Path, wanted: dict[str, tuple[int, ...]], found: dict[str, torch.Tensor]) -> None:
+def _check_tensors(
+    folder: Path, expected: dict[str, tuple[int, ...]], stored: dict[str, torch.Tensor]
+) -> None:
     public = _public_names()
-    if missing := [public.get(name, name) for name in wanted if name not in found]:
+    if missing := [public.get(name, name) for name in expected if name not in stored]:
         raise _error(
             folder, f"lacks the tensor '{missing[0]}' ({len(missing)} missing in all); fetch it again"
         )
-    for name, tensor in found.items():
-        if name not in wanted:
+    for name, tensor in stored.items():
+        if name not in expected:
             raise _error(folder, f"holds a tensor '{public[name]}' that its config.json does not announce")
-        if tuple(tensor.shape) != wanted[name]:
+        if tuple(tensor.shape) != expected[name]:
             raise _error(
                 folder,
                 f"has '{public.get(name, name)}' of shape {list(tensor.shape)} where its config.json means "
-                f"{list(wanted[name])}; the files do not belong together",
+                f"{list(expected[name])}; the files do not belong together",
             )
 
 
@@ -269,10 +270,10 @@ def _draft_ids(
     else:
         raise _error(folder, f"predicts {size} of {config.vocab_size} tokens but has no d2t to say which")
     if int(ids.min()) < 0 or int(ids.max()) >= config.vocab_size:
-        bad = int(ids.max()) if int(ids.max()) >= config.vocab_size else int(ids.min())
+        outside = int(ids.max()) if int(ids.max()) >= config.vocab_size else int(ids.min())
         raise _error(
             folder,
-            f"predicts token {bad}, but the target has {config.vocab_size}; it was made for another target",
+            f"predicts token {outside}, but the target has {config.vocab_size}; it was made for another target",
         )
     if len(set(ids.tolist())) != size:
         raise _error(folder, "names a target token twice in d2t; it is damaged, fetch it again")
@@ -292,7 +293,7 @@ def _public_config(config: HeadConfig, target_name: str, dtype: torch.dtype) -> 
     }  # fmt: skip
     layer |= {"model_type": "llama", "num_hidden_layers": 1, "hidden_act": "silu"}
     layer |= {"attention_bias": False, "mlp_bias": False, "rope_scaling": config.rope_scaling or None}
-    same = config.target_hidden_size == config.hidden_size
+    as_wide = config.target_hidden_size == config.hidden_size
     return {
         "architectures": ["Eagle3Speculator"],
         "speculators_model_type": "eagle3",
@@ -311,7 +312,7 @@ def _public_config(config: HeadConfig, target_name: str, dtype: torch.dtype) -> 
         },
         "transformer_layer_config": layer,
         "draft_vocab_size": config.draft_vocab_size,
-        "target_hidden_size": None if same else config.target_hidden_size,
+        "target_hidden_size": None if as_wide else config.target_hidden_size,
         "eagle_aux_hidden_state_layer_ids": list(config.feature_layers),
         "norm_before_residual": config.norm_before_residual,
         "norm_before_fc": config.norm_before_fc,
@@ -320,5 +321,5 @@ def _public_config(config: HeadConfig, target_name: str, dtype: torch.dtype) -> 
     }
 
 
-def _error(folder: Path, what: str) -> DecodingError:
-    return DecodingError(f"draft head {folder} {what}")
+def _error(folder: Path, problem: str) -> DecodingError:
+    return DecodingError(f"draft head {folder} {problem}")

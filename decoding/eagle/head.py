@@ -1,8 +1,8 @@
 """The EAGLE-3 draft head (arXiv 2503.01840): one decoder layer over three of the target's hidden states.
 
 A *pair* is a token and the feature of the position before it: from (t_{j+1}, f_j) the head predicts
-t_{j+2}. f_j is `EagleHead.fuse` of what the target computed at position j; where the target has not been
-yet, it is the head's own hidden state of the pair before (`EagleHead.carry`).
+t_{j+2}. f_j is `EagleHead.fuse` of the target's hidden states at position j; beyond the text that the target has
+read it is the head's own hidden state of the pair before (`EagleHead.carry`).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class HeadConfig:
     num_key_value_heads: int
     head_dim: int
     vocab_size: int
-    """Of the target: what the head reads."""
+    """Tokens of the target, which the head reads."""
     draft_vocab_size: int
-    """What the head predicts; `EagleHead.draft_ids` says which tokens those are."""
+    """Tokens that the head predicts; `EagleHead.draft_ids` lists them."""
     target_hidden_size: int
     feature_layers: tuple[int, ...]
     """Target layers whose *inputs* make up a feature, in order: i is transformers' ``hidden_states[i]``."""
@@ -57,7 +57,7 @@ class HeadConfig:
 
 
 def default_feature_layers(layers: int) -> tuple[int, ...]:
-    """What EAGLE-3 reads of a target of that many layers: the inputs of layers 2, n/2 and n - 3."""
+    """Layers whose inputs EAGLE-3 reads in a target of n layers: 2, n/2 and n - 3."""
     return (2, layers // 2, layers - 3)
 
 
@@ -82,11 +82,11 @@ class HeadLayer(nn.Module):
 
 
 class EagleHead(nn.Module):
-    """The network, in the steps that training and drafting share; `forward` strings them together to draft.
+    """The network, in the steps that training and drafting share; `forward` is all of them, for drafting.
 
     H is the head's width, Ht the target's, d the head dimension. Everything is computed in the type of
     the head's weights. `embed_tokens` is the target's embedding unless the head brings its own: then it
-    is trained, moved and saved with the head, otherwise it is only looked at.
+    is trained, moved and saved with the head, otherwise only read.
     """
 
     def __init__(self, config: HeadConfig, embed_tokens: nn.Module | None = None) -> None:
@@ -161,12 +161,12 @@ class EagleHead(nn.Module):
         return h + layer.down_proj(silu(layer.gate_proj(x)) * layer.up_proj(x))  # type: ignore[no-any-return]
 
     def logits(self, h: torch.Tensor) -> torch.Tensor:
-        """Over the draft vocabulary: ``[..., H]`` to ``[..., draft_vocab_size]``."""
+        """Logits over the draft vocabulary: ``[..., H]`` to ``[..., draft_vocab_size]``."""
         out: torch.Tensor = self.lm_head(self.norm(h))
         return out
 
     def carry(self, h: torch.Tensor) -> torch.Tensor:
-        """What stands in for the target's feature in the pair that follows: ``[..., H]``."""
+        """The substitute for the target's feature in the next pair: ``[..., H]``."""
         out: torch.Tensor = self.norm(h) if self.config.norm_output else h
         return out
 
@@ -178,11 +178,11 @@ class EagleHead(nn.Module):
         cache: TreeLayer,
         mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Hidden states ``[n, H]`` of n pairs, whose keys and values land behind those in `cache`.
+        """Hidden states ``[n, H]`` of n pairs, whose keys and values are appended to `cache`.
 
         `tokens` and `positions` are ``[n]``, `hidden` ``[n, H]`` (fused features or carried states),
-        `mask` ``[n, m]`` true where a pair may look, over all m slots with the n new ones last; None lets
-        every pair see every slot.
+        `mask` ``[n, m]`` true where a pair may attend, over all m slots with the n new ones last; None lets
+        every pair attend to every slot.
         """
         if not isinstance(self.layer, HeadLayer):
             lean: torch.Tensor = self.layer(self.embed(tokens), hidden, positions, cache, mask)
@@ -249,9 +249,9 @@ def _rotary_frequencies(config: HeadConfig) -> tuple[torch.Tensor, float]:
 
 
 def set_draft_vocabulary(head: EagleHead, tokens: Sequence[int]) -> None:
-    """Say which target tokens the rows of `lm_head` stand for; `tokens` is ascending and of that size.
+    """Set the target tokens that the rows of `lm_head` predict.
 
-    Raises `ValueError` otherwise.
+    Raises `ValueError` unless `tokens` has a token for each row, in ascending order.
     """
     if len(tokens) != head.config.draft_vocab_size or list(tokens) != sorted(set(tokens)):
         raise ValueError(f"give {head.config.draft_vocab_size} different tokens in ascending order")

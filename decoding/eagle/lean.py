@@ -1,4 +1,4 @@
-"""An EAGLE-3 head's layer for CPU decoding in float32: what `decoding.target.lean` does for the target's layers."""
+"""A faster layer for EAGLE-3 heads that decode in float32 on a CPU, as `decoding.target.lean` is for targets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from spectui.decoding.target.norms import FusedRMSNorm, unit_rms
 from spectui.decoding.target.packed import can_pack, pack_linears, packed
 
 _POSITIONS = 1024
-"""Rows by which the table of angles grows."""
+"""Rows that are added to the table of angles at a time."""
 
 
 class LeanHeadLayer(nn.Module):
-    """Stands in for a `HeadLayer`, whose weights it takes over, packed; see `EagleHead.forward`."""
+    """A `HeadLayer` with packed weights, for `EagleHead.forward`."""
 
     def __init__(self, head: EagleHead, layer: HeadLayer) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class LeanHeadLayer(nn.Module):
 
 
 def use_lean_head(head: EagleHead) -> None:
-    """Give a float32 head on the CPU a `LeanHeadLayer` and pack the rest; others stay as they are."""
+    """Give a float32 head on the CPU a `LeanHeadLayer` and pack its weights; other heads stay as they are."""
     if isinstance(head.layer, LeanHeadLayer) or not can_pack():
         return
     if head.dtype == torch.float32 and head.draft_ids.device.type == "cpu":

@@ -1,4 +1,4 @@
-"""Whether a session that goes on runs on what it began with: model files, versions, device."""
+"""Fingerprints of model files, versions and the device, compared when a session is resumed."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from spectui.decoding.drafters.kind import Weights
 from spectui.store.paths import expanded
 
 ENDINGS = (".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".py")
-"""Files of a model folder that can change what it computes."""
-NEVER = ("profile.json",)
-"""Chooses a tree before the run, and the tree is in the session's configuration."""
+"""Files of a model folder that can change its output."""
+IGNORED = ("profile.json",)
+"""Files of such endings that cannot: the tree that a profile chooses is in the session's configuration."""
 
 WHOLE_BYTES = 32 << 20
-"""Files up to here are read whole; of larger ones `BLOCKS` blocks are, spread evenly, the first and last included.
-Training changes every tensor, so that it cannot be missed; a few patched bytes can."""
+"""Files up to this size are read whole; of larger ones `BLOCKS` blocks, spread evenly, the first and last included.
+Training changes every tensor and is always noticed; a few patched bytes may not be."""
 BLOCKS = 256
 BLOCK_BYTES = 1 << 16
 
 Files = Mapping[str, str]
-"""File name -> digest."""
+"""Digest by file name."""
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What the text of a run depends on beside its configuration."""
+    """Everything that the output of a run depends on beside its configuration."""
 
     versions: Mapping[str, str]
     device: str
@@ -37,7 +37,7 @@ class Basis:
 
 
 def differences(then: Basis, now: Basis) -> list[str]:
-    """What is no longer as it was, a phrase each; none when the run can simply go on."""
+    """A phrase for each difference; none when the run can go on as it is."""
     return [
         *(_changed(name, then.versions[name], now.versions.get(name, "gone")) for name in then.versions
           if then.versions[name] != now.versions.get(name)),
@@ -47,8 +47,8 @@ def differences(then: Basis, now: Basis) -> list[str]:
     ]  # fmt: skip
 
 
-def _changed(what: str, then: str, now: str) -> str:
-    return f"{what} was {then} and is {now}"
+def _changed(name: str, then: str, now: str) -> str:
+    return f"{name} was {then} and is {now}"
 
 
 def _file_differences(role: str, then: Files, now: Files) -> Iterator[str]:
@@ -62,9 +62,9 @@ def _file_differences(role: str, then: Files, now: Files) -> Iterator[str]:
 
 
 def model_files(config: RunConfig) -> dict[str, dict[str, str]]:
-    """Digests of the files of the target and, where it is a model or a head, of the draft.
+    """Digests of the files of the target and, where the drafter has weights, of the draft.
 
-    Call once the models are loaded: it fetches nothing. A model without a folder has no files.
+    Fetches nothing: for models that are loaded already. A model without a folder has no files.
     """
     folders = {"target": _folder(config.target)}
     if config.speculate and config.kind.weights is not None:
@@ -77,14 +77,14 @@ def model_files(config: RunConfig) -> dict[str, dict[str, str]]:
 
 
 def _draft_folder(name: str, weights: Weights, target: Path | None) -> Path | None:
-    """Where the weights of a drafter were loaded from."""
+    """The folder that the weights of a drafter were loaded from."""
     if weights.home is None:
         return _folder(name)
     return None if target is None else weights.home(target)
 
 
 def _folder(name: str) -> Path | None:
-    """Where a `target` or `draft` value was loaded from."""
+    """The folder that a `target` or `draft` value was loaded from; None without one."""
     from transformers.utils.hub import cached_file
 
     from spectui.decoding.checkpoints import embedded
@@ -107,19 +107,19 @@ def _files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix in ENDINGS and path.name not in NEVER and path.is_file()
+        if path.suffix in ENDINGS and path.name not in IGNORED and path.is_file()
     )
 
 
 def digest(path: Path) -> str:
-    """Tells files apart whose models differ; see `WHOLE_BYTES` for how closely a large one is looked at."""
+    """The digest of a file's size and content, of a large one in part (`WHOLE_BYTES`)."""
     size = path.stat().st_size
-    seen = hashlib.sha256(str(size).encode())
+    sha = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
         if size <= WHOLE_BYTES:
-            seen.update(file.read())
+            sha.update(file.read())
         else:
             for block in range(BLOCKS):
                 file.seek((size - BLOCK_BYTES) * block // (BLOCKS - 1))
-                seen.update(file.read(BLOCK_BYTES))
-    return seen.hexdigest()[:16]
+                sha.update(file.read(BLOCK_BYTES))
+    return sha.hexdigest()[:16]

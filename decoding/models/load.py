@@ -1,4 +1,4 @@
-"""Loading: the embedded model, hub ids and local folders; what a pair must have in common."""
+"""Loads targets and drafts, and checks that they fit each other."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class LoadedModels:
     kind: DrafterKind | None = None
     """The kind of `draft`; None where the configuration names it."""
     draft_folder: Path | None = None
-    """Where the draft was loaded from: its acceptance profile may lie there."""
+    """Folder of the draft, where its acceptance profile may lie."""
     notes: tuple[str, ...] = ()
-    """What the user should know of this pair, a phrase each."""
+    """Limits of this pair that the user should know, a phrase each."""
 
     def drafter_kind(self, config: RunConfig) -> DrafterKind:
         """The kind of drafter that `config` runs with on these models."""
@@ -128,7 +128,7 @@ def with_draft(
 
 
 def _rope_notes(config: RunConfig, target: Any) -> tuple[str, ...]:
-    """That the target's rotary embedding changes with length in a way that is not followed, if so."""
+    """A note on a rotary embedding that changes with length in a way that is not followed."""
     text = text_config(target.config)
     if not depends_on_length(text) or sequence_rotary(target, text) is not None:
         return ()
@@ -137,7 +137,7 @@ def _rope_notes(config: RunConfig, target: Any) -> tuple[str, ...]:
 
 
 def _kind_notes(config: RunConfig, draft: Any) -> tuple[str, ...]:
-    """That the draft model was made for more than it is used for, if so."""
+    """A note on a draft model whose own way to draft is not used."""
     if str(getattr(draft.config, "spd_type", "")).lower() != "pard":
         return ()
     return (
@@ -146,18 +146,18 @@ def _kind_notes(config: RunConfig, draft: Any) -> tuple[str, ...]:
 
 
 def _context_notes(config: RunConfig, target: Any, draft: Any) -> tuple[str, ...]:
-    """That the draft's context ends before the target's, if it does."""
-    ours, theirs = (context_of(text_config(model.config)) for model in (target, draft))
-    if theirs >= ours:
+    """A note on a draft whose context is shorter than the target's."""
+    of_target, of_draft = (context_of(text_config(model.config)) for model in (target, draft))
+    if of_draft >= of_target:
         return ()
     return (
-        f"the context of draft '{config.base_draft}' holds {theirs} tokens and the target's {ours}: behind "
-        f"token {theirs} the target decodes alone",
+        f"the context of draft '{config.base_draft}' holds {of_draft} tokens and the target's {of_target}: behind "
+        f"token {of_draft} the target decodes alone",
     )
 
 
 def _token_notes(config: RunConfig, vocabulary: Vocabulary, draft: Any) -> tuple[str, ...]:
-    """That the draft has no embedding for tokens of the target's, if so."""
+    """A note on a draft without embeddings for some of the target's tokens."""
     rows = embedding_rows(draft)
     unknown = sorted(i for i in vocabulary.tokens.values() if i >= rows)
     if not unknown:
@@ -169,7 +169,7 @@ def _token_notes(config: RunConfig, vocabulary: Vocabulary, draft: Any) -> tuple
 
 
 def _tune(models: LoadedModels) -> None:
-    """See `load_models`; what is tuned already stays as it is."""
+    """Tune as `load_models` says; tuned models stay as they are."""
     weights = models.kind.weights if models.kind is not None else None
     whole = [models.target, models.draft] if weights is not None and weights.whole_model else [models.target]
     for model in {id(model): model for model in whole}.values():
@@ -207,26 +207,25 @@ def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
 def check_same_vocabulary(target: Vocabulary, draft: Vocabulary, target_name: str, draft_name: str) -> None:
     """Raise `DecodingError` with the first differing entry unless both map the same tokens to the same ids.
 
-    Embeddings may be padded to other sizes, and tokens that were added to only one of the two do no harm:
-    the draft never means one by another's id.
+    Embeddings may be padded to other sizes, and tokens that were added to only one of the two do no harm: no id stands
+    for two of them.
     """
-    ours, theirs = target.tokens, draft.tokens
-    if ours == theirs:
+    if target.tokens == draft.tokens:
         return
-    by_id_ours = {i: t for t, i in ours.items()}
-    by_id_theirs = {i: t for t, i in theirs.items()}
+    of_target = {i: token for token, i in target.tokens.items()}
+    of_draft = {i: token for token, i in draft.tokens.items()}
     different = [
         i
-        for i in by_id_ours.keys() | by_id_theirs.keys()
-        if by_id_ours.get(i) != by_id_theirs.get(i)
-        and not (i not in by_id_ours and i in draft.added)
-        and not (i not in by_id_theirs and i in target.added)
+        for i in of_target.keys() | of_draft.keys()
+        if of_target.get(i) != of_draft.get(i)
+        and not (i not in of_target and i in draft.added)
+        and not (i not in of_draft and i in target.added)
     ]
     if not different:
         return
     first = min(different)
     raise DecodingError(
         f"draft '{draft_name}' and target '{target_name}' have different vocabularies: token {first} is "
-        f"{by_id_theirs.get(first)!r} in the draft and {by_id_ours.get(first)!r} in the target; "
+        f"{of_draft.get(first)!r} in the draft and {of_target.get(first)!r} in the target; "
         "choose a draft of the target's family"
     )

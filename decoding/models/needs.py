@@ -1,5 +1,5 @@
-"""What the models of a run will take, before anything is loaded: ``python -m spectui.decoding.models.needs``, behind
-``spectui models check MODEL``."""
+"""Memory that the models of a run take, before anything is loaded: ``python -m spectui.decoding.models.needs``, which
+``spectui models check MODEL`` runs."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from spectui.decoding.target.support import check_family
 
 
 def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Need]:
-    """By role: the target, and the draft where it is a model or a head of its own.
+    """Memory by role: the target, and the draft where it has weights of its own.
 
     `from_config` counts what their ``config.json`` describes, whether or not there are weights. Otherwise only the
     small files of models on the hub are fetched, and the headers of the large ones. Raises `DecodingError` in one
     line for models that cannot be loaded.
     """
     folder = locate(config.target, progress, weights=False)
-    of_target = kind_in(folder).weights
-    if of_target is not None and not of_target.whole_model:
+    of_target = kind_in(folder)
+    if of_target.is_head and of_target.weights is not None:
         # transformers would load it as a model and make up the weights that it lacks.
         raise DecodingError(
-            f"target {config.target} is {of_target.noun}; give it as --draft, and its model here"
+            f"target {config.target} is {of_target.weights.noun}; give it as --draft, and its model here"
         )
     needs = {"target": _need(config.target, folder, config, from_config)}
     if not config.speculate or config.kind.weights is None:
@@ -83,7 +83,7 @@ def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need
 
 
 def _head_need(weights: Weights, folder: Path, target: Need, from_config: bool) -> Need:
-    """A head is a layer or a few: its cache is small change, and its weights take the target's type."""
+    """Memory of a head: its weights in the target's type; the cache of its few layers is left out."""
     stored = int(imported(weights.size_from_config)(folder)) if from_config else 0
     if not stored:
         files = [folder / file for file in HEAD_FILES if (folder / file).is_file()]
@@ -93,7 +93,7 @@ def _head_need(weights: Weights, folder: Path, target: Need, from_config: bool) 
 
 
 def described(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Any]:
-    """JSON-ready: needs by role, their sum, the device and what is free on it, whether it fits."""
+    """The needs by role, their sum, the device with its free memory, and whether all fits; ready for JSON."""
     device = resolve_device(config.device)
     needs = needs_of(config, progress, from_config=from_config)
     total = sum(need.total for need in needs.values())
@@ -115,25 +115,25 @@ def described(config: RunConfig, progress: Progress, *, from_config: bool = Fals
     }
 
 
-def table(found: dict[str, Any]) -> str:
-    """The same for people."""
+def table(figures: dict[str, Any]) -> str:
+    """The figures of `described` as a table."""
     lines = []
-    for role, part in found["needs"].items():
+    for role, part in figures["needs"].items():
         kind = f"{part['dtype']}{', ' + part['quantization'] if part['quantization'] else ''}"
         lines.append(
             f"{role:10} {part['model']} ({kind}): weights {gigabytes(part['weights'])}, cache of {part['tokens']:,} "
             f"tokens {gigabytes(part['cache'])}, working memory {gigabytes(part['working'])}"
         )
-    fits = "it fits" if found["fits"] else "it does not fit"
+    fits = "it fits" if figures["fits"] else "it does not fit"
     lines.append(
-        f"together   {gigabytes(found['total_bytes'])} with 5 % to spare; {gigabytes(found['free_bytes'])} free on "
-        f"{found['device']}: {fits}"
+        f"together   {gigabytes(figures['total_bytes'])} with 5 % to spare; {gigabytes(figures['free_bytes'])} free on "
+        f"{figures['device']}: {fits}"
     )
     return "\n".join(lines)
 
 
 def main() -> int:
-    """Print what a pair needs. Exits with 1 when it does not fit or cannot be loaded, 2 for bad usage."""
+    """Print the memory that a pair takes. Exits with 1 when it does not fit or cannot be loaded, 2 for bad usage."""
     parser = argparse.ArgumentParser(prog="spectui models check", description=__doc__)
     parser.add_argument("target")
     for name in ("draft", "device", "dtype"):
@@ -144,16 +144,16 @@ def main() -> int:
     arguments = vars(parser.parse_args())
     as_json, from_config = arguments.pop("json"), arguments.pop("from_config")
     try:
-        found = described(RunConfig(**arguments), lambda *_: None, from_config=from_config)
+        figures = described(RunConfig(**arguments), lambda *_: None, from_config=from_config)
     except DecodingError as error:
         sys.stderr.write(f"spectui: {error}\n")
         return 2 if isinstance(error, UsageError) else 1
-    sys.stdout.write((json.dumps(found) if as_json else table(found)) + "\n")
-    if not found["fits"]:
+    sys.stdout.write((json.dumps(figures) if as_json else table(figures)) + "\n")
+    if not figures["fits"]:
         sys.stderr.write(
             "spectui: these models do not fit; use a smaller or quantised one, or another --device\n"
         )
-    return 0 if found["fits"] else 1
+    return 0 if figures["fits"] else 1
 
 
 if __name__ == "__main__":

@@ -95,11 +95,12 @@ def test_greedy_output_is_that_of_plain_decoding_prompt_after_prompt(
     """Up to the end of the context, and after it; what is drafted has probabilities throughout, or none."""
     decoder = _decoder(target, kind, tree, looks_up)
     plain = plain_decoder(decoder)
-    rounds: list[Round] = []
-    for ids in PROMPTS:
-        of_prompt = list(decoder.generate(ids))
+    by_prompt = [list(decoder.generate(ids)) for ids in PROMPTS]
+    for ids, of_prompt in zip(PROMPTS, by_prompt, strict=True):
         assert _tokens(of_prompt) == _tokens(list(plain.generate(ids)))
-        rounds += of_prompt
+    # The first prompt comes again: what was left of those between would be drafted from.
+    assert len(by_prompt[-1]) <= len(by_prompt[0])
+    rounds = [round_ for of_prompt in by_prompt for round_ in of_prompt]
     assert "context" in {round_.finish for round_ in rounds}
     assert any(round_.path for round_ in rounds)
     drafted = [round_.tree for round_ in rounds if round_.tree.size]
