@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from spectui.store.database import connect, open_database
-from tests.docs.documents import DOCUMENTS, ROOT, Block, blocks, prose
+from tests.docs.documents import DOCUMENTS, GUIDES, ROOT, Block, blocks, prose
 from tests.models import tiny_llama, tiny_tokenizer
 from tests.store.samples import record_all
 
@@ -119,3 +119,10 @@ def test_every_benchmark_says_which_figure_it_makes() -> None:
     table = (ROOT / "tests" / "bench" / "README.md").read_text(encoding="utf-8")
     scripts = {file.name for file in (ROOT / "tests" / "bench").glob("*.py")} - {"__init__.py"}
     assert set(re.findall(r"`(\w+\.py)`", table)) == scripts
+
+
+def test_every_benchmark_makes_a_figure_that_is_told_or_is_a_target_of_make() -> None:
+    texts = [document.read_text(encoding="utf-8") for document in GUIDES] + [(ROOT / "Makefile").read_text()]
+    named = set(re.findall(r"tests\.bench\.(\w+)", "\n".join(texts)))
+    scripts = {file.stem for file in (ROOT / "tests" / "bench").glob("*.py")} - {"__init__", "terminal_svg"}
+    assert scripts - named == set()
