@@ -289,6 +289,8 @@ def _complete(words: list[str]) -> bool:
         command.parse_args(context, list(words))
     except click.MissingParameter:
         return False
+    except click.exceptions.Exit:  # --help
+        return True
     return True
 
 
