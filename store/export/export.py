@@ -103,7 +103,6 @@ def _write(reader: Reader, session_id: int, table: str, kind: str, path: Path, p
 
 
 def _refuse_source(reader: Reader, out: Path) -> None:
-    for paths in reader.scan("SELECT file FROM pragma_database_list WHERE file <> ''"):
-        for (source,) in paths:
-            if out.exists() and out.samefile(source):
-                raise StoreError(f"{out} is the database that is exported from; name another place")
+    for (source,) in reader.fetch("SELECT file FROM pragma_database_list WHERE file <> ''"):
+        if out.exists() and out.samefile(source):
+            raise StoreError(f"{out} is the database that is exported from; name another place")

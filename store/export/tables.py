@@ -38,9 +38,7 @@ class Column:
 
 def columns(reader: Reader, table: str) -> tuple[Column, ...]:
     """The columns of one of `TABLES`, in the schema's order. Raises `StoreError` when it cannot be read."""
-    declarations = [
-        row for rows in reader.scan("SELECT name, type FROM pragma_table_info(?)", table) for row in rows
-    ]
+    declarations = reader.fetch("SELECT name, type FROM pragma_table_info(?)", table)
     return tuple(
         Column(name, "flag" if table == "node" and name in NODE_FLAGS else _KINDS[declared])
         for name, declared in declarations

@@ -39,15 +39,13 @@ def add_choice(
 def choices(reader: Reader, session_id: int) -> list[TreeChoice]:
     """All choices of a session, oldest first. Raises `StoreError` when it cannot be read."""
     sql = "SELECT id, task, tree, kind, reason, at FROM tree_choice WHERE session_id = ? ORDER BY id"
-    with reader.snapshot():
-        return [TreeChoice(*row) for rows in reader.scan(sql, session_id) for row in rows]
+    return [TreeChoice(*row) for row in reader.fetch(sql, session_id)]
 
 
 def choice_of(reader: Reader, choice_id: int) -> TreeChoice | None:
     """The choice that a round refers to. Raises `StoreError` when it cannot be read."""
     sql = "SELECT id, task, tree, kind, reason, at FROM tree_choice WHERE id = ?"
-    with reader.snapshot():
-        rows = [row for rows in reader.scan(sql, choice_id) for row in rows]
+    rows = reader.fetch(sql, choice_id)
     return TreeChoice(*rows[0]) if rows else None
 
 

@@ -82,14 +82,13 @@ FEW, FINE = 20_000, 8
 def stretches(reader: Reader, session_id: int) -> list[Stretch]:
     """The course of a session: its rounds in the order they were decoded, summed up by a few or by block."""
     with reader.snapshot():
-        ((rounds,),) = _rows(
-            reader, "SELECT total(round_count) FROM generation WHERE session_id = ?", session_id
+        ((rounds,),) = reader.fetch(
+            "SELECT total(round_count) FROM generation WHERE session_id = ?", session_id
         )
         if rounds <= FEW:
             return [
                 Stretch(*row)
-                for row in _rows(
-                    reader,
+                for row in reader.fetch(
                     "SELECT generation_id, min(number), max(number), count(*),"
                     " sum(accepted_length) + count(bonus_token_id), sum(accepted_length),"
                     " sum(round.draft_ms + round.verify_ms + round.other_ms)"
@@ -99,14 +98,12 @@ def stretches(reader: Reader, session_id: int) -> list[Stretch]:
                     FINE,
                 )
             ]
-        totals = _rows(
-            reader,
+        totals = reader.fetch(
             "SELECT id, round_count, token_count, accepted_count, draft_ms + verify_ms + other_ms FROM generation"
             " WHERE session_id = ? AND round_count > 0 ORDER BY position",
             session_id,
         )
-        blocks = _rows(
-            reader,
+        blocks = reader.fetch(
             "SELECT generation_id, last, rounds, tokens, block.accepted_count,"
             " block.draft_ms + block.verify_ms + block.other_ms"
             " FROM generation JOIN rollup_block AS block ON block.generation_id = generation.id"
@@ -132,13 +129,12 @@ def stretches(reader: Reader, session_id: int) -> list[Stretch]:
 
 def tasks_of(reader: Reader, session_id: int) -> dict[int, str]:
     """Generation id -> task."""
-    return dict(_rows(reader, "SELECT id, task FROM generation WHERE session_id = ?", session_id))
+    return dict(reader.fetch("SELECT id, task FROM generation WHERE session_id = ?", session_id))
 
 
 def round_times(reader: Reader, stretch: Stretch) -> list[RoundTime]:
     """The rounds of a stretch; fewer than it says when some are missing."""
-    rows = _rows(
-        reader,
+    rows = reader.fetch(
         "SELECT number, accepted_length + (bonus_token_id IS NOT NULL), draft_ms + verify_ms + other_ms FROM round"
         " WHERE generation_id = ? AND number BETWEEN ? AND ? ORDER BY number",
         stretch.generation_id,
@@ -152,8 +148,7 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
     """Sums over the prompts before a position, by task."""
     by_task: dict[str, TaskSums] = {}
     with reader.snapshot():
-        for task, prompts, *rounds in _rows(
-            reader,
+        for task, prompts, *rounds in reader.fetch(
             "SELECT task, count(*), sum(round_count), sum(token_count), sum(accepted_count), sum(draft_ms),"
             " sum(verify_ms), sum(other_ms) FROM generation"
             " WHERE session_id = ? AND position < ? AND status != 'pending' GROUP BY task",
@@ -161,8 +156,7 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
             position,
         ):
             by_task[task] = TaskSums(prompts, tuple(rounds))
-        for task, depth, *sums in _rows(
-            reader,
+        for task, depth, *sums in reader.fetch(
             f"SELECT task, at.depth, {_DEPTH_TOTALS} FROM generation"
             " JOIN rollup_block_depth AS at ON at.generation_id = generation.id"
             " WHERE session_id = ? AND position < ? GROUP BY task, at.depth",
@@ -171,11 +165,10 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
         ):
             by_task[task].depths[depth] = tuple(sums)
         before = metrics.CUTS_SQL.format(which="generation.session_id = ? AND generation.position < ?")
-        for task, length, rounds in _rows(reader, before, session_id, position):
+        for task, length, rounds in reader.fetch(before, session_id, position):
             by_task[task].cuts[length] = rounds
         # Prompts that a worker, gone by now, left before it could sum up their end.
-        for generation_id, task, covered, rounds_known in _rows(
-            reader,
+        for generation_id, task, covered, rounds_known in reader.fetch(
             "SELECT id, task, (SELECT coalesce(max(last), 0) FROM rollup_block WHERE generation_id = generation.id),"
             " round_count FROM generation WHERE session_id = ? AND position < ? AND round_count > 0",
             session_id,
@@ -192,24 +185,21 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
     total = TaskSums(prompts=1)
     with reader.snapshot():
         number = _countable(reader, generation_id, number)
-        ((covered, *sums),) = _rows(
-            reader,
+        ((covered, *sums),) = reader.fetch(
             f"SELECT max(last), {_BLOCK_TOTALS} FROM rollup_block WHERE generation_id = ? AND last <= ?",
             generation_id,
             number,
         )
         if covered is not None:
             total.rounds = tuple(sums)
-            for depth, *at in _rows(
-                reader,
+            for depth, *at in reader.fetch(
                 f"SELECT at.depth, {_DEPTH_TOTALS} FROM rollup_block_depth AS at"
                 " WHERE generation_id = ? AND last <= ? GROUP BY at.depth",
                 generation_id,
                 number,
             ):
                 total.depths[depth] = tuple(at)
-        ((count, *rest),) = _rows(
-            reader,
+        ((count, *rest),) = reader.fetch(
             f"SELECT {', '.join(ROUND_SUMS.values())} FROM round"
             " WHERE generation_id = ? AND number > ? AND number <= ?",
             generation_id,
@@ -220,14 +210,13 @@ def sums_within(reader: Reader, generation_id: int, number: int) -> TaskSums:
             depths = _counted_depths(reader, generation_id, covered or 0, number)
             total += TaskSums(rounds=(count, *rest), depths=depths)
         cut = metrics.CUTS_SQL.format(which="generation.id = ? AND round.number <= ?")
-        total.cuts = {length: rounds for _, length, rounds in _rows(reader, cut, generation_id, number)}
+        total.cuts = {length: rounds for _, length, rounds in reader.fetch(cut, generation_id, number)}
     return total
 
 
 def _countable(reader: Reader, generation_id: int, number: int) -> int:
     """The first round from `number` on up to which everything is known: blocks stay when nodes are pruned."""
-    ((pruned, last),) = _rows(
-        reader,
+    ((pruned, last),) = reader.fetch(
         "SELECT (SELECT 1 FROM pruned WHERE generation_id = ?1), min(last) FROM rollup_block"
         " WHERE generation_id = ?1 AND last >= ?2",
         generation_id,
@@ -280,8 +269,7 @@ def _figures(task: str, sums: TaskSums) -> TaskFigures:
 def _counted_depths(
     reader: Reader, generation_id: int, after: int, number: int
 ) -> dict[int, tuple[float, ...]]:
-    rows = _rows(
-        reader,
+    rows = reader.fetch(
         f"SELECT node.depth, {', '.join(DEPTH_SUMS.values())} FROM {NODES_SQL}"
         " WHERE round.generation_id = ? AND round.number > ? AND round.number <= ? GROUP BY node.depth",
         generation_id,
@@ -289,10 +277,6 @@ def _counted_depths(
         number,
     )
     return {depth: tuple(sums) for depth, *sums in rows}
-
-
-def _rows(reader: Reader, sql: str, *parameters: int) -> list[tuple[Any, ...]]:
-    return [row for chunk in reader.scan(sql, *parameters) for row in chunk]
 
 
 def _plus(some: tuple[float, ...], more: tuple[float, ...]) -> tuple[float, ...]:
@@ -337,5 +321,4 @@ class MomentBins:
 
 
 def _counted(reader: Reader, generation_id: int, number: int) -> array[int] | None:
-    rows = (row for chunk in reader.scan(_COUNTED, generation_id, number) for row in chunk)
-    return next(iter(add_up(rows).values()), None)
+    return next(iter(add_up(reader.fetch(_COUNTED, generation_id, number)).values()), None)

@@ -88,20 +88,9 @@ class Reader(Queries):
 
         Without `texts` prompt_text and output are "", else without `outputs` the output is.
         """
-        columns = _GENERATION_COLUMNS
-        if not texts:
-            columns = columns.replace("prompt_text", "''")
-        if not texts or not outputs:
-            columns = columns.replace("output", "''")
         first, end = within or (0, 2**62)
-        rows = self.fetch(
-            f"SELECT {columns} FROM generation WHERE session_id = ? AND position >= ? AND position < ?"
-            " ORDER BY position",
-            session_id,
-            first,
-            end,
-        )
-        return [GenerationRow(*row) for row in _GENERATION.checked(rows)]
+        condition = "session_id = ? AND position >= ? AND position < ? ORDER BY position"
+        return self._prompts(condition, session_id, first, end, texts=texts, outputs=outputs)
 
     def prompt_texts(self, session_id: int, within: tuple[int, int] = (0, 2**62)) -> dict[int, str]:
         """Prompt id -> text, for positions from the one of `within` to before the other."""
@@ -126,21 +115,24 @@ class Reader(Queries):
 
         What a view of a growing session asks for: prompts before that ended, and prompts not begun stay as they are.
         """
-        columns = _GENERATION_COLUMNS.replace("prompt_text", "''").replace("output", "''")
-        rows = self.fetch(
-            f"SELECT {columns} FROM generation WHERE session_id = ? AND position >= ? AND status <> 'pending'"
-            " ORDER BY position",
-            session_id,
-            first,
-        )
-        return [GenerationRow(*row) for row in _GENERATION.checked(rows)]
+        condition = "session_id = ? AND position >= ? AND status <> 'pending' ORDER BY position"
+        return self._prompts(condition, session_id, first, texts=False)
 
     def generation(self, generation_id: int) -> GenerationRow:
         """One prompt, with its texts. Raises `StoreError` when there is none."""
-        rows = self.fetch(f"SELECT {_GENERATION_COLUMNS} FROM generation WHERE id = ?", generation_id)
+        rows = self._prompts("id = ?", generation_id)
         if not rows:
             raise StoreError(f"there is no prompt {generation_id} in the database")
-        return GenerationRow(*_GENERATION.checked(rows)[0])
+        return rows[0]
+
+    def _prompts(
+        self, condition: str, *parameters: int, texts: bool = True, outputs: bool = True
+    ) -> list[GenerationRow]:
+        columns = _GENERATION_COLUMNS if texts else _GENERATION_COLUMNS.replace("prompt_text", "''")
+        if not (texts and outputs):
+            columns = columns.replace("output", "''")
+        rows = self.fetch(f"SELECT {columns} FROM generation WHERE {condition}", *parameters)
+        return [GenerationRow(*row) for row in _GENERATION.checked(rows)]
 
     def output_sample(self, session_id: int, most: int = 1200) -> OutputSample | None:
         """The beginning of the first output of a session; None while it has none."""

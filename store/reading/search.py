@@ -56,7 +56,8 @@ def search(reader: Reader, session_id: int, text: str) -> Iterator[Step]:
     """
     summary = reader.session(session_id)
     number = re.fullmatch(r"#(\d+)", text.strip())
-    tokens = _tokens(reader, summary.tokenizer_id)
+    sql = "SELECT token_id, bytes FROM token WHERE tokenizer_id = ?"
+    tokens: dict[int, bytes] = dict(reader.fetch(sql, summary.tokenizer_id))
     pattern = re.compile(re.escape(text), re.IGNORECASE)
     if number:
         wanted = {int(number[1])}
@@ -68,36 +69,18 @@ def search(reader: Reader, session_id: int, text: str) -> Iterator[Step]:
             continue
         output = _Output(tokens, None if number else pattern, wanted if number else set(), len(text))
         after = 0
-        last = _last(reader, row.id)
+        ((last,),) = reader.fetch(
+            "SELECT coalesce(max(number), 0) FROM round WHERE generation_id = ?", row.id
+        )
         while after < last:
-            hits = [
-                Hit(row.id, row.position, *place)
-                for place in output.slice(_slice(reader, row.id, after, wanted), wanted)
-            ]
+            rows = reader.fetch(_ROUNDS, json.dumps(sorted(wanted)), row.id, after, after + SLICE)
+            hits = [Hit(row.id, row.position, *place) for place in output.slice(rows, wanted)]
             rounds += min(SLICE, last - after)
             after += SLICE
             yield Step(tuple(hits), rounds)
 
 
-def _last(reader: Reader, generation_id: int) -> int:
-    with reader.snapshot():
-        sql = "SELECT coalesce(max(number), 0) FROM round WHERE generation_id = ?"
-        return int(next(reader.scan(sql, generation_id))[0][0])
-
-
-def _tokens(reader: Reader, tokenizer_id: str) -> dict[int, bytes]:
-    with reader.snapshot():
-        sql = "SELECT token_id, bytes FROM token WHERE tokenizer_id = ?"
-        return {i: data for chunk in reader.scan(sql, tokenizer_id) for i, data in chunk}
-
-
 _Node = tuple[int, int | None, int | None, int | None, int | None]
-
-
-def _slice(reader: Reader, generation_id: int, after: int, wanted: set[int]) -> list[_Node]:
-    with reader.snapshot():
-        chunks = reader.scan(_ROUNDS, json.dumps(sorted(wanted)), generation_id, after, after + SLICE)
-        return [row for chunk in chunks for row in chunk]
 
 
 @dataclass

@@ -120,8 +120,7 @@ def _half_width(logs: list[float]) -> float | None:
 def baselines(reader: Reader, session_id: int) -> list[Baseline]:
     """All measurements of a session, oldest first. Raises `StoreError` when it cannot be read."""
     sql = "SELECT at, ms_per_token, tokens FROM baseline WHERE session_id = ? ORDER BY id"
-    with reader.snapshot():
-        return [Baseline(*row) for rows in reader.scan(sql, session_id) for row in rows]
+    return [Baseline(*row) for row in reader.fetch(sql, session_id)]
 
 
 def quantile(ascending: list[float], part: float) -> float:
