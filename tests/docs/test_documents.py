@@ -126,3 +126,14 @@ def test_every_benchmark_makes_a_figure_that_is_told_or_is_a_target_of_make() ->
     named = set(re.findall(r"tests\.bench\.(\w+)", "\n".join(texts)))
     scripts = {file.stem for file in (ROOT / "tests" / "bench").glob("*.py")} - {"__init__", "terminal_svg"}
     assert scripts - named == set()
+
+
+def test_every_environment_variable_is_told() -> None:
+    sources = [
+        file for room in ("decoding", "prompts", "store", "tui") for file in (ROOT / room).rglob("*.py")
+    ]
+    read = {name for file in sources for name in re.findall(r"\bSPECTUI_[A-Z]+\b", file.read_text("utf-8"))}
+    told = "\n".join(document.read_text(encoding="utf-8") for document in GUIDES)
+    assert {name for name in read if name not in told} == {
+        "SPECTUI_DISTILL"
+    }  # between a process and its child
