@@ -71,7 +71,7 @@ def same_trees(a: Measured, b: Measured) -> bool:
         np.bincount(each, minlength=len(names)) / max(len(each), 1)
         for each in (place[: len(one)], place[len(one) :])
     ]
-    # What a tree of a fixed number of nodes grows to is the draft's own; a budget's trees are not one tree.
+    # What a tree of a fixed number of nodes grows to is the draft's own; those of a plan are not one tree.
     if not a.summary.tree.startswith("auto"):
         return bool(shares[0].max(initial=0.0) < ALIKE) or bool(np.minimum(*shares).sum() >= ALIKE)
     return bool(np.minimum(*shares).sum() >= ALIKE)

@@ -49,7 +49,7 @@ def main() -> int:
         make_model(model)
         whole = Worked(folder, model, "whole", max_new_tokens=TOKENS)
         whole.work()
-        assert whole.ended() == 0, whole.said()
+        assert whole.ended() == 0, whole.log_text()
 
         def beside(session: Worked, kill: int) -> None:
             """Every so often a dashboard is opened on the session, and dies together with its worker."""

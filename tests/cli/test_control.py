@@ -149,7 +149,7 @@ def test_a_frozen_worker_is_shown_as_one_and_obeys_nothing(
         follower.until_end(time.monotonic())
     assert re.fullmatch(rf"\d\d:\d\d:\d\d  running: {said} from {who}", lines[-1])
     os.kill(session.pid, signal.SIGCONT)
-    assert session.ended() == 0, session.said()
+    assert session.ended() == 0, session.log_text()
     assert session.now().silent_seconds is None
 
 
@@ -169,7 +169,7 @@ def test_on_a_full_disk_a_run_can_still_be_ended(session: Worked) -> None:
     session.work()
     session.until_rounds(2)
     session.allow_files_of(4096)
-    until(lambda: "trying again" in session.said(), what=session.said)
+    until(lambda: "trying again" in session.log_text(), what=session.log_text)
     refused = limited(session, "sessions", "pause")
     assert refused.returncode == 2
     assert refused.stderr.endswith("; what needs no room is to end the run: spectui sessions stop 1\n"), (
@@ -188,10 +188,10 @@ def test_a_worker_that_cannot_write_obeys_a_stop_that_somebody_else_could(sessio
     session.work()
     session.until_rounds(2)
     session.allow_files_of(4096)
-    until(lambda: "trying again" in session.said(), what=session.said)
+    until(lambda: "trying again" in session.log_text(), what=session.log_text)
     session.send("stop")
     assert session.ended() == 1
-    assert "asked to stop while waiting" in session.said()
+    assert "asked to stop while waiting" in session.log_text()
 
 
 def test_nobody_is_signalled_for_a_copy_or_from_elsewhere(session: Worked, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_what_makes_no_sense_is_refused(invoke: Invoke, words: list[str], said: 
 def test_a_finished_session_has_nothing_to_go_on_with(tmp_path: Path, tiny: Path, invoke: Invoke) -> None:
     done = Worked(tmp_path, tiny, "done", max_new_tokens=2)
     done.work()
-    assert done.ended() == 0, done.said()
+    assert done.ended() == 0, done.log_text()
     refused = invoke("--db", done.database, "run", "--resume", "done")
     done.close()
     assert refused.exit_code == 2
@@ -245,7 +245,7 @@ def test_a_run_that_ended_at_its_limit_is_a_success_that_says_so(
 ) -> None:
     limited = Worked(tmp_path, tiny, "limited", tree="chain:1", max_new_tokens=3000, max_nodes=10)
     limited.work()
-    assert limited.ended() == 0, limited.said()
+    assert limited.ended() == 0, limited.log_text()
     shown = invoke("--db", limited.database, "attach", "limited")
     limited.close()
     assert (shown.exit_code, shown.stderr) == (0, "")

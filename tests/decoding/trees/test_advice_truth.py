@@ -24,7 +24,7 @@ def exactly(ms: float) -> Timing:
 
 
 def costs(factor: dict[int, float] | None = None) -> Costs:
-    """What rounds cost; `factor` by rows is how far a look at the machine is off."""
+    """Costs of rounds; `factor` by rows is the error of a measurement."""
     verify = {rows: exactly((20 + rows) * (factor or {}).get(rows, 1.0)) for rows in (1, 2, 4, 8, 16)}
     return Costs(MACHINE, verify, {1: exactly(2.0), 4: exactly(8.0)}, exactly(1.0), 100, "")
 
@@ -37,25 +37,25 @@ def replays(prompts: int, gain: float, rng: np.random.Generator) -> tuple[dict[s
     count = TASKS * prompts
     groups = np.repeat(np.arange(TASKS), prompts)
     hard = rng.normal(scale=0.15, size=count)
-    found = {}
+    by_tree = {}
     for tree in range(TREES):
         fits = np.where(groups == tree, gain, 1.0)
         ms = 2000 * np.exp(hard + rng.normal(scale=0.04, size=count)) / fits
         rounds = ms / 30
-        found[f"tree{tree}"] = Replay(
+        by_tree[f"tree{tree}"] = Replay(
             f"tree{tree}", np.full(count, 80.0), rounds, ms, rounds, rounds, 0.0, 8.0, 3.0
         )
-    return found, groups
+    return by_tree, groups
 
 
 def gained(prompts: int, gain: float, seed: int) -> Advice:
     """Advice as far as the gain of a tree per task goes."""
     within, groups = replays(prompts, gain, np.random.default_rng(seed))
     judge = Judge(within, PRICED, Prompts(groups.tolist()))
-    own, one = out_of_fold(within, groups)
-    found = judge.gain(own, judge.replays(one), None)
+    of_task, of_all = out_of_fold(within, groups)
+    per_task = judge.gain(of_task, judge.replays(of_all), None)
     most = judge.gain(*in_sample(within, groups), None)
-    return cast(Advice, SimpleNamespace(per_task_gain=found, most_gain=most))
+    return cast(Advice, SimpleNamespace(per_task_gain=per_task, most_gain=most))
 
 
 def test_three_prompts_a_task_do_not_make_trees_alike() -> None:
@@ -77,12 +77,12 @@ def test_the_luck_of_the_choice_is_no_gain_in_the_rows() -> None:
     for seed in range(SESSIONS):
         within, groups = replays(3, 1.0, np.random.default_rng(seed))
         judge = Judge(within, PRICED, Prompts(groups.tolist()))
-        own, _ = out_of_fold(within, groups)
+        of_task, _ = out_of_fold(within, groups)
         used = [within["tree0"]] * len(groups)
         for task in range(TASKS):
-            found = judge.gain(own, used, task)
-            logs.append(np.log(found.value))
-            out += found.ci is not None and found.ci[0] > 1.0
+            estimate = judge.gain(of_task, used, task)
+            logs.append(np.log(estimate.value))
+            out += estimate.ci is not None and estimate.ci[0] > 1.0
     assert abs(float(np.mean(logs))) < 3 * float(np.std(logs)) / np.sqrt(len(logs))
     assert out <= 0.1 * len(logs)
 
@@ -109,10 +109,10 @@ def test_speed_ups_are_covered_when_costs_are_off(prompts: int) -> None:
             4.0,
         )
         judge = Judge({"tree": tree}, seen, Prompts(np.repeat(np.arange(TASKS), prompts).tolist()))
-        found = judge.over_plain(["tree"] * count, None)
+        estimate = judge.over_plain(["tree"] * count, None)
         true = 80 / (2000 / 30) * costs().round_ms(0, 0) / costs().round_ms(7, 4)
-        assert found.ci is not None
-        hits.append(found.ci[0] <= true <= found.ci[1])
+        assert estimate.ci is not None
+        hits.append(estimate.ci[0] <= true <= estimate.ci[1])
     assert 0.82 <= np.mean(hits) <= 0.99
 
 

@@ -107,7 +107,7 @@ def test_lookup_beside_a_drafter_gets_a_chain_of_its_own() -> None:
 
 
 def test_measured_trees_are_chosen_from_where_there_are_any() -> None:
-    """What a tree brought is worth more than what its ranks promise."""
+    """A tree's measured tokens count more than those that its ranks promise."""
     costs = _costs({1: 40.0, 32: 71.0}, draft_level=1.0)
     measured = {"dynamic:8x4": 2.0, "dynamic:16x5": 2.2, "dynamic:30x6": 2.25}
     name, choice = best_tree(AcceptanceProfile(RANKS.hits, measured), costs)

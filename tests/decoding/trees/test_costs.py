@@ -116,8 +116,8 @@ def test_folders_of_ours_are_closed_to_others(tmp_path: Path) -> None:
 def test_medians_that_fall_share_their_mean() -> None:
     """One outlier among few rows does not lift all that have more."""
     verify = {n: Timing(ms, ms, ms, 1) for n, ms in ((1, 10.0), (2, 16.0), (4, 12.0), (8, 17.0))}
-    found = Costs(Machine("t", "d", "x", "f", 1, "0"), verify, {}, Timing(1, 1, 1, 1), 0, "")
-    assert [found.verify_ms(rows) for rows in (1, 2, 4, 6, 8, 10)] == pytest.approx(
+    record = Costs(Machine("t", "d", "x", "f", 1, "0"), verify, {}, Timing(1, 1, 1, 1), 0, "")
+    assert [record.verify_ms(rows) for rows in (1, 2, 4, 6, 8, 10)] == pytest.approx(
         [10.0, 14.0, 14.0, 15.5, 17.0, 18.5]
     )
 
@@ -150,21 +150,21 @@ def _stepped(steps: Collection[int]) -> Callable[[int], float]:
 )
 def test_both_sides_of_a_step_are_measured(rows: tuple[int, ...], more: int, steps: list[int]) -> None:
     """A line across the step would make the tree that just fits look dear and the next larger one cheap."""
-    found = refine_steps(rows, more, 1, _stepped(steps))
-    assert {step - 1 for step in steps} | set(steps) <= set(found)
-    assert set(rows) <= set(found)
-    assert found == sorted(found)
-    assert len(found) <= len(rows) + more
+    sizes = refine_steps(rows, more, 1, _stepped(steps))
+    assert {step - 1 for step in steps} | set(steps) <= set(sizes)
+    assert set(rows) <= set(sizes)
+    assert sizes == sorted(sizes)
+    assert len(sizes) <= len(rows) + more
 
 
 @pytest.mark.parametrize("slow", range(1, 60, 3))
 def test_a_machine_that_becomes_slower_hides_no_step(slow: int) -> None:
-    """What others do to it from the `slow`-th forward on makes no size look larger than its neighbours."""
+    """Other programs, from the `slow`-th forward on, make no size look larger than its neighbours."""
     calls = itertools.count()
-    found = refine_steps(
+    sizes = refine_steps(
         QUICK_ROWS, QUICK_STEPS, 2, lambda rows: _stepped([15])(rows) * (1.4 if next(calls) >= slow else 1.0)
     )
-    assert {14, 15} <= set(found)
+    assert {14, 15} <= set(sizes)
 
 
 def test_where_rows_cost_nothing_no_step_is_looked_for() -> None:
@@ -176,8 +176,8 @@ def test_beyond_what_was_measured_a_step_is_not_drawn_on() -> None:
     """Two neighbours on either side of a step say nothing of how the curve goes on."""
     ms = _stepped([32])
     verify = {n: Timing(ms(n), ms(n), ms(n), 9) for n in (1, 16, 31, 32)}
-    found = replace(RECORD, verify=verify)
-    assert found.verify_ms(48) == pytest.approx(ms(32) + 16 * (ms(32) - ms(16)) / 16)
+    record = replace(RECORD, verify=verify)
+    assert record.verify_ms(48) == pytest.approx(ms(32) + 16 * (ms(32) - ms(16)) / 16)
 
 
 def test_records_of_older_versions_are_not_listed() -> None:
@@ -201,31 +201,31 @@ def test_levels_before_version_7_were_all_alike() -> None:
     """Sessions recorded then keep what a level took."""
     data = json.loads(costs.to_json(RECORD))
     level = data.pop("draft")["1"]
-    found = costs.from_dict(data | {"version": 6, "draft_level": level})
-    assert found is not None
-    assert [found.draft_ms(levels) for levels in (0, 1, 4)] == pytest.approx([0.0, 0.1, 0.4])
+    record = costs.from_dict(data | {"version": 6, "draft_level": level})
+    assert record is not None
+    assert [record.draft_ms(levels) for levels in (0, 1, 4)] == pytest.approx([0.0, 0.1, 0.4])
 
 
 def test_the_first_level_may_take_more_than_those_that_follow() -> None:
     """Shallow trees would look cheap, and deep ones dear."""
-    found = replace(RECORD, draft={n: Timing(ms, ms, ms, 8) for n, ms in ((1, 4.0), (3, 9.0), (6, 15.0))})
-    assert [found.draft_ms(levels) for levels in (0, 1, 2, 3, 4, 6, 8)] == pytest.approx(
+    record = replace(RECORD, draft={n: Timing(ms, ms, ms, 8) for n, ms in ((1, 4.0), (3, 9.0), (6, 15.0))})
+    assert [record.draft_ms(levels) for levels in (0, 1, 2, 3, 4, 6, 8)] == pytest.approx(
         [0.0, 4.0, 6.5, 9.0, 11.0, 15.0, 19.0]
     )
     assert replace(RECORD, draft={}).draft_ms(5) == 0.0
 
 
 def test_more_levels_never_take_less() -> None:
-    """What falls is noise; drawn on, it would make the deepest trees free."""
-    found = replace(RECORD, draft={n: Timing(ms, ms, ms, 8) for n, ms in ((1, 4.0), (3, 9.0), (6, 8.0))})
-    assert [found.draft_ms(levels) for levels in (3, 6, 12)] == pytest.approx([9.0, 9.0, 9.0])
+    """A fall is noise; continued, it would make the deepest trees free."""
+    record = replace(RECORD, draft={n: Timing(ms, ms, ms, 8) for n, ms in ((1, 4.0), (3, 9.0), (6, 8.0))})
+    assert [record.draft_ms(levels) for levels in (3, 6, 12)] == pytest.approx([9.0, 9.0, 9.0])
 
 
 def test_a_step_between_neighbours_outlasts_the_noise_of_a_shared_machine() -> None:
     """A prior of smooth curves must not draw the two together."""
     at = {1: 32.0, 4: 43.0, 8: 49.0, 12: 53.0, 14: 54.5, 15: 65.0, 16: 67.0, 24: 77.0, 32: 95.0}
-    found = replace(RECORD, verify={n: Timing(ms, 0.97 * ms, 1.03 * ms, 13) for n, ms in at.items()})
-    assert found.verify_ms(15) / found.verify_ms(14) == pytest.approx(65.0 / 54.5, rel=0.03)
+    record = replace(RECORD, verify={n: Timing(ms, 0.97 * ms, 1.03 * ms, 13) for n, ms in at.items()})
+    assert record.verify_ms(15) / record.verify_ms(14) == pytest.approx(65.0 / 54.5, rel=0.03)
 
 
 def test_a_slow_pass_does_not_bend_the_curve() -> None:

@@ -53,7 +53,7 @@ HEAD = '{"format": "spectui tree plan", "version": 1, '
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "is not JSON"),
         ("[]", "is no plan file"),
@@ -77,10 +77,10 @@ HEAD = '{"format": "spectui tree plan", "version": 1, '
         ),
     ],
 )
-def test_what_is_no_plan_file_is_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_no_plan_file_is_refused_in_a_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "b.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match=said) as refused:
+    with pytest.raises(UsageError, match=message) as refused:
         read_plan(path)
     assert "\n" not in str(refused.value)
     with pytest.raises(UsageError, match="No such file"):
@@ -91,6 +91,6 @@ def test_a_tree_that_the_drafter_cannot_draft_is_refused_before_the_run(tmp_path
     save_plan(TreePlan(HERE, {"code": "dynamic:3x2"}, "chain:1"), tmp_path / "b.json")
     config = RunConfig(draft="eagle", tree=f"auto:{tmp_path / 'b.json'}")
     assert anchored(config) == config
-    for draft, said in (("recycling", "recycling has none"), ("lookup", "lookup has none")):
-        with pytest.raises(UsageError, match=said):
+    for draft, message in (("recycling", "recycling has none"), ("lookup", "lookup has none")):
+        with pytest.raises(UsageError, match=message):
             anchored(config.changed(draft=draft))

@@ -94,16 +94,16 @@ def rounds_of(positions: Positions) -> list[int]:
 @pytest.mark.parametrize("tree", ["full:3x3", "dynamic:24x5", "dynamic:2-12x4@0.2/0.3"])
 def test_the_recorded_tree_replayed_is_the_run(record: Record, tree: str) -> None:
     positions = record(tree)
-    found = replayed(positions, tree)
-    assert found.rounds == pytest.approx(rounds_of(positions))
-    assert found.low_rounds == pytest.approx(found.rounds)
-    assert found.high_rounds == pytest.approx(found.rounds)
-    assert found.outside == 0.0
+    prediction = replayed(positions, tree)
+    assert prediction.rounds == pytest.approx(rounds_of(positions))
+    assert prediction.low_rounds == pytest.approx(prediction.rounds)
+    assert prediction.high_rounds == pytest.approx(prediction.rounds)
+    assert prediction.outside == 0.0
     sizes = np.bincount(positions.rounds.nodes.round, minlength=len(positions.rounds.prompt))
     levels = np.zeros(len(sizes), dtype=np.int64)
     np.maximum.at(levels, positions.rounds.nodes.round, positions.rounds.nodes.depth)
     if tree.startswith("full"):
-        assert found.ms.sum() == pytest.approx(sizes.sum() + levels.sum())
+        assert prediction.ms.sum() == pytest.approx(sizes.sum() + levels.sum())
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ def test_the_recorded_tree_replayed_is_the_run(record: Record, tree: str) -> Non
 )  # fmt: skip
 def test_a_part_of_it_brings_what_a_run_with_that_part_does(record: Record, recorded: str, tree: str) -> None:
     """A draft model says the same of a place whatever tree it stands in: what is left to guess is the edge."""
-    found = replayed(record(recorded), tree)
+    prediction = replayed(record(recorded), tree)
     truth = record(tree)
-    assert found.outside <= 0.02
-    assert found.tokens.sum() / found.rounds.sum() == pytest.approx(
-        found.tokens.sum() / sum(rounds_of(truth)), rel=0.04
+    assert prediction.outside <= 0.02
+    assert prediction.tokens.sum() / prediction.rounds.sum() == pytest.approx(
+        prediction.tokens.sum() / sum(rounds_of(truth)), rel=0.04
     )
     # What was not recorded lies between the bounds.
-    assert found.low_rounds.sum() - 1e-9 <= sum(rounds_of(truth)) <= found.high_rounds.sum() + 1e-9
+    assert prediction.low_rounds.sum() - 1e-9 <= sum(rounds_of(truth)) <= prediction.high_rounds.sum() + 1e-9
 
 
 def test_averaging_over_recorded_rounds_would_ask_about_the_wrong_places(record: Record) -> None:
@@ -131,30 +131,32 @@ def test_averaging_over_recorded_rounds_would_ask_about_the_wrong_places(record:
     for tree in ("full:3x2", "full:2x3", "chain:2", "chain:3", "full:1x3"):
         truth = record(tree)
         rounds = sum(rounds_of(truth))
-        found = replayed(positions, tree)
+        prediction = replayed(positions, tree)
         shape = parse_tree(tree)
         from spectui.decoding.trees.advise.replay import _static
 
         accepted = _static(positions, shape).accepted[positions.is_root]  # type: ignore[arg-type]
-        walk_error += abs(found.rounds.sum() / rounds - 1.0)
-        mean_error += abs(found.tokens.sum() / (1.0 + accepted.mean()) / rounds - 1.0)
+        walk_error += abs(prediction.rounds.sum() / rounds - 1.0)
+        mean_error += abs(prediction.tokens.sum() / (1.0 + accepted.mean()) / rounds - 1.0)
     assert walk_error < mean_error
 
 
 def test_more_than_was_recorded_is_marked_and_bounded(record: Record) -> None:
-    found = replayed(record("full:2x2"), "full:4x3")
+    prediction = replayed(record("full:2x2"), "full:4x3")
     truth = rounds_of(record("full:4x3"))
-    assert found.extrapolated
-    assert found.low_rounds.sum() <= sum(truth) <= found.high_rounds.sum()
-    assert found.low_rounds.sum() < found.rounds.sum() < found.high_rounds.sum()
+    assert prediction.extrapolated
+    assert prediction.low_rounds.sum() <= sum(truth) <= prediction.high_rounds.sum()
+    assert prediction.low_rounds.sum() < prediction.rounds.sum() < prediction.high_rounds.sum()
 
 
 def test_a_tree_that_stops_by_itself_is_not_charged_all_nodes_that_it_may_have(record: Record) -> None:
-    """Where it goes deeper than was recorded."""
+    """It goes deeper than was recorded here."""
     tree = "dynamic:2-12x4@0.05/0.1"
-    found, truth = replayed(record("dynamic:24x1"), tree), record(tree)
-    assert found.extrapolated
-    assert found.nodes == pytest.approx(len(truth.rounds.nodes.depth) / len(truth.rounds.prompt), abs=1.5)
+    prediction, truth = replayed(record("dynamic:24x1"), tree), record(tree)
+    assert prediction.extrapolated
+    assert prediction.nodes == pytest.approx(
+        len(truth.rounds.nodes.depth) / len(truth.rounds.prompt), abs=1.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,17 +167,17 @@ def test_what_stood_beside_a_static_tree_was_not_recorded(
 ) -> None:
     """However unlikely its own nodes: a tree by probabilities would have had further siblings, and that is said."""
     tree = "dynamic:2-20x4@0.02/0.05"
-    found, truth = replayed(record(recorded), tree), sum(rounds_of(record(tree)))
-    assert found.extrapolated is beyond
+    prediction, truth = replayed(record(recorded), tree), sum(rounds_of(record(tree)))
+    assert prediction.extrapolated is beyond
     if beyond:
-        assert found.low_rounds.sum() <= truth <= found.high_rounds.sum()
+        assert prediction.low_rounds.sum() <= truth <= prediction.high_rounds.sum()
     else:
-        assert found.rounds.sum() == pytest.approx(truth, rel=0.04)
+        assert prediction.rounds.sum() == pytest.approx(truth, rel=0.04)
 
 
 def test_an_output_of_which_little_was_recorded_takes_no_longer_than_that(record: Record) -> None:
     """It went through every place of the output, a table as long as it, four times for every tree."""
     positions = record("full:3x2")
-    said = np.full_like(positions.rounds.length, 10**12)  # petabytes, if it were tables and not a bound
-    longer = replace(positions, rounds=replace(positions.rounds, length=said))
+    lengths = np.full_like(positions.rounds.length, 10**12)  # petabytes, if it were tables and not a bound
+    longer = replace(positions, rounds=replace(positions.rounds, length=lengths))
     assert (replayed(longer, "full:2x2").rounds >= replayed(positions, "full:2x2").rounds - 1e-9).all()

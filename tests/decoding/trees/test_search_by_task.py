@@ -78,9 +78,9 @@ def test_of_all_trees_up_to_twelve_nodes_none_brings_more_tokens_a_second(task: 
         worth, height = everything.forests(0, 0, nodes)
         ms = np.array([np.nan, *(price.round_ms(nodes, level) for level in range(1, nodes + 1))])
         rate = max(rate, float(((1.0 + worth) / ms[height]).max()))
-    (found,) = static_trees(Extent(NODES, NODES), [hits], price, keep=1)
-    mine = expected_tokens(found, hits) / price.round_ms(found.size, found.max_depth)
-    assert mine == pytest.approx(rate, rel=1e-9)
+    (tree,) = static_trees(Extent(NODES, NODES), [hits], price, keep=1)
+    found_rate = expected_tokens(tree, hits) / price.round_ms(tree.size, tree.max_depth)
+    assert found_rate == pytest.approx(rate, rel=1e-9)
 
 
 @pytest.mark.parametrize("task", range(TASKS))

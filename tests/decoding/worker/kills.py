@@ -15,7 +15,7 @@ Output = list[tuple[str, str | None, list[int]]]
 
 @dataclass
 class Kills:
-    """What was done, and what was wrong."""
+    """Kills, losses and problems of one series."""
 
     kills: int = 0
     finished: int = 0
@@ -44,9 +44,9 @@ def kill_again_and_again(
 
     `beside` is called before each kill, such as to kill a dashboard too.
     """
-    found = Kills()
+    tally = Kills()
     session = begin("killed-0")
-    while found.kills < kills:
+    while tally.kills < kills:
         session.work()
         before = session.now().rounds
         # From before the first round to some prompts further on, then any moment of a round.
@@ -55,38 +55,38 @@ def kill_again_and_again(
             until(lambda session=session, target=target: session.now().rounds >= target or not session.alive)  # type: ignore[misc]
         time.sleep(rng.random() * 0.02)
         if not session.alive:
-            _finish(session, expected, found)
-            session = begin(f"killed-{found.kills}-{found.finished}")
+            _finish(session, expected, tally)
+            session = begin(f"killed-{tally.kills}-{tally.finished}")
             continue
-        beside(session, found.kills)
+        beside(session, tally.kills)
         events, seen = len(session.reader.events(session.id)), session.now().rounds
         if not session.killed_at_work():
-            _finish(session, expected, found)
-            session = begin(f"killed-{found.kills}-{found.finished}")
+            _finish(session, expected, tally)
+            session = begin(f"killed-{tally.kills}-{tally.finished}")
             continue
-        found.kills += 1
-        found.rounds_seen += seen
+        tally.kills += 1
+        tally.rounds_seen += seen
         row = session.now()
         if (row.status, row.live) != ("interrupted", False) and row.recorded_status not in ("finished",):
-            found.problems.append(f"kill {found.kills}: the session is {row.status}")
-        found.problems += [f"kill {found.kills}: {problem}" for problem in session.problems()]
+            tally.problems.append(f"kill {tally.kills}: the session is {row.status}")
+        tally.problems += [f"kill {tally.kills}: {problem}" for problem in session.problems()]
         # What had been seen is there, unless just then a half-done prompt began again.
         if row.rounds < seen and len(session.reader.events(session.id)) == events:
-            found.rounds_lost += seen - row.rounds
+            tally.rounds_lost += seen - row.rounds
         if row.recorded_status == "finished":
-            _finish(session, expected, found)
-            session = begin(f"killed-{found.kills}-{found.finished}")
+            _finish(session, expected, tally)
+            session = begin(f"killed-{tally.kills}-{tally.finished}")
     session.work()
     session.ended()
-    _finish(session, expected, found)
-    return found
+    _finish(session, expected, tally)
+    return tally
 
 
-def _finish(session: Worked, expected: Output, found: Kills) -> None:
-    found.finished += 1
+def _finish(session: Worked, expected: Output, tally: Kills) -> None:
+    tally.finished += 1
     if session.now().status != "finished":
-        found.problems.append(f"the end: {session.now().status}: {session.said()[-500:]}")
+        tally.problems.append(f"the end: {session.now().status}: {session.log_text()[-500:]}")
     if session.outputs() != expected:
-        found.problems.append(f"session {session.id} came out otherwise than without kills")
-    found.problems += session.problems()
+        tally.problems.append(f"session {session.id} came out otherwise than without kills")
+    tally.problems += session.problems()
     session.close()

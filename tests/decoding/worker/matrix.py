@@ -29,9 +29,9 @@ class Kind:
     covers: DrafterKind
     trees: tuple[str, ...]
     folder: str = ""
-    """Where its weights lie beside the target; empty for a kind without weights."""
+    """Folder of its weights beside the target; empty for a kind without weights."""
     drawn: bool = True
-    """Whether it draws the children of static trees when sampling, so that its samples are its own."""
+    """True where it draws the children of static trees when sampling, so that its samples are its own."""
     events: tuple[str, ...] = ()
     """Kinds of the events that loading it is recorded with."""
 
@@ -72,7 +72,7 @@ class Case:
 
     @property
     def own_samples(self) -> bool:
-        """Whether samples depend on what was drafted."""
+        """True where samples depend on what was drafted."""
         return self.kind.drawn and not self.tree.startswith("dynamic")
 
     def config(self, models: Path) -> dict[str, Any]:

@@ -61,23 +61,23 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_tree, "measure", fail)
 
 
-def test_what_is_measured_is_there_for_every_size_and_told(models: LoadedModels) -> None:
-    told: list[tuple[str, float, float]] = []
+def test_every_size_is_measured_and_progress_is_reported(models: LoadedModels) -> None:
+    stages: list[tuple[str, float, float]] = []
 
-    def tell(stage: str, done: float | None, total: float | None, unit: str) -> None:
+    def progress(stage: str, done: float | None, total: float | None, unit: str) -> None:
         assert done is not None
         assert total is not None
-        told.append((stage, done, total))
+        stages.append((stage, done, total))
 
-    found = measure(RunConfig(draft="recycling"), models, tell)
-    assert set(QUICK_ROWS) <= set(found.verify)
-    assert list(found.verify) == sorted(found.verify)
-    for timing in (*found.verify.values(), *found.draft.values(), found.other):
+    measured = measure(RunConfig(draft="recycling"), models, progress)
+    assert set(QUICK_ROWS) <= set(measured.verify)
+    assert list(measured.verify) == sorted(measured.verify)
+    for timing in (*measured.verify.values(), *measured.draft.values(), measured.other):
         assert 0.0 < timing.low <= timing.median <= timing.high
-    assert found.machine == machine(RunConfig(draft="recycling"), models)
-    assert len({stage for stage, *_ in told}) == 1
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
-    assert all(done < total for _, done, total in told)
+    assert measured.machine == machine(RunConfig(draft="recycling"), models)
+    assert len({stage for stage, *_ in stages}) == 1
+    assert [done for _, done, _ in stages] == sorted(done for _, done, _ in stages)
+    assert all(done < total for _, done, total in stages)
 
 
 def test_drafting_is_timed_where_every_level_is_in_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,18 +92,18 @@ def test_drafting_is_timed_where_every_level_is_in_the_tree(monkeypatch: pytest.
 
     monkeypatch.setattr(measure_costs, "SpeculativeDecoder", Watched)
     models = LoadedModels(target, tiny_head(target), Vocabulary(tiny_tokenizer(), [2]))
-    found = measure(RunConfig(draft="eagle"), models)
+    measured = measure(RunConfig(draft="eagle"), models)
     levels = sorted(parse_tree(tree).max_depth for tree in DRAFT_TREES)
-    assert list(found.draft) == levels
+    assert list(measured.draft) == levels
     assert {int(r.tree.depth.max()) for r in rounds if r.tree.size} == set(levels)
-    for depth, timing in found.draft.items():
+    for depth, timing in measured.draft.items():
         timed = [r.draft_ms for r in rounds if r.tree.size and r.tree.depth.max() == depth]
         assert timing.count >= DRAFT_ROUNDS
         assert min(timed) <= timing.median <= max(timed)
 
 
 def test_what_rounds_run_on_is_what_is_timed(models: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where forwards have fixed sizes (on a GPU they are captured, too) the time of another path says nothing."""
+    """Forwards of fixed sizes, which a GPU captures, are timed as such: another path's time is no use."""
     rows: list[int] = []
     append = BufferedModel.append
 
@@ -132,17 +132,17 @@ def test_the_rest_of_a_round_grows_with_its_nodes(
         return itertools.repeat(SimpleNamespace(tree=tree, draft_ms=2.0 * nodes, other_ms=0.25 + 0.5 * nodes))
 
     monkeypatch.setattr(measure_costs, "_rounds", rounds)
-    found = measure(RunConfig(draft="recycling"), models)
-    assert [found.other_ms(n) for n in (0, 1, 4)] == pytest.approx([0.25, 0.75, 2.25])
-    assert found.round_ms(4, 2) - found.verify_ms(5) == pytest.approx(2.25 + found.draft_ms(2))
+    measured = measure(RunConfig(draft="recycling"), models)
+    assert [measured.other_ms(n) for n in (0, 1, 4)] == pytest.approx([0.25, 0.75, 2.25])
+    assert measured.round_ms(4, 2) - measured.verify_ms(5) == pytest.approx(2.25 + measured.draft_ms(2))
 
 
 def test_a_context_too_short_for_the_usual_prefix_is_measured_too() -> None:
     small = LoadedModels(tiny_llama(context=40), tiny_llama(context=40), Vocabulary(tiny_tokenizer(), [2]))
-    found = measure(RunConfig(draft="some-draft"), small, thorough=True)
-    assert set(ROWS) <= set(found.verify)
-    assert max(found.verify) == max(ROWS)
-    assert found.prefix + max(ROWS) <= 40
+    measured = measure(RunConfig(draft="some-draft"), small, thorough=True)
+    assert set(ROWS) <= set(measured.verify)
+    assert max(measured.verify) == max(ROWS)
+    assert measured.prefix + max(ROWS) <= 40
 
 
 def test_a_run_with_a_tree_or_without_speculation_is_left_alone(
@@ -251,9 +251,9 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(
 def test_a_thorough_measurement_replaces_the_kept_one(models: LoadedModels) -> None:
     config = RunConfig(draft="recycling")
     costs_of(config, models)
-    found = costs_of(config, models, thorough=True)
-    assert set(ROWS) <= set(found.verify)
-    assert costs_of(config, models) == found
+    measured = costs_of(config, models, thorough=True)
+    assert set(ROWS) <= set(measured.verify)
+    assert costs_of(config, models) == measured
 
 
 def test_models_of_another_architecture_are_another_machine(models: LoadedModels) -> None:
@@ -264,11 +264,11 @@ def test_models_of_another_architecture_are_another_machine(models: LoadedModels
 
 def test_a_doctor_tells_each_stage_in_quarters(capsys: pytest.CaptureFixture[str]) -> None:
     """A line a tensor would be hundreds."""
-    tell = stage_printer()
-    tell("tuning", None, None, "")
+    progress = stage_printer()
+    progress("tuning", None, None, "")
     for done in range(273):
-        tell("loading target", float(done), 272.0, "tensors")
-    tell("tuning", None, None, "")
+        progress("loading target", float(done), 272.0, "tensors")
+    progress("tuning", None, None, "")
     assert capsys.readouterr().err.splitlines() == [
         "tuning", "loading target 0/272 tensors", "loading target 68/272 tensors", "loading target 136/272 tensors",
         "loading target 204/272 tensors", "loading target 272/272 tensors",

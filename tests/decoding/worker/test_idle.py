@@ -23,7 +23,7 @@ from tests.waiting import until
 
 
 class Clocks:
-    """A machine whose clocks go as they are told; an `IdleTime` that reads them."""
+    """A machine whose clocks go as they are set; an `IdleTime` that reads them."""
 
     def __init__(self) -> None:
         self.now = self.slept = self.computed = 1000.0
@@ -62,8 +62,8 @@ def test_a_stop_is_taken_out_of_the_round_it_fell_into(computed: float) -> None:
     clocks.now += 0.1  # between two looks
     clocks.computed += 0.1 * computed
     clocks.stop(30.0)
-    found = clocks.idle.without_standstills(round_of(10.0, 30_090.0, 5.0))
-    assert ms(found) == pytest.approx(105.0 if computed else 5.0, abs=1e-6)
+    round_ = clocks.idle.without_standstills(round_of(10.0, 30_090.0, 5.0))
+    assert ms(round_) == pytest.approx(105.0 if computed else 5.0, abs=1e-6)
     assert clocks.idle.without_standstills(round_of(10.0, 20.0, 5.0)).draft_ms == 10.0
     (standstill,) = clocks.idle.take_standstills()
     assert standstill.text == "the process stood still for 30 s"
@@ -114,8 +114,8 @@ def test_a_device_that_hung_is_known_by_the_rounds_before() -> None:
         clocks.run(0.1)
         clocks.idle.without_standstills(round_of(10.0, 80.0, 10.0))
     clocks.run(30.0)
-    found = clocks.idle.without_standstills(round_of(10.0, 29_990.0, 0.0))
-    assert ms(found) == pytest.approx(100.0)
+    round_ = clocks.idle.without_standstills(round_of(10.0, 29_990.0, 0.0))
+    assert ms(round_) == pytest.approx(100.0)
     assert [each.text for each in clocks.idle.take_standstills()] == [
         "the device or the machine hung for 30 s"
     ]
@@ -174,13 +174,13 @@ def stand_still(run: Worked, seconds: float) -> None:
 
 
 def test_a_stopped_worker_counts_its_rounds_and_not_the_stop(run: Worked) -> None:
-    def told() -> list[Any]:
+    def standstills() -> list[Any]:
         return [e.text for e in run.reader.events(run.id) if e.kind == "standstill"]
 
     run.work()
     run.until_rounds(5)
     stand_still(run, STILL_SECONDS + 1)
-    until(lambda: len(told()) == 1, what=lambda: f"{told()} {run.said()}")
+    until(lambda: len(standstills()) == 1, what=lambda: f"{standstills()} {run.log_text()}")
     run.send("pause")
     until(lambda: run.now().status == "paused")
     before = run.now()
@@ -190,10 +190,10 @@ def test_a_stopped_worker_counts_its_rounds_and_not_the_stop(run: Worked) -> Non
         sum(row.total_ms for g in run.reader.generations(run.id) for row in run.reader.rounds(g.id))
     )
     stand_still(run, STILL_SECONDS + 0.5)
-    until(lambda: len(told()) == 2, what=lambda: f"{told()} {run.said()}")
+    until(lambda: len(standstills()) == 2, what=lambda: f"{standstills()} {run.log_text()}")
     run.send("stop")
-    assert run.ended() == 0, run.said()
-    first, second = told()
+    assert run.ended() == 0, run.log_text()
+    first, second = standstills()
     assert first.startswith("the process stood still for 3 s ")
     assert first.split(" s ")[1].split(" round ")[0] in ("in", "before")
     assert first.endswith(" of prompt 1")

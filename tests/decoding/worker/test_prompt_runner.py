@@ -108,12 +108,12 @@ def run(tmp_path: Path, config: RunConfig, models: LoadedModels) -> Run:
 def break_rounds(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int) -> None:
     """Let the third round of the first `times` prompts fail."""
     generate = SpeculativeDecoder.generate
-    left = [times]
+    failures = [times]
 
     def failing(self: SpeculativeDecoder, *arguments: Any, **options: Any) -> Iterator[Round]:
         for round_ in generate(self, *arguments, **options):
-            if left[0] and round_.number == 3:
-                left[0] -= 1
+            if failures[0] and round_.number == 3:
+                failures[0] -= 1
                 raise error
             yield round_
 
@@ -204,7 +204,7 @@ def test_a_text_that_ends_in_a_loop_is_noted(run: Run, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("tokens", "found"),
+    ("tokens", "loop"),
     [
         ([*range(30), *[7] * 64], (1, 30)),
         ([*range(30), *[7] * 63], None),  # too short to be sure
@@ -217,8 +217,8 @@ def test_a_text_that_ends_in_a_loop_is_noted(run: Run, monkeypatch: pytest.Monke
         ([], None),
     ],
 )
-def test_what_counts_as_a_loop(tokens: list[int], found: tuple[int, int] | None) -> None:
-    assert find_loop(tokens) == found
+def test_what_counts_as_a_loop(tokens: list[int], loop: tuple[int, int] | None) -> None:
+    assert find_loop(tokens) == loop
 
 
 def test_every_difference_is_named() -> None:

@@ -56,9 +56,9 @@ def decoder() -> SpeculativeDecoder:
 
 @pytest.fixture(scope="module")
 def rounds(decoder: SpeculativeDecoder) -> list[Round]:
-    found = list(decoder.generate("Tom is a cat"))
-    assert len(found) > 3
-    return found
+    rounds = list(decoder.generate("Tom is a cat"))
+    assert len(rounds) > 3
+    return rounds
 
 
 @pytest.fixture

@@ -47,15 +47,15 @@ def begin(tmp_path: Path, model: Path) -> Iterator[Begin]:
 def test_a_run_killed_again_and_again_comes_out_as_one_that_was_not(begin: Begin) -> None:
     whole = begin(name="whole", max_new_tokens=60)
     whole.work()
-    assert whole.ended() == 0, whole.said()
+    assert whole.ended() == 0, whole.log_text()
     expected = whole.outputs()
     assert {status for status, _, _ in expected} == {"finished"}
-    found = kill_again_and_again(
+    tally = kill_again_and_again(
         lambda name: begin(name=name, max_new_tokens=60), expected, KILLS, random.Random(20261123)
     )
-    print(found)
-    assert found.problems == []
-    assert (found.kills, found.rounds_lost) == (KILLS, 0)
+    print(tally)
+    assert tally.problems == []
+    assert (tally.kills, tally.rounds_lost) == (KILLS, 0)
     with Reader(whole.database) as reader:
         assert "resumed" in {e.kind for s in reader.sessions() for e in reader.events(s.id)}
 
@@ -71,7 +71,7 @@ def test_a_stopped_prompt_is_decoded_again_from_its_beginning(begin: Begin) -> N
         before = baselines(reader, stopped.now().id)
     assert before
     stopped.work()
-    assert stopped.ended() == whole.ended() == 0, stopped.said()
+    assert stopped.ended() == whole.ended() == 0, stopped.log_text()
     assert stopped.outputs() == whole.outputs()
     with Reader(stopped.database) as reader:
         measured = baselines(reader, stopped.now().id)
@@ -100,7 +100,7 @@ def test_other_model_files_are_refused_by_name_unless_forced(
         "session 'test' cannot go on as it began: the target's generation_config.json has changed"
         " (--force goes on all the same)"
     )
-    assert row.error in session.said()
+    assert row.error in session.log_text()
     assert (row.rounds, session.outputs()) == (rounds, outputs)
     session.work(force=True)
     session.until_rounds(2)
@@ -124,7 +124,7 @@ def test_a_signal_closes_the_session_and_ends_the_worker_with_0(
         session.send("pause")
         until(lambda: session.now().status == "paused")
     os.kill(session.pid, number)
-    assert session.ended() == 0, session.said()
+    assert session.ended() == 0, session.log_text()
     row = session.now()
     assert (row.status, row.error) == ("stopped", None)
     assert row.ended_at is not None
@@ -138,7 +138,7 @@ def test_a_full_disk_halts_the_run_until_there_is_room(begin: Begin) -> None:
     session.until_rounds(5)
     log = session.database.with_name("runs.db-wal")
     session.allow_files_of(log.stat().st_size)
-    until(lambda: "trying again" in session.said(), what=session.said)
+    until(lambda: "trying again" in session.log_text(), what=session.log_text)
     frozen = session.now().rounds
     session.allow_files_of(1 << 40)
     session.until_rounds(frozen + 5)
@@ -155,13 +155,13 @@ def test_a_deleted_database_ends_the_run_in_one_line_and_is_rescued(begin: Begin
     session.until_rounds(5)
     away = session.database.with_name("away.db")
     session.database.rename(away)
-    until(lambda: not session.alive, what=session.said)
+    until(lambda: not session.alive, what=session.log_text)
     assert session.process is not None
     assert session.process.exitcode == 1
-    last = session.said().splitlines()[-1]
+    last = session.log_text().splitlines()[-1]
     assert f"database {session.database} is gone" in last
     assert "runs.db.rescued-1" in last
-    assert "Traceback" not in session.said()
+    assert "Traceback" not in session.log_text()
     away.rename(session.database)
     assert session.problems() == []
 
@@ -175,7 +175,7 @@ def test_a_limit_ends_the_run_in_order_and_it_can_go_on(
 ) -> None:
     session = begin(**ENDLESS, **limit)
     session.work()
-    assert session.ended() == 0, session.said()
+    assert session.ended() == 0, session.log_text()
     row = session.now()
     assert (row.status, row.error) == ("stopped", None)
     assert [e.text for e in session.reader.events(session.id)] == [f"reached {reached}"]
@@ -192,13 +192,13 @@ def test_a_run_that_keeps_rounds_alone_has_the_text_and_counts_of_one_that_keeps
     whole, thin = begin(name="whole"), begin(name="thin", keep_nodes="rounds")
     for session in (whole, thin):
         session.work()
-        assert session.ended() == 0, session.said()
+        assert session.ended() == 0, session.log_text()
     assert thin.outputs() == whole.outputs()
     assert (thin.now().nodes, thin.now().pruned) == (whole.now().nodes, len(TEXTS))
     assert thin.problems() == []
     with Reader(thin.database) as reader:
-        left = [row for g in reader.generations(thin.id) for row in reader.rounds(g.id)]
-    assert all(node.accepted for row in left for node in row.nodes)
+        kept = [row for g in reader.generations(thin.id) for row in reader.rounds(g.id)]
+    assert all(node.accepted for row in kept for node in row.nodes)
 
 
 def test_logits_that_are_no_numbers_fail_the_prompt_and_not_the_run(begin: Begin, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_logits_that_are_no_numbers_fail_the_prompt_and_not_the_run(begin: Begin
     make_model(broken, broken=True)
     session = begin(broken)
     session.work()
-    assert session.ended() == 0, session.said()
+    assert session.ended() == 0, session.log_text()
     assert session.now().status == "finished"
     assert [status for status, _, _ in session.outputs()] == ["failed"] * len(TEXTS)
     for generation in session.reader.generations(session.id):

@@ -62,13 +62,13 @@ def test_a_session_whose_trees_were_chosen_on_the_way_goes_on_with_one(tmp_path:
     session = Worked(tmp_path, model, "auto", tree="auto")
     try:
         session.work(stop_after=2)
-        assert session.ended() == 0, session.said()
+        assert session.ended() == 0, session.log_text()
         assert session.now().tree == "recycling:8"
         earlier = {**session.now().config, "tree": "auto"}
         with connect(session.database) as db:
             db.execute("UPDATE session SET tree = 'auto', config = ?", (json.dumps(earlier),))
         session.work()
-        assert session.ended() == 0, session.said()
+        assert session.ended() == 0, session.log_text()
         now = session.now()
         assert (now.status, now.tree, now.config["tree"]) == ("finished", "auto", "recycling:8")
     finally:

@@ -135,7 +135,7 @@ class Worked:
             target=_work, args=(arguments, self.log, {"SPECTUI_MEASURE": "0", **environment}, stop_after)
         )
         self.process.start()
-        until(lambda: self.now().pid == self.pid or not self.alive, what=self.said)
+        until(lambda: self.now().pid == self.pid or not self.alive, what=self.log_text)
 
     @property
     def pid(self) -> int:
@@ -150,8 +150,8 @@ class Worked:
     def now(self) -> SessionSummary:
         return self.reader.session(self.id)
 
-    def said(self) -> str:
-        """What the workers wrote to stderr."""
+    def log_text(self) -> str:
+        """The workers' output on stderr."""
         return self.log.read_text() if self.log.exists() else ""
 
     def send(self, kind: str) -> None:
@@ -159,13 +159,14 @@ class Worked:
 
     def until_rounds(self, count: int) -> None:
         until(
-            lambda: self.now().rounds >= count or not self.alive, what=lambda: f"{self.now()} {self.said()}"
+            lambda: self.now().rounds >= count or not self.alive,
+            what=lambda: f"{self.now()} {self.log_text()}",
         )
-        assert self.now().rounds >= count, self.said()
+        assert self.now().rounds >= count, self.log_text()
 
     def ended(self) -> int:
         """Wait for the worker; its exit code."""
-        until(lambda: not self.alive, what=lambda: f"the end: {self.now()} {self.said()}")
+        until(lambda: not self.alive, what=lambda: f"the end: {self.now()} {self.log_text()}")
         assert self.process is not None
         self.process.join()
         assert self.process.exitcode is not None
@@ -195,7 +196,7 @@ class Worked:
         ]
 
     def problems(self) -> list[str]:
-        """What a recount of the whole database finds wrong."""
+        """Problems that a recount of the whole database finds."""
         return check(self._db)
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ def tree_title(row: RoundRow, last: int, *, pinned: bool) -> list[str]:
 
 def choice_title(choice: TreeChoice, budgets: Mapping[str, TreeChoice]) -> str:
     """``code: dynamic:3x2 · learned: 8 % faster than … · now math dynamic:4x2, logic dynamic:3x2``: the tree of a
-    round in a run with tree budgets, and why; then what every other task has by now."""
+    round in a run with a tree for each task, and why; then what every other task has by now."""
     words = f"{choice.task}: {choice.tree} · {choice.kind}: {choice.reason}"
     this = choice.task if choice.kind != "explore" else ""
     others = {task: each.tree for task, each in budgets.items() if task != this}
