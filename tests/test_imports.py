@@ -21,7 +21,6 @@ APART = {
     "spectui.decoding.trees.candidates": ("torch", "transformers", "textual"),
     "spectui.decoding.worker.launch": ("torch", "transformers", "textual"),
     "spectui.decoding.checkpoints.embedded": ("torch", "transformers", "textual"),
-    "spectui.decoding.startup": ("torch", "transformers", "textual"),
     "spectui.decoding.worker.__main__": ("torch", "transformers", "textual"),
     "spectui.decoding.bench.__main__": ("torch", "transformers", "textual"),
     "spectui.decoding.models.needs": ("transformers", "textual"),

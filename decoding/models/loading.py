@@ -19,7 +19,6 @@ from spectui.decoding.checkpoints.weight_files import check_weights, read_config
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.placement import Placement, most_per_gpu
 from spectui.decoding.models.quantization import check_quantization, method, quantization
-from spectui.decoding.startup import add_shape_rules
 from spectui.decoding.target.sizes import embedding_rows
 from spectui.decoding.tokens.vocabulary import Vocabulary
 
@@ -127,10 +126,6 @@ def _from_pretrained(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[s
     logging.disable_progress_bar()
     try:
         found: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except NotImplementedError:  # an operator that knows no shapes by itself
-        if not add_shape_rules():
-            raise
-        return _from_pretrained(folder, options)
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise

@@ -151,14 +151,12 @@ def _seen_in_cache(config: Any, *, without_blocks: bool) -> tuple[list[int], boo
     import torch
     from transformers import AutoModelForCausalLM
 
-    from spectui.decoding.startup import add_shape_rules
     from spectui.decoding.target.cache import TreeCache
 
     config = copy.deepcopy(config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     cache, whole = TreeCache(), True
-    add_shape_rules()
     try:
         with torch.device("meta"), torch.inference_mode():
             model = AutoModelForCausalLM.from_config(

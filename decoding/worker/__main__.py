@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 from spectui.decoding.errors import DecodingError, one_line
-from spectui.decoding.startup import import_torch, import_transformers
 from spectui.decoding.worker.control import Control, LimitReached, Refused, Stopped
 from spectui.decoding.worker.heartbeat import LOCK_SECONDS, StageReporter, heartbeat
 from spectui.decoding.worker.log import log_to
@@ -96,8 +95,6 @@ def _decode(
     progress("starting Python", None, None, "")
     # Hundreds of thousands of objects are made here and none is garbage: looking for some costs half a second.
     gc.disable()
-    import_torch()
-    import_transformers()
     from spectui.decoding.worker.session import SessionRun
 
     session = SessionRun(writer, control, progress, before, files, force=force)
