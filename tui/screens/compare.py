@@ -234,7 +234,9 @@ class CompareScreen(FedScreen):
         answers = self.answers or []
         pane, view = self.query_one("#outputs"), self.query_one(Outputs)
         if not answers:
-            pane.border_title = "outputs · the sessions share no prompt; compare runs of the same prompts"
+            pane.border_title = (
+                "outputs · the sessions have no prompt in common; compare runs of the same prompts"
+            )
             view.show(None, [])
             return
         answer = answers[self.shown]

@@ -15,10 +15,10 @@ from spectui.tui.navigation.keymap import area_of, bindings, key_text, named
 from spectui.tui.widgets.rows import Row, Rows
 
 WORDS = (
-    ("round", "one forward pass of the target over a tree of drafts"),
-    ("accepted", "draft tokens the target agreed with"),
-    ("target's own", "the token the target adds after them in every round"),
-    ("rejected", "what the draft would have said next"),
+    ("round", "one forward pass of the target over a tree of draft tokens"),
+    ("accepted", "draft tokens that the target agreed with"),
+    ("target's own", "the token that the target adds after the accepted ones, in every round"),
+    ("rejected", "draft tokens that the target did not agree with"),
     ("n", "rounds"),
     ("α", "match rate: share of nodes that are the target's first choice"),
     (
@@ -26,35 +26,38 @@ WORDS = (
         "accepted draft tokens per round, measured; ± half the 95 % interval over prompts, from two on",
     ),
     ("τ", "tokens per round: accepted ones and the target's own"),
-    ("h, S", "share of paths that go on to a depth; that get there at all"),
-    ("q, p", "probability by the draft; by the target"),
+    ("h, S", "share of the paths one level above that go on to a depth; share of all rounds that get there"),
+    ("q, p", "probability of a token by the draft; by the target"),
     ("Hq, Hp", "entropy of the draft, of the target, in nats, where the node was drafted"),
     ("overlap", "min(1, p/q): the chance that sampling accepts a node"),
     (
         "1.4× plain",
-        "times as fast as one token at a time; in brackets the range that eight of ten measurements during "
-        "the run give, or once where there is one",
+        "times as fast as plain decoding, one token at a time; in brackets the range of eight of ten measurements "
+        "during the run, or once where there is one",
     ),
-    ("tok", "tokens; tok/s: per second of decoding"),
+    ("tok", "tokens; tok/s: tokens per second of decoding"),
     (
         "s/M tok",
-        "seconds of decoding for a million tokens, by the clock; with a price, its currency for them",
+        "seconds of decoding for a million tokens, by the clock; with --price, what they cost",
     ),
-    ("J/token", "energy of a token, where the machine measures it"),
-    ("draft … other", "shares of the decoding time: drafting, the target's forward pass, all else"),
-    ("cpu, GB", "what the worker uses: 100 % is one core; memory"),
-    ("ETA", "decoding time to come, if prompts cost what those done did"),
-    ("pays", "of trees: brings the most tokens per second"),
+    ("J/token", "energy for a token, where the machine measures it"),
+    (
+        "draft … other",
+        "shares of the decoding time: drafting, verifying (the target's forward pass), the rest",
+    ),
+    ("cpu, GB", "use of the worker: 100 % is one core; memory"),
+    ("ETA", "decoding time to come, if the other prompts take as long as those that are done"),
+    ("pays", "the tree that pays brings the most tokens per second"),
     (
         "by measured cost",
-        "a tree not chosen yet: the one that pays most here",
+        "the tree is chosen when the run starts: the one that is fastest on this machine",
     ),
     (
         "⟨200D⟩",
-        "a character that draws nothing, or would steer the terminal, by its code point; ␛ a control character",
+        "the code point of a character that draws nothing or would steer the terminal; ␛ is a control character",
     ),
     ("⟨id 7⟩", "a token whose text is not in the database"),
-    ("↵, ·", "a line break; in trees, a blank"),
+    ("↵, ·", "a line break; a blank (in trees)"),
     ("–", "not known, or not yet"),
 )
 

@@ -99,7 +99,7 @@ class InspectorScreen(FedScreen):
         """Name the panes."""
         self.table: Table[Item] = self.query_one("#nodes", Table)
         self.query_one("#before").styles.height = "1fr"
-        self.query_one("#before-pane").border_title = "before it"
+        self.query_one("#before-pane").border_title = "text before this round"
         self.query_one("#before", Words).show(("Loading the session…", "muted"))
         self.query_one("#nodes-pane").border_subtitle = NOTE
         self.table.focus()

@@ -170,7 +170,7 @@ class ReportScreen(BaseScreen):
                 more = f" and {len(written) - 1} more" if len(written) > 1 else ""
                 self.inform(f"Wrote {written[0]}{more}.")
 
-        hint = ".html is a page, .svg the charts, no ending a folder of CSV files."
+        hint = "NAME.html is one page, NAME.svg the charts, NAME a folder of CSV files."
         place = f"{sanitize_line(report.session.name).replace('/', '-')}.html"
         self.app.push_screen(AskScreen("write the report", place, hint, save, writes=True), answered)
 

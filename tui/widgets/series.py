@@ -77,7 +77,7 @@ def reading_rows(
     """The values at one place of a chart, a line for each series; what to do where there are none."""
     if place is None:
         why = "the draft gives no probabilities, or " if chart.needs_probabilities else ""
-        words = f"Nothing to read: {why}no round has come yet.  "
+        words = f"Nothing to read: {why}no round has been decoded yet.  "
         return [((words, "muted"), (next_key, "key"), (" another chart", "muted"))]
     rows: list[Row] = [((place.where, "strong"),)]
     longest = max((cell_len(series.name) for series, _ in values), default=0) + 1

@@ -15,7 +15,7 @@ from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.terminal.cells import count, fit
 from spectui.tui.terminal.textsafe import sanitize_line
 
-HINT = "NAME.db is a database, NAME-jsonl, NAME-parquet or NAME-csv a folder."
+HINT = "NAME.db is a database; NAME-csv, -jsonl and -parquet are folders."
 
 
 def kind_of(place: Path) -> str:

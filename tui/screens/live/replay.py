@@ -145,7 +145,9 @@ class ReplayScreen(LiveScreen):
     def action_zoom_chart(self) -> None:
         """Say that charts on the whole screen are of whole sessions."""
         keys = (named(self, "esc"), named(self, "z"))
-        self.inform(f"Charts on the whole screen are of the whole session: {keys[0]}, then {keys[1]}.")
+        self.inform(
+            f"A chart on the whole screen shows the whole session: leave the replay ({keys[0]}), then press {keys[1]}."
+        )
 
     def action_skip_prompt(self) -> None:
         """Say that a replay sends nothing to a worker."""

@@ -273,7 +273,7 @@ class LiveScreen(FedScreen):
     def action_replay(self, *, play: bool = False) -> None:
         """Play the session again, from the round that is held or the start of the prompt that is shown."""
         if self.state is None or not self.state.summary.rounds:
-            self.inform("There is nothing to replay: no round has been decoded.")
+            self.inform("There is nothing to replay: no round has been decoded yet.")
             return
         start = Place(self.shown.id, self._round or 1) if self.shown else None
         self.app.go("replay", self.session_id, start, play=play)

@@ -72,11 +72,11 @@ class SessionActions(FedScreen):
 
     def action_rename(self) -> None:
         """Give the session another name."""
-        self._ask("rename", writes.rename, lambda row: row.name, "A name is unique, and no number.")
+        self._ask("rename", writes.rename, lambda row: row.name, "A name must be unique, and not a number.")
 
     def action_tag(self) -> None:
         """Give the session tags."""
-        hint = f"Words, such as: study gpu. {named(self, '/')} finds #study."
+        hint = f"One word or more, such as: study gpu. {named(self, '/')} finds #study."
         self._ask("tags", writes.tag, lambda row: " ".join(row.tags), hint)
 
     def action_note(self) -> None:
@@ -85,7 +85,7 @@ class SessionActions(FedScreen):
             "note",
             writes.note,
             lambda row: row.notes,
-            f"What to remember about it. {named(self, '/')} finds it too.",
+            f"Anything to remember about this session. {named(self, '/')} searches notes too.",
         )
 
     def _ask(self, what: str, save: writes.Edit, present: Callable[[SessionSummary], str], hint: str) -> None:
@@ -152,7 +152,7 @@ class SessionActions(FedScreen):
     def action_undo(self) -> None:
         """Bring back the session that was deleted last."""
         if not self.app.to_delete:
-            self.inform("Nothing was deleted since the dashboard was opened.")
+            self.inform("No session was deleted since the dashboard was opened.")
             return
         session_id, name = self.app.to_delete.popitem()
         self.show_sessions()

@@ -29,8 +29,6 @@ from spectui.tui.widgets.table import Table
 
 FILTER_HINT = "name, model, task, #tag, status, >2026-11-01, task:code, -word"
 
-MOST_COMPARED = 4
-
 LOW, SHORT = 34, 18
 """Rows of the terminal below which the summary is small, and below which it stands in the list's place."""
 
