@@ -38,7 +38,7 @@ def messages_of(items: object, name: str) -> list[Message]:
     Raises `ValueError` with the reason, calling the list `name`.
     """
     if not isinstance(items, list):
-        raise ValueError(f"'{name}' is no list of messages")
+        raise ValueError(f"'{name}' is not a list of messages")
     if not items:
         raise ValueError(f"'{name}' has no message")
     messages: list[Message] = []
@@ -54,7 +54,7 @@ def messages_of(items: object, name: str) -> list[Message]:
         elif isinstance(item, dict):
             messages += _messages(item, where)
         else:
-            raise ValueError(f'{where} is no object; give {{"role": ..., "content": ...}}')
+            raise ValueError(f'{where} is not an object; give {{"role": ..., "content": ...}}')
     for message in messages:
         if message.content:
             check_characters(message.content, f"a message of '{name}'")
@@ -120,7 +120,7 @@ def check_characters(text: str, where: str) -> None:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise ValueError(f"{where} holds half of a surrogate pair, which is no character") from None
+            raise ValueError(f"{where} holds half of a surrogate pair, which is not a character") from None
 
 
 def without_answers(messages: Sequence[Message], name: str) -> tuple[list[Message], bool]:

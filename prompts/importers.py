@@ -62,9 +62,9 @@ def import_file(path: str | Path, format: str | None = None, task: str | None = 
     `PromptError` for a file that cannot be read to its end, and where every record was skipped.
     """
     if task is not None and not TASK_NAME.fullmatch(task):
-        raise PromptError(f"--task {quoted(task)} is no short name; use a-z, 0-9, '_' and '-', up to 32")
+        raise PromptError(f"--task {quoted(task)} is not a valid name; use a-z, 0-9, '_' and '-', up to 32")
     if format is not None and format not in FORMATS:
-        raise PromptError(f"--format {quoted(format)} is none; choose from {', '.join(FORMATS)}")
+        raise PromptError(f"--format {quoted(format)} is unknown; choose from {', '.join(FORMATS)}")
     first: list[Any] = []
 
     def shape(value: Any, line: int) -> RawPrompt:
@@ -158,12 +158,12 @@ def _questions(name: str, data: dict[str, Any]) -> RawPrompt:
     """A question of several turns, of which the first is taken, under its category where it has one."""
     turns = data.get("turns")
     if not isinstance(turns, list) or not turns:
-        raise ValueError("'turns' is missing" if turns is None else "'turns' is no list of texts")
+        raise ValueError("'turns' is missing" if turns is None else "'turns' is not a list of texts")
     text = text_of(turns[0], "turns")
     value = data.get("question_id")
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise ValueError(
-            "'question_id' is missing" if value is None else "'question_id' is no number or name"
+            "'question_id' is missing" if value is None else "'question_id' is neither a number nor a name"
         )
     if "category" not in data:
         raise ValueError("'category' is missing")

@@ -62,7 +62,7 @@ def text_of(value: object, name: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError(f"'{name}' holds half of a surrogate pair, which is no character") from None
+        raise ValueError(f"'{name}' holds half of a surrogate pair, which is not a character") from None
     return value
 
 
@@ -71,7 +71,7 @@ def task_of(value: object) -> str:
     task = text_of(value, "task")
     if not TASK_NAME.fullmatch(task):
         raise ValueError(
-            f"task {quoted(task)} is no short name: use up to 32 of a-z, 0-9, '_' and '-', "
+            f"task {quoted(task)} is not a valid name: use up to 32 of a-z, 0-9, '_' and '-', "
             "beginning with a letter or a digit"
         )
     return task
@@ -91,7 +91,9 @@ def id_of(value: object) -> str:
         return str(value)
     identity = text_of(value, "id")
     if len(identity) > ID_LENGTH or not identity.isprintable():
-        raise ValueError(f"id {quoted(identity)} is no id: use up to {ID_LENGTH} printable characters")
+        raise ValueError(
+            f"id {quoted(identity)} is not a valid id: use up to {ID_LENGTH} printable characters"
+        )
     return identity
 
 

@@ -218,7 +218,7 @@ def _turns(data: Mapping[str, Any]) -> tuple[list[Message], tuple[str, ...]]:
 def _first_turn(value: Any, key: str) -> tuple[list[Message], tuple[str, ...]]:
     """A conversation, or the first of several turns of a user alone."""
     if not isinstance(value, list) or not value:
-        raise ValueError(f"'{key}' is no list of texts")
+        raise ValueError(f"'{key}' is not a list of texts")
     if all(map(is_message, value)):
         return messages_of(value, key), ()
     first = value[0]
@@ -293,11 +293,11 @@ def _parsed(value: Any) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise ValueError(f"{quoted(value)} is no JSON, as a list in a table has to be") from None
+        raise ValueError(f"{quoted(value)} is not JSON, as a list in a table has to be") from None
 
 
 def _id(data: Mapping[str, Any]) -> str | None:
-    """The record's id; None for another's id that is none of ours."""
+    """The record's id; None where it is not a valid one and the record is not spectui's own."""
     if data.get("task") is not None and data.get("id") is not None:
         return id_of(data["id"])
     for key in ID_KEYS:

@@ -31,9 +31,9 @@ _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = 68
 _HEADER_BYTES = 100
 _inspected: set[tuple[Path, int, int]] = set()
-"""Path, device and inode of files that this process has looked at: closing a file drops all POSIX locks of the
-process on it, so a second look would take away those of its open connections, and the next process to
-close the database would then delete the log under them."""
+"""Path, device and inode of files whose first bytes this process has read: closing a file drops all POSIX locks of the
+process on it, so a second read would take away those of its open connections, and the next process to close the
+database would then delete the log under them."""
 _inspecting = threading.Lock()
 
 _SHORT_WAIT_MS = 200
@@ -69,7 +69,7 @@ def connect(
     try:
         path = Path(path).expanduser().resolve()
     except (OSError, RuntimeError) as error:
-        raise StoreError(f"{path} is no path of a database ({error}); give another --db") from error
+        raise StoreError(f"{path} cannot be the path of a database ({error}); give another --db") from error
     with explained(path):
         size = _inspect(path)
         if size is None:
@@ -98,7 +98,7 @@ def raw(db: Connection) -> sqlite3.Connection:
 
 
 def _inspect(path: Path) -> int | None:
-    """Size of the file, None when there is none; refuses what the first bytes show not to be ours.
+    """Size of the file, None when there is none; refuses files whose first bytes are not of spectui.
 
     The bytes are read without SQLite, which would leave its own files beside a foreign database; once
     per file and process, see `_inspected`.
@@ -141,7 +141,7 @@ def _refuse_links(path: Path) -> None:
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(beside.lstat().st_mode):
                 raise StoreError(
-                    f"{beside} is no file, but SQLite would write to it; remove it, or give another --db"
+                    f"{beside} is not a regular file, but SQLite would write to it; remove it, or give another --db"
                 )
 
 
@@ -156,12 +156,12 @@ def _read_mode(path: Path) -> str:
     if _is_not_empty(path, "-journal"):
         # Half a transaction of a process that died, or of one at work: to be taken back before it is read.
         return "mode=rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "mode=ro"
-    # Without a log there is nobody at work: `immutable` then reads without leaving files behind.
+    # Without a log there is no writer: `immutable` then reads without leaving files behind.
     return "mode=ro" if _is_not_empty(path, "-wal") else "mode=ro&immutable=1"
 
 
 def _examine(connection: sqlite3.Connection, path: Path, timeout: float) -> bool:
-    """`store.schema.check.examine`, waiting for whoever has locked the file so that Ctrl-C is heard meanwhile."""
+    """`store.schema.check.examine`, waiting for the owner of a lock so that Ctrl-C is heard meanwhile."""
     last = time.monotonic() + timeout
     connection.execute(f"PRAGMA busy_timeout = {_SHORT_WAIT_MS}").fetchall()
     while True:

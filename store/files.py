@@ -1,7 +1,7 @@
 """Writing of files: under another name until whole, for the owner alone, and over others only when asked.
 
-What the user names goes through `new_file` and `new_folder`, which keep what is there. What is ours to replace,
-such as a cache, goes through `replacing` and `write_text`. A test knows the few other places that write.
+Files that the user names go through `new_file` and `new_folder`, which keep existing ones. Files of spectui's own,
+such as a cache, go through `replacing` and `write_text`. A test lists the few other places that write.
 """
 
 from __future__ import annotations

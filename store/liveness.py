@@ -10,18 +10,18 @@ from spectui.store.rows import LIVE_STATUSES
 from spectui.store.whereabouts import FileIdentity, read_whereabouts
 
 SILENCE_SECONDS = 30.0
-"""A worker on another host that has not been heard of for so long is gone."""
+"""A worker on another host without a heartbeat for so long counts as gone."""
 
 SILENT_SECONDS = 10.0
-"""A worker, which says every second that it lives, shows no sign of life from then on: it is stopped, or hangs."""
+"""A worker, which writes a heartbeat every second, counts as silent from then on: it is stopped, or hangs."""
 SILENT_SECONDS_ELSEWHERE = 20.0
-"""The same of one on another host: clocks differ."""
+"""The same for a worker on another host: clocks differ."""
 
 UNCLAIMED_SECONDS = 60.0
 """A session that no worker has claimed for so long will not be."""
 
 WORKER_COLUMNS = ("pid", "pid_created", "host", "heartbeat_at", "created_at", "worker_place")
-"""Columns of `session` that `effective_status` goes by."""
+"""Columns of `session` that `effective_status` depends on."""
 
 _CREATED_TOLERANCE = 2.0
 """Seconds by which a process's creation time may differ between two readings (the clock is adjusted)."""
@@ -38,9 +38,9 @@ def effective_status(
     worker_place: str = "",
     file: FileIdentity | None = None,
 ) -> str:
-    """`status`, or "interrupted" when it is a live one and nobody is at work any more.
+    """`status`, or "interrupted" when it is a live one without a worker.
 
-    `file` is the database that the row was read from: of a copy the worker is not at work on it.
+    `file` is the database that the row was read from: a copy of the one that the worker writes has no worker.
     """
     if status not in LIVE_STATUSES:
         return status
@@ -69,7 +69,7 @@ def _at_work(
         alive = place.alive(pid)
         return process_is_alive(pid, created) if alive is None else alive
     silent = seconds_since(heartbeat_at)
-    # Clocks differ a little; a heartbeat from next year says nothing.
+    # Clocks differ a little; a heartbeat from next year is no sign of life.
     return silent is not None and abs(silent) < SILENCE_SECONDS
 
 
@@ -91,14 +91,14 @@ def silent_seconds(
 ) -> int | None:
     """Whole seconds for which the worker of a session with this effective status has shown no sign of life.
 
-    None where that is no time to speak of, and where nobody is at work.
+    None for a short time, and where there is no worker.
     """
     if status not in LIVE_STATUSES:
         return None
     seconds = seconds_since(created_at if pid is None else heartbeat_at)
     local = pid is None or is_here(host, worker_place)
     if local and pid == os.getpid():
-        return None  # whoever asks runs
+        return None  # this process is the worker
     if seconds is None or seconds < (SILENT_SECONDS if local else SILENT_SECONDS_ELSEWHERE):
         return None
     return int(seconds)
@@ -107,7 +107,7 @@ def silent_seconds(
 def process_is_alive(pid: int, created: float | None) -> bool:
     """True when process `pid` of this host runs and, if `created` is known, is the one meant.
 
-    A zombie does not count: a dashboard that launched a worker has not always waited for it.
+    A zombie does not count: the dashboard that launched a worker may not have waited for it yet.
     """
     import psutil  # 25 ms, and only live sessions need it
 

@@ -201,7 +201,7 @@ class EventRow:
     generation_id: int | None
     at: str
     kind: str
-    """A short name such as "resumed" or "memory". Nobody has a list of them: a reader shows what it does not know."""
+    """A short name such as "resumed" or "memory"; readers show unknown ones as they are."""
     text: str
 
 

@@ -57,7 +57,7 @@ def create_session(
 def send_command(db: Connection, session_id: int, kind: str) -> None:
     """Leave a "pause", "resume", "skip" or "stop" for the worker; `StoreError` when none is at work."""
     if kind not in COMMANDS:
-        raise StoreError(f"'{kind}' is no command; use one of {', '.join(COMMANDS)}")
+        raise StoreError(f"'{kind}' is not a command; use one of {', '.join(COMMANDS)}")
     connection = raw(db)
     with transaction(connection):
         name, status = state(connection, session_id)

@@ -268,7 +268,7 @@ def _gaps(tasks: dict[str, GroupFigures], overall: GroupFigures) -> dict[str, st
     ]
     if agree:
         notes["intervals of accepted length"] = (
-            f"the prompts of {', '.join(agree)} agree, which says nothing of others"
+            f"the prompts of {', '.join(agree)} agree, which says nothing about other prompts"
         )
     single = [name for name, group in tasks.items() if group.prompts < 2]
     if single:

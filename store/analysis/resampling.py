@@ -1,7 +1,7 @@
 """Bootstrap over prompts, and intervals from it, for figures without a standard error.
 
 Nodes of one prompt are not independent; prompts are. Whole prompts are drawn with replacement within
-their task, as weights [resamples, prompts], and every figure is worked out from weighted sums of counts
+their task, as weights [resamples, prompts], and every figure is computed from weighted sums of counts
 per prompt: a resample costs a row of a matrix product, whatever the number of nodes.
 
 scipy is imported where it is needed: screens that show reports start without it.
@@ -19,14 +19,14 @@ from spectui.store.reading.columns import Floats, Ints
 
 RESAMPLES = 2000
 SEED = 20260414
-"""Fixed, so that what is resampled moves only when the data does."""
+"""Fixed, so that intervals change only when the data does."""
 
 SHARE: Pair = (0.0, 1.0)
 POSITIVE: Pair = (0.0, math.inf)
 RHO: Pair = (-1.0, 1.0)
 
 _FEWEST_BEYOND = 5
-"""Resamples beyond an end of an interval that it takes to know where that end is."""
+"""The least number of resamples beyond an end of an interval for that end to be known."""
 
 
 @dataclass(frozen=True)

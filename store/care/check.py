@@ -67,7 +67,7 @@ _ROUND_CHECKS = (
         False,
     ),
     (
-        "its accepted nodes are no path from the root of the accepted length",
+        "its accepted nodes are not a path from the root of the accepted length",
         # One a depth, each below an accepted one (or the root), as many as the length says.
         """
         SELECT r.id FROM round AS r LEFT JOIN (
@@ -129,7 +129,7 @@ def check(db: Connection) -> list[str]:
                     *_check_counts(connection),
                 ]
             except UNSOUND as error:
-                return [f"the file holds values that are none of ours: {type(error).__name__}: {error}"]
+                return [f"the file holds values that spectui does not write: {type(error).__name__}: {error}"]
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")

@@ -1,7 +1,7 @@
 """Pruning: gives up the nodes of prompts that ended, and keeps their rounds, their text and every count.
 
 What stays of a pruned prompt is the committed path of each round (its text is made of that) and, in `pruned`,
-what a recount of all its nodes gave; so rollups can still be proved, and whoever needs all nodes can tell.
+a recount of all its nodes; so rollups can still be checked, and readers that need all nodes know which are pruned.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _prunable(connection: sqlite3.Connection, session_id: int, before: str) -> l
 def _mark(connection: sqlite3.Connection, generation_id: int) -> int:
     """Keep a recount of the prompt; 1, or 0 when it has begun again meanwhile."""
     with explained(None, connection):
-        # Outside the transaction: nobody writes to a prompt that ended, but for a worker that restarts it.
+        # Outside the transaction: only a worker that restarts it writes to a prompt that ended.
         counts = recount(connection, generation_id=generation_id)
         ended_at = _ended(connection, generation_id)
     if ended_at is None:

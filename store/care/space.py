@@ -104,7 +104,7 @@ def vacuum(db: Connection, progress: Progress = _quietly) -> Vacuumed:
             _write_anew(connection, path, before)
         else:
             in_batches(connection, lambda size: _give_back(connection, size), lambda n: progress("pages", n))
-        # Moved pages are in the log; the file is cut when they are written back. Whoever reads may delay that.
+        # Moved pages are in the log; the file is cut when they are written back, which readers may delay.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return Vacuumed(sessions, before, path.stat().st_size)
 

@@ -155,7 +155,7 @@ def strata(task: Ints) -> list[Ints]:
 def ends(value: float, error: Error, within: Pair = EVERYWHERE) -> Pair:
     """The interval of a figure with this standard error, which can be nothing outside `within`.
 
-    Between two bounds it is worked out on the scale of log((x - low) / (high - x)), where it is symmetrical: shares of
+    Between two bounds it is computed on the scale of log((x - low) / (high - x)), where it is symmetrical: shares of
     few prompts are skewed, the more so the nearer to a bound.
     """
     out = student_t(error.freedom) * error.size

@@ -45,7 +45,7 @@ class Queries:
         if isinstance(error, UNSOUND):
             # SQLite keeps any kind of value in any column, and computing with a wrong one fails in many ways.
             raise StoreError(
-                f"database {path} holds values that are none of ours ({type(error).__name__}: {str(error)[:80]});"
+                f"database {path} holds values that spectui does not write ({type(error).__name__}: {str(error)[:80]});"
                 f" see: spectui doctor --db {path}"
             ) from error
 

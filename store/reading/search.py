@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from spectui.store.reading.reader import Reader
 
 SLICE = 2048
-"""Rounds looked through at a time: what is held in memory, and how often one hears of progress."""
+"""Rounds searched at a time: the rows in memory, and the steps of progress."""
 AROUND = 40
-"""Characters shown before and after what was found."""
+"""Characters shown before and after a match."""
 
 _ROUNDS = """
     SELECT round.number, round.bonus_token_id, node.idx, node.token_id, node.accepted
@@ -31,7 +31,7 @@ class Hit:
     generation_id: int
     position: int
     number: int
-    """The round that wrote the beginning of what was found, or whose tree has the token."""
+    """The round that wrote the beginning of the match, or whose tree has the token."""
     idx: int | None
     """The node, when it is a draft that was not accepted; None for text of the output."""
     before: str
@@ -45,14 +45,14 @@ class Step:
 
     hits: tuple[Hit, ...]
     rounds: int
-    """Rounds looked through so far."""
+    """Rounds searched so far."""
 
 
 def search(reader: Reader, session_id: int, text: str) -> Iterator[Step]:
     """Look for `text`, whatever its case, or with ``#123`` for the token of that id.
 
     In the output it may go over any number of tokens; in the trees it must lie within one. Memory is
-    bounded by a slice and the vocabulary; what stops early costs nothing more.
+    bounded by a slice and the vocabulary; a caller may stop at any step.
     """
     summary = reader.session(session_id)
     number = re.fullmatch(r"#(\d+)", text.strip())

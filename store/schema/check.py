@@ -56,7 +56,7 @@ _OF_SQLITE = {
     "sqlite_stat1": "( tbl , idx , stat )",
     "sqlite_stat4": "( tbl , idx , neq , nlt , ndlt , sample )",
 }
-"""Tables that SQLite adds, to count and after ANALYZE; nobody can make one under such a name by plain SQL."""
+"""Tables that SQLite adds, to count and after ANALYZE; plain SQL cannot make one of such a name."""
 
 
 def examine(connection: sqlite3.Connection, path: Path) -> bool:

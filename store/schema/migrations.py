@@ -11,7 +11,7 @@ from spectui.store.counts.recount import fill_bins
 from spectui.store.schema.steps import APPLICATION_ID, BINS_STEP, MIGRATION_SET, STEPS
 
 FILLS: dict[str, Callable[[sqlite3.Connection], None]] = {BINS_STEP: fill_bins}
-"""Steps whose tables are worked out from the nodes of the sessions that are there already."""
+"""Steps whose tables are filled from the nodes of existing sessions."""
 
 
 def migrations() -> Migrations:
@@ -33,7 +33,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         # It locks as IMMEDIATE does; before the transaction it would write a first page on its own.
         begin = ["BEGIN", "PRAGMA auto_vacuum = INCREMENTAL"]
     try:
-        # The identity first, so that whoever looks at the file's first bytes never finds a file of nobody.
+        # The identity first, so that a reader of the first bytes never sees a file without one.
         for statement in (*begin, f"PRAGMA application_id = {APPLICATION_ID}"):
             connection.execute(statement)
         migrations().apply(db)

@@ -11,7 +11,7 @@ from spectui.store.sqlite.transactions import transaction
 HOLD_SECONDS = 0.03
 """The time that one transaction should take: a worker's round is about as long."""
 REST = 1.5
-"""Seconds of rest for each second of holding the lock: whoever waits for it polls, and must find it free."""
+"""Seconds of rest for each second of holding the lock: others poll for it, and must find it free."""
 LEAST, MOST = 1, 20_000
 """Bounds of what is done at once."""
 

@@ -1,9 +1,9 @@
 """Truncation of the write-ahead log, which grows while there is always a reader.
 
-SQLite begins the log anew only when a commit finds all of it written back and nobody reading from it. With
-several dashboards on a fast run such moments are rare, and a fast run writes a hundred megabytes a second. So
-whoever writes looks at the log's size now and then, and waits for such a moment when it is large: readers that
-come meanwhile read from the file itself, those that are reading take milliseconds.
+SQLite begins the log anew only when a commit finds all of it written back and no reader on it. With several
+dashboards on a fast run such moments are rare, and a fast run writes a hundred megabytes a second. So the writer checks
+the log's size now and then, and waits for such a moment when it is large: new readers meanwhile read from the file
+itself, and current ones end within milliseconds.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import time
 from contextlib import suppress
 
 LARGE = 16 << 20
-"""Bytes from which it is waited for; twice what SQLite writes back by itself, and begins anew if nobody reads then."""
+"""Bytes from which a writer waits; twice the size at which SQLite writes back by itself."""
 PATIENCE_MS, LONGEST_MS = 300, 1000
 """The time that an attempt waits for readers at that size, and at most: longer the larger the log is. Other writers
 wait with it."""
 GROWTH = 1.25
 """The log grows by so much before the next attempt that waits: all that a reader of one state for long (a report)
-costs a run is a few waits for each doubling of the log, and the log is cut back when it is done."""
+costs a run is a few waits for each doubling of the log, which is cut back when that reader is done."""
 SECONDS = 1.0
-"""Between attempts that wait for nobody, while the log is large."""
+"""Time between attempts without waiting, while the log is large."""
 
 
 class LogKeeper:
@@ -31,7 +31,7 @@ class LogKeeper:
     def __init__(self, database: str) -> None:
         self._log = database + "-wal"
         self._size = LARGE
-        """Bytes at which it is waited for next."""
+        """Bytes at which the writer waits next."""
         self._next = 0.0
 
     def truncate_if_large(self, connection: sqlite3.Connection) -> bool:

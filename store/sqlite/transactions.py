@@ -23,7 +23,7 @@ _ADVICE = {
     "SQLITE_NOTADB": "is not a spectui database; give another --db",
     "SQLITE_CORRUPT": "is damaged; restore a copy of it, or give another --db",
     "SQLITE_TOOBIG": "holds a value too large to be one of ours; restore a copy of it, or give another --db",
-    "SQLITE_INTERRUPT": "is read no further: that was broken off",
+    "SQLITE_INTERRUPT": "was not read to its end: the read was interrupted",
     "SQLITE_IOERR": "could not be read or written: the disk reports an error or is full",
 }
 

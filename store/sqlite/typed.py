@@ -30,7 +30,7 @@ def declared(row: type) -> dict[str, str]:
 class Typed:
     """Checks rows of some columns, each with a name and the type that a dataclass declares for it.
 
-    Types that are none of SQLite's (columns of JSON) are left to whoever reads them. With `finite`, numbers are
+    Types that are none of SQLite's (columns of JSON) are left to their readers. With `finite`, numbers are
     also none that cannot be counted with. A row costs a microsecond: most have the types of one before.
     """
 

@@ -11,12 +11,10 @@ from spectui.store.clock import now
 from spectui.store.reading.reader import Reader
 
 OUTSIDE = 0.1
-"""Share of the measurements below the range that is shown, and above it: one that the machine was held up in
-says nothing about the others."""
-
+"""Share of the measurements below the range that is shown, and above it: outliers of a busy machine."""
 
 BESIDE = 16
-"""Rounds before a measurement, and after it, that it is held against."""
+"""Rounds before a measurement, and after it, that it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,11 @@ def add_baseline(connection: sqlite3.Connection, session_id: int, ms_per_token: 
 def refresh(connection: sqlite3.Connection, session_id: int) -> None:
     """Compute anew what the session's row says of plain decoding; call within a transaction.
 
-    A machine that others use is faster in one minute than in the next. So each measurement is held against the rounds
-    just before and after it, and what plain decoding takes is the median of these ratios, times what a round took in
-    the whole session: the session's speed-up over it is as if both had been measured at the same time. The range is
-    the 95 % interval of that speed-up, by how far the ratios are apart: of the speed-up on these prompts. Before there
-    are rounds it is the median of the measurements, with the range that most of them lie in.
+    A shared machine is faster in one minute than in the next. So each measurement is divided by the time of the rounds
+    just before and after it. The baseline is the median of these ratios, times the mean time of a round in the whole
+    session: as if both had been measured at the same time. Its range is the 95 % interval of the speed-up on these
+    prompts, by the spread of the ratios. Before there are rounds, the baseline is the median of the measurements, with
+    the range that most of them lie in.
     """
     rows = connection.execute(
         "SELECT at, ms_per_token FROM baseline WHERE session_id = ? ORDER BY id", (session_id,)

@@ -22,14 +22,14 @@ from spectui.store.writing.writer import SessionWriter
 Result = TypeVar("Result")
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
-"""Seconds between attempts, doubling from the first to the last; a stop is looked for as often."""
+"""Seconds between attempts, doubling from the first to the last; a stop is checked for as often."""
 
 PATIENCE = 24 * 3600.0
-"""Seconds after which a run gives up: somebody makes room in the meantime, or comes back to it on Monday."""
+"""Seconds after which a run gives up: enough for its user to make room."""
 PATIENCE_WITHOUT_FILE = 300.0
-"""Seconds a file that is gone may take to come back: that is no accident for long."""
+"""Seconds that a missing file may take to come back."""
 PATIENCE_TO_CLAIM = 10.0
-"""The same of a session that is to be begun or gone on with: nothing shows that somebody waits, and none can end it."""
+"""Seconds to wait when a session begins or resumes: it does not show that it waits, and cannot be stopped."""
 
 log = logging.getLogger("spectui.worker")
 

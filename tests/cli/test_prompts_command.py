@@ -84,9 +84,9 @@ def test_an_import_to_a_file_is_what_a_run_takes_and_replaces_nothing_unasked(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--format", "mmlu"], "--format 'mmlu' is none; choose from humaneval, gsm8k"),
+        (["--format", "mmlu"], "--format 'mmlu' is unknown; choose from humaneval, gsm8k"),
         (["--format", "humaneval"], "'task_id' is missing; it looks like --format gsm8k"),
-        (["--format", "gsm8k", "--task", "A B"], "--task 'A B' is no short name"),
+        (["--format", "gsm8k", "--task", "A B"], "--task 'A B' is not a valid name"),
         (["--format", "jsonl"], "line 1: 'prompt' is missing; it looks like --format gsm8k"),
     ],
 )

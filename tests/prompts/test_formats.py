@@ -146,7 +146,7 @@ def test_a_table_may_hold_conversations_as_json(tmp_path: Path) -> None:
     reading = given_as(tmp_path / "t", text.getvalue())
     assert [turns(prompt) for prompt in reading.prompts] == [ASKED[:2]]
     assert [problem.line for problem in reading.problems] == [3]
-    assert "is no JSON" in reading.problems[0].reason
+    assert "is not JSON" in reading.problems[0].reason
 
 
 def test_plain_text_is_a_prompt_a_line_and_said_to_be(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_packed_files_are_known_by_their_first_bytes(tmp_path: Path, pack: Calla
         (b"[" * 100_000, "nested too deeply"),
         (b"[" + b"9" * 10_000 + b"]", "a number too long"),
         (b'{"messages": []}', "'messages' has no message"),
-        (b'{"messages": "x"}', "'messages' is no list of messages"),
+        (b'{"messages": "x"}', "'messages' is not a list of messages"),
         (b'{"messages": [{"role": "system", "content": "x"}]}', "has no turn of a user"),
         (b'{"messages": [{"role": "wizard", "content": "x"}]}', "has the role 'wizard'"),
         (b'{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', "a part of type 'image_url'"),

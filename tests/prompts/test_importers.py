@@ -113,12 +113,12 @@ def test_our_own_format_may_be_given_the_task_it_lacks(write: Write) -> None:
         ("gsm8k", GSM8K, "the same prompt as line 1"),
         ("humaneval", {"prompt": "def f():"}, "'task_id' is missing"),
         ("humaneval", {**HUMANEVAL, "prompt": "def f():"}, "id 'HumanEval/0' is already that of line 1"),
-        ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": []}, "'turns' is no list of texts"),
-        ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": "Hi"}, "'turns' is no list of texts"),
+        ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": []}, "'turns' is not a list of texts"),
+        ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": "Hi"}, "'turns' is not a list of texts"),
         ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": [7]}, "'turns' is not a string"),
         ("mt-bench", {"question_id": 2, "turns": ["Hi"]}, "'category' is missing"),
         ("mt-bench", {"category": "math", "turns": ["Hi"]}, "'question_id' is missing"),
-        ("mt-bench", {**MT_BENCH, "question_id": 2.5, "turns": ["Hi"]}, "'question_id' is no number or name"),
+        ("mt-bench", {**MT_BENCH, "question_id": 2.5, "turns": ["Hi"]}, "'question_id' is neither a number nor a name"),
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_prompt_is_skipped_with_its_number_and_the_reason(
@@ -140,7 +140,7 @@ def test_the_wrong_format_is_refused_with_the_one_it_looks_like(write: Write) ->
         import_file(write("{", MT_BENCH), "gsm8k")
     with pytest.raises(PromptError, match="choose from humaneval, gsm8k, mt-bench, spec-bench, jsonl"):
         import_file(write(GSM8K), "mmlu")
-    with pytest.raises(PromptError, match="--task 'Code!' is no short name"):
+    with pytest.raises(PromptError, match="--task 'Code!' is not a valid name"):
         import_file(write(GSM8K), "gsm8k", "Code!")
 
 

@@ -50,7 +50,7 @@ def test_a_command_sent_while_the_worker_starts_is_kept_and_one_to_a_worker_that
 
 def test_commands_that_make_no_sense_are_refused(db: Database) -> None:
     writer = claimed_writer(db)
-    with pytest.raises(StoreError, match="'dance' is no command; use one of pause, resume, skip, stop"):
+    with pytest.raises(StoreError, match="'dance' is not a command; use one of pause, resume, skip, stop"):
         send_command(db, 1, "dance")
     with pytest.raises(StoreError, match="no session 7"):
         send_command(db, 7, "stop")

@@ -53,7 +53,7 @@ async def test_leaving_ends_what_threads_read(database: Path) -> None:
         app.exit()
         await wait_for(pilot, lambda: broken_off)
         assert time.monotonic() - began < SOON_S
-    assert broken_off == [f"database {database} is read no further: that was broken off"]
+    assert broken_off == [f"database {database} was not read to its end: the read was interrupted"]
     # The main thread has yet to write what was asked for on the way out.
     with Reader(database) as reader:
         counted = list(

@@ -147,7 +147,7 @@ def test_links_in_the_place_of_sqlites_own_files_are_not_followed(
     recorded.rename(other)
     beside.rename(other.with_name(other.name + suffix))
     for read_only in (True, False):
-        with pytest.raises(StoreError, match="is no file, but SQLite would write to it"):
+        with pytest.raises(StoreError, match="is not a regular file, but SQLite would write to it"):
             connect(other, read_only=read_only)
     assert precious.read_text() == "text " * 2000
 
