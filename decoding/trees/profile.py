@@ -48,7 +48,7 @@ class AcceptanceProfile:
     def read(cls, folder: Path) -> AcceptanceProfile | None:
         """The profile that comes with a draft; None without one. Raises `DecodingError` where it is broken.
 
-        A file of that name with none of its keys is somebody else's.
+        A file of that name with none of its keys belongs to another program.
         """
         from spectui.decoding.trees.spec import (
             parse_tree,  # brings in numpy, which a configuration does without

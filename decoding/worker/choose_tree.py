@@ -47,7 +47,7 @@ def known_costs(config: RunConfig, models: LoadedModels) -> Costs | None:
 
 
 def profile_of(config: RunConfig, models: LoadedModels) -> AcceptanceProfile | None:
-    """The acceptance profile of the drafter, without the lookup beside it; None where nobody has measured it.
+    """The acceptance profile of the drafter, without the lookup beside it; None where none was measured.
 
     Raises `DecodingError` for a broken profile beside a draft.
     """

@@ -26,7 +26,7 @@ class Stopped(BaseException):
 
 
 class LimitReached(Stopped):
-    """One of the run's limits was reached; says which."""
+    """One of the run's limits was reached; the message names it."""
 
 
 class Skipped(Exception):  # noqa: N818 - nothing went wrong
@@ -34,7 +34,7 @@ class Skipped(Exception):  # noqa: N818 - nothing went wrong
 
 
 class Refused(Exception):  # noqa: N818
-    """The session cannot go on as it began; says what differs."""
+    """The session cannot go on as it began; the message says what differs."""
 
 
 class Control:

@@ -117,7 +117,7 @@ class PromptRunner:
         """Make one attempt. Running out of memory is left to the caller."""
         writer, tokens = self._writer, list[int]()
         try:
-            ids = self.decoder.encode(asked(generation), self._note_once)
+            ids = self.decoder.encode(prompt_input(generation), self._note_once)
             writer.start_generation(generation.id, len(ids))
             finish = None
             choice = self._choose(generation.task)
@@ -220,7 +220,7 @@ class PromptRunner:
             self._writer.add_event("repetition", f"repeats {what} from token {start + 1} on", generation_id)
 
 
-def asked(generation: PendingGeneration) -> Asked:
+def prompt_input(generation: PendingGeneration) -> Asked:
     """The text or conversation of a prompt, as `SpeculativeDecoder.encode` takes it. Raises `DecodingError` for a
     damaged one."""
     if generation.messages is None:

@@ -110,7 +110,7 @@ def to_record(round_: Round, *, extra_ms: float = 0.0, choice_id: int | None = N
 
 
 def _column(round_: Round, name: str) -> list[Any]:
-    """A column of the round's nodes: an array of that name of the round or its tree, where nothing else is said."""
+    """A column of the round's nodes: the array of that name in the round or its tree, but for those listed here."""
     tree = round_.tree
     match name:
         case "idx":

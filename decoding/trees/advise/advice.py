@@ -92,7 +92,7 @@ def one_tree_serves(advice: Advice) -> bool:
 
 
 def advise(reader: Reader, ref: int | str, progress: Progress = lambda done, total: None) -> Advice:
-    """Weigh trees on a session. Raises `StoreError` without one, `DecodingError` when it says too little."""
+    """Weigh trees on a session. Raises `StoreError` without one, `DecodingError` when it holds too little for that."""
     summary = reader.session(ref)
     positions, priced = _read(reader, summary)
     advice = _advice(summary, positions, priced, _replays(positions, priced, summary, progress))

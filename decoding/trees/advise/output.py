@@ -20,7 +20,7 @@ from spectui.decoding.trees.costs import Machine
 from spectui.decoding.trees.plan_file import Identity, TreePlan
 
 WORTH_SAYING = 20_000
-"""More prompts than this are not asked for: nobody runs so many for so small a gain."""
+"""More prompts than this are not suggested: no one runs so many for so small a gain."""
 
 
 def advice_json(advice: Advice) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def verdict(advice: Advice) -> str:
     gain = advice.per_task_gain
     prompts = f"{gain.prompts} prompts"
     if len(advice.tasks) < 2:
-        return f"There is one task: {advice.single.tree} is its tree, told from {prompts}."
+        return f"There is one task: {advice.single.tree} is its tree, judged on {prompts}."
     fastest = max([advice.single, *(task.best for task in advice.tasks)], key=lambda tree: tree.speedup.value)
     if fastest.speedup.ci is not None and fastest.speedup.ci[1] < 1.0:
         return f"No tree pays here: the best, {fastest.tree}, is {fastest.speedup.value:.2f} times as fast as none."
@@ -114,7 +114,7 @@ def verdict(advice: Advice) -> str:
     interval = (
         f"{gain.value:.3f} times as fast as one for all, 90 % interval {gain.ci[0]:.3f} to {gain.ci[1]:.3f}"
     )
-    judged_on = f"told from {prompts} that the trees were not chosen on"
+    judged_on = f"judged on {prompts} that the trees were not chosen on"
     if tree_per_task_pays(advice):
         return f"A tree per task pays: {interval}, {judged_on}."
     if one_tree_serves(advice):
@@ -130,8 +130,8 @@ def verdict(advice: Advice) -> str:
 
 
 def undecided(advice: Advice) -> list[str]:
-    """Questions that the session leaves open, a line each: tasks whose tree cannot be told from the one used, with the
-    prompts that it would take, and the limits of a sampled or pruned session."""
+    """Questions that the session leaves open, a line each: tasks whose tree is not shown to differ from the one used,
+    with the prompts that it would take, and the limits of a sampled or pruned session."""
     lines = []
     if sampled(advice.summary):
         lines.append(

@@ -26,7 +26,7 @@ from spectui.store.reading.columns import Bools, Floats, Ints
 PRIOR_ROUNDS = 20.0
 """Rounds of all tasks together that each task's own hazards are mixed with."""
 BEYOND = 1.5
-"""Ranks nobody drafted are accepted like ``(rank + 1) ** -BEYOND``: the measured profiles fall so or faster."""
+"""Ranks never drafted are accepted like ``(rank + 1) ** -BEYOND``: the measured profiles fall so or faster."""
 EXTRAPOLATED = 0.02
 """A tree whose nodes were not drafted in a larger share of the recorded rounds is no part of them."""
 

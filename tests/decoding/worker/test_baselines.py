@@ -52,7 +52,7 @@ def test_measurements_take_a_small_share_of_a_run_and_stay_few(cost: float) -> N
 
 
 def prompt(writer: SessionWriter, slow: float, rounds: int, seed: int) -> None:
-    """The next prompt: a round takes 50 ms on a machine at leisure."""
+    """The next prompt: a round takes 50 ms on an idle machine."""
     generation = writer.pending_generations()[0]
     writer.start_generation(generation.id, 10)
     for record in random_rounds(rounds, seed):
