@@ -76,14 +76,15 @@ def main() -> int:
             expected = [t for round_ in plain.generate(ids) for t in round_.tokens]
         print(f"{number}/{len(chosen)} {prompt.id}", file=sys.stderr, flush=True)
         for run, decoder in decoders.items():
-            found = divergence(decoder, reference, ids, expected)
-            if found is None:
+            difference = divergence(decoder, reference, ids, expected)
+            if difference is None:
                 same[run] += 1
                 continue
-            far += not found.near_tie
-            kind = "near-tie" if found.near_tie else "DIFFERENT"
+            far += not difference.near_tie
+            kind = "near-tie" if difference.near_tie else "DIFFERENT"
             print(
-                f"{prompt.id} {run}: {kind} at token {found.position}, margin {found.margin:.1e}", flush=True
+                f"{prompt.id} {run}: {kind} at token {difference.position}, margin {difference.margin:.1e}",
+                flush=True,
             )
     for run, count in same.items():
         print(f"{run:24} identical on {count} of {len(chosen)} prompts")

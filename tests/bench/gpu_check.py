@@ -81,10 +81,10 @@ class Checks:
     """Collects verdicts."""
 
     def __init__(self) -> None:
-        self.found: dict[str, dict[str, Any]] = {}
+        self.verdicts: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, holds: bool, **facts: Any) -> None:
-        self.found[name] = {"holds": holds, **facts}
+        self.verdicts[name] = {"holds": holds, **facts}
         print(f"{'ok    ' if holds else 'FAILED'} {name}  {facts or ''}", flush=True)
 
 
@@ -334,20 +334,20 @@ def main() -> int:
         table["verification, gptq int4"] = times(quantized, speed)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"\n{name}: {speed / 1e9:.0f} GB/s measured")
-    for what, found in table.items():
-        for nodes, one in found["nodes"].items():
+    for what, measured in table.items():
+        for nodes, one in measured["nodes"].items():
             print(f"{what:26} {nodes:3} nodes  {one['ms']:8.3f} ms  {one['over_floor']:6.2f} x the floor")
     result = {
         "device": name,
         "torch": torch.__version__,
         "tiny": tiny,
         "bandwidth": speed,
-        "checks": checks.found,
+        "checks": checks.verdicts,
     }
     arguments.out.write_text(
         json.dumps({**result, "times": table, "end_to_end": against}, indent=1) + "\n", encoding="utf-8"
     )
-    return 0 if all(one["holds"] for one in checks.found.values()) else 1
+    return 0 if all(one["holds"] for one in checks.verdicts.values()) else 1
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from spectui.decoding.phases import DRAFT, LEVEL, PREFILL_DRAFT, PhaseTimer, pha
 
 
 class Clock:
-    """Goes on when it is told."""
+    """A clock that the test advances."""
 
     now = 0.0
 

@@ -80,10 +80,10 @@ def test_greedy_output_is_that_of_generate_on_the_bundled_prompts(
     step = 6 if drafter == "itself" else 1
     far = {}
     for i, (name, (ids, tokens)) in enumerate(expected.items()):
-        if i % step == 0 and (found := divergence(decoders[i % len(decoders)], reference, ids, tokens)):
-            print(f"{name}: differs at token {found.position}, margin {found.margin:.1e}")
-            if not found.near_tie:
-                far[name] = found
+        if i % step == 0 and (difference := divergence(decoders[i % len(decoders)], reference, ids, tokens)):
+            print(f"{name}: differs at token {difference.position}, margin {difference.margin:.1e}")
+            if not difference.near_tie:
+                far[name] = difference
     assert not far
 
 

@@ -106,7 +106,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_the_mass() -> None:
 
 
 def test_entropy_is_in_nats_and_defined_for_zeros() -> None:
-    """Whatever token with probability log Z is taken from."""
+    """Log Z may be taken from any token with probability."""
     torch.manual_seed(0)
     logits = 4 * torch.randn(5, 300)
     for temperature, top_p in ((0.0, 1.0), (0.7, 1.0), (1.3, 0.6)):

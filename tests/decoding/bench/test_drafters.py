@@ -73,7 +73,7 @@ def config(folder: Path) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def loads() -> Counter[str]:
-    """What was loaded for `comparison`, and how often."""
+    """Number of times that each model was loaded for `comparison`."""
     return Counter()
 
 

@@ -25,9 +25,9 @@ def test_without_a_gpu_it_says_so_and_on_the_cpu_every_check_holds(tmp_path: Pat
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(out.read_text())
-    assert len(found["checks"]) >= 9
-    assert [one["temperature"] for one in found["end_to_end"]] == [0.0, 0.7, 1.0]
-    assert all(one["over_assisted"] > 0 for one in found["end_to_end"])
-    assert set(found["times"]["verification"]["nodes"]) == {"1", "6", "14", "32", "64"}
-    assert "CUDA graphs need a GPU" in found["times"]["verification"]["eager_because"]
+    report = json.loads(out.read_text())
+    assert len(report["checks"]) >= 9
+    assert [one["temperature"] for one in report["end_to_end"]] == [0.0, 0.7, 1.0]
+    assert all(one["over_assisted"] > 0 for one in report["end_to_end"])
+    assert set(report["times"]["verification"]["nodes"]) == {"1", "6", "14", "32", "64"}
+    assert "CUDA graphs need a GPU" in report["times"]["verification"]["eager_because"]

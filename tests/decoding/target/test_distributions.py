@@ -1,4 +1,4 @@
-"""Distributions and figures at the ends of what they are given: no rows, temperatures and nuclei of every size."""
+"""Protects distributions and figures at the extremes: no rows, temperatures and nuclei of every size."""
 
 from __future__ import annotations
 
@@ -68,26 +68,26 @@ def test_no_rows_have_no_figures(name: str, vocab: int) -> None:
     assert np.asarray(none).size == 0
 
 
-HEATS = (5e-324, 1e-45, 1e-40, 1e-7, 1e-3, 0.7, 10.0)
-"""Of doubles and floats that hardly are above 0, up to the highest that `RunConfig` takes."""
+TEMPERATURES = (5e-324, 1e-45, 1e-40, 1e-7, 1e-3, 0.7, 10.0)
+"""Temperatures from the least double and the least float above 0 to the highest that `RunConfig` takes."""
 NUCLEI = (5e-324, 1e-50, 1e-45, 1e-30, 0.3, 1.0 - 1e-12, 1.0)
 
 
 @pytest.mark.parametrize("law", [distribution, lambda x, t, p: distribution(x, t, p, wait=False)])
 @pytest.mark.parametrize("magnitude", [1e-30, 1.0, 3e38])
-@pytest.mark.parametrize("heat", HEATS)
-def test_any_heat_and_nucleus_give_a_law(
-    law: Callable[..., torch.Tensor], heat: float, magnitude: float
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_any_temperature_and_nucleus_give_a_law(
+    law: Callable[..., torch.Tensor], temperature: float, magnitude: float
 ) -> None:
-    """The one that double precision gives, where it can."""
+    """The same law as in double precision, where that has one."""
     torch.manual_seed(0)
     logits = magnitude * torch.randn(3, 300).clamp(-1.0, 1.0)
     logits[1, 7] = -torch.inf  # a masked token
     logits[2] = magnitude  # all of them tied
     below = logits.double() - logits.double().amax(-1, keepdim=True)
-    exact = (below / max(heat, 2e-38)).softmax(-1)
+    exact = (below / max(temperature, 2e-38)).softmax(-1)
     for top_p in NUCLEI:
-        p = law(logits, heat, top_p)
+        p = law(logits, temperature, top_p)
         assert p.sum(-1).tolist() == pytest.approx([1.0] * 3)
         assert float(p.min()) >= 0.0
         if top_p == 1.0:
@@ -98,7 +98,7 @@ def test_any_heat_and_nucleus_give_a_law(
         if top_p < 1e-10:
             assert p.amax(-1).tolist() == [1.0] * 3
         likely = p.gather(1, top[:, None])[:, 0].tolist()
-        nats = entropy(p, logits, heat, logits.gather(1, top[:, None])[:, 0].tolist(), likely)
+        nats = entropy(p, logits, temperature, logits.gather(1, top[:, None])[:, 0].tolist(), likely)
         assert nats == pytest.approx(torch.special.entr(p.double()).sum(-1).tolist(), abs=2e-4)
 
 
