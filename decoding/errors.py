@@ -2,7 +2,7 @@
 
 
 class DecodingError(Exception):
-    """What is wrong and what to do about it, in one line that is fit to be shown as it is."""
+    """An error that decoding expects; its text is one line that says what is wrong and what to do."""
 
 
 class UsageError(DecodingError):

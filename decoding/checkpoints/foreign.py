@@ -1,5 +1,6 @@
-"""Folders and files that people bring and that no causal language model can be loaded from: what they are, and what
-to do. Told by names and small files alone: torch-free.
+"""Refusals of folders and files that hold no causal language model, with what they are and what to do.
+
+They are recognised by names and small files alone: torch-free.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ def _without_config(folder: Path, names: list[str]) -> str:
 
 
 def _mlx(described: Mapping[str, Any]) -> str | None:
-    own = described.get("quantization")
-    if isinstance(own, Mapping) and {"bits", "group_size"} <= set(own):
+    settings = described.get("quantization")
+    if isinstance(settings, Mapping) and {"bits", "group_size"} <= set(settings):
         return "is quantised for MLX, for Apple's machines; give the model it was made from"
     return None
 
@@ -131,19 +132,19 @@ def other_draft(described: Mapping[str, Any], folder: Path) -> str | None:
         return _eagle3_variant(described, folder)
     if kind is not None:
         return _OTHER_DRAFTS.get(str(kind), f"a draft head of kind '{kind}'")
-    for key, found in (
+    for key, name in (
         ("medusa_num_heads", "medusa"),
         ("hydra_num_heads", "hydra"),
         ("dflash_config", "dflash"),
     ):
         if key in described:
-            return _OTHER_DRAFTS[found]
+            return _OTHER_DRAFTS[name]
     named = f"{described.get('architectures', '')} {described.get('model_type', '')}"
     if "eagle3" in named.lower():
         return _eagle3_variant(described, folder)
-    for pattern, found in _BY_ARCHITECTURE:
+    for pattern, name in _BY_ARCHITECTURE:
         if re.search(pattern, named.lower()):
-            return _OTHER_DRAFTS[found]
+            return _OTHER_DRAFTS[name]
     if described.get("num_hidden_layers") == 1 and _looks_like_eagle(folder):
         return _OTHER_DRAFTS["eagle"]
     return None
@@ -175,7 +176,7 @@ def _eagle3_variant(described: Mapping[str, Any], folder: Path) -> str | None:
 
 
 def _looks_like_eagle(folder: Path) -> bool:
-    """Whether the stored tensors are those of an EAGLE-1 or 2 head: a layer behind an ``fc``, and no output layer."""
+    """True when the stored tensors are those of an EAGLE-1 or 2 head: a layer behind an ``fc``, and no output layer."""
     names = {name.removeprefix("model.") for name in stored_names(folder)}
     return (
         "fc.weight" in names
@@ -191,17 +192,17 @@ class _Names:
         self._names = list(names)
 
     def any(self, *patterns: str) -> bool:
-        """Whether one of them is there."""
+        """True when a name matches one of `patterns`."""
         return bool(self.first(*patterns))
 
     def first(self, *patterns: str) -> str:
-        """The first that is there."""
+        """The first name that matches one of `patterns`; "" when none does."""
         return next((name for name in self._names for one in patterns if Path(name).match(one)), "")
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return data if isinstance(data, dict) else {}

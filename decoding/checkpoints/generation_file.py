@@ -1,4 +1,4 @@
-"""``generation_config.json`` as a file that people bring: whether it can be read, and which end tokens it names.
+"""Checks of ``generation_config.json``, and the end tokens that it names.
 
 Torch-free; what its settings do is `decoding.models.generation_settings`'.
 """
@@ -22,20 +22,20 @@ def check_generation_file(name: str, folder: Path) -> None:
     transformers passes over a file that is no JSON, and decodes without what it asked for.
     """
     try:
-        found: Any = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        data: Any = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     except OSError as error:
         raise DecodingError(f"model '{name}' has a {NAME} that cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise DecodingError(f"model '{name}' has a {NAME} that is not JSON: {error}; {_MEND}") from error
-    if not isinstance(found, dict):
+    if not isinstance(data, dict):
         raise DecodingError(f"model '{name}' has a {NAME} that is no JSON object; {_MEND}")
-    end_tokens(name, found.get("eos_token_id"))
+    end_tokens(name, data.get("eos_token_id"))
 
 
-def why_refused(folder: Path) -> str | None:
-    """What transformers says against the file in `folder`; None where nothing."""
+def explain_refusal(folder: Path) -> str | None:
+    """The reason for which transformers refuses the file in `folder`; None where it accepts it."""
     from transformers import GenerationConfig
 
     if not (folder / NAME).is_file():
@@ -47,18 +47,18 @@ def why_refused(folder: Path) -> str | None:
     return None
 
 
-def end_tokens(name: str, said: Any) -> list[int]:
+def end_tokens(name: str, value: Any) -> list[int]:
     """The ids of an ``eos_token_id``, read as `generate` reads it: lists of any depth, numbers cut to whole ones.
 
     Raises `DecodingError` in one line for what is no id, of the model called `name`.
     """
-    if said is None:
+    if value is None:
         return []
-    if isinstance(said, list | tuple):
-        return [token for inner in said for token in end_tokens(name, [] if inner is None else inner)]
-    if isinstance(said, int | float) and math.isfinite(said):
-        return [int(said)]
+    if isinstance(value, list | tuple):
+        return [token for inner in value for token in end_tokens(name, [] if inner is None else inner)]
+    if isinstance(value, int | float) and math.isfinite(value):
+        return [int(value)]
     raise DecodingError(
-        f"model '{name}' names an end token that is no number (eos_token_id {json.dumps(said)[:60]}); mend {NAME}, or "
+        f"model '{name}' names an end token that is no number (eos_token_id {json.dumps(value)[:60]}); mend {NAME}, or "
         "config.json where that names it"
     )

@@ -52,7 +52,7 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 
 def is_id(name: str) -> bool:
-    """Whether `name` is that of a model on the hub rather than of a folder or of the embedded model."""
+    """True when `name` is that of a model on the hub rather than of a folder or of the embedded model."""
     return name != EMBEDDED_TARGET and not expanded(name).is_dir()
 
 
@@ -83,7 +83,7 @@ def fetch(name: str, progress: Progress, *, pickled: bool = False) -> Path:
                 tqdm_class=bar,
             )
     except _FAILURES as error:
-        raise DecodingError(why_not(name, error)) from error
+        raise DecodingError(explain_hub_error(name, error)) from error
     return folder
 
 
@@ -97,7 +97,7 @@ def fetch_description(name: str) -> Path:
             )
         )
     except _FAILURES as error:
-        raise DecodingError(why_not(name, error)) from error
+        raise DecodingError(explain_hub_error(name, error)) from error
 
 
 def remote_tensors(name: str) -> list[Tensor]:
@@ -107,15 +107,15 @@ def remote_tensors(name: str) -> list[Tensor]:
     """
     model, revision = split_revision(name)
     try:
-        found = get_safetensors_metadata(model, revision=revision)
+        metadata = get_safetensors_metadata(model, revision=revision)
     except NotASafetensorsRepoError as error:
         refuse_pickles(name)
         raise DecodingError(f"model '{name}' has no safetensors files on the hub; choose another") from error
     except _FAILURES as error:
-        raise DecodingError(why_not(name, error)) from error
+        raise DecodingError(explain_hub_error(name, error)) from error
     return [
         Tensor(tensor, info.dtype, info.data_offsets[1] - info.data_offsets[0])
-        for file in found.files_metadata.values()
+        for file in metadata.files_metadata.values()
         for tensor, info in file.tensors.items()
     ]
 
@@ -131,11 +131,11 @@ def _files(name: str) -> list[str]:
     try:
         return list(list_repo_files(model, revision=revision))
     except _FAILURES as error:
-        raise DecodingError(why_not(name, error)) from error
+        raise DecodingError(explain_hub_error(name, error)) from error
 
 
-def why_not(name: str, error: Exception) -> str:
-    """One line on why a model of the hub is not there, and what to do."""
+def explain_hub_error(name: str, error: Exception) -> str:
+    """One line: the reason for which a model of the hub is not there, and what to do."""
     model, revision = split_revision(name)
     reason = " ".join(str(error).split())
     if isinstance(error, GatedRepoError):
@@ -175,7 +175,7 @@ def why_not(name: str, error: Exception) -> str:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether the shards that the folder's index names are there."""
+    """True when all shards that the folder's index names are there."""
     return not missing_shards(folder)
 
 

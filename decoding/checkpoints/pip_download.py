@@ -41,7 +41,7 @@ UNREACHABLE = (
     "Max retries exceeded",
     "Remote end closed connection",
 )
-"""What pip's output says when it is the network, whatever its last line says then."""
+"""Signs of a network failure in pip's output, whatever its last line says then."""
 
 
 def download(
@@ -96,7 +96,7 @@ def download(
 
 
 def _reason(requirement: str, output: str) -> str:
-    """Why pip failed, in one line, from what it printed."""
+    """One line on the reason for which pip failed, from its output."""
     if "No module named pip" in output:
         return f"pip is missing from {sys.prefix}, and spectui fetches its model with it: python -m ensurepip"
     if any(sign in output for sign in UNREACHABLE):

@@ -65,7 +65,7 @@ def read_config(folder: Path, *, whole: bool = True) -> dict[str, Any]:
 
 
 def _check_values(folder: Path, data: Mapping[str, Any]) -> None:
-    """Refuse what transformers and the count of memory would go on with, or fail on in words of their own."""
+    """Refuse values that transformers and the count of memory would go on with, or fail on without a clear message."""
     kind = data.get("model_type")
     if kind is not None and not isinstance(kind, str):
         raise DecodingError(
@@ -83,34 +83,34 @@ def _check_values(folder: Path, data: Mapping[str, Any]) -> None:
 
 
 def _quantized_beside(folder: Path) -> dict[str, Any]:
-    """How the model is quantised, where AutoGPTQ or AutoAWQ said it in a file of its own; empty elsewhere."""
+    """The quantisation that AutoGPTQ or AutoAWQ described in a file of its own; empty elsewhere."""
     for name, read in QUANTIZED_BESIDE.items():
         try:
-            found = json.loads((folder / name).read_text(encoding="utf-8"))
+            settings = json.loads((folder / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
             raise DecodingError(f"model folder {folder} has a damaged {name}; fetch it again") from error
-        if isinstance(found, dict):
-            return read(found)
+        if isinstance(settings, dict):
+            return read(settings)
     return {}
 
 
-def _of_awq(found: dict[str, Any]) -> dict[str, Any]:
+def _read_awq(settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "quant_method": "awq",
-        "bits": found.get("w_bit"),
-        "group_size": found.get("q_group_size"),
-        "zero_point": bool(found.get("zero_point")),
-        "version": str(found.get("version") or "gemm").lower(),
+        "bits": settings.get("w_bit"),
+        "group_size": settings.get("q_group_size"),
+        "zero_point": bool(settings.get("zero_point")),
+        "version": str(settings.get("version") or "gemm").lower(),
     }
 
 
 QUANTIZED_BESIDE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "quantize_config.json": lambda found: {**found, "quant_method": "gptq"},
-    "quant_config.json": _of_awq,
+    "quantize_config.json": lambda settings: {**settings, "quant_method": "gptq"},
+    "quant_config.json": _read_awq,
 }
-"""Files of older quantisers beside ``config.json``, and how what they say is said in it today."""
+"""Files of older quantisers beside ``config.json``, and functions that turn them into its ``quantization_config``."""
 
 
 def shards(folder: Path) -> list[Path]:
@@ -120,25 +120,25 @@ def shards(folder: Path) -> list[Path]:
         return [folder / name for name in names]
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    found = sorted(folder.glob("*.safetensors"))
-    return found if len(found) == 1 else []
+    files = sorted(folder.glob("*.safetensors"))
+    return files if len(files) == 1 else []
 
 
 def uncommon_name(folder: Path) -> str | None:
-    """The file that transformers has to be told to begin with, where it has another name than usual."""
+    """The file that transformers must begin with, where it has another name than usual."""
     if (folder / SINGLE).is_file() or (folder / INDEX).is_file():
         return None
     if (index := _index(folder)).is_file():
         return index.name
-    found = shards(folder)
-    return found[0].name if found else None
+    files = shards(folder)
+    return files[0].name if files else None
 
 
 def stored_names(folder: Path) -> set[str]:
-    """Names of the tensors that are stored; of a pickle those that its index names, which nothing is run for."""
+    """Names of the stored tensors; of a pickle those in its index, read without running anything."""
     try:
-        if found := shards(folder):
-            return {name for path in found if path.is_file() for name, *_ in _header(path)}
+        if files := shards(folder):
+            return {name for path in files if path.is_file() for name, *_ in _header(path)}
         names: set[str] = set()
         for path in folder.glob("pytorch_model*.bin"):
             with zipfile.ZipFile(path) as file:
@@ -170,14 +170,14 @@ def check_weights(folder: Path, *, pickled: bool = False) -> None:
             f"model folder {folder} is not complete: {missing[0]} is missing"
             f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; fetch it again"
         )
-    found = shards(folder)
-    if not found:
+    files = shards(folder)
+    if not files:
         only = next((name for name in PICKLED if (folder / name).is_file()), None)
         if only is None:
             raise DecodingError(f"model folder {folder} has no {SINGLE}; fetch it again")
         if not pickled:
             raise DecodingError(f"model folder {folder} has {PICKLED_WORDS}")
-    for path in found:
+    for path in files:
         check_whole(path)
 
 

@@ -1,4 +1,4 @@
-"""What a distillation is: plain, torch-free data, checked before anything starts."""
+"""The settings of a distillation: plain, torch-free data, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARE_OF_TIME = {"generate": 0.55, "train": 0.38}
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """Everything that decides which head comes out. Raises `UsageError` when a field makes no sense."""
+    """Settings that decide which head comes out. Raises `UsageError` when a field makes no sense."""
 
     target: str = EMBEDDED_TARGET
     tokens: int = 1_000_000
@@ -39,7 +39,7 @@ class DistillConfig:
     """Tokens per training step."""
     learning_rate: float = 1.2e-3
     passes: int = 4
-    """Depth of training-time test: how many of its own states in a row a head learns from."""
+    """Depth of training-time test: states of its own in a row that a head learns from."""
     seed: int = 0
     start: str = ""
     """An earlier head to go on from: its folder or hub id, `eagle` for the one that comes along; "" for none."""

@@ -1,4 +1,4 @@
-"""Stage 4: what a head is worth on questions that took no part in training, with the real engine."""
+"""Stage 4: a head's acceptance and tokens per round on questions that took no part in training, by the real engine."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def evaluate(
     ]
     if models.kind is not EAGLE or models.draft_folder is None:
         raise DecodingError(f"'{head}' is no EAGLE-3 head; give a head's folder")
-    # As it was trained: the one that decodes has its layer replaced by one that only drafts.
+    # Loaded again as it was trained: the one that decodes has a layer that can only draft.
     net = load_head(models.draft_folder, models.target)
-    found: dict[str, Profile] = {"all": profile(net, sequences, DEPTHS)}
+    profiles: dict[str, Profile] = {"all": profile(net, sequences, DEPTHS)}
     for index, name in enumerate(names):
-        found[name] = profile(net, [s for s in sequences if s.task == index], DEPTHS)
+        profiles[name] = profile(net, [s for s in sequences if s.task == index], DEPTHS)
     taus: dict[str, dict[str, float]] = {}
     changed: set[int] = set()
     for tree in trees:
@@ -99,11 +99,11 @@ def evaluate(
         "head": Path(head).name,
         "questions": len(chosen),
         "new_tokens": new_tokens,
-        "depth": {name: [round(v, 3) for v in p.chain.tolist()] for name, p in found.items()},
+        "depth": {name: [round(v, 3) for v in p.chain.tolist()] for name, p in profiles.items()},
         "top4": {
-            name: [round(v, 3) for v in p.rank_share[:, :4].sum(1).tolist()] for name, p in found.items()
+            name: [round(v, 3) for v in p.rank_share[:, :4].sum(1).tolist()] for name, p in profiles.items()
         },
-        "covered": {name: round(p.covered, 4) for name, p in found.items()},
+        "covered": {name: round(p.covered, 4) for name, p in profiles.items()},
         "tau": taus,
         "identical": len(chosen) - len(changed),
     }
@@ -146,7 +146,7 @@ def decode(decoder: SpeculativeDecoder, prompt: list[int]) -> Decoded:
 
 @torch.inference_mode()
 def observed(models: LoadedModels, prompt: list[int], output: list[int], task: int) -> Sequence:
-    """What the target thinks along `prompt` and `output`, as training text has it."""
+    """The target's choices and hidden states along `prompt` and `output`, in the form of training text."""
     tokens = [*prompt, *output]
     device = models.target.device
     with LayerInputs(models.target, feature_layers(models.target)).capturing() as caught:

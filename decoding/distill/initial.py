@@ -1,4 +1,4 @@
-"""Where training starts: not from noise, but from what the target, or an earlier head, already knows."""
+"""The weights that training starts from: made from the target's, or taken from an earlier head."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def initialise(head: EagleHead, model: Any, sample: list[Sequence], seed: int) -
 
 @torch.no_grad()
 def norm_scale(norm: Any, width: int) -> torch.Tensor:
-    """What a norm multiplies each of `width` numbers by, float32: its weight, or in Gemma's norms one more."""
+    """Factors that a norm applies to each of `width` numbers, float32: its weight, or in Gemma's norms one more."""
     weight = next(norm.parameters(), None)
     like: dict[str, Any] = {} if weight is None else {"device": weight.device, "dtype": weight.dtype}
     ones = torch.ones(width, **like)
@@ -132,29 +132,28 @@ def take_over(head: EagleHead, earlier: EagleHead, model: Any) -> None:
     Rows of tokens that `earlier` does not draft start as the target's, moved as training has moved the others
     on average. Raises `DecodingError` when the two are built otherwise.
     """
-    ours, theirs = head.config, earlier.config
-    if replace(theirs, draft_vocab_size=ours.draft_vocab_size) != ours:
+    if replace(earlier.config, draft_vocab_size=head.config.draft_vocab_size) != head.config:
         raise DecodingError(
             "the head of --start is built otherwise than heads are trained here; leave --start out"
         )
     known = {int(token): row for row, token in enumerate(earlier.draft_ids.tolist())}
     rows = [known.get(int(token), -1) for token in head.draft_ids.tolist()]
-    for (name, mine), (_, other) in zip(head.named_parameters(), earlier.named_parameters(), strict=True):
+    for (name, weight), (_, trained) in zip(head.named_parameters(), earlier.named_parameters(), strict=True):
         if name != "lm_head.weight":
-            mine.copy_(other)
-    mine = model.get_output_embeddings().weight[head.draft_ids].float()
-    kept = torch.tensor([row >= 0 for row in rows], device=mine.device)
+            weight.copy_(trained)
+    output = model.get_output_embeddings().weight[head.draft_ids].float()
+    kept = torch.tensor([row >= 0 for row in rows], device=output.device)
     trained = earlier.lm_head.weight[[row for row in rows if row >= 0]].float()
-    mine[~kept] += (trained - mine[kept]).mean(0)
-    mine[kept] = trained
-    head.lm_head.weight.copy_(mine)
+    output[~kept] += (trained - output[kept]).mean(0)
+    output[kept] = trained
+    head.lm_head.weight.copy_(output)
 
 
 def _residual_size(model: Any, sequence: Sequence) -> float:
     """Root mean square of what the target's last norm reads."""
     seen: list[torch.Tensor] = []
     handle = model.get_decoder().norm.register_forward_pre_hook(
-        lambda _, given: seen.append(given[0].float().pow(2).mean(-1).sqrt().median())
+        lambda _, inputs: seen.append(inputs[0].float().pow(2).mean(-1).sqrt().median())
     )
     try:
         with torch.inference_mode():

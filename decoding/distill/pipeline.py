@@ -1,4 +1,4 @@
-"""The stages one behind the other: text, vocabulary, training, evaluation, and the folder that comes out."""
+"""A whole distillation: text, vocabulary, training, evaluation, and the folder with the head."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ RESPONSE_SHARE = 0.6
 
 
 class Log:
-    """Every figure goes to ``log.jsonl`` in the work folder, and a line of it to people."""
+    """Writes every figure to ``log.jsonl`` in the work folder, and says it in a line."""
 
     def __init__(self, path: Path, say: Say) -> None:
         self._file: IO[str] = path.open("a", encoding="utf-8")
@@ -108,7 +108,7 @@ def distill(
         rehearse(config, models.target, earlier)
         _say_needs(config, models, work, say)
         text = work / "text"
-        if _wants_text(config, text):
+        if _needs_text(config, text):
             deadline = began + 60 * config.minutes * SHARE_OF_TIME["generate"]
             writers.write_text(config, dtype, models, text, deadline=deadline, log=log)
             _remember_text(config, text)
@@ -134,7 +134,7 @@ def fast_dtype(device: torch.device) -> str:
 
 
 def _refuse_taken(out: Path) -> None:
-    """A new head does not take the place of a model that lies there."""
+    """Raise `UsageError` when files of a head already lie in `out`."""
     for name in (*card.FILES, card.NAME):
         if (out / name).exists():
             raise UsageError(f"{out / name} is there already; name another --out")
@@ -154,7 +154,7 @@ def _only_one(work: Path) -> Iterator[None]:
 
 
 def target_name(target: str) -> str:
-    """What a head's files call its target: a hub id, or the last part of a folder, never a path."""
+    """The target's name in a head's files: a hub id, or the last part of a folder, never a path."""
     if target == EMBEDDED_TARGET:
         return EMBEDDED.name
     return Path(target).name if Path(target).is_dir() else target
@@ -187,7 +187,7 @@ def _say_needs(config: DistillConfig, models: LoadedModels, work: Path, say: Say
 
 
 def _start_folder(config: DistillConfig, say: Say) -> Path | None:
-    """Where the head to go on from lies. Raises `DecodingError` when there is none."""
+    """The folder of the head to go on from; None without --start. Raises `UsageError` when it holds no head."""
     if not config.start:
         return None
     tell: Progress = lambda stage, *_: say(stage)  # noqa: E731
@@ -198,7 +198,7 @@ def _start_folder(config: DistillConfig, say: Say) -> Path | None:
 
 
 def _trained_before(start: Path | None) -> list[dict[str, Any]]:
-    """What the head in `start` was trained on, the oldest first, as far as its folder tells."""
+    """Records of the trainings of the head in `start`, the oldest first, as far as its folder has them."""
     if start is None:
         return []
     try:
@@ -208,7 +208,7 @@ def _trained_before(start: Path | None) -> list[dict[str, Any]]:
     return [*known.pop("before", []), known]
 
 
-def _wants_text(config: DistillConfig, text: Path) -> bool:
+def _needs_text(config: DistillConfig, text: Path) -> bool:
     try:
         finished = json.loads((text / "finished.json").read_text("utf-8"))["tokens"]
     except (OSError, ValueError, KeyError):
@@ -265,18 +265,22 @@ def _finish(
     questions: list[dict[str, str]],
     log: Callable[..., None],
 ) -> dict[str, Any]:
-    """Profile, save, evaluate on the held-out questions, describe."""
+    """Measure the head's acceptance, save it, evaluate it on the held-out questions, and write its card."""
     held = np.flatnonzero(vocabulary.held_back(data))[:PROFILE_SEQUENCES]
     head.eval()
     with autocast(models.target.device, models.target.dtype):
-        found = profile(head, (data.sequence(int(i)) for i in held), PROFILE_DEPTH)
-    log("profile", covered=round(found.covered, 4), chain=[round(v, 3) for v in found.chain.tolist()])
+        acceptance = profile(head, (data.sequence(int(i)) for i in held), PROFILE_DEPTH)
+    log(
+        "profile",
+        covered=round(acceptance.covered, 4),
+        chain=[round(v, 3) for v in acceptance.chain.tolist()],
+    )
     check_finite(head, "after training")
     save_head(head, out, target_name=target_name(config.target))
-    found.save(out / PROFILE_FILE, {})
+    acceptance.save(out / PROFILE_FILE, {})
     fresh = prompts.fresh(config.seed, min(FRESH_QUESTIONS, len(questions)))
     trees = evaluate.tokens_per_round(str(out), config.target, fresh, DYNAMIC_TREES, device=config.device)
-    found.save(out / PROFILE_FILE, trees)
+    acceptance.save(out / PROFILE_FILE, trees)
     log("trees", **trees)
     figures = evaluate.evaluate(str(out), config.target, device=config.device, questions=questions)
     evaluate.save(figures, out / "evaluation.json")

@@ -1,4 +1,4 @@
-"""How often a head is right, by depth and rank, with the target's own tokens as the path down."""
+"""A head's acceptance by depth and rank, with the target's own tokens as the path down."""
 
 from __future__ import annotations
 

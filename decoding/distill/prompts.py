@@ -1,4 +1,4 @@
-"""Where training text begins: user messages made of templates, and beginnings the target goes on with.
+"""Prompts for training text: user messages made of templates, and beginnings that the target goes on with.
 
 The second kind follows Magpie (arXiv 2406.08464): a chat model that is given the head of a user's turn
 writes what a user would. A few opening words steer it to a task. Torch-free.
@@ -93,13 +93,13 @@ def fresh(seed: int, count: int) -> list[dict[str, str]]:
 
 @cache
 def weights(task: str) -> list[float]:
-    """How often each template of `task` is used: by the logarithm of its different fills, to repeat little."""
+    """Relative use of each template of `task`: the logarithm of its different fills, so that little is repeated."""
     words = material()["words"]
 
     def fills(template: str) -> int:
-        found = {slot.group(0): slot.groups() for slot in _SLOT.finditer(template)}.values()
+        slots = {slot.group(0): slot.groups() for slot in _SLOT.finditer(template)}.values()
         return math.prod(
-            int(high) - int(low) + 1 if name == "int" else len(words[name]) for name, _, low, high in found
+            int(high) - int(low) + 1 if name == "int" else len(words[name]) for name, _, low, high in slots
         )
 
     return [math.log2(1 + fills(template)) for template in material()["tasks"][task]["templates"]]
@@ -125,7 +125,7 @@ def fill(template: str, draw: random.Random) -> str:
 
 
 class Guard:
-    """Knows the texts that must stay out of training."""
+    """Recognises texts that must stay out of training."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._forbidden: dict[int, set[tuple[str, ...]]] = {}
@@ -135,7 +135,7 @@ class Guard:
             self._forbidden.setdefault(length, set()).update(_runs(words, length))
 
     def allows(self, text: str) -> bool:
-        """Whether `text` shares no run of `SHINGLE` words with any of them, nor holds a shorter one whole."""
+        """True when `text` shares no run of `SHINGLE` words with any of them, nor holds a shorter one whole."""
         words = _words(text)
         return all(known.isdisjoint(_runs(words, length)) for length, known in self._forbidden.items())
 

@@ -1,4 +1,4 @@
-"""All that can fail with a target, tried on a few tokens before hours of text are generated."""
+"""A rehearsal of generation and training on a few tokens, before hours of text are generated."""
 
 from __future__ import annotations
 
@@ -42,14 +42,17 @@ def rehearse(config: DistillConfig, model: Any, earlier: EagleHead | None) -> No
     except torch.OutOfMemoryError:
         raise
     except _FAILURES as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         raise DecodingError(
-            f"no head can be trained for a target of type '{text.model_type}' ({said})"
+            f"no head can be trained for a target of type '{text.model_type}' ({reason})"
         ) from error
 
 
 def _sequence(model: Any, vocab: int) -> Sequence:
-    """A sequence with what the target thought, through slots; raises where plain forwards think otherwise."""
+    """A sequence with the target's choices and hidden states, through slots.
+
+    Raises `ValueError` where plain forwards give other states.
+    """
     ids = np.random.default_rng(0).integers(0, vocab, TOKENS)
     slots = SlotModel(model, feature_layers(model), 2, TOKENS)
     best, features, final = [], [], []
@@ -61,7 +64,9 @@ def _sequence(model: Any, vocab: int) -> Sequence:
     finally:
         slots.close()
     seen: list[torch.Tensor] = []
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
+    hook = model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0][0])
+    )
     try:
         with torch.inference_mode():
             model(input_ids=torch.from_numpy(ids)[None].to(model.device), use_cache=False)

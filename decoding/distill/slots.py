@@ -1,4 +1,4 @@
-"""Many sequences through one model at once, each in a slot of its own: how training text is made.
+"""Batched generation of training text: many sequences through one model at once, each in a slot of its own.
 
 Slots start and end at different times (continuous batching): a prompt's tokens go through the same
 steps as generated ones, one per slot and step, so no step waits for another.
@@ -27,7 +27,7 @@ SORT_EVERY = 32
 
 
 class _Where:
-    """Where this step's keys go and how far each slot reaches, shared by all layers."""
+    """The position that a step writes to and the columns that each slot reads, shared by all layers."""
 
     def __init__(self, slots: int, device: torch.device) -> None:
         self.slot = torch.arange(slots, device=device)
@@ -107,11 +107,11 @@ def _attention(where: _Where) -> Any:
             if sliding_window is not None and reach > sliding_window:
                 columns = torch.arange(reach, device=mask.device)
                 mask = mask & (columns > where.position[part, None] - sliding_window)[:, None, None]
-            given = query[part], key[part, :, :reach], value[part, :, :reach], mask
+            inputs = query[part], key[part, :, :reach], value[part, :, :reach], mask
             if softcap is not None:
-                parts.append(_capped(*given, scaling or query.shape[-1] ** -0.5, softcap))
+                parts.append(_capped(*inputs, scaling or query.shape[-1] ** -0.5, softcap))
             else:
-                parts.append(grouped_sdpa(module, *given, scaling=scaling)[0])
+                parts.append(grouped_sdpa(module, *inputs, scaling=scaling)[0])
         out = torch.cat(parts)
         return out, None
 
@@ -171,8 +171,8 @@ class SlotModel:
         self.model.set_attn_implementation(self._attention_before)
 
     def _capture(self, index: int) -> Any:
-        def hook(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            self._captured[index] = given[0] if given else named["hidden_states"]
+        def hook(_: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            self._captured[index] = inputs[0] if inputs else named["hidden_states"]
 
         return hook
 

@@ -53,7 +53,7 @@ RIDGE_SEQUENCES = 400
 
 @dataclass
 class State:
-    """How far training is; kept with the weights so that it can go on."""
+    """The progress of training, kept with the weights so that it can go on."""
 
     step: int = 0
     seen: int = 0
@@ -83,12 +83,12 @@ def train(
     trained head and its history. Raises `DecodingError` when there is too little text.
     """
     held = vocabulary.held_back(data)
-    mine = np.flatnonzero(~held)
-    if len(mine) < 8:
-        raise DecodingError(f"there are {len(mine)} training sequences; generate more (--tokens)")
+    training = np.flatnonzero(~held)
+    if len(training) < 8:
+        raise DecodingError(f"there are {len(training)} training sequences; generate more (--tokens)")
     checks = np.flatnonzero(held)[:VALIDATION_SEQUENCES]
     if not len(checks):
-        checks = mine[:8]
+        checks = training[:8]
     device, save = model.device, work / "training.pt"
     torch.manual_seed(config.seed)
     model.requires_grad_(False)  # its embedding is read, not trained
@@ -103,20 +103,22 @@ def train(
         log("train", parameters=sum(p.numel() for p in head.parameters()), start=config.start)
         _validate(head, data, checks, config, autocast(device, model.dtype), state, log)
     else:
-        sample = [data.sequence(int(i)) for i in mine[:RIDGE_SEQUENCES]]
+        sample = [data.sequence(int(i)) for i in training[:RIDGE_SEQUENCES]]
         explained = initialise(head, model, sample, config.seed)
         check_finite(head, "where training starts")
         log("train", parameters=sum(p.numel() for p in head.parameters()), ridge_explains=round(explained, 3))
     row_of = torch.full((int(head.config.vocab_size),), -1, dtype=torch.long, device=device)
     row_of[head.draft_ids] = torch.arange(len(tokens), device=device)
     teacher = model.get_output_embeddings().weight.detach()[head.draft_ids]
-    total = config.epochs * int((data.index[mine, 2] - data.index[mine, 1] - data.index[mine, 3]).sum())
+    total = config.epochs * int(
+        (data.index[training, 2] - data.index[training, 1] - data.index[training, 3]).sum()
+    )
     generator = torch.Generator(device=device).manual_seed(config.seed)
     cast = autocast(device, model.dtype)
 
-    spent, saved, said, validated = state.seconds, time.monotonic(), time.monotonic(), time.monotonic()
+    spent, saved, logged, validated = state.seconds, time.monotonic(), time.monotonic(), time.monotonic()
     before, sums = time.monotonic(), _Sums()
-    batches = list(_batches(data, mine, config, state.epoch))
+    batches = list(_batches(data, training, config, state.epoch))
     while (done := max(state.seen / total, spent / seconds)) < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * _rate(done, state.step)
@@ -139,17 +141,17 @@ def train(
         state.batch += 1
         if state.batch == len(batches):
             state.epoch, state.batch = state.epoch + 1, 0
-            batches = list(_batches(data, mine, config, state.epoch))
+            batches = list(_batches(data, training, config, state.epoch))
 
         now = time.monotonic()
         spent, before = spent + now - before, now
         state.seconds = spent
-        if now - said >= SAY_SECONDS:
-            said = now
-            left = min((1.0 - done) * seconds, (total - state.seen) / max(1e-9, state.seen / spent))
+        if now - logged >= SAY_SECONDS:
+            logged = now
+            seconds_left = min((1.0 - done) * seconds, (total - state.seen) / max(1e-9, state.seen / spent))
             log(
                 "train", step=state.step, done=round(done, 3), tokens=state.seen, per_second=round(state.seen / spent),
-                seconds_left=round(max(0.0, left)), **sums.take(),
+                seconds_left=round(max(0.0, seconds_left)), **sums.take(),
             )  # fmt: skip
         if now - validated >= VALIDATE_SECONDS:
             validated = now
@@ -317,13 +319,13 @@ def _validate(
     log: Callable[..., None],
 ) -> None:
     with cast:
-        found: Profile = profile(head, (data.sequence(int(i)) for i in which), config.passes)
+        acceptance: Profile = profile(head, (data.sequence(int(i)) for i in which), config.passes)
     figures = {
         "step": state.step,
         "tokens": state.seen,
         "seconds": round(state.seconds),
-        "top1": [round(v, 4) for v in found.rank_share[:, 0].tolist()],
-        "top4": [round(v, 4) for v in found.rank_share[:, :4].sum(1).tolist()],
+        "top1": [round(v, 4) for v in acceptance.rank_share[:, 0].tolist()],
+        "top4": [round(v, 4) for v in acceptance.rank_share[:, :4].sum(1).tolist()],
     }
     state.history.append(figures)
     log("validate", **figures)

@@ -128,8 +128,8 @@ def _attend(
     scale = q.shape[-1] ** -0.5
     scores = (q @ k0.transpose(-1, -2)).float() * scale
     scores = scores.masked_fill(~seen, -torch.inf)
-    own = [(q * k).sum(-1, keepdim=True).float() * scale for k in keys]
-    weights = torch.cat([scores, *own], dim=-1).softmax(-1).to(v0.dtype)
+    carried = [(q * k).sum(-1, keepdim=True).float() * scale for k in keys]
+    weights = torch.cat([scores, *carried], dim=-1).softmax(-1).to(v0.dtype)
     out = weights[..., : k0.shape[-2]] @ v0
     for column, value in enumerate(values, k0.shape[-2]):
         out = out + weights[..., column : column + 1] * value

@@ -18,7 +18,7 @@ SIZES = (2048, 4096, 6144, 8192, 10_240, 12_288, 16_384)
 
 
 def held_back(data: Shards) -> BoolArray:
-    """Which sequences validate instead of training, ``[S]``; by number, so that more data moves none."""
+    """True for sequences that validate instead of training, ``[S]``; by number, so that more data moves none."""
     mask: BoolArray = data.index[:, 5] % HELD_BACK == 0
     return mask
 

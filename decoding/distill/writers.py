@@ -59,7 +59,7 @@ def write_text(
         for index in range(count)
     ]  # fmt: skip
     try:
-        said = 0
+        logged = 0
         while any(child.poll() is None for child in children):
             for child in children:
                 try:
@@ -67,8 +67,8 @@ def write_text(
                 except subprocess.TimeoutExpired:
                     continue
             tokens = Shards(folder).response_tokens
-            if tokens != said and tokens > before:
-                said = tokens
+            if tokens != logged and tokens > before:
+                logged = tokens
                 rate = (tokens - before) / (time.monotonic() - began)
                 left = min((config.tokens - tokens) / rate, deadline - time.monotonic())
                 log(

@@ -1,4 +1,4 @@
-"""Energy as the hardware counts it: NVML for a GPU, RAPL for a CPU where it may be read; nothing is estimated."""
+"""Energy counted by the hardware: NVML for a GPU, RAPL for a CPU where it may be read; nothing is estimated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ decoding_now = threading.Event()
 
 
 class EnergyMeter:
-    """Adds up what was used between calls while `decoding_now` is set."""
+    """Adds up the energy used between calls while `decoding_now` is set."""
 
     def __init__(self, rapl: Path = RAPL, gpus: Gpus | None = None) -> None:
         self._rapl = rapl
@@ -43,13 +43,12 @@ class EnergyMeter:
 
 
 def cpu_joules(folder: Path = RAPL) -> float | None:
-    """What all CPU packages have used since some time ago; None where that may not be read."""
-    total, found = 0, False
+    """Joules that all CPU packages have used, from an arbitrary start; None where that may not be read."""
+    packages = []
     for zone in sorted(folder.glob("*-rapl:[0-9]*")):
         if zone.name.count(":") == 1:  # a package; its parts have two
             try:
-                total += int((zone / "energy_uj").read_text())
-                found = True
+                packages.append(int((zone / "energy_uj").read_text()))
             except (OSError, ValueError):
                 return None
-    return total / 1e6 if found else None
+    return sum(packages) / 1e6 if packages else None

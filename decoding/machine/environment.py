@@ -1,4 +1,7 @@
-"""What this machine offers to decoding, for `spectui doctor`: ``python -m spectui.decoding.machine.environment``."""
+"""This machine's versions, processors and kernels, for `spectui doctor`.
+
+``python -m spectui.decoding.machine.environment`` prints them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import argparse
 import json
 import platform
 import sys
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -33,7 +35,7 @@ def environment() -> dict[str, Any]:
             "memory_available_bytes": psutil.virtual_memory().available,
         },
         "gpus": _gpus(),
-        "kernels": [asdict(found) for found in findings(gather())],
+        "kernels": [finding.as_json() for finding in findings(gather())],
     }
 
 

@@ -1,6 +1,6 @@
-"""How busy the GPUs of this process are, by NVML; nothing wherever that cannot be told.
+"""Load, memory and energy of the GPUs of this process, by NVML; nothing where they cannot be read.
 
-Torch-free: torch is asked only where the process has it already, and never made to touch a GPU.
+Torch-free: torch is used only where the process has it already, and never made to touch a GPU.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 STEP_SECONDS = 5
-"""Readings, one a second, that a point of the history is the mean of."""
+"""Readings, one a second, whose mean is a point of the history."""
 STEPS = 60
 """Points that are kept: five minutes."""
 
@@ -33,32 +33,32 @@ class Gpus:
         out = []
         for index in in_use():
             handle = self._handle(index)
-            found = {} if handle is None else _reading(handle)
-            if found:
+            reading = {} if handle is None else _reading(handle)
+            if reading:
                 load = self._loads.setdefault(index, _Load())
-                history = load.add(found["percent"]) if "percent" in found else []
-                out.append({"index": index, **found, **({"history": history} if history else {})})
+                history = load.add(reading["percent"]) if "percent" in reading else []
+                out.append({"index": index, **reading, **({"history": history} if history else {})})
         return {"gpus": out} if out else None
 
     def joules(self) -> float | None:
-        """What these GPUs together have used since their driver was loaded; None unless each of them counts it."""
+        """Joules that these GPUs have used since their driver was loaded; None unless each of them counts it."""
         total = 0.0
         for index in (indexes := in_use()):
             handle = self._handle(index)
-            used = None if handle is None else _asked(_energy_of(handle))
-            if used is None:
+            millijoules = None if handle is None else _query(_energy_of(handle))
+            if millijoules is None:
                 return None
-            total += used / 1e3
+            total += millijoules / 1e3
         return total if indexes else None
 
     def _handle(self, index: int) -> Any:
         """NVML's handle of torch's device `index`; None where NVML does not know it."""
         if index not in self._handles:
             uuid = sys.modules["torch"].cuda.get_device_properties(index).uuid
-            found = _asked(_handle_of(f"GPU-{uuid}")) or _asked(_handle_of(f"MIG-{uuid}"))
-            if not found:
+            handle = _query(_handle_of(f"GPU-{uuid}")) or _query(_handle_of(f"MIG-{uuid}"))
+            if not handle:
                 return None
-            self._handles[index] = found
+            self._handles[index] = handle
         return self._handles[index]
 
 
@@ -94,14 +94,14 @@ def driver() -> tuple[str, tuple[int, int]] | None:
         nvml.nvmlInit()
         return str(nvml.nvmlSystemGetDriverVersion()), int(nvml.nvmlSystemGetCudaDriverVersion())
 
-    found = _asked(ask)
-    return None if found is None else (found[0], (found[1] // 1000, found[1] % 1000 // 10))
+    versions = _query(ask)
+    return None if versions is None else (versions[0], (versions[1] // 1000, versions[1] % 1000 // 10))
 
 
 def _reading(handle: Any) -> dict[str, Any]:
-    """What one device says of itself; a whole card that is partitioned says nothing of our part of it."""
-    mode = _asked(lambda nvml: nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE)
-    part = _asked(lambda nvml: bool(nvml.nvmlDeviceIsMigDeviceHandle(handle)))
+    """Figures of one device; none for a whole card that is partitioned, which knows nothing of our part."""
+    mode = _query(lambda nvml: nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE)
+    part = _query(lambda nvml: bool(nvml.nvmlDeviceIsMigDeviceHandle(handle)))
     if mode and not part:
         return {}
     asks: dict[str, Callable[[Any], Any]] = {
@@ -114,11 +114,11 @@ def _reading(handle: Any) -> dict[str, Any]:
         "mhz": lambda nvml: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
         "memory_mhz": lambda nvml: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
     }
-    found = {name: value for name, ask in asks.items() if (value := _asked(ask)) is not None}
-    if not found:
+    figures = {name: value for name, ask in asks.items() if (value := _query(ask)) is not None}
+    if not figures:
         return {}
-    name = _asked(lambda nvml: nvml.nvmlDeviceGetName(handle))
-    return {"name": "" if name is None else str(name), **found}
+    name = _query(lambda nvml: nvml.nvmlDeviceGetName(handle))
+    return {"name": "" if name is None else str(name), **figures}
 
 
 def _handle_of(uuid: str) -> Callable[[Any], Any]:
@@ -134,8 +134,8 @@ def _energy_of(handle: Any) -> Callable[[Any], Any]:
     return lambda nvml: nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
 
 
-def _asked(ask: Callable[[Any], Any]) -> Any:
-    """What NVML answers; None without the library or a driver, and where the device has no answer."""
+def _query(ask: Callable[[Any], Any]) -> Any:
+    """NVML's answer; None without the library or a driver, and where the device has none."""
     try:
         import pynvml
     except ImportError:

@@ -1,6 +1,6 @@
-"""Which kernels decoding will use on this machine, and what is missing for better ones: a line for each part.
+"""The kernels that decoding will use on this machine, and advice for better ones: a line for each part.
 
-`gather` looks, `findings` judges and knows nothing but what it is told.
+`gather` looks at the machine; `findings` judges its facts alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HALVES = (8, 0)
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found. Versions of packages are "" where they are missing."""
+    """The facts of a machine. Versions of packages are "" where they are missing."""
 
     driver: tuple[str, tuple[int, int]] | None
     """The NVIDIA driver's version, and the newest CUDA it runs."""
@@ -37,7 +37,7 @@ class Facts:
     torch_cuda: str
     """CUDA that torch was built for, "" for a build without."""
     archs: tuple[str, ...]
-    """What torch's CUDA kernels were compiled for, such as sm_90."""
+    """Architectures that torch's CUDA kernels were compiled for, such as sm_90."""
     gpus: tuple[tuple[str, tuple[int, int]], ...]
     """Name and compute capability of those that torch can use."""
     packs: bool
@@ -54,11 +54,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Finding:
-    """One part: what there is, and what to do for better, "" where nothing is missing."""
+    """The state of one part, and advice for better, "" where nothing is missing."""
 
-    what: str
-    found: str
-    do: str = ""
+    part: str
+    state: str
+    advice: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """The finding under the names that it has in ``spectui doctor --json``."""
+        return {"what": self.part, "found": self.state, "do": self.advice}
 
 
 def gather() -> Facts:
@@ -106,20 +110,20 @@ def _driver(facts: Facts) -> Finding:
             "" if not facts.torch_cuda else "for a GPU, install its driver; a CPU needs none",
         )
     name, (major, minor) = facts.driver
-    found = f"{name}, runs CUDA up to {major}.{minor}"
+    state = f"{name}, runs CUDA up to {major}.{minor}"
     if facts.torch_cuda and int(facts.torch_cuda.split(".")[0]) > major:
         return Finding(
-            "NVIDIA driver", found, f"torch was built for CUDA {facts.torch_cuda}: update the driver, or take an "
+            "NVIDIA driver", state, f"torch was built for CUDA {facts.torch_cuda}: update the driver, or take an "
             f"older build of torch from {BUILDS}"
         )  # fmt: skip
-    return Finding("NVIDIA driver", found)
+    return Finding("NVIDIA driver", state)
 
 
 def _torch(facts: Facts) -> Finding:
     if not facts.torch_cuda:
         do = "" if facts.driver is None else f"install a build for CUDA {_dotted(facts.driver[1])}: {BUILDS}"
         return Finding("torch", f"{facts.torch}, built without CUDA", do)
-    found = f"{facts.torch}, built for CUDA {facts.torch_cuda}"
+    state = f"{facts.torch}, built for CUDA {facts.torch_cuda}"
     if facts.driver is not None and not facts.gpus:
         hidden = (
             f"CUDA_VISIBLE_DEVICES is '{facts.visible}'"
@@ -127,21 +131,21 @@ def _torch(facts: Facts) -> Finding:
             else "no device is visible"
         )
         return Finding(
-            "torch", f"{found}, sees no GPU", f"{hidden}: unset it, or start the container with its GPUs"
+            "torch", f"{state}, sees no GPU", f"{hidden}: unset it, or start the container with its GPUs"
         )
-    return Finding("torch", found)
+    return Finding("torch", state)
 
 
 def _gpu(facts: Facts, index: int) -> Finding:
     name, capability = facts.gpus[index]
-    found = f"{name}, compute capability {_dotted(capability)}"
+    state = f"{name}, compute capability {_dotted(capability)}"
     if not any(_runs_on(arch, capability) for arch in facts.archs):
         return Finding(
-            f"GPU {index}", found, f"this torch has no kernels for it: take another build from {BUILDS}"
+            f"GPU {index}", state, f"this torch has no kernels for it: take another build from {BUILDS}"
         )
     if capability < HALVES:
-        return Finding(f"GPU {index}", f"{found}, no bfloat16", "run bfloat16 models with --dtype float16")
-    return Finding(f"GPU {index}", found)
+        return Finding(f"GPU {index}", f"{state}, no bfloat16", "run bfloat16 models with --dtype float16")
+    return Finding(f"GPU {index}", state)
 
 
 def _several(facts: Facts) -> Iterator[Finding]:
@@ -194,19 +198,19 @@ def _gptq(facts: Facts) -> Finding:
     missing = [name for name in GPTQ_PACKAGES if not getattr(facts, name)]
     if missing:
         return Finding("GPTQ", f"cannot be loaded: {' and '.join(missing)} missing", INSTALL_GPTQ)
-    found = f"gptqmodel {facts.gptqmodel}, optimum {facts.optimum}"
+    state = f"gptqmodel {facts.gptqmodel}, optimum {facts.optimum}"
     if not facts.gpus:
-        return Finding("GPTQ", f"{found}; torch's own kernels on the CPU")
+        return Finding("GPTQ", f"{state}; torch's own kernels on the CPU")
     if not facts.nvcc:
         return Finding(
-            "GPTQ", f"{found}; no nvcc, with which it compiles its fastest kernels when it first needs them",
+            "GPTQ", f"{state}; no nvcc, with which it compiles its fastest kernels when it first needs them",
             "install the CUDA toolkit, or set CUDA_HOME to it",
         )  # fmt: skip
-    return Finding("GPTQ", f"{found}; compiles its CUDA kernels when it first needs them")
+    return Finding("GPTQ", f"{state}; compiles its CUDA kernels when it first needs them")
 
 
 def _runs_on(arch: str, capability: Sequence[int]) -> bool:
-    """Whether code compiled for `arch` runs on a device: sm_86 on 8.6 and 8.9, compute_90 on all later ones."""
+    """True when code compiled for `arch` runs on a device: sm_86 on 8.6 and 8.9, compute_90 on all later ones."""
     kind, _, digits = arch.rstrip("af").partition("_")
     if not digits.isdigit():
         return False

@@ -1,4 +1,4 @@
-"""The tensors of a model that is not there: from its configuration alone, as transformers would build it."""
+"""The tensors of a model without its weights: from its configuration alone, as transformers would build it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 def model_tensors(folder: Path) -> list[Tensor]:
-    """What the causal language model of ``config.json`` in `folder` would store, nothing read or allocated.
+    """The tensors that the causal language model of ``config.json`` in `folder` would store, none of them allocated.
 
     Models in the GPTQ format are counted as such: packed words, scales and zeros of every layer but the head. Raises
     `DecodingError` for a configuration that transformers cannot build, and for other quantised formats.
@@ -29,7 +29,7 @@ def model_tensors(folder: Path) -> list[Tensor]:
     quantized = method(described)
     if quantized not in (None, "gptq"):
         raise DecodingError(
-            f"what {quantized} stores cannot be told from {folder}/config.json; give the whole model"
+            f"{folder}/config.json does not say what {quantized} stores; give the whole model"
         )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -63,7 +63,7 @@ def model_tensors(folder: Path) -> list[Tensor]:
 
 
 def _gptq(name: str, linear: nn.Linear, folder: Path) -> list[Tensor]:
-    """See `tests.gptq_checkpoint` for the layout."""
+    """The tensors of a packed layer; see `tests.gptq_checkpoint` for the layout."""
     facts = quantization(read_config(folder))
     bits, group = int(facts.get("bits") or 0), int(facts.get("group_size") or 128)
     groups = 1 if group < 1 else -(-linear.in_features // group)

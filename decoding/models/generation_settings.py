@@ -40,7 +40,7 @@ SAMPLING: dict[str, Any] = {
     "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": None, "top_h": None, "typical_p": 1.0,
     "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
 }  # fmt: skip
-"""How `generate` draws where `do_sample` is set; here `--temperature` and `--top-p` decide, and nothing else."""
+"""Settings of sampling, in force where `do_sample` is set; here `--temperature` and `--top-p` alone decide."""
 
 _SAME_RESULT = (
     "dynamic",
@@ -67,42 +67,44 @@ class GenerationSettings:
 
     def __init__(self, model: Any, config: RunConfig, vocabulary: Vocabulary) -> None:
         self.model, self.config, self.vocabulary = model, config, vocabulary
-        self.theirs: Any = getattr(model, "generation_config", None)
+        self.model_settings: Any = getattr(model, "generation_config", None)
         """transformers' `GenerationConfig`; None for a model that has none."""
         self.end_ids = vocabulary.end_ids if config.raw else vocabulary.model_end_ids
         self.applied = () if config.raw else tuple(asked_for(model))
-        self.warps = not config.raw and not config.greedy and _active(self.theirs, "watermarking_config")
-        """Whether `processed` has to see to temperature and top-p: a watermark comes behind them."""
+        self.warps = (
+            not config.raw and not config.greedy and _active(self.model_settings, "watermarking_config")
+        )
+        """`processed` applies temperature and top-p itself, as a watermark comes behind them."""
         self.temperature, self.top_p = (1.0, 1.0) if self.warps else (config.temperature, config.top_p)
         if self.applied:
             self._try_out()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know, a phrase each; with `raw` nothing but that there is something."""
-        theirs, said = self.theirs, []
+        """Notes for the user, a phrase each; with `raw` only the settings that are left out."""
+        settings, notes = self.model_settings, []
         if self.config.raw:
             left_out = asked_for(self.model)
             return (f"--raw leaves out of generation_config.json: {', '.join(left_out)}",) if left_out else ()
         if self.applied:
-            said.append(f"applied from generation_config.json: {', '.join(self.applied)}")
-        if not_applied := _named(theirs, NOT_APPLIED):
-            said.append(
+            notes.append(f"applied from generation_config.json: {', '.join(self.applied)}")
+        if not_applied := _named(settings, NOT_APPLIED):
+            notes.append(
                 f"not applied from generation_config.json: {', '.join(not_applied)}; output is that of generate without"
             )
-        if sampling := _named(theirs, SAMPLING) if getattr(theirs, "do_sample", None) else []:
-            ours = "decoding is greedy" if self.config.greedy else "--temperature and --top-p alone decide"
-            said.append(f"sampling of generation_config.json is not used ({', '.join(sampling)}): {ours}")
+        if sampling := _named(settings, SAMPLING) if getattr(settings, "do_sample", None) else []:
+            reason = "decoding is greedy" if self.config.greedy else "--temperature and --top-p alone decide"
+            notes.append(f"sampling of generation_config.json is not used ({', '.join(sampling)}): {reason}")
         if unheard := sorted(self.vocabulary.end_ids - self.end_ids):
-            said.append(
+            notes.append(
                 f"token {unheard[0]} ({self.vocabulary.text_of(unheard[0])!r}) ends nothing: generation_config.json"
                 " names other end tokens than the tokenizer (--raw stops at both)"
             )
-        return tuple(said)
+        return tuple(notes)
 
     @property
     def not_finite(self) -> str:
-        """Words on why logits may be no finite numbers."""
+        """Possible reasons for logits that are no finite numbers."""
         why = "its weights are damaged, or --dtype is too narrow for it"
         if self.applied:
             why += f", or {NAME} ({', '.join(self.applied)}) makes them so, which --raw leaves out"
@@ -110,14 +112,14 @@ class GenerationSettings:
 
     @property
     def neutral(self) -> dict[str, Any]:
-        """Arguments with which `generate` leaves out what is not applied here, and finds what it needs."""
+        """Arguments with which `generate` leaves out the settings that are not applied here, and has its tokenizer."""
         if self.config.raw:
             names = (*APPLIED, *NOT_APPLIED)
             return {name: {**APPLIED, **NOT_APPLIED}[name] for name in names}
-        found = {name: NOT_APPLIED[name] for name in NOT_APPLIED if _active(self.theirs, name)}
-        if _active(self.theirs, "stop_strings"):
-            found["tokenizer"] = self.vocabulary.tokenizer
-        return found
+        arguments = {name: NOT_APPLIED[name] for name in NOT_APPLIED if _active(self.model_settings, name)}
+        if _active(self.model_settings, "stop_strings"):
+            arguments["tokenizer"] = self.vocabulary.tokenizer
+        return arguments
 
     def begin(self, ids: Sequence[int]) -> PromptSettings | None:
         """The settings on a prompt; None where nothing has to be done."""
@@ -126,23 +128,25 @@ class GenerationSettings:
         return PromptSettings(self, ids, self.model.device)
 
     def processors(self, prompt: torch.Tensor, most: int) -> tuple[Any, Any]:
-        """transformers' processors for `prompt` ``[1, L]`` and at most `most` new tokens: those that come before
-        temperature and top-p, and those behind."""
-        theirs = copy.deepcopy(self.theirs)
+        """transformers' processors for `prompt` ``[1, L]`` and at most `most` new tokens.
+
+        First those that come before temperature and top-p, then those behind.
+        """
+        settings = copy.deepcopy(self.model_settings)
         device, length = prompt.device, prompt.shape[1]
         for name in APPLIED:
-            if not _active(theirs, name):
-                setattr(theirs, name, None)
+            if not _active(settings, name):
+                setattr(settings, name, None)
         # As `generate` prepares them: warpers are the run's own, beams and guidance are not applied.
-        theirs.do_sample, theirs.guidance_scale, theirs.max_length = False, None, length + most
-        if theirs.min_new_tokens is not None:
-            theirs.min_length = theirs.min_new_tokens + length
-        ends = end_tokens(self.config.target, theirs.eos_token_id)
-        theirs._eos_token_tensor = torch.tensor(ends, device=device) if ends else None
-        if theirs.exponential_decay_length_penalty is not None and not ends:
-            theirs.exponential_decay_length_penalty = None
+        settings.do_sample, settings.guidance_scale, settings.max_length = False, None, length + most
+        if settings.min_new_tokens is not None:
+            settings.min_length = settings.min_new_tokens + length
+        ends = end_tokens(self.config.target, settings.eos_token_id)
+        settings._eos_token_tensor = torch.tensor(ends, device=device) if ends else None
+        if settings.exponential_decay_length_penalty is not None and not ends:
+            settings.exponential_decay_length_penalty = None
         every = self.model._get_logits_processor(
-            theirs, input_ids_seq_length=length, encoder_input_ids=prompt, device=device, model_kwargs={}
+            settings, input_ids_seq_length=length, encoder_input_ids=prompt, device=device, model_kwargs={}
         )
         first, last = type(every)(), type(every)()
         for processor in every:
@@ -152,16 +156,16 @@ class GenerationSettings:
     def _try_out(self) -> None:
         """Raise `DecodingError` now for what would fail at the first prompt, on a GPU by a lost device."""
         width = int(text_config(self.model.config).vocab_size)
-        ends = end_tokens(self.config.target, self.theirs.eos_token_id)
+        ends = end_tokens(self.config.target, self.model_settings.eos_token_id)
         try:
-            if _active(self.theirs, "stop_strings"):
+            if _active(self.model_settings, "stop_strings"):
                 _stop_criterion(self)
             for prompt in ([0], [0, 0]):
                 ids = torch.tensor([prompt])
                 for most in (1, 2):
                     for processors in self.processors(ids, most):
                         processors(ids, torch.zeros(1, width))
-            if self.theirs.exponential_decay_length_penalty is not None and not all(
+            if self.model_settings.exponential_decay_length_penalty is not None and not all(
                 0 <= i < width for i in ends
             ):
                 raise ValueError(f"an end token of {ends} is none of the {width} that the model has")
@@ -173,23 +177,25 @@ class GenerationSettings:
 
 
 def asked_for(model: Any) -> list[str]:
-    """What the settings of `model` ask for beyond end tokens and ways of drawing, with its values."""
+    """The settings of `model` in force, with their values, beside end tokens and sampling."""
     return _named(getattr(model, "generation_config", None), APPLIED)
 
 
 class PromptSettings:
-    """The settings of a model on one prompt, which know all that was committed."""
+    """The settings of a model on one prompt, with all tokens committed so far."""
 
     def __init__(self, settings: GenerationSettings, ids: Sequence[int], device: torch.device) -> None:
         self._settings = settings
         self._ids = torch.tensor([list(ids)], dtype=torch.int64, device=device)
         self._first, self._last = settings.processors(self._ids, settings.config.max_new_tokens)
-        self._stop = _stop_criterion(settings) if _active(settings.theirs, "stop_strings") else None
+        self._stop = _stop_criterion(settings) if _active(settings.model_settings, "stop_strings") else None
 
     @torch.inference_mode()
     def processed(self, token: IntArray, parent: IntArray, logits: torch.Tensor) -> torch.Tensor:
-        """`logits` ``[N + 1, V]``, float32, behind the root and the nodes of a tree (`token` and `parent` ``[N]``), as
-        `generate` would take them: each row with the ids that lead to it."""
+        """The logits of a tree after the processors, each row with the ids that lead to it, as in `generate`.
+
+        `logits` are ``[N + 1, V]``, float32, behind the root and the nodes (`token` and `parent` ``[N]``).
+        """
         paths = _paths(token, parent)
         out = torch.empty_like(logits)
         for depth in sorted({len(path) for path in paths}):
@@ -199,18 +205,18 @@ class PromptSettings:
                 below = torch.tensor([paths[row] for row in rows], dtype=torch.int64)
                 ids = torch.cat([ids, below.to(ids.device)], dim=1)
             index = torch.tensor(rows, device=logits.device)
-            out[index] = self._of_rows(ids, logits[index])
+            out[index] = self._process_rows(ids, logits[index])
         # Where every token is forbidden, `generate` takes the first.
-        nothing = out.amax(-1) == -torch.inf
-        out[:, 0] = torch.where(nothing, 0.0, out[:, 0])
+        all_forbidden = out.amax(-1) == -torch.inf
+        out[:, 0] = torch.where(all_forbidden, 0.0, out[:, 0])
         return out
 
-    def _of_rows(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    def _process_rows(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         config = self._settings.config
         logits = self._first(ids, logits)
         if config.greedy:
-            found: torch.Tensor = self._last(ids, logits)
-            return found
+            greedy: torch.Tensor = self._last(ids, logits)
+            return greedy
         if self._settings.warps:
             logits = self._last(ids, distribution(logits, config.temperature, config.top_p).log())
         return logits
@@ -221,7 +227,7 @@ class PromptSettings:
         self._ids = torch.cat([self._ids, added], dim=1)
 
     def stops(self, tokens: Sequence[int]) -> bool:
-        """Whether the output ends with `tokens`, behind what was committed, because of a stop string."""
+        """True when a stop string ends the output with `tokens`, behind those that were committed."""
         if self._stop is None:
             return False
         added = torch.tensor([list(tokens)], dtype=torch.int64)
@@ -231,19 +237,19 @@ class PromptSettings:
 def _stop_criterion(settings: GenerationSettings) -> Any:
     from transformers.generation.stopping_criteria import StopStringCriteria
 
-    return StopStringCriteria(settings.vocabulary.tokenizer, settings.theirs.stop_strings)
+    return StopStringCriteria(settings.vocabulary.tokenizer, settings.model_settings.stop_strings)
 
 
 def _paths(token: IntArray, parent: IntArray) -> list[list[int]]:
     """The tokens from below the root to each row, the root's row first."""
     paths: list[list[int]] = [[]]
-    for own, above in zip(token.tolist(), parent.tolist(), strict=True):
-        paths.append([*paths[0 if above == ROOT else above + 1], own])
+    for node_token, above in zip(token.tolist(), parent.tolist(), strict=True):
+        paths.append([*paths[0 if above == ROOT else above + 1], node_token])
     return paths
 
 
-def _active(theirs: Any, name: str) -> bool:
-    value, idle = getattr(theirs, name, None), {**APPLIED, **NOT_APPLIED, **SAMPLING}[name]
+def _active(settings: Any, name: str) -> bool:
+    value, idle = getattr(settings, name, None), {**APPLIED, **NOT_APPLIED, **SAMPLING}[name]
     if name == "cache_implementation":
         return value is not None and value not in _SAME_RESULT
     if value is None or value == idle or value is False:
@@ -251,9 +257,9 @@ def _active(theirs: Any, name: str) -> bool:
     return not (isinstance(value, list | tuple | dict) and not value)
 
 
-def _named(theirs: Any, names: dict[str, Any]) -> list[str]:
-    """Those that are in force, with their values where these are short."""
-    return [f"{name} {_short(getattr(theirs, name))}".rstrip() for name in names if _active(theirs, name)]
+def _named(settings: Any, names: dict[str, Any]) -> list[str]:
+    """Settings of `names` that are in force, with their values where these are short."""
+    return [f"{name} {_short(getattr(settings, name))}".rstrip() for name in names if _active(settings, name)]
 
 
 def _short(value: Any) -> str:

@@ -55,7 +55,7 @@ class LoadedModels:
 
 
 def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: bool = True) -> LoadedModels:
-    """Load what `config` names, tuned for tree verification unless `tuned` is false.
+    """Load the models of `config`, tuned for tree verification unless `tuned` is false.
 
     Tuned models compute the same products faster: attention without copies of the cache, norms as one
     operator, and on a CPU linear layers with weights packed once.

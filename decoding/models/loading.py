@@ -1,4 +1,4 @@
-"""One model from its folder onto its device, by transformers, with progress and errors in words."""
+"""Loads one model or tokenizer by transformers, with progress, and with errors in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
-from spectui.decoding.checkpoints.generation_file import check_generation_file, end_tokens, why_refused
+from spectui.decoding.checkpoints.generation_file import check_generation_file, end_tokens, explain_refusal
 from spectui.decoding.checkpoints.hub import Progress
 from spectui.decoding.checkpoints.tokenizer_files import damaged_file
 from spectui.decoding.checkpoints.weight_files import check_weights, read_config, uncommon_name
@@ -26,7 +26,7 @@ _UNREADABLE = (
     OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError, NameError, AssertionError,
     ArithmeticError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
-"""What transformers, and what it hands quantised models to, may raise on a checkpoint that is not as it should be."""
+"""Errors that transformers, and packages for quantised models, may raise on an unsound checkpoint."""
 
 
 def load_model(
@@ -43,10 +43,10 @@ def load_model(
     check_weights(folder, pickled=allow_pickle)
     tell(stage, None, None, "")
     try:
-        with _telling(stage, tell):
-            options = _options(placement, dtype, allow_pickle) | _said_beside(folder, config)
-            model, found = _from_pretrained(folder, options)
-        missing = sorted(found.get("missing_keys") or ())
+        with _reporting(stage, tell):
+            options = _options(placement, dtype, allow_pickle) | _config_option(folder, config)
+            model, info = _from_pretrained(folder, options)
+        missing = sorted(info.get("missing_keys") or ())
         if missing and not method(config):
             # transformers makes up what a checkpoint lacks, and the output is noise.
             raise DecodingError(
@@ -58,9 +58,9 @@ def load_model(
     except _UNREADABLE as error:
         if "can't allocate memory" in str(error):
             raise DecodingError(_no_room(folder, placement)) from error
-        if (reason := why_refused(folder)) is not None:
+        if (reason := explain_refusal(folder)) is not None:
             raise DecodingError(f"model '{folder}' cannot be loaded: {reason}") from error
-        raise DecodingError(why_not_loaded(folder, error)) from error
+        raise DecodingError(explain_loading_error(folder, error)) from error
 
 
 def load_tokenizer(folder: Path, model: Any | None) -> Vocabulary:
@@ -73,14 +73,14 @@ def load_tokenizer(folder: Path, model: Any | None) -> Vocabulary:
     except _UNREADABLE as error:
         if damage := damaged_file(folder):
             raise DecodingError(f"tokenizer of model '{folder}' cannot be loaded: {damage}") from error
-        raise DecodingError(f"tokenizer of {why_not_loaded(folder, error)}") from error
+        raise DecodingError(f"tokenizer of {explain_loading_error(folder, error)}") from error
     settings = getattr(model, "generation_config", None)
     ends = end_tokens(str(folder), getattr(settings, "eos_token_id", None))
     return Vocabulary(tokenizer, ends, None if model is None else embedding_rows(model))
 
 
-def why_not_loaded(folder: Path, error: Exception) -> str:
-    """One line on what transformers said."""
+def explain_loading_error(folder: Path, error: Exception) -> str:
+    """One line on an error of transformers."""
     reason = " ".join(str(error).split())
     if "trust_remote_code" in reason:
         return (
@@ -103,8 +103,8 @@ def _options(placement: Placement, dtype: str, allow_pickle: bool) -> dict[str, 
     return options
 
 
-def _said_beside(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration to load with, where files beside ``config.json`` say more, or have names of their own."""
+def _config_option(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration to load with, where files beside ``config.json`` add to it, or have unusual names."""
     name = uncommon_name(folder)
     quantized = quantization(config)
     if name is None and quantized == quantization(read_config(folder, whole=False)):
@@ -125,17 +125,17 @@ def _from_pretrained(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[s
 
     logging.disable_progress_bar()
     try:
-        found: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(folder, **options)
+        loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(folder, **options)
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise
-        found = AutoModelForCausalLM.from_pretrained(folder, **{**options, "attn_implementation": "eager"})
-    return found
+        loaded = AutoModelForCausalLM.from_pretrained(folder, **{**options, "attn_implementation": "eager"})
+    return loaded
 
 
 @contextlib.contextmanager
-def _telling(stage: str, tell: Progress) -> Iterator[None]:
-    """Inside, the tensors that transformers has loaded are told."""
+def _reporting(stage: str, tell: Progress) -> Iterator[None]:
+    """Inside, `tell` is called with the number of tensors that transformers has loaded."""
     from transformers.utils import logging
 
     class Bar:
@@ -146,12 +146,12 @@ def _telling(stage: str, tell: Progress) -> Iterator[None]:
             self._total = (
                 total if total is not None else len(self._items) if hasattr(self._items, "__len__") else None
             )
-            self._told = desc == "Loading weights"
+            self._of_weights = desc == "Loading weights"
 
         def __iter__(self) -> Iterator[Any]:
             for done, item in enumerate(self._items, start=1):
                 yield item
-                if self._told:
+                if self._of_weights:
                     tell(stage, float(done), float(self._total or 0) or None, "tensors")
 
         def __enter__(self) -> Bar:

@@ -1,6 +1,6 @@
-"""What models will take in memory, worked out before anything is loaded, from configurations and file headers.
+"""Memory that models will take, computed before anything is loaded, from configurations and file headers.
 
-Torch-free: nothing here needs a device. `decoding.models.placement` compares it with what is free.
+Torch-free: nothing here needs a device. `decoding.models.placement` compares it with the free memory.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from spectui.decoding.models.quantization import method
 from spectui.decoding.target.sizes import Sizes
 
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-"""Of a number, by its name in safetensors."""
+"""Bytes of a number, by its type's name in safetensors."""
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}
-"""The same by torch's names, of what `--dtype` may be."""
+"""The same by torch's names, for the values of `--dtype`."""
 CASTABLE = ("F64", "F32", "F16", "BF16")
 """Types that become the model's type when it is loaded."""
 
@@ -26,11 +26,11 @@ PROMPT_TOKENS = 1024
 TREE_ROWS = 65
 """Rows of a forward that is counted: a root and 64 nodes."""
 PREFILL_ROWS = 512
-"""As many of a prompt's tokens are fed at once, see `language_model.PREFILL_CHUNK`."""
+"""Tokens of a prompt that are fed at once, see `language_model.PREFILL_CHUNK`."""
 ROW_COPIES = 6
 """float32 vectors of the vocabulary's size per row of a verification: logits, softmax, the draft's, in between."""
 SPARE = 0.05
-"""Of all that is counted: what allocators and libraries take beside it."""
+"""Share of everything counted that allocators and libraries take beside it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Need:
     context: int
     """Positions that the model has."""
     dtype: str
-    """What its numbers are computed in."""
+    """The type of its computations."""
     quantization: str | None
 
     @property
@@ -64,7 +64,7 @@ def need(
     on_cpu: bool,
     max_new_tokens: int,
 ) -> Need:
-    """What the model of `config`, stored as `tensors`, takes with `--dtype` and `--max-new-tokens`."""
+    """The need of the model of `config`, stored as `tensors`, under `--dtype` and `--max-new-tokens`."""
     quantized = method(config)
     name = computed_in(config, dtype, on_cpu=on_cpu)
     width = WIDTH.get(name, 2)

@@ -1,5 +1,4 @@
-"""Where a run's models go: one device, or a target spread over several GPUs; refused before loading when no
-place has room."""
+"""Places a run's models on one device, or a target on several GPUs; refuses before loading when they do not fit."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ MULTI_GPU = "pip install 'spectui[multi-gpu]'"
 
 @dataclass(frozen=True)
 class Placement:
-    """`device` is where drafts and everything small live, and the target unless it is `spread`."""
+    """The device of drafts and everything small, and of the target unless it is `spread`."""
 
     device: torch.device
     spread: bool = False
@@ -28,7 +27,10 @@ class Placement:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU. Raises `UsageError` for a GPU this machine does not have."""
+    """The device of ``--device name``: `auto` is the first GPU, else the CPU.
+
+    Raises `UsageError` for a GPU that this machine does not have.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
@@ -42,13 +44,13 @@ def resolve_device(name: str) -> torch.device:
 
 
 def place(name: str, needs: Mapping[str, Need]) -> Placement:
-    """Where the models of `needs` (by role: target, draft) go for ``--device name``.
+    """The place of the models of `needs` (by role: target, draft) under ``--device name``.
 
-    Raises `DecodingError` where they do not fit, with what they need and what is free.
+    Raises `DecodingError` where they do not fit, with their need and the free memory.
     """
     device = resolve_device(name)
     free = free_bytes(device)
-    wanted = sum(found.total for found in needs.values())
+    wanted = sum(need.total for need in needs.values())
     if wanted <= free:
         return Placement(device)
     gpus = all_gpus()
@@ -64,13 +66,13 @@ def place(name: str, needs: Mapping[str, Need]) -> Placement:
 
 
 def does_not_fit(device: torch.device, needs: Mapping[str, Need], free: int) -> str:
-    """One line: what is needed, what is there, what helps."""
+    """One line with the needed and the free memory, and advice."""
     parts = "; ".join(
-        f"{role} {gigabytes(found.weights)} of weights and {gigabytes(found.cache)} of cache"
-        for role, found in needs.items()
+        f"{role} {gigabytes(need.weights)} of weights and {gigabytes(need.cache)} of cache"
+        for role, need in needs.items()
     )
-    wanted = sum(found.total for found in needs.values())
-    narrower = any(found.dtype == "float32" and not found.quantization for found in needs.values())
+    wanted = sum(need.total for need in needs.values())
+    narrower = any(need.dtype == "float32" and not need.quantization for need in needs.values())
     helps = "--dtype float16, " if narrower else ""
     return (
         f"the models do not fit on {device}: they need {gigabytes(wanted)} ({parts}) and "
@@ -80,7 +82,7 @@ def does_not_fit(device: torch.device, needs: Mapping[str, Need], free: int) -> 
 
 
 def free_bytes(device: torch.device) -> int:
-    """What can still be allocated on `device`."""
+    """Bytes that can still be allocated on `device`."""
     if device.type == "cuda":
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
@@ -94,7 +96,7 @@ def all_gpus() -> Sequence[int]:
 
 
 def most_per_gpu(placement: Placement) -> dict[int, int]:
-    """What a spread target may take of each GPU."""
+    """Bytes that a spread target may take of each GPU."""
     free = all_gpus()
     return {
         index: max(bytes_ - (placement.reserve if index == 0 else 0), 0) for index, bytes_ in enumerate(free)

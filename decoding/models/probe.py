@@ -1,8 +1,8 @@
-"""One small tree on a loaded model, against plain forwards: what a family does with masks, positions and caches shows.
+"""A trial of a loaded model: one small tree against plain forwards shows its use of masks, positions and caches.
 
-Several siblings lie between the root and the node that is looked at, so that a model which ignores the mask, or counts
-slots where it should count positions, gives other logits. What rounding does is measured beside it, on a chain of the
-same tokens, and a model is refused only when trees of different tokens all differ: experts may be chosen by rounding.
+Several siblings lie between the root and the compared node, so that a model which ignores the mask, or counts
+slots where it should count positions, gives other logits. Rounding is measured beside it, on a chain of the same
+tokens, and a model is refused only when trees of different tokens all differ: experts may be chosen by rounding.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ PREFIX = 12
 PARENT = np.asarray([-1] * 6 + [5])
 """Six siblings and, below the last of them, one node more."""
 LAST, BELOW = 5, 6
-"""The nodes that are looked at."""
+"""The nodes whose logits are compared."""
 TOLERANCE = {torch.float32: 2e-3, torch.float16: 3e-2, torch.bfloat16: 1.5e-1}
-"""Of a row's spread (its standard deviation over the vocabulary): differences that are taken for rounding."""
+"""Differences that are taken for rounding, in standard deviations of a row over the vocabulary."""
 NOISE = 6.0
-"""Times what a chain of the same tokens differs: taken for rounding too."""
+"""Differences that are taken for rounding too, as a multiple of those of a chain of the same tokens."""
 COARSE = 0.5
-"""Of a row's spread: a chain that differs by more is not decoded as a whole forward is."""
+"""Differences of a chain, in standard deviations, beyond which the model decodes otherwise than in one forward."""
 
 
 class Probe:
-    """Takes the plain forwards when it is made; `check` decodes the trees with the model as it is then.
+    """Runs the plain forwards when it is made; `check` decodes the trees with the model as it is then.
 
-    Nothing is tried with families that the suite decodes with (`support.PROVEN`).
+    Families that the suite decodes with (`support.PROVEN`) are not tried.
     """
 
     def __init__(self, model: Any) -> None:
@@ -72,8 +72,8 @@ class Probe:
         except (
             Exception
         ) as error:  # whatever a family's layers make of a mask or a cache that they do not expect
-            said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-            raise DecodingError(self._cannot(f"its layers fail on one ({said})")) from error
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            raise DecodingError(self._cannot(f"its layers fail on one ({reason})")) from error
 
     def _cannot(self, why: str) -> str:
         return f"model type '{self._name}' cannot decode a speculative tree: {why}; {ANOTHER}"
@@ -81,7 +81,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A prefix with its root, a tree, a token behind it; and what plain forwards say of them."""
+    """A prefix with its root, a tree, a token behind it, and their logits in plain forwards."""
 
     prefix: list[int]
     nodes: list[int]
@@ -99,7 +99,7 @@ class _Trial:
         return cls(prefix, nodes, after, _plain(model, [*path, after])[-3:], _plain(model, path)[-1])
 
     def differs(self, target: Any) -> str | None:
-        """Words on what is other in `target`, a `LanguageModel`; None where nothing is, or nothing can be told."""
+        """Words on a difference in `target`, a `LanguageModel`; None where there is none, or logits are not finite."""
         spread = float(self.rows.std(-1).min())
         if not (np.isfinite(spread) and spread > 0):
             return None  # decoding will say that logits are not finite
@@ -107,8 +107,8 @@ class _Trial:
         if getattr(target.model.config, "quantization_config", None) is not None:
             rounding = max(rounding, TOLERANCE[torch.float16])
 
-        def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
-            return float((found.to(expected.device) - expected).abs().max()) / spread
+        def distance(logits: torch.Tensor, expected: torch.Tensor) -> float:
+            return float((logits.to(expected.device) - expected).abs().max()) / spread
 
         if distance(self.rows[1], self.alone) > max(rounding, COARSE):
             return "its tokens see those behind them, so it is no causal decoder"
@@ -131,13 +131,13 @@ class _Trial:
 
     @staticmethod
     def rows_dtype(target: Any) -> torch.dtype:
-        """The type that the model computes in."""
+        """The type of the model's computations."""
         kind: torch.dtype = target.model.dtype
         return kind
 
 
 def _append(target: Any, tokens: Any, parent: Any) -> torch.Tensor:
-    """Logits of a root and the nodes below it, of which `parent` says where."""
+    """Logits of a root and the nodes below it, whose parents are `parent`."""
     depth = [0]
     for above in parent:
         depth.append(depth[above + 1] + 1)

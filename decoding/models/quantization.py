@@ -1,7 +1,7 @@
-"""Quantised checkpoints: what has to be said before transformers is asked to load one. Torch-free.
+"""Checks of quantised checkpoints before transformers loads them. Torch-free.
 
-transformers loads every format by itself; only GPTQ, whose older loader many people have, needs words of its
-own: without gptqmodel it dies with a bare NameError.
+transformers loads every format by itself; only GPTQ, whose older loader many people have, is checked here: without
+gptqmodel it fails with a bare NameError.
 """
 
 from __future__ import annotations
@@ -20,30 +20,34 @@ INSTALL_GPTQ = "pip install 'spectui[gptq]'"
 def quantization(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The model's ``quantization_config``; empty for a model that is not quantised."""
     text = config.get("text_config") or {}
-    found = config.get("quantization_config") or text.get("quantization_config") or {}
-    return found if isinstance(found, Mapping) else {}
+    settings = config.get("quantization_config") or text.get("quantization_config") or {}
+    return settings if isinstance(settings, Mapping) else {}
 
 
 def method(config: Mapping[str, Any]) -> str | None:
     """``gptq``, ``awq``, ``compressed-tensors``, ...; None for a model that is not quantised."""
-    found = quantization(config)
-    if not found:
+    settings = quantization(config)
+    if not settings:
         return None
-    name = found.get("quant_method") or ("bitsandbytes" if "load_in_4bit" in found else "quantised")
-    return str(name)
+    return str(
+        settings.get("quant_method") or ("bitsandbytes" if "load_in_4bit" in settings else "quantised")
+    )
 
 
 def check_quantization(name: str, config: Mapping[str, Any], *, installed: bool = True) -> None:
-    """Raise `DecodingError` in one line for a GPTQ model that cannot be loaded: here, if that has to be `installed`."""
+    """Raise `DecodingError` in one line for a GPTQ model that cannot be loaded.
+
+    Missing packages count where they have to be `installed`.
+    """
     if method(config) != "gptq":
         return
     bits = quantization(config).get("bits")
     if bits not in GPTQ_BITS:
-        said = (
+        problem = (
             "does not say how many bits its weights have" if bits is None else f"has weights of {bits!r} bits"
         )
         raise DecodingError(
-            f"the GPTQ model '{name}' {said}; {', '.join(map(str, GPTQ_BITS[:-1]))} and {GPTQ_BITS[-1]} can be read"
+            f"the GPTQ model '{name}' {problem}; {', '.join(map(str, GPTQ_BITS[:-1]))} and {GPTQ_BITS[-1]} can be read"
         )
     missing = missing_packages()
     if missing and installed:
@@ -55,5 +59,5 @@ def check_quantization(name: str, config: Mapping[str, Any], *, installed: bool 
 
 
 def missing_packages() -> list[str]:
-    """What reading a GPTQ checkpoint needs and this environment lacks."""
+    """Packages that reading a GPTQ checkpoint needs and this environment lacks."""
     return [name for name in GPTQ_PACKAGES if find_spec(name) is None]

@@ -1,4 +1,4 @@
-"""A prompt as the text that a model reads: its conversation through the tokenizer's chat template.
+"""The text that a model reads for a prompt: its conversation through the tokenizer's chat template.
 
 Torch-free. Templates are the model's own code, rendered by transformers in a sandbox; whatever goes wrong in one
 is a `DecodingError` in one line.
@@ -18,7 +18,7 @@ Asked = str | Sequence[Message]
 """One turn of a user, or a conversation."""
 
 Tell = Callable[[str], None]
-"""Told what was done to a prompt that its user did not ask for."""
+"""Called with a note on a change to a prompt that its user did not ask for."""
 
 MERGED = (
     "the chat template takes no system prompt: it stands at the beginning of the first user's turn instead"
@@ -44,7 +44,7 @@ def unused_switches(tokenizer: Any, switches: Mapping[str, Any]) -> list[str]:
 
 
 def render(tokenizer: Any, asked: Asked, switches: Mapping[str, Any], tell: Tell) -> str:
-    """What the model is given, special tokens of the template as text. Needs a tokenizer with a template."""
+    """The model's input, special tokens of the template as text. Needs a tokenizer with a template."""
     messages = [Message(USER, asked)] if isinstance(asked, str) else list(asked)
     if "developer" not in template_of(tokenizer):
         messages = [Message(SYSTEM, m.content) if m.role == "developer" else m for m in messages]
@@ -70,7 +70,7 @@ def render(tokenizer: Any, asked: Asked, switches: Mapping[str, Any], tell: Tell
 
 
 def plain(asked: Asked, tell: Tell) -> str:
-    """What a model without a chat template is given."""
+    """The input of a model without a chat template."""
     if isinstance(asked, str):
         return asked
     tell(NO_TEMPLATE)

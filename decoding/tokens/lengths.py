@@ -1,4 +1,4 @@
-"""How long texts are in tokens of the embedded target, chat template left out. Torch-free."""
+"""Lengths of texts in tokens of the embedded target, chat template left out. Torch-free."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from spectui.decoding.checkpoints.embedded import EMBEDDED, folder, is_ready
 
 TOKENIZER = EMBEDDED.name
-"""Whose tokens are counted."""
+"""The model whose tokens are counted."""
 
 MOST_TEXT = 16 << 20
 """Characters of all texts together beyond which nothing is counted: that would take minutes."""
@@ -17,11 +17,11 @@ BATCH = 1 << 20
 
 
 def token_lengths(texts: Sequence[str]) -> list[int] | None:
-    """Tokens of each text; None where `why_unknown` says why.
+    """Tokens of each text; None where `uncounted_reason` has one.
 
     Of texts longer than `PIECE` the pieces are counted, so that each border may make one more.
     """
-    if why_unknown(texts):
+    if uncounted_reason(texts):
         return None
     from tokenizers import Tokenizer
 
@@ -29,14 +29,14 @@ def token_lengths(texts: Sequence[str]) -> list[int] | None:
     tokenizer.no_truncation()
     lengths = [0] * len(texts)
     for batch in _batches(texts):
-        found = tokenizer.encode_batch_fast([piece for _, piece in batch], add_special_tokens=False)
-        for (index, _), encoding in zip(batch, found, strict=True):
+        encodings = tokenizer.encode_batch_fast([piece for _, piece in batch], add_special_tokens=False)
+        for (index, _), encoding in zip(batch, encodings, strict=True):
             lengths[index] += len(encoding.ids)
     return lengths
 
 
-def why_unknown(texts: Sequence[str]) -> str:
-    """Why the tokens of these texts are not counted; "" where they are."""
+def uncounted_reason(texts: Sequence[str]) -> str:
+    """The reason for which the tokens of these texts are not counted; "" where they are."""
     if not is_ready():
         return f"tokens are those of {TOKENIZER}, which is not here yet: spectui models pull"
     if sum(map(len, texts)) > MOST_TEXT:

@@ -12,21 +12,21 @@ Join = Callable[[list[str]], str]
 
 _BYTE_TOKEN = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
 _UNKNOWN = "\ufffd"
-"""What decoders give for bytes that are no character by themselves."""
+"""The character that decoders give for bytes that are no character by themselves."""
 
 _ANCHORS = (("x", "x"), ("x@@", "x"))
-"""What a token is put between, so that it is neither the first nor the last of a text: decoders add and strip spaces
-there. The first starts a word that goes on in the next token: mostly a bare letter does, where ``@@`` marks it not."""
+"""Tokens around the one that is spelled, which is then neither the first nor the last of a text: decoders add and strip
+spaces there. The first starts a word that goes on in the next token: a bare letter does, or one marked by ``@@``."""
 
 _SAMPLES = 48
-"""Tokens on which it is tried which anchors hold."""
+"""Tokens on which the anchors are tried."""
 
 
 class Spelling:
-    """`bytes_of` a token of `tokenizer`, such that those of a text's tokens join to what `decode` gives.
+    """The bytes of single tokens of `tokenizer`, such that those of a text join to the result of `decode`.
 
-    But for the ends of the text, where decoders strip a space. `tokens` are some to try it on. `rule` tells decoders
-    apart; "" for the byte-level ones.
+    The ends of a text may differ, where decoders strip a space. `tokens` are some to try the anchors on. `rule`
+    identifies the decoder; "" for the byte-level ones.
     """
 
     def __init__(self, tokenizer: Any, tokens: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class Spelling:
         self._end = self._between(self._before, self._after, [])
 
     def bytes_of(self, token: str) -> bytes:
-        """What `token` adds behind another one."""
+        """The bytes that `token` adds behind another one."""
         if not self.rule:
             return _byte_level(token)
         text = self._inner(self._before, self._after, [token], self._end)
@@ -81,7 +81,7 @@ class Spelling:
         return text[: len(text) - len(end)]
 
     def _holds(self, before: str, after: str, tokens: list[str]) -> bool:
-        """Whether the texts of two tokens are, one behind the other, the text of both."""
+        """True when the texts of two tokens are, one behind the other, the text of both."""
         end = self._between(before, after, [])
         for pair in itertools.pairwise(tokens):
             first, second, both = (
@@ -95,7 +95,7 @@ class Spelling:
 
 
 def _cleans_up(tokenizer: Any, backend: Any) -> bool:
-    """Whether `decode` takes away spaces before punctuation; for BPE transformers does not, unless forced to."""
+    """True when `decode` takes away spaces before punctuation; for BPE transformers does not, unless forced to."""
     if not getattr(tokenizer, "clean_up_tokenization_spaces", False):
         return False
     forced = getattr(
@@ -105,7 +105,7 @@ def _cleans_up(tokenizer: Any, backend: Any) -> bool:
 
 
 def _byte_level(token: str) -> bytes:
-    """Of a token in GPT-2's stand-ins for bytes; one that has other characters stands for itself."""
+    """The bytes of a token in GPT-2's alphabet for bytes; one that has other characters stands for itself."""
     try:
         return token.translate(_BYTE_OF).encode("latin-1")
     except UnicodeEncodeError:

@@ -17,31 +17,31 @@ RESERVED = frozenset(
         "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs", "kwargs",
     )
 )  # fmt: skip
-"""What `apply_chat_template` and every template take for something of their own."""
+"""Names that `apply_chat_template` and every template use for something else."""
 MOST_BYTES = 1 << 16
-"""Of all switches of a run together, as JSON."""
+"""Most bytes of all switches of a run together, as JSON."""
 
 PYTHON = {"True": True, "False": False, "None": None}
 ADVICE = "give NAME=VALUE, as --template-arg enable_thinking=false"
 
 
 def read_switches(texts: Iterable[str]) -> dict[str, Any]:
-    """What ``NAME=VALUE`` texts mean: a value is JSON where it reads as such, else the text itself.
+    """Names and values of ``NAME=VALUE`` texts: a value is JSON where it reads as such, else the text itself.
 
     True, False and None are what Python, and many a model card, calls JSON's true, false and null: a template would
     take the text "False" for true. Raises `UsageError`.
     """
-    found: dict[str, Any] = {}
+    switches: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals:
             raise UsageError(f"--template-arg {_quoted(text)} has no =; {ADVICE}")
-        if name in found:
+        if name in switches:
             raise UsageError(f"--template-arg {_quoted(name)} is given twice")
-        found[name] = _value(value)
-    check_switches(found)
-    return found
+        switches[name] = _value(value)
+    check_switches(switches)
+    return switches
 
 
 def check_switches(switches: Mapping[str, Any]) -> None:

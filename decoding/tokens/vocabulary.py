@@ -1,4 +1,4 @@
-"""The target's tokenizer as spectui needs it: prompts in, ids and bytes out."""
+"""The target's tokenizer: ids of prompts, and bytes of tokens."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Vocabulary:
         self.tokenizer = tokenizer
         self.rows = rows
         """Tokens that the model has embeddings for; None where no model is known."""
-        own = frozenset({tokenizer.eos_token_id} - {None})
-        self.end_ids = frozenset(end_ids) | own
-        self.model_end_ids = frozenset(end_ids) or own
+        tokenizers_end = frozenset({tokenizer.eos_token_id} - {None})
+        self.end_ids = frozenset(end_ids) | tokenizers_end
+        self.model_end_ids = frozenset(end_ids) or tokenizers_end
 
     @cached_property
     def tokens(self) -> dict[str, int]:
@@ -38,7 +38,7 @@ class Vocabulary:
 
     @cached_property
     def identity(self) -> str:
-        """Names the vocabulary: equal for equal token tables, so that sessions share their bytes.
+        """A name of the vocabulary, equal for equal token tables, so that sessions share their bytes.
 
         The way from tokens to bytes is part of it; but for byte-level ones, whose bytes have always been these.
         """
@@ -53,7 +53,7 @@ class Vocabulary:
     ) -> list[int]:
         """Ids of one user turn, or of a conversation, through the chat template, as plain text where there is none.
 
-        `switches` are variables for the template; `tell` hears what was done that nobody asked for. Raises
+        `switches` are variables for the template; `tell` gets notes on changes that nobody asked for. Raises
         `DecodingError` where the template refuses it, or makes tokens that the model has no embedding for.
         """
         if template_of(self.tokenizer):

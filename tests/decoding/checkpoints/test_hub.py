@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from huggingface_hub.errors import GatedRepoError
 
-from spectui.decoding.checkpoints.hub import split_revision, why_not
+from spectui.decoding.checkpoints.hub import explain_hub_error, split_revision
 from tests.heads import tiny_head
 from tests.hub_server import COMMIT, hub
 from tests.models import tiny_llama
@@ -130,7 +130,7 @@ def test_a_token_without_access_is_told_apart_from_none(monkeypatch: pytest.Monk
     error = GatedRepoError("403", response=httpx2.Response(403, request=request))
     for token, words in ((None, "log in with: hf auth login"), ("hf_somebody", "your token has no access")):
         monkeypatch.setattr("spectui.decoding.checkpoints.hub.get_token", lambda token=token: token)
-        assert words in why_not("a/gated", error)
+        assert words in explain_hub_error("a/gated", error)
 
 
 def _save_official_head(model: Any, folder: Path) -> None:

@@ -22,25 +22,25 @@ CPU = replace(WHOLE, driver=None, torch="2.13.0+cpu", torch_cuda="", archs=(), g
 
 
 def by_part(facts: Facts) -> dict[str, Finding]:
-    return {found.what: found for found in findings(facts)}
+    return {finding.part: finding for finding in findings(facts)}
 
 
 @pytest.mark.parametrize("facts", [WHOLE, CPU])
 def test_where_nothing_is_missing_there_is_nothing_to_do(facts: Facts) -> None:
-    assert [found for found in findings(facts) if found.do] == []
+    assert [finding for finding in findings(facts) if finding.advice] == []
 
 
 def test_this_machine_is_described() -> None:
     facts = gather()
     assert facts.torch == torch.__version__
-    found = by_part(facts)
-    assert torch.__version__ in found["torch"].found
-    assert {"NVIDIA driver", "torch", "attention", "linear layers", "forwards", "GPTQ"} <= found.keys()
-    assert all("\n" not in one.found + one.do for one in found.values())
+    parts = by_part(facts)
+    assert torch.__version__ in parts["torch"].state
+    assert {"NVIDIA driver", "torch", "attention", "linear layers", "forwards", "GPTQ"} <= parts.keys()
+    assert all("\n" not in one.state + one.advice for one in parts.values())
 
 
 @pytest.mark.parametrize(
-    ("changes", "part", "said", "do"),
+    ("changes", "part", "state", "advice"),
     [
         ({"driver": None, "gpus": ()}, "NVIDIA driver", "none", "install its driver"),
         ({"driver": ("535.1", (12, 2))}, "NVIDIA driver", "up to 12.2", "built for CUDA 13.0: update the driver"),
@@ -57,11 +57,11 @@ def test_this_machine_is_described() -> None:
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named_with_what_to_do(
-    changes: dict[str, Any], part: str, said: str, do: str
+    changes: dict[str, Any], part: str, state: str, advice: str
 ) -> None:
-    found = by_part(replace(WHOLE, **changes))[part]
-    assert said in found.found
-    assert do in found.do
+    finding = by_part(replace(WHOLE, **changes))[part]
+    assert state in finding.state
+    assert advice in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -74,5 +74,5 @@ def test_what_is_missing_is_named_with_what_to_do(
 def test_which_builds_run_on_which_devices(
     archs: tuple[str, ...], capability: tuple[int, int], runs: bool
 ) -> None:
-    found = by_part(replace(WHOLE, archs=archs, gpus=(("a GPU", capability),)))["GPU 0"]
-    assert ("no kernels" not in found.do) == runs
+    finding = by_part(replace(WHOLE, archs=archs, gpus=(("a GPU", capability),)))["GPU 0"]
+    assert ("no kernels" not in finding.advice) == runs

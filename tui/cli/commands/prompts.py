@@ -187,7 +187,7 @@ def _tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> list[dict[
 
 
 def _print_tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> None:
-    from spectui.decoding.tokens.lengths import why_unknown
+    from spectui.decoding.tokens.lengths import uncounted_reason
 
     rows = [
         (
@@ -199,4 +199,4 @@ def _print_tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> None
     ]
     table(("task", "prompts", "least", "median", "most tokens"), rows)
     if lengths is None:
-        line(why_unknown([prompt.text for prompt in found]))
+        line(uncounted_reason([prompt.text for prompt in found]))
