@@ -138,9 +138,11 @@ def take_over(head: EagleHead, earlier: EagleHead, model: Any) -> None:
         )
     known = {int(token): row for row, token in enumerate(earlier.draft_ids.tolist())}
     rows = [known.get(int(token), -1) for token in head.draft_ids.tolist()]
-    for (name, weight), (_, trained) in zip(head.named_parameters(), earlier.named_parameters(), strict=True):
+    for (name, weight), (_, earlier_weight) in zip(
+        head.named_parameters(), earlier.named_parameters(), strict=True
+    ):
         if name != "lm_head.weight":
-            weight.copy_(trained)
+            weight.copy_(earlier_weight)
     output = model.get_output_embeddings().weight[head.draft_ids].float()
     kept = torch.tensor([row >= 0 for row in rows], device=output.device)
     trained = earlier.lm_head.weight[[row for row in rows if row >= 0]].float()
