@@ -1,4 +1,4 @@
-"""What every room's tests share."""
+"""Surroundings and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture(autouse=True)
-def own_signals() -> Iterator[None]:
-    """What a test does with signals ends with it: a process started later would inherit that they are ignored."""
+def restored_signals() -> Iterator[None]:
+    """Restore signal handlers after each test: a process started later would inherit ignored signals."""
     numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield

@@ -1,4 +1,4 @@
-"""Is speculative greedy output that of transformers' `generate`, and if not, was it a near-tie?"""
+"""The first difference between speculative greedy output and that of transformers' `generate`, and its margin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Divergence:
 
     @property
     def near_tie(self) -> bool:
-        """Whether rounding explains it."""
+        """True when rounding explains the difference."""
         return self.margin < NEAR_TIE
 
 

@@ -46,8 +46,8 @@ def hub(folders: dict[str, Path], gated: set[str]) -> Iterator[str]:
                     for path in sorted(folders[repo].iterdir())
                 ]
                 listed = [{"rfilename": file["path"]} for file in files]
-                found = files if match["verb"] == "tree" else {"id": repo, "sha": COMMIT, "siblings": listed}
-                self.reply(200, json.dumps(found).encode(), {"Content-Type": "application/json"})
+                answer = files if match["verb"] == "tree" else {"id": repo, "sha": COMMIT, "siblings": listed}
+                self.reply(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
         def send_file(self, path: Path) -> None:
             if not path.is_file():
@@ -87,5 +87,5 @@ def hub(folders: dict[str, Path], gated: set[str]) -> Iterator[str]:
 
 
 def etag(path: Path) -> str:
-    """As git names a file's content."""
+    """A name for the file's content."""
     return hashlib.sha1(path.read_bytes()).hexdigest()

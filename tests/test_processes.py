@@ -29,7 +29,7 @@ NO_START = {"subprocess.DEVNULL", "subprocess.PIPE", "subprocess.STDOUT", "subpr
 
 
 def _starts(tree: ast.Module) -> list[str]:
-    """What in a file starts a process, or gets at a way to."""
+    """Names in a file that start a process, or give access to a function that does."""
     bound = imported(tree)
     called = [resolved(name, bound) for _, name, _ in calls(tree)]
     named = [resolved(f"{node.value.id}.{node.attr}", bound) for node in ast.walk(tree)
@@ -41,8 +41,7 @@ def _starts(tree: ast.Module) -> list[str]:
 
 
 def test_processes_are_started_in_one_place() -> None:
-    found = {path: starts for path, tree in trees().items() if (starts := _starts(tree))}
-    assert list(found) == [PLACE]
+    assert [path for path, tree in trees().items() if _starts(tree)] == [PLACE]
 
 
 def test_only_that_place_names_the_interpreter() -> None:

@@ -77,7 +77,7 @@ ALLOWED = {
 def _writes(tree: ast.Module) -> dict[str, list[str]]:
     """Function -> the calls in it that write a file, or make or replace one."""
     bound = imported(tree)
-    found: dict[str, list[str]] = {}
+    by_function: dict[str, list[str]] = {}
     for where, name, call in calls(tree):
         full, last = resolved(name, bound), name.rpartition(".")[2]
         if full in NO_FILES or full.startswith(("click.", "copy.")):
@@ -88,32 +88,34 @@ def _writes(tree: ast.Module) -> dict[str, list[str]]:
             or (last in ("open", "fdopen", "ZipFile") and _for_writing(call, full))
             or (last == "replace" and len(call.args) == 1 and not call.keywords and "." in name)
         ):
-            found.setdefault(where, []).append(full)
-    return found
+            by_function.setdefault(where, []).append(full)
+    return by_function
 
 
 def _for_writing(call: ast.Call, full: str) -> bool:
     if full == "os.open":
         flags = {node.attr for node in ast.walk(call) if isinstance(node, ast.Attribute)}
         return "devnull" not in flags and bool(flags & {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND"})
-    given = [*call.args[0 if "." in full and not full.startswith(("io.", "os.", "zipfile.")) else 1 :]]
-    given += [keyword.value for keyword in call.keywords if keyword.arg in ("mode", None)]
-    modes = [node.value for node in given[:1] if isinstance(node, ast.Constant)]
+    arguments = [*call.args[0 if "." in full and not full.startswith(("io.", "os.", "zipfile.")) else 1 :]]
+    arguments += [keyword.value for keyword in call.keywords if keyword.arg in ("mode", None)]
+    modes = [node.value for node in arguments[:1] if isinstance(node, ast.Constant)]
     # A mode that is worked out may be any.
     return any(isinstance(mode, str) and set(mode) & set("wax+") for mode in modes) or (
-        bool(given) and not modes and full in ("open", "io.open")
+        bool(arguments) and not modes and full in ("open", "io.open")
     )
 
 
 def test_files_are_written_where_it_is_known_alone() -> None:
-    found = {(path, where): names for path, tree in trees().items() for where, names in _writes(tree).items()}
+    writes = {
+        (path, where): names for path, tree in trees().items() for where, names in _writes(tree).items()
+    }
     unknown = {
         place: names
-        for place, names in found.items()
+        for place, names in writes.items()
         if place not in ALLOWED and (place[0], "*") not in ALLOWED
     }
     assert unknown == {}, "write through spectui.store.files, or say here why not"
-    assert {place for place in ALLOWED if place[1] != "*"} - set(found) == set()
+    assert {place for place in ALLOWED if place[1] != "*"} - set(writes) == set()
 
 
 @pytest.mark.parametrize(

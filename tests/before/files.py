@@ -1,4 +1,4 @@
-"""The files of this folder: what an earlier version wrote, and what it said about it."""
+"""The files of this folder: data of an earlier version, and its output about them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(name: str) -> Any:
 
 
 def parse(name: str, text: str) -> Any:
-    """What a file of that name means by `text`; figures are numbers, so that `differences` compares them as such."""
+    """The content of a file of that name; figures are numbers, so that `differences` compares them as such."""
     if name.endswith(".json"):
         return json.loads(text)
     if name.endswith(".jsonl"):
@@ -65,7 +65,8 @@ def _json(value: Any) -> str:
     """JSON with a list of numbers on one line."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     return (
-        re.sub(r"\[[\s\d.,e+-]+\]", lambda found: "".join(found[0].split()).replace(",", ", "), text) + "\n"
+        re.sub(r"\[[\s\d.,e+-]+\]", lambda numbers: "".join(numbers[0].split()).replace(",", ", "), text)
+        + "\n"
     )
 
 

@@ -86,7 +86,7 @@ def summary_of(database: Path, session: str) -> SessionSummary:
 
 
 def others_installed(session: SessionSummary) -> bool:
-    """Whether the session began with other versions than are installed here, and goes on only with ``--force``."""
+    """True when the session began with other versions than are installed, and goes on only with ``--force``."""
     here = {name: version(name) for name in ("spectui", "torch", "transformers")}
     return session.versions != {"python": platform.python_version(), **here}
 

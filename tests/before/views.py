@@ -1,4 +1,4 @@
-"""What a user gets out of databases, settings and the command line, as values that no day and no machine changes."""
+"""Output for users from databases, settings and the command line, as values that no day and no machine changes."""
 
 from __future__ import annotations
 
@@ -86,15 +86,15 @@ def upgrade(folder: Path) -> None:
 
 
 def filled_in(database: Path) -> dict[str, list[list[Any]]]:
-    """What upgrading has worked out from the nodes of a database that is older than it."""
+    """Rows that upgrading has computed from the nodes of an older database."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
         rows = {table: connection.execute(f"SELECT * FROM {table}") for table in FILLED_IN}
         rows["bins"] = connection.execute("SELECT session_id, task, hex(bins) FROM rollup_task")
-        return {table: sorted(map(list, found)) for table, found in rows.items()}
+        return {table: sorted(map(list, records)) for table, records in rows.items()}
 
 
 def output(arguments: Sequence[str]) -> str:
-    """What a command prints, run in this process."""
+    """The output of a command, run in this process."""
     result = CliRunner().invoke(main, list(arguments))
     assert result.exit_code == 0, f"{arguments}: {result.output} {result.exception!r}"
     return result.stdout
@@ -117,7 +117,7 @@ def written(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def outcome(database: Path, session: str | int) -> list[dict[str, Any]]:
-    """What a session has decoded: text and tokens of every prompt, and the trees of its rounds."""
+    """A session's results: text and tokens of every prompt, and the trees of its rounds."""
     with Reader(database) as reader:
         return [
             {
@@ -152,12 +152,12 @@ CHILDREN = ("bench", "distill")
 
 
 def file_of(path: Sequence[str]) -> str:
-    """Where the help of a command is kept."""
+    """The name of the file with the help of a command."""
     return f"help/{'-'.join(('spectui', *path))}.txt"
 
 
 def help_of(path: Sequence[str]) -> str:
-    """What ``--help`` prints."""
+    """The output of ``--help``."""
     if path and path[0] in CHILDREN:
         command = [sys.executable, "-P", "-c", "from spectui.tui.cli import main; main()", *path, "--help"]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
@@ -185,7 +185,7 @@ def _option(parameter: click.Parameter) -> str:
 
 
 def offered() -> tuple[list[str], dict[str, dict[str, str]]]:
-    """What ``config init`` offers: the settings, and by screen every action with the keys that it has."""
+    """The settings that ``config init`` offers, and by screen every action with its keys."""
     settings: list[str] = []
     keys: dict[str, dict[str, str]] = {}
     area = ""

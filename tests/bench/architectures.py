@@ -28,7 +28,7 @@ from tests.architectures import Outcome, decoded, one_line, save
 from tests.tiny_families import LAYERS, WINDOW, families, tiny_config, tiny_model
 
 SECONDS = 90
-"""For one model."""
+"""Time limit for one model."""
 
 _YARN: dict[str, Any] = {
     "rope_type": "yarn",
@@ -108,7 +108,7 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
         for kind, context in ((_YARN, 32), (_DYNAMIC, 32), (_LINEAR, 32), (_LONG, 128))
     ),
 ]  # fmt: skip
-"""Family, the words for what is other, and the changes to its configuration."""
+"""Family, words on the variant, and the changes to its configuration."""
 
 
 def main() -> int:
@@ -128,12 +128,12 @@ def main() -> int:
     faults = 0
     with tempfile.TemporaryDirectory() as folder:
         for family, words, changes in _cases(chosen, variants=not arguments.no_variants):
-            found = _tried(family, changes, Path(folder) / "model")
-            said = found.words.replace(str(Path(folder) / "model"), "DIR")
+            outcome = _tried(family, changes, Path(folder) / "model")
+            reason = outcome.words.replace(str(Path(folder) / "model"), "DIR")
             name = f"{family}, {words}" if words else family
-            print(f"{name:40} {found.verdict:9} {said}".rstrip(), flush=True)
-            verdicts[found.verdict] += 1
-            faults += found.at_fault
+            print(f"{name:40} {outcome.verdict:9} {reason}".rstrip(), flush=True)
+            verdicts[outcome.verdict] += 1
+            faults += outcome.at_fault
     print(", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()))
     return 1 if faults else 0
 
@@ -150,18 +150,18 @@ def _tried(family: str, changes: dict[str, Any], folder: Path) -> Outcome:
     try:
         model = tiny_model(tiny_config(family, **changes))
         save(model, folder)
-        found = decoded(folder, model, tokens=32)
+        outcome = decoded(folder, model, tokens=32)
     except Exception as error:
-        found = Outcome("not made", one_line(error))
+        outcome = Outcome("not made", one_line(error))
     finally:
         signal.alarm(0)
-    if found.verdict != "not made":
-        return found
+    if outcome.verdict != "not made":
+        return outcome
     try:
         reason = family_refused(AutoConfig.for_model(family))
     except Exception as error:
         return Outcome("not made", one_line(error))
-    return found if reason is None else Outcome("refused", reason)
+    return outcome if reason is None else Outcome("refused", reason)
 
 
 def _too_slow(*_: object) -> None:

@@ -277,18 +277,18 @@ def main() -> None:
         make(arguments.database, arguments.sessions)
         write_big(arguments.database, arguments.nodes)
         return
-    found = _summed(in_a_terminal(arguments.database, arguments.repeat))
-    found |= asyncio.run(drive(arguments.database, arguments.repeat))
+    figures = _summed(in_a_terminal(arguments.database, arguments.repeat))
+    figures |= asyncio.run(drive(arguments.database, arguments.repeat))
     if arguments.json:
-        print(json.dumps(found))
+        print(json.dumps(figures))
     else:
         for name, (words, limit) in LIMITS.items():
-            value, most = _of(found[name])
+            value, most = _of(figures[name])
             unit = "MB" if name == "memory_mb" else "ms"
             verdict = "holds" if value <= limit else "DOES NOT HOLD"
             worst = "" if most is None else f"  (most {most:,.0f})"
             print(f"{words:<52}{value:>8,.0f} {unit}  limit {limit:,.0f} {unit}  {verdict}{worst}")
-    if any(_of(found[name])[0] > limit for name, (_, limit) in LIMITS.items()):
+    if any(_of(figures[name])[0] > limit for name, (_, limit) in LIMITS.items()):
         raise SystemExit(1)
 
 

@@ -27,7 +27,7 @@ EACH_DASHBOARD = 5
 
 @contextlib.contextmanager
 def dashboards() -> Iterator[list[Terminal]]:
-    """Those that are open; closed in the end."""
+    """The open dashboards; closed in the end."""
     opened: list[Terminal] = []
     try:
         yield opened
@@ -62,7 +62,7 @@ def main() -> int:
             opened[:] = [Terminal(argv, columns=120, rows=40)]
             print(f"{kill} kills, {time.monotonic() - begun:.0f} s", flush=True)
 
-        found = kill_again_and_again(
+        kills = kill_again_and_again(
             lambda called: Worked(folder, model, called, max_new_tokens=TOKENS),
             whole.outputs(),
             args.kills,
@@ -70,10 +70,10 @@ def main() -> int:
             beside,
         )
         whole.close()
-    for problem in found.problems:
+    for problem in kills.problems:
         print(problem)
-    print(found)
-    return 1 if found.problems or found.rounds_lost else 0
+    print(kills)
+    return 1 if kills.problems or kills.rounds_lost else 0
 
 
 if __name__ == "__main__":

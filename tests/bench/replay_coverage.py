@@ -148,10 +148,10 @@ def halves(rounds: Rounds) -> list[np.ndarray]:
     return [number % 2 == 0, number % 2 == 1]
 
 
-def interval(found: Replay, half: np.ndarray, task: np.ndarray) -> tuple[float, float, float]:
+def interval(replayed: Replay, half: np.ndarray, task: np.ndarray) -> tuple[float, float, float]:
     """Predicted tokens per round of other prompts from one half's, with the 90 % interval."""
     resampled = Prompts(task[half].tolist())
-    estimate = resampled.ratio([(found.tokens[half], found.rounds[half])], new_prompts=True)
+    estimate = resampled.ratio([(replayed.tokens[half], replayed.rounds[half])], new_prompts=True)
     assert estimate.ci is not None
     return estimate.value, *estimate.ci
 

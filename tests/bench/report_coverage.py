@@ -44,12 +44,12 @@ def coverage(sessions: int) -> Iterator[tuple[str, str, str]]:
                         else:
                             hits[f"{figure}, {name}, refused"].append(1.0)
             design = f"{prompts} prompts a task, icc {icc:g}{', lengths skewed' if icc == 0.05 else ''}"
-            for figure, found in sorted(hits.items()):
-                yield design, figure, _share(found) if "refused" not in figure else str(len(found))
+            for figure, holds in sorted(hits.items()):
+                yield design, figure, _share(holds) if "refused" not in figure else str(len(holds))
 
 
 def _intervals(counts: Counts, task: int | None) -> dict[str, Interval | None]:
-    """As `store.analysis.figures` works them out."""
+    """The intervals of `store.analysis.figures`."""
     chosen = np.ones(counts.prompts, np.bool_) if task is None else counts.task == task
     of = counts.task[chosen]
 
@@ -67,7 +67,7 @@ def _intervals(counts: Counts, task: int | None) -> dict[str, Interval | None]:
 
 
 def _truth(icc: float, rounds: int | tuple[int, ...]) -> dict[str, float]:
-    """Of a session of so many prompts that nothing is left to chance."""
+    """The true figures: those of a session of very many prompts."""
     tasks = {"all": Truth(HAZARD, off_path=0.8, prompts=4000, rounds=rounds)}
     counts = Counts(planted_trees(tasks, icc=icc, seed=10**6))
     at_3, reached = counts.on_path[2], counts.reached[2]
@@ -81,7 +81,7 @@ def _truth(icc: float, rounds: int | tuple[int, ...]) -> dict[str, float]:
 
 
 def published(icc: float) -> tuple[dict[str, Truth], float]:
-    """Acceptance as it was published, 50 prompts of each task."""
+    """The published acceptance, 50 prompts of each task."""
     chances = {"chat": 0.565, "code": 0.5415, "logic": 0.5415, "math": 0.518}
     return {name: Truth((h,) * 3, tree=CHAIN, prompts=50, rounds=35) for name, h in chances.items()}, icc
 
@@ -119,19 +119,19 @@ DESIGNS: dict[str, tuple[dict[str, Truth], float]] = {
 def verdicts(sessions: int) -> Iterator[tuple[str, str, str]]:
     """Design, what is said, share."""
     for name, (tasks, icc) in DESIGNS.items():
-        said: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         small: Counter[str] = Counter()
         for seed in range(sessions):
-            found = judge(Counts(planted_trees(tasks, icc=icc, seed=seed)))
-            said[found.verdict or "refused"] += 1
-            first = found.by_nodes.get("at_risk")
+            judgement = judge(Counts(planted_trees(tasks, icc=icc, seed=seed)))
+            counts[judgement.verdict or "refused"] += 1
+            first = judgement.by_nodes.get("at_risk")
             if first is not None:
                 small["p of task below .05"] += (first.task_p or 1.0) < 0.05
                 small["p of depth below .05"] += (first.depth_p or 1.0) < 0.05
         for what in ("supported", "reversed", "refused"):
-            if said[what] or what != "refused":
-                yield name, what, _share([1.0] * said[what] + [0.0] * (sessions - said[what]))
-        if "refused" not in said:
+            if counts[what] or what != "refused":
+                yield name, what, _share([1.0] * counts[what] + [0.0] * (sessions - counts[what]))
+        if "refused" not in counts:
             for what, count in small.items():
                 yield name, what, _share([1.0] * count + [0.0] * (sessions - count))
 
@@ -140,15 +140,15 @@ def advice(sessions: int) -> Iterator[tuple[str, str, str]]:
     """Prompts and what a tree per task really gains, what is said, share."""
     for prompts in (3, 10, 25):
         for gain in (1.0, 1.03, 1.08):
-            found = [gained(prompts, gain, seed) for seed in range(sessions)]
+            gains = [gained(prompts, gain, seed) for seed in range(sessions)]
             design = f"{prompts} prompts a task, own tree {gain:g} times as fast"
-            yield design, "pays", _share([float(tree_per_task_pays(each)) for each in found])
-            yield design, "one serves as well", _share([float(one_tree_serves(each)) for each in found])
+            yield design, "pays", _share([float(tree_per_task_pays(each)) for each in gains])
+            yield design, "one serves as well", _share([float(one_tree_serves(each)) for each in gains])
 
 
-def _share(found: list[float]) -> str:
-    share = float(np.mean(found))
-    error = math.sqrt(max(share * (1 - share), 0.25 / len(found)) / len(found))
+def _share(shares: list[float]) -> str:
+    share = float(np.mean(shares))
+    error = math.sqrt(max(share * (1 - share), 0.25 / len(shares)) / len(shares))
     return f"{share:6.1%} ± {2 * error:.1%}"
 
 

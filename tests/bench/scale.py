@@ -32,7 +32,7 @@ WEEK = 7 * 24 * 3600
 
 
 def record(path: Path, nodes: int) -> tuple[int, float]:
-    """Write a session of about so many nodes; how many it has, and the seconds that writing took."""
+    """Write a session of about so many nodes; returns its number of nodes, and the seconds that writing took."""
     connection = connect(path)
     writer = SessionWriter(
         connection, make_session(connection, [TASKS[i % len(TASKS)] for i in range(PROMPTS)])
@@ -54,8 +54,8 @@ def record(path: Path, nodes: int) -> tuple[int, float]:
 
 
 def reading(path: Path) -> dict[str, float]:
-    """Median milliseconds of what the live screen reads."""
-    found = {}
+    """Median milliseconds of the live screen's reads."""
+    medians = {}
     with Reader(path) as reader:
         for name, read in (
             ("histograms", lambda: reader.figures(1)),
@@ -67,8 +67,8 @@ def reading(path: Path) -> dict[str, float]:
                 start = time.perf_counter()
                 read()
                 times.append(1e3 * (time.perf_counter() - start))
-            found[name] = statistics.median(times)
-    return found
+            medians[name] = statistics.median(times)
+    return medians
 
 
 def main() -> int:

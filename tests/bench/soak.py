@@ -162,24 +162,24 @@ def main() -> int:
         largest = 0
         child.stdin.write("go\n")
         child.stdin.flush()
-        clock, told = Clock(), 0.0
+        clock, printed = Clock(), 0.0
         os.set_blocking(child.stdout.fileno(), False)
-        while not (said := child.stdout.readline()):
+        while not (line := child.stdout.readline()):
             assert child.poll() is None
             largest = max(largest, log.stat().st_size if log.exists() else 0)
             for name, process in processes.items():
                 memory[name].append((clock(), process.memory_info().rss))
             for terminal in terminals:
                 terminal.forget()
-            if clock() - told > 60:
-                told = clock()
+            if clock() - printed > 60:
+                printed = clock()
                 sizes = ", ".join(f"{name} {samples[-1][1] / 1e6:.1f} MB" for name, samples in memory.items())
                 print(
-                    f"{told / 60:.0f} min: {sizes}, largest log {largest / 1e6:.1f} MB",
+                    f"{printed / 60:.0f} min: {sizes}, largest log {largest / 1e6:.1f} MB",
                     file=sys.stderr,
                 )
             time.sleep(0.5)
-        written = json.loads(said)
+        written = json.loads(line)
         alive = [psutil.Process(t.pid).status() != psutil.STATUS_ZOMBIE for t in terminals]
         with Reader(path) as reader:
             summary = reader.session(session)
@@ -188,7 +188,7 @@ def main() -> int:
         problems = check(connection)
         connection.close()
         slopes = {name: round(slope(samples), 3) for name, samples in memory.items()}
-        found = {
+        figures = {
             "nodes_per_second": round(written["nodes"] / written["seconds"]),
             "nodes_per_cpu_second_of_the_writer": round(written["nodes"] / written["cpu_seconds"]),
             "nodes": written["nodes"],
@@ -202,8 +202,8 @@ def main() -> int:
             "dashboards_alive": all(alive),
             "problems": problems,
         }
-        print(json.dumps(found, indent=2))
-        bad = found["rows_dropped"] or problems or largest > WAL_BOUND or not all(alive)
+        print(json.dumps(figures, indent=2))
+        bad = figures["rows_dropped"] or problems or largest > WAL_BOUND or not all(alive)
         return 1 if bad or max(slopes.values()) > SLOPE_BOUND else 0
 
 

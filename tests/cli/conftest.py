@@ -25,7 +25,7 @@ Popen = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the default database of this test would be; not there yet."""
+    """The path of this test's default database, which does not exist yet."""
     path = tmp_path / "data" / "spectui.db"
     monkeypatch.setenv("SPECTUI_DB", str(path))
     monkeypatch.setenv("SPECTUI_LOGS", str(tmp_path / "logs"))

@@ -56,8 +56,8 @@ def advise(database: Path, *arguments: str | Path) -> Result:
 def data(database: Path, *arguments: str) -> dict[str, Any]:
     done = advise(database, "--json", *arguments)
     assert done.exit_code == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    advice: dict[str, Any] = json.loads(done.stdout)
+    return advice
 
 
 @pytest.fixture
@@ -102,8 +102,8 @@ def test_pruned_prompts_are_left_out_and_when_all_are_it_says_so(database: Path)
 
 def test_a_sampled_session_with_drawn_nodes_says_nothing_of_dynamic_trees(database: Path) -> None:
     session(database, temperature=0.7)
-    found = data(database)
-    trees = {found["best_single"]["tree"], *(task["tree"] for task in found["tasks"].values())}
+    advice = data(database)
+    trees = {advice["best_single"]["tree"], *(task["tree"] for task in advice["tasks"].values())}
     assert not any(tree.startswith("dynamic") for tree in trees)
     said = advise(database).stdout
     assert "The text was sampled" in said
@@ -114,9 +114,9 @@ def test_a_sampled_session_with_drawn_nodes_says_nothing_of_dynamic_trees(databa
 
 def test_a_lookup_is_advised_chains(database: Path) -> None:
     session(database, draft="lookup", tree="chain:3", parents=CHAIN)
-    found = data(database)
-    beyond = found["beyond_what_was_recorded"]
-    for tree in (found["best_single"], *found["tasks"].values(), *([beyond] if beyond else [])):
+    advice = data(database)
+    beyond = advice["beyond_what_was_recorded"]
+    for tree in (advice["best_single"], *advice["tasks"].values(), *([beyond] if beyond else [])):
         assert tree["tree"].startswith("chain:")
 
 

@@ -257,8 +257,8 @@ def test_a_run_that_ended_at_its_limit_is_a_success_that_says_so(
 def test_times_are_read_with_their_unit() -> None:
     (option,) = (parameter for parameter in main.commands["run"].params if parameter.name == "max_seconds")
     context = click.Context(main.commands["run"])
-    found = [read_duration(context, option, text) for text in ("90", "90s", "1.5m", "2H")]
-    assert found == [90, 90, 90, 7200]
+    seconds = [read_duration(context, option, text) for text in ("90", "90s", "1.5m", "2H")]
+    assert seconds == [90, 90, 90, 7200]
 
 
 def test_no_process_is_signalled_because_a_database_names_its_pid(tmp_path: Path) -> None:

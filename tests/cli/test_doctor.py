@@ -22,13 +22,13 @@ from tests.store.samples import record_all
 def test_it_describes_the_machine_without_a_database(invoke: Invoke, database: Path) -> None:
     result = invoke("doctor", "--json")
     assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
-    check_keys("spectui doctor --json", found)
-    assert found["decoding"]["torch"] == torch.__version__
-    assert found["database"] == {"path": str(database), "exists": False}
-    parts = {kernel["what"]: kernel for kernel in found["kernels"]}
+    described = json.loads(result.stdout)
+    check_keys("spectui doctor --json", described)
+    assert described["decoding"]["torch"] == torch.__version__
+    assert described["database"] == {"path": str(database), "exists": False}
+    parts = {kernel["what"]: kernel for kernel in described["kernels"]}
     assert parts["torch"]["found"].startswith(torch.__version__)
-    assert found["problems"] == []
+    assert described["problems"] == []
     assert not database.parent.exists()
 
 
@@ -147,5 +147,5 @@ def test_counts_are_repaired_on_request(
 
 def test_it_says_where_the_logs_are(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spectui.tui.cli.commands.doctor._decoding", lambda problems: {})
-    found = json.loads(invoke("doctor", "--json").stdout)["logs"]
-    assert found == {"folder": str(tmp_path / "logs"), "files": 0, "bytes": 0}
+    logs = json.loads(invoke("doctor", "--json").stdout)["logs"]
+    assert logs == {"folder": str(tmp_path / "logs"), "files": 0, "bytes": 0}

@@ -117,7 +117,7 @@ def test_the_debug_option_adds_the_traceback_wherever_it_stands(invoke: Invoke) 
 
 @pytest.fixture
 def raising() -> Iterator[list[BaseException]]:
-    """What the command `fail` raises; it exists only meanwhile."""
+    """The errors that the command `fail` raises; it exists only meanwhile."""
     errors: list[BaseException] = []
 
     @click.command()

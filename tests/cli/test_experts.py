@@ -64,8 +64,8 @@ def test_sessions_are_filtered_sorted_and_limited(
     several: sqlite3.Connection, invoke: Invoke, words: str, names: list[str]
 ) -> None:
     arguments = words.split()
-    found = json.loads(invoke("sessions", "ls", *arguments, "--json").stdout)
-    assert [row["name"] for row in found] == names
+    sessions = json.loads(invoke("sessions", "ls", *arguments, "--json").stdout)
+    assert [row["name"] for row in sessions] == names
     shown = invoke("sessions", "ls", *arguments)
     assert shown.exit_code == 0
     listed = [line.split()[1] for line in shown.stdout.splitlines()[1:]]

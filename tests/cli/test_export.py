@@ -43,8 +43,8 @@ def test_tables_go_to_a_folder_named_after_the_session(
 
 def test_json_says_what_was_written(invoke: Invoke, session: str, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
-    found = json.loads(invoke("sessions", "export", session, "--out", out, "--json").stdout)
-    assert found == {
+    written = json.loads(invoke("sessions", "export", session, "--out", out, "--json").stdout)
+    assert written == {
         "session": 1,
         "name": session,
         "status": "finished",

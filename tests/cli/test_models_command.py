@@ -23,10 +23,10 @@ def test_revisions_of_a_hub_model_are_read_without_its_weights(
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     with hub({"a/tiny": model}, set()) as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
-        found = invoke("models", "check", f"a/tiny@{COMMIT}", "--draft", "recycling", "--json")
-        assert found.exit_code == 0, found.stderr
-        check_keys("spectui models check --json", json.loads(found.stdout))
-        weights = json.loads(found.stdout)["needs"]["target"]["weights"]
+        done = invoke("models", "check", f"a/tiny@{COMMIT}", "--draft", "recycling", "--json")
+        assert done.exit_code == 0, done.stderr
+        check_keys("spectui models check --json", json.loads(done.stdout))
+        weights = json.loads(done.stdout)["needs"]["target"]["weights"]
         missing = invoke("models", "check", "a/tiny@v9", "--draft", "recycling")
     assert 0 < weights < (model / "model.safetensors").stat().st_size
     assert not list((tmp_path / "home").rglob("model.safetensors"))

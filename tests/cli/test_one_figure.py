@@ -30,10 +30,10 @@ def test_match_and_what_is_accepted_at_risk_are_told_apart_everywhere(database: 
 
     listed = json.loads(invoke("sessions", "ls", "--json").stdout)[0]
     shown = json.loads(invoke("sessions", "show", "--json").stdout)
-    for found in (listed, shown, shown["figures"]):
-        assert abs(found["match_rate"] - match) < 1e-9
-        assert abs(found["accepted_at_risk"] - risked) < 1e-9
-        assert not [key for key in found if "alpha" in key]
+    for figures in (listed, shown, shown["figures"]):
+        assert abs(figures["match_rate"] - match) < 1e-9
+        assert abs(figures["accepted_at_risk"] - risked) < 1e-9
+        assert not [key for key in figures if "alpha" in key]
     for name in RATES:
         assert shown["figures"][name] == shown[name]
         assert all(name in task for task in shown["figures"]["tasks"].values())

@@ -27,9 +27,9 @@ def theirs(tmp_path: Path) -> Path:
 
 
 def test_the_bundled_prompts_are_counted_by_task(invoke: Invoke) -> None:
-    found = json.loads(invoke("prompts", "check", "--json").stdout)
-    assert found["file"] == "bundled"
-    assert found["tasks"] == dict.fromkeys(BUNDLED_TASKS, 50)
+    counted = json.loads(invoke("prompts", "check", "--json").stdout)
+    assert counted["file"] == "bundled"
+    assert counted["tasks"] == dict.fromkeys(BUNDLED_TASKS, 50)
     assert invoke("prompts", "check").stdout.startswith(
         "bundled: 200 prompts: code 50, math 50, logic 50, chat 50\n"
     )
@@ -74,10 +74,10 @@ def test_an_import_to_a_file_is_what_a_run_takes_and_replaces_nothing_unasked(
     again = invoke(*words)
     assert again.exit_code == 2
     assert "--force replaces it" in again.stderr
-    found = json.loads(invoke(*words, "--force", "--json").stdout)
-    assert (found["tasks"], found["out"]) == ({"sums": 2}, str(out))
-    assert found["skipped"] == [{"line": 2, "reason": "'question' is missing"}]
-    assert "prompts" not in found
+    imported = json.loads(invoke(*words, "--force", "--json").stdout)
+    assert (imported["tasks"], imported["out"]) == ({"sums": 2}, str(out))
+    assert imported["skipped"] == [{"line": 2, "reason": "'question' is missing"}]
+    assert "prompts" not in imported
     assert len(json.loads(invoke(*words[:-2], "--json").stdout)["prompts"]) == 2
 
 

@@ -136,10 +136,10 @@ def test_models_are_shown_whether_there_or_not(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path / "cache"))
-    (found,) = json.loads(invoke("models", "ls", "--json").stdout)
-    check_keys("spectui models ls --json", found)
-    assert found["ready"] is False
-    assert found["folder"] == str(tmp_path / "cache" / "SmolLM2-135M-Instruct")
+    (model,) = json.loads(invoke("models", "ls", "--json").stdout)
+    check_keys("spectui models ls --json", model)
+    assert model["ready"] is False
+    assert model["folder"] == str(tmp_path / "cache" / "SmolLM2-135M-Instruct")
     assert "spectui models pull" in invoke("models").stdout
     check = invoke("models", "check")
     assert check.exit_code == 1

@@ -61,18 +61,18 @@ def add(
 def report(invoke: Invoke, *arguments: str) -> dict[str, Any]:
     result = invoke("report", *arguments, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+    figures: dict[str, Any] = json.loads(result.stdout)
+    return figures
 
 
 def test_json_has_the_documented_keys(invoke: Invoke, database: Path) -> None:
     add(database, "friday", ("code", "math") * 5)
-    found = report(invoke, "friday")
+    figures = report(invoke, "friday")
     top = {"session", "tasks", "overall", "predictors", "task_minus_depth", "icc", "design_effect"}
-    assert top <= set(found)
-    assert found["session"] == 1
-    assert list(found["tasks"]) == ["code", "math"]
-    for group in (*found["tasks"].values(), found["overall"]):
+    assert top <= set(figures)
+    assert figures["session"] == 1
+    assert list(figures["tasks"]) == ["code", "math"]
+    for group in (*figures["tasks"].values(), figures["overall"]):
         assert set(group) >= GROUP
         assert set(group["alpha"]) == ALPHAS
         for each in group["alpha"].values():
@@ -85,24 +85,24 @@ def test_json_has_the_documented_keys(invoke: Invoke, database: Path) -> None:
             assert {"per_prompt", "pooled"} <= set(each)
         numbers = ("expected_length_formula", "tokens_per_round", "draft_entropy", "target_entropy")
         assert all(isinstance(group[name], float) for name in numbers)
-    assert set(found["predictors"]) == PREDICTORS
-    for each in found["predictors"].values():
+    assert set(figures["predictors"]) == PREDICTORS
+    for each in figures["predictors"].values():
         assert {"mutual_information_bits", "mcfadden_r2", "df", "ci", "null_p"} <= set(each)
-    assert {"mcfadden_r2_difference", "ci", "verdict"} <= set(found["task_minus_depth"])
-    assert found["task_minus_depth"]["verdict"] in ("supported", "not supported", "reversed")
-    assert isinstance(found["icc"], float)
-    assert isinstance(found["design_effect"], float)
+    assert {"mcfadden_r2_difference", "ci", "verdict"} <= set(figures["task_minus_depth"])
+    assert figures["task_minus_depth"]["verdict"] in ("supported", "not supported", "reversed")
+    assert isinstance(figures["icc"], float)
+    assert isinstance(figures["design_effect"], float)
 
 
 def test_what_a_million_tokens_take_is_in_every_form(invoke: Invoke, database: Path, tmp_path: Path) -> None:
     """By task and for all, with speculation and without; seconds alone where there is no price."""
     add(database, "friday")
-    found = report(invoke, "friday")["per_million_tokens"]
-    assert list(found["tasks"]) == ["code", "math", "all"]
-    seconds = found["tasks"]["code"]["speculative"]["seconds"]
+    figures = report(invoke, "friday")["per_million_tokens"]
+    assert list(figures["tasks"]) == ["code", "math", "all"]
+    seconds = figures["tasks"]["code"]["speculative"]["seconds"]
     assert seconds > 0.0
-    assert found["tasks"]["code"]["speculative"]["price"] is None
-    assert found["mean_watts"] is None
+    assert figures["tasks"]["code"]["speculative"]["price"] is None
+    assert figures["mean_watts"] is None
     priced = report(invoke, "friday", "--price", "3.6")["per_million_tokens"]["tasks"]
     assert priced["code"]["speculative"]["price"] == pytest.approx(seconds / 1000)
     page, folder = tmp_path / "r.html", tmp_path / "csv"
@@ -119,17 +119,17 @@ def test_what_a_million_tokens_take_is_in_every_form(invoke: Invoke, database: P
 
 def test_without_probabilities_figures_are_null_and_never_zero(invoke: Invoke, database: Path) -> None:
     add(database, "bare", drafted=False)
-    found = report(invoke, "bare")
-    for group in (*found["tasks"].values(), found["overall"]):
+    figures = report(invoke, "bare")
+    for group in (*figures["tasks"].values(), figures["overall"]):
         assert group["alpha"]["overlap"] == {"mean": None, "ci": None, "token_weighted": None}
         assert group["expected_length_formula"] is None
         assert group["draft_entropy"] is None
         assert group["rho"]["match"]["pooled"] is group["rho"]["overlap"]["per_prompt"] is None
         assert group["alpha"]["match"]["mean"] > 0
         assert group["target_entropy"] > 0
-    assert found["predictors"]["draft_p"] is found["predictors"]["draft_entropy"] is None
-    assert found["predictors"]["depth"]["mcfadden_r2"] > 0
-    assert found["notes"]["overlap, draft entropy"] == "the drafter has no probabilities"
+    assert figures["predictors"]["draft_p"] is figures["predictors"]["draft_entropy"] is None
+    assert figures["predictors"]["depth"]["mcfadden_r2"] > 0
+    assert figures["notes"]["overlap, draft entropy"] == "the drafter has no probabilities"
     text = invoke("report", "bare").stdout
     assert "E[L] formula, rank-1 match" in text
     assert "0.000 to 0.000" not in text
@@ -202,13 +202,13 @@ def test_files_hold_the_same_numbers_and_nothing_foreign(
     """CSV in full, a page without scripts or addresses, both closed to what a task's name may hold."""
     evil = "<script>alert(1)</script>"
     add(database, "friday", ("code", evil, "=1+1") * 2)
-    found = report(invoke, "friday")
+    figures = report(invoke, "friday")
     page, charts, folder = tmp_path / "r.html", tmp_path / "r.svg", tmp_path / "csv"
     done = invoke("report", "friday", "--html", page, "--svg", charts, "--csv", folder)
     assert done.exit_code == 0, done.stderr
     with (folder / "alpha.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["task"], row["definition"]): row for row in csv.DictReader(file)}
-    row, alpha = rows["code", "overlap"], found["tasks"]["code"]["alpha"]["overlap"]
+    row, alpha = rows["code", "overlap"], figures["tasks"]["code"]["alpha"]["overlap"]
     assert float(row["mean"]) == alpha["mean"]
     assert [float(row["ci_low"]), float(row["ci_high"])] == alpha["ci"]
     assert ("'=1+1", "match") in rows
@@ -219,7 +219,7 @@ def test_files_hold_the_same_numbers_and_nothing_foreign(
     assert set(re.findall(r"https?://[^\"' <)]+", html)) == {"http://www.w3.org/2000/svg"}
     assert "prefers-color-scheme: dark" in html
     assert f"{alpha['mean']:.3f}" in html
-    assert found["task_minus_depth"]["sentence"][:40] in html
+    assert figures["task_minus_depth"]["sentence"][:40] in html
     drawn = ElementTree.parse(charts).getroot()
     assert len(drawn.findall(".//{http://www.w3.org/2000/svg}circle")) > 20
 
@@ -228,8 +228,8 @@ def test_compare_pairs_the_same_prompts(invoke: Invoke, database: Path) -> None:
     add(database, "a")
     add(database, "b", drafted=False)
     add(database, "c", ("law",) * 3)
-    found = json.loads(invoke("compare", "a", "b", "--json").stdout)
-    overall = found["overall"]
+    figures = json.loads(invoke("compare", "a", "b", "--json").stdout)
+    overall = figures["overall"]
     assert overall["paired"] is True
     assert overall["prompts"] == [6, 6]
     match = overall["figures"]["match"]

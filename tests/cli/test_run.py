@@ -76,8 +76,8 @@ def test_a_headless_run_ends_in_one_json_object_that_matches_the_database(
     stdout, stderr = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, stderr
     assert stdout.count("\n") == 1
-    found = json.loads(stdout)
-    assert found.keys() >= KEYS
+    printed = json.loads(stdout)
+    assert printed.keys() >= KEYS
     assert "3/3 " in stderr
     assert "'friday': tiny <- recycling" in stderr
     reader = Reader(database)
@@ -91,22 +91,22 @@ def test_a_headless_run_ends_in_one_json_object_that_matches_the_database(
         ]  # taking turns
     finally:
         reader.close()
-    assert found["session"] == summary.id
-    assert found["prompts"] == 3
-    assert found["rounds"] == len(rounds)
-    assert found["nodes"] == sum(len(r.nodes) for r in rounds)
-    assert found["tokens"] == sum(len(r.emitted) for r in rounds)
-    assert found["tokens_per_round"] == pytest.approx(found["tokens"] / len(rounds))
-    assert found["tokens_per_second"] == pytest.approx(found["tokens"] / found["seconds"])
-    assert {task: figures["prompts"] for task, figures in found["tasks"].items()} == {
+    assert printed["session"] == summary.id
+    assert printed["prompts"] == 3
+    assert printed["rounds"] == len(rounds)
+    assert printed["nodes"] == sum(len(r.nodes) for r in rounds)
+    assert printed["tokens"] == sum(len(r.emitted) for r in rounds)
+    assert printed["tokens_per_round"] == pytest.approx(printed["tokens"] / len(rounds))
+    assert printed["tokens_per_second"] == pytest.approx(printed["tokens"] / printed["seconds"])
+    assert {task: figures["prompts"] for task, figures in printed["tasks"].items()} == {
         "rag": 2,
         "translation": 1,
     }
-    for figures in found["tasks"].values():
+    for figures in printed["tasks"].values():
         assert figures.keys() == TASK_KEYS
         assert 0 <= figures["match_rate"] <= 1
         assert figures["mean_accepted_length"] >= 0
-    assert sum(figures["nodes"] for figures in found["tasks"].values()) == found["nodes"]
+    assert sum(figures["nodes"] for figures in printed["tasks"].values()) == printed["nodes"]
 
 
 def test_a_run_in_a_pipe_tells_its_progress_and_ends_in_a_table(

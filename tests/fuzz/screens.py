@@ -111,8 +111,7 @@ async def _walk(database: Path, session: int | None, keys: tuple[str, ...]) -> N
             await pilot.press(key)
             await _settle(pilot)
             for rows in pilot.app.screen.query(Rows):
-                found = STEERS.search(rows.text.replace("\n", ""))
-                assert found is None, ascii(rows.text)
+                assert STEERS.search(rows.text.replace("\n", "")) is None, ascii(rows.text)
         assert app.is_running
 
 

@@ -1,4 +1,4 @@
-"""What the fuzzer makes: text that steers terminals, prompt files, configurations, trees, broken databases."""
+"""Inputs of the fuzzer: text that steers terminals, prompt files, configurations, trees, broken databases."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ any_text = st.one_of(
     st.lists(st.sampled_from(HOSTILE), min_size=1, max_size=6).map("".join),
 )
 stored_text = any_text.map(lambda text: text.encode("utf-8", "replace").decode())
-"""As a database or a file in UTF-8 can hold it."""
+"""Text that a database or a file in UTF-8 can hold."""
 
 numbers = st.one_of(
     st.integers(),
@@ -103,7 +103,7 @@ prompt_files = st.one_of(
         st.one_of(st.just(b""), st.just(b"\0" * 9), st.binary(max_size=9)),
     ),
 )
-"""What people have, and what is nearly that."""
+"""Files of prompts, and damaged ones."""
 
 _FIELDS = [field.name for field in fields(RunConfig)]
 configs = st.one_of(
@@ -252,10 +252,10 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Damage:
-    """What is done to a sound database."""
+    """Damage to a sound database."""
 
     flips: tuple[tuple[float, int], ...] = ()
-    """Where, as a part of the file, and with which mask."""
+    """Places, as a part of the file, and the masks that change a byte there."""
     cut: float | None = None
     drop: str | None = None
     table: str = ""

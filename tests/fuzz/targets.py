@@ -1,4 +1,4 @@
-"""What the fuzzer's inputs are given to, and what must hold: one line for each error, and nothing that steers."""
+"""Functions that take the fuzzer's inputs and demand one line for each error, and nothing that steers."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Targets:
         assert wrong in said or view == ("sessions", "ls"), (view, ascii(wrong), ascii(said))
 
     def tree(self, spec: str) -> None:
-        """What --tree names."""
+        """A value of --tree."""
         if spec.endswith(".json"):
             return
         try:
@@ -248,8 +248,8 @@ class Targets:
 
 
 def _says_nothing_steering(text: str) -> None:
-    found = STEERS.search(text)
-    assert found is None, ascii(text[max(found.start() - 40, 0) : found.start() + 40])
+    steering = STEERS.search(text)
+    assert steering is None, ascii(text[max(steering.start() - 40, 0) : steering.start() + 40])
 
 
 def _is_one_line(text: str) -> None:

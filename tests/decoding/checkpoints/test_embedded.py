@@ -65,7 +65,7 @@ class Stages:
 
 
 def leftovers(cache: Path) -> list[str]:
-    """What lies in the cache besides the lock."""
+    """Files in the cache besides the lock."""
     return sorted(path.name for path in cache.iterdir() if not path.name.endswith(".lock"))
 
 

@@ -76,11 +76,11 @@ def test_quantised_weights_come_out_as_they_were_stored(tmp_path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     convert(tmp_path / "m.gguf", tmp_path, lambda done, total: None)
-    found = load_file(tmp_path / WEIGHTS)["model.embed_tokens.weight"]
+    weights = load_file(tmp_path / WEIGHTS)["model.embed_tokens.weight"]
     raw = blocks.reshape(-1, 34)
     scales = raw[:, :2].copy().view(np.float16).astype(np.float32)
     expected = (scales * raw[:, 2:].copy().view(np.int8)).reshape(values.shape)
-    assert np.array_equal(found, expected.astype(np.float16))
+    assert np.array_equal(weights, expected.astype(np.float16))
 
 
 def test_the_tokenizer_splits_digits_and_gives_every_text_back(tmp_path: Path) -> None:

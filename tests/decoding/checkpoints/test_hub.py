@@ -61,9 +61,9 @@ def _ask(address: str, home: Path, *runs: dict[str, Any], **environment: str) ->
         },
         check=True,
     )
-    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    assert all("\n" not in one.get("error", "") for one in found)
-    return found
+    answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    assert all("\n" not in one.get("error", "") for one in answers)
+    return answers
 
 
 def test_a_hub_of_good_and_bad_repositories(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_profile_counts_what_a_head_gets_right() -> None:
     # Following the target makes chains possible at all.
     for sequence in sequences:
         sequence.tokens[7:] = sequence.best[6:-1]
-    found = profile(head, sequences, 3)
+    acceptance = profile(head, sequences, 3)
     hits, asked, chain = np.zeros((3, 8)), np.zeros(3), np.zeros((3, 2))
     for sequence in sequences:
         for row in range(4, 28):
@@ -123,9 +123,9 @@ def test_a_profile_counts_what_a_head_gets_right() -> None:
                 asked[depth] += 1
                 chain[depth] += [right[0] and alive, alive]
                 alive = alive and right[0] and sequence.tokens[at + 1] == sequence.best[at]
-    np.testing.assert_allclose(found.rank_share, hits / asked[:, None])
-    np.testing.assert_allclose(found.chain, chain[:, 0] / np.maximum(1, chain[:, 1]))
-    assert found.positions == asked[0]
+    np.testing.assert_allclose(acceptance.rank_share, hits / asked[:, None])
+    np.testing.assert_allclose(acceptance.chain, chain[:, 0] / np.maximum(1, chain[:, 1]))
+    assert acceptance.positions == asked[0]
 
 
 def test_the_draft_vocabulary_is_the_most_frequent_and_the_ends() -> None:

@@ -40,14 +40,14 @@ def runs(text: str, length: int = RUN) -> set[tuple[str, ...]]:
 
 
 def shared(texts: list[str], tested: dict[str, str]) -> set[tuple[str, tuple[str, ...]]]:
-    """What `texts` share with `tested`, each with the name of the tested text."""
+    """Runs of words that `texts` share with `tested`, each with the name of the tested text."""
     owners = {run: name for name, text in tested.items() for run in runs(text)}
-    found = set()
+    overlaps = set()
     for length in {len(run) for run in owners}:
         for text in texts:
             if len(plain(text)) >= length:
-                found |= {(owners[run], run) for run in runs(text, length) & owners.keys()}
-    return found
+                overlaps |= {(owners[run], run) for run in runs(text, length) & owners.keys()}
+    return overlaps
 
 
 def test_every_task_has_openings_and_templates() -> None:
@@ -136,8 +136,8 @@ def test_no_bundled_prompt_is_made_of_a_training_template() -> None:
         for template in task["templates"]:
             fixed = {run for run in runs(template, 3) if "_" not in run}
             if len(fixed) >= 3:
-                for name, found in asked.items():
-                    assert len(fixed & found) <= len(fixed) / 2, (name, template)
+                for name, questions in asked.items():
+                    assert len(fixed & questions) <= len(fixed) / 2, (name, template)
 
 
 def test_a_run_is_seen_across_punctuation_but_not_across_a_slot() -> None:

@@ -36,9 +36,9 @@ def test_without_a_driver_the_real_library_says_nothing() -> None:
 
 def test_every_gpu_in_use_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     nvml.install(monkeypatch, [Device(), Device(uuid="b", percent=3, milliwatts=70_500)])
-    found = Gpus().readings()
-    assert found is not None
-    first, second = json.loads(json.dumps(found))["gpus"]
+    readings = Gpus().readings()
+    assert readings is not None
+    first, second = json.loads(json.dumps(readings))["gpus"]
     assert first == {
         "index": 0, "name": "NVIDIA H100 80GB HBM3", "percent": 87, "used_bytes": 41_200_000_000,
         "total_bytes": 80_000_000_000, "watts": 412.0, "limit_watts": 700.0, "celsius": 61, "mhz": 1980,
@@ -54,15 +54,15 @@ def test_the_load_of_the_last_minutes_is_kept_in_steps(monkeypatch: pytest.Monke
     gpus = Gpus()
     for second in range((STEPS + 2) * STEP_SECONDS):
         device.percent = 10 * (second // STEP_SECONDS % 10)
-        found = gpus.readings()
-    assert found is not None
-    history = found["gpus"][0]["history"]
+        readings = gpus.readings()
+    assert readings is not None
+    history = readings["gpus"][0]["history"]
     assert len(history) == STEPS
     assert history[-3:] == [10 * (n % 10) for n in range(STEPS - 1, STEPS + 2)]
 
 
 @pytest.mark.parametrize(
-    ("device", "told"),
+    ("device", "keys"),
     [
         (Device(mig="part", percent=None, milliwatts=None, celsius=None), {"used_bytes", "total_bytes"}),
         (Device(mig="card", percent=None), None),
@@ -71,15 +71,15 @@ def test_the_load_of_the_last_minutes_is_kept_in_steps(monkeypatch: pytest.Monke
     ],
 )
 def test_what_is_not_reported_is_left_out(
-    monkeypatch: pytest.MonkeyPatch, device: Device, told: set[str] | None
+    monkeypatch: pytest.MonkeyPatch, device: Device, keys: set[str] | None
 ) -> None:
     nvml.install(monkeypatch, [device])
-    found = Gpus().readings()
-    if told is None:
-        assert found is None
+    readings = Gpus().readings()
+    if keys is None:
+        assert readings is None
     else:
-        assert found is not None
-        assert found["gpus"][0].keys() == told | {"index", "name"}
+        assert readings is not None
+        assert readings["gpus"][0].keys() == keys | {"index", "name"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a model takes is worked out from its configuration alone, and the README says what comes out."""
+"""The memory of a model follows from its configuration alone, and the documents say the result."""
 
 from __future__ import annotations
 

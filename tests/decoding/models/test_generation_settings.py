@@ -137,19 +137,19 @@ def test_both_paths_record_the_processed_distribution(
 ) -> None:
     """Of each node what `generate`'s processors make of plain forwards; a suppressed token has no probability."""
     chosen = settled(models, "model", **SETTINGS["everything at once"])
-    found = []
+    outcomes = []
     for static in ("0", "1"):
         monkeypatch.setenv("SPECTUI_STATIC", static)
         decoder = SpeculativeDecoder(
             RunConfig(draft="model", tree="full:2x3", max_new_tokens=12), models=chosen
         )
-        found.append(list(decoder.generate(PROMPT)))
-    for ours, theirs in zip(*found, strict=True):
+        outcomes.append(list(decoder.generate(PROMPT)))
+    for ours, theirs in zip(*outcomes, strict=True):
         for name in ("target_p", "target_entropy", "match"):
             np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), atol=1e-5)
     ids = decoder.encode(PROMPT)
     processors = _processors(chosen, len(ids), 12)
-    for round_ in found[0]:
+    for round_ in outcomes[0]:
         for node in range(round_.tree.size):
             path, at = list[int](), int(round_.tree.parent[node])
             while at >= 0:
@@ -167,10 +167,10 @@ def _processors(models: LoadedModels, length: int, most: int) -> LogitsProcessor
     config = models.target._prepare_generation_config(None, do_sample=False, max_new_tokens=most)[0]
     models.target._prepare_special_tokens(config, True, device="cpu")
     config.max_length = length + most
-    found: LogitsProcessorList = models.target._get_logits_processor(
+    processors: LogitsProcessorList = models.target._get_logits_processor(
         config, input_ids_seq_length=length, device="cpu"
     )
-    return found
+    return processors
 
 
 def _law(models: LoadedModels, processors: LogitsProcessorList, ids: list[int]) -> torch.Tensor:
@@ -330,9 +330,9 @@ def test_what_bench_compares_with_obeys_the_same_settings(
     theirs, ours = arm.run(ids, 0).tokens, tokens_of(list(decoder.generate(ids)))
     assert ours == theirs
     assert divergence(decoder.settings, ids, ours, theirs) is None
-    found = divergence(decoder.settings, ids, [383, *ours], theirs)
-    assert found is not None
-    assert found["position"] == 0
+    different = divergence(decoder.settings, ids, [383, *ours], theirs)
+    assert different is not None
+    assert different["position"] == 0
     assert len(ours) == (NEW_TOKENS if raw else 2)
 
 

@@ -47,9 +47,9 @@ def test_unknown_bits_are_named(tmp_path: Path, bits: object, words: str) -> Non
 @needs_gptq
 def test_a_gptq_target_is_counted_as_it_is_stored(tmp_path: Path) -> None:
     gptq_llama(tmp_path)
-    found = needs_of(RunConfig(target=str(tmp_path), draft="recycling"), lambda *_: None)["target"]
-    assert found.quantization == "gptq"
-    assert found.weights <= (tmp_path / "model.safetensors").stat().st_size
+    need = needs_of(RunConfig(target=str(tmp_path), draft="recycling"), lambda *_: None)["target"]
+    assert need.quantization == "gptq"
+    assert need.weights <= (tmp_path / "model.safetensors").stat().st_size
 
 
 @needs_gptq

@@ -1,4 +1,4 @@
-"""What models will take is worked out from their files; files that are cut or unsafe are refused unread."""
+"""The memory of models follows from their files; files that are cut or unsafe are refused unread."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_quantised_weights_stay_as_they_are_stored_and_gqa_has_a_smaller_cache()
         "quantization_config": {"quant_method": "gptq", "bits": 4},
         "num_key_value_heads": 8,
     }
-    found = need(
+    packed = need(
         config,
         of_llama(config),
         [Tensor("q", "I32", 1000), Tensor("s", "F16", 10)],
@@ -53,8 +53,8 @@ def test_quantised_weights_stay_as_they_are_stored_and_gqa_has_a_smaller_cache()
         on_cpu=True,
         max_new_tokens=1,
     )
-    assert (found.weights, found.quantization) == (1010, "gptq")
-    assert found.cache == found.tokens * 2 * 32 * 1024 * 4
+    assert (packed.weights, packed.quantization) == (1010, "gptq")
+    assert packed.cache == packed.tokens * 2 * 32 * 1024 * 4
 
 
 def test_a_pair_is_counted_from_its_folders_and_does_not_fit_where_there_is_no_room(
@@ -94,9 +94,9 @@ def test_with_several_gpus_a_target_is_spread_when_one_has_no_room(monkeypatch: 
     with pytest.raises(DecodingError, match="multi-gpu"):
         placement.place("auto", needs)
     monkeypatch.setattr(placement, "find_spec", lambda _: object())
-    found = placement.place("auto", needs)
-    assert found.spread
-    assert placement.most_per_gpu(found) == {0: 7 * 10**9 - found.reserve, 1: 7 * 10**9}
+    placed = placement.place("auto", needs)
+    assert placed.spread
+    assert placement.most_per_gpu(placed) == {0: 7 * 10**9 - placed.reserve, 1: 7 * 10**9}
     with pytest.raises(DecodingError, match="do not fit on cuda:0"):  # one GPU was asked for
         placement.place("cuda:0", needs)
 
