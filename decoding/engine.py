@@ -34,8 +34,8 @@ def draft_seed(seed: int, position: int) -> int:
 class SpeculativeDecoder:
     """Target, drafter and acceptance rule of a `RunConfig`, ready to decode prompt after prompt.
 
-    Loads the models unless `models` brings them (raises `DecodingError` when that fails); `progress`
-    is told what is being loaded. One prompt at a time: caches are reused.
+    Loads the models unless `models` brings them (raises `DecodingError` when that fails), and reports to `progress`.
+    One prompt at a time: caches are reused.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class SpeculativeDecoder:
     def encode(self, prompt: Asked, tell: Tell = lambda note: None) -> list[int]:
         """Token ids of `prompt`, a user's turn or a conversation, through the chat template, as text without one.
 
-        `tell` hears what was done to the prompt that nobody asked for. Raises `DecodingError`.
+        `tell` is called with a note on each change to the prompt that the user did not ask for. Raises `DecodingError`.
         """
         return self.models.tokenizer.encode_prompt(prompt, self.config.template_args, tell)
 
     def generate(self, prompt: str | Sequence[int], *, position: int = 0) -> Iterator[Round]:
         """Rounds until an end token, `max_new_tokens`, or the end of the context.
 
-        `prompt` is text (see `encode`) or token ids. `position` is mixed into the seed: what is sampled
-        depends on the configuration, the position and the prompt, and on no prompt before it. Raises
+        `prompt` is text (see `encode`) or token ids. `position` is mixed into the seed: samples depend on the
+        configuration, the position and the prompt, and on no prompt before it. Raises
         `DecodingError` when nothing fits.
         """
         ids = self.encode(prompt) if isinstance(prompt, str) else [int(t) for t in prompt]

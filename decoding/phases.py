@@ -1,4 +1,4 @@
-"""Named phases of decoding, timed by ``spectui bench --profile`` and free of cost for everybody else.
+"""Named phases of decoding, timed by ``spectui bench --profile`` and otherwise free of cost.
 
 with phase(VERIFY):
     scored = target.append(ids, depth, mask)
@@ -35,7 +35,7 @@ class PhaseTimer:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Time passes, and `phase` is heard, only inside."""
+        """Inside, time is counted and `phase` takes effect."""
         self._synchronise()
         self._since = time.perf_counter()
         token = _timer.set(self)
@@ -50,7 +50,7 @@ class PhaseTimer:
         """See `decoding.phases.phase`."""
         self._count()
         name = self._numbered(name)
-        if self._phases[-1] != name:  # else it is a step of what is being counted already
+        if self._phases[-1] != name:  # a step of the phase that is being counted is no further call
             self.calls[name] += 1
         self._phases.append(name)
         try:

@@ -1,4 +1,4 @@
-"""A round of speculative decoding: its figures, the protocol of whatever computes it, and where an output ends.
+"""A round of speculative decoding: its figures, the protocol of its implementations, and the end of an output.
 
 Implemented on the host by `decoding.host_rounds` and on the device by `decoding.device.rounds`.
 """

@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def baselines(self) -> list[str]:
-        """The arms that are no drafter of ours."""
+        """The arms that are none of `drafters`."""
         return [name for name in self.measured.outcomes if name not in self.drafters]
 
     def assisted(self, arm: str) -> str | None:

@@ -150,7 +150,7 @@ class DynamicGrowth:
         Token, validity, log-probability and entropy of each, then the tensors of `GrownTreeIndex`.
         """
         size, shape = self._size, self._shape
-        # What was fed has slots; a node that is not there gives its number to nobody.
+        # Fed nodes have slots; those that are missing write theirs into the bin.
         for level in range(self._depth - 1):
             place = torch.where(self._there[level], self._above[level], len(self._reach))
             self._slot.index_copy_(

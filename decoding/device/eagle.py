@@ -108,7 +108,7 @@ class DeviceEagleDrafter(EagleDrafter):
         """Nothing to remember: the tree's keys and values are dropped."""
 
     def seconds_in_models(self) -> float:
-        """Time spent in the head's forwards; on a GPU waits for what it has been given."""
+        """Time spent in the head's forwards; on a GPU waits for the work that it has been given."""
         if self._marks and self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         self._seconds += sum(self._clock.seconds(*pair) for pair in self._marks)

@@ -73,7 +73,7 @@ class BufferedModel(LanguageModel):
 
     @property
     def forward_seconds(self) -> float:
-        """Time in the model; on a GPU waits for what it has been given."""
+        """Time in the model; on a GPU waits for the work that it has been given."""
         if self._marks and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self._counted += sum(self._clock.seconds(*pair) for pair in self._marks)

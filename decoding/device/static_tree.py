@@ -1,4 +1,4 @@
-"""Growth of a static tree on the device: its nodes are known beforehand, and nobody looks at their tokens."""
+"""Growth of a static tree on the device: its nodes are known beforehand, their tokens stay on the device."""
 
 from __future__ import annotations
 

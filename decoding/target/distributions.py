@@ -168,7 +168,7 @@ _PART = 128
 
 
 def _row_dots(a: NDArray[np.float32], b: NDArray[np.float32]) -> list[float]:
-    """Dot products of the rows of two ``[n, V]``. Not numpy's own, which a BLAS shares among threads of its own."""
+    """Dot products of the rows of two ``[n, V]``. Not `numpy.dot`, whose BLAS starts threads."""
     rows, width = a.shape
     whole = width // _PART * _PART
     # Not -1: without rows (the round without a tree) numpy could not infer the number of parts.

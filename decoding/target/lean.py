@@ -25,7 +25,7 @@ _SILU = {"SiLU", "SiLUActivation"}
 
 
 class NormedLinear(nn.Module):
-    """Linear layers side by side behind an RMS norm's weight, which becomes part of theirs unless they are halves."""
+    """Linear layers side by side behind an RMS norm, whose weight is multiplied into theirs unless they are halves."""
 
     def __init__(self, norm: torch.Tensor, *parts: nn.Linear) -> None:
         super().__init__()

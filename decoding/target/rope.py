@@ -97,9 +97,9 @@ class PerRowRotary(nn.Module):
     def _agrees(self, position: int) -> bool:
         x, ids = self.short.new_zeros(1, 1, 1), torch.tensor([[position]], device=self.short.device)
         self.assumed = torch.zeros((), dtype=torch.int64, device=x.device)
-        ours = self(x, ids)
+        per_row = self(x, ids)
         self.assumed = None
-        pairs = zip(ours, self(x, ids), strict=True)
+        pairs = zip(per_row, self(x, ids), strict=True)
         return all(a.shape == b.shape and torch.allclose(a, b, atol=1e-3) for a, b in pairs)
 
 
