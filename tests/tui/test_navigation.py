@@ -18,7 +18,7 @@ from spectui.tui.cli.commands.config import template
 from spectui.tui.navigation import DESTINATIONS, Destination, areas, keymap
 from spectui.tui.navigation.everywhere import HELP
 from spectui.tui.navigation.key import key
-from spectui.tui.navigation.keymap import actions, area_of, name_of
+from spectui.tui.navigation.keymap import actions, area_of, declared, name_of
 from spectui.tui.screens.help import key_sections
 from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.rows import Rows
@@ -49,8 +49,10 @@ def test_every_screen_is_a_destination() -> None:
 
 
 def test_every_class_with_keys_has_them_from_the_declaration() -> None:
-    with_keys = {area_of(cls) for cls in classes(DOMNode) if "BINDINGS" in cls.__dict__}
-    assert with_keys == set(areas())
+    with_keys = {
+        area_of(cls): cls.__dict__["BINDINGS"] for cls in classes(DOMNode) if "BINDINGS" in cls.__dict__
+    }
+    assert with_keys == {area: declared(area) for area in areas()}
 
 
 def test_every_action_of_a_key_exists() -> None:
