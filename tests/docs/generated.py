@@ -85,9 +85,9 @@ def _keys(area: str, title: str) -> str:
 
     rows = []
     for key in areas()[area]:
-        if area == "app" or key.area not in ("app", "textual"):
+        if key.area != "app":
             shown = " ".join(f"`{_cell(each)}`" for each in key_text(key, area).split(" "))
-            words = _cell(_plain(key.help or ", ".join(binding.description for binding in key.bindings)))
+            words = _cell(_plain(key.words))
             names = [name_of(binding) for binding in key.bindings if key.area != "textual"]
             places = [f"`{key.area}.{name}`" if key.area else f"`{name}`" for name in dict.fromkeys(names)]
             rows.append(f"| {shown} | {words} | {' '.join(places)} |")

@@ -37,28 +37,26 @@ class Destination:
 
 
 _BETWEEN_BUTTONS = (
-    key("left", "app.focus_previous", help="previous button"),
-    key("right", "app.focus_next", help="next button"),
+    key("left", "app.focus_previous", "Previous button"),
+    key("right", "app.focus_next", "Next button"),
 )
 
 DESTINATIONS: dict[str, Destination] = {
     "sessions": Destination("sessions.screen:SessionsScreen", SESSIONS, "The list of sessions"),
     "live": Destination("live.screen:LiveScreen", LIVE, "A session"),
-    "chart": Destination("chart:ChartScreen", CHART, "A chart on the whole screen (z in a session)"),
-    "inspector": Destination("inspector:InspectorScreen", INSPECTOR, "The inspector (enter in a session)"),
-    "replay": Destination(
-        "live.replay:ReplayScreen", REPLAY, "Replay (r in a session; space in one that is over)", above="live"
-    ),
-    "compare": Destination("compare:CompareScreen", COMPARE, "A comparison (c in the list)"),
-    "report": Destination("report:ReportScreen", REPORT, "The report (R)"),
-    "advise": Destination("advise:AdviseScreen", ADVISE, "The advice on trees (A)"),
+    "chart": Destination("chart:ChartScreen", CHART, "A chart on the whole screen"),
+    "inspector": Destination("inspector:InspectorScreen", INSPECTOR, "The inspector"),
+    "replay": Destination("live.replay:ReplayScreen", REPLAY, "A replay", above="live"),
+    "compare": Destination("compare:CompareScreen", COMPARE, "A comparison"),
+    "report": Destination("report:ReportScreen", REPORT, "The report"),
+    "advise": Destination("advise:AdviseScreen", ADVISE, "The advice on trees"),
     "new_run": Destination(
         "new_run:NewRunScreen",
         (
             key("escape", "cancel", "Cancel"),
             # With priority, or what is typed right behind them would go to the field before.
-            key("up,shift+tab", "app.focus_previous", help="previous field", priority=True),
-            key("down,tab", "app.focus_next", help="next field", priority=True),
+            key("up,shift+tab", "app.focus_previous", "Previous field", priority=True),
+            key("down,tab", "app.focus_next", "Next field", priority=True),
             key("ctrl+s", "start", "Start"),
         ),
     ),

@@ -14,21 +14,25 @@ class Key:
 
     bindings: tuple[Binding, ...]
     """Their descriptions stand in the command palette."""
-    help: str = ""
-    """In the help and in docs/reference/keys.md; "" keeps it out."""
     hint: str | Mapping[str, str] = ""
     """In the footer, by the state of the screen where that matters; "" keeps it out."""
+    help: str = ""
+    """In the help and the reference; "": the description of the binding."""
     click: str = ""
     """The action of a click on the hint; "": that of the last binding."""
     area: str = ""
     """The place that the key belongs to, where another one mentions it; "" where it is declared."""
 
-    def seen_from_elsewhere(self, area: str, *, help: str = "", hint: str = "", click: str = "") -> Key:
+    @property
+    def words(self) -> str:
+        """One phrase for the help."""
+        first = self.bindings[0].description
+        return self.help or first[:1].lower() + first[1:]
+
+    def seen_from_elsewhere(self, area: str, *, hint: str = "", help: str = "", click: str = "") -> Key:
         """The same key of `area` in the footer and the help of another place, with the words it has there."""
-        click = click or self.click
-        if area == "app":
-            click = f"app.{self.bindings[-1].action}"
-        return replace(self, area=area, help=help, hint=hint or self.hint, click=click)
+        click = f"app.{self.bindings[-1].action}" if area == "app" else click or self.click
+        return replace(self, area=area, hint=hint or self.hint, help=help or self.help, click=click)
 
 
 def bind(keys: str, action: str, words: str = "", *, priority: bool = False) -> Binding:
@@ -39,16 +43,27 @@ def bind(keys: str, action: str, words: str = "", *, priority: bool = False) -> 
 def key(
     keys: str,
     action: str,
-    words: str = "",
+    words: str,
+    hint: str | Mapping[str, str] = "",
     *,
     help: str = "",
-    hint: str | Mapping[str, str] = "",
     priority: bool = False,
 ) -> Key:
     """A `Key` of one binding."""
-    return Key((bind(keys, action, words, priority=priority),), help, hint)
+    return Key((bind(keys, action, words, priority=priority),), hint, help)
 
 
-def keys(*bindings: Binding, help: str = "", hint: str = "", click: str = "") -> Key:
+def keys(*bindings: Binding, hint: str = "", help: str = "", click: str = "") -> Key:
     """A `Key` of several bindings that share their words."""
-    return Key(bindings, help, hint, click)
+    return Key(bindings, hint, help, click)
+
+
+def steps(
+    back: str, on: str, action: str, what: str, hint: str, *, help: str = "", priority: bool = False
+) -> Key:
+    """A `Key` of two bindings, to the previous and to the next of something; a click goes to the next."""
+    previous = bind(back, f"{action}(-1)", f"Previous {what}", priority=priority)
+    following = bind(on, f"{action}(1)", f"Next {what}", priority=priority)
+    if back == on.upper():  # the small letter is the one to know
+        return Key((following, previous), hint, help or f"next and previous {what}", following.action)
+    return Key((previous, following), hint, help or f"previous and next {what}")

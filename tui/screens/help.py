@@ -115,7 +115,11 @@ def key_sections() -> list[tuple[str, str, list[tuple[str, str]]]]:
         "app": "Everywhere"
     }
     return [
-        (area, title, [(key_text(key, area, gap="  "), key.help) for key in areas()[area] if key.help])
+        (
+            area,
+            title,
+            [(key_text(key, area, gap="  "), key.words) for key in areas()[area] if key.area != "app"],
+        )
         for area, title in titles.items()
     ]
 
