@@ -121,10 +121,10 @@ def test_every_node_has_the_probability_that_the_head_gives_it(
     assert tree.size >= 3
     for i in range(tree.size):
         path: list[int] = []
-        at = int(tree.parent[i])
-        while at != ROOT:
-            path.insert(0, int(tree.token[at]))
-            at = int(tree.parent[at])
+        ancestor = int(tree.parent[i])
+        while ancestor != ROOT:
+            path.insert(0, int(tree.token[ancestor]))
+            ancestor = int(tree.parent[ancestor])
         logits = _recursion(head, tokens, scored.features, path)
         column = head.draft_ids.tolist().index(int(tree.token[i]))
         log_p = logits.log_softmax(-1)

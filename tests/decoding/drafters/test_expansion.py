@@ -49,8 +49,8 @@ def test_the_best_nodes_have_their_ancestors_and_better_siblings(
     for i in chosen:
         assert parent[i] == ROOT or parent[i] in chosen
         assert all(j in chosen for j in range(i) if parent[j] == parent[i])
-    left = [reach[i] for i in range(len(reach)) if i not in chosen]
-    assert not left or not chosen or min(reach[i] for i in chosen) >= max(left)
+    refused = [reach[i] for i in range(len(reach)) if i not in chosen]
+    assert not refused or not chosen or min(reach[i] for i in chosen) >= max(refused)
 
 
 def _law(seed: int, sharpness: float) -> Callable[[tuple[int, ...]], torch.Tensor]:

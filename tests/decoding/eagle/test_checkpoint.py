@@ -66,10 +66,10 @@ def official(head: EagleHead, folder: Path, *, file: str = "model.safetensors", 
 def same(one: EagleHead, other: EagleHead, atol: float = 0.0) -> None:
     assert one.config == other.config
     assert torch.equal(one.draft_ids, other.draft_ids)
-    ours = one.state_dict()
-    assert ours.keys() == other.state_dict().keys()
+    tensors = one.state_dict()
+    assert tensors.keys() == other.state_dict().keys()
     for name, tensor in other.state_dict().items():
-        assert torch.allclose(ours[name], tensor, atol=atol), name
+        assert torch.allclose(tensors[name], tensor, atol=atol), name
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
@@ -127,12 +127,12 @@ def test_half_precision_files_load_in_the_targets_type(target: Any, head: EagleH
 
 
 def test_a_head_with_an_embedding_of_its_own(target: Any, tmp_path: Path) -> None:
-    own = EagleHead(tiny_head(target).config).eval()
-    save_head(own, tmp_path, target_name="tiny", dtype=torch.float32)
+    head = EagleHead(tiny_head(target).config).eval()
+    save_head(head, tmp_path, target_name="tiny", dtype=torch.float32)
     loaded = load_head(tmp_path, target)
-    same(loaded, own)
+    same(loaded, head)
     assert loaded.embed_tokens is not target.get_input_embeddings()
-    assert torch.equal(loaded.embed(torch.tensor([3])), own.embed(torch.tensor([3])))
+    assert torch.equal(loaded.embed(torch.tensor([3])), head.embed(torch.tensor([3])))
 
 
 @pytest.mark.parametrize(

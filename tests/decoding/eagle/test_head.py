@@ -146,9 +146,9 @@ def test_the_targets_embedding_is_used_but_is_no_part_of_the_head(target: Any) -
 def test_half_precision_does_not_round_the_angles(target: Any) -> None:
     exact, half = tiny_head(target), tiny_head(target).bfloat16()
     x = torch.ones(1, 32)
-    at = torch.tensor([1001])
-    q, *_ = exact.qkv(x, x, at)
-    low, *_ = half.qkv(x.bfloat16(), x.bfloat16(), at)
+    position = torch.tensor([1001])
+    q, *_ = exact.qkv(x, x, position)
+    low, *_ = half.qkv(x.bfloat16(), x.bfloat16(), position)
     assert torch.allclose(q, low.float(), atol=0.1)
     assert set(half.state_dict()) == set(exact.state_dict()) == {"draft_ids", *dict(exact.named_parameters())}
 

@@ -48,8 +48,8 @@ def test_a_model_that_drafts_for_itself_is_loaded_once(target: Path) -> None:
 
 def test_vocabularies_that_differ_are_refused_with_the_first_difference(target: Path, tmp_path: Path) -> None:
     tiny_llama(tmp_path, tokenizer=tiny_tokenizer(extra="zebra zebra zebra quagga quagga"))
-    said = _fails(RunConfig(target=str(target), draft=str(tmp_path)))
-    assert "different vocabularies: token " in said
+    message = _fails(RunConfig(target=str(target), draft=str(tmp_path)))
+    assert "different vocabularies: token " in message
 
 
 def test_missing_folders_and_unfit_ones(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_a_truncated_checkpoint(tmp_path: Path) -> None:
 def test_an_unknown_hub_id_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    said = _fails(RunConfig(target="nobody/no-such-model"))
-    assert "nobody/no-such-model" in said
+    message = _fails(RunConfig(target="nobody/no-such-model"))
+    assert "nobody/no-such-model" in message
 
 
 def test_a_gpu_that_is_not_there() -> None:
@@ -110,9 +110,13 @@ def test_pickled_weights_are_loaded_only_when_that_is_allowed(tmp_path: Path) ->
 def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path) -> None:
     tiny_llama(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    own = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model", "AutoTokenizer": "own.Tokenizer"}
-    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": own}))
+    classes = {
+        "AutoConfig": "own.Config",
+        "AutoModelForCausalLM": "own.Model",
+        "AutoTokenizer": "own.Tokenizer",
+    }
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": classes}))
     (tmp_path / "own.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
-    said = _fails(RunConfig(target=str(tmp_path)))
-    assert "code of its own, which spectui does not run" in said
+    message = _fails(RunConfig(target=str(tmp_path)))
+    assert "code of its own, which spectui does not run" in message
     assert not (tmp_path / "ran").exists()
