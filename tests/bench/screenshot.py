@@ -79,6 +79,7 @@ PATIENCE_S = 120.0
 
 FRAMES, FRAME_S = 64, 0.4
 """Moments of the moving picture, and how far apart they are."""
+FILMED = "dynamic:5x3"
 FIRST_ROUNDS = 3
 """Rounds of the run before the first of them."""
 LAST_S = 3.0
@@ -171,7 +172,7 @@ def main() -> None:
             write(out, shot.name, [(asyncio.run(drawn(app, size, shot)), 1.0)])
         if not arguments.only or "live" in arguments.only:
             chosen = prompts.interleave(prompts.bundled(per_task=4))  # every histogram fills
-            session = start_run(database, config.changed(tree=TREE), chosen, "friday-study")
+            session = start_run(database, config.changed(tree=FILMED), chosen, "friday-study")
             moments = asyncio.run(filmed(database, session, size, arguments.rounds))
             write(out, "live-run", moments)
             write(out, "live", moments[-1:])
