@@ -60,7 +60,7 @@ def send_command(db: Connection, session_id: int, kind: str) -> None:
         raise StoreError(f"'{kind}' is not a command; use one of {', '.join(COMMANDS)}")
     connection = raw(db)
     with transaction(connection):
-        name, status = state(connection, session_id)
+        name, status = name_and_status(connection, session_id)
         if status not in LIVE_STATUSES:
             raise StoreError(f"session '{name}' is {status}: there is no worker to {kind} it")
         connection.execute(
@@ -72,7 +72,7 @@ def rename_session(db: Connection, session_id: int, name: str) -> None:
     """Give a session another name. Raises `StoreError` when it is taken or unfit."""
     connection = raw(db)
     with transaction(connection):
-        old, _ = state(connection, session_id)
+        old, _ = name_and_status(connection, session_id)
         if name.strip() != old:
             name = _free_name(connection, name)
             connection.execute("UPDATE session SET name = ? WHERE id = ?", (name, session_id))
@@ -93,11 +93,11 @@ def set_notes(db: Connection, session_id: int, notes: str) -> None:
 def _set(db: Connection, session_id: int, column: str, value: str) -> None:
     connection = raw(db)
     with transaction(connection):
-        state(connection, session_id)
+        name_and_status(connection, session_id)
         connection.execute(f"UPDATE session SET {column} = ? WHERE id = ?", (value, session_id))
 
 
-def state(connection: sqlite3.Connection, session_id: int) -> tuple[str, str]:
+def name_and_status(connection: sqlite3.Connection, session_id: int) -> tuple[str, str]:
     """Name and effective status. Raises `StoreError` when there is no such session."""
     row = connection.execute(
         f"SELECT name, status, {', '.join(WORKER_COLUMNS)} FROM session WHERE id = ? AND deleted_at IS NULL",

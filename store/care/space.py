@@ -12,7 +12,7 @@ from spectui.store.clock import now
 from spectui.store.database import Connection, raw
 from spectui.store.errors import StoreError
 from spectui.store.rows import LIVE_STATUSES
-from spectui.store.sessions import state
+from spectui.store.sessions import name_and_status
 from spectui.store.sqlite.batches import in_batches
 from spectui.store.sqlite.transactions import explained, path_of, transaction
 
@@ -35,7 +35,7 @@ def delete_session(db: Connection, session_id: int, progress: Progress = _quietl
     """
     connection = raw(db)
     with transaction(connection):
-        name, status = state(connection, session_id)
+        name, status = name_and_status(connection, session_id)
         if status in LIVE_STATUSES:
             raise StoreError(f"session '{name}' is {status}; stop it before deleting it")
         # No session can have such a name: `store.labels` allows no control characters.
@@ -135,5 +135,5 @@ def _write_anew(connection: sqlite3.Connection, path: Path, size: int) -> None:
 
 def _live(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     ids = connection.execute("SELECT id FROM session WHERE deleted_at IS NULL").fetchall()
-    states = [state(connection, session_id) for (session_id,) in ids]
+    states = [name_and_status(connection, session_id) for (session_id,) in ids]
     return [(name, status) for name, status in states if status in LIVE_STATUSES]

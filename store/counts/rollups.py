@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from spectui.store.counts import bins
 from spectui.store.counts.sums import DEPTH_SUMS, NODE_SQL, NODES_SQL, ROUND_SUMS, TIMES, added
@@ -75,7 +75,7 @@ class Rollups:
     def add_to_prompt(self, generation_id: int, record: RoundRecord, counts: RoundTally) -> None:
         """Add a round to its prompt's sums. Raises `StoreError` when the prompt is not running, or it is not next."""
         where = (generation_id, record.number - 1)
-        if not self._connection.execute(_ADD_TO_GENERATION, (*_sums(record, counts), *where)).rowcount:
+        if not self._connection.execute(_ADD_TO_GENERATION, (*counts.sums, *where)).rowcount:
             raise StoreError(
                 f"round {record.number} cannot be recorded: prompt {generation_id} is not running, or it is not"
                 " the next"
@@ -83,11 +83,10 @@ class Rollups:
 
     def add_round(self, generation_id: int, task: str, record: RoundRecord, counts: RoundTally) -> None:
         """Add a recorded round to the sums of its task, its accepted length, its depths and its block."""
-        sums = _sums(record, counts)
         held = self._held.get(task)
-        if held is None or not self._update_task(task, sums, counts.bins, held):
+        if held is None or not self._update_task(task, counts, held):
             self.forget()
-            if not self._update_task(task, sums, counts.bins, self._read_task(task)):
+            if not self._update_task(task, counts, self._read_task(task)):
                 raise StoreError(f"task '{task}' changed while a round of it was recorded")
         self._connection.execute(_ADD_TO_LENGTH, (self._session_id, task, record.accepted_length))
         self._connection.executemany(
@@ -100,16 +99,16 @@ class Rollups:
         """Read the tasks' rows again at the next round: what is held may not have been committed."""
         self._held.clear()
 
-    def _update_task(self, task: str, sums: Sequence[float], grown: Sequence[int], held: _TaskRow) -> bool:
+    def _update_task(self, task: str, counts: RoundTally, held: _TaskRow) -> bool:
         """Add a round if the row is as it is held; True when it was."""
-        rounds, counts = held
-        for place in grown:
-            counts[place] += 1
-        self._held[task] = (rounds + 1, counts)
+        rounds, places = held
+        for place in counts.bins:
+            places[place] += 1
+        self._held[task] = (rounds + 1, places)
         # Without draft probabilities nothing is ever counted, and nothing is stored.
-        blob = bins.pack(counts) if grown or any(counts) else b""
+        blob = bins.pack(places) if counts.bins or any(places) else b""
         where = (self._session_id, task, rounds)
-        return self._connection.execute(_ADD_TO_TASK, (*sums, blob, *where)).rowcount == 1
+        return self._connection.execute(_ADD_TO_TASK, (*counts.sums, blob, *where)).rowcount == 1
 
     def _read_task(self, task: str) -> _TaskRow:
         row = self._connection.execute(
@@ -118,11 +117,6 @@ class Rollups:
         if row is None:
             raise StoreError(f"the figures of task '{task}' are gone from the database")
         return row[0], bins.unpack(row[1])
-
-
-def _sums(record: RoundRecord, counts: RoundTally) -> tuple[float, ...]:
-    """The sums of one round: tokens, nodes, those of its nodes, and times."""
-    return counts.tokens, counts.nodes, *counts.sums, record.draft_ms, record.verify_ms, record.other_ms
 
 
 def add_block(connection: sqlite3.Connection, generation_id: int, upto: int = 2**62) -> None:

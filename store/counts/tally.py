@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import add
+from typing import NamedTuple
 
 from spectui.store.counts.bins import (
     ENTROPY_AT,
@@ -44,14 +45,11 @@ class DepthTally:
         )
 
 
-@dataclass(slots=True)
-class RoundTally:
+class RoundTally(NamedTuple):
     """Counts of a whole round."""
 
-    tokens: int
-    nodes: int
     sums: tuple[float, ...]
-    """The columns of `sums.NodeSums`."""
+    """Tokens, nodes, the columns of `sums.NodeSums`, and those of `sums.TIMES`."""
     depths: list[tuple[float, ...]]
     """A depth and the columns of `sums.DEPTH_SUMS`, for each depth with nodes."""
     bins: list[int]
@@ -64,11 +62,11 @@ def tally(record: RoundRecord) -> RoundTally:
     depths: dict[int, DepthTally] = {}
     nodes = record.nodes
     length, cut = record.accepted_length, record.cut
-    # Unpacked rather than asked by name: this is run for every node there ever is.
     for i, node in enumerate(nodes):
-        idx, parent, depth, _, _, draft_p, target_p, draft_entropy, *_, match, accepted = node
-        if idx != i:
-            raise _not_a_tree(record, f"node {i} calls itself {idx}")
+        parent, depth, draft_p, target_p = node.parent, node.depth, node.draft_p, node.target_p
+        draft_entropy, match, accepted = node.draft_entropy, node.match, node.accepted
+        if node.idx != i:
+            raise _not_a_tree(record, f"node {i} calls itself {node.idx}")
         if parent is None:
             below, on_path = 1, True
         elif 0 <= parent < i:
@@ -106,14 +104,15 @@ def tally(record: RoundRecord) -> RoundTally:
     rows: list[tuple[float, ...]] = []
     for depth, at_depth in depths.items():
         sums = at_depth.sums()
-        _, at_risk_count, accepted_count, *_ = sums
-        if accepted_count > 1:
+        if sums[2] > 1:
             raise _not_a_tree(record, "two nodes of one depth are accepted")
         total = tuple(map(add, total, sums))
-        rows.append((depth, sum(at_depth.fates), *sums, at_risk_count > 0, accepted_count > 0))
+        rows.append((depth, sum(at_depth.fates), *sums, sums[1] > 0, sums[2] > 0))
     if total[2] != length:
         raise _not_a_tree(record, f"{total[2]} nodes are accepted, not {length}")
-    return RoundTally(length + (record.bonus_token_id is not None), len(nodes), total, rows, bins)
+    tokens = length + (record.bonus_token_id is not None)
+    times = (record.draft_ms, record.verify_ms, record.other_ms)
+    return RoundTally((tokens, len(nodes), *total, *times), rows, bins)
 
 
 def _not_a_tree(record: RoundRecord, why: str) -> BadRound:

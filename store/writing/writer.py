@@ -143,7 +143,7 @@ class SessionWriter(SessionRow):
                     record.accepted_length,
                     record.bonus_token_id,
                     record.cut,
-                    counts.nodes,
+                    len(record.nodes),
                     record.draft_ms,
                     record.verify_ms,
                     record.other_ms,
