@@ -124,7 +124,7 @@ def test_commands_import_nothing_from_the_working_folder(
 def test_pip_imports_nothing_from_the_working_folder(
     hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spectui.decoding.checkpoints.pip_download import download
+    from spectui.decoding.checkpoints.embedded import download
 
     index = tmp_path / "index"
     index.mkdir()

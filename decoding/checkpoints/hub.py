@@ -64,24 +64,18 @@ def fetch(name: str, progress: Progress, *, pickled: bool = False) -> Path:
     folder = fetch_description(name)
     model, revision = split_revision(name)
     bar = _reporting(f"downloading {model}", progress)
+
+    def download(weights: list[str]) -> None:
+        patterns = [*SMALL, *weights]
+        snapshot_download(
+            model, revision=revision, allow_patterns=patterns, ignore_patterns=ASIDE, tqdm_class=bar
+        )
+
     try:
-        listed = {path.name for path in folder.iterdir()}
-        if not any(file.endswith(".safetensors") for file in listed) or not _whole(folder):
-            snapshot_download(
-                model,
-                revision=revision,
-                allow_patterns=[*SMALL, *SAFE],
-                ignore_patterns=ASIDE,
-                tqdm_class=bar,
-            )
+        if not any(folder.glob("*.safetensors")) or missing_shards(folder):
+            download(SAFE)
         if pickled and not any(folder.glob("*.safetensors")):
-            snapshot_download(
-                model,
-                revision=revision,
-                allow_patterns=[*SMALL, *PICKLED],
-                ignore_patterns=ASIDE,
-                tqdm_class=bar,
-            )
+            download(PICKLED)
     except _FAILURES as error:
         raise DecodingError(explain_hub_error(name, error)) from error
     return folder
@@ -172,11 +166,6 @@ def explain_hub_error(name: str, error: Exception) -> str:
     if isinstance(error, LocalEntryNotFoundError) or status is not None or isinstance(error, OSError):
         return f"model '{name}' is neither a folder nor cached here, and the model hub can't be reached; give a folder"
     return f"model '{name}' cannot be fetched: {reason[:300]}"
-
-
-def _whole(folder: Path) -> bool:
-    """True when all shards that the folder's index names are there."""
-    return not missing_shards(folder)
 
 
 class _Silent(tqdm):  # type: ignore[misc,unused-ignore]

@@ -1,7 +1,7 @@
-"""The files that a model's weights are in, read without the weights: torch-free.
+"""Configuration and headers of a model folder, read without its weights: torch-free.
 
-A safetensors file begins with eight bytes that say how long its header is, and the header says what every
-tensor is and where it ends, so that a cut file is found out without being read.
+A safetensors file begins with the length of its header in eight bytes, and the header has type and place of every
+tensor, so that a cut file is recognised without being read.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ HEAD_FILES = (SINGLE, PICKLED[0])
 PICKLED_WORDS = (
     "pickled weights, a format that can hold code; convert them to safetensors, or give --allow-pickle"
 )
-"""What is said of weights that are not loaded for that reason."""
+"""Words on weights that are refused for that reason."""
 HEADER_LIMIT = 100 << 20
-"""As long as the format lets a header be."""
+"""Longest header that the format allows."""
 
 
 _LARGEST = {
     "num_hidden_layers": 10_000, "hidden_size": 1 << 24, "num_attention_heads": 1 << 20, "vocab_size": 1 << 31,
     "num_key_value_heads": 1 << 20,
 }  # fmt: skip
-"""Sizes that no model goes beyond; the names of them that families share."""
+"""Bounds of sizes in a configuration, under names that families share."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Tensor:
 
 
 def read_config(folder: Path, *, whole: bool = True) -> dict[str, Any]:
-    """``config.json`` of a model folder, with what other files say of it unless not `whole`.
+    """``config.json`` of a model folder; `whole` adds a quantisation that another file describes.
 
     Raises `DecodingError` when it cannot be read.
     """

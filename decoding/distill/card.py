@@ -30,7 +30,7 @@ def write(folder: Path) -> Path:
 
 
 def text(training: dict[str, Any], figures: dict[str, Any]) -> str:
-    """The card."""
+    """The card's text."""
     settings, data = training["settings"], training["text"]
     name = settings["target"]
     embedded = name == EMBEDDED.name
@@ -83,9 +83,9 @@ loops cut off. AdamW; training-time test over {settings["passes"]} passes in the
 
 
 def _phase(number: int, training: dict[str, Any]) -> str:
-    """One line of a list: on what a head, or the one it went on from, was trained."""
+    """One entry of a list: the training of the head, or of one that it went on from."""
     if not training:
-        return f"{number}. An earlier head that does not tell."
+        return f"{number}. An earlier head without records of its training."
     settings, data, last = training["settings"], training["text"], training["history"][-1]
     visits = ", ".join(f"{h['tokens'] / 1e6:.2f}M {h['top1'][0]:.3f}" for h in training["history"])
     top1 = ", ".join(f"{v:.3f}" for v in last["top1"])

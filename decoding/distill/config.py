@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spectui.decoding.config import DEVICES, EMBEDDED_TARGET
 from spectui.decoding.errors import UsageError
 from spectui.store.files import write_text
 
-STAGES = ("generate", "vocabulary", "train", "evaluate")
-
 SHARE_OF_TIME = {"generate": 0.55, "train": 0.38}
-"""How a `minutes` budget is divided; the rest is loading and evaluation."""
+"""Shares of `minutes` that two stages get; the rest is loading and evaluation."""
 
 
 @dataclass(frozen=True)
@@ -81,28 +79,14 @@ class DistillConfig:
         return cls(**data)
 
     def check_continues(self, path: Path) -> None:
-        """Raise `UsageError` when `path` was begun with settings that its data depends on and these are not.
-
-        `tokens`, `epochs`, `minutes`, `slots` and `device` may change: they say how far, not what.
-        """
+        """Raise `UsageError` when `path` was begun with other values of settings that its data depends on."""
         if not path.is_file():
             return
         try:
             known = json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise UsageError(f"{path} is not readable; give another --work folder") from error
-        free = {
-            "tokens",
-            "epochs",
-            "minutes",
-            "slots",
-            "device",
-            "vocabulary",
-            "learning_rate",
-            "batch_tokens",
-            "start",
-        }
-        for name in (f.name for f in fields(self) if f.name not in free):
+        for name in ("target", "max_new_tokens", "prompt_tokens", "passes", "seed", "dtype"):
             if known.get(name) != getattr(self, name):
                 raise UsageError(
                     f"--work {path.parent} was begun with {name} {known.get(name)!r}, not {getattr(self, name)!r}; "

@@ -37,6 +37,11 @@ class Tally:
     rounds: int = 0
     tokens: int = 0
 
+    def add(self, decoded: Decoded) -> None:
+        """Count one output."""
+        self.rounds += decoded.rounds
+        self.tokens += len(decoded.tokens)
+
     @property
     def tau(self) -> float:
         """Tokens per round."""
@@ -60,19 +65,18 @@ def evaluate(
     and by task); ``covered`` (share of the outputs' tokens in the draft vocabulary); ``identical``
     (outputs equal to plain decoding). Raises `DecodingError` for unfit heads.
     """
-    chosen = questions
     config = RunConfig(target=target, draft=head, tree="chain:1", max_new_tokens=new_tokens, device=device)
     models = load_models(config, lambda stage, *_: tell(stage))
     plain = SpeculativeDecoder(config.changed(speculate=False), models=models)
-    ids = [plain.encode(q["prompt"]) for q in chosen]
+    ids = [plain.encode(q["prompt"]) for q in questions]
     outputs = []
     for number, prompt in enumerate(ids, 1):
         outputs.append(decode(plain, prompt).tokens)
         tell(f"plain decoding {number}/{len(ids)}")
-    names = list(dict.fromkeys(q["task"] for q in chosen))
+    names = list(dict.fromkeys(q["task"] for q in questions))
     sequences = [
         observed(models, prompt, output, names.index(q["task"]))
-        for q, prompt, output in zip(chosen, ids, outputs, strict=True)
+        for q, prompt, output in zip(questions, ids, outputs, strict=True)
     ]
     if models.kind is not EAGLE or models.draft_folder is None:
         raise DecodingError(f"'{head}' is no EAGLE-3 head; give a head's folder")
@@ -86,18 +90,17 @@ def evaluate(
     for tree in trees:
         decoder = SpeculativeDecoder(config.changed(tree=tree), models=models)
         tallies = {name: Tally() for name in ["all", *names]}
-        for number, (question, prompt) in enumerate(zip(chosen, ids, strict=True)):
-            got = decode(decoder, prompt)
-            if got.tokens != outputs[number]:
+        for number, (question, prompt) in enumerate(zip(questions, ids, strict=True)):
+            decoded = decode(decoder, prompt)
+            if decoded.tokens != outputs[number]:
                 changed.add(number)
             for key in ("all", question["task"]):
-                tallies[key].rounds += got.rounds
-                tallies[key].tokens += len(got.tokens)
+                tallies[key].add(decoded)
         taus[tree] = {name: round(tally.tau, 3) for name, tally in tallies.items()}
         tell(f"{tree}: {taus[tree]['all']:.2f} tokens per round")
     return {
         "head": Path(head).name,
-        "questions": len(chosen),
+        "questions": len(questions),
         "new_tokens": new_tokens,
         "depth": {name: [round(v, 3) for v in p.chain.tolist()] for name, p in profiles.items()},
         "top4": {
@@ -105,7 +108,7 @@ def evaluate(
         },
         "covered": {name: round(p.covered, 4) for name, p in profiles.items()},
         "tau": taus,
-        "identical": len(chosen) - len(changed),
+        "identical": len(questions) - len(changed),
     }
 
 
@@ -120,9 +123,7 @@ def tokens_per_round(
         decoder = SpeculativeDecoder(config.changed(tree=tree), models=models)
         tally = Tally()
         for question in questions:
-            got = decode(decoder, decoder.encode(question["prompt"]))
-            tally.rounds += got.rounds
-            tally.tokens += len(got.tokens)
+            tally.add(decode(decoder, decoder.encode(question["prompt"])))
         out[tree] = round(tally.tau, 3)
     return out
 
@@ -165,7 +166,7 @@ def observed(models: LoadedModels, prompt: list[int], output: list[int], task: i
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people, as Markdown."""
+    """The figures as Markdown."""
     names = list(figures["depth"])
     lines = [
         f"{figures['questions']} held-out questions, {figures['new_tokens']} new tokens, greedy; outputs "

@@ -249,14 +249,7 @@ def generate(
             index, tokens = index + 1, tokens + _response(ready)
             recent.append(tokens)
             ready = []
-            rate = (tokens - before) / (time.monotonic() - began)
-            left = min((config.tokens - tokens) / rate, deadline - time.monotonic())
-            log(
-                "generate",
-                response_tokens=tokens,
-                per_second=round(rate, 1),
-                seconds_left=round(max(0, left)),
-            )
+            log("generate", **pace(tokens, before, began, config.tokens, deadline))
         if ended:
             writer.close()
             break
@@ -264,6 +257,13 @@ def generate(
         raise DecodingError(
             "the target wrote no usable response (all empty or loops); check it with `spectui run` first"
         )
+
+
+def pace(tokens: int, before: int, began: float, goal: int, deadline: float) -> dict[str, float]:
+    """Figures for the log: response tokens, their rate since `began` with `before` tokens, and seconds left."""
+    rate = (tokens - before) / (time.monotonic() - began)
+    left = min((goal - tokens) / rate, deadline - time.monotonic())
+    return {"response_tokens": tokens, "per_second": round(rate, 1), "seconds_left": max(0, round(left))}
 
 
 def _response(sequences: list[shards.Sequence]) -> int:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 Origin = Literal["template", "opening", "blank"]
 
 SHARES: dict[Origin, float] = {"template": 0.3, "opening": 0.4, "blank": 0.3}
-"""How prompts divide over their origins. `blank` is Magpie as published: no opening words at all."""
+"""Share of each origin of prompts. `blank` is Magpie as published: no opening words at all."""
 
 SHINGLE = 8
 """Words in a row that count as the same text."""

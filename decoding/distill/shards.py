@@ -1,4 +1,4 @@
-"""Training text on disk: sequences with what the target thought at each position, many to a file.
+"""Training text on disk: sequences with the target's choices and hidden states, many to a file.
 
 A shard appears whole or not at all. Per token: its id, the target's choice behind it, features and final
 hidden state in half precision; a sequence's last token was never fed, so its row is zero.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def write(folder: Path, index: int, sequences: list[Sequence]) -> Path:
 
 
 class Shards:
-    """The finished shards below a folder, in order; small arrays in memory, features read when asked for."""
+    """The finished shards below a folder, in order; small arrays in memory, features read on demand."""
 
     def __init__(self, folder: Path) -> None:
         self.files = sorted(files_below(folder, "shard-*.safetensors"))
@@ -123,17 +124,12 @@ class Shards:
             yield self.response(which)
 
 
-class _reading:  # noqa: N801 - reads as a phrase
-    """Turns what a broken shard raises into one line."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (OSError, SafetensorError, KeyError)):
-            raise DecodingError(
-                f"training data {self._path} cannot be read ({error}); delete it and start again"
-            ) from error
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Inside, errors of a broken shard become a `DecodingError` in one line."""
+    try:
+        yield
+    except (OSError, SafetensorError, KeyError) as error:
+        raise DecodingError(
+            f"training data {path} cannot be read ({error}); delete it and start again"
+        ) from error

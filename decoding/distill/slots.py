@@ -161,7 +161,7 @@ class SlotModel:
         ]
         self._rows = head.weight.detach()
         self._row_of = torch.arange(slots, device=model.device)
-        """Where in the cache each slot is; it moves when slots are sorted by length."""
+        """Row of the cache that each slot is in; it changes when slots are sorted by length."""
         self._steps = 0
 
     def close(self) -> None:

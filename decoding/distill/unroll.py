@@ -1,4 +1,4 @@
-"""A head over whole sequences, with training-time test: what it would draft from every position.
+"""A head run over whole sequences, with training-time test: its drafts from every position.
 
 Pass 0 reads the target's features. Pass k stands for the node k levels below: it reads the state of pass
 k - 1 and the true token, and sees pass 0 up to its own row and the states of its own row since (EAGLE-3,

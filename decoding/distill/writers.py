@@ -1,4 +1,4 @@
-"""Stage 1 with every core: on a CPU one process per core, each with its own slots and its own shards.
+"""Stage 1 on every core: on a CPU one process per core, each with its own slots and its own shards.
 
 Small operations of one step do not divide well: two single-threaded processes write faster than one
 process with two threads, and neither waits for the other.
@@ -19,7 +19,7 @@ import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.distill.config import DistillConfig
-from spectui.decoding.distill.generate import generate
+from spectui.decoding.distill.generate import generate, pace
 from spectui.decoding.distill.shards import Shards
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import LoadedModels, load_models
@@ -69,14 +69,7 @@ def write_text(
             tokens = Shards(folder).response_tokens
             if tokens != logged and tokens > before:
                 logged = tokens
-                rate = (tokens - before) / (time.monotonic() - began)
-                left = min((config.tokens - tokens) / rate, deadline - time.monotonic())
-                log(
-                    "generate",
-                    response_tokens=tokens,
-                    per_second=round(rate, 1),
-                    seconds_left=max(0, round(left)),
-                )
+                log("generate", **pace(tokens, before, began, config.tokens, deadline))
     finally:
         for child in children:
             child.terminate()

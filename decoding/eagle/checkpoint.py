@@ -26,7 +26,7 @@ _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP = ("gate_proj", "up_proj", "down_proj")
 
 _IGNORED = {"verifier_lm_head.weight", "verifier_norm.weight", "rotary_emb.inv_freq"}
-"""Tensors that training leaves in a file and that nothing is computed from."""
+"""Tensors that training leaves in a file and that decoding does not use."""
 
 _LARGEST = 1 << 31
 """Bound of every size in a head's configuration."""
@@ -268,7 +268,7 @@ def _draft_ids(
     elif size == config.vocab_size:
         ids = torch.arange(size)
     else:
-        raise _error(folder, f"predicts {size} of {config.vocab_size} tokens but has no d2t to say which")
+        raise _error(folder, f"predicts {size} of {config.vocab_size} tokens but has no d2t that names them")
     if int(ids.min()) < 0 or int(ids.max()) >= config.vocab_size:
         outside = int(ids.max()) if int(ids.max()) >= config.vocab_size else int(ids.min())
         raise _error(

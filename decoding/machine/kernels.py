@@ -22,7 +22,7 @@ from spectui.decoding.models.quantization import GPTQ_PACKAGES, INSTALL_GPTQ
 from spectui.decoding.target.packed import can_pack
 
 BUILDS = "https://pytorch.org/get-started/locally"
-"""Where builds of torch are chosen."""
+"""The page on which builds of torch are chosen."""
 HALVES = (8, 0)
 """Compute capability from which a GPU multiplies bfloat16."""
 

@@ -42,17 +42,7 @@ _LONG: dict[str, Any] = {
     "rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0, 3.0, 2.0, 6.0], "rope_theta": 1e4,
     "original_max_position_embeddings": 32, "factor": 4.0,
 }  # fmt: skip
-_ROPED = (
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "gemma",
-    "granite",
-    "olmo2",
-    "cohere",
-    "glm",
-)
+_ROPED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "granite", "olmo2", "cohere", "glm")
 _HALVES = ["sliding_attention", "full_attention"] * (LAYERS // 2)
 _GLOBAL = {"attention_types": [[["global"], LAYERS]], "attention_layers": ["global"] * LAYERS}
 _UPPER = {"use_sliding_window": True, "max_window_layers": 2, "sliding_window": WINDOW}

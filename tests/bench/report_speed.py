@@ -51,14 +51,7 @@ def make(path: Path, nodes: int) -> None:
         target="embedded",
         drafter="eagle",
         tree="full:3x2",
-        prompts=[
-            PromptRecord(
-                f"p{i}",
-                TASKS[i % len(TASKS)],
-                f"prompt {i}",
-            )
-            for i in range(PROMPTS)
-        ],
+        prompts=[PromptRecord(f"p{i}", TASKS[i % len(TASKS)], f"prompt {i}") for i in range(PROMPTS)],
     )
     writer = SessionWriter(connection, session)
     writer.claim()

@@ -174,10 +174,7 @@ def main() -> int:
             if clock() - printed > 60:
                 printed = clock()
                 sizes = ", ".join(f"{name} {samples[-1][1] / 1e6:.1f} MB" for name, samples in memory.items())
-                print(
-                    f"{printed / 60:.0f} min: {sizes}, largest log {largest / 1e6:.1f} MB",
-                    file=sys.stderr,
-                )
+                print(f"{printed / 60:.0f} min: {sizes}, largest log {largest / 1e6:.1f} MB", file=sys.stderr)
             time.sleep(0.5)
         written = json.loads(line)
         alive = [psutil.Process(t.pid).status() != psutil.STATUS_ZOMBIE for t in terminals]
