@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -44,7 +44,6 @@ class Timeline:
                 self._prompts.append(stretch.generation_id)
             self._last[stretch.generation_id] = stretch.last
         self._places = {generation_id: at for at, generation_id in enumerate(self._prompts)}
-        self._keys = [(self._places[stretch.generation_id], stretch.first) for stretch in self.stretches]
 
     @property
     def total_ms(self) -> float:
@@ -95,10 +94,6 @@ class Timeline:
     def begin_ms(self, stretch: int) -> float:
         """Decoding time before a stretch."""
         return self._ends[stretch - 1] if stretch else 0.0
-
-    def stretch_of(self, place: Place) -> int:
-        """Index of the stretch that holds a place of the timeline."""
-        return bisect_right(self._keys, (self._places[place.generation_id], place.number)) - 1
 
     def means(self, columns: int) -> list[tuple[float | None, int]]:
         """Mean accepted length in each of so many equal parts of the time, and the prompt that begins it."""

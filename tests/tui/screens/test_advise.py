@@ -33,15 +33,15 @@ async def test_it_says_which_tree_pays_and_writes_the_file(
     app = app_for(database)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
-        await wait_for(pilot, lambda: screen.page)
+        await wait_for(pilot, lambda: screen.result)
         view = screen.query_one(AdviceView)
         await wait_for(pilot, lambda: view.rows)
-        assert screen.page is not None
+        assert screen.result is not None
         for words in (
             "tree that pays",
             "x plain",
             "A million tokens take",
-            screen.page.advice.single.tree,
+            screen.result.advice.single.tree,
         ):
             assert words in view.text
         await pilot.press("w")
@@ -67,7 +67,7 @@ async def test_a_session_that_says_too_little_says_so(database: Path) -> None:
         screen = await opened(pilot)
         waiting = screen.query_one("#waiting", Line)
         await wait_for(pilot, lambda: "it takes two" in waiting.text)
-        assert screen.page is None
+        assert screen.result is None
 
 
 async def test_a_round_says_what_its_tree_was_chosen_by(database: Path, finished: Recording) -> None:

@@ -23,7 +23,7 @@ from spectui.tui.widgets.status import Status
 from tests.tui.conftest import app_for, live_screen, shown, text_of, wait_for
 from tests.tui.replay import Recording
 
-COURSE = Timeline(
+TIMELINE = Timeline(
     [Stretch(7, 1, 8, 8, 20, 12, 80.0), Stretch(7, 9, 10, 2, 4, 2, 20.0), Stretch(9, 1, 3, 3, 3, 0, 100.0)]
 )
 
@@ -67,14 +67,13 @@ def whole_text(screen: ReplayScreen) -> str:
 
 
 def test_a_timeline_knows_its_borders() -> None:
-    assert COURSE.moved(Place(7, 10), 1) == Place(9, 1)
-    assert COURSE.moved(Place(9, 2), -3) == Place(7, 9)
-    assert COURSE.moved(Place(9, 2), 50) == COURSE.end == Place(9, 3)
-    assert COURSE.moved(Place(7, 2), -50) == COURSE.start == Place(7, 1)
-    assert COURSE.clamped(Place(8, 4)) == COURSE.start
-    assert [COURSE.stretch_of(Place(*place)) for place in ((7, 8), (7, 9), (9, 1))] == [0, 1, 2]
-    assert [COURSE.where(ms).stretch for ms in (0, 79, 81, 150, 900)] == [0, 0, 1, 2, 2]
-    assert COURSE.means(4) == [(1.5, 7), (pytest.approx(6.5 / 5), 7), (0.0, 9), (0.0, 9)]
+    assert TIMELINE.moved(Place(7, 10), 1) == Place(9, 1)
+    assert TIMELINE.moved(Place(9, 2), -3) == Place(7, 9)
+    assert TIMELINE.moved(Place(9, 2), 50) == TIMELINE.end == Place(9, 3)
+    assert TIMELINE.moved(Place(7, 2), -50) == TIMELINE.start == Place(7, 1)
+    assert TIMELINE.clamped(Place(8, 4)) == TIMELINE.start
+    assert [TIMELINE.where(ms).stretch for ms in (0, 79, 81, 150, 900)] == [0, 0, 1, 2, 2]
+    assert TIMELINE.means(4) == [(1.5, 7), (pytest.approx(6.5 / 5), 7), (0.0, 9), (0.0, 9)]
 
 
 def test_places_as_one_types_them() -> None:

@@ -35,7 +35,7 @@ async def opened(pilot: Pilot[Any]) -> ReportScreen:
     await wait_for(pilot, lambda: isinstance(pilot.app.screen, ReportScreen))
     screen = pilot.app.screen
     assert isinstance(screen, ReportScreen)
-    await wait_for(pilot, lambda: screen.report)
+    await wait_for(pilot, lambda: screen.result)
     await wait_for(pilot, lambda: screen.query_one(ReportView).rows)
     return screen
 
@@ -62,7 +62,7 @@ async def test_it_says_what_the_command_line_says(database: Path, finished: Reco
         page = flat(screen.query_one(ReportView).text)
         with Reader(database) as reader:
             report = build_report(reader, finished.id)
-        assert screen.report == report
+        assert screen.result == report
         assert report.verdict in page
         for line in report_lines(report):
             whole = len(line) <= 76  # a table that is wider stands in parts
@@ -160,8 +160,8 @@ async def test_copies_and_writes(
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot)
         await pilot.press("y")
-        assert screen.report is not None
-        assert copied == ["\n".join(report_lines(screen.report)) + "\n"]
+        assert screen.result is not None
+        assert copied == ["\n".join(report_lines(screen.result)) + "\n"]
         for place, start in (
             ("quiet-heron.html", "<!doctype html>"),
             ("charts.svg", "<svg"),
