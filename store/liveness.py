@@ -65,7 +65,7 @@ def _at_work(
     if away:
         return False
     unsure = away is None and file is not None and bool(place.inode)
-    if is_here(host, worker_place) and not unsure:
+    if is_local(host, worker_place) and not unsure:
         alive = place.alive(pid)
         return process_is_alive(pid, created) if alive is None else alive
     silent = seconds_since(heartbeat_at)
@@ -73,9 +73,9 @@ def _at_work(
     return silent is not None and abs(silent) < SILENCE_SECONDS
 
 
-def is_here(host: str, worker_place: str) -> bool:
+def is_local(host: str, worker_place: str) -> bool:
     """True when the pid of a worker is one of this system's."""
-    local = read_whereabouts(worker_place).here
+    local = read_whereabouts(worker_place).local
     return host == socket.gethostname() if local is None else local
 
 
@@ -96,7 +96,7 @@ def silent_seconds(
     if status not in LIVE_STATUSES:
         return None
     seconds = seconds_since(created_at if pid is None else heartbeat_at)
-    local = pid is None or is_here(host, worker_place)
+    local = pid is None or is_local(host, worker_place)
     if local and pid == os.getpid():
         return None  # this process is the worker
     if seconds is None or seconds < (SILENT_SECONDS if local else SILENT_SECONDS_ELSEWHERE):

@@ -143,7 +143,7 @@ class Worker:
 
     pid: int
     host: str
-    here: bool
+    local: bool
     """True when the pid is one of this system's."""
     stopped: bool
     """True when a signal has stopped it, as far as this system can see."""

@@ -43,7 +43,7 @@ class Whereabouts:
     """Identity of the database file."""
 
     @property
-    def here(self) -> bool | None:
+    def local(self) -> bool | None:
         """True when its pids are this process's pids too; None where that was not recorded."""
         return (self.boot, self.pids) == (boot_id(), pid_namespace()) if self.boot else None
 

@@ -210,11 +210,11 @@ def _sides(
     """The prompts of these tasks that are compared; of all where there are none."""
     chosen = [p for p in pairs if first.data.prompts[p[0]].task in tasks]
     if len(chosen) >= 2:
-        left, right = (np.array(side, dtype=np.int64) for side in zip(*chosen, strict=True))
-        task = first.counts.task[left]
+        first_indices, second_indices = (np.array(side, dtype=np.int64) for side in zip(*chosen, strict=True))
+        task = first.counts.task[first_indices]
         a, b = (
             _Side(each, indices, Prompts(task, np.ones(len(indices))))
-            for each, indices in ((first, left), (second, right))
+            for each, indices in ((first, first_indices), (second, second_indices))
         )
         return _Sides(a, b, paired=True, comparable=comparable)
     of_a, of_b = (
@@ -262,8 +262,8 @@ def _group(name: str, sides: _Sides) -> GroupContrast:
         if key == ALPHAS[-1]:
             figures["expected_length_formula"] = _of_chains(sides)
     for outcome in ("match", "overlap"):
-        left, right = (each.analysis.rhos["draft", outcome][each.chosen] for each in (a, b))
-        figures[f"rho_{outcome}"] = _of_means(sides, f"rho_{outcome}", left, right, RHO)
+        a_values, b_values = (each.analysis.rhos["draft", outcome][each.chosen] for each in (a, b))
+        figures[f"rho_{outcome}"] = _of_means(sides, f"rho_{outcome}", a_values, b_values, RHO)
     for key in ("survival", "hazard"):
         for depth, (left_ratio, right_ratio) in enumerate(
             zip(_by_depth(a, key), _by_depth(b, key), strict=False), 1
@@ -278,17 +278,17 @@ def _by_depth(side: _Side, key: str) -> list[Ratio]:
     return [ratio.select(side.chosen) for ratio in (counts.reached if key == "survival" else counts.on_path)]
 
 
-def _of_means(sides: _Sides, key: str, left: Floats, right: Floats, within: Pair) -> Contrast:
-    """The contrast of means over prompts; `left` and `right` are the values of the sides' prompts."""
-    left, right = _both(sides, left, right)
-    of_a, of_b = mean_of(left, sides.a.prompts.weight), mean_of(right, sides.b.prompts.weight)
+def _of_means(sides: _Sides, key: str, a_values: Floats, b_values: Floats, within: Pair) -> Contrast:
+    """The contrast of means over prompts; `a_values` and `b_values` are those of the sides' prompts."""
+    a_values, b_values = _both(sides, a_values, b_values)
+    of_a, of_b = mean_of(a_values, sides.a.prompts.weight), mean_of(b_values, sides.b.prompts.weight)
     return sides.contrast(key, of_a, of_b, within)
 
 
 def _of_chains(sides: _Sides) -> Contrast:
     """The contrast of the chain formula of the published definition, each to the depth of its own session."""
-    left, right = (side.ratio(published.DEFINITION).per_prompt for side in (sides.a, sides.b))
-    left, right = _both(sides, left, right)
+    a_values, b_values = (side.ratio(published.DEFINITION).per_prompt for side in (sides.a, sides.b))
+    a_values, b_values = _both(sides, a_values, b_values)
 
     def chain(side: _Side, values: Floats) -> Figure:
         depth = side.analysis.data.max_depth
@@ -298,8 +298,10 @@ def _of_chains(sides: _Sides) -> Contrast:
         slope = sum(d * mean.value ** (d - 1) for d in range(1, depth + 1))
         return scaled(mean, metrics.chain_expected_length(mean.value, depth), slope)
 
-    formula = sides.contrast("expected_length_formula", chain(sides.a, left), chain(sides.b, right), POSITIVE)
-    alphas = _of_means(sides, published.DEFINITION, left, right, SHARE)
+    formula = sides.contrast(
+        "expected_length_formula", chain(sides.a, a_values), chain(sides.b, b_values), POSITIVE
+    )
+    alphas = _of_means(sides, published.DEFINITION, a_values, b_values, SHARE)
 
     def through(ci: Pair | None, side: _Side) -> Pair | None:
         """An interval taken through the formula, which grows with alpha, as in a report."""
@@ -311,15 +313,15 @@ def _of_chains(sides: _Sides) -> Contrast:
     return replace(formula, ci_a=through(alphas.ci_a, sides.a), ci_b=through(alphas.ci_b, sides.b))
 
 
-def _both(sides: _Sides, left: Floats, right: Floats) -> tuple[Floats, Floats]:
+def _both(sides: _Sides, a_values: Floats, b_values: Floats) -> tuple[Floats, Floats]:
     """Values of pairs of which both are known; of unpaired sides, all."""
     if not sides.paired:
-        return left, right
-    known = np.isfinite(left) & np.isfinite(right)
+        return a_values, b_values
+    known = np.isfinite(a_values) & np.isfinite(b_values)
     # A side that knows nothing at all, such as a drafter without probabilities, says nothing about the other.
     if not known.any():
-        return left, right
-    return np.where(known, left, np.nan), np.where(known, right, np.nan)
+        return a_values, b_values
+    return np.where(known, a_values, np.nan), np.where(known, b_values, np.nan)
 
 
 def _predictors(sides: _Sides) -> dict[str, Contrast]:

@@ -11,7 +11,7 @@ from spectui.store.counts import metrics
 from spectui.store.counts.bins import Bins, bins_of, unpack
 from spectui.store.counts.metrics import Interval
 from spectui.store.errors import StoreError
-from spectui.store.liveness import is_here
+from spectui.store.liveness import is_local
 from spectui.store.reading.queries import Queries
 from spectui.store.reading.summaries import explain_missing, json_object, summaries, task_counts
 from spectui.store.records import NODE_FLAGS, NODE_TYPES
@@ -257,14 +257,14 @@ class Reader(Queries):
         if not rows or rows[0][0] is None:
             return None
         pid, host, place = rows[0]
-        local = is_here(host, place)
+        local = is_local(host, place)
         whereabouts = read_whereabouts(place)
         return Worker(
             pid,
             host,
             local,
             local and stopped(pid),
-            whereabouts.here is True and whereabouts.alive(pid) is True,
+            whereabouts.local is True and whereabouts.alive(pid) is True,
         )
 
     def pending_commands(self, session_id: int) -> list[str]:

@@ -49,7 +49,7 @@ def _without_writing(database: Path, session_id: int, kind: str, trouble: StoreE
         raise StoreError(
             f"{trouble}; what needs no room is to end the run: spectui sessions stop {session_id}"
         ) from trouble
-    if not worker.here:
+    if not worker.local:
         raise StoreError(f"{trouble}; end it there: {kill_words(worker)}") from trouble
     if not worker.known:
         raise StoreError(
@@ -69,7 +69,7 @@ def _without_writing(database: Path, session_id: int, kind: str, trouble: StoreE
 def kill_words(worker: Worker, option: str = "") -> str:
     """``kill 4711``, and where, when that is not here."""
     words = f"kill {option} {worker.pid}" if option else f"kill {worker.pid}"
-    return words if worker.here else f"{words} on {worker.host}"
+    return words if worker.local else f"{words} on {worker.host}"
 
 
 Edit = Callable[[Path, int, str], None]

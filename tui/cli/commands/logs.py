@@ -45,7 +45,7 @@ def logs(context: click.Context, session: str, follow: bool, lines: int | None) 
         worker = reader.worker(summary.id)
         if not path.exists():
             where = (
-                f"it is on {worker.host}: " if worker is not None and not worker.here else "there is none: "
+                f"it is on {worker.host}: " if worker is not None and not worker.local else "there is none: "
             )
             raise StoreError(f"the log of session '{summary.name}' cannot be read; {where}{path}")
         if not path.is_file():  # a path out of the database: a pipe or a device would be read for ever
