@@ -1,16 +1,25 @@
-"""The options of a run: plain data, checked; needs neither torch nor numpy."""
+"""The configuration of a run, with its options: plain data, checked; needs neither torch nor numpy."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import default_kind, kind_of
+from spectui.decoding.drafters.registry import (
+    accepted_weights,
+    default_kind,
+    draft_help,
+    either,
+    kind_of,
+    named_kinds,
+)
 from spectui.decoding.errors import UsageError
+from spectui.decoding.options import Form, Part, Rule, fits, option, options_of, read_duration
 from spectui.decoding.tokens.template_args import check_switches
 
 if TYPE_CHECKING:
@@ -49,82 +58,216 @@ _DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
+MORE_THAN_0 = Rule("it must be more than 0", lambda value: value > 0)
+A_DEVICE = Rule(
+    "use auto, cpu, cuda or cuda:N",
+    lambda value: value in DEVICES or value.removeprefix("cuda:").isdecimal(),
+)
+
+
+def drafter_choices(target: str) -> tuple[str, ...]:
+    """The choices of a draft field in a form: the target's default, then the named drafters that fit it."""
+    embedded = target in ("", EMBEDDED_TARGET)
+    names = [kind.name for kind in named_kinds(embedded=embedded)]
+    default = default_kind(embedded=embedded).name
+    names.insert(names.index(default) + 1, f"{default}{WITH_LOOKUP}")
+    return ("", *names)
+
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that is set before a run. Raises `UsageError` for a value, or a combination, that makes no sense."""
+    """The configuration of a run. Raises `UsageError` when a field makes no sense.
 
-    target: str = EMBEDDED_TARGET
-    """Model id, local folder, or `EMBEDDED_TARGET`."""
-    draft: str = ""
-    """The name of a kind of drafter (`decoding.drafters.registry`), or the id or folder of weights to draft with;
-    empty for the target's default. May end in `WITH_LOOKUP`."""
-    tree: str = ""
-    """Tree shape as `decoding.trees.spec.parse_tree` reads it; empty, or `AUTO`, for the one that pays most on the
-    machine (`decoding.worker.choose_tree`), which the worker puts here before the first round. With `WITH_LOOKUP` it
-    may end in ``+chain:N``, the chain that lookup drafts. ``auto:FILE`` gives each task its own, from a plan file
-    (`decoding.trees.plan_file`)."""
-    max_new_tokens: int = 256
-    """Most tokens generated for one prompt."""
-    temperature: float = 0.0
-    """0 decodes greedily; anything above samples, losslessly."""
-    top_p: float = 1.0
-    """Nucleus kept when sampling."""
-    raw: bool = False
-    """True ignores the settings of the model's own `generation_config.json`."""
-    seed: int = 0
-    """Seed of the sampling; the prompt's position is mixed in, so that prompts are independent."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:N`."""
-    dtype: str = "auto"
+    A field with an `option` is one of ``spectui run``, in the order of ``--help``; the settings file, the file that
+    ``config init`` writes, the form for a new run and the documents have it from here.
+    """
+
+    study: bool = option(
+        False,
+        "--study",
+        "The published study: every prompt of every task, the tree full:3x2, greedy, a draft with "
+        "probabilities, 80 tokens a prompt if --max-new-tokens says no other number.",
+        setting="",
+        part=Part.SESSION,
+        form=Form(
+            "study",
+            "space: yes, fills in the rest",
+            about=f"The published set-up: all prompts, {STUDY_TREE}, greedy, probabilities.",
+        ),
+    )
+    template_args: dict[str, Any] = option(
+        dict,
+        "--template-arg",
+        "Set a variable of the model's chat template, as enable_thinking=false; may be given again.",
+        metavar="NAME=VALUE",
+        setting="template_args",
+        example="{ enable_thinking = false }",
+        part=Part.PROMPTS,
+    )
+    max_new_tokens: int = option(
+        256,
+        "--max-new-tokens",
+        "Most tokens per prompt (default: {default}).",
+        metavar="T",
+        rule=Rule("it must be at least 1", lambda value: value >= 1),
+        form=Form("new tokens", "most for one prompt", begin="96"),
+    )
+    target: str = option(
+        EMBEDDED_TARGET,
+        "--target",
+        "'{default}' (the default), a folder, or a hub id; MODEL@REVISION takes that branch, tag or commit, of "
+        "--draft too.",
+        metavar="M",
+        rule=Rule(f"give a model id, a folder, or '{EMBEDDED_TARGET}'", lambda value: bool(value.strip())),
+        part=Part.MODELS,
+        form=Form("target", f"{EMBEDDED_TARGET}, a hub id or a folder"),
+    )
+    draft: str = option(
+        "",
+        "--draft",
+        draft_help(),
+        metavar="D",
+        example='"eagle"',
+        part=Part.MODELS,
+        form=Form(
+            "drafter",
+            "space: next; or a model, head",
+            about=f"Or the id or folder of {either(accepted_weights())}.",
+            choices=drafter_choices(EMBEDDED_TARGET),
+        ),
+    )
+    tree: str = option(
+        "",
+        "--tree",
+        "dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1 or a .json file of rank paths. Without it: the "
+        "one that pays most on this machine, as with 'auto'; 'auto:FILE' gives each task its own, from a plan file "
+        "(spectui advise --save).",
+        metavar="SHAPE",
+        part=Part.MODELS,
+        form=Form(
+            "tree",
+            "empty: what pays most here",
+            about=f"{AUTO}:FILE gives each task the tree that a plan file names. Or "
+            "dynamic:8x4 (nodes x depth), full:3x2 (depth x branching), chain:5, a file.",
+        ),
+    )
+    """Chosen by the worker before the first round where it is empty or `AUTO` (`decoding.worker.choose_tree`). With
+    `WITH_LOOKUP` it may end in ``+chain:N``, what a match is continued with."""
+    temperature: float = option(
+        0.0,
+        "--temperature",
+        "0 decodes greedily (default: 0).",
+        metavar="X",
+        rule=Rule("it must be between 0 (greedy) and 10", lambda value: 0.0 <= value <= 10.0),
+        form=Form("temperature", "0 decodes greedily"),
+    )
+    top_p: float = option(
+        1.0,
+        "--top-p",
+        "Nucleus kept when sampling (default: 1).",
+        metavar="P",
+        rule=Rule("it must be above 0 and at most 1", lambda value: 0.0 < value <= 1.0),
+        example="0.9",
+        form=Form("top p", "nucleus kept when sampling"),
+    )
+    raw: bool = option(
+        False,
+        "--raw",
+        "Decode bare logits: without the repetition penalty, forbidden tokens and the like of the model's "
+        "generation_config.json.",
+        form=Form(
+            "raw",
+            "space: yes, bare logits",
+            about="Without the repetition penalty and the like of generation_config.json.",
+        ),
+    )
+    seed: int = option(
+        0,
+        "--seed",
+        "Seed of the sampling (default: {default}).",
+        metavar="S",
+        rule=Rule("it must be between 0 and 2^32-1", lambda value: 0 <= value < 2**32),
+        form=Form("seed", "of the sampling"),
+    )
+    """The prompt's position is mixed in, so that prompts are independent."""
+    device: str = option(
+        "auto",
+        "--device",
+        "auto (GPUs, else the CPU), cpu, cuda or cuda:N.",
+        metavar="DEVICE",
+        rule=A_DEVICE,
+        form=Form("device", "space: next; or cuda:N", choices=DEVICES),
+    )
+    dtype: str = option(
+        "auto",
+        "--dtype",
+        "auto, float32, bfloat16 or float16 (default: {default}).",
+        metavar="TYPE",
+        rule=Rule(f"use one of {', '.join(DTYPES)}", lambda value: value in DTYPES),
+        form=Form("dtype", "space: next", choices=DTYPES),
+    )
     """`auto` is float32 on a CPU and the checkpoint's own type elsewhere."""
-    max_seconds: float | None = None
-    """A run ends after the round in which it has decoded for so long; None for no limit."""
-    max_nodes: int | None = None
-    """A run ends after the round in which it has recorded so many nodes."""
-    max_tokens: int | None = None
-    """A run ends after the round in which it has generated so many tokens, of all prompts together."""
-    keep_nodes: str = KEEP_ALL
-    """Nodes that are kept after a prompt has ended: `all`, `rounds` (those on the committed paths) or `N-days` (all,
-    for so long); see `kept_from`."""
-    allow_pickle: bool = False
-    """True also loads pickled weights, a format that can hold code."""
+    max_seconds: float | None = option(
+        None,
+        "--max-time",
+        "End the run in order after so long a time of decoding: 90, 90s, 45m or 12h.",
+        metavar="TIME",
+        read=read_duration,
+        rule=MORE_THAN_0,
+        example='"45m"',
+    )
+    max_nodes: int | None = option(
+        None,
+        "--max-nodes",
+        "End the run in order after so many nodes.",
+        metavar="N",
+        rule=MORE_THAN_0,
+    )
+    max_tokens: int | None = option(
+        None,
+        "--max-tokens",
+        "End the run in order after so many tokens, of all prompts.",
+        metavar="N",
+        rule=MORE_THAN_0,
+    )
+    keep_nodes: str = option(
+        KEEP_ALL,
+        "--keep-nodes",
+        "Which nodes stay when a prompt has ended: all (default), rounds (rounds, text and all counts stay; of "
+        "each tree only the committed path) or N-days.",
+        metavar="WHAT",
+        setting="",
+    )
+    """See `kept_from`."""
+    allow_pickle: bool = option(
+        False,
+        "--allow-pickle",
+        "Also load weights that are pickled, a format that can hold code. Only for models that you trust.",
+        setting="",
+    )
+    price: float | None = option(
+        None,
+        "--price",
+        "What an hour of the device costs, in any currency: shows the cost of a million tokens in the same.",
+        metavar="P",
+        rule=Rule("it must be 0 or more, for an hour of the device", lambda value: 0.0 <= value < inf),
+        example="2.5",
+        part=Part.SESSION,
+        form=Form(
+            "price",
+            "of an hour of the device",
+            about="What the device costs an hour, in any currency: shows what a million tokens cost, in the same.",
+        ),
+    )
     force_budget: bool = False
     """True uses a plan file that was made for other models or another machine."""
-    price: float | None = None
-    """Price of an hour of the device, in any currency; for the figures alone."""
     speculate: bool = True
     """False drafts nothing and decodes one token a round: the baseline of `spectui bench`."""
-    template_args: dict[str, Any] = field(default_factory=dict, hash=False)
-    """Variables for the chat template, such as ``{"enable_thinking": False}``."""
-    study: bool = False
-    """True requires the set-up of the published study: `STUDY_TREE`, greedy, a draft with probabilities."""
 
     def __post_init__(self) -> None:
-        if not self.target.strip():
-            raise UsageError(f"--target is empty: give a model id, a folder, or '{EMBEDDED_TARGET}'")
-        if self.max_new_tokens < 1:
-            raise UsageError(f"--max-new-tokens is {self.max_new_tokens}; it must be at least 1")
-        if not 0.0 <= self.temperature <= 10.0:
-            raise UsageError(f"--temperature is {self.temperature}; it must be between 0 (greedy) and 10")
-        if not 0.0 < self.top_p <= 1.0:
-            raise UsageError(f"--top-p is {self.top_p}; it must be above 0 and at most 1")
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"--seed is {self.seed}; it must be between 0 and 2^32-1")
-        if self.device not in DEVICES and not self.device.removeprefix("cuda:").isdecimal():
-            raise UsageError(f"--device is '{self.device}'; use auto, cpu, cuda or cuda:N")
-        if self.dtype not in DTYPES:
-            raise UsageError(f"--dtype is '{self.dtype}'; use one of {', '.join(DTYPES)}")
-        for option, limit in (
-            ("time", self.max_seconds),
-            ("nodes", self.max_nodes),
-            ("tokens", self.max_tokens),
-        ):
-            if limit is not None and not limit > 0:
-                raise UsageError(f"--max-{option} is {limit}; it must be more than 0")
+        for name, declared in options_of(type(self)).items():
+            declared.check(getattr(self, name))
         kept_from(self.keep_nodes)
-        if self.price is not None and not 0.0 <= self.price < float("inf"):
-            raise UsageError(f"--price is {self.price}; it must be 0 or more, for an hour of the device")
         if not isinstance(self.template_args, dict):
             raise UsageError("--template-arg is no table of names and values")
         check_switches(self.template_args)
@@ -265,29 +408,17 @@ class RunConfig:
         unknown = sorted(set(data) - {f.name for f in fields(cls)})
         if unknown:
             raise UsageError(f"unknown configuration key '{unknown[0]}'; a newer spectui may have written it")
-        kinds = {field.name: str(field.type) for field in fields(cls)}
+        annotations = {field.name: str(field.type) for field in fields(cls)}
         for name, value in data.items():
-            if not _fits(value, kinds[name]):
+            if not fits(value, annotations[name]):
                 raise UsageError(
-                    f"the configuration's {name} is of the wrong type; it has to be {kinds[name]}"
+                    f"the configuration's {name} is of the wrong type; it has to be {annotations[name]}"
                 )
         return cls(**{"raw": True, **data})
 
     def changed(self, **changes: Any) -> RunConfig:
         """A copy with some fields replaced, validated again."""
         return replace(self, **changes)
-
-
-def _fits(value: object, kind: str) -> bool:
-    """True for a value from JSON of the type that a field is annotated with, such as ``float | None``."""
-    plain, _, none = kind.partition(" | ")
-    if value is None:
-        return bool(none)
-    if isinstance(value, bool):
-        return plain == "bool"
-    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
-    kinds["dict[str, Any]"] = (dict,)
-    return isinstance(value, kinds.get(plain, ()))
 
 
 def kept_from(keep_nodes: str) -> datetime | None:

@@ -12,12 +12,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spectui.store.errors import StoreError
 from spectui.store.paths import expanded, user_folder
 from spectui.tui.terminal.suggest import closest
 from spectui.tui.toml_lines import line_of
+
+if TYPE_CHECKING:
+    from spectui.decoding.options import Option
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -39,7 +42,7 @@ class Settings:
     """Most pictures a second; None: what the dashboard thinks best."""
     mouse: bool = True
     run: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
-    """Defaults of `spectui run`: option, with underscores -> value."""
+    """Defaults of `spectui run`: key, with underscores -> value."""
     keys: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: NOTHING)
     """Screen -> action -> key, as in `tui.navigation.keymap`."""
 
@@ -47,27 +50,13 @@ class Settings:
 SHOWN = 80
 """Characters of a wrong value that are said again."""
 FPS = range(1, 61)
-RUN_TYPES: Mapping[str, type] = {
-    "target": str,
-    "draft": str,
-    "tree": str,
-    "max_new_tokens": int,
-    "temperature": float,
-    "top_p": float,
-    "raw": bool,
-    "seed": int,
-    "device": str,
-    "dtype": str,
-    "max_time": str,
-    "max_nodes": int,
-    "max_tokens": int,
-    "price": float,
-    "tasks": str,
-    "per_task": int,
-    "prompts": str,
-    "template_args": dict,
-}
-"""What ``[run]`` may set, and what it has to be."""
+
+
+def run_settings() -> dict[str, Option]:
+    """The options that ``[run]`` may set, by their keys."""
+    from spectui.tui.run_options import run_options
+
+    return {each.setting: each for each in run_options() if each.setting}
 
 
 def settings_path() -> Path:
@@ -156,27 +145,30 @@ class _Reader:
             raise self.error(("theme",), f"there is no theme '{theme}'; use {_either(THEME_NAMES)}")
 
     def run(self, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        given = self.table(table, ("run",))
-        flags = {name: name.replace("-", "_") for name in given}
-        self.known(given, [name.replace("_", "-") for name in RUN_TYPES], ("run",), flags=True)
-        found = {flag: self.value(given, RUN_TYPES[flag], ("run", name)) for name, flag in flags.items()}
-        self.check_run(found, {flag: name for name, flag in flags.items()})
-        return MappingProxyType(found)
+        entries = self.table(table, ("run",))
+        if not entries:
+            return NOTHING
+        options = run_settings()
+        self.known(entries, [key.replace("_", "-") for key in options], ("run",), flags=True)
+        values: dict[str, Any] = {}
+        for name in entries:
+            each = options[name.replace("-", "_")]
+            values[each.setting] = self.value(entries, each.setting_kind, ("run", name))
+            self.check_run(each, values[each.setting], ("run", name))
+        return MappingProxyType(values)
 
-    def check_run(self, found: Mapping[str, Any], names: Mapping[str, str]) -> None:
-        """Values that no run could have are refused here, by the configuration of a run itself."""
-        from dataclasses import fields
-
+    def check_run(self, option: Option, value: Any, path: tuple[str, ...]) -> None:
+        """Refuse a value that no run could have, by the configuration of a run itself."""
         from spectui.decoding.config import RunConfig
         from spectui.decoding.errors import UsageError
+        from spectui.decoding.options import options_of
 
-        able = {f.name for f in fields(RunConfig)} - {"tree"}  # a tree depends on the drafter named later
-        for name, value in found.items():
-            if name in able:
-                try:
-                    RunConfig(**{name: value})
-                except UsageError as error:
-                    raise self.error(("run", names[name]), str(error).removeprefix("--")) from error
+        if option.name not in options_of(RunConfig) or option.name == "tree":
+            return  # a tree depends on the drafter named later
+        try:
+            RunConfig(**{option.name: option.from_setting(value)})
+        except UsageError as error:
+            raise self.error(path, str(error).removeprefix("--")) from error
 
     def keys(self, table: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
         given = self.table(table, ("keys",))
@@ -210,11 +202,11 @@ class _Reader:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if not fits:
-            words = {str: "text, in quotes", int: "a whole number", float: "a number", bool: "true or false"}
-            words[dict] = "a table, as { enable_thinking = false }"
+            from spectui.decoding.options import WORDS
+
             shown = repr(value)
             shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
-            raise self.error(path, f"{'.'.join(path)} is {shown}; it must be {words[kind]}")
+            raise self.error(path, f"{'.'.join(path)} is {shown}; it must be {WORDS[kind]}")
         return value
 
     def known(

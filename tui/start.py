@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from spectui.prompts.chat import to_json
 from spectui.prompts.errors import PromptError
 from spectui.prompts.lines import Prompt
-from spectui.prompts.loader import Tell, interleave, select
+from spectui.prompts.loader import interleave
 from spectui.store.paths import expanded
 
 if TYPE_CHECKING:
@@ -62,27 +62,6 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
     finally:
         db.close()
     return session
-
-
-def study_prompts(
-    file: Path | None, tasks: str | None, per_task: int | None, tell: Tell | None = None
-) -> list[Prompt]:
-    """What a study asks: every prompt of `file`, or of the bundled ones. `tell` as in `prompts.select`.
-
-    Raises `UsageError` where only a part is wanted or there is one task, for a study compares tasks.
-    """
-    from spectui.decoding.errors import UsageError
-
-    for option, value in (("tasks", tasks), ("per-task", per_task)):
-        if value is not None:
-            raise UsageError(
-                f"--{option} does not go with --study: it compares all tasks, and fewer prompts tell less"
-            )
-    prompts = select(file, None, None, tell)
-    present = {prompt.task for prompt in prompts}
-    if len(present) < 2:
-        raise UsageError(f"--prompts {file} has only the task '{present.pop()}', and --study compares tasks")
-    return prompts
 
 
 def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:

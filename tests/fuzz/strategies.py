@@ -17,7 +17,7 @@ from spectui.decoding.config import RunConfig
 from spectui.store.care.pruning import prune_session
 from spectui.store.database import connect
 from spectui.store.writing.writer import SessionWriter
-from spectui.tui.settings import RUN_TYPES
+from spectui.tui.settings import run_settings
 from tests.store.samples import make_round, record_all
 
 HOSTILE = (
@@ -134,7 +134,7 @@ def _toml(value: Any) -> str:
 
 _SETTINGS = (
     "theme", "database", "ascii", "fps", "mouse", "run", "keys", "pause", "skip", "quit", "follow",
-    *(name.replace("_", "-") for name in RUN_TYPES),
+    *(name.replace("_", "-") for name in run_settings()),
 )  # fmt: skip
 _LONG = {
     "digits": "9" * 5000,

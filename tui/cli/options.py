@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from spectui.decoding.config import RunConfig
+from spectui.decoding.options import Option, options_of
+from spectui.decoding.tokens.template_args import read_switches
 
 if TYPE_CHECKING:
     from spectui.tui.settings import Settings
@@ -73,37 +77,32 @@ def shared_options(function: Function) -> Function:
     return function
 
 
-def read_duration(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """Seconds of a time written as 90, 90s, 45m or 12h; a callback for options."""
-    if value is None:
-        return None
-    text = value.strip().lower()
-    scale = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
-    try:
-        seconds = float(text[:-1]) * scale if scale else float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise click.BadParameter(f"'{value}' is no time; write it as 90, 90s, 45m or 12h")
-    return seconds
+def run_option(declared: Option, **changes: Any) -> Callable[[Function], Function]:
+    """The click option of an option of a run; its parameter has the name of the field, and is None if not given."""
 
-
-def read_template_args(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, Any] | None:
-    """Variables of a chat template by name, None without any; a callback for options that may be repeated."""
-    if not values:
-        return None
-    from spectui.decoding.tokens.template_args import read_switches
-
-    return read_switches(values)
+    settings: dict[str, Any] = {"help": declared.help, "metavar": declared.metavar}
+    if declared.kind is bool:
+        settings |= {"is_flag": True, "default": None}
+    elif declared.kind is dict:
+        settings |= {
+            "multiple": True,
+            "callback": lambda _, __, texts: read_switches(texts) if texts else None,
+        }
+    elif declared.kind is Path:
+        settings["type"] = click.Path(path_type=Path)
+    elif declared.read is not None:
+        settings["callback"] = lambda _, __, text: None if text is None else declared.parse(text)
+    else:
+        settings["type"] = declared.kind
+    return click.option(declared.flag, declared.name, **settings | changes)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """`--json`, as `as_json`, for commands that read."""
 
-price_option = click.option(
-    "--price",
+price_option = run_option(
+    options_of(RunConfig)["price"],
     type=click.FloatRange(min=0.0),
-    metavar="P",
     help="What an hour of the device costs, in any currency (default: what the run was told).",
 )
 """For commands that say what tokens cost."""

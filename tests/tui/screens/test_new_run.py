@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from spectui.decoding.config import STUDY_TREE, WITH_LOOKUP, RunConfig
+from spectui.decoding.config import STUDY_TREE, WITH_LOOKUP, RunConfig, drafter_choices
 from spectui.decoding.drafters.registry import EAGLE, named_kinds
 from spectui.decoding.errors import UsageError
 from spectui.prompts import Prompt, PromptError, bundled
@@ -23,9 +23,7 @@ from spectui.tui.screens.new_run import (
     FIELDS,
     STUDY,
     NewRunScreen,
-    drafter_choices,
-    read_config,
-    read_prompts,
+    read_form,
 )
 from spectui.tui.settings import parse
 from spectui.tui.widgets.inputs import ChoiceInput
@@ -36,9 +34,20 @@ from tests.tui.replay import Recording
 DEFAULTS = {field.name: field.value for field in FIELDS}
 
 
+def read_config(**values: str) -> RunConfig:
+    return read_form(DEFAULTS | values)[0]
+
+
+def read_prompts(**values: str) -> list[Prompt]:
+    config, request = read_form(DEFAULTS | values)
+    return request.read_prompts(study=config.study, tell=lambda _: None)
+
+
 def test_the_form_as_it_opens_is_a_run() -> None:
-    assert read_config(DEFAULTS) == RunConfig(max_new_tokens=96)
-    assert [p.task for p in read_prompts(DEFAULTS)] == ["code", "math", "logic", "chat"] * 3
+    assert read_config() == RunConfig(max_new_tokens=96)
+    assert [p.task for p in read_prompts()] == [
+        task for task in ("code", "math", "logic", "chat") for _ in range(3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -60,32 +69,32 @@ def test_the_form_as_it_opens_is_a_run() -> None:
 )
 def test_what_cannot_be_is_said_with_its_flag(field: str, value: str, words: str) -> None:
     with pytest.raises(UsageError, match=words.split(";")[0].replace("(", r"\(")):
-        read_config(DEFAULTS | {field: value})
+        read_config(**{field: value})
 
 
 def test_prompts_come_from_a_file_or_the_bundle(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text('{"task": "rag", "prompt": "What does the page say?"}\n')
-    assert [p.task for p in read_prompts(DEFAULTS | {"prompts": str(path)})] == ["rag"]
+    assert [p.task for p in read_prompts(prompts=str(path))] == ["rag"]
     with pytest.raises(PromptError, match="has no task 'code'"):
-        read_prompts(DEFAULTS | {"prompts": str(path), "tasks": "code"})
-    assert len(read_prompts(DEFAULTS | {"tasks": "math", "per_task": "2"})) == 2
+        read_prompts(prompts=str(path), tasks="code")
+    assert len(read_prompts(tasks="math", per_task="2")) == 2
     with pytest.raises(PromptError, match="no bundled task 'poetry'"):
-        read_prompts(DEFAULTS | {"tasks": "poetry"})
+        read_prompts(tasks="poetry")
     with pytest.raises(UsageError, match="per-task"):
-        read_prompts(DEFAULTS | {"per_task": "none"})
+        read_prompts(per_task="none")
 
 
 def test_prompts_are_not_taken_from_what_the_dashboard_would_wait_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("-", "/dev/zero", str(tmp_path / "pipe"), str(tmp_path)):
         with pytest.raises(UsageError, match="--prompts names no file"):
-            read_prompts(DEFAULTS | {"prompts": name})
+            read_prompts(prompts=name)
 
 
 def test_a_price_is_told_to_the_run_and_none_is_none() -> None:
-    assert read_config(DEFAULTS | {"price": "2.5"}).price == 2.5
-    assert read_config(DEFAULTS | {"price": ""}).price is None
+    assert read_config(price="2.5").price == 2.5
+    assert read_config(price="").price is None
 
 
 def form(app: SpectuiApp) -> NewRunScreen:
@@ -186,7 +195,7 @@ async def test_the_study_fills_in_its_set_up_and_takes_it_back(
 @pytest.mark.parametrize("target", ["embedded", "some/model"])
 def test_every_drafter_on_offer_makes_a_run(target: str) -> None:
     for choice in drafter_choices(target):
-        assert read_config(DEFAULTS | {"target": target, "draft": choice}).draft == choice
+        assert read_config(target=target, draft=choice).draft == choice
 
 
 async def test_starting_opens_the_session(

@@ -155,10 +155,10 @@ async def test_no_word_of_a_dialogue_is_cut(
             (hint,) = beside.query(".hint").results(Label)
             about = form.query_one("#about", Line)
             if hint.display:
-                assert cell_len(field.hint) <= hint.size.width, field.hint
+                assert cell_len(field.form.hint) <= hint.size.width, field.form.hint
             else:
-                assert field.hint in about.text
-            assert " ".join(about.text.split()).endswith(field.about)
+                assert field.form.hint in about.text
+            assert " ".join(about.text.split()).endswith(field.form.about)
             assert len(about.rows) <= about.size.height
 
 

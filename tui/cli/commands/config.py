@@ -13,6 +13,9 @@ from spectui.tui.cli.output import json_line, line
 if TYPE_CHECKING:
     from spectui.tui.settings import Settings
 
+EXAMPLES = {str: '"..."', int: "64", float: "0.7", bool: "true"}
+"""Type of a setting -> a value of it, as the file has it."""
+
 
 @click.group(invoke_without_command=True)
 @shared_options
@@ -78,7 +81,7 @@ def template() -> str:
     """The file that `init` writes: all of it comments, so that it changes nothing."""
     from spectui.tui.navigation import areas
     from spectui.tui.navigation.keymap import actions
-    from spectui.tui.settings import RUN_TYPES
+    from spectui.tui.settings import run_settings
     from spectui.tui.terminal.theme import THEME_NAMES
 
     out = [
@@ -93,18 +96,8 @@ def template() -> str:
         "",
         "# [run]                     # defaults of `spectui run` and of the form for a new run",
     ]
-    examples = {str: '"..."', int: "64", float: "0.7", bool: "true"}
-    special = {
-        "max_time": '"45m"',
-        "top_p": "0.9",
-        "price": "2.5",
-        "tasks": '"code,math"',
-        "per_task": "3",
-        "draft": '"eagle"',
-        "template_args": "{ enable_thinking = false }",
-    }
-    for name, kind in RUN_TYPES.items():
-        out.append(f"# {name.replace('_', '-')} = {special.get(name, examples.get(kind))}")
+    for key, each in run_settings().items():
+        out.append(f"# {key.replace('_', '-')} = {each.example or EXAMPLES[each.setting_kind]}")
     out += [
         "",
         "# Keys. A value is a character, a name such as space, left, f5 or ctrl+o, or several parted by commas.",

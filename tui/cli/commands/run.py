@@ -2,124 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from spectui.decoding.drafters.registry import draft_help
-from spectui.store.paths import expanded
+from spectui.decoding.config import STUDY_TOKENS, STUDY_TREE, RunConfig
+from spectui.decoding.options import options_of
 from spectui.tui.cli.dashboard import display_options, open_dashboard
-from spectui.tui.cli.options import State, read_duration, read_template_args, shared_options
+from spectui.tui.cli.options import State, run_option, shared_options
 from spectui.tui.cli.output import json_line, line
 from spectui.tui.cli.terminal import has_terminal
+from spectui.tui.run_options import Request
 
-if TYPE_CHECKING:
-    from spectui.decoding.config import RunConfig
+REQUEST = options_of(Request)
+
+BESIDE: Mapping[str, Sequence[Callable[[Any], Any]]] = {
+    "study": [run_option(REQUEST[name]) for name in ("tasks", "per_task", "prompts")],
+    "target": [
+        click.option("--revision", metavar="REV", help="The target's revision, as behind the @ of --target."),
+    ],
+    "tree": [
+        click.option(
+            "--depth",
+            type=int,
+            metavar="D",
+            help="Depth of a full tree; with --branching, as --tree full:DxB.",
+        ),
+        click.option("--branching", type=int, metavar="B", help="Branching of a full tree."),
+    ],
+    "allow_pickle": [
+        run_option(REQUEST["name"]),
+        click.option(
+            "--resume",
+            metavar="SESSION",
+            help="Go on with a session (id, name or 'last') from its first unfinished prompt, configured as it was.",
+        ),
+        click.option(
+            "--force",
+            is_flag=True,
+            help="With --resume: also where model files or versions have changed. With --tree auto:FILE: also where "
+            "the file was made for other models or another machine.",
+        ),
+    ],
+}
+"""Field of `RunConfig` -> options that belong beside it and are none of the configuration."""
+
+
+def all_options(function: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of the configuration, in the order of its fields, and those beside them."""
+    for name, each in reversed(options_of(RunConfig).items()):
+        for add in reversed([run_option(each), *BESIDE.get(name, ())]):
+            function = add(function)
+    return function
 
 
 @click.command()
-@click.option(
-    "--study",
-    is_flag=True,
-    help="The published study: every prompt of every task, the tree full:3x2, greedy, a draft with probabilities, "
-    "80 tokens a prompt if --max-new-tokens says no other number.",
-)
-@click.option("--tasks", metavar="A,B,...", help="Only these tasks (default: all).")
-@click.option("--per-task", type=int, metavar="N", help="Only the first N prompts of each task.")
-@click.option(
-    "--prompts",
-    "prompt_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help='Your own prompts (default: the bundled ones), - for stdin: JSON Lines of {"task": ..., "prompt": ...}, '
-    "conversations, requests to servers, common data sets, CSV or a prompt a line, also packed.",
-)
-@click.option(
-    "--template-arg",
-    "template_args",
-    multiple=True,
-    callback=read_template_args,
-    metavar="NAME=VALUE",
-    help="Set a variable of the model's chat template, as enable_thinking=false; may be given again.",
-)
-@click.option("--max-new-tokens", type=int, metavar="T", help="Most tokens per prompt (default: 256).")
-@click.option(
-    "--target",
-    metavar="M",
-    help="'embedded' (the default), a folder, or a hub id; MODEL@REVISION takes that branch, tag or commit, of "
-    "--draft too.",
-)
-@click.option("--revision", metavar="REV", help="The target's revision, as behind the @ of --target.")
-@click.option(
-    "--draft",
-    metavar="D",
-    help=draft_help(),
-)
-@click.option(
-    "--tree",
-    metavar="SHAPE",
-    help="dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1 or a .json file of rank paths. Without it: the "
-    "one that pays most on this machine, as with 'auto'; 'auto:FILE' gives each task its own, from a plan file "
-    "(spectui advise --save).",
-)
-@click.option(
-    "--depth", type=int, metavar="D", help="Depth of a full tree; with --branching, as --tree full:DxB."
-)
-@click.option("--branching", type=int, metavar="B", help="Branching of a full tree.")
-@click.option("--temperature", type=float, metavar="X", help="0 decodes greedily (default: 0).")
-@click.option("--top-p", type=float, metavar="P", help="Nucleus kept when sampling (default: 1).")
-@click.option(
-    "--raw",
-    is_flag=True,
-    default=None,
-    help="Decode bare logits: without the repetition penalty, forbidden tokens and the like of the model's "
-    "generation_config.json.",
-)
-@click.option("--seed", type=int, metavar="S", help="Seed of the sampling (default: 0).")
-@click.option("--device", metavar="DEVICE", help="auto (GPUs, else the CPU), cpu, cuda or cuda:N.")
-@click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16 (default: auto).")
-@click.option(
-    "--max-time",
-    "max_seconds",
-    callback=read_duration,
-    metavar="TIME",
-    help="End the run in order after so long a time of decoding: 90, 90s, 45m or 12h.",
-)
-@click.option("--max-nodes", type=int, metavar="N", help="End the run in order after so many nodes.")
-@click.option(
-    "--max-tokens", type=int, metavar="N", help="End the run in order after so many tokens, of all prompts."
-)
-@click.option(
-    "--keep-nodes",
-    metavar="WHAT",
-    help="Which nodes stay when a prompt has ended: all (default), rounds (rounds, text and all counts stay; of each "
-    "tree only the committed path) or N-days.",
-)
-@click.option(
-    "--allow-pickle",
-    is_flag=True,
-    default=None,
-    help="Also load weights that are pickled, a format that can hold code. Only for models that you trust.",
-)
-@click.option("--name", metavar="NAME", help="What to call the session (default: a made-up name).")
-@click.option(
-    "--resume",
-    metavar="SESSION",
-    help="Go on with a session (id, name or 'last') from its first unfinished prompt, configured as it was.",
-)
-@click.option(
-    "--force",
-    is_flag=True,
-    help="With --resume: also where model files or versions have changed. With --tree auto:FILE: also where the "
-    "file was made for other models or another machine.",
-)
-@click.option(
-    "--price",
-    type=float,
-    metavar="P",
-    help="What an hour of the device costs, in any currency: shows the cost of a million tokens in the same.",
-)
+@all_options
 @click.option("--detach", is_flag=True, help="Start the run and return at once.")
 @click.option("--headless", is_flag=True, help="Print progress lines even in a terminal.")
 @click.option(
@@ -132,52 +72,35 @@ def run(
     context: click.Context,
     /,
     *,
-    study: bool,
-    tasks: str | None,
-    per_task: int | None,
-    prompt_file: Path | None,
-    name: str | None,
     resume: str | None,
     force: bool,
     detach: bool,
     headless: bool,
     as_json: bool,
-    depth: int | None,
-    branching: int | None,
-    revision: str | None,
-    **fields: Any,
+    **values: Any,
 ) -> int:
     """Run prompts and record every node.
 
     Opens the dashboard in a terminal; in a pipe, prints progress lines and a final table. The run is a
     process of its own: it survives the terminal, and `spectui attach` finds it again.
     """
-    from spectui.prompts.loader import select
-    from spectui.tui.start import resume_run, start_run, study_prompts
+    from spectui.tui.start import resume_run, start_run
 
     database = context.ensure_object(State).database
+    chosen = {name: value for name, value in values.items() if value is not None}
     if resume is not None:
-        settings = {**fields, "tasks": tasks, "per-task": per_task, "prompts": prompt_file, "name": name}
-        settings |= {"study": study or None, "depth": depth, "branching": branching, "revision": revision}
-        _refuse_settings(settings)
+        _refuse_options(context, chosen)
         session = resume_run(database, resume, force=force)
     else:
-        if revision is not None:
-            fields["target"] = _revised(fields["target"], revision)
-        named = {"tasks": tasks, "per_task": per_task, "prompts": prompt_file}
-        # The study is what it is, whatever the user's defaults are.
-        given = {**fields, **named, "depth": depth, "branching": branching}
-        usual = {} if study else _usual(context, given)
-        chosen = {key: usual.pop(key, value) for key, value in named.items()}
-        config = _config({**fields, **usual}, depth, branching, study=study)
+        if not chosen.get("study"):  # which is what it is, whatever the user's defaults are
+            chosen = _with_defaults(context, chosen)
+        request = Request.taken_from(chosen)
+        config = _config(chosen)
         if force and not config.plan_file:
             raise click.UsageError("--force belongs to --resume or to --tree auto:FILE")
         config = config.changed(force_budget=force)
-        choose = study_prompts if study else select
-        asked = choose(
-            chosen["prompts"], chosen["tasks"], chosen["per_task"], lambda note: line(note, err=True)
-        )
-        session = start_run(database, config, asked, name)
+        prompts = request.read_prompts(study=config.study, tell=lambda note: line(note, err=True))
+        session = start_run(database, config, prompts, request.name)
     if detach:
         return _say_detached(database, session, as_json)
     if has_terminal() and not headless and not as_json:
@@ -187,44 +110,41 @@ def run(
     return watch(database, session, as_json=as_json, stop_on_interrupt=True)
 
 
-def _usual(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """The user's own defaults for what was not asked for."""
-    from spectui.tui.settings import defaults_beside
+def _with_defaults(context: click.Context, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The options chosen, over the user's own defaults."""
+    from spectui.tui.settings import defaults_beside, run_settings
 
-    names = {"max_seconds": "max_time"}
-    given = [names.get(key, key) for key, value in options.items() if value is not None]
-    usual = defaults_beside(context.ensure_object(State).settings.run, given)
-    if "max_time" in usual:
-        usual["max_seconds"] = read_duration(context, context.command.params[0], usual.pop("max_time"))
-    if "prompts" in usual:
-        usual["prompts"] = expanded(usual["prompts"])
-    return usual
+    options = run_settings()
+    keys = {each.name: key for key, each in options.items()}
+    defaults = defaults_beside(
+        context.ensure_object(State).settings.run, [keys.get(name, name) for name in chosen]
+    )
+    return {options[key].name: options[key].from_setting(value) for key, value in defaults.items()} | chosen
 
 
-def _refuse_settings(settings: dict[str, Any]) -> None:
-    given = [name for name, value in settings.items() if value is not None]
-    if given:
-        names = {"max_seconds": "max-time", "template_args": "template-arg"}
-        option = names.get(given[0], given[0].replace("_", "-"))
-        raise click.UsageError(f"--resume goes on as the session was configured; leave out --{option}")
+def _refuse_options(context: click.Context, chosen: Mapping[str, Any]) -> None:
+    for parameter in context.command.params:
+        if parameter.name in chosen:
+            raise click.UsageError(
+                f"--resume goes on as the session was configured; leave out {parameter.opts[0]}"
+            )
 
 
-def _revised(target: str | None, revision: str) -> str:
-    if target is None or "@" in target:
-        raise click.UsageError("--revision belongs to a --target on the hub that names none itself")
-    return f"{target}@{revision}"
-
-
-def _config(fields: dict[str, Any], depth: int | None, branching: int | None, *, study: bool) -> RunConfig:
-    from spectui.decoding.config import STUDY_TOKENS, STUDY_TREE, RunConfig
-
+def _config(chosen: dict[str, Any]) -> RunConfig:
+    """The configuration that the options mean; a target's revision and a full tree have options of their own."""
+    revision, depth, branching = (chosen.pop(name, None) for name in ("revision", "depth", "branching"))
+    if revision is not None:
+        if "@" in chosen.get("target", "@"):
+            raise click.UsageError("--revision belongs to a --target on the hub that names none itself")
+        chosen["target"] += f"@{revision}"
     if depth is not None or branching is not None:
-        if fields["tree"] is not None:
+        if "tree" in chosen:
             raise click.UsageError("give either --tree, or --depth and --branching")
-        fields["tree"] = f"full:{3 if depth is None else depth}x{2 if branching is None else branching}"
-    given = {key: value for key, value in fields.items() if value is not None}
-    defaults = {"tree": STUDY_TREE, "max_new_tokens": STUDY_TOKENS, "study": True} if study else {}
-    return RunConfig(**{**defaults, **given})
+        chosen["tree"] = f"full:{3 if depth is None else depth}x{2 if branching is None else branching}"
+    study: dict[str, Any] = (
+        {"tree": STUDY_TREE, "max_new_tokens": STUDY_TOKENS} if chosen.get("study") else {}
+    )
+    return RunConfig(**study | chosen)
 
 
 def _say_detached(database: Path, session: int, as_json: bool) -> int:
