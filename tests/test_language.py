@@ -30,7 +30,6 @@ NOT_YET: set[str] = {
     "tui/cli/commands/models.py",
     "tui/cli/commands/prompts.py",
     "tui/cli/commands/report.py",
-    "tui/cli/commands/run.py",
     "tui/cli/commands/sessions.py",
     "tui/cli/commands/space.py",
     "tui/cli/costs.py",
