@@ -135,7 +135,7 @@ def options_of(cls: type) -> dict[str, Option]:
 
 
 def fits(value: Any, annotation: str) -> bool:
-    """Whether a value from JSON is of the type that a field is annotated with, such as ``float | None``."""
+    """True for a value from JSON of the type that a field is annotated with, such as ``float | None``."""
     kind, optional = _kind(annotation)
     if value is None:
         return optional
