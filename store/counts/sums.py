@@ -64,5 +64,5 @@ GENERATION_SUMS = (*GENERATION_NAMES.values(), *NODE_SQL, *TIMES)
 
 
 def added(columns: tuple[str, ...], value: str = "?") -> str:
-    """SQL that adds a parameter, or ``value`` with the column's name, to each column."""
+    """SQL that adds a parameter to each column, or ``value``, in which {name} stands for the column."""
     return ", ".join(f"{name} = {name} + {value.format(name=name)}" for name in columns)
