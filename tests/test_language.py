@@ -1,4 +1,4 @@
-"""Protects the language: a docstring begins with what a thing is or does, and a variable says what it holds."""
+"""Protects the language: a docstring begins with what a thing is or does, and names say what they hold or do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUESTIONS = re.compile(r"(What|Which|How|Whether|Where|Why|Who|When)\b")
 """First words of an indirect question, which says neither what a thing is nor what it does."""
 
 SAYS_NOTHING = {"found", "own", "mine", "theirs", "told", "said", "given"}
-"""Names of variables that tell where a value comes from instead of what it is; tests must do without the first."""
+"""Names that tell where a value comes from instead of what it is; tests must do without the first."""
 
 NOT_YET: set[str] = {
     "tui/cli/bar.py",
@@ -60,13 +60,15 @@ NOT_YET: set[str] = {
 
 
 def problems(tree: ast.AST, names: set[str]) -> Iterator[str]:
-    """Docstrings that begin with a question, and variables that are called as one of `names`, with their lines."""
+    """Docstrings, also of constants, that begin with a question, and names that are one of `names`, with their lines.
+
+    A function's name may not be a question either.
+    """
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
-            QUESTIONS.match(text := ast.get_docstring(node) or "")
-        ):
-            line = 1 if isinstance(node, ast.Module) else node.lineno
-            yield f"{line}: docstring: {text.splitlines()[0]}"
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            text = node.value.value
+            if isinstance(text, str) and QUESTIONS.match(text.strip()):
+                yield f"{node.lineno}: docstring: {text.strip().splitlines()[0]}"
         name = None
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             name = node.id
@@ -74,8 +76,12 @@ def problems(tree: ast.AST, names: set[str]) -> Iterator[str]:
             name = node.arg
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             name = node.attr.lstrip("_")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = node.name.lstrip("_")
+            if re.match(r"(what|which|how|whether|why)_", name):
+                yield f"{node.lineno}: function: {name}"
         if name in names:
-            yield f"{node.lineno}: variable: {name}"  # type: ignore[attr-defined]
+            yield f"{node.lineno}: name: {name}"  # type: ignore[attr-defined]
 
 
 def in_file(path: Path) -> list[str]:
@@ -85,7 +91,7 @@ def in_file(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("room", [*ROOMS, "tests"])
-def test_docstrings_and_variables_say_what_a_thing_is(room: str) -> None:
+def test_docstrings_and_names_say_what_a_thing_is(room: str) -> None:
     by_file = {str(path.relative_to(ROOT)): in_file(path) for path in (ROOT / room).rglob("*.py")}
     assert not {file: lines for file, lines in by_file.items() if lines and file not in NOT_YET}
     listed = {file for file in NOT_YET if file.startswith(f"{room}/")}
@@ -99,6 +105,9 @@ def test_docstrings_and_variables_say_what_a_thing_is(room: str) -> None:
         'class A:\n    """Which one it is."""',
         'def a():\n    """Whether it is."""',
         'async def a():\n    """\n    Where it is.\n    """',
+        'A = 1\n"""What it is."""',
+        "def found(): pass",
+        "def _why_not(): pass",
         "found = 1",
         "found: int = 1",
         "for index, found in (): pass",

@@ -75,7 +75,7 @@ _OF_FAMILY: dict[str, dict[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1},
     "gemma4_assistant": {"hidden_size_per_layer_input": 0},
 }  # fmt: skip
-"""What the general rules do not know."""
+"""Changes to configurations that the general rules do not know."""
 
 _SPREAD = r"initializer_range|init_std|initializer_factor"
 """Made wide, so that greedy outputs wander instead of repeating one token."""

@@ -1,4 +1,4 @@
-"""Stage 1: the target writes prompts and answers them, and what it thought at each token is kept."""
+"""Stage 1: the target writes prompts and answers them; its choices and hidden states are kept with the text."""
 
 from __future__ import annotations
 
@@ -165,9 +165,9 @@ class Writer:
                     slots[index] = self._start(index)
                 continue
             slot.tokens.append(drawn[index])
-            if self._ended(slot):
+            if self._ends(slot):
                 if len(slot.tokens) - slot.answer_from >= LEAST_RESPONSE:
-                    done.append(self._finished(index, slot))
+                    done.append(self._sequence(index, slot))
                 slots[index] = self._start(index)
         return done
 
@@ -185,7 +185,8 @@ class Writer:
         self.refused += not useful
         return useful
 
-    def _ended(self, slot: _Slot) -> bool:
+    def _ends(self, slot: _Slot) -> bool:
+        """True at an end token, at the longest response, and in a loop, which is cut off."""
         response = len(slot.tokens) - slot.answer_from
         if slot.tokens[-1] in self._vocabulary.end_ids or response >= self._config.max_new_tokens:
             return True
@@ -194,7 +195,7 @@ class Writer:
             return True
         return False
 
-    def _finished(self, index: int, slot: _Slot) -> shards.Sequence:
+    def _sequence(self, index: int, slot: _Slot) -> shards.Sequence:
         length = len(slot.tokens)
         fed = length - 1
         features, final = self._features[index, :length].clone(), self._final[index, :length].clone()

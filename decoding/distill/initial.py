@@ -152,7 +152,7 @@ def take_over(head: EagleHead, earlier: EagleHead, model: Any) -> None:
 
 
 def _residual_size(model: Any, sequence: Sequence) -> float:
-    """Root mean square of what the target's last norm reads."""
+    """Root mean square of the input of the target's last norm."""
     seen: list[torch.Tensor] = []
     handle = model.get_decoder().norm.register_forward_pre_hook(
         lambda _, inputs: seen.append(inputs[0].float().pow(2).mean(-1).sqrt().median())

@@ -161,7 +161,7 @@ def target_name(target: str) -> str:
 
 
 def _say_needs(config: DistillConfig, models: LoadedModels, work: Path, say: Say) -> None:
-    """Say what disk and memory the run takes; raise `DecodingError` when the disk has less."""
+    """Report the disk space and memory of the run; raise `DecodingError` when the disk has less."""
     model = models.target.config.get_text_config()
     item = models.target.dtype.itemsize
     per_token = 4 * model.hidden_size * item + 8

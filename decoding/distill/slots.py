@@ -135,7 +135,7 @@ def _capped(
 
 
 class SlotModel:
-    """`model` fed one token per slot and step; records what a head is trained on.
+    """`model` fed one token per slot and step; records features and hidden states for training.
 
     After `step`, `features` is ``[slots, F, H]`` (inputs of `feature_layers`) and `final` ``[slots, H]``,
     the normalised hidden state that the LM head reads.

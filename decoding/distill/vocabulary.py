@@ -1,4 +1,4 @@
-"""Stage 2: which tokens a head can draft, by how often the target says them."""
+"""Stage 2: the draft vocabulary, chosen by frequency in the target's text."""
 
 from __future__ import annotations
 

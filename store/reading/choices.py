@@ -17,8 +17,8 @@ class TreeChoice:
     task: str
     tree: str
     kind: str
-    """Why: "file" (a plan file says so); in sessions of earlier versions also "prior" (known before the run), "learned"
-    (from its rounds) and "explore" (to see what it brings); or what a later version adds."""
+    """The source of the tree: "file" (a plan file); in sessions of earlier versions also "prior" (known before the run),
+    "learned" (from its rounds) and "explore" (a trial); later versions may add others."""
     reason: str
     at: str
     """UTC, ISO 8601."""

@@ -14,9 +14,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 MADE = HERE / "made"
-"""What the earlier version wrote; never made again."""
+"""Files of the earlier version; never made again."""
 EXPECTED = HERE / "expected"
-"""What it printed and showed; ``python -m tests.before.renew`` writes these files again."""
+"""Its output; ``python -m tests.before.renew`` writes these files again."""
 
 TOLERANCE = 1e-6
 """Of figures, relatively: other versions of numpy and scipy add up in another order."""

@@ -106,16 +106,16 @@ def walk(database: Path, way: int) -> None:
 async def _walk(database: Path, session: int | None, keys: tuple[str, ...]) -> None:
     app = SpectuiApp(database, session)
     async with app.run_test(size=(120, 40)) as pilot:
-        await _settle(pilot)
+        await _wait_for_feeds(pilot)
         for key in keys:
             await pilot.press(key)
-            await _settle(pilot)
+            await _wait_for_feeds(pilot)
             for rows in pilot.app.screen.query(Rows):
                 assert STEERS.search(rows.text.replace("\n", "")) is None, ascii(rows.text)
         assert app.is_running
 
 
-async def _settle(pilot: Pilot[Any]) -> None:
-    """Long enough for a feed to have read a small database, seldom longer."""
+async def _wait_for_feeds(pilot: Pilot[Any]) -> None:
+    """Wait long enough for a feed to have read a small database."""
     for _ in range(3):
         await pilot.pause(0.01)

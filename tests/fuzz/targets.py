@@ -49,7 +49,7 @@ from tests.fuzz.strategies import (
 from tests.store.samples import make_session
 
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What may never be written to a terminal, but for our own."""
+"""Characters that may never be written to a terminal, but for our own."""
 
 
 VIEWS = (
@@ -58,7 +58,7 @@ VIEWS = (
     ("sessions", "prune", "--keep-nodes", "rounds"), ("sessions", "rm", "1", "--yes"), ("sessions", "vacuum"),
     ("sessions", "stop", "1"), ("feeds",), ("feeds",),
 )  # fmt: skip
-"""What opens a damaged database, in turn."""
+"""Commands that open a damaged database, in turn."""
 
 SETTINGS_VIEWS = (("config", "show"), ("config", "show", "--json"), ("sessions", "ls"))
 

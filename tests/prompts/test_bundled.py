@@ -40,7 +40,7 @@ FUNCTION_WORDS = """
     their them then there these they this those to two us was we were what when where which who why will with
     would write you your
 """
-"""What a template is made of; everything else is what it is filled with."""
+"""Words of templates; everything else fills them."""
 
 Tokens = Callable[[str], list[str]]
 

@@ -16,7 +16,7 @@ from tests.decoding.drafters.toy_entry import TOY
 from tests.heads import tiny_head
 
 EVERY = {**KINDS, DRAFT_MODEL.name: DRAFT_MODEL, TOY.name: TOY}
-"""What is registered, and the toy, which tests register."""
+"""Registered kinds, and the toy, which tests register."""
 
 
 def weights_for(kind: DrafterKind, target: Any) -> Any | None:

@@ -135,7 +135,7 @@ def test_greedy_output_is_that_of_generate(
 def test_both_paths_record_the_processed_distribution(
     models: LoadedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of each node what `generate`'s processors make of plain forwards; a suppressed token has no probability."""
+    """Both equal `generate`'s processors on plain forwards, at each node; a suppressed token has no probability."""
     chosen = settled(models, "model", **SETTINGS["everything at once"])
     outcomes = []
     for static in ("0", "1"):
@@ -227,7 +227,7 @@ def test_sampled_outputs_follow_the_law_of_generate(
 
 
 def test_a_watermark_comes_behind_temperature_and_top_p(models: LoadedModels) -> None:
-    """Whose place in transformers' list decides what is drawn."""
+    """Its place in transformers' list of processors changes the draws."""
     chosen = settled(models, "model", watermarking_config={"bias": 3.0}, repetition_penalty=1.4)
     config = RunConfig(draft="model", tree="full:1x2", temperature=0.8, top_p=0.7)
     decoder = SpeculativeDecoder(config, models=chosen)

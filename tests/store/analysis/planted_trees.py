@@ -28,7 +28,7 @@ class Truth:
     hazard: Sequence[float]
     """Chance that one child of a family matches, by its depth from 1."""
     off_path: float = 1.0
-    """What that is multiplied by below a rejected node."""
+    """Factor of that below a rejected node."""
     tree: Tree = FULL
     prompts: int = 12
     rounds: int | Sequence[int] = 20

@@ -44,7 +44,7 @@ TEXTS = (
     "@ über 日本語 🙂",
     "",
 )
-"""What a spreadsheet would run, what would break a row, what would steer a terminal."""
+"""Text that a spreadsheet would run, that would break a row, or that would steer a terminal."""
 
 Tables = dict[str, list[tuple[Any, ...]]]
 

@@ -14,7 +14,7 @@ FAULTS = {
     "EIO": ("SQLITE_IOERR_WRITE", 778, "disk I/O error"),
     "BUSY": ("SQLITE_BUSY", 5, "database is locked"),
 }
-"""What the system says -> SQLite's name, code and words for it."""
+"""Error of the system -> SQLite's name, code and words for it."""
 
 
 class FaultyConnection(sqlite3.Connection):
