@@ -17,7 +17,7 @@ class TreeChoice:
     task: str
     tree: str
     kind: str
-    """The source of the tree: "file" (a plan file); in sessions of earlier versions also "prior" (known before the run),
+    """Source of the tree: "file" (a plan file); in sessions of earlier versions also "prior" (known before the run),
     "learned" (from its rounds) and "explore" (a trial); later versions may add others."""
     reason: str
     at: str
