@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Feed:
         self._troubled = False
         self._thread: threading.Thread | None = None
         self._looking = threading.Lock()
+        self._requests: deque[Callable[[Reader], object]] = deque()
 
     def start(self) -> None:
         """Begin reading. The thread is a daemon: it never keeps the process alive."""
@@ -106,6 +108,18 @@ class Feed:
         with self._wake:
             self._asked = True
             self._wake.notify()
+
+    def request(self, action: Callable[[Reader], object]) -> None:
+        """Have the feed's thread do something at its next look, which is now."""
+        self._requests.append(action)
+        self.ask()
+
+    def apply_requests(self, reader: Reader) -> bool:
+        """Do what was requested since the last look; True when something was."""
+        requested = bool(self._requests)
+        while self._requests:
+            self._requests.popleft()(reader)
+        return requested
 
     def poll(self, reader: Reader, *, changed: bool) -> Iterable[object]:
         """Read what is new. `changed` is False when nothing was written since the last call."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from spectui.store.reading import moments
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
 from spectui.tui.feeds.base import IDLE_SECONDS, PRESENCE_SECONDS, Feed
+from spectui.tui.feeds.tokens import Tokens
 from spectui.tui.model.inspection import items_of
-from spectui.tui.model.pieces import StreamDecoder, token_text
+from spectui.tui.model.pieces import StreamDecoder, token_text, tokens_of
 from spectui.tui.model.timeline import Place, Timeline
 
 BEFORE = 24
@@ -60,31 +60,26 @@ class InspectorFeed(Feed):
     ) -> None:
         super().__init__(database, post)
         self.session_id = session_id
-        self._requests: deque[Callable[[Reader], None]] = deque()
         self._place = start
         self._node: int | None = None
         self._timeline: Timeline | None = None
         self._summary: SessionSummary | None = None
         self._generations: dict[int, GenerationRow] = {}
-        self._texts: dict[int, bytes] = {}
+        self._tokens = Tokens()
         self._shown: Inspected | None = None
         self._missed: NoneRejected | None = None
 
     def go(self, generation_id: int, number: int, node: int | None = None) -> None:
         """Show a round, with the cursor on a node."""
-        self._request(lambda _: self._go(Place(generation_id, number), node))
+        self.request(lambda _: self._go(Place(generation_id, number), node))
 
     def step(self, rounds: int) -> None:
         """Show the round so many on, over the borders of prompts."""
-        self._request(lambda _: self._step(rounds))
+        self.request(lambda _: self._step(rounds))
 
     def seek_rejected(self, step: int) -> None:
         """Show the next round (or the one before, for -1) that has a rejected node, or post `NoneRejected`."""
-        self._request(lambda reader: self._seek_rejected(reader, step))
-
-    def _request(self, request: Callable[[Reader], None]) -> None:
-        self._requests.append(request)
-        self.ask()
+        self.request(lambda reader: self._seek_rejected(reader, step))
 
     def period(self) -> float:
         """Often while the session may grow."""
@@ -101,8 +96,7 @@ class InspectorFeed(Feed):
             self._timeline = Timeline(stretches) if stretches else None
         if self._timeline is not None:
             self._place = self._timeline.clamped(self._place or self._timeline.start)
-        while self._requests:
-            self._requests.popleft()(reader)
+        self.apply_requests(reader)
         item = self._read(reader)
         self._node = None
         if item != self._shown:
@@ -160,12 +154,11 @@ class InspectorFeed(Feed):
         rows = reader.rounds(place.generation_id, after=max(place.number - 1 - BEFORE, 0), limit=BEFORE + 1)
         row = next((r for r in rows if r.number == place.number), None)
         before = [r for r in rows if r.number < place.number]
-        ids = {node.token_id for node in row.nodes} if row else set()
-        if row and row.bonus_token_id is not None:
-            ids.add(row.bonus_token_id)
-        self._learn(reader, ids | {i for r in before for i in r.emitted})
+        ids = tokens_of(row) if row else set()
+        emitted = {i for r in before for i in r.emitted}
+        self._tokens.learn(reader, self._summary.tokenizer_id, ids | emitted)
         decoder = StreamDecoder()
-        pieces = [piece for r in before for piece in decoder.feed(r, self._texts)]
+        pieces = [piece for r in before for piece in decoder.feed(r, self._tokens)]
         return Inspected(
             self._summary,
             self._generations[place.generation_id],
@@ -173,14 +166,9 @@ class InspectorFeed(Feed):
             place.number,
             self._timeline.last(place.generation_id),
             row,
-            {i: token_text(i, self._texts) for i in ids},
+            {i: token_text(i, self._tokens) for i in ids},
             "".join(piece.text for piece in pieces if piece.kind != "rejected"),
             place.number - 1 <= BEFORE,
-            any(i not in self._texts for i in ids),
+            any(i not in self._tokens for i in ids),
             self._node,
         )
-
-    def _learn(self, reader: Reader, ids: set[int]) -> None:
-        assert self._summary is not None
-        if unknown := ids - self._texts.keys():
-            self._texts.update(reader.tokens(self._summary.tokenizer_id, sorted(unknown)))

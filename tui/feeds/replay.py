@@ -23,11 +23,11 @@ from spectui.store.rows import GenerationRow, RoundRow, TaskFigures
 from spectui.tui.charts.base import Source
 from spectui.tui.charts.sources import read_sources
 from spectui.tui.feeds.base import CHART_SECONDS, IDLE_SECONDS, LIVE_SECONDS, PRESENCE_SECONDS, Feed
-from spectui.tui.feeds.replay_text import ReplayText, ids_of
+from spectui.tui.feeds.replay_text import ReplayText
 from spectui.tui.feeds.session import INTERVAL_SECONDS, TREE_SECONDS
 from spectui.tui.model.goto import Target, ToPrompt, ToTime
 from spectui.tui.model.moment import state_at, underway, waiting
-from spectui.tui.model.pieces import token_text
+from spectui.tui.model.pieces import token_text, tokens_of
 from spectui.tui.model.state import (
     HELD,
     PLAYING,
@@ -60,7 +60,6 @@ class ReplayFeed(Feed):
     ) -> None:
         super().__init__(database, post)
         self.session_id = session_id
-        self._requests: deque[Callable[[Reader], None]] = deque()
         self._start = start
         self._base: RunState | None = None
         self._base_at = float("-inf")
@@ -90,12 +89,12 @@ class ReplayFeed(Feed):
     def look_at(self, generation_id: int | None, *, keep_round: bool = False) -> None:
         """Go to the start of a prompt, as the live feed does; staying where we are is nothing to do."""
         if generation_id is not None and not keep_round:
-            self._request(lambda _: self._go(Place(generation_id, 1)))
+            self.request(lambda _: self._go(Place(generation_id, 1)))
 
     def look_at_round(self, number: int | None) -> None:
         """Go to a round of the prompt that is shown."""
         if number is not None:
-            self._request(lambda reader: self._seek(reader, ToPrompt(None, number)))
+            self.request(lambda reader: self._seek(reader, ToPrompt(None, number)))
 
     def hurry(self) -> None:
         """Look now."""
@@ -103,31 +102,27 @@ class ReplayFeed(Feed):
 
     def step(self, rounds: int) -> None:
         """Go on by some rounds, or back; stops playing."""
-        self._request(lambda _: self._step(rounds))
+        self.request(lambda _: self._step(rounds))
 
     def step_prompt(self, step: int) -> None:
         """Go to the start of the next prompt that has rounds, or of this one and then of the one before."""
-        self._request(lambda _: self._step_prompt(step))
+        self.request(lambda _: self._step_prompt(step))
 
     def toggle(self) -> None:
         """Play or hold; from the end, play from the start."""
-        self._request(lambda _: self._toggle())
+        self.request(lambda _: self._toggle())
 
     def set_speed(self, speed: float) -> None:
         """Play at this speed from now on."""
-        self._request(lambda _: setattr(self, "_speed", speed))
+        self.request(lambda _: setattr(self, "_speed", speed))
 
     def seek(self, target: Target) -> None:
         """Go to what was asked for; what lies beyond the end is the end."""
-        self._request(lambda reader: self._seek(reader, target))
+        self.request(lambda reader: self._seek(reader, target))
 
     def want_bins(self, wanted: bool) -> None:
         """Say that charts are shown which draw bins: those take a moment to count."""
-        self._request(lambda _: setattr(self, "_bins_wanted", wanted))
-
-    def _request(self, request: Callable[[Reader], object]) -> None:
-        self._requests.append(request)  # type: ignore[arg-type]
-        self.ask()
+        self.request(lambda _: setattr(self, "_bins_wanted", wanted))
 
     # The clock.
 
@@ -152,9 +147,7 @@ class ReplayFeed(Feed):
                 self._shown["state"] = self._base
                 yield self._base
             return
-        moved = bool(self._requests)
-        while self._requests:
-            self._requests.popleft()(reader)
+        moved = self.apply_requests(reader)
         if self._playing:
             self._run_clock(reader, now)
         yield from self._show(reader, now, moved=moved)
@@ -333,7 +326,7 @@ class ReplayFeed(Feed):
         self._shown["tree"] = key
         self._tree_at = monotonic()
         for row in reader.rounds(prompt, after=number - 1, limit=1):
-            texts = {i: token_text(i, self._text.table) for i in ids_of(row)}
+            texts = {i: token_text(i, self._text.tokens) for i in tokens_of(row)}
             choice = None if row.choice_id is None else choice_of(reader, row.choice_id)
             yield Tree(row, texts, self._timeline.last(prompt), choice)
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import GenerationRow, RoundRow
+from spectui.tui.feeds.tokens import Tokens
 from spectui.tui.model.gaps import GapFinder, Gaps
 from spectui.tui.model.moment import waiting
-from spectui.tui.model.pieces import Piece, StreamDecoder
+from spectui.tui.model.pieces import Piece, StreamDecoder, tokens_of
 from spectui.tui.model.state import Ended, Opened, Rewound, Stream
 from spectui.tui.model.timeline import Place
 
@@ -21,7 +22,7 @@ class ReplayText:
     """The text that is shown: of one prompt, from its round `first` to its round `number`."""
 
     def __init__(self) -> None:
-        self.table: dict[int, bytes] = {}
+        self.tokens = Tokens()
         self.generation_id = -1
         self.first = 1
         self.number = 0
@@ -54,8 +55,7 @@ class ReplayText:
         elif place.number > self.number:
             rounds = reader.rounds(place.generation_id, after=self.number, limit=place.number - self.number)
             rounds = [each for each in rounds if each.number <= place.number]
-            if unknown := {i for each in rounds for i in ids_of(each)} - self.table.keys():
-                self.table.update(reader.tokens(tokenizer_id, sorted(unknown)))
+            self.tokens.learn(reader, tokenizer_id, (i for each in rounds for i in tokens_of(each)))
             pieces = self.feed(rounds)
             self.number = place.number
             yield Stream(place.generation_id, tuple(pieces), new=not jumps)
@@ -73,8 +73,8 @@ class ReplayText:
         """The pieces of the next rounds."""
         pieces: list[Piece] = []
         for row in rounds:
-            self.gaps.learn(ids_of(row), self.table)
-            pieces += [*self.gaps.note(row), *self._decoder.feed(row, self.table)]
+            self.gaps.learn(tokens_of(row), self.tokens)
+            pieces += [*self.gaps.note(row), *self._decoder.feed(row, self.tokens)]
             self._states.append((row.number, self._decoder.state))
         return pieces
 
@@ -87,9 +87,3 @@ class ReplayText:
             self._decoder.state = self._states[-1][1]
         self.gaps.rewind(number)
         self.number, self.ended = number, False
-
-
-def ids_of(row: RoundRow) -> set[int]:
-    """The tokens of a round."""
-    ids = {node.token_id for node in row.nodes}
-    return ids if row.bonus_token_id is None else ids | {row.bonus_token_id}

@@ -20,8 +20,9 @@ from spectui.tui.feeds.base import (
     SHARED_SECONDS,
     Feed,
 )
+from spectui.tui.feeds.tokens import Tokens
 from spectui.tui.model.gaps import GapFinder, Gaps
-from spectui.tui.model.pieces import Piece, StreamDecoder, token_text
+from spectui.tui.model.pieces import Piece, StreamDecoder, token_text, tokens_of
 from spectui.tui.model.state import Charts, Ended, Opened, RunState, Stream, Tree
 
 PAGE, CHUNK_OF_PROMPTS = 300, 5000
@@ -66,7 +67,7 @@ class SessionFeed(Feed):
         self._complete = True
         self._gathered: list[GenerationRow] = []
         self._closed = False
-        self._tokens: dict[int, bytes] = {}
+        self._tokens = Tokens()
         self._state_fresh = False
         self._caught_up = False
         self._prompts: dict[int, str] = {}
@@ -208,8 +209,7 @@ class SessionFeed(Feed):
         rounds = reader.rounds(generation.id, after=self._seen, limit=CHUNK)
         self._more = len(rounds) == CHUNK
         if rounds:
-            ids = {node.token_id for row in rounds for node in row.nodes}
-            ids.update(row.bonus_token_id for row in rounds if row.bonus_token_id is not None)
+            ids = {token for row in rounds for token in tokens_of(row)}
             self._learn(reader, ids)
             self._gaps.learn(ids, self._tokens)
             pieces = []
@@ -245,9 +245,7 @@ class SessionFeed(Feed):
                 return
             row = rounds[0]
         self._shown_round = key
-        ids = {node.token_id for node in row.nodes}
-        if row.bonus_token_id is not None:
-            ids.add(row.bonus_token_id)
+        ids = tokens_of(row)
         self._learn(reader, ids)
         choice = None if row.choice_id is None else choice_of(reader, row.choice_id)
         now = (
@@ -280,10 +278,8 @@ class SessionFeed(Feed):
         return self._state is not None and self._state.summary.live
 
     def _learn(self, reader: Reader, ids: set[int]) -> None:
-        """Fetch the bytes of tokens not met before."""
-        missing = ids - self._tokens.keys()
-        if missing and self._state is not None:
-            self._tokens.update(reader.tokens(self._state.summary.tokenizer_id, sorted(missing)))
+        if self._state is not None:
+            self._tokens.learn(reader, self._state.summary.tokenizer_id, ids)
 
 
 def _identity(summary: SessionSummary) -> tuple[object, ...]:

@@ -24,6 +24,12 @@ class Piece:
     """Tokens it adds to the output; none for a rejected span."""
 
 
+def tokens_of(row: RoundRow) -> set[int]:
+    """The tokens of a round: its nodes and the target's own."""
+    ids = {node.token_id for node in row.nodes}
+    return ids if row.bonus_token_id is None else ids | {row.bonus_token_id}
+
+
 def token_text(token_id: int, table: Mapping[int, bytes]) -> str:
     """One token on its own, on one line: incomplete characters show as ``�``, unknown ids as their number."""
     data = table.get(token_id)
