@@ -103,6 +103,13 @@ async def until(pilot: Pilot[Any], ready: Callable[[Pilot[Any]], bool], name: st
         await pilot.pause(0.1)
 
 
+def full(reader: Reader, session: int, rounds: int) -> bool:
+    """True when a run has had so many rounds and is far into a prompt, or is over."""
+    summary = reader.session(session)
+    far = any(each.status == "running" and each.token_count >= 48 for each in reader.generations(session))
+    return not summary.live or (summary.rounds >= rounds and far)
+
+
 async def filmed(database: Path, session: int, size: Size, rounds: int) -> list[tuple[Moment, float]]:
     """Moments of a live run, as far apart as they were, until it has had so many rounds."""
     app = SpectuiApp(database, session)
@@ -116,11 +123,7 @@ async def filmed(database: Path, session: int, size: Size, rounds: int) -> list[
             for number in range(FRAMES):
                 moments.append((look_at(app), FRAME_S))
                 await pilot.pause(max(0.01, began + (number + 1) * FRAME_S - time.monotonic()))
-            await until(
-                pilot,
-                lambda _: not reader.session(session).live or reader.session(session).rounds >= rounds,
-                "live",
-            )
+            await until(pilot, lambda _: full(reader, session, rounds), "live")
             await pilot.pause(SETTLE_S)
             return [*moments, (look_at(app), LAST_S)]
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.docs import generated
 from tests.docs.documents import ROOT
 from tests.docs.recipes.column import COLUMN
 from tests.docs.recipes.longest import longest
+from tests.docs.recipes.option import BEFORE, FILE, OPTION
 from tests.store.samples import record_all
 
 EXAMPLES = re.findall(
@@ -56,19 +58,19 @@ def test_every_recipe_says_how_many_files_it_takes() -> None:
     ]
 
 
-def test_a_column_takes_five_lines_in_five_files(tmp_path: Path) -> None:
-    """In a copy of the code with these lines, both implementations of a round fill it; it is read and exported."""
-    packages = tmp_path / "src" / "spectui"
-    for room in ("decoding", "prompts", "store"):
+def _run_changed(script: str, changes: Iterable[tuple[str, str, str]], folder: Path) -> None:
+    """Run a module of the recipes with a copy of the code that has more lines: file, lines, beginning of the next."""
+    packages = folder / "src" / "spectui"
+    for room in ("decoding", "prompts", "store", "tui"):
         shutil.copytree(
             ROOT / room, packages / room, ignore=shutil.ignore_patterns("__pycache__", "smollm2*")
         )
-    for file, line, before in COLUMN:
+    for file, lines, before in changes:
         text = (packages / file).read_text(encoding="utf-8")
         assert text.count(f"\n{before}") == 1, file
-        (packages / file).write_text(text.replace(f"\n{before}", f"\n{line}\n{before}"), encoding="utf-8")
+        (packages / file).write_text(text.replace(f"\n{before}", f"\n{lines}\n{before}"), encoding="utf-8")
     tried = subprocess.run(
-        [sys.executable, "-m", "tests.docs.recipes.record_column", tmp_path],
+        [sys.executable, "-m", f"tests.docs.recipes.{script}", folder],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(packages.parent), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -76,6 +78,16 @@ def test_a_column_takes_five_lines_in_five_files(tmp_path: Path) -> None:
         check=False,
     )
     assert tried.returncode == 0, tried.stderr
+
+
+def test_a_column_takes_five_lines_in_five_files(tmp_path: Path) -> None:
+    """Both implementations of a round fill it; it is read and exported."""
+    _run_changed("record_column", COLUMN, tmp_path)
+
+
+def test_an_option_takes_one_field(tmp_path: Path) -> None:
+    """Command line, settings, form and reference have it."""
+    _run_changed("use_option", [(FILE, OPTION.strip("\n"), BEFORE)], tmp_path)
 
 
 def test_the_lines_of_the_column_are_in_the_recipe() -> None:
