@@ -19,15 +19,15 @@ HELP = {
     "tokens": "response tokens to generate",
     "vocabulary": "size of the draft vocabulary",
     "epochs": "passes over the text",
-    "minutes": "most wall time in all; what is not reached is left out",
+    "minutes": "most wall time in all; text and training end when their share is used up",
     "max_new_tokens": "longest response",
     "prompt_tokens": "longest prompt",
     "slots": "sequences generated at once, per process",
     "batch_tokens": "tokens per training step",
     "learning_rate": "peak learning rate",
-    "passes": "depth of training-time test",
+    "passes": "passes of training-time test: states of its own in a row that the head learns from",
     "seed": "seed of prompts, sampling and training",
-    "start": "an earlier head to go on from: a folder, a hub id, or 'eagle' for the one that comes along",
+    "start": "head to go on training: a folder, a hub id, or 'eagle' for the one that comes with spectui",
     "device": "auto, cpu, cuda or cuda:N",
     "dtype": "auto, float32 or bfloat16",
 }
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(
         prog="spectui distill",
         description="Train an EAGLE-3 draft head for a target from text that it writes itself. "
-        "Interrupted at any point, the same command goes on.",
+        "After an interruption, the same command goes on.",
     )
     defaults = DistillConfig()
     for field in fields(DistillConfig):
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--evaluate",
         metavar="HEAD",
-        help=f"only evaluate a head: a folder, or '{EAGLE.name}' for the one that comes along",
+        help=f"only evaluate a head: a folder, or '{EAGLE.name}' for the one that comes with spectui",
     )
     out.add_argument("--per-task", type=int, metavar="N", help="held-out questions per task (default: all)")
     out.add_argument("--json", action="store_true", help="the evaluation as one JSON object on stdout")
@@ -102,7 +102,7 @@ def main() -> int:
         )
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
+        sys.stderr.write("stopped; the same command goes on\n")
         return 130
     sys.stdout.write((json.dumps(figures) if arguments.json else table(figures)) + "\n")
     return 0

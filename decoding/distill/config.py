@@ -27,7 +27,7 @@ class DistillConfig:
     epochs: float = 3.0
     """Passes over the responses in training."""
     minutes: float = math.inf
-    """Most wall time for everything; what is not reached by then is left out."""
+    """Most wall time for everything; text and training end when their share is used up."""
     max_new_tokens: int = 160
     prompt_tokens: int = 224
     """Longest prompt, template included."""
@@ -40,7 +40,7 @@ class DistillConfig:
     """Depth of training-time test: states of its own in a row that a head learns from."""
     seed: int = 0
     start: str = ""
-    """An earlier head to go on from: its folder or hub id, `eagle` for the one that comes along; "" for none."""
+    """An earlier head to go on training: its folder or hub id, `eagle` for the bundled one; "" for none."""
     device: str = "auto"
     dtype: str = "auto"
     """Of generation and of training's products: `auto` is bfloat16 where the machine multiplies it fast."""

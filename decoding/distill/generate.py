@@ -19,7 +19,6 @@ from spectui.decoding.distill.initial import feature_layers
 from spectui.decoding.distill.slots import SlotModel
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.tokens.vocabulary import Vocabulary
-from spectui.decoding.trees.shape import IntArray
 
 USER_TOKENS = 64
 """Longest user message the target may write; a longer one is cut there and answered all the same."""
@@ -269,9 +268,3 @@ def pace(tokens: int, before: int, began: float, goal: int, deadline: float) -> 
 
 def _response(sequences: list[shards.Sequence]) -> int:
     return sum(len(s.tokens) - s.answer_from for s in sequences)
-
-
-def repetition(responses: Sequence[IntArray]) -> float:
-    """Share of the distinct tokens' most frequent one: 1.0 is a single token over and over."""
-    counts = np.bincount(np.concatenate(list(responses)))
-    return float(counts.max() / counts.sum())

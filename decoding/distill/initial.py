@@ -32,7 +32,7 @@ def feature_layers(model: Any) -> tuple[int, ...]:
 def new_head(model: Any, tokens: list[int]) -> EagleHead:
     """An untrained head for `model` (any Llama-like target) that drafts `tokens`, in float32.
 
-    Raises `DecodingError` for targets whose layers are built otherwise.
+    Raises `DecodingError` for targets without a Llama's layers.
     """
     config = model.config.get_text_config()
     layer = model.get_decoder().layers[-1]
@@ -130,11 +130,11 @@ def take_over(head: EagleHead, earlier: EagleHead, model: Any) -> None:
     """Give `head` the weights of `earlier`, a head of the same target.
 
     Rows of tokens that `earlier` does not draft start as the target's, moved as training has moved the others
-    on average. Raises `DecodingError` when the two are built otherwise.
+    on average. Raises `DecodingError` when the two have other sizes or options.
     """
     if replace(earlier.config, draft_vocab_size=head.config.draft_vocab_size) != head.config:
         raise DecodingError(
-            "the head of --start is built otherwise than heads are trained here; leave --start out"
+            "the head of --start has other sizes or options than this target's heads; leave --start out"
         )
     known = {int(token): row for row, token in enumerate(earlier.draft_ids.tolist())}
     rows = [known.get(int(token), -1) for token in head.draft_ids.tolist()]

@@ -154,7 +154,7 @@ def _several(facts: Facts) -> Iterator[Finding]:
             "several GPUs",
             f"a target is spread over all {len(facts.gpus)} with accelerate {facts.accelerate}"
             if facts.accelerate
-            else "a target has to fit on one",
+            else "a target has to fit on one of them",
             "" if facts.accelerate else MULTI_GPU,
         )
 
@@ -173,10 +173,10 @@ def _linears(facts: Facts) -> Finding:
         return Finding("linear layers", "cuBLAS, as torch chooses")
     if facts.packs:
         return Finding(
-            "linear layers", "packed once: half-precision weights stay halves where the CPU can read them"
+            "linear layers", "packed once; half-precision weights stay so where the CPU can multiply them"
         )
     return Finding(
-        "linear layers", "packed anew at every call", "take torch from pip: this build lacks oneDNN"
+        "linear layers", "packed again at every call", "take torch from pip: this build lacks oneDNN"
     )
 
 

@@ -48,12 +48,12 @@ def test_this_machine_is_described() -> None:
         ({"gpus": (), "visible": ""}, "torch", "sees no GPU", "CUDA_VISIBLE_DEVICES is '': unset it"),
         ({"gpus": (("V100", (7, 0)),)}, "GPU 0", "7.0", "no kernels for it"),
         ({"gpus": (("T4", (7, 5)),), "archs": ("sm_75",)}, "GPU 0", "no bfloat16", "--dtype float16"),
-        ({"gpus": (H100, H100), "accelerate": ""}, "several GPUs", "fit on one", MULTI_GPU),
+        ({"gpus": (H100, H100), "accelerate": ""}, "several GPUs", "fit on one of them", MULTI_GPU),
         ({"captures": False}, "forwards", "not captured", "unset SPECTUI_CAPTURE"),
         ({"gpus": (), "driver": None}, "forwards", "only a GPU", "unset SPECTUI_STATIC"),
         ({"gptqmodel": "", "optimum": ""}, "GPTQ", "gptqmodel and optimum missing", INSTALL_GPTQ),
         ({"nvcc": False}, "GPTQ", "no nvcc", "CUDA toolkit"),
-        ({"packs": False, "gpus": ()}, "linear layers", "anew at every call", "oneDNN"),
+        ({"packs": False, "gpus": ()}, "linear layers", "again at every call", "oneDNN"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named_with_what_to_do(
