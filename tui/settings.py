@@ -1,15 +1,16 @@
-"""What the user set once and for all: a TOML file in the user's configuration directory.
+"""The user's settings: a TOML file in the user's configuration directory.
 
-Read without Textual and without the screens, for the command line reads it too. Whatever is wrong is
-named with file and line; an unknown key is refused with the closest one that there is.
+Read without Textual, for the command line reads it too. Mistakes are named with file and line; an unknown key is
+refused with the closest one that there is.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from spectui.store.errors import StoreError
 from spectui.store.paths import expanded, user_folder
 from spectui.tui.terminal.suggest import closest
-from spectui.tui.toml_lines import line_of
 
 if TYPE_CHECKING:
     from spectui.decoding.options import Option
@@ -37,9 +37,9 @@ class Settings:
     """A theme to start in; None: the one chosen last."""
     database: Path | None = None
     ascii: bool | None = None
-    """Whether to draw with ASCII alone; None: where the terminal needs it."""
+    """True draws with ASCII alone; None: where the terminal needs it."""
     fps: int | None = None
-    """Most pictures a second; None: what the dashboard thinks best."""
+    """Most pictures a second; None: as many as the dashboard draws by itself."""
     mouse: bool = True
     run: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     """Defaults of `spectui run`: key, with underscores -> value."""
@@ -47,8 +47,14 @@ class Settings:
     """Screen -> action -> key, as in `tui.navigation.keymap`."""
 
 
+_TABLE = re.compile(r"^\s*\[([^\[\]]+)\]\s*(?:#.*)?$")
+_KEY = re.compile(
+    r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
+_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
+
 SHOWN = 80
-"""Characters of a wrong value that are said again."""
+"""Characters of a wrong value that a message repeats."""
 FPS = range(1, 61)
 
 
@@ -117,16 +123,18 @@ class _Reader:
 
     def settings(self, table: Mapping[str, Any]) -> Settings:
         self.known(table, ("theme", "database", "ascii", "fps", "mouse", "run", "keys"), ())
-        found = Settings()
+        values: dict[str, Any] = {}
         for name, kind in (("theme", str), ("ascii", bool), ("fps", int), ("mouse", bool)):
             if name in table:
-                found = replace(found, **{name: self.value(table, kind, (name,))})
-        self.check_theme(found.theme)
-        if found.fps is not None and found.fps not in FPS:
-            raise self.error(("fps",), f"fps is {found.fps}; it must be from {FPS.start} to {FPS.stop - 1}")
+                values[name] = self.value(table, kind, (name,))
+        self.check_theme(values.get("theme"))
+        if values.get("fps", FPS.start) not in FPS:
+            raise self.error(
+                ("fps",), f"fps is {values['fps']}; it must be from {FPS.start} to {FPS.stop - 1}"
+            )
         if "database" in table:
-            found = replace(found, database=self.database(self.value(table, str, ("database",))))
-        return replace(found, run=self.run(table), keys=self.keys(table))
+            values["database"] = self.database(self.value(table, str, ("database",)))
+        return Settings(**values, run=self.run(table), keys=self.keys(table))
 
     def database(self, value: str) -> Path:
         if not value or "\0" in value:
@@ -171,23 +179,20 @@ class _Reader:
             raise self.error(path, str(error).removeprefix("--")) from error
 
     def keys(self, table: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
-        given = self.table(table, ("keys",))
-        if not given:
+        areas = self.table(table, ("keys",))
+        if not areas:
             return NOTHING
-        from spectui.tui.navigation.keymap import (  # imports Textual
-            KeymapError,
-            check,
-        )
+        from spectui.tui.navigation.keymap import KeymapError, check  # imports Textual
 
-        found: dict[str, dict[str, str]] = {}
-        for area in given:
-            actions = self.table(given, ("keys", area))
-            found[area] = {name: self.value(actions, str, ("keys", area, name)) for name in actions}
+        changes: dict[str, dict[str, str]] = {}
+        for area in areas:
+            actions = self.table(areas, ("keys", area))
+            changes[area] = {name: self.value(actions, str, ("keys", area, name)) for name in actions}
         try:
-            check(found)
+            check(changes)
         except KeymapError as problem:
             raise self.error(("keys", *problem.path), str(problem)) from problem
-        return MappingProxyType(found)
+        return MappingProxyType(changes)
 
     def table(self, table: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
         value = table.get(path[-1], {})
@@ -221,20 +226,44 @@ class _Reader:
         return SettingsError(f"{self.path}:{line_of(self.text, path)}: {words}")
 
 
-def defaults_beside(run: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """The defaults of ``[run]`` that hold beside the options `given`, by the names of those.
+CHOSEN_FOR = {
+    "target": ("draft", "tree"),
+    "draft": ("tree",),
+    "prompts": ("tasks", "per_task"),
+    "depth": ("tree",),
+    "branching": ("tree",),
+}
+"""Option -> defaults that were chosen for the default of that option, and do not hold beside another."""
 
-    What is given replaces its default, and those that were chosen for it: another target the draft and the
-    tree, another draft the tree, another file of prompts the tasks.
-    """
-    chosen_for = {"target": ("draft", "tree"), "draft": ("tree",), "prompts": ("tasks", "per_task")}
-    out = {*given}
-    for name in given:
-        out.update(chosen_for.get(name, ()))
-    if {"depth", "branching"} & out:
-        out.add("tree")
-    return {name: value for name, value in run.items() if name not in out}
+
+def defaults_beside(run: Mapping[str, Any], chosen: Collection[str]) -> dict[str, Any]:
+    """The defaults of ``[run]`` that hold beside the options `chosen` on the command line."""
+    replaced = {*chosen, *(name for option in chosen for name in CHOSEN_FOR.get(option, ()))}
+    return {name: value for name, value in run.items() if name not in replaced}
 
 
 def _either(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def line_of(text: str, path: Sequence[str]) -> int:
+    """The line, from 1, on which the key or the table of that path is set; that of the nearest table around
+    it when it is set in a way not looked for, such as within an inline table."""
+    wanted = tuple(path)
+    table: tuple[str, ...] = ()
+    best, depth = 1, -1
+    for number, line in enumerate(text.split("\n"), start=1):
+        if heading := _TABLE.match(line):
+            table = _parts(heading.group(1))
+            place = table
+        elif key := _KEY.match(line):
+            place = (*table, *_parts(key.group(1)))
+        else:
+            continue
+        if wanted[: len(place)] == place and len(place) > depth:
+            best, depth = number, len(place)
+    return best
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in _PART.findall(text))

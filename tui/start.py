@@ -135,7 +135,7 @@ def anchored(config: RunConfig) -> RunConfig:
 
 
 def model_name(model: str) -> str:
-    """What to call a `target` or `draft` value on screen."""
+    """The name of a `target` or `draft` value on screen."""
     from spectui.decoding.config import EMBEDDED_TARGET
 
     if model == EMBEDDED_TARGET:

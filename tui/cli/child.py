@@ -1,4 +1,4 @@
-"""Commands whose work needs torch run in a child: this process never imports it."""
+"""Runs a command whose work needs torch in a child process, for this one never imports it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run_module(module: str, arguments: tuple[str, ...], environment: Mapping[str
     from spectui.decoding.processes import python, start
 
     # What a shell puts in for <(command) is a name of an open file of ours.
-    pipes = [int(found[1]) for each in arguments if (found := _OPEN_FILE.search(each))]
+    pipes = [int(match[1]) for each in arguments if (match := _OPEN_FILE.search(each))]
     command = python("-m", module, *arguments)
     with start(command, defaults=environment, pass_fds=pipes) as child, _passed_on(child):
         while True:
@@ -50,7 +50,7 @@ def _before_a_terminal() -> bool:
 
 @contextmanager
 def _passed_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """A child must not go on for hours when this process is told to end."""
+    """Pass signals that end this process on to the child, which would go on for hours."""
     before = {
         number: signal.signal(number, lambda number, _: child.send_signal(number))
         for number in (signal.SIGTERM, signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""What `spectui doctor` says about measured costs, and its way to measure them."""
+"""Measured costs as `spectui doctor` shows them, and the child that measures them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def measure(options: dict[str, str | None], problems: list[str]) -> None:
         with start(command, stdout=DEVNULL, stderr=PIPE, text=True, errors="replace") as process:
             assert process.stderr
             last = ""
-            for said in process.stderr:
-                last = said.strip()
-                sys.stderr.write(said)
+            for text in process.stderr:
+                last = text.strip()
+                sys.stderr.write(text)
         if process.returncode:
             problems.append(f"costs could not be measured: {last or 'no answer'}")
     except OSError as error:

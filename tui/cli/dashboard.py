@@ -1,8 +1,9 @@
-"""Opening the dashboard from a command, as the settings and the options say."""
+"""Opens the dashboard from a command, where there is a terminal for it."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -50,6 +51,19 @@ def display_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def has_terminal() -> bool:
+    """True when all three ends are a terminal that can move its cursor, so that a dashboard can be opened.
+
+    It is drawn on standard error: with that in a file the terminal would stay empty, and wait.
+    """
+    if os.environ.get("TERM", "") in ("dumb", "unknown", ""):
+        return False
+    try:
+        return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    except (AttributeError, ValueError):  # None or closed
+        return False
 
 
 def open_dashboard(context: click.Context, session: int | None = None) -> int:

@@ -28,13 +28,13 @@ Say = Callable[[str], None]
 
 
 class Follower:
-    """Tells what happens to one session until it ends."""
+    """Prints what happens to one session until it ends."""
 
     def __init__(self, reader: Reader, session: int, say: Say) -> None:
         self._reader = reader
         self._session = session
         self._say = say
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
         self._stage = ""
         self._tree = reader.session(session).tree
         self._events = len(reader.events(session))
@@ -55,13 +55,13 @@ class Follower:
             time.sleep(POLL_S)
 
     def _tell(self, summary: SessionSummary) -> None:
-        if summary.stage != self._stage or summary.prompts_done > len(self._told) or not summary.live:
+        if summary.stage != self._stage or summary.prompts_done > len(self._reported) or not summary.live:
             self._tell_events()
         ended = [g for g in self._generations(summary) if g.status in ("finished", "skipped", "failed")]
         for generation in ended:
-            if generation.id not in self._told:
-                self._told.add(generation.id)
-                self._speak(_prompt_line(generation, len(self._told), summary))
+            if generation.id not in self._reported:
+                self._reported.add(generation.id)
+                self._speak(_prompt_line(generation, len(self._reported), summary))
         silent = time.monotonic() - self._spoke
         if summary.tree != self._tree:
             self._tree = summary.tree
@@ -77,7 +77,7 @@ class Follower:
             self._speak(self._sign_of_life(summary))
 
     def _tell_events(self) -> None:
-        """What has been noted of the run since, but for why it ended: whoever waits for that says it last."""
+        """Print the events since the last look; the caller prints the one that ended the run last."""
         events = self._reader.events(self._session)
         for event in events[self._events :]:
             if event.generation_id is None and event.kind not in ("limit", "refused"):
@@ -85,7 +85,7 @@ class Follower:
         self._events = len(events)
 
     def _generations(self, summary: SessionSummary) -> list[GenerationRow]:
-        if summary.prompts_done <= len(self._told):
+        if summary.prompts_done <= len(self._reported):
             return []
         return self._reader.generations(self._session, texts=False)
 

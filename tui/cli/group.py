@@ -19,10 +19,9 @@ from spectui.tui.cli.commands.prompts import prompts
 from spectui.tui.cli.commands.report import report
 from spectui.tui.cli.commands.run import run
 from spectui.tui.cli.commands.sessions import sessions
-from spectui.tui.cli.dashboard import display_options, open_dashboard
+from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
 from spectui.tui.cli.guard import GuardedGroup
 from spectui.tui.cli.options import shared_options
-from spectui.tui.cli.terminal import has_terminal
 
 
 @click.group(cls=GuardedGroup, invoke_without_command=True)

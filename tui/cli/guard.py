@@ -1,4 +1,4 @@
-"""Whatever goes wrong becomes one line on stderr and an exit code; `--debug` adds the traceback."""
+"""Turns every error into one line on stderr and an exit code; `--debug` adds the traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that every command takes, and where their values are kept."""
+"""Options that several commands take, and the state that holds their values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass
 class State:
-    """What `--db`, `--debug` and the options of the dashboard said, wherever on the line they stood."""
+    """Values of `--db`, `--debug` and the options of the dashboard, wherever on the line they stood."""
 
     chosen: Path | None = None
     debug: bool = False

@@ -1,4 +1,4 @@
-"""What a session found: the table at the end of a run, and the same as JSON."""
+"""The figures of a session: the table at the end of a run, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
     )
     words = spending_words(summary)
     if words:
-        said = words.replace(" s/M tok", " s of decoding").replace("/M tok", "")
-        prose(f"a million tokens take {said.replace('price', 'a price of')}")
+        plain_words = words.replace(" s/M tok", " s of decoding").replace("/M tok", "")
+        prose(f"a million tokens take {plain_words.replace('price', 'a price of')}")
 
 
 def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | None:
-    """Why the run is no success, with its log; None when it is one."""
+    """The reason for which a run is no success, with its log; None when it is one."""
     from spectui.decoding.worker.launch import log_path
 
     # A worker that died before it could say anything still has a log.

@@ -14,23 +14,23 @@ EXAMPLE = 10
 """Nodes of the round whose rest is shown beside that of one without nodes."""
 
 
-def advice_subject(found: Advice) -> str:
-    """Whose advice it is, on one line."""
-    costs = found.priced.costs
-    summary = found.summary
+def advice_subject(advice: Advice) -> str:
+    """The session that was replayed and the costs, on one line."""
+    costs = advice.priced.costs
+    summary = advice.summary
     return (
-        f"{summary.name}: {summary.target} <- {summary.drafter} with {summary.tree}, {found.prompts} prompts; "
-        f"costs {found.priced.source}"
+        f"{summary.name}: {summary.target} <- {summary.drafter} with {summary.tree}, {advice.prompts} prompts; "
+        f"costs {advice.priced.source}"
         + (f" ({costs.machine.device}, {costs.machine.dtype})" if costs.machine.dtype else "")
     )
 
 
-def advice_tables(found: Advice) -> list[Grid]:
+def advice_tables(advice: Advice) -> list[Grid]:
     """The tree of each task, the drafters, and what a round costs."""
-    return [_trees(found), *_drafters(found), _costs(found)]
+    return [_trees(advice), *_drafters(advice), _costs(advice)]
 
 
-def _trees(found: Advice) -> Grid:
+def _trees(advice: Advice) -> Grid:
     columns = [
         Column("task", "task", "text"),
         Column("tree", "tree that pays", "text"),
@@ -45,14 +45,14 @@ def _trees(found: Advice) -> Grid:
         Column("single_ci", "90 %", digits=3),
     ]
     rows: list[list[Cell]] = []
-    for task in found.tasks:
+    for task in advice.tasks:
         rows.append(
             [task.task, task.best.tree, task.prompts, *_pair(task.best.tokens_per_round), *_pair(task.best.speedup),
              *_pair(task.over_used), *_pair(task.over_single)]
         )  # fmt: skip
-    for label, judged in (("all, one tree", found.single), ("all, as used", found.used)):
+    for label, judged in (("all, one tree", advice.single), ("all, as used", advice.used)):
         rows.append(
-            [label, judged.tree, found.prompts, *_pair(judged.tokens_per_round), *_pair(judged.speedup),
+            [label, judged.tree, advice.prompts, *_pair(judged.tokens_per_round), *_pair(judged.speedup),
              None, None, None, None]
         )  # fmt: skip
     note = (
@@ -67,10 +67,10 @@ def _pair(estimate: Estimate) -> tuple[Cell, Cell]:
     return estimate.value, estimate.ci
 
 
-def _drafters(found: Advice) -> list[Grid]:
+def _drafters(advice: Advice) -> list[Grid]:
     rows: list[list[Cell]] = [
         [task, row.drafter, row.session, row.tree, row.speedup.value, row.speedup.ci]
-        for task, drafters in found.drafters.items()
+        for task, drafters in advice.drafters.items()
         if len(drafters) > 1
         for row in drafters
     ]
@@ -87,8 +87,8 @@ def _drafters(found: Advice) -> list[Grid]:
     return [grid("drafters", "Drafters, the best of each task first", columns, rows)]
 
 
-def _costs(found: Advice) -> Grid:
-    costs = found.priced.costs
+def _costs(advice: Advice) -> Grid:
+    costs = advice.priced.costs
     columns = [Column("what", "what a round costs", "text"), Column("ms", "ms", digits=1)]
     rows: list[list[Cell]] = [
         [f"verifying {count} row{'s' if count > 1 else ''}", timing.median]
@@ -101,16 +101,16 @@ def _costs(found: Advice) -> Grid:
     rows.append(["the rest", costs.other.median])
     if costs.other_node:
         rows.append([f"the rest with {EXAMPLE} nodes", costs.other_ms(EXAMPLE)])
-    return grid("costs", f"Costs, {found.priced.source}", columns, rows)
+    return grid("costs", f"Costs, {advice.priced.source}", columns, rows)
 
 
-def beyond(found: Advice) -> list[str]:
-    """What asks for more than was recorded, with how far that can be trusted; nothing where nothing does."""
-    if found.larger is None:
+def beyond(advice: Advice) -> list[str]:
+    """A line about a tree that asks for more than was recorded, and how far it can be trusted; none without one."""
+    if advice.larger is None:
         return []
-    low, high = found.larger.bounds
+    low, high = advice.larger.bounds
     return [
-        f"{found.larger.tree} may pay more still ({found.larger.speedup.value:.2f} x plain), but asks for more than "
-        f"was recorded: {found.larger.tokens_per_round.value:.2f} tokens a round is extrapolated, and lies between "
+        f"{advice.larger.tree} may pay more still ({advice.larger.speedup.value:.2f} x plain), but asks for more than "
+        f"was recorded: {advice.larger.tokens_per_round.value:.2f} tokens a round is extrapolated, and lies between "
         f"{low:.2f} and {high:.2f}. A run with it would tell."
     ]

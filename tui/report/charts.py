@@ -102,8 +102,8 @@ def _bars(picture: Picture) -> Drawing:
     return Drawing(title, WIDTH, _TOP + _ROW * len(panel.marks) + _BOTTOM, "".join(parts))
 
 
-def _title(said: str) -> str:
-    return svg.text(0, 14, said, kind="title", cut=120)
+def _title(title: str) -> str:
+    return svg.text(0, 14, title, kind="title", cut=120)
 
 
 def _row_names(marks: Sequence[Mark]) -> list[str]:

@@ -27,10 +27,10 @@ def contrast_tables(comparison: Comparison) -> list[Grid]:
     groups = list(comparison.tasks.values())
     if len(groups) != 1:
         groups.append(comparison.overall)
-    found = [_group(group) for group in groups]
+    tables = [_group(group) for group in groups]
     if comparison.predictors:
         rows = [_row(TITLES[name], each) for name, each in comparison.predictors.items()]
-        found.append(
+        tables.append(
             grid(
                 "predictors",
                 "R² of what tells which nodes match, all prompts",
@@ -38,11 +38,11 @@ def contrast_tables(comparison: Comparison) -> list[Grid]:
                 rows,
             )
         )
-    return found
+    return tables
 
 
 def contrast_subject(comparison: Comparison) -> list[str]:
-    """Which sessions, a line each."""
+    """The two sessions, a line each."""
     return [
         f"{letter}  session {models(each)}" for letter, each in (("A", comparison.a), ("B", comparison.b))
     ]
@@ -51,11 +51,11 @@ def contrast_subject(comparison: Comparison) -> list[str]:
 def _group(group: GroupContrast) -> Grid:
     of_a, of_b = group.prompts
     of_them = f"{of_a} prompt{'s' * (of_a != 1)}"
-    said = f"{of_them} of both" if group.paired else f"{of_them} and {of_b} other{'s' * (of_b != 1)}"
+    shared = f"{of_them} of both" if group.paired else f"{of_them} and {of_b} other{'s' * (of_b != 1)}"
     rows = [_row(_name(key), each) for key, each in group.figures.items()]
     return grid(
         f"task_{group.name}",
-        f"{group.name}: {said}",
+        f"{group.name}: {shared}",
         _columns("figure", 3),
         [row for row in rows if row[1] is not None or row[3] is not None],
     )

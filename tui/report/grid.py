@@ -22,7 +22,7 @@ class Column:
     kind: Literal["text", "count", "number", "interval"] = "number"
     digits: int = 3
     sign: bool = False
-    """Whether positive numbers get a plus."""
+    """True writes a plus before positive numbers."""
 
     def text(self, cell: Cell) -> str:
         """A cell as it is read by people; intervals as ``0.51 to 0.58``."""
@@ -60,7 +60,7 @@ class Grid:
 
     @property
     def left(self) -> int:
-        """How many columns, from the first, hold words."""
+        """Number of columns, from the first, that hold words."""
         return next((i for i, c in enumerate(self.columns) if c.kind != "text"), len(self.columns))
 
     @property
@@ -72,12 +72,12 @@ class Grid:
 
     def groups(self) -> list[int]:
         """Rows, but for the first, at which another group begins: the column of words that changes least tells."""
-        found: list[list[int]] = []
+        boundaries: list[list[int]] = []
         for at in range(self.left):
             changes = [i for i in range(1, len(self.rows)) if self.rows[i][at] != self.rows[i - 1][at]]
             if 0 < len(changes) < len(self.rows) - 1:
-                found.append(changes)
-        return min(found, key=len, default=[])
+                boundaries.append(changes)
+        return min(boundaries, key=len, default=[])
 
     def texts(self) -> list[list[str]]:
         """The rows as they are read by people."""

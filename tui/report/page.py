@@ -30,7 +30,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def page(report: Report) -> str:
     """The whole file. Text of models, sessions and prompts is escaped."""
     drawn = "".join(f"<figure>{chart.standalone()}</figure>\n" for chart in charts(report))
-    said = "".join(f"<li>{clean(note)}</li>" for note in notes(report))
+    remarks = "".join(f"<li>{clean(note)}</li>" for note in notes(report))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -39,7 +39,7 @@ def page(report: Report) -> str:
         f"<style>{style()}{_STYLE}</style></head>\n<body>\n"
         f"<h1>{clean(subject(report))}</h1>\n{_facts(facts(report))}"
         f'<p class="verdict">{clean(report.verdict)}</p>\n'
-        + (f"<ul>{said}</ul>\n" if said else "")
+        + (f"<ul>{remarks}</ul>\n" if remarks else "")
         + drawn
         + "".join(map(_table, tables(report)))
         + "</body></html>\n"
@@ -48,7 +48,7 @@ def page(report: Report) -> str:
 
 def _facts(known: Sequence[tuple[str, str]]) -> str:
     return "".join(
-        f'<div><span class="muted">{clean(name)}</span> {clean(said)}</div>\n' for name, said in known
+        f'<div><span class="muted">{clean(name)}</span> {clean(value)}</div>\n' for name, value in known
     )
 
 

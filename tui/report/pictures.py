@@ -1,4 +1,4 @@
-"""What the charts of a report show; `tui.report.charts` draws it as SVG, `tui.widgets.whiskers` in a terminal."""
+"""The charts of a report as data; `tui.report.charts` draws them as SVG, `tui.widgets.whiskers` in a terminal."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Mark:
 
     name: str
     role: str
-    """What it is drawn in: a task's colour ("task-2"), or "text" for all tasks together."""
+    """Its colour: a task's ("task-2"), or "text" for all tasks together."""
     value: float | None
     ci: Pair | None
     published: float | None = None
-    """What the study published."""
+    """The value in the published study."""
     chance: float | None = None
-    """What chance alone explains."""
+    """The value that chance alone gives."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ def pictures(report: Report) -> list[Picture]:
     if not groups or not groups[-1].nodes:
         return []
     roles = task_roles(groups)
-    found = [_alphas(groups, roles), _lengths(groups, roles), _survival(groups, roles), _predictors(report)]
-    return [picture for picture in found if picture.panels]
+    drawn = [_alphas(groups, roles), _lengths(groups, roles), _survival(groups, roles), _predictors(report)]
+    return [picture for picture in drawn if picture.panels]
 
 
 def task_roles(groups: Sequence[GroupFigures]) -> dict[str, str]:
-    """What each group is drawn in."""
+    """The colour of each group."""
     slots = task_slots(group.name for group in groups if group.name != OVERALL)
     return {name: f"task-{slot}" for name, slot in slots.items()} | {OVERALL: "text"}
 
@@ -82,8 +82,8 @@ def _alphas(groups: Sequence[GroupFigures], roles: dict[str, str]) -> Picture:
     """A panel for each definition, a mark for each task."""
 
     def panel(key: str) -> Panel:
-        said = published.ALPHA if key == published.DEFINITION else {}
-        marks = (_mark(g.name, roles[g.name], g.alpha[key], said.get(g.name)) for g in groups)
+        figures = published.ALPHA if key == published.DEFINITION else {}
+        marks = (_mark(g.name, roles[g.name], g.alpha[key], figures.get(g.name)) for g in groups)
         return Panel(DEFINITIONS[key], (0.0, 0.5, 1.0), tuple(marks))
 
     shown = [panel(key) for key in ALPHAS if any(group.alpha[key].mean is not None for group in groups)]
@@ -102,12 +102,12 @@ def _lengths(groups: Sequence[GroupFigures], roles: dict[str, str]) -> Picture:
         ("accepted length", lambda g: g.accepted_length, {}),
         ("tokens per round", lambda g: g.tokens_per_round, {}),
     ]
-    found = [
-        (title, tuple(_mark(g.name, roles[g.name], pick(g), said.get(g.name)) for g in groups))
-        for title, pick, said in chosen
+    figures = [
+        (title, tuple(_mark(g.name, roles[g.name], pick(g), study.get(g.name)) for g in groups))
+        for title, pick, study in chosen
     ]
-    marks = tuple(ticks(max(_ends(mark for _, marks in found for mark in marks), default=1.0), 4))
-    shown = [Panel(title, marks, each) for title, each in found]
+    marks = tuple(ticks(max(_ends(mark for _, marks in figures for mark in marks), default=1.0), 4))
+    shown = [Panel(title, marks, each) for title, each in figures]
     title = "Accepted length: the chain formula of overlap, and as measured"
     return Picture("length", title, tuple(shown), _published(shown))
 
@@ -143,8 +143,8 @@ def _predictors(report: Report) -> Picture:
     return Picture("predictors", title, panels, "what chance explains", form="bars")
 
 
-def _mark(name: str, role: str, value: Estimate, said: float | None) -> Mark:
-    return Mark(name, role, value.mean, value.ci, said)
+def _mark(name: str, role: str, value: Estimate, study: float | None) -> Mark:
+    return Mark(name, role, value.mean, value.ci, study)
 
 
 def _ends(marks: Sequence[Mark] | Iterator[Mark]) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""What a million tokens take, as a table and in a few words."""
+"""Time, energy and price of a million tokens, as a table and in a few words."""
 
 from __future__ import annotations
 
@@ -72,6 +72,6 @@ def spending_words(summary: SessionSummary) -> str:
 
 
 def worth_showing(summary: SessionSummary) -> bool:
-    """Whether a live screen says it: a CPU's seconds cost nobody anything until there is a price or a meter."""
-    told = price_of(summary) is not None or watts_of(summary) is not None
-    return told or device_word(summary.device) == "GPU"
+    """True where a live screen shows it: on a GPU, with a price, or with a power meter."""
+    priced = price_of(summary) is not None or watts_of(summary) is not None
+    return priced or device_word(summary.device) == "GPU"

@@ -66,9 +66,9 @@ class Drawing:
 def document(charts: Sequence[Drawing], heading: Sequence[str]) -> str:
     """One SVG file: lines of text, then the charts one below the other."""
     margin, gap, line = 20.0, 16.0, 18.0
-    folded = [part for said in heading for part in textwrap.wrap(said, 130)]
+    folded = [part for sentence in heading for part in textwrap.wrap(sentence, 130)]
     y = margin + line * len(folded)
-    parts = [text(margin, margin + line * i + 4, said, cut=130) for i, said in enumerate(folded)]
+    parts = [text(margin, margin + line * i + 4, sentence, cut=130) for i, sentence in enumerate(folded)]
     for chart in charts:
         parts.append(f'<g transform="translate({margin} {y + gap:g})">{chart.body}</g>')
         y += gap + chart.height
@@ -81,10 +81,17 @@ def document(charts: Sequence[Drawing], heading: Sequence[str]) -> str:
 
 
 def text(
-    x: float, y: float, said: str, *, kind: str = "", anchor: str = "start", cut: int = 60, colour: str = ""
+    x: float,
+    y: float,
+    content: str,
+    *,
+    kind: str = "",
+    anchor: str = "start",
+    cut: int = 60,
+    colour: str = "",
 ) -> str:
     """A line of text whose baseline is at y; longer than `cut` letters it ends in dots."""
-    shown = said if len(said) <= cut else f"{said[: cut - 1]}…"
+    shown = content if len(content) <= cut else f"{content[: cut - 1]}…"
     attributes = f' class="{kind}"' if kind else ""
     attributes += f' style="fill: var(--{colour})"' if colour else ""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{attributes}>{clean(shown)}</text>'
@@ -118,12 +125,12 @@ def bar(x: float, y: float, width: float, height: float, colour: str, tip: str) 
     )
 
 
-def _tip(said: str) -> str:
-    return f"<title>{clean(said)}</title>" if said else ""
+def _tip(words: str) -> str:
+    return f"<title>{clean(words)}</title>" if words else ""
 
 
 def scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    """Where a value lies between `start` and `end` pixels; values outside lie at the nearer end."""
+    """Maps values to pixels from `start` to `end`; values outside go to the nearer end."""
 
     def place(value: float) -> float:
         share = (value - low) / (high - low)

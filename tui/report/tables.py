@@ -21,7 +21,7 @@ DEFINITIONS = {
     "rank1_match": "rank-1 match",
     "at_risk": "at risk",
 }
-"""What acceptance may mean -> how it is called."""
+"""Definition of acceptance -> its name in tables."""
 _TASK = Column("task", "task", "text")
 _MEAN = Column("mean", "mean")
 _CI = Column("ci", "95 %", "interval")
@@ -34,7 +34,7 @@ def tables(report: Report) -> list[Grid]:
     groups = report_groups(report)
     if not groups:
         return []
-    found = [
+    every = [
         _sizes(groups),
         _alphas(groups),
         _lengths(groups),
@@ -64,7 +64,7 @@ def tables(report: Report) -> list[Grid]:
         _clusters(groups),
         *([spending_grid(report.session, report.spending)] if report.spending else []),
     ]
-    return [table for table in found if table.rows]
+    return [table for table in every if table.rows]
 
 
 def report_groups(report: Report) -> list[GroupFigures]:
@@ -74,20 +74,20 @@ def report_groups(report: Report) -> list[GroupFigures]:
 
 
 def subject(report: Report) -> str:
-    """What was measured, in a line."""
+    """The session that was measured, in a line."""
     return f"session {models(report.session)}"
 
 
 def models(session: SessionSummary) -> str:
-    """Which session, which models, which tree, and whether it was set up as the study, in a line."""
-    said = f"{session.id} '{session.name}': {session.target} <- {session.drafter}, tree {session.tree}"
-    said = f"{said}, study set-up" if session.study else said
+    """A session's name, models, tree and, for a study, its set-up, in a line."""
+    words = f"{session.id} '{session.name}': {session.target} <- {session.drafter}, tree {session.tree}"
+    words = f"{words}, study set-up" if session.study else words
     failed = f"{session.prompts_failed} of {session.prompt_count} prompts failed"
-    return f"{said}; {failed}" if session.prompts_failed else said
+    return f"{words}; {failed}" if session.prompts_failed else words
 
 
 def facts(report: Report) -> list[tuple[str, str]]:
-    """What the session was, as names and texts."""
+    """Status, device, speed and versions of the session, as names and texts."""
     session = report.session
     known = [
         ("status", session.status),
@@ -98,20 +98,20 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("tags", ", ".join(session.tags)),
         ("notes", session.notes),
     ]
-    return [(name, said) for name, said in known if said]
+    return [(name, value) for name, value in known if value]
 
 
 def _speed(session: SessionSummary) -> str:
     if session.tokens_per_second is None:
         return ""
-    said = f"{session.tokens_per_second:,.1f} tok/s"
+    words = f"{session.tokens_per_second:,.1f} tok/s"
     if session.speedup is not None:
-        said += f", {session.speedup:.2f} times plain decoding, {range_words(session)}"
-    return said
+        words += f", {session.speedup:.2f} times plain decoding, {range_words(session)}"
+    return words
 
 
 def notes(report: Report) -> list[str]:
-    """What could not be computed or wants care, a line each."""
+    """Warnings about figures that could not be computed or need care, a line each."""
     return [f"{what}: {why}" for what, why in report.notes.items()]
 
 
@@ -172,9 +172,9 @@ def _lengths(groups: Sequence[GroupFigures]) -> Grid:
             yield "E[L] formula, rank-1 match", group.expected_length["rank1_match"], None
 
     rows = [
-        (group.name, what, value.mean, value.ci, value.per_prompt, _number(said))
+        (group.name, what, value.mean, value.ci, value.per_prompt, _number(known))
         for group in groups
-        for what, value, said in figures(group)
+        for what, value, known in figures(group)
     ]
     return grid(
         "length",
@@ -226,9 +226,11 @@ def _depths(groups: Sequence[GroupFigures]) -> Grid:
 
 
 def _entropies(groups: Sequence[GroupFigures]) -> Grid:
-    found = [(group, "draft", group.draft_entropy) for group in groups]
-    found += [(group, "target", group.target_entropy) for group in groups]
-    rows = [(group.name, whose, *_estimate(value)) for group, whose, value in found if value.mean is not None]
+    entropies = [(group, "draft", group.draft_entropy) for group in groups]
+    entropies += [(group, "target", group.target_entropy) for group in groups]
+    rows = [
+        (group.name, whose, *_estimate(value)) for group, whose, value in entropies if value.mean is not None
+    ]
     return grid(
         "entropy",
         "Entropy, nats",
@@ -240,7 +242,7 @@ def _entropies(groups: Sequence[GroupFigures]) -> Grid:
 
 def _rhos(groups: Sequence[GroupFigures]) -> Grid:
     low, high = published.RHO
-    found = [
+    correlations = [
         (group.name, whose, side, (group.rho if whose == "draft" else group.rho_target)[side])
         for whose in ("draft", "target")
         for side in ("match", "overlap")
@@ -255,7 +257,7 @@ def _rhos(groups: Sequence[GroupFigures]) -> Grid:
             rho.pooled,
             f"{low:.2f} to {high:.2f}" if (whose, side) == ("draft", published.DEFINITION) else None,
         )
-        for name, whose, side, rho in found
+        for name, whose, side, rho in correlations
         if rho.pooled is not None
     ]
     return grid(
@@ -351,8 +353,8 @@ def _predictors(report: Report) -> Grid:
             value.null_p,
         )
 
-    found = [(name, value) for name, value in report.predictors.items() if value is not None]
-    found.sort(key=lambda item: -item[1].mcfadden_r2_corrected)
+    known = [(name, value) for name, value in report.predictors.items() if value is not None]
+    known.sort(key=lambda item: -item[1].mcfadden_r2_corrected)
     columns = (
         Column("predictor", "predictor", "text"),
         Column("df", "df", "count"),
@@ -368,7 +370,7 @@ def _predictors(report: Report) -> Grid:
         "predictors",
         "What tells which nodes match",
         columns,
-        [row(name, value) for name, value in found],
+        [row(name, value) for name, value in known],
         "Mutual information and McFadden's R², without the bias of few prompts. Chance: the mean R² with tasks dealt"
         " anew to prompts; depths and entropies to the families (children of one parent) of a prompt, on and off the"
         " path apart; ranks within families; draft probabilities within rounds. p: how often that explains as much.",

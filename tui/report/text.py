@@ -18,11 +18,11 @@ WIDTH = 100
 
 
 def report_lines(report: Report, width: int | None = None) -> Iterator[str]:
-    """What `spectui report` prints, in a terminal of `width` columns or anywhere."""
+    """The lines that `spectui report` prints; folded to `width` columns where it is a terminal."""
     from spectui.tui.report.tables import notes, subject, tables
 
-    for said in (subject(report), *notes(report)):
-        yield from folded(said, width)
+    for sentence in (subject(report), *notes(report)):
+        yield from folded(sentence, width)
     yield ""
     yield from grid_lines(tables(report), width)
     yield from folded(report.verdict, width)

@@ -1,4 +1,4 @@
-"""What kind of terminal it is: the Linux console, which prints what it does not understand; with a shell or not."""
+"""The Linux console, which prints sequences it does not understand, and job control."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ end of them."""
 
 
 def is_console(environment: Mapping[str, str]) -> bool:
-    """Whether this is the console of a Linux machine, without a terminal program."""
+    """True on the console of a Linux machine, without a terminal program."""
     return environment.get("TERM") == "linux"
 
 
 def under_job_control() -> bool:
-    """Whether somebody in this terminal's session can let this process go on when it is stopped: a shell.
+    """True where a shell in this terminal's session can continue this process after it was stopped.
 
     A terminal or a container that was started for this command alone has none, and would keep what is stopped.
     """

@@ -62,7 +62,7 @@ def _plain(char: str) -> str:
 
 
 def characters_of(ascii_asked: bool | None, environment: Mapping[str, str]) -> Characters:
-    """What to draw with: as asked, else what the terminal is known to lack.
+    """The characters to draw with: as asked, else those that the terminal is known to have.
 
     The Linux console has a few hundred characters. tmux and screen draw what they are told is not UTF-8
     as marks of their own; elsewhere a locale that names another encoding is what the terminal reads.

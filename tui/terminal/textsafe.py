@@ -40,8 +40,8 @@ def sanitize_line(text: str) -> str:
     return sanitize(text).replace("\n", "↵")
 
 
-def _symbol(found: re.Match[str]) -> str:
-    code = ord(found.group())
+def _symbol(match: re.Match[str]) -> str:
+    code = ord(match.group())
     if code == 0x09:
         return TAB
     if code < 0x20:

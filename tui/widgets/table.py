@@ -86,7 +86,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         super().__init__(id=id)
         self._columns = tuple(columns)
         self._key = key
-        self._given: tuple[Item, ...] = ()
+        self._unsorted: tuple[Item, ...] = ()
         self._items: tuple[Item, ...] = ()
         self._cursor = 0
         self._widths: list[int] = []
@@ -124,8 +124,8 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         """Show these items; the cursor follows the item it was on."""
         held = self._key(self._items[self._cursor]) if self._items else None
         before = self._in_sight()
-        self._given = tuple(items)
-        self._items = self._sorted(self._given)
+        self._unsorted = tuple(items)
+        self._items = self._sorted(self._unsorted)
         self._drawn.clear()
         most = len(self._items) - 1
         cursor = min(self._cursor, max(most, 0))
@@ -152,7 +152,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
             return False
         self._sorted_by = column
         self._falling = column.falling if falling is None else falling
-        self.show(self._given)
+        self.show(self._unsorted)
         self.refresh()
         self._reveal()
         self.post_message(self.Sorted())

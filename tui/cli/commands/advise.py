@@ -50,22 +50,22 @@ def advise(
 
         check_free(save_file, force=force)
     with Reader(context.ensure_object(State).database) as reader:
-        found = weigh(reader, session)
-        spent = spending(found.summary, reader.figures(found.summary.id), price)
+        advice = weigh(reader, session)
+        spent = spending(advice.summary, reader.figures(advice.summary.id), price)
     if save_file is not None:
         from spectui.decoding.trees.advise.output import plan_of
         from spectui.decoding.trees.plan_file import save_plan
 
-        save_plan(plan_of(found), save_file, force=force)
+        save_plan(plan_of(advice), save_file, force=force)
     if as_json:
-        data = advice_json(found)
+        data = advice_json(advice)
         data["costs"]["per_million_tokens"] = spending_json(spent)
         json_line(data)
         return
-    line(advice_subject(found))
+    line(advice_subject(advice))
     line()
-    print_grids([*advice_tables(found), spending_grid(found.summary, spent)])
-    for said in (verdict(found), *undecided(found), *beyond(found)):
-        line(said)
+    print_grids([*advice_tables(advice), spending_grid(advice.summary, spent)])
+    for sentence in (verdict(advice), *undecided(advice), *beyond(advice)):
+        line(sentence)
     if save_file is not None:
         line(f"wrote {save_file}; use it with: spectui run --tree auto:{save_file}")

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from spectui.tui.cli.dashboard import display_options, open_dashboard
+from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
 from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import json_line, line
 from spectui.tui.cli.result import as_json as figures_json
 from spectui.tui.cli.result import failure, limit_reached, print_figures
-from spectui.tui.cli.terminal import has_terminal
 
 
 @click.command()
@@ -32,12 +31,12 @@ def attach(context: click.Context, session: str, headless: bool, as_json: bool) 
     database = context.ensure_object(State).database
     reader = Reader(database)
     try:
-        found = reader.session(session).id
+        session_id = reader.session(session).id
     finally:
         reader.close()
     if has_terminal() and not headless and not as_json:
-        return open_dashboard(context, found)
-    return watch(database, found, as_json=as_json, stop_on_interrupt=False)
+        return open_dashboard(context, session_id)
+    return watch(database, session_id, as_json=as_json, stop_on_interrupt=False)
 
 
 def watch(database: Path, session: int, *, as_json: bool, stop_on_interrupt: bool) -> int:

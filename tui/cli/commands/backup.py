@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from spectui.tui.cli.bar import Bar
 from spectui.tui.cli.options import State, shared_options
-from spectui.tui.cli.output import line, size
+from spectui.tui.cli.output import Bar, line, size
 
 
 @click.command()

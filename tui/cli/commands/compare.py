@@ -27,13 +27,13 @@ def compare(context: click.Context, a: str, b: str, as_json: bool) -> None:
     from spectui.tui.report.contrasts import contrast_subject, contrast_tables
 
     with Reader(context.ensure_object(State).database) as reader:
-        found = compare_sessions(reader, a, b)
+        comparison = compare_sessions(reader, a, b)
     if as_json:
-        json_line(comparison_json(found))
+        json_line(comparison_json(comparison))
         return
-    for said in contrast_subject(found):
-        line(said)
-    for what, why in found.notes.items():
+    for sentence in contrast_subject(comparison):
+        line(sentence)
+    for what, why in comparison.notes.items():
         line(f"{what}: {why}")
     line()
-    print_grids(contrast_tables(found))
+    print_grids(contrast_tables(comparison))

@@ -1,4 +1,4 @@
-"""`spectui sessions stop`, `pause`, `resume`, `skip`: what one tells a worker from anywhere."""
+"""`spectui sessions stop`, `pause`, `resume`, `skip`: commands to a worker, from any terminal."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _done(kind: str, status: str) -> str:
 
 
 def _not_obeyed(kind: str, summary: SessionSummary, worker: Worker | None) -> str:
-    """What the worker has not done, why that may be, and what to do."""
+    """The command that a worker has not obeyed, the likely reason, and what to do."""
     from spectui.store.clock import seconds_since
     from spectui.tui.feeds.writes import kill_words
     from spectui.tui.model.progress import short_time

@@ -54,43 +54,43 @@ def doctor(
         costs.measure({"target": target, "draft": draft}, problems)
     decoding = _decoding(problems)
     kernels = decoding.pop("kernels", [])
-    found = {
+    facts = {
         "spectui": version("spectui"),
         "python": platform.python_version(),
         "decoding": decoding,
         "kernels": kernels if as_json else dict(map(_in_words, kernels)),
         "terminal": _terminal(),
-        "model": _told(_model, problems),
-        "costs": _told(costs.kept if as_json else costs.described, problems),
-        "logs": _told(_logs, problems),
-        "database": _told(lambda: _database(state, problems, repair), problems),
+        "model": _or_problem(_model, problems),
+        "costs": _or_problem(costs.kept if as_json else costs.described, problems),
+        "logs": _or_problem(_logs, problems),
+        "database": _or_problem(lambda: _database(state, problems, repair), problems),
         "problems": problems,
     }
     if as_json:
-        json_line(found)
+        json_line(facts)
     else:
-        for section, facts in found.items():
+        for section, content in facts.items():
             if section != "problems":
-                _print(section, facts)
+                _print(section, content)
     for problem in problems:
         line(f"spectui: {problem}", err=True)
     return 1 if problems else 0
 
 
 def _decoding(problems: list[str]) -> dict[str, Any]:
-    """What the child that may import torch says about versions, processors and kernels."""
+    """Versions, processors and kernels, from a child that may import torch."""
     from spectui.decoding.processes import python, run
 
     try:
         done = run(
             python("-m", "spectui.decoding.machine.environment", "--json"), timeout=ENVIRONMENT_TIMEOUT_S
         )
-        found: Any = json.loads(done.stdout) if done.returncode == 0 else None
+        facts: Any = json.loads(done.stdout) if done.returncode == 0 else None
     except (subprocess.TimeoutExpired, ValueError):
-        found = None
+        facts = None
         done = None
-    if isinstance(found, dict):
-        return found
+    if isinstance(facts, dict):
+        return facts
     last = done.stderr.strip().splitlines()[-1:] if done else []
     problems.append(
         f"torch and transformers cannot be asked: {last[0] if last else 'no answer'}; try: {install_command()}"
@@ -99,7 +99,7 @@ def _decoding(problems: list[str]) -> dict[str, Any]:
 
 
 def install_command(root: Path = ROOT) -> str:
-    """What installs spectui and all it needs again, the way it was: in a clone, or as a package."""
+    """The command that installs spectui and all it needs again: in a clone, or as a package."""
     return (
         "make install"
         if (root / "Makefile").is_file()
@@ -107,8 +107,8 @@ def install_command(root: Path = ROOT) -> str:
     )
 
 
-def _told(facts: Callable[[], Any], problems: list[str]) -> Any:
-    """`facts`, or none and one problem more, where there is no home to look in."""
+def _or_problem(facts: Callable[[], Any], problems: list[str]) -> Any:
+    """The facts; an error becomes one more problem, with none."""
     from spectui.decoding.errors import DecodingError
     from spectui.store.errors import StoreError
 
@@ -120,7 +120,7 @@ def _told(facts: Callable[[], Any], problems: list[str]) -> Any:
 
 
 def _in_words(kernel: dict[str, str]) -> tuple[str, str]:
-    """What it is about, and one line on what there is and what would be better."""
+    """The subject of a kernel, and one line on what there is and what would be better."""
     do = f". For better: {kernel['do']}" if kernel["do"] else ""
     return kernel["what"], kernel["found"] + do
 
@@ -146,13 +146,13 @@ def _model() -> dict[str, Any]:
 
 
 def _logs() -> dict[str, Any]:
-    """Where workers write what does not fit into a row."""
+    """The folder of the workers' logs, and its size."""
     from spectui.decoding.worker.launch import log_folder
     from spectui.store.files import files_below, sizes
 
     folder = log_folder()
-    found = sizes(files_below(folder, "*.log*"))
-    return {"folder": str(folder), "files": len(found), "bytes": sum(found)}
+    byte_counts = sizes(files_below(folder, "*.log*"))
+    return {"folder": str(folder), "files": len(byte_counts), "bytes": sum(byte_counts)}
 
 
 def _database(state: State, problems: list[str], mend: bool) -> dict[str, Any]:
@@ -178,13 +178,13 @@ def _database(state: State, problems: list[str], mend: bool) -> dict[str, Any]:
         facts["bytes"] = path.stat().st_size
         facts["schema"] = STEPS[-1][0]  # `connect` refuses all others
         facts["sessions"] = len(reader.sessions())
-        found = check(db)
-        if mend and found:
+        mistakes = check(db)
+        if mend and mistakes:
             facts["repaired"] = repair(db)
-            found = check(db)
-            if found and any(summary.live for summary in reader.sessions()):
+            mistakes = check(db)
+            if mistakes and any(summary.live for summary in reader.sessions()):
                 problems.append(f"{path}: sessions at work are left alone; repair them when they have ended")
-        problems += [f"{path}: {problem}" for problem in found]
+        problems += [f"{path}: {problem}" for problem in mistakes]
     except StoreError as error:
         problems.append(str(error))
     finally:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from spectui.tui.cli.bar import Bar
 from spectui.tui.cli.options import State, json_option, shared_options
-from spectui.tui.cli.output import json_line, line
+from spectui.tui.cli.output import Bar, json_line, line
 from spectui.tui.terminal.cells import count
 
 FORMATS = ("csv", "jsonl", "parquet", "sqlite")
@@ -52,25 +51,25 @@ def export(
             bar("exporting", done, max(total, done), "rows")
 
         place = default_place(summary.name, kind) if out is None else out
-        found = export_session(reader, summary.id, kind, place, force=force, progress=progress)
+        exported = export_session(reader, summary.id, kind, place, force=force, progress=progress)
     if as_json:
         json_line(
             {
-                "session": found.session_id,
-                "name": found.name,
+                "session": exported.session_id,
+                "name": exported.name,
                 "status": summary.status,
                 "format": kind,
-                "paths": [str(path) for path in found.paths],
-                "rows": found.rows,
+                "paths": [str(path) for path in exported.paths],
+                "rows": exported.rows,
             }
         )
         return
-    for path in found.paths:
+    for path in exported.paths:
         line(f"wrote {path}")
     words = {"generation": "prompts", "round": "rounds", "node": "nodes"}
-    rows = ", ".join(f"{count(number)} {words[table]}" for table, number in found.rows.items())
+    rows = ", ".join(f"{count(number)} {words[table]}" for table, number in exported.rows.items())
     so_far = f" so far: it is {summary.status}" if summary.live else ""
-    line(f"session {found.session_id} '{found.name}': {rows}{so_far}")
+    line(f"session {exported.session_id} '{exported.name}': {rows}{so_far}")
     if summary.pruned:
         line(
             f"of {summary.pruned} prompts the nodes off the committed paths had been given up"

@@ -61,8 +61,9 @@ def logs(context: click.Context, session: str, follow: bool, lines: int | None) 
 
 
 def _kept(path: Path, file: BinaryIO, lines: int | None, *, whole: bool) -> Iterator[str]:
-    """What is there so far, the file that was full before the present one first; `whole` leaves a last line that has
-    no end yet to be read again."""
+    """The lines so far, those of the full file before the present one first.
+
+    `whole` leaves a last line without an end to be read again."""
     before = path.with_name(f"{path.name}.1")
     file.seek(max(0, path.stat().st_size - MOST_BYTES))
     now = file.read(MOST_BYTES)
@@ -102,7 +103,7 @@ def _follow(reader: Reader, session_id: int, path: Path, file: BinaryIO) -> None
 
 
 def _replaced(path: Path, file: BinaryIO) -> bool:
-    """Whether the log was full and another file has its place."""
+    """True when the log was full and another file has taken its place."""
     try:
         return path.stat().st_ino != os.fstat(file.fileno()).st_ino
     except OSError:  # between the two

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from spectui.tui.cli.bar import Bar
 from spectui.tui.cli.options import json_option, shared_options
-from spectui.tui.cli.output import json_line, line, table
+from spectui.tui.cli.output import Bar, json_line, line, table
 
 
 @click.group(invoke_without_command=True)
@@ -80,23 +79,23 @@ def check(model: str | None, from_config: bool, as_json: bool, **options: Any) -
 
     MODEL is a hub id (also MODEL@REVISION), a folder or 'embedded'. No weights are fetched or loaded.
     """
-    given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    chosen = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
     if model is not None:
         from spectui.decoding.processes import python, run
 
         command = python("-m", "spectui.decoding.models.needs", model, *(["--json"] if as_json else []))
-        for name, value in given.items():
+        for name, value in chosen.items():
             command += [f"--{name}", str(value)]
         command += ["--from-config"] if from_config else []
         done = run(command)
-        for said in done.stdout.splitlines():
-            line(said)
+        for text in done.stdout.splitlines():
+            line(text)
         if done.returncode and done.stderr:
             line(done.stderr.strip().rpartition("\n")[2], err=True)
         return done.returncode
-    if given or as_json or from_config:
+    if chosen or as_json or from_config:
         raise click.UsageError(
-            f"--{next(iter(given), 'json' if as_json else 'from-config')} needs a MODEL to check"
+            f"--{next(iter(chosen), 'json' if as_json else 'from-config')} needs a MODEL to check"
         )
     return _check_embedded()
 

@@ -41,24 +41,24 @@ def ls(tasks: tuple[str, ...], as_json: bool) -> None:
     from spectui.decoding.tokens.lengths import token_lengths
     from spectui.prompts.loader import bundled
 
-    found = bundled(tasks or None)
-    lengths = token_lengths([prompt.text for prompt in found])
-    each: Sequence[int | None] = lengths or [None] * len(found)
+    listed = bundled(tasks or None)
+    lengths = token_lengths([prompt.text for prompt in listed])
+    each: Sequence[int | None] = lengths or [None] * len(listed)
     if as_json:
         json_line(
             [
                 {"id": p.id, "task": p.task, "text": p.text, "tokens": tokens}
-                for p, tokens in zip(found, each, strict=True)
+                for p, tokens in zip(listed, each, strict=True)
             ]
         )
         return
     rows = []
-    for prompt, tokens in zip(found, each, strict=True):
+    for prompt, tokens in zip(listed, each, strict=True):
         text = " ".join(prompt.text.split())
         rows.append((prompt.id, text if len(text) <= SHOWN else text[: SHOWN - 1] + "…", count(tokens)))
     table(("id", "prompt", "tokens"), rows, left=2)
     line()
-    _print_tasks(found, lengths)
+    _print_tasks(listed, lengths)
 
 
 @prompts.command()
@@ -79,25 +79,25 @@ def check(file: Path | None, as_json: bool) -> int:
     name = "bundled" if reading is None else reading.name
     bad = [] if reading is None else [problem.describe(name) for problem in reading.problems]
     more = 0 if reading is None else reading.more_problems
-    found = [] if bad else bundled() if reading is None else reading.prompts
-    lengths = token_lengths([prompt.text for prompt in found])
+    accepted = [] if bad else bundled() if reading is None else reading.prompts
+    lengths = token_lengths([prompt.text for prompt in accepted])
     if as_json:
-        tasks = dict(Counter(prompt.task for prompt in found))
-        tokens = {row["task"]: row["tokens"] for row in _tasks(found, lengths)}
+        tasks = dict(Counter(prompt.task for prompt in accepted))
+        tokens = {row["task"]: row["tokens"] for row in _tasks(accepted, lengths)}
         notes = {} if reading is None else reading.notes
-        said = {"file": name, "tasks": tasks, "tokens": tokens, "problems": bad, "notes": notes}
-        json_line(said | ({"more_problems": more} if more else {}))
+        result = {"file": name, "tasks": tasks, "tokens": tokens, "problems": bad, "notes": notes}
+        json_line(result | ({"more_problems": more} if more else {}))
     elif bad:
         for problem in bad:
             line(problem)
         if more:
             line(f"and {more} more")
     else:
-        numbers = ", ".join(f"{row['task']} {row['prompts']}" for row in _tasks(found, lengths))
-        line(f"{name}: {len(found)} prompts: {numbers}")
+        numbers = ", ".join(f"{row['task']} {row['prompts']}" for row in _tasks(accepted, lengths))
+        line(f"{name}: {len(accepted)} prompts: {numbers}")
         for note in reading.note_lines() if reading is not None else ():
             line(note)
-        _print_tasks(found, lengths)
+        _print_tasks(accepted, lengths)
     if bad:
         hint = "" if reading is None or reading.fatal else "; spectui prompts import leaves such lines out"
         line(f"spectui: {len(bad) + more} problem(s) in {name}{hint}", err=True)
@@ -131,62 +131,62 @@ def import_(
     from spectui.prompts.importers import import_file, json_lines
     from spectui.prompts.source import name_of
 
-    found = import_file(file, format_, task)
+    imported = import_file(file, format_, task)
     if out is not None:
         from spectui.store.files import new_file
 
         with new_file(out, force=force) as draft, draft.open("w", encoding="utf-8") as written:
-            written.writelines(json_lines([prompt]) for prompt in found.prompts)
+            written.writelines(json_lines([prompt]) for prompt in imported.prompts)
     if as_json:
-        json_line(_imported(found, file, format_, out))
+        json_line(_imported(imported, file, format_, out))
         return
     name = name_of(file)
-    for skipped in found.skipped:
+    for skipped in imported.skipped:
         line(f"{name}:{skipped.line}: skipped: {skipped.reason}", err=True)
-    if found.more_skipped:
-        line(f"{name}: {found.more_skipped} more were skipped", err=True)
-    for what, prompts_ in found.shortened.items():
-        share = f" ({prompts_} of {len(found.prompts)} prompts)" if prompts_ else ""
+    if imported.more_skipped:
+        line(f"{name}: {imported.more_skipped} more were skipped", err=True)
+    for what, prompts_ in imported.shortened.items():
+        share = f" ({prompts_} of {len(imported.prompts)} prompts)" if prompts_ else ""
         line(f"{name}: {what}{share}", err=True)
     if out is None:
-        for prompt in found.prompts:
+        for prompt in imported.prompts:
             click.echo(json_lines([prompt], ascii_only=True), nl=False)
         return
-    numbers = ", ".join(f"{name} {n}" for name, n in Counter(p.task for p in found.prompts).items())
-    skips = len(found.skipped) + found.more_skipped
-    said = f"; {skips} lines skipped" if skips else ""
-    line(f"wrote {out}: {len(found.prompts)} prompts: {numbers}{said}")
+    numbers = ", ".join(f"{name} {n}" for name, n in Counter(p.task for p in imported.prompts).items())
+    skips = len(imported.skipped) + imported.more_skipped
+    skipped_words = f"; {skips} lines skipped" if skips else ""
+    line(f"wrote {out}: {len(imported.prompts)} prompts: {numbers}{skipped_words}")
 
 
-def _imported(found: Imported, file: Path, format_: str | None, out: Path | None) -> dict[str, Any]:
-    """What `import --json` prints; the prompts themselves only where they were not written to a file."""
+def _imported(imported: Imported, file: Path, format_: str | None, out: Path | None) -> dict[str, Any]:
+    """The object that `import --json` prints; with the prompts where they were not written to a file."""
     from spectui.prompts.importers import prompt_object
 
-    said = {
+    result = {
         "file": str(file),
         "format": format_,
         "out": None if out is None else str(out),
-        "tasks": dict(Counter(prompt.task for prompt in found.prompts)),
-        "skipped": [asdict(skipped) for skipped in found.skipped],
-        "shortened": found.shortened,
+        "tasks": dict(Counter(prompt.task for prompt in imported.prompts)),
+        "skipped": [asdict(skipped) for skipped in imported.skipped],
+        "shortened": imported.shortened,
     }
     if out is None:
-        said["prompts"] = [prompt_object(prompt) for prompt in found.prompts]
-    return said
+        result["prompts"] = [prompt_object(prompt) for prompt in imported.prompts]
+    return result
 
 
-def _tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> list[dict[str, Any]]:
+def _tasks(prompts_: Sequence[Prompt], lengths: Sequence[int] | None) -> list[dict[str, Any]]:
     """By task: how many prompts, and the least, the median and the most tokens, None where they are unknown."""
     rows: list[dict[str, Any]] = []
-    for task in dict.fromkeys(prompt.task for prompt in found):
-        here = [i for i, prompt in enumerate(found) if prompt.task == task]
-        tokens = None if lengths is None else sorted(lengths[i] for i in here)
+    for task in dict.fromkeys(prompt.task for prompt in prompts_):
+        members = [i for i, prompt in enumerate(prompts_) if prompt.task == task]
+        tokens = None if lengths is None else sorted(lengths[i] for i in members)
         spread = tokens and {"least": tokens[0], "median": statistics.median(tokens), "most": tokens[-1]}
-        rows.append({"task": task, "prompts": len(here), "tokens": spread})
+        rows.append({"task": task, "prompts": len(members), "tokens": spread})
     return rows
 
 
-def _print_tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> None:
+def _print_tasks(prompts_: Sequence[Prompt], lengths: Sequence[int] | None) -> None:
     from spectui.decoding.tokens.lengths import uncounted_reason
 
     rows = [
@@ -195,8 +195,8 @@ def _print_tasks(found: Sequence[Prompt], lengths: Sequence[int] | None) -> None
             count(row["prompts"]),
             *(f"{row['tokens'][k]:g}" if row["tokens"] else NOTHING for k in ("least", "median", "most")),
         )
-        for row in _tasks(found, lengths)
+        for row in _tasks(prompts_, lengths)
     ]
     table(("task", "prompts", "least", "median", "most tokens"), rows)
     if lengths is None:
-        line(uncounted_reason([prompt.text for prompt in found]))
+        line(uncounted_reason([prompt.text for prompt in prompts_]))

@@ -50,19 +50,19 @@ def report(
 
     check_places(csv_folder, html_file, svg_file, force=force)
     with Reader(context.ensure_object(State).database) as reader:
-        found = build_report(reader, session, price=price)
-    written = [] if csv_folder is None else write_csv(csv_folder, tables(found), force=force)
+        session_report = build_report(reader, session, price=price)
+    written = [] if csv_folder is None else write_csv(csv_folder, tables(session_report), force=force)
     if html_file is not None:
-        written.append(write_page(html_file, found, force=force))
+        written.append(write_page(html_file, session_report, force=force))
     if svg_file is not None:
-        written.append(write_charts(svg_file, found, force=force))
+        written.append(write_charts(svg_file, session_report, force=force))
     if as_json:
-        json_line(report_json(found))
+        json_line(report_json(session_report))
         return
     if written:
         for path in written:
             if not is_stream(path):  # a pipe or /dev/stdout: there the report is
                 line(f"wrote {path}")
         return
-    for said in report_lines(found, terminal_width()):
-        line(said)
+    for text in report_lines(session_report, terminal_width()):
+        line(text)

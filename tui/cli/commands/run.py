@@ -10,10 +10,9 @@ import click
 
 from spectui.decoding.config import STUDY_TOKENS, STUDY_TREE, RunConfig
 from spectui.decoding.options import options_of
-from spectui.tui.cli.dashboard import display_options, open_dashboard
+from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
 from spectui.tui.cli.options import State, run_option, shared_options
 from spectui.tui.cli.output import json_line, line
-from spectui.tui.cli.terminal import has_terminal
 from spectui.tui.run_options import Request
 
 REQUEST = options_of(Request)

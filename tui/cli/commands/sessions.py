@@ -79,12 +79,12 @@ def ls(
         with _reader(database) as reader:
             plain = not wanted.strip() and by is None and not reverse
             every = reader.sessions(limit if plain else None)
-    found = _chosen(every, wanted, by, reverse)[:limit]
+    listed = _chosen(every, wanted, by, reverse)[:limit]
     if as_json:
-        json_line([asdict(summary) for summary in found])
+        json_line([asdict(summary) for summary in listed])
     elif not every:
         line("no sessions yet; start one with: spectui run")
-    elif not found:
+    elif not listed:
         line(f"none of {count(len(every))} sessions is like that")
     else:
         from spectui.tui.model.progress import ago, failed_words, silence
@@ -116,7 +116,7 @@ def ls(
                 number(s.speedup),
                 ago(s.started_at or s.created_at),
             )
-            for s in found
+            for s in listed
         ]
         table(head, rows, left=5)
 
@@ -127,16 +127,18 @@ def _chosen(
     """The sessions that `wanted` finds, newest first or by a column; those without a value there come last."""
     from spectui.tui.model.session_filter import entry_of, parse
 
-    looked_for = parse(wanted)
-    if looked_for.problem:
-        raise click.UsageError(looked_for.problem)
-    found = [each for each in every if looked_for.matches(entry_of(each))] if looked_for else list(every)
+    wanted_filter = parse(wanted)
+    if wanted_filter.problem:
+        raise click.UsageError(wanted_filter.problem)
+    matching = (
+        [each for each in every if wanted_filter.matches(entry_of(each))] if wanted_filter else list(every)
+    )
     if by is None:
-        return found[::-1] if reverse else found
+        return matching[::-1] if reverse else matching
     order = ORDERS[by]
-    known = [each for each in found if order(each) is not None]
+    known = [each for each in matching if order(each) is not None]
     known.sort(key=order, reverse=(by not in RISING) != reverse)
-    return [*known, *(each for each in found if order(each) is None)]
+    return [*known, *(each for each in matching if order(each) is None)]
 
 
 @sessions.command()

@@ -117,8 +117,8 @@ def _summaries(connection: sqlite3.Connection, names: tuple[str, ...]) -> list[S
     from spectui.store.reading.reader import Reader
 
     reader = Reader(connection)
-    found = [reader.session(name) for name in names] if names else reader.sessions()
-    return list({summary.id: summary for summary in found}.values())
+    summaries = [reader.session(name) for name in names] if names else reader.sessions()
+    return list({summary.id: summary for summary in summaries}.values())
 
 
 def _ask(doomed: list[SessionSummary]) -> None:
