@@ -23,7 +23,7 @@ from spectui.decoding.models.generation_settings import GenerationSettings, Prom
 from spectui.decoding.models.load import LoadedModels, Progress, load_models, make_drafter
 from spectui.decoding.phases import PREFILL, PREFILL_DRAFT, phase
 from spectui.decoding.rounds import Round, Rounds, Rules
-from spectui.decoding.tokens.chat import Asked, Tell
+from spectui.decoding.tokens.chat import PromptInput, Tell
 
 
 def draft_seed(seed: int, position: int) -> int:
@@ -65,7 +65,7 @@ class SpeculativeDecoder:
             return DeviceRounds(rules, self.target, self.drafter)
         return HostRounds(rules, self.target, self.drafter)
 
-    def encode(self, prompt: Asked, tell: Tell = lambda note: None) -> list[int]:
+    def encode(self, prompt: PromptInput, tell: Tell = lambda note: None) -> list[int]:
         """Token ids of `prompt`, a user's turn or a conversation, through the chat template, as text without one.
 
         `tell` is called with a note on each change to the prompt that the user did not ask for. Raises `DecodingError`.

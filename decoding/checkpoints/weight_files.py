@@ -71,14 +71,14 @@ def _check_values(folder: Path, data: Mapping[str, Any]) -> None:
         raise DecodingError(
             f"model folder {folder} has a damaged config.json: model_type is {str(kind)[:60]}, and no word"
         )
-    for key, most in _LARGEST.items():
+    for key, limit in _LARGEST.items():
         size = data.get(key, 1)
         if size is None or isinstance(size, list | dict):
             continue  # transformers knows which families leave it out, or give one of each layer
-        if not (type(size) is int and 0 < size <= most):
+        if not (type(size) is int and 0 < size <= limit):
             raise DecodingError(
                 f"model folder {folder} has a damaged config.json: {key} is {str(size)[:60]}, and no whole number "
-                f"from 1 to {most:,}"
+                f"from 1 to {limit:,}"
             )
 
 

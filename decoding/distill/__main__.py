@@ -43,13 +43,13 @@ def parser() -> argparse.ArgumentParser:
     defaults = DistillConfig()
     for field in fields(DistillConfig):
         default = getattr(defaults, field.name)
-        known = "none" if default in (math.inf, "") else default
+        shown_default = "none" if default in (math.inf, "") else default
         out.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=type(default),
             default=default,
             metavar=field.name.upper()[:1],
-            help=f"{HELP[field.name]} (default {known})",
+            help=f"{HELP[field.name]} (default {shown_default})",
         )
     out.add_argument("--work", type=Path, default=Path("distill"), help="folder of the intermediate data")
     out.add_argument("--out", type=Path, help="folder of the head (default: WORK/head)")

@@ -83,12 +83,12 @@ class DistillConfig:
         if not path.is_file():
             return
         try:
-            known = json.loads(path.read_text("utf-8"))
+            begun_with = json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise UsageError(f"{path} is not readable; give another --work folder") from error
         for name in ("target", "max_new_tokens", "prompt_tokens", "passes", "seed", "dtype"):
-            if known.get(name) != getattr(self, name):
+            if begun_with.get(name) != getattr(self, name):
                 raise UsageError(
-                    f"--work {path.parent} was begun with {name} {known.get(name)!r}, not {getattr(self, name)!r}; "
-                    "use the same or another folder"
+                    f"--work {path.parent} was begun with {name} {begun_with.get(name)!r}, not "
+                    f"{getattr(self, name)!r}; use the same or another folder"
                 )

@@ -153,13 +153,13 @@ def take_over(head: EagleHead, earlier: EagleHead, model: Any) -> None:
 
 def _residual_size(model: Any, sequence: Sequence) -> float:
     """Root mean square of the input of the target's last norm."""
-    seen: list[torch.Tensor] = []
+    sizes: list[torch.Tensor] = []
     handle = model.get_decoder().norm.register_forward_pre_hook(
-        lambda _, inputs: seen.append(inputs[0].float().pow(2).mean(-1).sqrt().median())
+        lambda _, inputs: sizes.append(inputs[0].float().pow(2).mean(-1).sqrt().median())
     )
     try:
         with torch.inference_mode():
             model(input_ids=torch.from_numpy(sequence.tokens)[None].to(model.device))
     finally:
         handle.remove()
-    return float(seen[0])
+    return float(sizes[0])

@@ -232,20 +232,20 @@ def _vocabulary(
     """The most frequent tokens; those of `earlier`, whose text was another, stay."""
     size = int(models.target.config.get_text_config().vocab_size)
     held = vocabulary.held_back(data)
-    seen = vocabulary.counts(data, np.flatnonzero(~held).tolist(), size)
-    unseen = vocabulary.counts(data, np.flatnonzero(held).tolist(), size)
+    trained_on = vocabulary.counts(data, np.flatnonzero(~held).tolist(), size)
+    validated_on = vocabulary.counts(data, np.flatnonzero(held).tolist(), size)
     ends = sorted(i for i in models.tokenizer.end_ids if i < size)
     kept = [] if earlier is None else earlier.draft_ids.tolist()
     if config.vocabulary < len(kept):
         raise UsageError(f"--start drafts {len(kept)} tokens; give --vocabulary {len(kept)} or more")
-    tokens = vocabulary.choose(seen, config.vocabulary, [*ends, *kept])
+    tokens = vocabulary.choose(trained_on, config.vocabulary, [*ends, *kept])
     figures = {
         "response_tokens": data.response_tokens,
         "sequences": len(data),
-        "distinct": int(np.count_nonzero(seen)),
+        "distinct": int(np.count_nonzero(trained_on)),
         "size": len(tokens),
-        "coverage_validation": round(vocabulary.coverage(unseen, tokens), 4),
-        "by_size": vocabulary.coverage_by_size(seen, unseen),
+        "coverage_validation": round(vocabulary.coverage(validated_on, tokens), 4),
+        "by_size": vocabulary.coverage_by_size(trained_on, validated_on),
     }
     write_text(work / "vocabulary.json", json.dumps(figures, indent=1) + "\n")
     log("vocabulary", **figures)

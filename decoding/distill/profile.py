@@ -60,7 +60,7 @@ def profile(head: EagleHead, sequences: Iterable[Sequence], passes: int) -> Prof
     """Run `head` from every response position of `sequences`, `passes` levels deep."""
     device = head.draft_ids.device
     hits = torch.zeros(passes, RANKS, dtype=torch.float64)
-    asked = torch.zeros(passes, dtype=torch.float64)
+    totals = torch.zeros(passes, dtype=torch.float64)
     chain = torch.zeros(passes, 2, dtype=torch.float64)
     covered = 0.0
     ids = head.draft_ids
@@ -74,7 +74,7 @@ def profile(head: EagleHead, sequences: Iterable[Sequence], passes: int) -> Prof
             ranked = ids[head.logits(part.hidden[part.counts]).topk(min(RANKS, len(ids)), dim=-1).indices]
             right = ranked == best[:, None]
             hits[part.depth, : right.shape[1]] += right.sum(0).cpu()
-            asked[part.depth] += len(best)
+            totals[part.depth] += len(best)
             if part.depth == 0:
                 covered += float(torch.isin(best, ids).sum())
             # A chain goes on where the target went along with it: rank 0 right, and the token that came.
@@ -95,8 +95,8 @@ def profile(head: EagleHead, sequences: Iterable[Sequence], passes: int) -> Prof
     if group:
         run(group)
     return Profile(
-        int(asked[0]),
-        (hits / asked.clamp_min(1)[:, None]).numpy(),
+        int(totals[0]),
+        (hits / totals.clamp_min(1)[:, None]).numpy(),
         (chain[:, 0] / chain[:, 1].clamp_min(1)).numpy(),
-        covered / max(1.0, float(asked[0])),
+        covered / max(1.0, float(totals[0])),
     )

@@ -48,12 +48,12 @@ def material() -> dict[str, Any]:
 def heldout(per_task: int | None = None) -> list[dict[str, str]]:
     """The questions no head is trained on, all or the first few of each task: ``{"id", "task", "prompt"}``."""
     text = files(__package__).joinpath("heldout.jsonl").read_text("utf-8")
-    every = [json.loads(line) for line in text.splitlines() if line.strip()]
-    seen: dict[str, int] = {}
+    questions = [json.loads(line) for line in text.splitlines() if line.strip()]
+    count_by_task: dict[str, int] = {}
     chosen = []
-    for question in every:
-        seen[question["task"]] = seen.get(question["task"], 0) + 1
-        if per_task is None or seen[question["task"]] <= per_task:
+    for question in questions:
+        count_by_task[question["task"]] = count_by_task.get(question["task"], 0) + 1
+        if per_task is None or count_by_task[question["task"]] <= per_task:
             chosen.append(question)
     return chosen
 
@@ -69,11 +69,11 @@ def start(seed: int, number: int) -> Start:
     names = tasks()
     task = names[number % len(names)]
     origin = draw.choices(list(SHARES), list(SHARES.values()))[0]
-    known = material()["tasks"][task]
+    texts = material()["tasks"][task]
     if origin == "template":
-        template = draw.choices(known["templates"], weights(task))[0]
+        template = draw.choices(texts["templates"], weights(task))[0]
         return Start(task, fill(template, draw), False, origin)
-    return Start(task, draw.choice(known["openings"]) if origin == "opening" else "", True, origin)
+    return Start(task, draw.choice(texts["openings"]) if origin == "opening" else "", True, origin)
 
 
 def fresh(seed: int, count: int) -> list[dict[str, str]]:

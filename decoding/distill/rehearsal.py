@@ -63,16 +63,16 @@ def _sequence(model: Any, vocab: int) -> Sequence:
             final.append(slots.final[0].clone())
     finally:
         slots.close()
-    seen: list[torch.Tensor] = []
+    plain_states: list[torch.Tensor] = []
     hook = model.get_output_embeddings().register_forward_pre_hook(
-        lambda _, inputs: seen.append(inputs[0][0])
+        lambda _, inputs: plain_states.append(inputs[0][0])
     )
     try:
         with torch.inference_mode():
             model(input_ids=torch.from_numpy(ids)[None].to(model.device), use_cache=False)
     finally:
         hook.remove()
-    ours, plain = torch.stack(final).float(), seen[0].float()
+    ours, plain = torch.stack(final).float(), plain_states[0].float()
     if not bool(ours.isfinite().all()):
         raise ValueError(
             "its hidden states are not finite numbers; its weights are damaged, or --dtype is too narrow"

@@ -91,19 +91,19 @@ class Shards:
         lengths: IntArray = self.index[:, 2] - self.index[:, 1]
         return lengths
 
-    def tokens(self, which: int) -> IntArray:
+    def tokens(self, index: int) -> IntArray:
         """A sequence's token ids ``[T]``."""
-        shard, start, end = self.index[which, :3]
+        shard, start, end = self.index[index, :3]
         tokens: IntArray = self._tokens[shard][start:end].astype(np.int64)
         return tokens
 
-    def response(self, which: int) -> IntArray:
+    def response(self, index: int) -> IntArray:
         """A sequence's response tokens."""
-        return self.tokens(which)[self.index[which, 3] :]
+        return self.tokens(index)[self.index[index, 3] :]
 
-    def sequence(self, which: int) -> Sequence:
+    def sequence(self, index: int) -> Sequence:
         """Everything of a sequence."""
-        shard, start, end, answer_from, task, number = (int(v) for v in self.index[which])
+        shard, start, end, answer_from, task, number = (int(v) for v in self.index[index])
         if shard not in self._open:
             with _reading(self.files[shard]):
                 self._open[shard] = safe_open(self.files[shard], "pt").__enter__()  # type: ignore[no-untyped-call]
@@ -112,7 +112,7 @@ class Shards:
             number,
             task,
             answer_from,
-            self.tokens(which),
+            self.tokens(index),
             self._best[shard][start:end].astype(np.int64),
             data.get_slice("features")[start:end],
             data.get_slice("final")[start:end],
@@ -120,8 +120,8 @@ class Shards:
 
     def responses(self) -> Iterator[IntArray]:
         """All responses in order."""
-        for which in range(len(self)):
-            yield self.response(which)
+        for index in range(len(self)):
+            yield self.response(index)
 
 
 @contextmanager

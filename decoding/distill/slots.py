@@ -182,16 +182,16 @@ class SlotModel:
         best first, ``[slots, CANDIDATES]``; `scores` has their float32 logits.
         """
         device = self._where.slot.device
-        at, ids = torch.tensor(positions, device=device), torch.tensor(tokens, device=device)
+        position, ids = torch.tensor(positions, device=device), torch.tensor(tokens, device=device)
         if self._steps % SORT_EVERY == 0:
-            self._sort(at)
+            self._sort(position)
         self._steps += 1
         slot_of = self._row_of.argsort()
-        at, ids = at[slot_of], ids[slot_of]
-        self._where.set(at)
+        position, ids = position[slot_of], ids[slot_of]
+        self._where.set(position)
         logits = self.model(
             input_ids=ids[:, None],
-            position_ids=at[:, None],
+            position_ids=position[:, None],
             attention_mask=self._where.groups[0][2],  # unused; groups have their own
             past_key_values=self._cache,
             use_cache=True,

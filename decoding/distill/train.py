@@ -333,7 +333,7 @@ def _validate(
 
 def _save(path: Path, head: EagleHead, optimizer: torch.optim.AdamW, state: State, tokens: list[int]) -> None:
     check_finite(head, f"after step {state.step}")
-    kept = {
+    checkpoint = {
         "head": head.state_dict(),
         "optimizer": optimizer.state_dict(),
         "state": asdict(state),
@@ -341,23 +341,23 @@ def _save(path: Path, head: EagleHead, optimizer: torch.optim.AdamW, state: Stat
     }
     try:
         with replacing(path) as draft:
-            torch.save(kept, draft)
+            torch.save(checkpoint, draft)
     except (OSError, RuntimeError) as error:
         raise DecodingError(f"cannot write {path}: {error}; free some space and start again") from error
 
 
 def _restore(path: Path, head: EagleHead, optimizer: torch.optim.AdamW, tokens: list[int]) -> State:
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        if kept["tokens"] != tokens:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if checkpoint["tokens"] != tokens:
             raise DecodingError(
                 f"{path} was begun with another draft vocabulary; delete it to train again, or use --vocabulary "
-                f"{len(kept['tokens'])} and the same text"
+                f"{len(checkpoint['tokens'])} and the same text"
             )
-        head.load_state_dict(kept["head"])
+        head.load_state_dict(checkpoint["head"])
         check_finite(head, f"as {path} has it; delete that file to train again")
-        optimizer.load_state_dict(kept["optimizer"])
-        return State(**kept["state"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        return State(**checkpoint["state"])
     except DecodingError:
         raise
     except Exception as error:

@@ -85,8 +85,8 @@ def unroll(
     hidden = head.fuse(batch.features[:, :-1])
     q, k0, v0, residual = head.qkv(head.embed(batch.tokens[:, 1:]), hidden, row)
     k0, v0 = _spread(k0, q), _spread(v0, q)
-    seen = (row[:, None] >= row[None])[None, None]
-    state = head.finish(_attend(q, k0, v0, seen, [], []), residual)
+    visible = (row[:, None] >= row[None])[None, None]
+    state = head.finish(_attend(q, k0, v0, visible, [], []), residual)
     every = row[None].expand(len(batch.tokens), -1)
     yield Pass(0, state, every, batch.predicted(0))
     if passes == 1:
@@ -98,7 +98,7 @@ def unroll(
     order = torch.rand(able.shape, generator=generator, device=device).masked_fill(~able, -1.0)
     picked = order.topk(min(count, rows), dim=1).indices
     state = state.gather(1, picked[..., None].expand(-1, -1, state.shape[-1]))
-    seen = (picked[..., None] >= row)[:, None]
+    visible = (picked[..., None] >= row)[:, None]
     keys: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
     last = batch.tokens.shape[1] - 1
@@ -107,7 +107,7 @@ def unroll(
         q, k, v, residual = head.qkv(head.embed(tokens), head.carry(state), picked + depth)
         keys.append(_spread(k, q))
         values.append(_spread(v, q))
-        state = head.finish(_attend(q, k0, v0, seen, keys, values), residual)
+        state = head.finish(_attend(q, k0, v0, visible, keys, values), residual)
         yield Pass(depth, state, picked, (able & batch.predicted(depth)).gather(1, picked))
 
 
@@ -120,14 +120,14 @@ def _attend(
     q: torch.Tensor,
     k0: torch.Tensor,
     v0: torch.Tensor,
-    seen: torch.Tensor,
+    visible: torch.Tensor,
     keys: list[torch.Tensor],
     values: list[torch.Tensor],
 ) -> torch.Tensor:
-    """Attention over pass 0 where `seen`, and over each row's own later `keys`: ``[B, heads, m, d]``."""
+    """Attention over pass 0 where `visible`, and over each row's own later `keys`: ``[B, heads, m, d]``."""
     scale = q.shape[-1] ** -0.5
     scores = (q @ k0.transpose(-1, -2)).float() * scale
-    scores = scores.masked_fill(~seen, -torch.inf)
+    scores = scores.masked_fill(~visible, -torch.inf)
     carried = [(q * k).sum(-1, keepdim=True).float() * scale for k in keys]
     weights = torch.cat([scores, *carried], dim=-1).softmax(-1).to(v0.dtype)
     out = weights[..., : k0.shape[-2]] @ v0

@@ -31,19 +31,19 @@ def counts(data: Shards, which: Sequence[int], vocab_size: int) -> IntArray:
     return total
 
 
-def choose(seen: IntArray, size: int, always: Sequence[int]) -> list[int]:
+def choose(occurrences: IntArray, size: int, always: Sequence[int]) -> list[int]:
     """The `size` most frequent tokens, ascending; `always` (end tokens) are among them.
 
     Tokens never seen fill up from the lowest id: tokenizers number frequent merges first.
     Raises `DecodingError` when the text is a single loop, from which no head learns.
     """
-    if not seen.sum() or np.count_nonzero(seen) < 8:
+    if not occurrences.sum() or np.count_nonzero(occurrences) < 8:
         raise DecodingError(
-            f"the training text has {np.count_nonzero(seen)} different tokens: the target only repeats "
+            f"the training text has {np.count_nonzero(occurrences)} different tokens: the target only repeats "
             "itself; check it with `spectui run`"
         )
-    order = np.lexsort((np.arange(len(seen)), -seen))
-    chosen = list(dict.fromkeys([*always, *order.tolist()]))[: min(size, len(seen))]
+    order = np.lexsort((np.arange(len(occurrences)), -occurrences))
+    chosen = list(dict.fromkeys([*always, *order.tolist()]))[: min(size, len(occurrences))]
     return sorted(int(token) for token in chosen)
 
 

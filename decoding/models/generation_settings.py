@@ -127,8 +127,8 @@ class GenerationSettings:
             return None
         return PromptSettings(self, ids, self.model.device)
 
-    def processors(self, prompt: torch.Tensor, most: int) -> tuple[Any, Any]:
-        """transformers' processors for `prompt` ``[1, L]`` and at most `most` new tokens.
+    def processors(self, prompt: torch.Tensor, new_tokens: int) -> tuple[Any, Any]:
+        """transformers' processors for `prompt` ``[1, L]`` and at most `new_tokens` new tokens.
 
         First those that come before temperature and top-p, then those behind.
         """
@@ -138,18 +138,18 @@ class GenerationSettings:
             if not _active(settings, name):
                 setattr(settings, name, None)
         # As `generate` prepares them: warpers are the run's own, beams and guidance are not applied.
-        settings.do_sample, settings.guidance_scale, settings.max_length = False, None, length + most
+        settings.do_sample, settings.guidance_scale, settings.max_length = False, None, length + new_tokens
         if settings.min_new_tokens is not None:
             settings.min_length = settings.min_new_tokens + length
         ends = end_tokens(self.config.target, settings.eos_token_id)
         settings._eos_token_tensor = torch.tensor(ends, device=device) if ends else None
         if settings.exponential_decay_length_penalty is not None and not ends:
             settings.exponential_decay_length_penalty = None
-        every = self.model._get_logits_processor(
+        processors = self.model._get_logits_processor(
             settings, input_ids_seq_length=length, encoder_input_ids=prompt, device=device, model_kwargs={}
         )
-        first, last = type(every)(), type(every)()
-        for processor in every:
+        first, last = type(processors)(), type(processors)()
+        for processor in processors:
             (last if type(processor).__name__ in _LAST else first).append(processor)
         return first, last
 

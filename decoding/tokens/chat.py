@@ -14,7 +14,7 @@ from spectui.decoding.errors import DecodingError
 from spectui.prompts.chat import SYSTEM, USER, objects
 from spectui.prompts.lines import Message
 
-Asked = str | Sequence[Message]
+PromptInput = str | Sequence[Message]
 """One turn of a user, or a conversation."""
 
 Tell = Callable[[str], None]
@@ -43,9 +43,9 @@ def unused_switches(tokenizer: Any, switches: Mapping[str, Any]) -> list[str]:
     return [name for name in switches if not re.search(rf"\b{re.escape(name)}\b", template)]
 
 
-def render(tokenizer: Any, asked: Asked, switches: Mapping[str, Any], tell: Tell) -> str:
+def render(tokenizer: Any, content: PromptInput, switches: Mapping[str, Any], tell: Tell) -> str:
     """The model's input, special tokens of the template as text. Needs a tokenizer with a template."""
-    messages = [Message(USER, asked)] if isinstance(asked, str) else list(asked)
+    messages = [Message(USER, content)] if isinstance(content, str) else list(content)
     if "developer" not in template_of(tokenizer):
         messages = [Message(SYSTEM, m.content) if m.role == "developer" else m for m in messages]
     merged = _merged(messages)
@@ -69,12 +69,12 @@ def render(tokenizer: Any, asked: Asked, switches: Mapping[str, Any], tell: Tell
     return text
 
 
-def plain(asked: Asked, tell: Tell) -> str:
+def plain(content: PromptInput, tell: Tell) -> str:
     """The input of a model without a chat template."""
-    if isinstance(asked, str):
-        return asked
+    if isinstance(content, str):
+        return content
     tell(NO_TEMPLATE)
-    return "\n\n".join(message.content for message in asked if message.content)
+    return "\n\n".join(message.content for message in content if message.content)
 
 
 def _merged(messages: Sequence[Message]) -> list[Message] | None:

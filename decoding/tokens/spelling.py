@@ -84,12 +84,12 @@ class Spelling:
         """True when the texts of two tokens are, one behind the other, the text of both."""
         end = self._between(before, after, [])
         for pair in itertools.pairwise(tokens):
-            first, second, both = (
+            first, second, joined = (
                 self._inner(before, after, list(part), end) for part in (pair[:1], pair[1:], pair)
             )
-            if first is None or second is None or both is None:
+            if first is None or second is None or joined is None:
                 return False
-            if _UNKNOWN not in both and first + second != both:
+            if _UNKNOWN not in joined and first + second != joined:
                 return False
         return True
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from spectui.decoding.errors import DecodingError
-from spectui.decoding.tokens.chat import Asked, Tell, plain, render, template_of
+from spectui.decoding.tokens.chat import PromptInput, Tell, plain, render, template_of
 from spectui.decoding.tokens.spelling import Spelling
 
 NO_SWITCHES: Mapping[str, Any] = MappingProxyType({})
@@ -49,7 +49,7 @@ class Vocabulary:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def encode_prompt(
-        self, asked: Asked, switches: Mapping[str, Any] = NO_SWITCHES, tell: Tell = lambda note: None
+        self, content: PromptInput, switches: Mapping[str, Any] = NO_SWITCHES, tell: Tell = lambda note: None
     ) -> list[int]:
         """Ids of one user turn, or of a conversation, through the chat template, as plain text where there is none.
 
@@ -57,10 +57,10 @@ class Vocabulary:
         `DecodingError` where the template refuses it, or makes tokens that the model has no embedding for.
         """
         if template_of(self.tokenizer):
-            rendered = render(self.tokenizer, asked, switches, tell)
+            rendered = render(self.tokenizer, content, switches, tell)
             ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
         else:
-            ids = list(self.tokenizer(plain(asked, tell))["input_ids"])
+            ids = list(self.tokenizer(plain(content, tell))["input_ids"])
         if self.rows is not None:
             self.check(ids, self.rows)
         return ids

@@ -15,7 +15,7 @@ from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError, one_line
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.rounds import Round
-from spectui.decoding.tokens.chat import Asked
+from spectui.decoding.tokens.chat import PromptInput
 from spectui.decoding.worker.control import Control, LimitReached, Limits, Skipped, Stopped
 from spectui.decoding.worker.recorder import Recorder
 from spectui.decoding.worker.tree_plan import PlanFollower
@@ -220,7 +220,7 @@ class PromptRunner:
             self._writer.add_event("repetition", f"repeats {what} from token {start + 1} on", generation_id)
 
 
-def prompt_input(generation: PendingGeneration) -> Asked:
+def prompt_input(generation: PendingGeneration) -> PromptInput:
     """The text or conversation of a prompt, as `SpeculativeDecoder.encode` takes it. Raises `DecodingError` for a
     damaged one."""
     if generation.messages is None:
