@@ -12,8 +12,8 @@ from spectui.store.counts.recount import Key, Recount, Sums, recount, tables
 from spectui.store.counts.sums import GENERATION_SUMS
 from spectui.store.database import Connection, raw
 from spectui.store.errors import StoreError
+from spectui.store.reading.queries import Queries
 from spectui.store.records import NODE_TYPES
-from spectui.store.sqlite.transactions import explained
 from spectui.store.sqlite.typed import UNSOUND
 
 _MOST_OF_A_KIND = 5
@@ -121,18 +121,11 @@ def check(db: Connection) -> list[str]:
     """
     connection = raw(db)
     try:
-        with explained(None, connection):
-            connection.execute("BEGIN")
+        with Queries(db).snapshot():
             try:
-                return _check_file(connection) or [
-                    *_check_rounds(connection),
-                    *_check_counts(connection),
-                ]
+                return _check_file(connection) or [*_check_rounds(connection), *_check_counts(connection)]
             except UNSOUND as error:
                 return [f"the file holds values that spectui does not write: {type(error).__name__}: {error}"]
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
     except StoreError as error:
         if isinstance(error.__cause__, sqlite3.DatabaseError | UnicodeDecodeError) and "is damaged" in str(
             error
@@ -143,14 +136,8 @@ def check(db: Connection) -> list[str]:
 
 def check_counts(db: Connection) -> list[str]:
     """As `check`, of sums and rollups alone. Raises `StoreError` when the file cannot be read."""
-    connection = raw(db)
-    with explained(None, connection):
-        connection.execute("BEGIN")
-        try:
-            return _check_counts(connection)
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+    with Queries(db).snapshot():
+        return _check_counts(raw(db))
 
 
 def _check_file(connection: sqlite3.Connection) -> list[str]:

@@ -7,6 +7,7 @@ A rollback journal only needs locks, which NFS 4 and Lustre (mounted with ``floc
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 _PLAIN = "nfs nfs4 lustre cifs smb3 smbfs afs beegfs ceph gpfs panfs orangefs pvfs2 ocfs2 gfs2"
@@ -55,6 +56,4 @@ def _kind(path: Path) -> str:
 
 def _unescaped(place: str) -> str:
     """A path of /proc/mounts, where blanks and the like are three octal digits."""
-    for code in (" ", "\t", "\n"):
-        place = place.replace(f"\\{ord(code):03o}", code)
-    return place.replace("\\134", "\\")
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), place)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 import sqlite3
 from dataclasses import dataclass
-from statistics import median, stdev
+from statistics import median, quantiles, stdev
 
 from spectui.store.clock import now
 from spectui.store.reading.reader import Reader
-
-OUTSIDE = 0.1
-"""Share of the measurements below the range that is shown, and above it: outliers of a busy machine."""
 
 BESIDE = 16
 """Rounds before a measurement, and after it, that it is compared with."""
@@ -56,7 +53,9 @@ def refresh(connection: sqlite3.Connection, session_id: int) -> None:
         (value, pace) for at, value in rows if (pace := _pace_at(connection, session_id, at)) is not None
     ]
     middle: float = median(known)
-    low, high = (quantile(known, OUTSIDE), quantile(known, 1 - OUTSIDE)) if len(known) > 1 else (None, None)
+    low, high = None, None
+    if len(known) > 1:  # without a tenth at either end: outliers of a busy machine
+        low, *_, high = quantiles(known, n=10, method="inclusive")
     if paced:
         (whole,) = connection.execute(
             "SELECT total(draft_ms + verify_ms + other_ms) / total(round_count) FROM generation WHERE session_id = ?",
@@ -119,11 +118,3 @@ def baselines(reader: Reader, session_id: int) -> list[Baseline]:
     """All measurements of a session, oldest first. Raises `StoreError` when it cannot be read."""
     sql = "SELECT at, ms_per_token, tokens FROM baseline WHERE session_id = ? ORDER BY id"
     return [Baseline(*row) for row in reader.fetch(sql, session_id)]
-
-
-def quantile(ascending: list[float], part: float) -> float:
-    """The value below which that share of the values lies, between neighbours in proportion."""
-    place = part * (len(ascending) - 1)
-    below = int(place)
-    above = min(below + 1, len(ascending) - 1)
-    return ascending[below] + (place - below) * (ascending[above] - ascending[below])
