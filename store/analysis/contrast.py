@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from spectui.store.counts.intervals import Error, Figure, Pair, ends, interval_of, standard_error
+from spectui.store.counts.intervals import Error, Figure, Pair, ends, interval_of, pair, standard_error
 from spectui.store.reading.columns import Floats, Ints
 
 
@@ -53,13 +53,8 @@ def contrast(
         else:
             error = _together(standard_error(a, of_a.task), standard_error(b, of_b.task))
         ci = None if error is None else ends(difference, error)
-    ci_a, ci_b = (_ends_of(figure, of, within) for figure, of in ((a, of_a), (b, of_b)))
+    ci_a, ci_b = (pair(interval_of(figure, within, of.task)) for figure, of in ((a, of_a), (b, of_b)))
     return Contrast(a.value, ci_a, b.value, ci_b, difference, ci, comparable)
-
-
-def _ends_of(figure: Figure, prompts: Prompts, within: Pair) -> Pair | None:
-    interval = interval_of(figure, within, prompts.task)
-    return None if interval is None else (interval.low, interval.high)
 
 
 def _together(a: Error | None, b: Error | None) -> Error | None:

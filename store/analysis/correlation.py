@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from spectui.store.analysis.resampling import RHO
-from spectui.store.counts.intervals import Pair, mean_interval
+from spectui.store.counts.intervals import Pair, mean_interval, pair
 from spectui.store.reading.columns import Floats, Ints
 
 
@@ -48,10 +48,9 @@ def correlation(per_prompt: Floats, x: Floats, y: Floats, task: Ints) -> Correla
     """Summary of `by_prompt` [prompts], of these tasks, and of all nodes (x, y) of the same prompts."""
     known = per_prompt[np.isfinite(per_prompt)]
     pooled = spearman(*_known(x, y))
-    interval = mean_interval(per_prompt, RHO, task)
     return Correlation(
         float(known.mean()) if len(known) else None,
-        None if interval is None else (interval.low, interval.high),
+        pair(mean_interval(per_prompt, RHO, task)),
         pooled if np.isfinite(pooled) else None,
         len(known),
     )

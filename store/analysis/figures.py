@@ -11,8 +11,15 @@ from spectui.store.analysis.correlation import Correlation
 from spectui.store.analysis.counts import Ratio
 from spectui.store.analysis.resampling import SHARE
 from spectui.store.counts import metrics
-from spectui.store.counts.intervals import Figure, Pair, ends, mean_interval, ratio_interval, standard_error
-from spectui.store.counts.metrics import Interval
+from spectui.store.counts.intervals import (
+    Figure,
+    Pair,
+    ends,
+    mean_interval,
+    pair,
+    ratio_interval,
+    standard_error,
+)
 from spectui.store.reading.columns import Floats, Ints
 
 
@@ -120,11 +127,6 @@ def estimate_over_rounds(ratio: Ratio, task: Ints, within: Pair) -> Estimate:
     return Estimate(
         over_prompts.token_weighted, ci, over_prompts.token_weighted, over_prompts.prompts, over_prompts.mean
     )
-
-
-def pair(interval: Interval | None) -> Pair | None:
-    """The ends of an interval."""
-    return None if interval is None else (interval.low, interval.high)
 
 
 def chain_formula(alpha: Estimate, depth: int) -> Estimate:

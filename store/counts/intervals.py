@@ -95,6 +95,11 @@ def interval_of(figure: Figure, within: Pair = EVERYWHERE, stratum: Ints | None 
     return Interval(figure.value, low, high, int(np.isfinite(figure.moved).sum()))
 
 
+def pair(interval: Interval | None) -> Pair | None:
+    """The ends of an interval."""
+    return None if interval is None else (interval.low, interval.high)
+
+
 def intervals_by_task(rows: Iterable[tuple[str, float, float, bool]], within: Pair) -> dict[str, Interval]:
     """Intervals of a ratio of sums, from the task, numerator, denominator of each prompt and whether it finished.
 
