@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from textual.dom import DOMNode
 from textual.screen import Screen
 
+from spectui import tui
 from spectui.tui import screens, widgets
 from spectui.tui.app import SpectuiApp
 from spectui.tui.cli.commands.config import template
@@ -75,6 +77,15 @@ def test_every_key_is_explained() -> None:
     assert not [
         (area, key.bindings[0].key) for area, keys in areas().items() for key in keys if not key.words
     ]
+
+
+def test_a_key_that_a_sentence_names_exists() -> None:
+    """A sentence would have a gap in the place of the key."""
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(tui.__path__[0]).rglob("*.py"))
+    named = set(re.findall(r"key_(?:for|of)\((?:self|'\w+'), f?[\"'](\w+)", source))
+    assert len(named) > 10
+    known = " ".join(name for area in areas() for name in actions(area))
+    assert not [name for name in named if name not in known]
 
 
 def test_actions_of_an_area_have_different_names() -> None:

@@ -28,15 +28,12 @@ Hint = tuple[str, str, str]
 _in_force: Keymap = {}
 """The changes in force."""
 
-_shown: dict[str, dict[str, str]] = {}
-"""Area -> key as it is shown without changes -> with them."""
-
-SHOWN = {"enter": "enter", "backspace": "backspace"}
+WORDS = {"enter": "enter", "backspace": "backspace"}
 """Keys that are called by a word rather than by Textual's sign."""
 
 
 class KeymapError(Exception):
-    """A keymap that cannot be; `path` says what of it: area, then action."""
+    """A keymap that cannot be used; `path` is the part that is wrong: area, then action."""
 
     def __init__(self, path: tuple[str, ...], words: str) -> None:
         super().__init__(words)
@@ -58,7 +55,7 @@ def bindings(area: str) -> list[Any]:
     """The bindings of an area in force: `BINDINGS` of its class."""
     changes = _in_force.get(area, {})
     return [
-        replace(binding, key=",".join(parted(changes[name_of(binding)])))
+        replace(binding, key=",".join(split_keys(changes[name_of(binding)])))
         if name_of(binding) in changes
         else binding
         for binding in declared(area)
@@ -79,7 +76,7 @@ def name_of(binding: Binding) -> str:
 
 
 def check(keymap: Keymap) -> None:
-    """Raise `KeymapError` for an area, an action or a key that there is not, or a key that does two things."""
+    """Raise `KeymapError` for an unknown area, action or key, and for a key with two actions."""
     known = areas()
     for area, changes in keymap.items():
         if area not in known:
@@ -90,7 +87,7 @@ def check(keymap: Keymap) -> None:
                 raise KeymapError(
                     (area, name), f"[keys.{area}] has no action '{name}'; {closest(name, able)}"
                 )
-            for key in parted(keys) or [""]:
+            for key in split_keys(keys) or [""]:
                 if not _is_key(key):
                     raise KeymapError(
                         (area, name),
@@ -98,7 +95,7 @@ def check(keymap: Keymap) -> None:
                     )
         taken: dict[str, str] = {}
         for name, bindings in able.items():
-            for key in parted(changes[name]) if name in changes else [b.key for b in bindings]:
+            for key in split_keys(changes[name]) if name in changes else [b.key for b in bindings]:
                 other = taken.setdefault(_canonical(key), name)
                 if other != name:
                     path = (area, name if name in changes else other)
@@ -107,8 +104,8 @@ def check(keymap: Keymap) -> None:
                     )
 
 
-def parted(keys: str) -> list[str]:
-    """The keys of a text such as ``f,ctrl+f``; a comma alone is the key."""
+def split_keys(keys: str) -> list[str]:
+    """The keys of a text such as ``f,ctrl+f``; a comma alone is a key."""
     if keys.strip() == ",":
         return ["comma"]
     return [key.strip() if key.strip() else key for key in keys.split(",") if key]
@@ -118,15 +115,6 @@ def apply(keymap: Keymap) -> None:
     """Have these keys from now on and, for all else, those that are declared. `keymap` has to have passed `check`."""
     global _in_force
     _in_force = keymap
-    _shown.clear()
-    for area, changes in keymap.items():
-        for binding in declared(area):
-            if (keys := changes.get(name_of(binding))) is not None:
-                old = [shown(key) for key in parted(binding.key)]
-                new = [shown(key) for key in parted(keys)]
-                # Two keys for one action: each in the place of one; the last stands for those left over.
-                for place, key in enumerate(old):
-                    _shown.setdefault(area, {})[key] = new[min(place, len(new) - 1)]
     known = areas()
     for cls in _ours(DOMNode):
         if "BINDINGS" in cls.__dict__ and area_of(cls) in known:
@@ -137,8 +125,8 @@ def apply(keymap: Keymap) -> None:
 def key_text(key: Key, area: str, gap: str = " ") -> str:
     """The keys of a `Key` of an area as they are in force: ``[ ]``, ``1-4``, ``shift+← →``."""
     changes = _in_force.get(key.area or area, {})
-    in_force = (parted(changes.get(name_of(binding), binding.key))[0] for binding in key.bindings)
-    texts = list(dict.fromkeys(shown(each) for each in in_force))
+    in_force = (split_keys(changes.get(name_of(binding), binding.key))[0] for binding in key.bindings)
+    texts = list(dict.fromkeys(display(each) for each in in_force))
     if len(texts) > 2 and all(each.isdigit() for each in texts):
         return f"{texts[0]}-{texts[-1]}"
     modifier = texts[0].rpartition("+")[0]
@@ -155,39 +143,24 @@ def hints(area: str, state: str = "") -> list[Hint]:
     return [(key_text(key, area), hint, key.click or key.bindings[-1].action) for key, hint in words if hint]
 
 
-def shown(key: str) -> str:
+def display(key: str) -> str:
     """A key as the footer and the help write it: ``left_square_bracket`` is ``[``."""
     *modifiers, last = key.split("+") if len(key) > 1 else [key]
-    return "+".join([*modifiers, SHOWN.get(last) or format_key(last)])
+    return "+".join([*modifiers, WORDS.get(last) or format_key(last)])
 
 
-def label(text: str, *where: str | type[DOMNode]) -> str:
-    """A key hint, such as ``[  ]`` or ``1-4``, with the keys that these areas (or their classes) have now."""
-    changed: dict[str, str] = {}
-    for place in where:
-        names = (
-            [place] if isinstance(place, str) else [area_of(cls) for cls in place.__mro__ if _is_ours(cls)]
-        )
-        for name in reversed(names):
-            changed |= _shown.get(name, {})
-    if not changed:
-        return text
-    words = re.split(r"(\s+)", text)
-    return "".join(_label(word, changed) for word in words)
+def key_of(area: str, action: str) -> str:
+    """The key of an action in force, as it is displayed; "" where the area has no such action."""
+    for binding in declared(area) if area in areas() else []:
+        if name_of(binding) == action:
+            return display(split_keys(_in_force.get(area, {}).get(action, binding.key))[0])
+    return ""
 
 
-def named(node: DOMNode, text: str, *where: str) -> str:
-    """A key hint in the words of a screen or of a widget on it: the keys that the screen has now."""
-    return label(text, *where, type(node.screen), type(node.app))
-
-
-def _label(word: str, changed: Mapping[str, str]) -> str:
-    first, dash, last = word.partition("-")
-    if dash and first.isdigit() and last.isdigit():
-        every = [str(number) for number in range(int(first), int(last) + 1)]
-        if changed.keys() & set(every):
-            return " ".join(changed.get(key, key) for key in every)
-    return changed.get(word, word)
+def key_for(node: DOMNode, action: str) -> str:
+    """The key of an action of the screen that a node is on: ``key_for(self, "back")`` is ``esc``."""
+    places = (area_of(cls) for cls in type(node.screen).__mro__ if _is_ours(cls))
+    return next(filter(None, (key_of(place, action) for place in places)), "")
 
 
 def _ours(cls: type[DOMNode]) -> Iterator[type[DOMNode]]:

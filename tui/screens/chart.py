@@ -13,7 +13,7 @@ from spectui.tui.charts import all_charts, chart_after
 from spectui.tui.charts.base import Chart, Source
 from spectui.tui.feeds.charts import ChartFeed, Sources
 from spectui.tui.memory import SHOWN_CHART
-from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.screens.base import FedScreen
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.terminal.theme import task_slots
@@ -79,7 +79,7 @@ class ChartScreen(FedScreen):
         for number, task in enumerate(self.tasks, 1):
             off = task in self._hidden
             cells += [
-                (named(self, str(number)) + " ", "key"),
+                (key_for(self, f"toggle_task_{number}") + " ", "key"),
                 (sanitize_line(task), "muted" if off else f"task-{slots[task]}-name"),
             ]
             cells.append((" off   " if off else "   ", "muted"))

@@ -19,7 +19,7 @@ from spectui.tui.charts.base import Source
 from spectui.tui.feeds.charts import ChartFeed, Sources
 from spectui.tui.memory import COMPARED_CHART
 from spectui.tui.model.transcript import wrap
-from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.screens.base import FedScreen
 from spectui.tui.terminal.cells import count, fit, fitting
 from spectui.tui.terminal.textsafe import sanitize_line
@@ -196,7 +196,7 @@ class CompareScreen(FedScreen):
         if event.state == WorkerState.ERROR:
             error = event.worker.error
             words = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-            self._say(f"✗ {sanitize_line(words)}  ({named(self, 'r')} tries again)")
+            self._say(f"✗ {sanitize_line(words)}  ({key_for(self, 'again')} tries again)")
         elif event.state == WorkerState.SUCCESS and event.worker.group == "figures":
             self._take_tables(event.worker.result or [])
         elif event.state == WorkerState.SUCCESS and event.worker.group == "answers":

@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 
 from spectui.tui.charts import all_charts
 from spectui.tui.navigation import DESTINATIONS, areas
-from spectui.tui.navigation.keymap import area_of, bindings, key_text, named
+from spectui.tui.navigation.keymap import area_of, bindings, key_for, key_text
 from spectui.tui.widgets.rows import Row, Rows
 
 WORDS = (
@@ -84,7 +84,7 @@ class HelpScreen(ModalScreen[None]):
         box = self.query_one("#help-box", Rows)
         box.can_focus = True
         box.border_title = "help"
-        box.border_subtitle = f"{named(self, 'esc')} closes"
+        box.border_subtitle = f"{key_for(self, 'dismiss')} closes"
         box.focus()
         self._here = area_of(type(self.app.screen_stack[-2]))
         self._write(self.app.size.width)

@@ -21,7 +21,7 @@ from spectui.prompts import PromptError
 from spectui.prompts.source import STDIN
 from spectui.store.errors import StoreError
 from spectui.tui.model.transcript import wrap
-from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.run_options import Request, run_options
 from spectui.tui.screens.base import Dashboard
 from spectui.tui.start import start_run
@@ -116,7 +116,7 @@ class NewRunScreen(ModalScreen[int | None]):
         """Begin with the first field."""
         form = self.query_one("#form")
         form.border_title = "new run"
-        form.border_subtitle = f"enter starts  {named(self, 'esc')} cancels"
+        form.border_subtitle = f"enter starts  {key_for(self, 'cancel')} cancels"
         self._show_defaults()
         self.query_one("#target").focus()
 

@@ -10,7 +10,7 @@ from textual.message import Message
 
 from spectui.tui.charts import all_charts
 from spectui.tui.charts.base import Chart, Point
-from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.terminal.cells import fit, fitting, pad, stack
 from spectui.tui.terminal.glyphs import DOTS, dotted, glyphs
 from spectui.tui.widgets.rows import Cell, Row, Rows
@@ -69,7 +69,7 @@ class Plot(Rows, can_focus=True, inherit_bindings=False):
         """The values under the cursor in words."""
         if not self.known:
             return [(("Loading the session…", "muted"),)]
-        return reading_rows(self._chart, self.place, self.reading(), width, named(self, "h"))
+        return reading_rows(self._chart, self.place, self.reading(), width, key_for(self, "chart_1"))
 
     def on_resize(self) -> None:
         """Draw for the new size."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len, set_cell_size
 
 from spectui.tui.model.transcript import wrap
-from spectui.tui.navigation.keymap import named
+from spectui.tui.navigation.keymap import key_for
 from spectui.tui.terminal.cells import fit
 from spectui.tui.terminal.textsafe import sanitize
 from spectui.tui.widgets.rows import Cell, Line, Row
@@ -48,7 +48,7 @@ class PromptHead(Line):
             return
         lines = wrap(self._prompt, width)
         if not self._whole and len(lines) > LINES:
-            more = f" … {named(self, 'v')} shows all"
+            more = f" … {key_for(self, 'whole_prompt')} shows all"
             last = lines[LINES - 1].rstrip()
             room = width - len(more)
             last = set_cell_size(last, room).rstrip() + more if cell_len(last) > room else last + more

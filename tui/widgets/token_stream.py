@@ -13,7 +13,7 @@ from textual.strip import Strip
 
 from spectui.tui.model.pieces import Piece
 from spectui.tui.model.transcript import Transcript
-from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.terminal.cells import count
 from spectui.tui.terminal.theme import styles
 from spectui.tui.widgets.rows import Cell, Line, LineView, row_width, set_scroll_size
@@ -263,7 +263,11 @@ class Legend(Line):
     def _state(self, *, follow: bool, new_below: int, live: bool) -> list[Cell]:
         if new_below:
             below = f"↓ {count(new_below)} new below "
-            return [(below, "warning"), (named(self, "G"), "key"), (" end", "muted")]
+            return [(below, "warning"), (key_for(self, "end"), "key"), (" end", "muted")]
         if not live:
             return []
-        return [("following", "muted")] if follow else [(named(self, "p"), "key"), (" follows", "muted")]
+        return (
+            [("following", "muted")]
+            if follow
+            else [(key_for(self, "toggle_follow"), "key"), (" follows", "muted")]
+        )

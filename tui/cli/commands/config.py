@@ -112,9 +112,9 @@ def template() -> str:
 
 
 def _written(key: str) -> str:
-    from spectui.tui.navigation.keymap import shown
+    from spectui.tui.navigation.keymap import display
 
-    plain = shown(key)
+    plain = display(key)
     return plain if plain.isascii() and len(plain) == 1 and plain != "," else key
 
 

@@ -15,7 +15,7 @@ from textual.worker import Worker, WorkerState
 from spectui.decoding.errors import DecodingError
 from spectui.store.errors import StoreError
 from spectui.tui.model.transcript import wrap
-from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.inputs import SteadyInput
 from spectui.tui.widgets.rows import Line, Row
@@ -65,7 +65,7 @@ class AskScreen(ModalScreen[bool]):
         """Name the box and its keys."""
         box = self.query_one("#ask-box")
         box.border_title = self._title
-        box.border_subtitle = f"enter {self._does}  {named(self, 'esc')} cancels"
+        box.border_subtitle = f"enter {self._does}  {key_for(self, 'cancel')} cancels"
         self._say(self._hint, "muted")
 
     def on_resize(self) -> None:

@@ -9,7 +9,7 @@ from textual.widgets import Button
 
 from spectui.store.rows import SessionSummary
 from spectui.tui.model.transcript import wrap
-from spectui.tui.navigation.keymap import bindings, label, named
+from spectui.tui.navigation.keymap import bindings, key_for, key_of
 from spectui.tui.terminal.cells import count, fit, fitting
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.rows import Line, Row
@@ -41,7 +41,7 @@ class DeleteScreen(ModalScreen[bool]):
         self.query_one("#delete-box").border_title = "delete"
         self.query_one(
             "#delete-box"
-        ).border_subtitle = f"{named(self, 'd')} deletes  {named(self, 'esc')} keeps"
+        ).border_subtitle = f"{key_for(self, 'answer_True')} deletes  {key_for(self, 'answer_False')} keeps"
         self._ask()
         self.query_one("#keep").focus()
 
@@ -62,7 +62,7 @@ class DeleteScreen(ModalScreen[bool]):
             ((f"Delete {name}?", "strong"),),
             ((fitting(what, room, ", "), "text"),),
         ]
-        back = wrap(f"{label('u', 'sessions')} brings it back until the dashboard is left.", room)
+        back = wrap(f"{key_of('sessions', 'undo')} brings it back until the dashboard is left.", room)
         rows += [((line, "muted"),) for line in back]
         question = self.query_one("#delete-question", Line)
         question.styles.height = len(rows)

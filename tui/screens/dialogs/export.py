@@ -10,7 +10,7 @@ from textual.worker import get_current_worker
 from spectui.store.export.export import Exported, default_place, export_session
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
-from spectui.tui.navigation.keymap import named
+from spectui.tui.navigation.keymap import key_for
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.terminal.cells import count, fit
 from spectui.tui.terminal.textsafe import sanitize_line
@@ -72,6 +72,6 @@ class ExportScreen(AskScreen):
         """Show how many rows are written."""
         total = self._summary.prompt_count + self._summary.rounds + self._summary.nodes
         self._say(
-            f"{count(message.rows)} of {count(max(total, message.rows))} rows; {named(self, 'esc')} stops",
+            f"{count(message.rows)} of {count(max(total, message.rows))} rows; {key_for(self, 'cancel')} stops",
             "muted",
         )

@@ -17,7 +17,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
 from spectui.store.reading.search import Hit, search
-from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.terminal.cells import count
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.inputs import SteadyInput
@@ -82,7 +82,7 @@ class SearchScreen(ModalScreen[Hit | None]):
         """Show the last search."""
         box = self.query_one("#search-box")
         box.border_title = "search the session"
-        box.border_subtitle = f"enter searches, again goes there  {named(self, '↑ ↓  esc')} closes"
+        box.border_subtitle = f"enter searches, again goes there  ↑ ↓  {key_for(self, 'cancel')} closes"
         self.table: Table[tuple[int, Hit]] = self.query_one("#hits", Table)
         self._show()
         self.table.select(self.last.cursor)

@@ -12,7 +12,7 @@ from spectui.tui.feeds.replay import SPEEDS, ReplayFeed
 from spectui.tui.model.goto import HINT, parse
 from spectui.tui.model.state import Moment, Rewound
 from spectui.tui.model.timeline import Place
-from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.screens.live.screen import LiveScreen
 from spectui.tui.terminal.theme import task_slots
@@ -144,14 +144,14 @@ class ReplayScreen(LiveScreen):
 
     def action_zoom_chart(self) -> None:
         """Say that charts on the whole screen are of whole sessions."""
-        keys = (named(self, "esc"), named(self, "z"))
+        leave, zoom = key_for(self, "back"), key_for(self, "zoom_chart")
         self.inform(
-            f"A chart on the whole screen shows the whole session: leave the replay ({keys[0]}), then press {keys[1]}."
+            f"A chart on the whole screen is of the whole session: leave the replay ({leave}), then {zoom}."
         )
 
     def action_skip_prompt(self) -> None:
         """Say that a replay sends nothing to a worker."""
-        self.inform(f"This is a replay; {named(self, 'esc')} goes back to the session itself.")
+        self.inform(f"This is a replay; {key_for(self, 'back')} goes back to the session itself.")
 
     def action_leave(self) -> None:
         """Leave the dashboard; the state shown is one of the past, so it cannot say whether there is a run."""

@@ -10,7 +10,7 @@ from spectui.store.rows import SessionSummary
 from spectui.tui.feeds import writes
 from spectui.tui.feeds.sessions import SessionsFeed
 from spectui.tui.model.state import Card
-from spectui.tui.navigation.keymap import named
+from spectui.tui.navigation.keymap import key_for
 from spectui.tui.screens.base import FedScreen
 from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.screens.dialogs.delete import DeleteScreen
@@ -76,7 +76,7 @@ class SessionActions(FedScreen):
 
     def action_tag(self) -> None:
         """Give the session tags."""
-        hint = f"One word or more, such as: study gpu. {named(self, '/')} finds #study."
+        hint = f"One word or more, such as: study gpu. {key_for(self, 'filter')} finds #study."
         self._ask("tags", writes.tag, lambda row: " ".join(row.tags), hint)
 
     def action_note(self) -> None:
@@ -85,7 +85,7 @@ class SessionActions(FedScreen):
             "note",
             writes.note,
             lambda row: row.notes,
-            f"Anything to remember about this session. {named(self, '/')} searches notes too.",
+            f"Anything to remember about this session. {key_for(self, 'filter')} searches notes too.",
         )
 
     def _ask(self, what: str, save: writes.Edit, present: Callable[[SessionSummary], str], hint: str) -> None:
@@ -109,7 +109,7 @@ class SessionActions(FedScreen):
             return
         if self.marked.pop(row.id, None) is None:
             if len(self.marked) == MOST_COMPARED:
-                mark, compare = named(self, "m"), named(self, "c")
+                mark, compare = key_for(self, "mark"), key_for(self, "compare")
                 self.inform(f"{MOST_COMPARED} are marked; {compare} compares them, {mark} on one unmarks it.")
                 return
             self.marked[row.id] = row.name
@@ -125,9 +125,8 @@ class SessionActions(FedScreen):
         """Open the marked sessions beside each other."""
         chosen = self.comparable()
         if len(chosen) < 2:
-            self.inform(
-                f"Mark two to four sessions with {named(self, 'm')}, then {named(self, 'c')} compares them."
-            )
+            mark, compare = key_for(self, "mark"), key_for(self, "compare")
+            self.inform(f"Mark two to four sessions with {mark}, then {compare} compares them.")
             return
         self.app.go("compare", chosen)
 
@@ -138,7 +137,7 @@ class SessionActions(FedScreen):
             return
         if row.live:
             self.inform(
-                f"{row.name} is {row.status}: open it and stop it first ({named(self, 'q')}, Stop run)."
+                f"{row.name} is {row.status}: open it and stop it first ({key_for(self, 'leave')}, Stop run)."
             )
             return
 

@@ -16,7 +16,7 @@ from spectui.tui.feeds.sessions import SessionsFeed
 from spectui.tui.memory import FALLING, SORTED_BY, SUMMARY
 from spectui.tui.model.session_filter import Entry, Filter, entry_of, parse
 from spectui.tui.model.state import Card, Sessions
-from spectui.tui.navigation.keymap import bindings, named
+from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.screens.sessions.actions import SessionActions
 from spectui.tui.screens.sessions.columns import session_columns
 from spectui.tui.terminal.cells import count, fit
@@ -83,7 +83,7 @@ class SessionsScreen(SessionActions):
         if not self.table.sort_by(by, falling=memory.get(FALLING, bool, None)):
             self.table.sort_by("#")
         self._card_wanted = memory.get(SUMMARY, bool, None)
-        self.query_one("#empty", Rows).set_rows(_empty(named(self, "r")))
+        self.query_one("#empty", Rows).set_rows(_empty(key_for(self, "new_run")))
         home = str(expanded("~"))  # "~" itself where there is none
         place = sanitize_line(str(self.database).replace(home, "~", 1))
         self.set_head((place, "muted"))
@@ -121,7 +121,7 @@ class SessionsScreen(SessionActions):
         self.set_class(not rows, "-empty")
         self.set_class(bool(rows) and not passing, "-none")
         if rows and not passing:
-            self.query_one("#none", Rows).set_rows([_nothing_found(len(rows), named(self, "esc"))])
+            self.query_one("#none", Rows).set_rows([_nothing_found(len(rows), key_for(self, "all"))])
         self.draw_titles()
 
     def _entry(self, row: SessionSummary) -> Entry:
@@ -150,7 +150,9 @@ class SessionsScreen(SessionActions):
         title = f"sessions {number} · by {self.table.order}" if self._known else "sessions · loading…"
         chosen = len(self.comparable())
         marked = (
-            f"{chosen} marked" + (f", {named(self, 'c')} compares" if chosen > 1 else "") if chosen else ""
+            f"{chosen} marked" + (f", {key_for(self, 'compare')} compares" if chosen > 1 else "")
+            if chosen
+            else ""
         )
         subtitle = self._filter.problem or marked or "α match rate  τ tokens per round"
         for name, text in (("border_title", title), ("border_subtitle", subtitle)):
