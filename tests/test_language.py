@@ -17,18 +17,6 @@ QUESTIONS = re.compile(r"(What|Which|How|Whether|Where|Why|Who|When)\b")
 SAYS_NOTHING = {"found", "own", "mine", "theirs", "told", "said", "given"}
 """Names that tell where a value comes from instead of what it is; tests must do without the first."""
 
-NOT_YET: set[str] = {
-    "tui/cli/commands/logs.py",
-    "tui/cli/commands/sessions.py",
-    "tui/cli/follow.py",
-    "tui/report/charts.py",
-    "tui/report/pictures.py",
-    "tui/report/svg.py",
-    "tui/terminal/glyphs.py",
-    "tui/terminal/plain_output.py",
-}
-"""Files whose language is still to be mended. Whoever mends one takes it out; at the end there are none."""
-
 
 def problems(tree: ast.AST, names: set[str]) -> Iterator[str]:
     """Docstrings, also of constants, that begin with a question, and names that are one of `names`, with their lines.
@@ -63,10 +51,9 @@ def in_file(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("room", [*ROOMS, "tests"])
 def test_docstrings_and_names_say_what_a_thing_is(room: str) -> None:
-    by_file = {str(path.relative_to(ROOT)): in_file(path) for path in (ROOT / room).rglob("*.py")}
-    assert not {file: lines for file, lines in by_file.items() if lines and file not in NOT_YET}
-    listed = {file for file in NOT_YET if file.startswith(f"{room}/")}
-    assert {file for file in listed if by_file.get(file)} == listed, "mended: take them out of NOT_YET"
+    files = sorted((ROOT / room).rglob("*.py"))
+    assert files
+    assert {str(path.relative_to(ROOT)): lines for path in files if (lines := in_file(path))} == {}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ STAGE_S = 2.0
 """Progress within a stage of loading is told this often."""
 SIGN_OF_LIFE_S = 10.0
 STOP_S = 5.0
-"""How long a stopped worker may take to end its round before one stops waiting."""
+"""Seconds that a stopped worker may take to end its round before one stops waiting."""
 
 Say = Callable[[str], None]
 

@@ -75,7 +75,7 @@ def _lines(picture: Picture) -> Drawing:
                 parts.append(f'<g opacity=".6">{interval}</g>')
             here = (x(place), y(mark.value))
             parts.append(svg.line(*before, *here, colour=colour, dashed=panel.title == OVERALL))
-            tip = f"{panel.title}, {mark.name}: {mark.value:.3f}{_said(mark.ci)}"
+            tip = f"{panel.title}, {mark.name}: {mark.value:.3f}{_interval_text(mark.ci)}"
             parts.append(svg.dot(*here, colour, tip))
             before = here
         parts.append(svg.dot(right + 20, 44 + 20 * index, colour))
@@ -92,7 +92,7 @@ def _bars(picture: Picture) -> Drawing:
     for row, mark in enumerate(panel.marks):
         y, value = _middle(row), mark.value or 0.0
         parts.append(svg.text(_NAMES + 10, y + 4, mark.name, anchor="end"))
-        tip = f"{mark.name}: {value:.{panel.digits}f}{_said(mark.ci, panel.digits)}"
+        tip = f"{mark.name}: {value:.{panel.digits}f}{_interval_text(mark.ci, panel.digits)}"
         parts.append(svg.bar(x(0), y - 6, x(max(value, 0.0)) - x(0), 12, mark.role, tip))
         if mark.ci is not None:
             parts.append(svg.line(x(mark.ci[0]), y, x(mark.ci[1]), y, colour="text"))
@@ -133,8 +133,8 @@ def _whisker(x: Callable[[float], float], y: float, mark: Mark, what: str) -> st
     if mark.value is None:
         return ""
     drawn = svg.line(x(mark.ci[0]), y, x(mark.ci[1]), y, colour=mark.role) if mark.ci else ""
-    return drawn + svg.dot(x(mark.value), y, mark.role, f"{what}: {mark.value:.3f}{_said(mark.ci)}")
+    return drawn + svg.dot(x(mark.value), y, mark.role, f"{what}: {mark.value:.3f}{_interval_text(mark.ci)}")
 
 
-def _said(ci: tuple[float, float] | None, digits: int = 3) -> str:
+def _interval_text(ci: tuple[float, float] | None, digits: int = 3) -> str:
     return "" if ci is None else f", 95 % {ci[0]:.{digits}f} to {ci[1]:.{digits}f}"

@@ -59,7 +59,7 @@ class Picture:
     note: str = ""
     """The meaning of its signs."""
     form: Literal["panels", "lines", "bars"] = "panels"
-    """How a page draws it: marks in panels, a line for each panel, or bars."""
+    """The form on a page: marks in panels, a line for each panel, or bars."""
 
 
 def pictures(report: Report) -> list[Picture]:

@@ -13,7 +13,7 @@ from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.terminal.theme import PALETTES, Palette
 
 _NO_CHARACTERS = re.compile("[\ufffe\uffff]")
-"""What XML does not allow and `sanitize_line` leaves."""
+"""Characters that XML does not allow and `sanitize_line` leaves."""
 
 
 def clean(text: str) -> str:

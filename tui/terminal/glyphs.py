@@ -32,7 +32,7 @@ class Glyphs:
     floor: str
     """The horizontal axis."""
     corner: str
-    """Where both axes meet."""
+    """The corner in which both axes meet."""
     under: str
     """The horizontal axis where a value is written."""
     reference: str

@@ -17,7 +17,7 @@ from textual.color import Color
 from textual.filter import LineFilter
 
 Characters = Literal["all", "console", "ascii"]
-"""What a terminal can show: anything, what fonts of the Linux console have, or ASCII alone."""
+"""Characters that a terminal can show: any, those in fonts of the Linux console, or ASCII alone."""
 
 CONSOLE = frozenset("─│┌┐└┘├┤┬┴┼█▀▄▌▐░▒▓←↑→↓·±°×÷")
 """Beside ASCII, what the kernel's own console font and those that Debian ships have in common, of what we use."""

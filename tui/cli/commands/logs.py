@@ -21,7 +21,7 @@ POLL_S = 0.2
 MOST_BYTES = 16 << 20
 """Read of one file, from its end: a log of ours is cut at an eighth of it, but the path is out of the database."""
 LOOK_S = 1.0
-"""Whether the run has ended is asked this often."""
+"""Seconds between looks at whether the run has ended."""
 
 
 @click.command()

@@ -48,7 +48,7 @@ ORDERS: Mapping[str, Callable[[SessionSummary], Any]] = {
     "x plain": lambda s: s.speedup,
     "started": lambda s: s.started_at or s.created_at,
 }
-"""What ``--sort`` may name: numbers and times fall, words rise."""
+"""Columns for ``--sort``: numbers and times fall, words rise."""
 RISING = ("name", "status", "target", "drafter")
 
 
