@@ -9,13 +9,12 @@ import argparse
 import json
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import psutil
 import torch
 
-from spectui.decoding.machine.kernels import findings, gather
+from spectui.decoding.machine.kernels import findings, gather, package_version
 from spectui.decoding.target.packed import can_pack
 
 
@@ -24,7 +23,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "transformers": _version("transformers"),
+        "transformers": package_version("transformers") or None,
         "cpu": {
             "name": cpu_name(),
             "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
@@ -48,13 +47,6 @@ def _gpus() -> list[dict[str, Any]]:
         name = torch.cuda.get_device_name(index)
         out.append({"name": name, "memory_bytes": total, "memory_available_bytes": free})
     return out
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def cpu_name() -> str:

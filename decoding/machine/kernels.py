@@ -68,7 +68,7 @@ class Finding:
 def gather() -> Facts:
     """Look at this process's torch, its driver and its packages."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    gptqmodel, optimum = (_version(name) for name in GPTQ_PACKAGES)
+    gptqmodel, optimum = (package_version(name) for name in GPTQ_PACKAGES)
     return Facts(
         driver=driver(),
         torch=torch.__version__,
@@ -80,7 +80,7 @@ def gather() -> Facts:
         packs=can_pack(),
         gptqmodel=gptqmodel,
         optimum=optimum,
-        accelerate=_version("accelerate"),
+        accelerate=package_version("accelerate"),
         nvcc=shutil.which("nvcc") is not None or "CUDA_HOME" in os.environ,
         visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
         fixed_sizes=uses_fixed_sizes("cuda" if count else "cpu"),
@@ -223,7 +223,8 @@ def _dotted(numbers: Sequence[int]) -> str:
     return ".".join(map(str, numbers))
 
 
-def _version(name: str) -> str:
+def package_version(name: str) -> str:
+    """The version of an installed package; "" where it is missing."""
     try:
         return version(name) if find_spec(name) is not None else ""
     except PackageNotFoundError:

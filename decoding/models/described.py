@@ -10,7 +10,7 @@ from torch import nn
 from spectui.decoding.checkpoints.weight_files import Tensor, read_config
 from spectui.decoding.eagle.checkpoint import read_config as read_head_config
 from spectui.decoding.eagle.head import EagleHead
-from spectui.decoding.errors import DecodingError
+from spectui.decoding.errors import DecodingError, explain_model_error
 from spectui.decoding.models.memory import BYTES
 from spectui.decoding.models.quantization import method, quantization
 
@@ -39,14 +39,8 @@ def model_tensors(folder: Path) -> list[Tensor]:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # transformers and its checks of fields meet whatever the file holds
-        if "trust_remote_code" in str(error):
-            raise DecodingError(
-                f"model '{folder}' comes with code of its own, which spectui does not run; choose another model"
-            ) from error
-        words = " ".join(str(error).split())[:300]
-        raise DecodingError(
-            f"{folder}/config.json describes no model that transformers builds: {words}"
-        ) from error
+        problem = f"{folder}/config.json describes no model that transformers builds"
+        raise DecodingError(explain_model_error(folder, error, problem)) from error
     head = model.get_output_embeddings()
     packed = {
         f"{name}.weight": module

@@ -16,7 +16,7 @@ from spectui.decoding.checkpoints.generation_file import check_generation_file, 
 from spectui.decoding.checkpoints.hub import Progress
 from spectui.decoding.checkpoints.tokenizer_files import damaged_file
 from spectui.decoding.checkpoints.weight_files import check_weights, read_config, uncommon_name
-from spectui.decoding.errors import DecodingError
+from spectui.decoding.errors import DecodingError, explain_model_error
 from spectui.decoding.models.placement import Placement, most_per_gpu
 from spectui.decoding.models.quantization import check_quantization, method, quantization
 from spectui.decoding.target.sizes import embedding_rows
@@ -60,7 +60,8 @@ def load_model(
             raise DecodingError(_no_room(folder, placement)) from error
         if (reason := explain_refusal(folder)) is not None:
             raise DecodingError(f"model '{folder}' cannot be loaded: {reason}") from error
-        raise DecodingError(explain_loading_error(folder, error)) from error
+        problem = f"model '{folder}' cannot be loaded"
+        raise DecodingError(explain_model_error(folder, error, problem)) from error
 
 
 def load_tokenizer(folder: Path, model: Any | None) -> Vocabulary:
@@ -73,20 +74,11 @@ def load_tokenizer(folder: Path, model: Any | None) -> Vocabulary:
     except _UNREADABLE as error:
         if damage := damaged_file(folder):
             raise DecodingError(f"tokenizer of model '{folder}' cannot be loaded: {damage}") from error
-        raise DecodingError(f"tokenizer of {explain_loading_error(folder, error)}") from error
+        problem = f"model '{folder}' cannot be loaded"
+        raise DecodingError(f"tokenizer of {explain_model_error(folder, error, problem)}") from error
     settings = getattr(model, "generation_config", None)
     ends = end_tokens(str(folder), getattr(settings, "eos_token_id", None))
     return Vocabulary(tokenizer, ends, None if model is None else embedding_rows(model))
-
-
-def explain_loading_error(folder: Path, error: Exception) -> str:
-    """One line on an error of transformers."""
-    reason = " ".join(str(error).split())
-    if "trust_remote_code" in reason:
-        return (
-            f"model '{folder}' comes with code of its own, which spectui does not run; choose another model"
-        )
-    return f"model '{folder}' cannot be loaded: {reason[:300]}"
 
 
 def _options(placement: Placement, dtype: str, allow_pickle: bool) -> dict[str, Any]:

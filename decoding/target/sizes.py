@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectui.decoding.errors import DecodingError
+from spectui.decoding.errors import DecodingError, explain_model_error
 from spectui.decoding.target.rope_context import widened
 
 PROVEN = frozenset(
@@ -77,14 +77,8 @@ def sizes_of(folder: Path, described: Mapping[str, Any]) -> Sizes:
     try:
         return _of_transformers(AutoConfig.from_pretrained(folder, trust_remote_code=False))
     except Exception as error:  # transformers and its checks of fields meet whatever the file holds
-        if "trust_remote_code" in str(error):
-            raise DecodingError(
-                f"model '{folder}' comes with code of its own, which spectui does not run; choose another model"
-            ) from error
-        reason = " ".join(str(error).split())[:200]
-        raise DecodingError(
-            f"model '{folder}' has a config.json that describes no language model: {reason}"
-        ) from error
+        problem = f"model '{folder}' has a config.json that describes no language model"
+        raise DecodingError(explain_model_error(folder, error, problem)) from error
 
 
 def of_llama(config: Mapping[str, Any]) -> Sizes:
