@@ -63,8 +63,8 @@ def test_every_action_of_a_key_exists() -> None:
     for area, keys in areas().items():
         for each in keys:
             clicks = [each.click] if each.click and not each.area else []
-            own = [binding.action for binding in each.bindings if not each.area]
-            for action in [*own, *clicks]:
+            declared_here = [binding.action for binding in each.bindings if not each.area]
+            for action in [*declared_here, *clicks]:
                 name = action.partition("(")[0]
                 holder, _, method = name.rpartition(".")
                 if holder != "screen":  # a widget's key may call the screen it is on

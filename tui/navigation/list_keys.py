@@ -52,7 +52,7 @@ COMPARE = (
     keys(
         *(bind(f"{n}", f"pane({n})", name) for n, name in enumerate(("Charts", "Figures", "Outputs"), 1)),
         hint="pane",
-        help="chart, figures, outputs; the same again: alone on the screen",
+        help="chart, figures or outputs; again: that pane alone",
         click="next_pane",
     ),
     steps("H", "h", "chart", "chart", "chart"),

@@ -22,11 +22,11 @@ CHARTS = steps("H", "h", "toggle_chart", "chart", "chart")
 INSPECT = key("enter", "inspect", "Inspect every node of this round", "inspect")
 REJECTED = key("x", "toggle_rejected", "Show or hide rejected drafts", "rejected")
 REPORT = key("R", "report", "Report on acceptance", "report")
-ADVISE = key("A", "advise", "The tree that pays for each task", "advise")
+ADVISE = key("A", "advise", "Advice: the tree that pays for each task", "advise")
 PANES = keys(
     *(bind(f"{n}", f"pane({n})", name) for n, name in enumerate(("Text", "Tree", "Charts", "Prompts"), 1)),
     hint="pane",
-    help="text, tree, charts, prompts; the same again: alone on the screen",
+    help="text, tree, charts or prompts; again: that pane alone",
     click="next_pane",
 )
 
