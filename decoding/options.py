@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
@@ -78,6 +79,10 @@ class Option:
     part: Part = Part.DECODING
     form: Form | None = None
 
+    def described(self, default: Any = None) -> str:
+        """The help, with its default or another."""
+        return self.help.replace("{default}", str(self.default if default is None else default))
+
     @property
     def setting_kind(self) -> type:
         """Type of the value in a settings file."""
@@ -129,9 +134,29 @@ def options_of(cls: type) -> dict[str, Option]:
         if facts := dict(each.metadata.get("option", {})):
             kind, optional = _kind(each.type)
             default = {} if kind is dict else each.default
-            facts["help"] = facts["help"].replace("{default}", f"{default}")
             declared[each.name] = Option(each.name, kind, default, optional, **facts)
     return declared
+
+
+def add_arguments(parser: ArgumentParser, options: Iterable[Option], **defaults: Any) -> None:
+    """Add options to a parser, each under the name of its field; `defaults` are others than those declared."""
+    for each in options:
+        default = defaults.get(each.name, each.default)
+        words = each.described(default).removesuffix(".").replace("%", "%%")
+        settings: dict[str, Any] = {"dest": each.name, "help": words[:1].lower() + words[1:]}
+        if each.kind is bool:
+            settings["action"] = "store_true"
+        elif each.kind is dict:
+            settings |= {"action": "append", "default": [], "metavar": each.metavar}
+        else:
+            metavar = each.metavar or each.name[:1].upper()
+            settings |= {"type": each.kind, "default": default, "metavar": metavar}
+        parser.add_argument(each.flag, **settings)
+
+
+def at_least(number: float) -> Rule:
+    """The rule for a number that has a least value."""
+    return Rule(f"give at least {number:g}", lambda value: value >= number)
 
 
 def fits(value: Any, annotation: str) -> bool:

@@ -12,10 +12,13 @@ from typing import Any
 from spectui import prompts
 from spectui.decoding.config import RunConfig
 from spectui.decoding.errors import DecodingError
+from spectui.decoding.options import add_arguments, options_of
 from spectui.decoding.tokens.template_args import read_switches
 from spectui.store.errors import StoreError
 
 DESCRIPTION = "Speed against plain and assisted decoding, paired prompt by prompt in one run"
+OF_A_RUN = ("template_args", "max_new_tokens", "target", "draft", "tree", "device", "dtype", "raw")
+"""Fields of `RunConfig` that are options here too."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,23 +29,13 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--prompts", type=Path, help="a file of prompts instead of the bundled ones, - for stdin"
     )
-    out.add_argument(
-        "--template-arg",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="set a variable of the model's chat template, as enable_thinking=false; may be given again",
-    )
-    out.add_argument("--max-new-tokens", type=int, default=96, metavar="T")
-    for name in ("target", "draft", "tree", "device", "dtype"):
-        out.add_argument(f"--{name}", default=getattr(RunConfig(), name))
+    add_arguments(out, [options_of(RunConfig)[name] for name in OF_A_RUN], max_new_tokens=96)
     out.add_argument(
         "--drafters",
         metavar="LIST",
         help="compare drafters: 'all', or DRAFT and DRAFT@TREE separated by commas, as in "
         "eagle,eagle@chain:3,recycling,eagle+lookup; nothing is recorded or watched then",
     )
-    out.add_argument("--raw", action="store_true", help="ignore the model's generation_config.json")
     out.add_argument(
         "--no-dashboard", action="store_true", help="leave out the arm with a dashboard attached"
     )
@@ -86,10 +79,8 @@ def _measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[d
     tell = _ProgressPrinter()
     chosen = prompts.interleave(prompts.select(arguments.prompts, arguments.tasks, arguments.per_task, tell))
     config = RunConfig(
-        max_new_tokens=arguments.max_new_tokens,
-        raw=arguments.raw,
-        template_args=read_switches(arguments.template_arg),
-        **{name: getattr(arguments, name) for name in ("target", "draft", "tree", "device", "dtype")},
+        **{name: getattr(arguments, name) for name in OF_A_RUN}
+        | {"template_args": read_switches(arguments.template_args)}
     )
     if arguments.profile:
         from spectui.decoding.bench import profile

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -13,24 +12,7 @@ from spectui.decoding.distill.config import DistillConfig
 from spectui.decoding.distill.prompts import heldout
 from spectui.decoding.drafters.registry import EAGLE
 from spectui.decoding.errors import DecodingError, UsageError
-
-HELP = {
-    "target": "model id, folder, or 'embedded'",
-    "tokens": "response tokens to generate",
-    "vocabulary": "size of the draft vocabulary",
-    "epochs": "passes over the text",
-    "minutes": "most wall time in all; text and training end when their share is used up",
-    "max_new_tokens": "longest response",
-    "prompt_tokens": "longest prompt",
-    "slots": "sequences generated at once, per process",
-    "batch_tokens": "tokens per training step",
-    "learning_rate": "peak learning rate",
-    "passes": "passes of training-time test: states of its own in a row that the head learns from",
-    "seed": "seed of prompts, sampling and training",
-    "start": "head to go on training: a folder, a hub id, or 'eagle' for the one that comes with spectui",
-    "device": "auto, cpu, cuda or cuda:N",
-    "dtype": "auto, float32 or bfloat16",
-}
+from spectui.decoding.options import add_arguments, options_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,17 +22,7 @@ def parser() -> argparse.ArgumentParser:
         description="Train an EAGLE-3 draft head for a target from text that it writes itself. "
         "After an interruption, the same command goes on.",
     )
-    defaults = DistillConfig()
-    for field in fields(DistillConfig):
-        default = getattr(defaults, field.name)
-        shown_default = "none" if default in (math.inf, "") else default
-        out.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=type(default),
-            default=default,
-            metavar=field.name.upper()[:1],
-            help=f"{HELP[field.name]} (default {shown_default})",
-        )
+    add_arguments(out, options_of(DistillConfig).values())
     out.add_argument("--work", type=Path, default=Path("distill"), help="folder of the intermediate data")
     out.add_argument("--out", type=Path, help="folder of the head (default: WORK/head)")
     out.add_argument(

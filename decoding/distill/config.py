@@ -7,8 +7,9 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from spectui.decoding.config import DEVICES, EMBEDDED_TARGET
+from spectui.decoding.config import A_DEVICE, EMBEDDED_TARGET
 from spectui.decoding.errors import UsageError
+from spectui.decoding.options import Rule, at_least, option, options_of
 from spectui.store.files import write_text
 
 SHARE_OF_TIME = {"generate": 0.55, "train": 0.38}
@@ -19,48 +20,67 @@ SHARE_OF_TIME = {"generate": 0.55, "train": 0.38}
 class DistillConfig:
     """Settings that decide which head comes out. Raises `UsageError` when a field makes no sense."""
 
-    target: str = EMBEDDED_TARGET
-    tokens: int = 1_000_000
-    """Response tokens to generate."""
-    vocabulary: int = 10_240
-    """Draft vocabulary: the most frequent tokens of the responses."""
-    epochs: float = 3.0
-    """Passes over the responses in training."""
-    minutes: float = math.inf
-    """Most wall time for everything; text and training end when their share is used up."""
-    max_new_tokens: int = 160
-    prompt_tokens: int = 224
-    """Longest prompt, template included."""
-    slots: int = 128
-    """Sequences generated at once."""
-    batch_tokens: int = 1024
-    """Tokens per training step."""
-    learning_rate: float = 1.2e-3
-    passes: int = 4
-    """Depth of training-time test: states of its own in a row that a head learns from."""
-    seed: int = 0
-    start: str = ""
-    """An earlier head to go on training: its folder or hub id, `eagle` for the bundled one; "" for none."""
-    device: str = "auto"
-    dtype: str = "auto"
+    target: str = option(EMBEDDED_TARGET, "--target", "model id, folder, or 'embedded' (default {default})")
+    tokens: int = option(
+        1_000_000, "--tokens", "response tokens to generate (default {default})", rule=at_least(1000)
+    )
+    vocabulary: int = option(
+        10_240,
+        "--vocabulary",
+        "size of the draft vocabulary, the most frequent tokens of the responses (default {default})",
+        rule=at_least(16),
+    )
+    epochs: float = option(3.0, "--epochs", "passes over the text (default {default})", rule=at_least(0.01))
+    minutes: float = option(
+        math.inf,
+        "--minutes",
+        "most wall time in all; text and training end when their share is used up (default none)",
+        rule=at_least(0.1),
+    )
+    max_new_tokens: int = option(
+        160, "--max-new-tokens", "longest response (default {default})", rule=at_least(16)
+    )
+    prompt_tokens: int = option(
+        224,
+        "--prompt-tokens",
+        "longest prompt, template included (default {default})",
+        rule=at_least(32),
+    )
+    slots: int = option(
+        128, "--slots", "sequences generated at once, per process (default {default})", rule=at_least(1)
+    )
+    batch_tokens: int = option(
+        1024, "--batch-tokens", "tokens per training step (default {default})", rule=at_least(64)
+    )
+    learning_rate: float = option(
+        1.2e-3, "--learning-rate", "peak learning rate (default {default})", rule=at_least(1e-6)
+    )
+    passes: int = option(
+        4,
+        "--passes",
+        "passes of training-time test: states of its own in a row that the head learns from (default {default})",
+        rule=Rule("give 1 to 8", lambda value: 1 <= value <= 8),
+    )
+    seed: int = option(
+        0, "--seed", "seed of prompts, sampling and training (default {default})", rule=at_least(0)
+    )
+    start: str = option(
+        "",
+        "--start",
+        "head to go on training: a folder, a hub id, or 'eagle' for the one that comes with spectui (default none)",
+    )
+    device: str = option("auto", "--device", "auto, cpu, cuda or cuda:N (default {default})", rule=A_DEVICE)
+    dtype: str = option(
+        "auto",
+        "--dtype",
+        "auto, float32 or bfloat16 (default {default})",
+        rule=Rule("use auto, float32 or bfloat16", lambda value: value in ("auto", "float32", "bfloat16")),
+    )
     """Of generation and of training's products: `auto` is bfloat16 where the machine multiplies it fast."""
 
     def __post_init__(self) -> None:
-        least = {
-            "tokens": 1000, "vocabulary": 16, "epochs": 0.01, "minutes": 0.1, "max_new_tokens": 16,
-            "prompt_tokens": 32, "slots": 1, "batch_tokens": 64, "learning_rate": 1e-6, "passes": 1, "seed": 0,
-        }  # fmt: skip
-        for name, value in least.items():
-            if not getattr(self, name) >= value:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}; give at least {value}"
-                )
-        if self.passes > 8:
-            raise UsageError(f"--passes is {self.passes}; more than 8 is not supported")
-        if self.device not in DEVICES and not self.device.removeprefix("cuda:").isdecimal():
-            raise UsageError(f"--device is '{self.device}'; use auto, cpu, cuda or cuda:N")
-        if self.dtype not in ("auto", "float32", "bfloat16"):
-            raise UsageError(f"--dtype is '{self.dtype}'; use auto, float32 or bfloat16")
+        for name, declared in options_of(DistillConfig).items():
+            declared.check(getattr(self, name))
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

@@ -23,6 +23,7 @@ from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.models.memory import Need, need
 from spectui.decoding.models.placement import all_gpus, free_bytes, gigabytes, resolve_device
 from spectui.decoding.models.quantization import check_quantization
+from spectui.decoding.options import add_arguments, options_of
 from spectui.decoding.target.sizes import sizes_of
 from spectui.decoding.target.support import check_family
 
@@ -136,9 +137,8 @@ def main() -> int:
     """Print the memory that a pair takes. Exits with 1 when it does not fit or cannot be loaded, 2 for bad usage."""
     parser = argparse.ArgumentParser(prog="spectui models check", description=__doc__)
     parser.add_argument("target")
-    for name in ("draft", "device", "dtype"):
-        parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
-    parser.add_argument("--max-new-tokens", type=int, default=RunConfig().max_new_tokens)
+    run = options_of(RunConfig)
+    add_arguments(parser, [run[name] for name in ("draft", "device", "dtype", "max_new_tokens")])
     parser.add_argument("--from-config", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = vars(parser.parse_args())

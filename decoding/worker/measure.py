@@ -10,14 +10,15 @@ from dataclasses import asdict
 from spectui.decoding.config import RunConfig
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import Progress, load_models
+from spectui.decoding.options import add_arguments, options_of
 from spectui.decoding.worker.choose_tree import costs_of, with_tree
 
 
 def main() -> int:
     """Measure, keep the record, print it and the tree chosen by it as one JSON object."""
     parser = argparse.ArgumentParser(prog="spectui doctor --measure", description=__doc__)
-    for name in ("target", "draft", "device", "dtype"):
-        parser.add_argument(f"--{name}", default=getattr(RunConfig(), name))
+    run = options_of(RunConfig)
+    add_arguments(parser, [run[name] for name in ("target", "draft", "device", "dtype")])
     try:
         config = RunConfig(**vars(parser.parse_args()))
         progress = stage_printer()

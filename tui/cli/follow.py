@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 LOOK_S = 1.0
-"""A worker that died commits nothing: look at the session this often although nothing changed."""
+"""Interval at which the session is read although nothing was committed: a dead worker commits nothing."""
 STAGE_S = 2.0
-"""Progress within a stage of loading is told this often."""
+"""Interval of progress lines within a stage of loading."""
 SIGN_OF_LIFE_S = 10.0
 STOP_S = 5.0
 """Seconds that a stopped worker may take to end its round before one stops waiting."""

@@ -80,7 +80,7 @@ def shared_options(function: Function) -> Function:
 def run_option(declared: Option, **changes: Any) -> Callable[[Function], Function]:
     """The click option of an option of a run; its parameter has the name of the field, and is None if not given."""
 
-    settings: dict[str, Any] = {"help": declared.help, "metavar": declared.metavar}
+    settings: dict[str, Any] = {"help": declared.described(), "metavar": declared.metavar}
     if declared.kind is bool:
         settings |= {"is_flag": True, "default": None}
     elif declared.kind is dict:

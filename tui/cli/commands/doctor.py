@@ -15,8 +15,10 @@ from typing import Any
 
 import click
 
+from spectui.decoding.config import RunConfig
+from spectui.decoding.options import options_of
 from spectui.tui.cli import costs
-from spectui.tui.cli.options import State, json_option, shared_options
+from spectui.tui.cli.options import State, json_option, run_option, shared_options
 from spectui.tui.cli.output import json_line, line, size
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,8 +32,8 @@ ENVIRONMENT_TIMEOUT_S = 180
     is_flag=True,
     help="First measure what drafting and verifying cost here; runs choose trees by it.",
 )
-@click.option("--target", metavar="M", help="Measure with this target (default: embedded).")
-@click.option("--draft", metavar="D", help="Measure with this drafter (default: the target's).")
+@run_option(options_of(RunConfig)["target"], help="Measure with this target (default: embedded).")
+@run_option(options_of(RunConfig)["draft"], help="Measure with this drafter (default: the target's).")
 @click.option(
     "--repair", is_flag=True, help="Where counts disagree with rounds and nodes, work them out anew."
 )

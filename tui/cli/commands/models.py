@@ -6,8 +6,12 @@ from typing import Any
 
 import click
 
-from spectui.tui.cli.options import json_option, shared_options
+from spectui.decoding.config import RunConfig
+from spectui.decoding.options import options_of
+from spectui.tui.cli.options import json_option, run_option, shared_options
 from spectui.tui.cli.output import Bar, json_line, line, table
+
+RUN = options_of(RunConfig)
 
 
 @click.group(invoke_without_command=True)
@@ -65,10 +69,10 @@ def pull(force: bool) -> None:
 
 @models.command()
 @click.argument("model", required=False)
-@click.option("--draft", metavar="D", help="Count this drafter too.")
-@click.option("--device", metavar="DEVICE", help="Where they would go (default: auto).")
-@click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16 (default: auto).")
-@click.option("--max-new-tokens", type=int, metavar="T", help="Tokens the cache is counted for.")
+@run_option(RUN["draft"], help="Count this drafter too.")
+@run_option(RUN["device"], help="Where they would go (default: auto).")
+@run_option(RUN["dtype"])
+@run_option(RUN["max_new_tokens"], help="Tokens the cache is counted for.")
 @click.option(
     "--from-config", is_flag=True, help="Count what config.json describes; no weights need be there."
 )

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spectui.tui.cli.options import State, shared_options
+from spectui.decoding.config import KEEP_ALL, RunConfig, kept_from
+from spectui.decoding.options import options_of
+from spectui.tui.cli.options import State, run_option, shared_options
 from spectui.tui.cli.output import line, size
 from spectui.tui.terminal.cells import count
 
@@ -54,10 +56,8 @@ def rm(context: click.Context, sessions: tuple[str, ...], yes: bool) -> None:
 
 @click.command()
 @click.argument("sessions", nargs=-1, metavar="[SESSION...]")
-@click.option(
-    "--keep-nodes",
-    metavar="WHAT",
-    help="rounds or N-days (default: what each session's run was given).",
+@run_option(
+    options_of(RunConfig)["keep_nodes"], help="rounds or N-days (default: what each session's run was given)."
 )
 @shared_options
 @click.pass_context
@@ -67,7 +67,6 @@ def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | N
     Rounds, text and all counts stay. What needs every node (trees, rejected drafts, the report) then
     leaves these prompts out and says so.
     """
-    from spectui.decoding.config import KEEP_ALL, kept_from
     from spectui.store.care.pruning import prune_session
 
     if keep_nodes is not None:
