@@ -98,7 +98,7 @@ def accept_sampling(
         alive = alive & (chosen >= 0)
         node = torch.where(alive, chosen, node)
         on_path.index_fill_(0, torch.where(alive, chosen, len(token))[None], True)
-    return Accepted(on_path[:-1], _drawn(final, uniforms.index_select(0, draws[None])[0]), draws + 1)
+    return Accepted(on_path[:-1], _draw(final, uniforms.index_select(0, draws[None])[0]), draws + 1)
 
 
 def _follow_draws(
@@ -117,7 +117,7 @@ def _follow_draws(
     bonus = torch.zeros((), dtype=torch.int64, device=p.device)
     for level in range(depth + 1):
         row = (node + 1)[None]
-        x = _drawn(p.index_select(0, row)[0].double(), uniforms.index_select(0, draws[None])[0])
+        x = _draw(p.index_select(0, row)[0].double(), uniforms.index_select(0, draws[None])[0])
         draws = draws + alive
         bonus = torch.where(alive, x, bonus)
         if level == depth or not len(token):
@@ -132,7 +132,7 @@ def _follow_draws(
     return Accepted(on_path[:-1], bonus, draws)
 
 
-def _drawn(weights: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+def _draw(weights: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     """The token that `u`, uniform in [0, 1), draws from float64 `weights` ``[V]``."""
     cumulative = weights.cumsum(0)
     drawn = torch.searchsorted(cumulative, (u * cumulative[-1])[None], right=True)[0]

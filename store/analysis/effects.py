@@ -182,7 +182,7 @@ class _Spread:
         self._whole = whole
         self._both, self._chance = off @ (part * apart), off**2 @ part
 
-    def drawn(self, size: float, by: float) -> Floats:
+    def draws(self, size: float, by: float) -> Floats:
         """[draws], around an effect whose true R2 is `size`; chance is `by` times as large."""
         scale = np.sqrt(size / (self._factor * self._whole)) if self._whole > 1e-12 else 0.0
         return np.asarray(
@@ -232,11 +232,11 @@ class _Noise:
 
     def tasks(self, size: float, by: float = 1.0) -> Floats:
         """[draws]: R2 of tasks whose effect has a true R2 of `size`, chance being `by` times as large."""
-        return self._tasks.drawn(size, by)
+        return self._tasks.draws(size, by)
 
     def depths(self, size: float, by: float = 1.0) -> Floats:
         """The same of depths."""
-        return self._depths.drawn(size, by)
+        return self._depths.draws(size, by)
 
     def depth_p(self, seen: float) -> float:
         """See `Difference.depth_p`."""
@@ -248,7 +248,7 @@ class _Noise:
         spread_task, spread_depth = float(self.tasks(task).var()), float(self.depths(depth).var())
         toward = spread_task / max(spread_task + spread_depth, 1e-300)
 
-        def drawn(value: float) -> Floats:
+        def differences(value: float) -> Floats:
             # The two effects that differ by `value` and are the nearest to what they seem to be.
             of_task = task - (task - depth - value) * toward
             of_task = max(of_task, 0.0, value)
@@ -256,12 +256,12 @@ class _Noise:
 
         reach = 8 * float(np.sqrt(spread_task + spread_depth)) + 1e-9
         low = _solve(
-            lambda value: float(np.mean(drawn(value) >= raw)) - _TAIL,
+            lambda value: float(np.mean(differences(value) >= raw)) - _TAIL,
             task - depth - reach,
             task - depth + reach,
         )
         high = _solve(
-            lambda value: _TAIL - float(np.mean(drawn(value) <= raw)),
+            lambda value: _TAIL - float(np.mean(differences(value) <= raw)),
             task - depth - reach,
             task - depth + reach,
         )

@@ -57,11 +57,11 @@ def _mark(connection: sqlite3.Connection, generation_id: int) -> int:
     with explained(None, connection):
         # Outside the transaction: only a worker that restarts it writes to a prompt that ended.
         counts = recount(connection, generation_id=generation_id)
-        ended_at = _ended(connection, generation_id)
+        ended_at = _finish_time(connection, generation_id)
     if ended_at is None:
         return 0
     with transaction(connection):
-        if _ended(connection, generation_id) != ended_at:
+        if _finish_time(connection, generation_id) != ended_at:
             return 0
         add_block(connection, generation_id)
         connection.execute(
@@ -71,7 +71,7 @@ def _mark(connection: sqlite3.Connection, generation_id: int) -> int:
     return 1
 
 
-def _ended(connection: sqlite3.Connection, generation_id: int) -> str | None:
+def _finish_time(connection: sqlite3.Connection, generation_id: int) -> str | None:
     row = connection.execute(
         "SELECT ended_at FROM generation WHERE id = ? AND status NOT IN ('pending', 'running')",
         (generation_id,),

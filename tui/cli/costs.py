@@ -34,14 +34,14 @@ def measure(options: dict[str, str | None], problems: list[str]) -> None:
         problems.append(f"costs could not be measured: {error.strerror}")
 
 
-def kept() -> list[dict[str, Any]]:
+def as_json() -> list[dict[str, Any]]:
     """Every record in the cache folder, newest first, JSON-ready; times in milliseconds."""
     from spectui.decoding.trees.costs import load_all
 
     return [asdict(costs) for costs in load_all()]
 
 
-def described() -> dict[str, Any]:
+def by_section() -> dict[str, Any]:
     """The same for people: a section per pair of models."""
     from spectui.decoding.trees.costs import load_all
 

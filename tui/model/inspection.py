@@ -43,7 +43,7 @@ def fate_of(node: NodeRow, row: RoundRow) -> Fate:
 
 
 def items_of(row: RoundRow, texts: Mapping[int, str]) -> list[Item]:
-    """All nodes from the root down, each before what hangs on it, the target's own token in its place.
+    """All nodes from the root down, each before its subtree, the target's own token in its place.
 
     Nodes whose parent is missing stand at the end, behind a ``?``.
     """

@@ -285,7 +285,7 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
         return tuple(cells)
 
     def _draw_item(self, item: Item) -> Row:
-        drawn = [column.cell(item) if width else ("", "") for column, width in self._shown()]
+        drawn = [column.cell(item) if width else ("", "") for column, width in self._columns_and_widths()]
         wider = [
             i
             for i, (text, _) in enumerate(drawn)
@@ -298,11 +298,11 @@ class Table(Rows, Generic[Item], can_focus=True, inherit_bindings=False):
             self.refresh()
         return tuple(
             (fit(text, width, column.align) + "  ", role)
-            for (column, width), (text, role) in zip(self._shown(), drawn, strict=True)
+            for (column, width), (text, role) in zip(self._columns_and_widths(), drawn, strict=True)
             if width and role
         )
 
-    def _shown(self) -> list[tuple[Column[Item], int]]:
+    def _columns_and_widths(self) -> list[tuple[Column[Item], int]]:
         """Every column and its width, 0 for those that had to go."""
         return list(zip(self._columns, self._widths, strict=True))
 

@@ -124,7 +124,7 @@ def _replays(
     single name."""
     extent, groups = extent_of(positions), _groups(positions)
     kind = kind_of(summary.drafter.partition(WITH_LOOKUP)[0])
-    dynamic = positions.has_probabilities and kind.probabilities and not drawn(summary)
+    dynamic = positions.has_probabilities and kind.probabilities and not has_drawn_nodes(summary)
     candidates = _candidates(positions, priced, _own_tree(summary.tree), groups, dynamic=dynamic)
     if kind.chains_only:
         candidates = [shape for shape in candidates if isinstance(shape, TreeShape) and shape.width == 1]
@@ -170,7 +170,7 @@ def sampled(summary: SessionSummary) -> bool:
     return isinstance(temperature, int | float) and temperature > 0.0
 
 
-def drawn(summary: SessionSummary) -> bool:
+def has_drawn_nodes(summary: SessionSummary) -> bool:
     """True where the draft's nodes were drawn, as those of a static tree are when sampling: they are not the likeliest
     ones, which a dynamic tree would have taken."""
     return sampled(summary) and isinstance(_own_tree(summary.tree), TreeShape)

@@ -9,7 +9,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.trees.advise.advice import (
     WORTH,
     Advice,
-    drawn,
+    has_drawn_nodes,
     one_tree_serves,
     sampled,
     tree_per_task_pays,
@@ -142,7 +142,7 @@ def undecided(advice: Advice) -> list[str]:
         count = advice.summary.pruned
         prompts = "1 prompt is" if count == 1 else f"{count} prompts are"
         lines.append(f"{prompts} left out: rejected nodes were given up (--keep-nodes).")
-    if drawn(advice.summary):
+    if has_drawn_nodes(advice.summary):
         lines.append(
             "Dynamic trees are not weighed: a static tree's nodes are drawn when sampling, theirs are the likeliest "
             "ones. A run with one would tell."

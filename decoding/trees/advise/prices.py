@@ -36,17 +36,17 @@ class Priced:
     source: str
 
     @cached_property
-    def _drawn(self) -> list[Costs]:
+    def _draws(self) -> list[Costs]:
         """Costs drawn at random, as far off as measurements and drift may be."""
         rng = np.random.default_rng(SEED)
-        return [_drawn(self.costs, rng) for _ in range(DRAWS)]
+        return [_draw(self.costs, rng) for _ in range(DRAWS)]
 
     def factors(self, nodes: float, levels: float) -> Floats:
         """``[DRAWS]``: logarithms of what such a round may cost over what `costs` say."""
         known = self._known_factors.get((nodes, levels))
         if known is None:
             whole = self.costs.round_ms(nodes, levels)
-            drawn = [each.round_ms(nodes, levels) for each in self._drawn]
+            drawn = [each.round_ms(nodes, levels) for each in self._draws]
             known = np.log(np.maximum(drawn, 1e-9) / max(whole, 1e-9))
             self._known_factors[nodes, levels] = known
         return known
@@ -61,7 +61,7 @@ class Priced:
         return self.costs.round_ms(0, 0)
 
 
-def _drawn(costs: Costs, rng: np.random.Generator) -> Costs:
+def _draw(costs: Costs, rng: np.random.Generator) -> Costs:
     def moved(timings: Mapping[int, Timing]) -> dict[int, Timing]:
         """Each size off by its own error, and by a random walk from the smallest size on."""
         drawn, walk, before = {}, 0.0, 0

@@ -230,7 +230,7 @@ def _twice(tensors: dict[str, torch.Tensor]) -> None:
         (_tensors(lambda t: t.update({"d2t": torch.zeros(5, dtype=torch.long)})), "d2t of shape"),
         (_tensors(_beyond), "predicts token 625"),
         (_tensors(_twice), "twice in d2t"),
-        (_tensors(lambda t: (t.pop("d2t"), t.pop("t2d"))), "no d2t to say which"),
+        (_tensors(lambda t: (t.pop("d2t"), t.pop("t2d"))), "no d2t that names them"),
         (_tensors(lambda t: (t.pop("d2t"), t["t2d"].fill_(True))), "marks 384 tokens in t2d"),
     ],
 )

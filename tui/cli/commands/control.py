@@ -75,7 +75,7 @@ def _command(kind: str, does: str) -> click.Command:
             if done and (kind == "stop" or now.live):
                 how = " by a signal: the database cannot be written" if by_signal else ""
                 status = "stopped" if by_signal else now.status
-                line(f"session {now.id} '{now.name}': {_done(kind, status)}{how}")
+                line(f"session {now.id} '{now.name}': {_obeyed_words(kind, status)}{how}")
                 return 0
             words = _not_obeyed(kind, now, reader.worker(now.id))
             line(f"spectui: session {now.id} '{now.name}' {words}", err=True)
@@ -84,7 +84,7 @@ def _command(kind: str, does: str) -> click.Command:
     return command
 
 
-def _done(kind: str, status: str) -> str:
+def _obeyed_words(kind: str, status: str) -> str:
     return "skipped its prompt" if kind == "skip" else status
 
 

@@ -63,7 +63,7 @@ def doctor(
         "kernels": kernels if as_json else dict(map(_in_words, kernels)),
         "terminal": _terminal(),
         "model": _or_problem(_model, problems),
-        "costs": _or_problem(costs.kept if as_json else costs.described, problems),
+        "costs": _or_problem(costs.as_json if as_json else costs.by_section, problems),
         "logs": _or_problem(_logs, problems),
         "database": _or_problem(lambda: _database(state, problems, repair), problems),
         "problems": problems,

@@ -51,7 +51,7 @@ def logs(context: click.Context, session: str, follow: bool, lines: int | None) 
         if not path.is_file():  # a path out of the database: a pipe or a device would be read for ever
             raise StoreError(f"the log of session '{summary.name}' is no file: {path}")
         with path.open("rb") as file:
-            for text in _kept(path, file, lines, whole=follow):
+            for text in _lines_so_far(path, file, lines, whole=follow):
                 line(text)
             if follow:
                 try:
@@ -60,7 +60,7 @@ def logs(context: click.Context, session: str, follow: bool, lines: int | None) 
                     return
 
 
-def _kept(path: Path, file: BinaryIO, lines: int | None, *, whole: bool) -> Iterator[str]:
+def _lines_so_far(path: Path, file: BinaryIO, lines: int | None, *, whole: bool) -> Iterator[str]:
     """The lines so far, those of the full file before the present one first.
 
     `whole` leaves a last line without an end to be read again."""
