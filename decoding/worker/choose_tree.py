@@ -33,6 +33,9 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
         return config
     profile = profile_of(config, models) if measuring_allowed() else None
     if profile is None:
+        kind = models.drafter_kind(config)
+        if not kind.named and kind is not config.kind:  # its folder says more than its name did
+            config = config.changed(tree=kind.default_tree + config.tree.removeprefix(AUTO))
         return config.changed(tree=config.tree_spec)
     beside = LOOKUP_BESIDE_PROFILE if config.looks_up else None
     dynamic = models.drafter_kind(config).dynamic_choice

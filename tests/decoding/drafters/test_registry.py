@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.kind import Weights
 from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, KINDS, draft_help, kind_in
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.fingerprint import model_files
+from spectui.decoding.models.load import load_models
+from spectui.decoding.models.needs import needs_of
+from spectui.decoding.worker.choose_tree import with_tree
+from tests.decoding.drafters.toy_entry import TOY
+from tests.models import greedy_reference, tiny_llama
 from tests.sources import trees
 
 DRAFTERS = "decoding/drafters/"
@@ -85,3 +97,37 @@ def test_ids_and_folders_are_drafted_with_as_models_until_their_files_are_seen(t
     assert kind_in(tmp_path) is DRAFT_MODEL
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLMEagle3"]}')
     assert kind_in(tmp_path) is EAGLE
+
+
+def load_toy(folder: Path, target: Any, *, device: Any, allow_pickle: bool) -> object:
+    """Weights of the kind below."""
+    return json.loads((folder / "config.json").read_text())
+
+
+def test_a_kind_with_weights_needs_its_entry_alone_from_folder_to_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, loaded, fingerprinted, given its tree and drafted with; and refused as a target."""
+    weights = Weights("a toy head", recognise=lambda config: "toy" in config, load=f"{__name__}:load_toy")
+    kind = replace(TOY, name="toy head", weights=weights)
+    monkeypatch.setitem(KINDS, kind.name, kind)
+    model, head = tmp_path / "model", tmp_path / "head"
+    reference = tiny_llama(model)
+    head.mkdir()
+    (head / "config.json").write_text('{"toy": 1}')
+    (head / "model.safetensors").write_bytes(bytes(1000))
+    config = RunConfig(target=str(model), draft=str(head), max_new_tokens=12)
+    needs = needs_of(config, lambda *_: None)
+    assert needs["draft head"].weights >= 1000
+    models = load_models(config)
+    assert models.draft == {"toy": 1}
+    assert set(model_files(config)) == {"target", "draft"}
+    config = with_tree(config, models)
+    assert config.tree == kind.default_tree
+    decoder = SpeculativeDecoder(config, models=models)
+    ids = decoder.encode("Tom is a cat")
+    rounds = list(decoder.generate(ids))
+    assert [token for round_ in rounds for token in round_.tokens] == greedy_reference(reference, ids, 12)
+    assert any(round_.tree.size for round_ in rounds)
+    with pytest.raises(DecodingError, match="is a toy head; give it as --draft"):
+        load_models(RunConfig(target=str(head)))
