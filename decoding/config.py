@@ -85,8 +85,8 @@ class RunConfig:
     study: bool = option(
         False,
         "--study",
-        "The published study: every prompt of every task, the tree full:3x2, greedy, a draft with "
-        "probabilities, 80 tokens a prompt if --max-new-tokens says no other number.",
+        f"Repeat the published study: all prompts, greedy, tree {STUDY_TREE}, a drafter with probabilities, and "
+        f"{STUDY_TOKENS} tokens per prompt unless --max-new-tokens says otherwise.",
         setting="",
         part=Part.SESSION,
         form=Form(
@@ -98,7 +98,7 @@ class RunConfig:
     template_args: dict[str, Any] = option(
         dict,
         "--template-arg",
-        "Set a variable of the model's chat template, as enable_thinking=false; may be given again.",
+        "Set a variable of the model's chat template, such as enable_thinking=false. Can be repeated.",
         metavar="NAME=VALUE",
         setting="template_args",
         example="{ enable_thinking = false }",
@@ -115,7 +115,7 @@ class RunConfig:
     target: str = option(
         EMBEDDED_TARGET,
         "--target",
-        "'{default}' (the default), a folder, or a hub id; MODEL@REVISION takes that branch, tag or commit, of "
+        "'{default}' (the default), a folder, or a hub id. MODEL@REVISION takes that branch, tag or commit, for "
         "--draft too.",
         metavar="M",
         rule=Rule(f"give a model id, a folder, or '{EMBEDDED_TARGET}'", lambda value: bool(value.strip())),
@@ -139,9 +139,9 @@ class RunConfig:
     tree: str = option(
         "",
         "--tree",
-        "dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1 or a .json file of rank paths. Without it: the "
-        "one that pays most on this machine, as with 'auto'; 'auto:FILE' gives each task its own, from a plan file "
-        "(spectui advise --save).",
+        "dynamic:8x4, full:3x2, chain:5, recycling:8, paths:00,1, or a .json file of rank paths. auto (the default) "
+        "takes the tree that pays most by the costs measured on this machine; auto:FILE takes each task's tree from "
+        "a plan file (spectui advise --save).",
         metavar="SHAPE",
         part=Part.MODELS,
         form=Form(
@@ -156,7 +156,7 @@ class RunConfig:
     temperature: float = option(
         0.0,
         "--temperature",
-        "0 decodes greedily (default: 0).",
+        "Sampling temperature; 0 decodes greedily (default: 0).",
         metavar="X",
         rule=Rule("it must be between 0 (greedy) and 10", lambda value: 0.0 <= value <= 10.0),
         form=Form("temperature", "0 decodes greedily"),
@@ -164,7 +164,7 @@ class RunConfig:
     top_p: float = option(
         1.0,
         "--top-p",
-        "Nucleus kept when sampling (default: 1).",
+        "Sample from the most likely tokens whose probabilities add up to P (default: 1).",
         metavar="P",
         rule=Rule("it must be above 0 and at most 1", lambda value: 0.0 < value <= 1.0),
         example="0.9",
@@ -173,8 +173,8 @@ class RunConfig:
     raw: bool = option(
         False,
         "--raw",
-        "Decode bare logits: without the repetition penalty, forbidden tokens and the like of the model's "
-        "generation_config.json.",
+        "Decode bare logits: ignore the model's generation_config.json, such as its repetition penalty and "
+        "forbidden tokens.",
         form=Form(
             "raw",
             "space: yes, bare logits",
@@ -184,7 +184,7 @@ class RunConfig:
     seed: int = option(
         0,
         "--seed",
-        "Seed of the sampling (default: {default}).",
+        "Seed of sampling (default: {default}).",
         metavar="S",
         rule=Rule("it must be between 0 and 2^32-1", lambda value: 0 <= value < 2**32),
         form=Form("seed", "of the sampling"),
@@ -193,7 +193,7 @@ class RunConfig:
     device: str = option(
         "auto",
         "--device",
-        "auto (GPUs, else the CPU), cpu, cuda or cuda:N.",
+        "auto (GPUs, else the CPU; the default), cpu, cuda or cuda:N.",
         metavar="DEVICE",
         rule=A_DEVICE,
         form=Form("device", "space: next; or cuda:N", choices=DEVICES),
@@ -210,7 +210,7 @@ class RunConfig:
     max_seconds: float | None = option(
         None,
         "--max-time",
-        "End the run in order after so long a time of decoding: 90, 90s, 45m or 12h.",
+        "Stop the run after this much decoding time, such as 90s, 45m or 12h.",
         metavar="TIME",
         read=read_duration,
         rule=MORE_THAN_0,
@@ -219,22 +219,22 @@ class RunConfig:
     max_nodes: int | None = option(
         None,
         "--max-nodes",
-        "End the run in order after so many nodes.",
+        "Stop the run after N nodes.",
         metavar="N",
         rule=MORE_THAN_0,
     )
     max_tokens: int | None = option(
         None,
         "--max-tokens",
-        "End the run in order after so many tokens, of all prompts.",
+        "Stop the run after N tokens over all prompts.",
         metavar="N",
         rule=MORE_THAN_0,
     )
     keep_nodes: str = option(
         KEEP_ALL,
         "--keep-nodes",
-        "Which nodes stay when a prompt has ended: all (default), rounds (rounds, text and all counts stay; of "
-        "each tree only the committed path) or N-days.",
+        "Nodes to keep after a prompt has ended: all (the default); rounds (only those on committed paths; text, "
+        "rounds and counts always stay); or N-days (all of them for N days).",
         metavar="WHAT",
         setting="",
     )
@@ -242,13 +242,13 @@ class RunConfig:
     allow_pickle: bool = option(
         False,
         "--allow-pickle",
-        "Also load weights that are pickled, a format that can hold code. Only for models that you trust.",
+        "Also load pickled weights, a format that can hold code. Only for models that you trust.",
         setting="",
     )
     price: float | None = option(
         None,
         "--price",
-        "What an hour of the device costs, in any currency: shows the cost of a million tokens in the same.",
+        "Price of an hour of the device, in any currency; adds the price of a million tokens.",
         metavar="P",
         rule=Rule("it must be 0 or more, for an hour of the device", lambda value: 0.0 <= value < inf),
         example="2.5",
@@ -256,7 +256,7 @@ class RunConfig:
         form=Form(
             "price",
             "of an hour of the device",
-            about="What the device costs an hour, in any currency: shows what a million tokens cost, in the same.",
+            about="Price of an hour of the device, in any currency; adds the price of a million tokens.",
         ),
     )
     force_budget: bool = False

@@ -44,8 +44,9 @@ class Request:
     prompts: Path | None = option(
         None,
         "--prompts",
-        'Your own prompts (default: the bundled ones), - for stdin: JSON Lines of {"task": ..., "prompt": ...}, '
-        "conversations, requests to servers, common data sets, CSV or a prompt a line, also packed.",
+        "File of your own prompts, or - for stdin (default: the bundled prompts). JSON Lines of "
+        '{"task": ..., "prompt": ...}, conversations, API requests, common data sets, CSV, or one prompt per line; '
+        "also compressed.",
         metavar="FILE",
         read=expanded,
         part=Part.PROMPTS,
@@ -54,7 +55,7 @@ class Request:
     name: str | None = option(
         None,
         "--name",
-        "What to call the session (default: a made-up name).",
+        "Name of the session (default: a made-up one).",
         metavar="NAME",
         setting="",
         part=Part.SESSION,

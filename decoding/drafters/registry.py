@@ -132,7 +132,7 @@ def draft_help() -> str:
     """The help of ``--draft``."""
     named = ", ".join(f"{kind.name} ({kind.help})" for kind in named_kinds(embedded=True))
     return (
-        f"{named}, or the id or folder of {either(accepted_weights())} that shares the target's vocabulary. With "
-        "+lookup behind any of them, what followed is drafted where the text repeats itself. Without it: "
+        f"{named}, or the id or folder of {either(accepted_weights())} that shares the target's vocabulary. Add "
+        "+lookup to any of them to draft what followed before wherever the text repeats itself. Default: "
         f"{default_kind(embedded=True).name} for the embedded target, {default_kind(embedded=False).name} for others."
     )

@@ -27,10 +27,10 @@ def test_prune_gives_up_nodes_and_says_how_many(invoke: Invoke, filled: Path) ->
     assert done.exit_code == 0
     with Reader(filled) as reader:
         accepted = sum(row.accepted_count for row in reader.generations(1))
-        assert f"{2 * 60 * 14 - accepted:,} nodes of 2 prompts given up" in done.stdout
+        assert f"{2 * 60 * 14 - accepted:,} nodes of 2 prompts deleted" in done.stdout
         assert [s.pruned for s in reader.sessions()] == [0, 2]
     # Without --keep-nodes, what each run was given: these were to keep all.
-    assert "nothing to give up" in invoke("sessions", "prune").stdout
+    assert "nothing to delete" in invoke("sessions", "prune").stdout
     shown = invoke("sessions", "show", "1").stdout
     assert "2 prompts: of their trees only the committed paths are kept" in shown
     report = invoke("report", "1")

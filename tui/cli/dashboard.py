@@ -30,7 +30,7 @@ def display_options(function: Function) -> Function:
             default=None,
             callback=keep,
             expose_value=False,
-            help="Leave the mouse to the terminal.",
+            help="Leave the mouse to the terminal, to select text with.",
         ),
         click.option(
             "--fps",
@@ -38,7 +38,7 @@ def display_options(function: Function) -> Function:
             callback=keep,
             expose_value=False,
             metavar="N",
-            help="Draw at most N times a second: fewer bytes on a slow line.",
+            help="Draw at most N times a second, which helps on a slow line.",
         ),
         click.option(
             "--ascii/--no-ascii",
@@ -46,7 +46,7 @@ def display_options(function: Function) -> Function:
             default=None,
             callback=keep,
             expose_value=False,
-            help="Draw with ASCII alone, or never (default: where the terminal needs it).",
+            help="Draw with ASCII characters only, or never (default: where the terminal needs it).",
         ),
     ):
         function = option(function)

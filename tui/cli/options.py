@@ -103,6 +103,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 price_option = run_option(
     options_of(RunConfig)["price"],
     type=click.FloatRange(min=0.0),
-    help="What an hour of the device costs, in any currency (default: what the run was told).",
+    help="Price of an hour of the device, in any currency (default: the run's own).",
 )
 """For commands that say what tokens cost."""

@@ -18,9 +18,9 @@ from spectui.tui.cli.output import json_line, line
     "save_file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the trees as a plan file, for: spectui run --tree auto:FILE",
+    help="Write the trees to a plan file, for: spectui run --tree auto:FILE",
 )
-@click.option("--force", is_flag=True, help="Replace what --save names.")
+@click.option("--force", is_flag=True, help="Replace the file that --save names.")
 @price_option
 @shared_options
 @click.pass_context
@@ -32,10 +32,10 @@ def advise(
     force: bool,
     price: float | None,
 ) -> None:
-    """The tree that pays for each task. SESSION is an id, a name, or 'last' (the default).
+    """Recommend a tree for each task. SESSION is an id, a name, or 'last' (the default).
 
-    Replays the recorded rounds with other trees at the measured costs of drafting and verifying, and
-    says what a tree per task gains over the one used, over the best single one, and over none.
+    Replays the recorded rounds with other trees at the measured costs of drafting and verifying, and compares
+    a tree per task with the tree used, with the best single tree, and with plain decoding.
     """
     from spectui.decoding.trees.advise.advice import advise as weigh
     from spectui.decoding.trees.advise.output import advice_json, undecided, verdict

@@ -12,13 +12,13 @@ from spectui.tui.cli.output import Bar, line, size
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @shared_options
 @click.pass_context
 def backup(context: click.Context, file: Path, force: bool) -> None:
-    """Copy the whole database to FILE, of one state, while runs go on.
+    """Copy the whole database to FILE, even while runs go on.
 
-    Not cp: it leaves out what is still in the write-ahead log, and may copy half of a round.
+    cp would leave out the write-ahead log, and may copy half of a round.
     """
     from spectui.store.care.backup import back_up
 

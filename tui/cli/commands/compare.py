@@ -17,8 +17,8 @@ from spectui.tui.cli.output import json_line, line
 def compare(context: click.Context, a: str, b: str, as_json: bool) -> None:
     """Compare sessions A and B. Each is an id, a name, or 'last'.
 
-    The figures of both reports side by side, with the interval of their difference: prompt by prompt
-    where both ran the same prompts.
+    Shows the figures of both reports side by side, with the interval of each difference; prompts that both ran
+    are compared in pairs.
     """
     from spectui.store.analysis.as_json import comparison_json
     from spectui.store.analysis.compare import compare_sessions

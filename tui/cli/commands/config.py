@@ -21,7 +21,7 @@ EXAMPLES = {str: '"..."', int: "64", float: "0.7", bool: "true"}
 @shared_options
 @click.pass_context
 def config(context: click.Context) -> None:
-    """Theme, keys, defaults of runs (without a command: show)."""
+    """Settings: theme, keys, defaults of runs (without a command: show)."""
     if context.invoked_subcommand is None:
         context.invoke(show, as_json=False)
 
@@ -29,7 +29,7 @@ def config(context: click.Context) -> None:
 @config.command("path")
 @shared_options
 def path() -> None:
-    """Say where the file is, or would be."""
+    """Print the path of the settings file."""
     from spectui.tui.settings import settings_path
 
     line(str(settings_path()))
@@ -40,7 +40,7 @@ def path() -> None:
 @shared_options
 @click.pass_context
 def show(context: click.Context, as_json: bool) -> None:
-    """Show what is in force. Settings that are not in the file have their defaults."""
+    """Show the settings in force. Those that are not in the file have their defaults."""
     from spectui.tui.settings import settings_path
 
     state = context.ensure_object(State)
@@ -65,7 +65,7 @@ def show(context: click.Context, as_json: bool) -> None:
 @config.command()
 @shared_options
 def init() -> None:
-    """Write a file to begin with. It has every setting and every key, explained and commented out."""
+    """Write a settings file to start from. Every setting and key is in it, explained and commented out."""
     from spectui.store.files import new_file
     from spectui.tui.settings import settings_path
 
@@ -85,8 +85,8 @@ def template() -> str:
     from spectui.tui.terminal.theme import THEME_NAMES
 
     out = [
-        "# Settings of spectui. Remove the # in front of a line to change what it says.",
-        "# `spectui config show` says what is in force.",
+        "# Settings of spectui. Remove the # in front of a line to change its setting.",
+        "# `spectui config show` shows the settings in force.",
         "",
         f'# theme = "{THEME_NAMES[0]}"          # {", ".join(THEME_NAMES)}; without it: the one chosen last (t)',
         '# database = "~/spectui.db"  # without it: in the user\'s data directory; --db and $SPECTUI_DB go first',

@@ -30,23 +30,21 @@ ENVIRONMENT_TIMEOUT_S = 180
 @click.option(
     "--measure",
     is_flag=True,
-    help="First measure what drafting and verifying cost here; runs choose trees by it.",
+    help="First measure the costs of drafting and verifying, by which runs choose trees.",
 )
 @run_option(options_of(RunConfig)["target"], help="Measure with this target (default: embedded).")
 @run_option(options_of(RunConfig)["draft"], help="Measure with this drafter (default: the target's).")
-@click.option(
-    "--repair", is_flag=True, help="Where counts disagree with rounds and nodes, work them out anew."
-)
+@click.option("--repair", is_flag=True, help="Recount what disagrees with the recorded rounds and nodes.")
 @json_option
 @shared_options
 @click.pass_context
 def doctor(
     context: click.Context, measure: bool, target: str | None, draft: str | None, repair: bool, as_json: bool
 ) -> int:
-    """Look over the machine, the terminal and the database.
+    """Check the machine, the terminal and the database.
 
-    Exits with 1 when something is wrong. Every round in the database is recounted: the file's own integrity, its
-    references, the shape of every tree and every count.
+    Checks the database's integrity, its references, the shape of every tree and every count. Exits with 1 when
+    something is wrong.
     """
     if not measure and (target or draft):
         raise click.UsageError("--target and --draft say what to measure; add --measure")

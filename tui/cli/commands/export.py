@@ -17,15 +17,15 @@ FORMATS = ("csv", "jsonl", "parquet", "sqlite")
 @click.command()
 @click.argument("session", default="last")
 @click.option(
-    "--format", "kind", type=click.Choice(FORMATS), default="csv", show_default=True, help="What to write."
+    "--format", "kind", type=click.Choice(FORMATS), default="csv", show_default=True, help="Format to write."
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="A folder for the tables, or the database file (default: here, by the session's name).",
+    help="Folder of the tables, or the database file (default: in this folder, named after the session).",
 )
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 @shared_options
 @click.pass_context
@@ -72,6 +72,5 @@ def export(
     line(f"session {exported.session_id} '{exported.name}': {rows}{so_far}")
     if summary.pruned:
         line(
-            f"of {summary.pruned} prompts the nodes off the committed paths had been given up"
-            " (see docs/reference/schema.md)"
+            f"the rejected nodes of {summary.pruned} prompts had been deleted before (see docs/reference/schema.md)"
         )

@@ -26,14 +26,14 @@ LOOK_S = 1.0
 
 @click.command()
 @click.argument("session", default="last")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until the run ends.")
 @click.option(
     "-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines (default: all)."
 )
 @shared_options
 @click.pass_context
 def logs(context: click.Context, session: str, follow: bool, lines: int | None) -> None:
-    """Print what a worker wrote to its log, warnings and tracebacks. SESSION is an id, a name, or 'last'."""
+    """Print the log of a worker: warnings and tracebacks. SESSION is an id, a name, or 'last'."""
     from spectui.decoding.worker.launch import log_path
     from spectui.store.errors import StoreError
     from spectui.store.reading.reader import Reader

@@ -54,7 +54,7 @@ def ls(as_json: bool) -> None:
 
 
 @models.command()
-@click.option("--force", is_flag=True, help="Fetch it again even when it is there.")
+@click.option("--force", is_flag=True, help="Fetch it again even if it is there.")
 @shared_options
 def pull(force: bool) -> None:
     """Fetch the embedded model (93 MB) and convert it (269 MB on disk)."""
@@ -69,17 +69,15 @@ def pull(force: bool) -> None:
 
 @models.command()
 @click.argument("model", required=False)
-@run_option(RUN["draft"], help="Count this drafter too.")
-@run_option(RUN["device"], help="Where they would go (default: auto).")
+@run_option(RUN["draft"], help="Count the memory of this drafter too.")
+@run_option(RUN["device"], help="Device to load on (default: auto).")
 @run_option(RUN["dtype"])
-@run_option(RUN["max_new_tokens"], help="Tokens the cache is counted for.")
-@click.option(
-    "--from-config", is_flag=True, help="Count what config.json describes; no weights need be there."
-)
+@run_option(RUN["max_new_tokens"], help="Count a cache for this many new tokens.")
+@click.option("--from-config", is_flag=True, help="Count by config.json alone, without weights.")
 @json_option
 @shared_options
 def check(model: str | None, from_config: bool, as_json: bool, **options: Any) -> int:
-    """The memory that MODEL takes, and whether it fits. Without one, read the embedded model's hashes again.
+    """Show the memory that MODEL takes and whether it fits. Without MODEL, verify the embedded model's files.
 
     MODEL is a hub id (also MODEL@REVISION), a folder or 'embedded'. No weights are fetched or loaded.
     """

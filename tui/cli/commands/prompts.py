@@ -37,7 +37,7 @@ def prompts(context: click.Context) -> None:
 @json_option
 @shared_options
 def ls(tasks: tuple[str, ...], as_json: bool) -> None:
-    """List the bundled prompts and how long they are. Of all tasks, or of some."""
+    """List the bundled prompts and their lengths, of all tasks or of some."""
     from spectui.decoding.tokens.lengths import token_lengths
     from spectui.prompts.loader import bundled
 
@@ -66,10 +66,10 @@ def ls(tasks: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @shared_options
 def check(file: Path | None, as_json: bool) -> int:
-    """Say whether a run would take a file of prompts. FILE may be - for stdin; every bad line is listed.
+    """Check whether a run would take a file of prompts. FILE may be - for stdin; every bad line is listed.
 
-    Shows how many prompts of which length each task has, and what is left out of them. Without FILE, of the bundled
-    ones.
+    Shows the number and lengths of each task's prompts, and what is left out of them. Without FILE, checks the
+    bundled prompts.
     """
     from spectui.decoding.tokens.lengths import token_lengths
     from spectui.prompts.loader import bundled
@@ -109,24 +109,24 @@ def check(file: Path | None, as_json: bool) -> int:
     "--format",
     "format_",
     metavar="FORMAT",
-    help="What FILE is: humaneval, gsm8k, mt-bench, spec-bench or jsonl (our own). Without it: what it looks like.",
+    help="Format of FILE: humaneval, gsm8k, mt-bench, spec-bench or jsonl (default: recognised by its content).",
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--task", metavar="T", help="Put all of them under this task (default: what the format says).")
+@click.option("--task", metavar="T", help="Task of all prompts (default: as the format says).")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write them here (default: stdout)."
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="File to write (default: stdout)."
 )
-@click.option("--force", is_flag=True, help="Replace what --out names.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
 @shared_options
 def import_(
     format_: str | None, file: Path, task: str | None, out: Path | None, force: bool, as_json: bool
 ) -> None:
-    """Turn any FILE of prompts into JSON Lines. It may be - for stdin; `spectui run --prompts` takes the result.
+    """Convert any FILE of prompts to JSON Lines. FILE may be - for stdin; `spectui run --prompts` takes the result.
 
-    Says of every line that became no prompt why. Conversations are kept whole, up to the last turn of a user; of
-    several turns without answers the first is taken. With --format, HumanEval's are of task code, GSM8K's of math;
-    MT-bench's go by their category, and so do Spec-Bench's, where those of MT-bench together are mt_bench.
+    Says for every skipped line why. Conversations are kept up to the last user turn; of several turns without
+    answers the first is taken. With --format, HumanEval's prompts get the task code and GSM8K's math; MT-bench's and
+    Spec-Bench's get their category, where Spec-Bench has those of MT-bench as mt_bench.
     """
     from spectui.prompts.importers import import_file, json_lines
     from spectui.prompts.source import name_of

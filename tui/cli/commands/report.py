@@ -18,10 +18,14 @@ def _file(writes: str) -> click.Path:
 @click.command()
 @click.argument("session", default="last")
 @json_option
-@click.option("--csv", "csv_folder", type=_file("folder"), metavar="DIR", help="Write one CSV file a table.")
-@click.option("--html", "html_file", type=_file("file"), metavar="FILE", help="Write one page with charts.")
-@click.option("--svg", "svg_file", type=_file("file"), metavar="FILE", help="Write the charts.")
-@click.option("--force", is_flag=True, help="Replace what these name.")
+@click.option(
+    "--csv", "csv_folder", type=_file("folder"), metavar="DIR", help="Write one CSV file per table."
+)
+@click.option(
+    "--html", "html_file", type=_file("file"), metavar="FILE", help="Write a page with tables and charts."
+)
+@click.option("--svg", "svg_file", type=_file("file"), metavar="FILE", help="Write the charts only.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @price_option
 @shared_options
 @click.pass_context
@@ -35,10 +39,10 @@ def report(
     force: bool,
     price: float | None,
 ) -> None:
-    """The report of a session on acceptance. SESSION is an id, a name, or 'last' (the default).
+    """Report how tokens of a session were accepted. SESSION is an id, a name, or 'last' (the default).
 
-    Acceptance by task, depth and entropy, with intervals over its prompts, and whether the task
-    predicts it better than the depth in the tree.
+    Shows acceptance by task, depth and entropy with 95 % intervals, and tests whether the task predicts it
+    better than the depth in the tree.
     """
     from spectui.store.analysis.as_json import report_json
     from spectui.store.analysis.report import build_report

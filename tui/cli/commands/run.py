@@ -20,14 +20,18 @@ REQUEST = options_of(Request)
 BESIDE: Mapping[str, Sequence[Callable[[Any], Any]]] = {
     "study": [run_option(REQUEST[name]) for name in ("tasks", "per_task", "prompts")],
     "target": [
-        click.option("--revision", metavar="REV", help="The target's revision, as behind the @ of --target."),
+        click.option(
+            "--revision",
+            metavar="REV",
+            help="Branch, tag or commit of the target, as in --target MODEL@REVISION.",
+        ),
     ],
     "tree": [
         click.option(
             "--depth",
             type=int,
             metavar="D",
-            help="Depth of a full tree; with --branching, as --tree full:DxB.",
+            help="Depth of a full tree: with --branching, the same as --tree full:DxB.",
         ),
         click.option("--branching", type=int, metavar="B", help="Branching of a full tree."),
     ],
@@ -36,13 +40,13 @@ BESIDE: Mapping[str, Sequence[Callable[[Any], Any]]] = {
         click.option(
             "--resume",
             metavar="SESSION",
-            help="Go on with a session (id, name or 'last') from its first unfinished prompt, configured as it was.",
+            help="Continue a session (id, name or 'last') at its first unfinished prompt, with its own options.",
         ),
         click.option(
             "--force",
             is_flag=True,
-            help="With --resume: also where model files or versions have changed. With --tree auto:FILE: also where "
-            "the file was made for other models or another machine.",
+            help="With --resume: even if model files or versions have changed. With --tree auto:FILE: even if the "
+            "file was made for other models or another machine.",
         ),
     ],
 }
@@ -59,10 +63,13 @@ def all_options(function: Callable[..., int]) -> Callable[..., int]:
 
 @click.command()
 @all_options
-@click.option("--detach", is_flag=True, help="Start the run and return at once.")
+@click.option("--detach", is_flag=True, help="Start the run in the background and return at once.")
 @click.option("--headless", is_flag=True, help="Print progress lines even in a terminal.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Headless; print one JSON object last, progress to stderr."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object at the end, and progress to stderr. Implies --headless.",
 )
 @display_options
 @shared_options

@@ -58,12 +58,16 @@ RISING = ("name", "status", "target", "drafter")
     "wanted",
     default="",
     metavar="WORDS",
-    help="Only those that have all the words, as in the dashboard: task:code '#study' '>2026-11' -failed.",
+    help="Only sessions that match all words, as in the dashboard: task:code '#study' '>2026-11' -failed.",
 )
 @click.option(
-    "--sort", "by", type=click.Choice([*ORDERS]), metavar="COLUMN", help=f"By one of {', '.join(ORDERS)}."
+    "--sort",
+    "by",
+    type=click.Choice([*ORDERS]),
+    metavar="COLUMN",
+    help=f"Sort by {', '.join([*ORDERS][:-1])} or {[*ORDERS][-1]}.",
 )
-@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("--reverse", is_flag=True, help="Reverse the order.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N.")
 @json_option
 @shared_options
@@ -85,7 +89,7 @@ def ls(
     elif not every:
         line("no sessions yet; start one with: spectui run")
     elif not listed:
-        line(f"none of {count(len(every))} sessions is like that")
+        line(f"none of {count(len(every))} sessions matches")
     else:
         from spectui.tui.model.progress import ago, failed_words, silence
 

@@ -30,7 +30,7 @@ def add_commands(group: click.Group) -> None:
 
 @click.command()
 @click.argument("sessions", nargs=-1, required=True, metavar="SESSION...")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @shared_options
 @click.pass_context
 def rm(context: click.Context, sessions: tuple[str, ...], yes: bool) -> None:
@@ -51,21 +51,22 @@ def rm(context: click.Context, sessions: tuple[str, ...], yes: bool) -> None:
             with _progress() as tell:
                 delete_session(connection, summary.id, tell)
             line(f"deleted session {summary.id} '{summary.name}'")
-    line("its room is used again by later runs; to give it back to the disk: spectui sessions vacuum")
+    line("later runs reuse the space; to shrink the file: spectui sessions vacuum")
 
 
 @click.command()
 @click.argument("sessions", nargs=-1, metavar="[SESSION...]")
 @run_option(
-    options_of(RunConfig)["keep_nodes"], help="rounds or N-days (default: what each session's run was given)."
+    options_of(RunConfig)["keep_nodes"],
+    help="rounds or N-days, as for spectui run (default: as each session was run).",
 )
 @shared_options
 @click.pass_context
 def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | None) -> None:
-    """Give up the rejected nodes of prompts that ended. Of all sessions, unless some are named.
+    """Delete the rejected nodes of ended prompts. Of all sessions, unless some are named.
 
-    Rounds, text and all counts stay. What needs every node (trees, rejected drafts, the report) then
-    leaves these prompts out and says so.
+    Rounds, text and all counts stay. Whatever needs every node (trees, rejected drafts, the report) then leaves
+    these prompts out and says so.
     """
     from spectui.store.care.pruning import prune_session
 
@@ -81,19 +82,19 @@ def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | N
             total += nodes
             if nodes:
                 line(
-                    f"session {summary.id} '{summary.name}': {count(nodes)} nodes of {prompts} prompts given up"
+                    f"session {summary.id} '{summary.name}': {count(nodes)} nodes of {prompts} prompts deleted"
                 )
         if not total:
-            line("there was nothing to give up")
+            line("there was nothing to delete")
             return
-    line("their room is used again by later runs; to give it back to the disk: spectui sessions vacuum")
+    line("later runs reuse the space; to shrink the file: spectui sessions vacuum")
 
 
 @click.command()
 @shared_options
 @click.pass_context
 def vacuum(context: click.Context) -> None:
-    """Give freed room back to the disk. It is that of deleted sessions and pruned nodes; workers may be running."""
+    """Shrink the database by the space of deleted sessions and pruned nodes. Runs may go on meanwhile."""
     from spectui.store.care.space import vacuum as give_back
 
     with _database(context) as connection, _progress() as tell:
