@@ -66,9 +66,8 @@ def has_terminal() -> bool:
         return False
 
 
-def open_dashboard(context: click.Context, session: int | None = None) -> int:
+def open_dashboard(state: State, session: int | None = None) -> int:
     """Run the dashboard until it is left; returns the exit code."""
-    state = context.ensure_object(State)
     settings = replace(state.settings, **state.display)
     if settings.fps is not None:
         os.environ["TEXTUAL_FPS"] = str(settings.fps)  # read when Textual is first imported

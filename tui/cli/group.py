@@ -21,7 +21,7 @@ from spectui.tui.cli.commands.run import run
 from spectui.tui.cli.commands.sessions import sessions
 from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
 from spectui.tui.cli.guard import GuardedGroup
-from spectui.tui.cli.options import shared_options
+from spectui.tui.cli.options import State, shared_options
 
 
 @click.group(cls=GuardedGroup, invoke_without_command=True)
@@ -40,7 +40,7 @@ def main(context: click.Context) -> int:
         from spectui.decoding.errors import UsageError
 
         raise UsageError("the dashboard needs a terminal; here, try: spectui sessions ls")
-    return open_dashboard(context)
+    return open_dashboard(context.ensure_object(State))
 
 
 for command in (

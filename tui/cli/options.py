@@ -16,6 +16,7 @@ from spectui.decoding.options import Option, options_of
 from spectui.decoding.tokens.template_args import read_switches
 
 if TYPE_CHECKING:
+    from spectui.store.reading.reader import Reader
     from spectui.tui.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -47,6 +48,12 @@ class State:
         from spectui.store.paths import default_database
 
         return default_database()
+
+    def reader(self) -> Reader:
+        """A reader of the database, which a `with` closes."""
+        from spectui.store.reading.reader import Reader
+
+        return Reader(self.database)
 
 
 def shared_options(function: Function) -> Function:

@@ -11,12 +11,10 @@ from spectui.tui.cli.output import line
 @click.command()
 @click.argument("session", default="last")
 @shared_options
-@click.pass_context
-def longest(context: click.Context, session: str) -> None:
+@click.pass_obj
+def longest(state: State, session: str) -> None:
     """Print the longest accepted length of a session. SESSION is an id, a name, or 'last'."""
-    from spectui.store import Reader
-
-    with Reader(context.ensure_object(State).database) as reader:
+    with state.reader() as reader:
         figures = reader.figures(reader.session(session).id)
     lengths = [length for task in figures.values() for length in task.lengths]
     line(f"{max(lengths, default=0)} draft tokens in one round")

@@ -23,9 +23,9 @@ from spectui.tui.cli.output import json_line, line
 @click.option("--force", is_flag=True, help="Replace the file that --save names.")
 @price_option
 @shared_options
-@click.pass_context
+@click.pass_obj
 def advise(
-    context: click.Context,
+    state: State,
     session: str,
     as_json: bool,
     save_file: Path | None,
@@ -40,7 +40,6 @@ def advise(
     from spectui.decoding.trees.advise.advice import advise as weigh
     from spectui.decoding.trees.advise.output import advice_json, undecided, verdict
     from spectui.store.analysis.spending import spending, spending_json
-    from spectui.store.reading.reader import Reader
     from spectui.tui.cli.output import print_grids
     from spectui.tui.report.advice import advice_subject, advice_tables, beyond
     from spectui.tui.report.spending import spending_grid
@@ -49,7 +48,7 @@ def advise(
         from spectui.store.files import check_free
 
         check_free(save_file, force=force)
-    with Reader(context.ensure_object(State).database) as reader:
+    with state.reader() as reader:
         advice = weigh(reader, session)
         spent = spending(advice.summary, reader.figures(advice.summary.id), price)
     if save_file is not None:

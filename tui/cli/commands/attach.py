@@ -19,24 +19,18 @@ from spectui.tui.cli.result import failure, limit_reached, print_figures
 @json_option
 @display_options
 @shared_options
-@click.pass_context
-def attach(context: click.Context, session: str, headless: bool, as_json: bool) -> int:
+@click.pass_obj
+def attach(state: State, session: str, headless: bool, as_json: bool) -> int:
     """Watch a run, live or past.
 
     SESSION is an id, a name, or 'last' (the default).
     In a pipe, prints progress lines and the final table; leaving never stops the run.
     """
-    from spectui.store.reading.reader import Reader
-
-    database = context.ensure_object(State).database
-    reader = Reader(database)
-    try:
+    with state.reader() as reader:
         session_id = reader.session(session).id
-    finally:
-        reader.close()
     if has_terminal() and not headless and not as_json:
-        return open_dashboard(context, session_id)
-    return watch(database, session_id, as_json=as_json, stop_on_interrupt=False)
+        return open_dashboard(state, session_id)
+    return watch(state.database, session_id, as_json=as_json, stop_on_interrupt=False)
 
 
 def watch(database: Path, session: int, *, as_json: bool, stop_on_interrupt: bool) -> int:
@@ -50,8 +44,7 @@ def watch(database: Path, session: int, *, as_json: bool, stop_on_interrupt: boo
     def say(text: str) -> None:
         line(text, err=as_json)
 
-    reader = Reader(database)
-    try:
+    with Reader(database) as reader:
         summary = reader.session(session)
         tasks = ", ".join(f"{task} {number}" for task, number in summary.tasks.items())
         say(
@@ -67,8 +60,6 @@ def watch(database: Path, session: int, *, as_json: bool, stop_on_interrupt: boo
         limit = limit_reached(reader, summary)
         if limit is not None:
             say(f"the run {limit}; go on with: spectui run --resume {summary.id}")
-    finally:
-        reader.close()
     if summary.live:
         return 0  # left on purpose
     if problem is not None:

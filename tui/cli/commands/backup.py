@@ -14,15 +14,15 @@ from spectui.tui.cli.output import Bar, line, size
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @shared_options
-@click.pass_context
-def backup(context: click.Context, file: Path, force: bool) -> None:
+@click.pass_obj
+def backup(state: State, file: Path, force: bool) -> None:
     """Copy the whole database to FILE, even while runs go on.
 
     cp would leave out the write-ahead log, and may copy half of a round.
     """
     from spectui.store.care.backup import back_up
 
-    database = context.ensure_object(State).database
+    database = state.database
     with Bar(delay=1.0) as bar:
         written = back_up(
             database,

@@ -13,8 +13,8 @@ from spectui.tui.cli.output import json_line, line
 @click.argument("b")
 @json_option
 @shared_options
-@click.pass_context
-def compare(context: click.Context, a: str, b: str, as_json: bool) -> None:
+@click.pass_obj
+def compare(state: State, a: str, b: str, as_json: bool) -> None:
     """Compare sessions A and B. Each is an id, a name, or 'last'.
 
     Shows the figures of both reports side by side, with the interval of each difference; prompts that both ran
@@ -22,11 +22,10 @@ def compare(context: click.Context, a: str, b: str, as_json: bool) -> None:
     """
     from spectui.store.analysis.as_json import comparison_json
     from spectui.store.analysis.compare import compare_sessions
-    from spectui.store.reading.reader import Reader
     from spectui.tui.cli.output import print_grids
     from spectui.tui.report.contrasts import contrast_subject, contrast_tables
 
-    with Reader(context.ensure_object(State).database) as reader:
+    with state.reader() as reader:
         comparison = compare_sessions(reader, a, b)
     if as_json:
         json_line(comparison_json(comparison))

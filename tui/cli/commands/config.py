@@ -38,12 +38,11 @@ def path() -> None:
 @config.command()
 @json_option
 @shared_options
-@click.pass_context
-def show(context: click.Context, as_json: bool) -> None:
+@click.pass_obj
+def show(state: State, as_json: bool) -> None:
     """Show the settings in force. Those that are not in the file have their defaults."""
     from spectui.tui.settings import settings_path
 
-    state = context.ensure_object(State)
     settings = state.settings
     values: dict[str, Any] = plain_values(settings) | {"database": str(state.database)}
     if as_json:

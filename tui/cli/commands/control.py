@@ -45,22 +45,20 @@ def _command(kind: str, does: str) -> click.Command:
     @click.command(kind, help=f"{does} SESSION is an id, a name, or 'last'.")
     @click.argument("session", default="last")
     @shared_options
-    @click.pass_context
-    def command(context: click.Context, session: str) -> int:
+    @click.pass_obj
+    def command(state: State, session: str) -> int:
         from spectui.store.errors import StoreError
-        from spectui.store.reading.reader import Reader
         from spectui.store.rows import LIVE_STATUSES
         from spectui.tui.feeds.writes import send
 
-        database = context.ensure_object(State).database
-        with Reader(database) as reader:
+        with state.reader() as reader:
             summary = reader.session(session)
             if kind == "resume" and not summary.live:
                 raise StoreError(
                     f"session '{summary.name}' is {summary.status}: there is no worker to resume it; go on with: "
                     f"spectui run --resume {summary.id}"
                 )
-            by_signal = send(database, summary.id, kind)
+            by_signal = send(state.database, summary.id, kind)
 
             def obeyed() -> bool:
                 now = reader.session(summary.id)

@@ -37,9 +37,9 @@ ENVIRONMENT_TIMEOUT_S = 180
 @click.option("--repair", is_flag=True, help="Recount what disagrees with the recorded rounds and nodes.")
 @json_option
 @shared_options
-@click.pass_context
+@click.pass_obj
 def doctor(
-    context: click.Context, measure: bool, target: str | None, draft: str | None, repair: bool, as_json: bool
+    state: State, measure: bool, target: str | None, draft: str | None, repair: bool, as_json: bool
 ) -> int:
     """Check the machine, the terminal and the database.
 
@@ -48,7 +48,6 @@ def doctor(
     """
     if not measure and (target or draft):
         raise click.UsageError("--target and --draft say what to measure; add --measure")
-    state = context.ensure_object(State)
     problems: list[str] = []
     if measure:
         costs.measure({"target": target, "draft": draft}, problems)

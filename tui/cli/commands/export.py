@@ -28,19 +28,16 @@ FORMATS = ("csv", "jsonl", "parquet", "sqlite")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 @shared_options
-@click.pass_context
-def export(
-    context: click.Context, session: str, kind: str, out: Path | None, force: bool, as_json: bool
-) -> None:
+@click.pass_obj
+def export(state: State, session: str, kind: str, out: Path | None, force: bool, as_json: bool) -> None:
     """Write prompts, rounds and nodes to files. SESSION is an id, a name, or 'last'.
 
     csv, jsonl and parquet are a folder with generation, round and node; sqlite is one database with this
     session alone, which spectui and any SQLite browser open. Every column is described in docs/reference/schema.md.
     """
     from spectui.store.export.export import default_place, export_session
-    from spectui.store.reading.reader import Reader
 
-    with Reader(context.ensure_object(State).database) as reader, Bar(delay=1.0) as bar:
+    with state.reader() as reader, Bar(delay=1.0) as bar:
         summary = reader.session(session)
         total = summary.prompt_count + summary.rounds + summary.nodes
         done = 0

@@ -31,17 +31,15 @@ LOOK_S = 1.0
     "-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines (default: all)."
 )
 @shared_options
-@click.pass_context
-def logs(context: click.Context, session: str, follow: bool, lines: int | None) -> None:
+@click.pass_obj
+def logs(state: State, session: str, follow: bool, lines: int | None) -> None:
     """Print the log of a worker: warnings and tracebacks. SESSION is an id, a name, or 'last'."""
     from spectui.decoding.worker.launch import log_path
     from spectui.store.errors import StoreError
-    from spectui.store.reading.reader import Reader
 
-    database = context.ensure_object(State).database
-    with Reader(database) as reader:
+    with state.reader() as reader:
         summary = reader.session(session)
-        path = Path(summary.log_path or log_path(database, summary.id))
+        path = Path(summary.log_path or log_path(state.database, summary.id))
         worker = reader.worker(summary.id)
         if not path.exists():
             where = (

@@ -28,9 +28,9 @@ def _file(writes: str) -> click.Path:
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @price_option
 @shared_options
-@click.pass_context
+@click.pass_obj
 def report(
-    context: click.Context,
+    state: State,
     session: str,
     as_json: bool,
     csv_folder: Path | None,
@@ -47,13 +47,12 @@ def report(
     from spectui.store.analysis.as_json import report_json
     from spectui.store.analysis.report import build_report
     from spectui.store.files import is_stream
-    from spectui.store.reading.reader import Reader
     from spectui.tui.report.files import check_places, write_charts, write_csv, write_page
     from spectui.tui.report.tables import tables
     from spectui.tui.report.text import report_lines
 
     check_places(csv_folder, html_file, svg_file, force=force)
-    with Reader(context.ensure_object(State).database) as reader:
+    with state.reader() as reader:
         session_report = build_report(reader, session, price=price)
     written = [] if csv_folder is None else write_csv(csv_folder, tables(session_report), force=force)
     if html_file is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -73,9 +72,9 @@ def all_options(function: Callable[..., int]) -> Callable[..., int]:
 )
 @display_options
 @shared_options
-@click.pass_context
+@click.pass_obj
 def run(
-    context: click.Context,
+    state: State,
     /,
     *,
     resume: str | None,
@@ -92,14 +91,14 @@ def run(
     """
     from spectui.tui.start import resume_run, start_run
 
-    database = context.ensure_object(State).database
+    database = state.database
     chosen = {name: value for name, value in values.items() if value is not None}
     if resume is not None:
-        _refuse_options(context, chosen)
+        _refuse_options(chosen)
         session = resume_run(database, resume, force=force)
     else:
         if not chosen.get("study"):  # which is what it is, whatever the user's defaults are
-            chosen = _with_defaults(context, chosen)
+            chosen = _with_defaults(state, chosen)
         request = Request.taken_from(chosen)
         config = _config(chosen)
         if force and not config.plan_file:
@@ -108,28 +107,26 @@ def run(
         prompts = request.read_prompts(study=config.study, tell=lambda note: line(note, err=True))
         session = start_run(database, config, prompts, request.name)
     if detach:
-        return _say_detached(database, session, as_json)
+        return _say_detached(state, session, as_json)
     if has_terminal() and not headless and not as_json:
-        return _dashboard(context, session)
+        return _dashboard(state, session)
     from spectui.tui.cli.commands.attach import watch
 
     return watch(database, session, as_json=as_json, stop_on_interrupt=True)
 
 
-def _with_defaults(context: click.Context, chosen: dict[str, Any]) -> dict[str, Any]:
+def _with_defaults(state: State, chosen: dict[str, Any]) -> dict[str, Any]:
     """The options chosen, over the user's own defaults."""
     from spectui.tui.settings import defaults_beside, run_settings
 
     options = run_settings()
     keys = {each.name: key for key, each in options.items()}
-    defaults = defaults_beside(
-        context.ensure_object(State).settings.run, [keys.get(name, name) for name in chosen]
-    )
+    defaults = defaults_beside(state.settings.run, [keys.get(name, name) for name in chosen])
     return {options[key].name: options[key].from_setting(value) for key, value in defaults.items()} | chosen
 
 
-def _refuse_options(context: click.Context, chosen: Mapping[str, Any]) -> None:
-    for parameter in context.command.params:
+def _refuse_options(chosen: Mapping[str, Any]) -> None:
+    for parameter in click.get_current_context().command.params:
         if parameter.name in chosen:
             raise click.UsageError(
                 f"--resume goes on as the session was configured; leave out {parameter.opts[0]}"
@@ -153,14 +150,9 @@ def _config(chosen: dict[str, Any]) -> RunConfig:
     return RunConfig(**study | chosen)
 
 
-def _say_detached(database: Path, session: int, as_json: bool) -> int:
-    from spectui.store.reading.reader import Reader
-
-    reader = Reader(database)
-    try:
+def _say_detached(state: State, session: int, as_json: bool) -> int:
+    with state.reader() as reader:
         name = reader.session(session).name
-    finally:
-        reader.close()
     if as_json:
         json_line({"session": session, "name": name})
     else:
@@ -168,15 +160,10 @@ def _say_detached(database: Path, session: int, as_json: bool) -> int:
     return 0
 
 
-def _dashboard(context: click.Context, session: int) -> int:
+def _dashboard(state: State, session: int) -> int:
     """The dashboard on a run just started; says afterwards how to come back where the run goes on."""
-    from spectui.store.reading.reader import Reader
-
-    code = open_dashboard(context, session)
-    reader = Reader(context.ensure_object(State).database)
-    try:
+    code = open_dashboard(state, session)
+    with state.reader() as reader:
         if reader.session(session).live:
             line(f"the run goes on; watch it again with: spectui attach {session}")
-    finally:
-        reader.close()
     return code

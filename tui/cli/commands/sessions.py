@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +19,6 @@ from spectui.tui.cli.result import print_figures
 from spectui.tui.terminal.cells import NOTHING, count, number
 
 if TYPE_CHECKING:
-    from spectui.store.reading.reader import Reader
     from spectui.store.rows import EventRow, SessionSummary, Worker
 
 
@@ -71,16 +69,13 @@ RISING = ("name", "status", "target", "drafter")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N.")
 @json_option
 @shared_options
-@click.pass_context
-def ls(
-    context: click.Context, wanted: str, by: str | None, reverse: bool, limit: int | None, as_json: bool
-) -> None:
+@click.pass_obj
+def ls(state: State, wanted: str, by: str | None, reverse: bool, limit: int | None, as_json: bool) -> None:
     """List sessions, the newest first."""
-    database = context.ensure_object(State).database
-    if context.ensure_object(State).chosen is None and not database.exists():
+    if state.chosen is None and not state.database.exists():
         every: list[SessionSummary] = []  # the default database begins with the first run
     else:
-        with _reader(database) as reader:
+        with state.reader() as reader:
             plain = not wanted.strip() and by is None and not reverse
             every = reader.sessions(limit if plain else None)
     listed = _chosen(every, wanted, by, reverse)[:limit]
@@ -149,10 +144,10 @@ def _chosen(
 @click.argument("session", default="last")
 @json_option
 @shared_options
-@click.pass_context
-def show(context: click.Context, session: str, as_json: bool) -> None:
+@click.pass_obj
+def show(state: State, session: str, as_json: bool) -> None:
     """Show one session: SESSION is an id, a name, or 'last'."""
-    with _reader(context.ensure_object(State).database) as reader:
+    with state.reader() as reader:
         summary = reader.session(session)
         if as_json:
             events = [asdict(event) for event in reader.events(summary.id)]
@@ -168,20 +163,16 @@ def show(context: click.Context, session: str, as_json: bool) -> None:
 @click.argument("session")
 @click.argument("name")
 @shared_options
-@click.pass_context
-def rename(context: click.Context, session: str, name: str) -> None:
+@click.pass_obj
+def rename(state: State, session: str, name: str) -> None:
     """Give SESSION another NAME."""
     from spectui.store.database import connect
     from spectui.store.sessions import rename_session
 
-    database = context.ensure_object(State).database
-    with _reader(database) as reader:
+    with state.reader() as reader:
         summary = reader.session(session)
-    db = connect(database, create=False)
-    try:
+    with closing(connect(state.database, create=False)) as db:
         rename_session(db, summary.id, name)
-    finally:
-        db.close()
     line(f"session {summary.id} '{summary.name}' is now '{name}'")
 
 
@@ -229,11 +220,3 @@ def _facts(
         yield "notes", summary.notes
     for event in events:
         yield "event", f"{event.at} {event.kind}: {event.text}"
-
-
-@contextmanager
-def _reader(database: Path) -> Iterator[Reader]:
-    from spectui.store.reading.reader import Reader
-
-    with Reader(database) as reader:
-        yield reader

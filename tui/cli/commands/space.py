@@ -32,13 +32,13 @@ def add_commands(group: click.Group) -> None:
 @click.argument("sessions", nargs=-1, required=True, metavar="SESSION...")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @shared_options
-@click.pass_context
-def rm(context: click.Context, sessions: tuple[str, ...], yes: bool) -> None:
+@click.pass_obj
+def rm(state: State, sessions: tuple[str, ...], yes: bool) -> None:
     """Delete sessions and all that they recorded. Each SESSION is an id, a name, or 'last'."""
     from spectui.store.care.space import delete_session
     from spectui.store.errors import StoreError
 
-    with _database(context) as connection:
+    with _database(state) as connection:
         doomed = _summaries(connection, sessions)
         for summary in doomed:
             if summary.live:
@@ -61,8 +61,8 @@ def rm(context: click.Context, sessions: tuple[str, ...], yes: bool) -> None:
     help="rounds or N-days, as for spectui run (default: as each session was run).",
 )
 @shared_options
-@click.pass_context
-def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | None) -> None:
+@click.pass_obj
+def prune(state: State, sessions: tuple[str, ...], keep_nodes: str | None) -> None:
     """Delete the rejected nodes of ended prompts. Of all sessions, unless some are named.
 
     Rounds, text and all counts stay. Whatever needs every node (trees, rejected drafts, the report) then leaves
@@ -72,7 +72,7 @@ def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | N
 
     if keep_nodes is not None:
         kept_from(keep_nodes)
-    with _database(context) as connection:
+    with _database(state) as connection:
         total = 0
         for summary in _summaries(connection, sessions):
             its_own = str(summary.config.get("keep_nodes", KEEP_ALL))
@@ -92,24 +92,24 @@ def prune(context: click.Context, sessions: tuple[str, ...], keep_nodes: str | N
 
 @click.command()
 @shared_options
-@click.pass_context
-def vacuum(context: click.Context) -> None:
+@click.pass_obj
+def vacuum(state: State) -> None:
     """Shrink the database by the space of deleted sessions and pruned nodes. Runs may go on meanwhile."""
     from spectui.store.care.space import vacuum as give_back
 
-    with _database(context) as connection, _progress() as tell:
+    with _database(state) as connection, _progress() as tell:
         done = give_back(connection, tell)
     if done.sessions:
         line(f"removed what was left of {done.sessions} deleted sessions")
-    line(f"{context.ensure_object(State).database}: {size(done.before)} before, {size(done.after)} now")
+    line(f"{state.database}: {size(done.before)} before, {size(done.after)} now")
 
 
 @contextmanager
-def _database(context: click.Context) -> Iterator[sqlite3.Connection]:
+def _database(state: State) -> Iterator[sqlite3.Connection]:
     from spectui.store.database import connect
 
     # A worker's transaction is short; whoever else writes for longer is somebody else at this work.
-    with closing(connect(context.ensure_object(State).database, create=False, timeout=60.0)) as connection:
+    with closing(connect(state.database, create=False, timeout=60.0)) as connection:
         yield connection
 
 
