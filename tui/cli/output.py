@@ -56,13 +56,6 @@ def print_grids(grids: Sequence[Grid]) -> None:
         line(each)
 
 
-def size(value: int) -> str:
-    """``332 kB``, ``93 MB``, ``1.3 GB``."""
-    if value >= 1e9:
-        return f"{value / 1e9:,.1f} GB"
-    return f"{value / 1e6:,.0f} MB" if value >= 1e6 else f"{value / 1e3:,.0f} kB"
-
-
 def duration(seconds: float | None) -> str:
     """``0:03:12``."""
     if seconds is None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from spectui.tui.cli.options import State, shared_options
-from spectui.tui.cli.output import Bar, line, size
+from spectui.tui.cli.output import Bar, line
+from spectui.tui.terminal.cells import size
 
 
 @click.command()

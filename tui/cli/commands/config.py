@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,7 @@ def template() -> str:
         "# [run]                     # defaults of `spectui run` and of the form for a new run",
     ]
     for key, each in run_settings().items():
+        out += ["", *textwrap.wrap(each.described(), 100, initial_indent="#   ", subsequent_indent="#   ")]
         out.append(f"# {key.replace('_', '-')} = {each.example or EXAMPLES[each.setting_kind]}")
     out += [
         "",

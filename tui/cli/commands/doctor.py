@@ -19,7 +19,8 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.options import options_of
 from spectui.tui.cli import costs
 from spectui.tui.cli.options import State, json_option, run_option, shared_options
-from spectui.tui.cli.output import json_line, line, size
+from spectui.tui.cli.output import json_line, line
+from spectui.tui.terminal.cells import size
 
 ROOT = Path(__file__).resolve().parents[3]
 AGAIN = "--force-reinstall"

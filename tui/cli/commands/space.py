@@ -12,8 +12,8 @@ import click
 from spectui.decoding.config import KEEP_ALL, RunConfig, kept_from
 from spectui.decoding.options import options_of
 from spectui.tui.cli.options import State, run_option, shared_options
-from spectui.tui.cli.output import line, size
-from spectui.tui.terminal.cells import count
+from spectui.tui.cli.output import line
+from spectui.tui.terminal.cells import count, size
 
 if TYPE_CHECKING:
     import sqlite3
