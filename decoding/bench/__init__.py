@@ -1,0 +1,1 @@
+"""Benchmarks of decoding: plain against speculative, drafter against drafter."""

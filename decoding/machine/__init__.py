@@ -1,0 +1,1 @@
+"""The machine a run decodes on: its GPU, energy, kernels and installed software."""

@@ -1,0 +1,1 @@
+"""Models of a run: loading, placing, sizing and identifying them."""

@@ -1,0 +1,1 @@
+"""Upkeep of a database: backup, check, repair, pruning and space."""

@@ -1,0 +1,1 @@
+"""Sessions read back from the database, for screens and commands."""

@@ -1,0 +1,1 @@
+"""The database's tables, the check of them, and the steps from older versions."""

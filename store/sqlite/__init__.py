@@ -1,0 +1,1 @@
+"""Connections to SQLite: transactions, locks, logs and file systems."""

@@ -1,0 +1,1 @@
+"""The writer of a run: its session, its rounds as rows, its baselines."""

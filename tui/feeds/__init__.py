@@ -1,0 +1,1 @@
+"""Data for the screens, read from the database in the background."""

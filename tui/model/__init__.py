@@ -1,0 +1,1 @@
+"""State behind the screens, free of textual."""

@@ -1,0 +1,1 @@
+"""The terminal: glyphs, colours, cell widths, safe text and plain output."""
