@@ -9,12 +9,13 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then echo $$name; break; fi; done)
 
-.PHONY: help install run test test-gptq gpu-check check bench fuzz soak screenshots docs
+.PHONY: help install run test quick test-gptq gpu-check check bench fuzz soak screenshots docs
 
 help:
 	@echo "make install   virtual environment in $(VENV) with everything for development"
 	@echo "make run       three prompts a task, live in the terminal (or as lines in a pipe)"
 	@echo "make test      all tests"
+	@echo "make quick     ruff on changed files, and the tests that take no seconds; before each commit"
 	@echo "make test-gptq GPTQ loading, in an environment of its own with gptqmodel (1.6 GB)"
 	@echo "make gpu-check correctness and milliseconds against the memory floor, on a CUDA machine"
 	@echo "make check     ruff, mypy, import-linter"
@@ -47,6 +48,11 @@ run: $(INSTALLED)
 # Each process has one thread for its models: threads of several processes fight for cores.
 test: $(INSTALLED)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
+
+CHANGED = $(shell { git diff --name-only --diff-filter=d HEAD; git ls-files --others --exclude-standard; } | grep '\.py$$')
+quick: $(INSTALLED)
+	@$(if $(CHANGED),$(VENV)/bin/ruff check $(CHANGED) && $(VENV)/bin/ruff format --check $(CHANGED))
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal --quick
 
 # gptqmodel pins a numpy of its own and compiles a part of itself (a C compiler is needed), so it has an environment
 # of its own: 1.6 GB, two minutes. Writes a GPTQ checkpoint, loads it as a run does, and decodes with it on the CPU.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.slow import SLOW
+
 # The same trees on every machine, however fast it is; the tests of measuring allow it again.
 os.environ["SPECTUI_MEASURE"] = "0"
 # Nobody's own settings, and nothing to be remembered of what tests do.
@@ -19,6 +21,19 @@ os.environ["SPECTUI_CONFIG"] = os.environ["SPECTUI_STATE"] = os.devnull + "/none
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores: many tests wait for a terminal or another process."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--quick`."""
+    parser.addoption("--quick", action="store_true", help="leave out the files listed in tests/slow.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave slow files out with `--quick`."""
+    if not config.getoption("--quick"):
+        return None
+    folder = Path(__file__).parent
+    return collection_path in {folder / name for name in SLOW} or None
 
 
 @pytest.fixture(autouse=True)

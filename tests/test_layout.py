@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.slow import SLOW
 from tests.sources import ROOMS, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -34,6 +35,10 @@ def test_a_folder_can_be_held_in_the_head(folder: str) -> None:
 def test_every_package_is_installed() -> None:
     listed = PROJECT["tool"]["setuptools"]["packages"]
     assert listed == ["spectui." + ".".join(folder.parts) for folder in _packages()]
+
+
+def test_every_slow_file_is_there() -> None:
+    assert not [name for name in SLOW if not (ROOT / "tests" / name).is_file()]
 
 
 @pytest.fixture(scope="module")
