@@ -39,7 +39,11 @@ def classes(below: type[DOMNode]) -> Iterator[type[DOMNode]]:
     seen = [below]
     for cls in seen:
         seen += [each for each in cls.__subclasses__() if each not in seen]
-    return (cls for cls in seen if cls.__module__.startswith("spectui.tui."))
+    # A class of the toy below may outlive its module.
+    modules = {
+        cls: sys.modules.get(cls.__module__) for cls in seen if cls.__module__.startswith("spectui.tui.")
+    }
+    return (cls for cls, module in modules.items() if getattr(module, cls.__name__, None) is cls)
 
 
 def test_every_screen_is_a_destination() -> None:

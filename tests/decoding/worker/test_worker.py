@@ -224,6 +224,8 @@ def test_a_model_that_cannot_be_loaded_fails_the_session_in_one_line(start: Star
 def test_two_workers_on_one_session_are_refused(start: Start) -> None:
     session = start(max_new_tokens=3000, tree="chain:1")
     session.until_rounds(1)
+    session.send("pause")  # a second worker takes seconds to start
+    until(lambda: session.now().status == "paused")
     command = [
         sys.executable,
         "-m",

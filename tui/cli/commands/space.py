@@ -94,7 +94,7 @@ def prune(state: State, sessions: tuple[str, ...], keep_nodes: str | None) -> No
 @shared_options
 @click.pass_obj
 def vacuum(state: State) -> None:
-    """Shrink the database by the space of deleted sessions and pruned nodes. Runs may go on meanwhile."""
+    """Free the space of deleted sessions and pruned nodes. Runs may go on meanwhile."""
     from spectui.store.care.space import vacuum as give_back
 
     with _database(state) as connection, _progress() as tell:
