@@ -197,7 +197,8 @@ def _cell_breaks(paragraph: str, width: int) -> list[int]:
     seen_word = False
     for index, character in enumerate(paragraph):
         size = get_character_cell_size(character)
-        if cells + size > width and index > start:
+        # Twice where what follows the space leaves no room for this one either.
+        while cells + size > width and index > start:
             if after_space > start:
                 start, cells = after_space, cells_after_space
             else:

@@ -1,6 +1,6 @@
 """Wrapping: no text lost, no line too wide, and the same lines however the text arrived."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -24,6 +24,7 @@ def filled(chunks: list[tuple[str, str]], width: int) -> Transcript:
 
 
 @given(CHUNKS, WIDTHS)
+@example([("accepted", "\u0301 a字")], 2)
 def test_lines_fit_and_lose_nothing(chunks: list[tuple[str, str]], width: int) -> None:
     lines = plain(filled(chunks, width))
     whole = "".join(text for _, text in chunks)
