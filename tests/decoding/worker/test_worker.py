@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +38,22 @@ TEXTS = [
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     tiny_llama(folder, context=4096)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def endless(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model without an end token: what is to be caught at work ends by its length alone."""
+    folder = tmp_path_factory.mktemp("endless") / "model"
+    shutil.copytree(model, folder)
+    for name, key in (
+        ("config.json", "eos_token_id"),
+        ("generation_config.json", "eos_token_id"),
+        ("tokenizer_config.json", "eos_token"),
+    ):
+        values = json.loads((folder / name).read_text())
+        assert key in values
+        (folder / name).write_text(json.dumps({**values, key: None}))
     return folder
 
 
@@ -151,8 +169,8 @@ def test_the_tree_that_was_chosen_is_recorded_and_can_be_run_again(
     assert {r.node_count for r in rounds} == {shape.size}
 
 
-def test_pause_resume_skip_and_stop_are_obeyed_between_rounds(start: Start) -> None:
-    session = start(max_new_tokens=3000, draft="recycling", tree="chain:1")
+def test_pause_resume_skip_and_stop_are_obeyed_between_rounds(start: Start, endless: Path) -> None:
+    session = start(target=str(endless), max_new_tokens=3000, draft="recycling", tree="chain:1")
     session.until_rounds(5)
     session.send("pause")
     session.until_status("paused")
@@ -177,8 +195,8 @@ def test_pause_resume_skip_and_stop_are_obeyed_between_rounds(start: Start) -> N
     assert check(open_database(session.database)) == []
 
 
-def test_a_lost_terminal_does_not_stop_it_and_sigterm_stops_it_in_order(start: Start) -> None:
-    session = start(max_new_tokens=3000, tree="chain:1")
+def test_a_lost_terminal_does_not_stop_it_and_sigterm_stops_it_in_order(start: Start, endless: Path) -> None:
+    session = start(target=str(endless), max_new_tokens=3000, tree="chain:1")
     session.until_rounds(3)
     os.kill(session.pid, signal.SIGHUP)
     session.until_rounds(session.now().rounds + 5)
@@ -187,14 +205,14 @@ def test_a_lost_terminal_does_not_stop_it_and_sigterm_stops_it_in_order(start: S
     assert check(open_database(session.database)) == []
 
 
-def test_it_is_a_process_session_of_its_own(start: Start) -> None:
-    session = start(max_new_tokens=3000, tree="chain:1")
+def test_it_is_a_process_session_of_its_own(start: Start, endless: Path) -> None:
+    session = start(target=str(endless), max_new_tokens=3000, tree="chain:1")
     session.until_rounds(1)
     assert os.getsid(session.pid) == session.pid != os.getsid(0)
 
 
-def test_a_killed_worker_reads_as_interrupted_and_leaves_whole_rounds(start: Start) -> None:
-    session = start(max_new_tokens=3000, tree="full:2x2")
+def test_a_killed_worker_reads_as_interrupted_and_leaves_whole_rounds(start: Start, endless: Path) -> None:
+    session = start(target=str(endless), max_new_tokens=3000, tree="full:2x2")
     session.until_rounds(10)
     os.kill(session.pid, signal.SIGKILL)
     assert session.until_status("interrupted").rounds >= 10
@@ -221,8 +239,8 @@ def test_a_model_that_cannot_be_loaded_fails_the_session_in_one_line(start: Star
     assert "broken" in failed.error
 
 
-def test_two_workers_on_one_session_are_refused(start: Start) -> None:
-    session = start(max_new_tokens=3000, tree="chain:1")
+def test_two_workers_on_one_session_are_refused(start: Start, endless: Path) -> None:
+    session = start(target=str(endless), max_new_tokens=3000, tree="chain:1")
     session.until_rounds(1)
     session.send("pause")  # a second worker takes seconds to start
     until(lambda: session.now().status == "paused")

@@ -144,8 +144,8 @@ async def test_a_session_without_rounds_and_one_that_runs(database: Path) -> Non
         assert "no round has been recorded yet" in flat(view.text)
         made.prompt(tokens=60)
         await pilot.press("r")
-        await wait_for(pilot, lambda: "it is running: these are the figures so far" in flat(view.text))
-        assert "it takes two prompts; there is one of code" in flat(view.text)
+        await wait_for(pilot, lambda: "it takes two prompts; there is one of code" in flat(view.text))
+        assert "it is running: these are the figures so far" in flat(view.text)
         await pilot.press("q")
         await wait_for(pilot, lambda: "LeaveScreen" in type(app.screen).__name__)
 
