@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import torch
 
-from spectui.decoding.trees.shape import ROOT, IntArray
+from spectui.decoding.trees.shape import IntArray
 
 _NOTHING = 1e-12
 """A rejected residual of less mass had no probability in exact arithmetic."""
+
+_LEAST = 1e-300
+"""In place of the mass of a draft's distribution whose tokens are used up."""
 
 
 @dataclass(frozen=True)
@@ -37,108 +40,105 @@ def accept_greedy(
     `token`, `parent` and `valid` are ``[N]``, `best` ``[N + 1]``; `ancestors` ``[N, N]`` is true where the
     column is the row's ancestor or itself. A node is on the path when it and all its ancestors match.
     """
-    matches = (token == best[parent + 1]) & valid
-    on_path = (matches[None, :] | ~ancestors).all(dim=1)
-    # Siblings differ, so the nodes on the path lie one below the other: the last of them is the deepest.
-    row = torch.arange(1, len(token) + 1, device=token.device)
-    last = (row * on_path).amax() if len(token) else torch.zeros((), dtype=torch.int64, device=token.device)
-    return Accepted(on_path, best[last], torch.zeros((), dtype=torch.int64, device=token.device))
+    matches = (token == best.index_select(0, parent + 1)) & valid
+    on_path = (matches | ~ancestors).all(dim=1)
+    return Accepted(on_path, best.index_select(0, _last_row(on_path))[0], on_path.new_zeros((), dtype=torch.int64))
+
+
+def accept_target_draws(
+    token: torch.Tensor,
+    parent: torch.Tensor,
+    ancestors: torch.Tensor,
+    valid: torch.Tensor,
+    p: torch.Tensor,
+    uniforms: torch.Tensor,
+) -> Accepted:
+    """See `decoding.acceptance.accept_sampling`, of children that were not drawn: the target draws, and where that is
+    a child it is accepted.
+
+    `p` is ``[N + 1, V]``; `uniforms` ``[N + 1]`` are float64. The target draws behind all nodes at once, each time
+    with the number of the node's depth, so that its draws on the path are those of the host.
+    """
+    depth = torch.cat([parent.new_zeros(1), ancestors.sum(dim=1)])
+    drawn = _draw(p, uniforms.index_select(0, depth))
+    accepted = accept_greedy(token, parent, ancestors, valid, drawn)
+    return Accepted(accepted.on_path, accepted.bonus, accepted.on_path.sum() + 1)
 
 
 def accept_sampling(
     token: torch.Tensor,
+    parent: torch.Tensor,
+    ancestors: torch.Tensor,
     children: torch.Tensor,
     valid: torch.Tensor,
     p: torch.Tensor,
-    q: torch.Tensor | None,
+    q: torch.Tensor,
     uniforms: torch.Tensor,
-    depth: int,
 ) -> Accepted:
-    """See `decoding.acceptance.accept_sampling`: the same tests in the same order, hence the same draws.
+    """See `decoding.acceptance.accept_sampling`, of children drawn without replacement: the same tests, by the same
+    numbers.
 
-    `children` ``[N + 1, W]`` has the nodes below each row in rank order and -1 where there is none; `p` and,
-    for trees drawn without replacement, `q` are ``[N + 1, V]``; `uniforms` are as many float64 as could be
-    used; `depth` is that of the tree.
+    `children` ``[N + 1, W]`` has the nodes below each row in rank order and -1 where there is none; `q` is ``[N + 1,
+    V]``. A child is tested when all siblings before it were refused, and then the residual and the number of tests
+    before it are known whatever those numbers were: all rows are tested at once, rank by rank.
     """
-    if q is None:
-        return _follow_draws(token, children, valid, p, uniforms, depth)
-    device = p.device
-    node = torch.full((), ROOT, dtype=torch.int64, device=device)
-    alive = torch.ones((), dtype=torch.bool, device=device)
-    draws = torch.zeros((), dtype=torch.int64, device=device)
-    on_path = torch.zeros(len(token) + 1, dtype=torch.bool, device=device)  # the last entry is a bin
-    final = torch.zeros(p.shape[1], dtype=torch.float64, device=device)
-    column = torch.arange(p.shape[1], device=device)
-    for level in range(depth + 1):
-        row = (node + 1)[None]
-        residual = _normalised(p.index_select(0, row)[0].double())
-        draft = _normalised(q.index_select(0, row)[0].double().nan_to_num(0.0))
-        chosen = torch.full((), ROOT, dtype=torch.int64, device=device)
-        below = children.index_select(0, row)[0]
-        for rank in range(children.shape[1] if level < depth else 0):
-            child = below[rank]
-            tried = (child >= 0) & alive & (chosen < 0)
-            if len(token):
-                tried = tried & valid[child.clamp(min=0)]
-            x = token[child.clamp(min=0)][None]
-            is_x = column == x
-            u = uniforms.index_select(0, draws[None])[0]
-            draws = draws + tried
-            ratio = residual.index_select(0, x)[0] / draft.index_select(0, x)[0]
-            rejected = (residual - draft).clamp(min=0.0).masked_fill(is_x, 0.0)
-            mass = rejected.sum()
-            taken = tried & ((u < ratio) | (mass < _NOTHING))
-            chosen = torch.where(taken, child, chosen)
-            refused = tried & ~taken
-            residual = torch.where(refused, rejected / mass, residual)
-            without = draft.masked_fill(is_x, 0.0)
-            rest = without.sum()
-            draft = torch.where(refused, torch.where(rest > 0.0, without / rest, without), draft)
-        final = torch.where(alive, residual, final)
-        alive = alive & (chosen >= 0)
-        node = torch.where(alive, chosen, node)
-        on_path.index_fill_(0, torch.where(alive, chosen, len(token))[None], True)
-    return Accepted(on_path[:-1], _draw(final, uniforms.index_select(0, draws[None])[0]), draws + 1)
+    there, x = _behind_root(valid)[children + 1], _behind_root(token)[children + 1]
+    limits, residual = _limits(p, q, x, there)
+    # The number that each child is tested by: one for each valid child of its ancestors that comes no later.
+    before = there.cumsum(dim=1) - there.long()
+    place = torch.zeros(len(p), dtype=torch.int64, device=p.device)
+    place.index_copy_(0, children.flatten() + 1, torch.arange(children.numel(), device=p.device))
+    place = place[1:]
+    tests = before.flatten().index_select(0, place) + 1
+    spent = _behind_root((ancestors * tests).sum(dim=1))
+    passes = there & (uniforms[(spent[:, None] + before).clamp(max=len(token))] < limits)
+    first = passes & (passes.cumsum(dim=1) == 1)
+    on_path = (first.flatten().index_select(0, place) | ~ancestors).all(dim=1)
+    last = _last_row(on_path)
+    draws = (spent + there.sum(dim=1)).index_select(0, last)
+    bonus = _draw(residual.index_select(0, last), uniforms.index_select(0, draws))
+    return Accepted(on_path, bonus[0], draws[0] + 1)
 
 
-def _follow_draws(
-    token: torch.Tensor,
-    children: torch.Tensor,
-    valid: torch.Tensor,
-    p: torch.Tensor,
-    uniforms: torch.Tensor,
-    depth: int,
-) -> Accepted:
-    """`accept_sampling` of children that were not drawn: the target draws, and where that is a child it is accepted."""
-    node = torch.full((), ROOT, dtype=torch.int64, device=p.device)
-    alive = torch.ones((), dtype=torch.bool, device=p.device)
-    draws = torch.zeros((), dtype=torch.int64, device=p.device)
-    on_path = torch.zeros(len(token) + 1, dtype=torch.bool, device=p.device)  # the last entry is a bin
-    bonus = torch.zeros((), dtype=torch.int64, device=p.device)
-    for level in range(depth + 1):
-        row = (node + 1)[None]
-        x = _draw(p.index_select(0, row)[0].double(), uniforms.index_select(0, draws[None])[0])
-        draws = draws + alive
-        bonus = torch.where(alive, x, bonus)
-        if level == depth or not len(token):
-            break
-        below = children.index_select(0, row)[0]
-        child = below.clamp(min=0)
-        taken = (below >= 0) & valid[child] & (token[child] == x)
-        alive = alive & taken.any()
-        # Siblings differ: at most one is what was drawn.
-        node = torch.where(alive, (below * taken).sum(), node)
-        on_path.index_fill_(0, torch.where(alive, node, len(token))[None], True)
-    return Accepted(on_path[:-1], bonus, draws)
+def _limits(
+    p: torch.Tensor, q: torch.Tensor, x: torch.Tensor, there: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities with which the children ``[N + 1, W]`` are accepted, infinite where only rounding would refuse one,
+    and the residual ``[N + 1, V]`` where all of a row's are refused."""
+    residual, draft = p.double(), q.double().nan_to_num_(0.0)
+    residual /= residual.sum(dim=1, keepdim=True)
+    limits = []
+    for rank in range(x.shape[1]):
+        here, tried = x[:, rank : rank + 1], there[:, rank : rank + 1]
+        mass_of_draft = draft.sum(dim=1, keepdim=True).clamp_(min=_LEAST)
+        drafted = draft.gather(1, here)
+        rejected = torch.addcdiv(residual, draft, mass_of_draft, value=-1.0).clamp_(min=0.0).scatter_(1, here, 0.0)
+        mass = rejected.sum(dim=1, keepdim=True)
+        ratio = residual.gather(1, here) / (drafted / mass_of_draft)
+        limits.append(ratio.masked_fill_(mass < _NOTHING, torch.inf))
+        residual = torch.where(tried, rejected.div_(mass), residual)
+        draft.scatter_(1, here, drafted.masked_fill_(tried, 0.0))
+    return torch.cat(limits, dim=1), residual
 
 
 def _draw(weights: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """The token that `u`, uniform in [0, 1), draws from float64 `weights` ``[V]``."""
-    cumulative = weights.cumsum(0)
-    drawn = torch.searchsorted(cumulative, (u * cumulative[-1])[None], right=True)[0]
-    # The last positive entry guards against u falling beyond a cumulative sum that rounds below 1.
-    last = (torch.arange(len(weights), device=weights.device) * (weights > 0.0)).amax()
-    return torch.minimum(drawn, last)
+    """The tokens ``[n]`` that `u` ``[n]``, uniform in [0, 1), draw from the rows of `weights` ``[n, V]``."""
+    cumulative = weights.cumsum(dim=1, dtype=torch.float64)
+    # Less than the sum of all, so that the token behind which it lies has a positive weight.
+    sought = u[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, sought, right=True)[:, 0].clamp_(max=weights.shape[1] - 1)
+
+
+def _last_row(on_path: torch.Tensor) -> torch.Tensor:
+    """The row of the last node on the path ``[1]``, 0 where none is: siblings differ, so that the nodes of a path lie
+    one below the other."""
+    row = torch.arange(len(on_path) + 1, device=on_path.device)
+    return (row * _behind_root(on_path)).amax(dim=0, keepdim=True)
+
+
+def _behind_root(of_nodes: torch.Tensor) -> torch.Tensor:
+    """``[N + 1]`` of ``[N]``: 0 for the root."""
+    return torch.cat([of_nodes.new_zeros(1), of_nodes])
 
 
 def children_table(parent: IntArray, rows: int, width: int) -> list[list[int]]:
@@ -147,7 +147,3 @@ def children_table(parent: IntArray, rows: int, width: int) -> list[list[int]]:
     for node, above in enumerate(parent.tolist()):
         table[above + 1].append(node)
     return [line + [-1] * (width - len(line)) for line in table]
-
-
-def _normalised(weights: torch.Tensor) -> torch.Tensor:
-    return weights / weights.sum()

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from spectui.decoding.acceptance import Verdict
-from spectui.decoding.device.acceptance import Accepted, accept_greedy, accept_sampling
+from spectui.decoding.device.acceptance import Accepted, accept_greedy, accept_sampling, accept_target_draws
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.figures import RoundFigures, host_tree, pack, unpack
 from spectui.decoding.device.graphs import Graphs
@@ -160,12 +160,13 @@ class DeviceRounds(BaseRounds):
         rules, tree, depth = self.rules, buffers.tree, buffers.tree.index.max_depth
         top, best = buffers.logits.max(-1)
         p = distribution(buffers.logits, rules.temperature, rules.top_p, wait=False)
+        nodes = (tree.token, buffers.parent, buffers.ancestors)
         if rules.greedy:
-            accepted = accept_greedy(tree.token, buffers.parent, buffers.ancestors, tree.valid, best)
+            accepted = accept_greedy(*nodes, tree.valid, best)
+        elif tree.rows is None:
+            accepted = accept_target_draws(*nodes, tree.valid, p, buffers.uniforms)
         else:
-            accepted = accept_sampling(
-                tree.token, buffers.table, tree.valid, p, tree.rows, buffers.uniforms, depth
-            )
+            accepted = accept_sampling(*nodes, buffers.table, tree.valid, p, tree.rows, buffers.uniforms)
         row = buffers.parent + 1
         figures = RoundFigures(
             token=tree.token,
