@@ -42,7 +42,9 @@ def accept_greedy(
     """
     matches = (token == best.index_select(0, parent + 1)) & valid
     on_path = (matches | ~ancestors).all(dim=1)
-    return Accepted(on_path, best.index_select(0, _last_row(on_path))[0], on_path.new_zeros((), dtype=torch.int64))
+    return Accepted(
+        on_path, best.index_select(0, _last_row(on_path))[0], on_path.new_zeros((), dtype=torch.int64)
+    )
 
 
 def accept_target_draws(
@@ -112,7 +114,9 @@ def _limits(
         here, tried = x[:, rank : rank + 1], there[:, rank : rank + 1]
         mass_of_draft = draft.sum(dim=1, keepdim=True).clamp_(min=_LEAST)
         drafted = draft.gather(1, here)
-        rejected = torch.addcdiv(residual, draft, mass_of_draft, value=-1.0).clamp_(min=0.0).scatter_(1, here, 0.0)
+        rejected = (
+            torch.addcdiv(residual, draft, mass_of_draft, value=-1.0).clamp_(min=0.0).scatter_(1, here, 0.0)
+        )
         mass = rejected.sum(dim=1, keepdim=True)
         ratio = residual.gather(1, here) / (drafted / mass_of_draft)
         limits.append(ratio.masked_fill_(mass < _NOTHING, torch.inf))
