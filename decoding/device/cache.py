@@ -96,6 +96,8 @@ class BufferedCache(Cache):  # type: ignore[misc]
             self.layers[-1].capacity = self.capacity
         for layer in self.layers:
             layer.slots, layer.view, layer.capacity = slots, view, self.capacity
+            if slots is not None and layer.is_initialized:
+                layer.reserve(self.capacity)  # a first prompt longer than the first buffers made its own
 
     def set_length(self, length: int) -> None:
         """End at `length` committed slots."""

@@ -259,6 +259,17 @@ def test_a_sequence_that_outgrows_the_first_buffers(
     assert decoder.target._cache.capacity == 2 * FIRST_CAPACITY
 
 
+@pytest.mark.parametrize("length", [FIRST_CAPACITY + 2, FIRST_CAPACITY + 500])
+def test_a_first_prompt_that_is_longer_than_the_first_buffers(
+    pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    ids = [3 + i % 300 for i in range(length)]
+    for models, draft in ((pair, "embedded"), (headed, "eagle")):
+        config = RunConfig(draft=draft, tree="full:2x2", max_new_tokens=4)
+        on_host, on_device, _ = both(monkeypatch, config, models, ids)
+        assert_same(on_host, on_device)
+
+
 def test_to_the_end_of_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     small, tiny = tiny_llama(context=64), tiny_llama(context=48)
     models = LoadedModels(small, tiny, Vocabulary(tiny_tokenizer(), []))
