@@ -10,6 +10,9 @@ Cut = Literal["eos", "length"]
 """The reason that an accepted path was cut short of what the target accepted."""
 
 
+UNKNOWN_TOKEN = -1
+"""A token that was drafted or emitted, but whose id a server keeps to itself."""
+
 Probability: TypeAlias = float
 Nats: TypeAlias = float
 
@@ -30,15 +33,17 @@ class NodeRecord(NamedTuple):
     rank: int
     """Place among its siblings from 0, in the drafter's order."""
     token_id: int
+    """`UNKNOWN_TOKEN` where the source does not name it."""
     draft_p: Probability | None
     """The drafter's probability of the token after its parent; None when the drafter has none."""
-    target_p: Probability
-    """The target's probability of the token after its parent."""
+    target_p: Probability | None
+    """The target's probability of the token after its parent; None, as the two below, where the source does not
+    give it."""
     draft_entropy: Nats | None
     """Entropy of the drafter's distribution at the parent; None when it has none."""
-    target_entropy: Nats
+    target_entropy: Nats | None
     """Entropy of the target's distribution at the parent."""
-    match: bool
+    match: bool | None
     """True when the token is the target's argmax at the parent."""
     accepted: bool
     """True when the node is on the committed path of its round."""
@@ -49,7 +54,9 @@ NODE_TYPES: dict[str, str] = {
 }
 """Column of node -> its declared type."""
 
-NODE_FLAGS = tuple(name for name, declared in NODE_TYPES.items() if declared == "bool")
+NODE_FLAGS = tuple(
+    name for name, declared in NODE_TYPES.items() if declared.removesuffix(" | None") == "bool"
+)
 """Columns of node that are 0 or 1; the last ones."""
 
 
@@ -59,17 +66,19 @@ class RoundRecord:
 
     number: int
     """From 1 within its generation."""
-    prefix_length: int
-    """Committed tokens before the round, those of the prompt included."""
+    prefix_length: int | None
+    """Committed tokens before the round, those of the prompt included; None where its place is not known."""
     accepted_length: int
     """Accepted nodes: the length of the committed path."""
     bonus_token_id: int | None
-    """The target's own token; None when an accepted end token or the length limit ended the output."""
+    """The target's own token, `UNKNOWN_TOKEN` where only that is known; None when an accepted end token or the length
+    limit ended the output."""
     cut: Cut | None
     """Set when the path was cut there, so that the step below it was never at risk."""
-    draft_ms: float
-    verify_ms: float
-    other_ms: float
+    draft_ms: float | None
+    """None, as the two below, where it was not measured. Time that is not split is all in `other_ms`."""
+    verify_ms: float | None
+    other_ms: float | None
     nodes: Sequence[NodeRecord]
     choice_id: int | None = None
     """The choice of the tree (`store.reading.choices`); None where the session has one tree."""

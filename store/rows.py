@@ -9,6 +9,7 @@ from spectui.store.counts import metrics
 from spectui.store.counts.metrics import Metric
 from spectui.store.counts.sums import TIMES, NodeSums
 from spectui.store.records import NodeRecord
+from spectui.store.sources import ENGINE, Server, Source, source_of
 
 NodeRow = NodeRecord
 """A node reads back as it was written."""
@@ -74,9 +75,10 @@ class SessionSummary:
     tokens: int
     rounds: int
     nodes: int
-    draft_ms: float
-    verify_ms: float
-    other_ms: float
+    draft_ms: float | None
+    """None, as the two below, where it is not known of every round."""
+    verify_ms: float | None
+    other_ms: float | None
     tasks: dict[str, int]
     """Prompts of each task, in the order in which the tasks first appear."""
     match_rate: float | None
@@ -101,6 +103,10 @@ class SessionSummary:
     baseline_high_ms: float | None = None
     baseline_count: int = 0
     """The number of measurements."""
+    source: str = ENGINE
+    """The source of its rounds, a name of `store.sources`."""
+    server: Server | None = None
+    """None of a session that spectui's own engine decoded."""
 
     total_ms = TOTAL_MS
     tokens_per_second = Metric(metrics.tokens_per_second, "tokens", "total_ms")
@@ -109,6 +115,11 @@ class SessionSummary:
     def live(self) -> bool:
         """True while a worker is at work on it."""
         return self.status in LIVE_STATUSES
+
+    @property
+    def rounds_from(self) -> Source:
+        """The knowledge of its rounds that their source gives."""
+        return source_of(self.source)
 
     @property
     def study(self) -> bool:
@@ -171,16 +182,18 @@ class GenerationRow(NodeSums):
     token_count: int
     round_count: int
     node_count: int
-    draft_ms: float
-    verify_ms: float
-    other_ms: float
+    draft_ms: float | None
+    verify_ms: float | None
+    other_ms: float | None
     started_at: str | None
     ended_at: str | None
+    first_token_id: int | None = None
+    """The token that a server emitted with the prompt's own pass, before any round; None where the first round did."""
     pruned_at: str | None = None
     """Time of giving up its nodes off the committed paths (see `store.care.pruning`); None while all are there."""
 
     total_ms = TOTAL_MS
-    match_rate = Metric(metrics.match_rate, "match_count", "node_count")
+    match_rate = Metric(metrics.match_rate, "match_count", "judged_count")
     mean_accepted_length = Metric(metrics.mean_accepted_length, "accepted_count", "round_count")
     tokens_per_round = Metric(metrics.tokens_per_round, "token_count", "round_count")
 
@@ -212,14 +225,14 @@ class RoundRow:
     id: int
     generation_id: int
     number: int
-    prefix_length: int
+    prefix_length: int | None
     accepted_length: int
     bonus_token_id: int | None
     cut: str | None
     node_count: int
-    draft_ms: float
-    verify_ms: float
-    other_ms: float
+    draft_ms: float | None
+    verify_ms: float | None
+    other_ms: float | None
     nodes: tuple[NodeRow, ...]
     choice_id: int | None = None
     """Row of `tree_choice`; None where the session has one tree."""
@@ -252,7 +265,7 @@ class DepthFigures(NodeSums):
     rounds_at_risk: int
     rounds_reached: int
 
-    match_rate = Metric(metrics.match_rate, "match_count", "nodes")
+    match_rate = Metric(metrics.match_rate, "match_count", "judged_count")
     hazard = Metric(metrics.hazard, "rounds_reached", "rounds_at_risk")
 
 
@@ -266,9 +279,9 @@ class TaskFigures(NodeSums):
     rounds: int
     nodes: int
     tokens: int
-    draft_ms: float
-    verify_ms: float
-    other_ms: float
+    draft_ms: float | None
+    verify_ms: float | None
+    other_ms: float | None
     lengths: dict[int, int]
     """Accepted length -> rounds, ascending."""
     depths: dict[int, DepthFigures]
@@ -278,7 +291,7 @@ class TaskFigures(NodeSums):
 
     total_ms = TOTAL_MS
     tokens_per_second = Metric(metrics.tokens_per_second, "tokens", "total_ms")
-    match_rate = Metric(metrics.match_rate, "match_count", "nodes")
+    match_rate = Metric(metrics.match_rate, "match_count", "judged_count")
     mean_accepted_length = Metric(metrics.mean_accepted_length, "accepted_count", "rounds")
     tokens_per_round = Metric(metrics.tokens_per_round, "tokens", "rounds")
 

@@ -1,4 +1,4 @@
-"""The source of the four rooms as syntax trees, for tests that look for what may stand in one place alone."""
+"""The source of the rooms as syntax trees, for tests that look for what may stand in one place alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("prompts", "decoding", "store", "tui")
+ROOMS = ("prompts", "decoding", "servers", "store", "tui")
 
 
 @cache

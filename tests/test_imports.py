@@ -34,6 +34,8 @@ APART = {
         "spectui.store.reading.reader",
         "spectui.store.writing.writer",
     ),
+    "spectui.servers.client": ("torch", "transformers", "textual", "numpy"),
+    "spectui.servers.kinds": ("torch", "transformers", "textual", "numpy"),
     "spectui.prompts": ("torch", "textual", "spectui.store", "spectui.prompts.loader"),
     "spectui.store": ("sqlite3", "numpy", "spectui.store.errors"),
 }

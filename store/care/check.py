@@ -13,7 +13,7 @@ from spectui.store.counts.sums import GENERATION_SUMS
 from spectui.store.database import Connection, raw
 from spectui.store.errors import StoreError
 from spectui.store.reading.queries import Queries
-from spectui.store.records import NODE_TYPES
+from spectui.store.records import NODE_TYPES, UNKNOWN_TOKEN
 from spectui.store.sqlite.typed import UNSOUND
 
 _MOST_OF_A_KIND = 5
@@ -57,11 +57,12 @@ _ROUND_CHECKS = (
     ),
     (
         "siblings are not ranked 0, 1, ..., or two have one token, or two are the target's argmax",
-        """
+        f"""
         SELECT DISTINCT round_id FROM (
             SELECT round_id FROM node GROUP BY round_id, parent
             HAVING min(rank) != 0 OR max(rank) != count(*) - 1 OR count(DISTINCT rank) != count(*)
-                OR count(DISTINCT token_id) != count(*) OR sum("match") > 1
+                OR count(DISTINCT nullif(token_id, {UNKNOWN_TOKEN})) != count(nullif(token_id, {UNKNOWN_TOKEN}))
+                OR sum("match") > 1
         )
         """,
         False,
@@ -250,9 +251,15 @@ def _differences(stored: dict[Key, Sums], counted: dict[Key, Sums]) -> list[tupl
             differing += [
                 (key, f"{column} is {stored[key][column]}, a recount gives {value}")
                 for column, value in counted[key].items()
-                if abs(stored[key][column] - value) > _TOLERANCE * max(1.0, abs(value))
+                if _differ(stored[key][column], value)
             ]
     return differing
+
+
+def _differ(stored: float | None, counted: float | None) -> bool:
+    if stored is None or counted is None:
+        return stored is not counted
+    return abs(stored - counted) > _TOLERANCE * max(1.0, abs(counted))
 
 
 def _listed(problems: list[str]) -> list[str]:

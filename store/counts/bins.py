@@ -40,7 +40,7 @@ ENTROPY_BIN_SQL = f"""
 """`entropy_bin` of a row of `node`."""
 
 PROBABILITY_BIN_SQL = f"""
-    CASE WHEN node.draft_p IS NULL THEN NULL
+    CASE WHEN node.draft_p IS NULL OR node.target_p IS NULL THEN NULL
          WHEN node.draft_p >= 1 THEN {PROBABILITY_BINS - 1}
          WHEN node.draft_p < 0 THEN 0
          ELSE CAST(node.draft_p * {PROBABILITY_BINS}.0 AS INTEGER) END

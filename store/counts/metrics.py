@@ -44,7 +44,7 @@ class Metric(Generic[Value]):
 
 
 RATIOS: dict[str, tuple[str, str]] = {
-    "match_rate": ("match_count", "node_count"),
+    "match_rate": ("match_count", "judged_count"),
     "accepted_at_risk": ("accepted_count", "at_risk_count"),
     "mean_overlap": ("overlap_sum", "overlap_count"),
     "mean_accepted_length": ("accepted_count", "round_count"),
@@ -78,12 +78,12 @@ AT_RISK_SQL = """
 """`at_risk` of a row of `node` joined to its `parent` and its `round`."""
 
 
-def overlap(target_p: float, draft_p: float | None) -> float | None:
+def overlap(target_p: float | None, draft_p: float | None) -> float | None:
     """``min(1, p / q)``: how likely speculative sampling accepts a token that is its parent's one, drawn child.
 
-    None without a draft_p.
+    None without either.
     """
-    if draft_p is None:
+    if draft_p is None or target_p is None:
         return None
     if draft_p > target_p:
         return target_p / draft_p
@@ -100,9 +100,9 @@ def at_risk_columns(on_path: Any, depth: Any, accepted_length: Any, is_cut: Any)
     return on_path & (~is_cut | (depth <= accepted_length))
 
 
-def match_rate(match_count: int, node_count: int) -> float | None:
-    """Share of nodes that are the target's argmax at their parent."""
-    return ratio(match_count, node_count)
+def match_rate(match_count: int, judged_count: int) -> float | None:
+    """Share of nodes that are the target's argmax at their parent, of those of which that is known."""
+    return ratio(match_count, judged_count)
 
 
 def mean_overlap(overlap_sum: float, overlap_count: int) -> float | None:
@@ -149,9 +149,14 @@ def ratio_range(metric: str, depth: int) -> tuple[float, float]:
     return (0.0, {"mean_accepted_length": float(depth), "tokens_per_round": depth + 1.0}.get(metric, 1.0))
 
 
-def total_ms(draft_ms: float, verify_ms: float, other_ms: float) -> float:
-    """Decoding time of some rounds."""
-    return draft_ms + verify_ms + other_ms
+def total_ms(draft_ms: float | None, verify_ms: float | None, other_ms: float | None) -> float:
+    """Decoding time of some rounds, as far as it is known."""
+    return (draft_ms or 0.0) + (verify_ms or 0.0) + (other_ms or 0.0)
+
+
+def total_ms_sql(table: str) -> str:
+    """`total_ms` of a row of a table or an alias of one."""
+    return f"({' + '.join(f'coalesce({table}.{name}, 0)' for name in ('draft_ms', 'verify_ms', 'other_ms'))})"
 
 
 def chain_expected_length(alpha: float, depth: int) -> float:

@@ -30,11 +30,12 @@ from spectui.store.counts.sums import (
     NODES_SQL,
     ROUND_SUMS,
     TASK_SUMS,
+    plus,
 )
 from spectui.store.errors import StoreError
 
 Key = tuple[int | str, ...]
-Sums = dict[str, float]
+Sums = dict[str, float | None]
 BinKey = tuple[int, str]
 """Session and task."""
 
@@ -101,7 +102,7 @@ def recount(
         owner[generation] = (session, task)
         total.generations[(generation,)] = dict.fromkeys(GENERATION_SUMS, 0)
         if started:
-            total.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0))["prompts"] += 1
+            _add(total.tasks.setdefault((session, task), dict.fromkeys(TASK_SUMS, 0)), {"prompts": 1})
     for generation, length, *sums in connection.execute(_ROUNDS.format(which=which), only):
         session, task = owner[generation]
         added = dict(zip(ROUND_SUMS, sums, strict=True))
@@ -142,7 +143,7 @@ def _add_kept(total: Recount, generation: int, session: int, counts: str) -> Non
             for rest, sums in kept.get(table, ()):
                 if len(rest) != len(keys) - 1:
                     raise ValueError("a key of another table")
-                _add(rows.setdefault((session, *rest), dict.fromkeys(_checked(sums), 0)), sums)
+                _add(rows.setdefault((session, *rest), dict.fromkeys(_checked(sums), 0.0)), sums)
         for task, counted in kept.get("bins", {}).items():
             bins = total.bins.setdefault((session, task), unpack())
             for place, number in enumerate(counted):
@@ -153,8 +154,10 @@ def _add_kept(total: Recount, generation: int, session: int, counts: str) -> Non
 
 def _checked(sums: dict[str, Any]) -> Sums:
     """`sums`, refused when they are not as written here: their names go into SQL."""
-    if not all(name.isidentifier() and isinstance(value, int | float) for name, value in sums.items()):
+    if not all(name.isidentifier() and isinstance(value, int | float | None) for name, value in sums.items()):
         raise ValueError("no sums")
+    if "match_count" in sums:  # of every node, where it was counted before there were servers
+        sums.setdefault("judged_count", sums.get("nodes", sums.get("node_count")))
     return sums
 
 
@@ -192,7 +195,7 @@ def _of_generation(sums: Sums) -> Sums:
 
 def _add(sums: Sums, more: Sums) -> None:
     for column, value in more.items():
-        sums[column] += value
+        sums[column] = plus(sums[column], value)
 
 
 BINS_SQL = f"""
@@ -200,7 +203,7 @@ BINS_SQL = f"""
            node."match" != 0, coalesce({AT_RISK_SQL}, 0), node.accepted != 0, count(*)
     FROM generation JOIN {NODES_SQL}
     WHERE round.generation_id = generation.id AND {{which}}
-        AND (node.draft_p IS NOT NULL OR node.draft_entropy IS NOT NULL)
+        AND node."match" IS NOT NULL AND (node.draft_p IS NOT NULL OR node.draft_entropy IS NOT NULL)
     GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 """Nodes per bin, of the prompts (and rounds) that a condition `which` names; see `add_up`."""

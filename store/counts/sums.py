@@ -15,11 +15,13 @@ from spectui.store.counts.metrics import AT_RISK_SQL, OVERLAP_SQL, Metric
 class NodeSums:
     """Sums over some nodes."""
 
-    match_count: int = field(metadata={"sql": 'sum(node."match")'})
+    match_count: int = field(metadata={"sql": 'coalesce(sum(node."match"), 0)'})
     at_risk_count: int = field(metadata={"sql": f"sum({AT_RISK_SQL})"})
     accepted_count: int = field(metadata={"sql": "sum(node.accepted)"})
     overlap_sum: float = field(metadata={"sql": f"total({OVERLAP_SQL})"})
-    overlap_count: int = field(metadata={"sql": "count(node.draft_p)"})
+    overlap_count: int = field(metadata={"sql": "count(node.draft_p + node.target_p)"})
+    judged_count: int = field(metadata={"sql": 'count(node."match")'})
+    """Nodes of which it is known whether they match."""
 
     accepted_at_risk = Metric(metrics.accepted_at_risk, "accepted_count", "at_risk_count")
     mean_overlap = Metric(metrics.mean_overlap, "overlap_sum", "overlap_count")
@@ -36,11 +38,17 @@ NODES_SQL = """
 
 TIMES = ("draft_ms", "verify_ms", "other_ms")
 
+
+def whole(name: str) -> str:
+    """SQL of the sum of a column of times; NULL where one of the rows lacks it."""
+    return f"CASE WHEN count({name}) = count(*) THEN sum({name}) END"
+
+
 ROUND_SUMS = {
     "rounds": "count(*)",
     "tokens": "sum(round.accepted_length) + count(round.bonus_token_id)",
     "accepted_count": "sum(round.accepted_length)",
-    **{name: f"sum(round.{name})" for name in TIMES},
+    **{name: whole(f"round.{name}") for name in TIMES},
 }
 """Columns of `rollup_block` after its key -> aggregate over `round`."""
 
@@ -61,6 +69,11 @@ GENERATION_NAMES = {"tokens": "token_count", "rounds": "round_count", "nodes": "
 
 GENERATION_SUMS = (*GENERATION_NAMES.values(), *NODE_SQL, *TIMES)
 """Columns of `generation` that sum up its rounds."""
+
+
+def plus(some: float | None, more: float | None) -> float | None:
+    """The sum of two sums; None where either is not known."""
+    return None if some is None or more is None else some + more
 
 
 def added(columns: tuple[str, ...], value: str = "?") -> str:

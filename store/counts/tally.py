@@ -19,7 +19,7 @@ from spectui.store.counts.metrics import at_risk, overlap
 from spectui.store.errors import BadRound
 from spectui.store.records import RoundRecord
 
-NO_NODES = (0, 0, 0, 0.0, 0)
+NO_NODES = (0, 0, 0, 0.0, 0, 0)
 """The sums of no nodes."""
 
 
@@ -31,8 +31,10 @@ class DepthTally:
     """Nodes by what became of them, numbered as in `store.counts.bins`."""
     overlap_sum: float = 0.0
     overlap_count: int = 0
+    unjudged: int = 0
+    """Nodes of which it is not known whether they match."""
 
-    def sums(self) -> tuple[int, int, int, float, int]:
+    def sums(self) -> tuple[int, int, int, float, int, int]:
         """The columns of `sums.NodeSums`."""
         _, lost_match, refused, refused_match, taken, taken_match = self.fates
         accepted = taken + taken_match
@@ -42,13 +44,14 @@ class DepthTally:
             accepted,
             self.overlap_sum,
             self.overlap_count,
+            sum(self.fates) - self.unjudged,
         )
 
 
 class RoundTally(NamedTuple):
     """Counts of a whole round."""
 
-    sums: tuple[float, ...]
+    sums: tuple[float | None, ...]
     """Tokens, nodes, the columns of `sums.NodeSums`, and those of `sums.TIMES`."""
     depths: list[tuple[float, ...]]
     """A depth and the columns of `sums.DEPTH_SUMS`, for each depth with nodes."""
@@ -79,23 +82,29 @@ def tally(record: RoundRecord) -> RoundTally:
         if accepted and not on_path:
             raise _not_a_tree(record, f"node {i} is accepted, its parent is not")
         # Also catches NaN, which SQLite would store as NULL.
-        if not target_p >= 0.0:
-            raise _not_a_tree(record, f"node {i} has target probability {target_p}")
+        if target_p is not None:
+            if not target_p >= 0.0:
+                raise _not_a_tree(record, f"node {i} has target probability {target_p}")
+            if node.target_entropy is None or node.target_entropy != node.target_entropy:
+                raise _not_a_tree(record, f"node {i} has a target probability and no target entropy")
         at_depth = depths.get(depth)
         if at_depth is None:
             at_depth = depths[depth] = DepthTally()
-        fate = int(match)
+        if match is None:
+            at_depth.unjudged += 1
+        fate = 1 if match else 0
         if on_path and at_risk(True, depth, length, cut):
             fate += 4 if accepted else 2
         at_depth.fates[fate] += 1
-        if draft_p is not None:
+        if draft_p is not None and target_p is not None:
             share = overlap(target_p, draft_p)
             if share is not None:
                 at_depth.overlap_sum += share
                 at_depth.overlap_count += 1
-                place = int(draft_p * PROBABILITY_BINS) if 0 <= draft_p < 1 else probability_bin(draft_p)
-                bins.append(FATES * place + fate)
-        if draft_entropy is not None:
+                if match is not None:
+                    place = int(draft_p * PROBABILITY_BINS) if 0 <= draft_p < 1 else probability_bin(draft_p)
+                    bins.append(FATES * place + fate)
+        if draft_entropy is not None and match is not None:
             if 0 <= draft_entropy < ENTROPY_TOP:  # as `entropy_bin` has it, without the call
                 bins.append(ENTROPY_AT + 2 * int(draft_entropy / ENTROPY_STEP) + match)
             elif draft_entropy == draft_entropy:

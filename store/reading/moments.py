@@ -18,13 +18,13 @@ from spectui.store.counts import metrics
 from spectui.store.counts.bins import Bins, bins_of, unpack
 from spectui.store.counts.metrics import Interval
 from spectui.store.counts.recount import BINS_SQL, add_up
-from spectui.store.counts.sums import DEPTH_SUMS, NODE_SQL, NODES_SQL, ROUND_SUMS
+from spectui.store.counts.sums import DEPTH_SUMS, NODE_SQL, NODES_SQL, ROUND_SUMS, TIMES, plus, whole
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import DepthFigures, GenerationRow, TaskFigures
 
 _DEPTH_TOTALS = ", ".join(f"sum(at.{name})" for name in DEPTH_SUMS)
-_BLOCK_TOTALS = ", ".join(f"sum({name})" for name in ROUND_SUMS)
-_NONE = (0, 0, 0, 0.0, 0.0, 0.0)
+_BLOCK_TOTALS = ", ".join(whole(name) if name in TIMES else f"sum({name})" for name in ROUND_SUMS)
+_NONE: tuple[float | None, ...] = (0, 0, 0, 0.0, 0.0, 0.0)
 """The columns of `sums.ROUND_SUMS` before any round."""
 
 
@@ -33,8 +33,8 @@ class TaskSums:
     """Sums over rounds of one task. `rounds` has the columns of `sums.ROUND_SUMS`."""
 
     prompts: int = 0
-    rounds: tuple[float, ...] = _NONE
-    depths: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    rounds: tuple[float | None, ...] = _NONE
+    depths: dict[int, tuple[float | None, ...]] = field(default_factory=dict)
     """Depth -> the columns of `sums.DEPTH_SUMS`."""
     cuts: dict[int, int] = field(default_factory=dict)
     """Accepted length -> rounds that were cut there."""
@@ -91,7 +91,7 @@ def stretches(reader: Reader, session_id: int) -> list[Stretch]:
                 for row in reader.fetch(
                     "SELECT generation_id, min(number), max(number), count(*),"
                     " sum(accepted_length) + count(bonus_token_id), sum(accepted_length),"
-                    " sum(round.draft_ms + round.verify_ms + round.other_ms)"
+                    f" sum({metrics.total_ms_sql('round')})"
                     " FROM generation JOIN round ON round.generation_id = generation.id WHERE session_id = ?"
                     " GROUP BY position, (number - 1) / ? ORDER BY position, min(number)",
                     session_id,
@@ -99,13 +99,14 @@ def stretches(reader: Reader, session_id: int) -> list[Stretch]:
                 )
             ]
         totals = reader.fetch(
-            "SELECT id, round_count, token_count, accepted_count, draft_ms + verify_ms + other_ms FROM generation"
+            "SELECT id, round_count, token_count, accepted_count,"
+            f" {metrics.total_ms_sql('generation')} FROM generation"
             " WHERE session_id = ? AND round_count > 0 ORDER BY position",
             session_id,
         )
         blocks = reader.fetch(
             "SELECT generation_id, last, rounds, tokens, block.accepted_count,"
-            " block.draft_ms + block.verify_ms + block.other_ms"
+            f" {metrics.total_ms_sql('block')}"
             " FROM generation JOIN rollup_block AS block ON block.generation_id = generation.id"
             " WHERE session_id = ? ORDER BY position, last",
             session_id,
@@ -114,14 +115,14 @@ def stretches(reader: Reader, session_id: int) -> list[Stretch]:
     for generation_id, *block in blocks:
         by_prompt.setdefault(generation_id, []).append(tuple(block))
     stretches: list[Stretch] = []
-    for generation_id, *whole in totals:
+    for generation_id, *all_rounds in totals:
         blocks_of = by_prompt.get(generation_id, ())
         first = 1
         for last, *sums in blocks_of:
             stretches.append(Stretch(generation_id, first, last, *sums))
             first = last + 1
-        summed = [sum(column) for column in zip(*blocks_of, strict=True)][1:] or [0] * len(whole)
-        rounds, *uncovered = (all_ - blocks_ for all_, blocks_ in zip(whole, summed, strict=True))
+        summed = [sum(column) for column in zip(*blocks_of, strict=True)][1:] or [0] * len(all_rounds)
+        rounds, *uncovered = (all_ - blocks_ for all_, blocks_ in zip(all_rounds, summed, strict=True))
         if rounds > 0:
             stretches.append(Stretch(generation_id, first, first + rounds - 1, rounds, *uncovered))
     return stretches
@@ -135,7 +136,7 @@ def tasks_of(reader: Reader, session_id: int) -> dict[int, str]:
 def round_times(reader: Reader, stretch: Stretch) -> list[RoundTime]:
     """The rounds of a stretch; fewer than it says when some are missing."""
     rows = reader.fetch(
-        "SELECT number, accepted_length + (bonus_token_id IS NOT NULL), draft_ms + verify_ms + other_ms FROM round"
+        f"SELECT number, accepted_length + (bonus_token_id IS NOT NULL), {metrics.total_ms_sql('round')} FROM round"
         " WHERE generation_id = ? AND number BETWEEN ? AND ? ORDER BY number",
         stretch.generation_id,
         stretch.first,
@@ -149,8 +150,8 @@ def sums_before(reader: Reader, session_id: int, position: int) -> dict[str, Tas
     by_task: dict[str, TaskSums] = {}
     with reader.snapshot():
         for task, prompts, *rounds in reader.fetch(
-            "SELECT task, count(*), sum(round_count), sum(token_count), sum(accepted_count), sum(draft_ms),"
-            " sum(verify_ms), sum(other_ms) FROM generation"
+            "SELECT task, count(*), sum(round_count), sum(token_count), sum(accepted_count),"
+            f" {', '.join(map(whole, TIMES))} FROM generation"
             " WHERE session_id = ? AND position < ? AND status != 'pending' GROUP BY task",
             session_id,
             position,
@@ -268,7 +269,7 @@ def _figures(task: str, sums: TaskSums) -> TaskFigures:
 
 def _counted_depths(
     reader: Reader, generation_id: int, after: int, number: int
-) -> dict[int, tuple[float, ...]]:
+) -> dict[int, tuple[float | None, ...]]:
     rows = reader.fetch(
         f"SELECT node.depth, {', '.join(DEPTH_SUMS.values())} FROM {NODES_SQL}"
         " WHERE round.generation_id = ? AND round.number > ? AND round.number <= ? GROUP BY node.depth",
@@ -279,8 +280,8 @@ def _counted_depths(
     return {depth: tuple(sums) for depth, *sums in rows}
 
 
-def _plus(some: tuple[float, ...], more: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(a + b for a, b in zip(some, more, strict=True))
+def _plus(some: tuple[float | None, ...], more: tuple[float | None, ...]) -> tuple[float | None, ...]:
+    return tuple(map(plus, some, more))
 
 
 MOST_NODES = 400_000

@@ -48,6 +48,10 @@ _DEPTH = Typed("a task's figures", {"task": "str", **declared(DepthFigures)}, fi
 _EVENT = Typed("an event", declared(EventRow))
 
 
+def _flag(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
+
+
 class Reader(Queries):
     """Reads sessions, prompts, rounds and figures; a context and a source of snapshots as `Queries` says."""
 
@@ -165,7 +169,7 @@ class Reader(Queries):
                 rounds[-1][2],
             )
         trees = {
-            round_id: tuple(NodeRow._make((*row[1:_FLAGS_AT], *map(bool, row[_FLAGS_AT:]))) for row in rows)
+            round_id: tuple(NodeRow._make((*row[1:_FLAGS_AT], *map(_flag, row[_FLAGS_AT:]))) for row in rows)
             for round_id, rows in groupby(_NODE.checked(nodes), key=lambda row: row[0])
         }
         return [RoundRow(*(*row[:-1], trees.get(row[0], ()), row[-1])) for row in _ROUND.checked(rounds)]

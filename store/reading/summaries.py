@@ -8,11 +8,13 @@ from functools import lru_cache
 from typing import Any
 
 from spectui.store.counts import metrics
+from spectui.store.counts.sums import TIMES, whole
 from spectui.store.errors import StoreError
 from spectui.store.labels import split_tags
 from spectui.store.liveness import WORKER_COLUMNS, effective_status, silent_seconds
 from spectui.store.reading.queries import Queries
 from spectui.store.rows import SessionSummary
+from spectui.store.sources import Server
 from spectui.store.sqlite.typed import Typed, declared
 from spectui.store.whereabouts import FileIdentity
 
@@ -20,10 +22,11 @@ _SESSION_COLUMNS = (
     "id, name, status, stage, stage_done, stage_total, stage_unit, pid, pid_created, host, heartbeat_at, created_at,"
     " started_at, ended_at, config, target, drafter, tree, device, tokenizer_id, versions, notes, tags, error,"
     " prompt_count, baseline_ms, cpu_percent, rss_bytes, gpu, log_path, costs, energy_joules, energy_seconds,"
-    " round_at, worker_place, baseline_low_ms, baseline_high_ms, baseline_count"
+    " round_at, worker_place, baseline_low_ms, baseline_high_ms, baseline_count, source, server"
 )
 _SESSION_SUMS = (
-    "tokens, rounds, nodes, draft_ms, verify_ms, other_ms, match_count, at_risk_count, accepted_count"
+    "tokens, rounds, nodes, draft_ms, verify_ms, other_ms, match_count, at_risk_count, accepted_count,"
+    " judged_count"
 )
 _SESSION_NAMES, _SUM_NAMES = _SESSION_COLUMNS.split(", "), _SESSION_SUMS.split(", ")
 _SESSION = Typed(
@@ -58,7 +61,7 @@ def summaries(
                 *ids,
             )
         }
-        totals = ", ".join(f"sum({name})" for name in _SUM_NAMES)
+        totals = ", ".join(whole(name) if name in TIMES else f"sum({name})" for name in _SUM_NAMES)
         rows = queries.fetch(
             f"SELECT session_id, {totals} FROM rollup_task {where} GROUP BY session_id", *ids
         )
@@ -70,7 +73,7 @@ def summaries(
                 *ids,
             )
         )
-    none = (0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0)
+    none = (0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0, 0)
     return [
         _summary(
             row,
@@ -137,8 +140,8 @@ def _summary(
     columns = dict(zip(_SESSION_NAMES, row, strict=True))
     totals = dict(zip(_SUM_NAMES, sums, strict=True))
     recorded = columns.pop("status")
-    matches, at_risk, accepted = (
-        totals.pop(name) for name in ("match_count", "at_risk_count", "accepted_count")
+    matches, at_risk, accepted, judged = (
+        totals.pop(name) for name in ("match_count", "at_risk_count", "accepted_count", "judged_count")
     )
     columns["config"] = json_object(columns["config"], "configuration")
     columns["versions"] = json_object(columns["versions"], "versions")
@@ -146,6 +149,8 @@ def _summary(
     for name in ("gpu", "costs"):
         if columns[name] is not None:
             columns[name] = json_object(columns[name], name)
+    if columns["server"] is not None:
+        columns["server"] = Server.from_dict(json_object(columns["server"], "server"))
     worker = {name: columns[name] for name in WORKER_COLUMNS}
     del columns["worker_place"]
     status = effective_status(recorded, **worker, file=file)
@@ -159,7 +164,7 @@ def _summary(
         prompts_done=done[0],
         prompts_failed=done[1],
         tasks=tasks,
-        match_rate=metrics.match_rate(matches, totals["nodes"]),
+        match_rate=metrics.match_rate(matches, judged),
         accepted_at_risk=metrics.accepted_at_risk(accepted, at_risk),
         mean_accepted_length=metrics.mean_accepted_length(accepted, totals["rounds"]),
         tokens_per_round=metrics.tokens_per_round(totals["tokens"], totals["rounds"]),

@@ -336,6 +336,57 @@ _BASELINES = (
     "UPDATE session SET baseline_count = 1 WHERE baseline_ms IS NOT NULL",
 )
 
+
+def _nullable(table: str, *declarations: str) -> str:
+    """SQL that lets columns be NULL, within ``writable_schema``; each is named as it was declared, with its NOT NULL.
+
+    The way that SQLite's documentation gives for it. Rows stay as they are: a copy of the nodes of a large file would
+    take minutes and twice its space.
+    """
+    sql = "sql"
+    for declaration in declarations:
+        freed = declaration.replace(" NOT NULL", "")
+        sql = f"replace({sql}, '{declaration}', '{freed}')"
+    return f"UPDATE sqlite_master SET sql = {sql} WHERE type = 'table' AND name = '{table}'"
+
+
+_SERVERS = (
+    "PRAGMA writable_schema = ON",
+    # Figures of nodes that a server keeps to itself.
+    _nullable("node", "target_p REAL NOT NULL", "target_entropy REAL NOT NULL", '"match" INTEGER NOT NULL'),
+    # Rounds whose place in the text is not known, and times that are not.
+    _nullable(
+        "round",
+        "prefix_length INTEGER NOT NULL",
+        "draft_ms REAL NOT NULL",
+        "verify_ms REAL NOT NULL",
+        "other_ms REAL NOT NULL",
+    ),
+    *(
+        _nullable(table, *(f"{name} REAL NOT NULL" for name in ("draft_ms", "verify_ms", "other_ms")))
+        for table in ("generation", "rollup_task", "rollup_block")
+    ),
+    # Reads the tables anew. The changes below tell other connections of it.
+    "PRAGMA writable_schema = RESET",
+    # A name of `store.sources`: where the rounds come from.
+    "ALTER TABLE session ADD COLUMN source TEXT NOT NULL DEFAULT 'engine'",
+    # JSON of `store.sources.Server`; NULL of a session that spectui's own engine decoded.
+    "ALTER TABLE session ADD COLUMN server TEXT",
+    # The token that a server emits with the prompt's own pass, before any round; NULL where the first round gave it.
+    "ALTER TABLE generation ADD COLUMN first_token_id INTEGER",
+    # Nodes of which it is known whether they match: those that a share of matches is of.
+    "ALTER TABLE generation ADD COLUMN judged_count INTEGER NOT NULL DEFAULT 0",
+    *(
+        f"ALTER TABLE {table} ADD COLUMN judged_count INTEGER NOT NULL DEFAULT 0"
+        for table in ("rollup_task", "rollup_depth", "rollup_block_depth")
+    ),
+    "UPDATE generation SET judged_count = node_count",
+    *(
+        f"UPDATE {table} SET judged_count = nodes"
+        for table in ("rollup_task", "rollup_depth", "rollup_block_depth")
+    ),
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -348,5 +399,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0009_workers", _WORKERS),
     ("0010_cuts", _CUTS),
     ("0011_baselines", _BASELINES),
+    ("0012_servers", _SERVERS),
 )
 """Migration name -> its statements. What `store.schema.migrations.FILLS` names is filled from the nodes afterwards."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles, stdev
 
 from spectui.store.clock import now
+from spectui.store.counts import metrics
 from spectui.store.reading.reader import Reader
 
 BESIDE = 16
@@ -58,7 +59,8 @@ def refresh(connection: sqlite3.Connection, session_id: int) -> None:
         low, *_, high = quantiles(known, n=10, method="inclusive")
     if paced:
         (whole,) = connection.execute(
-            "SELECT total(draft_ms + verify_ms + other_ms) / total(round_count) FROM generation WHERE session_id = ?",
+            f"SELECT total({metrics.total_ms_sql('generation')}) / total(round_count) FROM generation"
+            " WHERE session_id = ?",
             (session_id,),
         ).fetchone()
         logs = [math.log(value / pace) for value, pace in paced]
@@ -72,8 +74,8 @@ def refresh(connection: sqlite3.Connection, session_id: int) -> None:
     )
 
 
-_PACE = """
-    SELECT total(draft_ms + verify_ms + other_ms), count(*) FROM round
+_PACE = f"""
+    SELECT total({metrics.total_ms_sql("round")}), count(*) FROM round
     WHERE generation_id = ? AND number > ? AND number <= ?
 """
 

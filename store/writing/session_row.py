@@ -128,6 +128,8 @@ class SessionRow:
         log_path: str | None = None,
         notes: str | None = None,
         costs_json: str | None = None,
+        source: str | None = None,
+        server_json: str | None = None,
     ) -> None:
         """Write facts of the run that have become known; None leaves a column as it was."""
         columns = {
@@ -142,6 +144,8 @@ class SessionRow:
             "log_path": log_path,
             "notes": notes,
             "costs": costs_json,
+            "source": source,
+            "server": server_json,
         }
         self._update(**{name: value for name, value in columns.items() if value is not None})
 

@@ -79,7 +79,7 @@ class SessionWriter(SessionRow):
         self._connection.executemany("DELETE FROM pruned WHERE generation_id = ?", rows)
         self._connection.executemany(
             "UPDATE generation SET status = 'pending', prompt_tokens = NULL, started_at = NULL, ended_at = NULL,"
-            " output = '', error = NULL, finish_reason = NULL WHERE id = ?",
+            " output = '', error = NULL, finish_reason = NULL, first_token_id = NULL WHERE id = ?",
             rows,
         )
         rebuild(self._connection, self._session_id)
@@ -110,6 +110,16 @@ class SessionWriter(SessionRow):
                 (self._session_id,),
             ).fetchall()
         return [PendingGeneration(*row) for row in rows]
+
+    def note_prompt(
+        self, generation_id: int, prompt_tokens: int | None, first_token_id: int | None = None
+    ) -> None:
+        """Keep what a server says of a running prompt with its first token."""
+        with self._lock, transaction(self._connection):
+            self._connection.execute(
+                "UPDATE generation SET prompt_tokens = coalesce(?, prompt_tokens), first_token_id = ? WHERE id = ?",
+                (prompt_tokens, first_token_id, generation_id),
+            )
 
     def start_generation(self, generation_id: int, prompt_tokens: int | None = None) -> None:
         """Mark a pending prompt as running. `StoreError` if it is not pending."""

@@ -130,7 +130,9 @@ def test_every_benchmark_makes_a_figure_that_is_told_or_is_a_target_of_make() ->
 
 def test_every_environment_variable_is_told() -> None:
     sources = [
-        file for room in ("decoding", "prompts", "store", "tui") for file in (ROOT / room).rglob("*.py")
+        file
+        for room in ("decoding", "prompts", "servers", "store", "tui")
+        for file in (ROOT / room).rglob("*.py")
     ]
     read = {name for file in sources for name in re.findall(r"\bSPECTUI_[A-Z]+\b", file.read_text("utf-8"))}
     told = "\n".join(document.read_text(encoding="utf-8") for document in GUIDES)

@@ -61,7 +61,7 @@ def test_every_recipe_says_how_many_files_it_takes() -> None:
 def _run_changed(script: str, changes: Iterable[tuple[str, str, str]], folder: Path) -> None:
     """Run a module of the recipes with a copy of the code that has more lines: file, lines, beginning of the next."""
     packages = folder / "src" / "spectui"
-    for room in ("decoding", "prompts", "store", "tui"):
+    for room in ("decoding", "prompts", "servers", "store", "tui"):
         shutil.copytree(
             ROOT / room, packages / room, ignore=shutil.ignore_patterns("__pycache__", "smollm2*")
         )

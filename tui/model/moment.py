@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import Any
 
 from spectui.store.counts import metrics
-from spectui.store.counts.sums import GENERATION_SUMS, NODE_SQL, TIMES
+from spectui.store.counts.sums import GENERATION_SUMS, NODE_SQL, TIMES, plus
 from spectui.store.rows import GenerationRow, TaskFigures
 from spectui.tui.model.progress import DONE
 from spectui.tui.model.state import RunState
@@ -57,6 +58,8 @@ def state_at(
     rounds, tokens = sum(f.rounds for f in figures), sum(f.tokens for f in figures)
     accepted = sum(f.accepted_count for f in figures)
     nodes = sum(f.nodes for f in figures)
+    zero: float | None = 0.0
+    times: dict[str, Any] = {name: reduce(plus, (getattr(f, name) for f in figures), zero) for name in TIMES}
     summary = replace(
         base.summary,
         status=status,
@@ -72,13 +75,13 @@ def state_at(
         tokens=tokens,
         rounds=rounds,
         nodes=nodes,
-        draft_ms=sum(f.draft_ms for f in figures),
-        verify_ms=sum(f.verify_ms for f in figures),
-        other_ms=sum(f.other_ms for f in figures),
-        match_rate=metrics.match_rate(sum(f.match_count for f in figures), nodes),
+        match_rate=metrics.match_rate(
+            sum(f.match_count for f in figures), sum(f.judged_count for f in figures)
+        ),
         accepted_at_risk=metrics.accepted_at_risk(accepted, sum(f.at_risk_count for f in figures)),
         mean_accepted_length=metrics.mean_accepted_length(accepted, rounds),
         tokens_per_round=metrics.tokens_per_round(tokens, rounds),
+        **times,
     )
     return RunState(summary, tuple(generations), base.prompts, ())
 

@@ -252,7 +252,7 @@ class InspectorScreen(FedScreen):
             figures: list[float | int | None] = [None] * 7
             if node:
                 entropies = (node.draft_entropy, node.target_entropy)
-                figures = [node.rank, node.draft_p, node.target_p, item.overlap, *entropies, int(node.match)]
+                figures = [node.rank, node.draft_p, node.target_p, item.overlap, *entropies, node.match]
             cells = [NOTHING if f is None else f"{f:g}" for f in figures]
             out.append("\t".join([item.lead + item.text, *cells, item.fate]))
         return "\n".join(out)

@@ -209,7 +209,7 @@ def _share_cells(summary: SessionSummary) -> list[Cell]:
         ("verify", summary.verify_ms),
         ("other", summary.other_ms),
     ):
-        words = pad(percent(value / total if total else None), 5, "right")
+        words = pad(percent(None if value is None or not total else value / total), 5, "right")
         cells += [(f"{' ' if cells else ''}{name} ", "muted"), (words, "text")]
     return cells
 

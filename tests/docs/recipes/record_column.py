@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
             nodes = [node for round_ in reader.rounds(prompt.id) for node in round_.nodes]
             assert len(nodes) > 4
             for node in nodes:
-                assert math.isclose(node.surprise, -math.log(node.target_p), rel_tol=1e-5)  # type: ignore[attr-defined]
+                assert math.isclose(node.surprise, -math.log(node.target_p or 0.0), rel_tol=1e-5)  # type: ignore[attr-defined]
         export_session(reader, 1, "csv", folder / "out")
     assert "surprise" in (folder / "out" / "node.csv").read_text().splitlines()[0]
 

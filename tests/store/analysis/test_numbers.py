@@ -87,7 +87,7 @@ def prompts(db: Database, path: Path) -> list[Prompt]:
         last = make_round(
             count + 1,
             path=(0, 2),
-            prefix_length=rounds[-1].prefix_length + rounds[-1].accepted_length + 1,
+            prefix_length=(rounds[-1].prefix_length or 0) + rounds[-1].accepted_length + 1,
             seed=generation.id,
         )
         writer.record_round(generation.id, replace(last, cut="eos", bonus_token_id=None))

@@ -37,7 +37,7 @@ def prompts(db: Database, path: Path) -> list[Prompt]:
         cut = make_round(
             len(rounds) + 1,
             path=(0, 2),
-            prefix_length=last.prefix_length + last.accepted_length + 1,
+            prefix_length=(last.prefix_length or 0) + last.accepted_length + 1,
             seed=number,
         )
         for each in (*rounds, replace(cut, cut="length", bonus_token_id=None)):

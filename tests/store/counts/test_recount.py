@@ -96,11 +96,11 @@ def assert_figures_are_those_of(figures: TaskFigures, rounds: list[RoundRow]) ->
         if (n.parent is None or r.nodes[n.parent].accepted)
         and not (r.cut and n.parent == (r.accepted_path[-1].idx if r.accepted_path else None))
     }
-    overlaps = [min(1.0, n.target_p / n.draft_p) for _, n in nodes if n.draft_p]
+    overlaps = [min(1.0, n.target_p / n.draft_p) for _, n in nodes if n.draft_p and n.target_p is not None]
     assert figures.rounds == len(rounds)
     assert figures.nodes == len(nodes)
     assert figures.tokens == sum(len(r.emitted) for r in rounds)
-    assert figures.match_count == sum(n.match for _, n in nodes)
+    assert figures.match_count == sum(n.match is True for _, n in nodes)
     assert figures.accepted_count == sum(n.accepted for _, n in nodes)
     assert figures.at_risk_count == len(at_risk)
     assert figures.overlap_count == len(overlaps)
@@ -123,12 +123,12 @@ def assert_charts_are_those_of(reader: Reader, session_id: int) -> None:
         nodes = [n for r in rounds for n in r.nodes if n.draft_p is not None]
         for each_bin in bins[task].probability:
             inside = [n for n in nodes if each_bin.low <= (n.draft_p or 0) < each_bin.high]
-            assert (each_bin.nodes, each_bin.matched) == (len(inside), sum(n.match for n in inside))
+            assert (each_bin.nodes, each_bin.matched) == (len(inside), sum(n.match is True for n in inside))
             assert each_bin.accepted == sum(n.accepted for n in inside)
         for part in bins[task].entropy:
             inside = [n for n in nodes if part.low <= (n.draft_entropy or 0) < part.high]
             assert (part.matched, part.unmatched) == (
-                sum(n.match for n in inside),
+                sum(n.match is True for n in inside),
                 sum(not n.match for n in inside),
             )
         if figures.overlap_count == figures.nodes:

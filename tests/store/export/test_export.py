@@ -200,7 +200,7 @@ def test_no_cell_of_a_csv_starts_a_formula(session: int, path: Path, tmp_path: P
     assert "'=HYPERLINK(A1)" in cells
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "@", "\t", "\r")]
     assert safe_cell("''") == "'''"
-    assert raw.rstrip().endswith(b',"",')  # an empty text is quotes, and NULL is an empty cell
+    assert b',"",,' in raw.rstrip().split(b"\n")[-1]  # an empty text is quotes, and NULL is an empty cell
     assert raw.split(b"\n")[1].count(b'""') == 1
 
 

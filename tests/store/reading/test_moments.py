@@ -15,6 +15,7 @@ from spectui.store.database import connect
 from spectui.store.reading import moments
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import RoundRow, TaskFigures
+from spectui.store.schema.steps import STEPS
 from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import claimed_writer, make_round, make_session, random_rounds
 
@@ -57,10 +58,10 @@ def counted(task: str, rounds: list[RoundRow]) -> dict[str, float]:
         "rounds": len(rounds),
         "tokens": sum(len(row.emitted) for row in rounds),
         "nodes": len(nodes),
-        "match_count": sum(node.match for node in nodes),
+        "match_count": sum(node.match is True for node in nodes),
         "accepted_count": sum(node.accepted for node in nodes),
         "overlap_sum": sum(overlap(node.target_p, node.draft_p) or 0.0 for node in nodes),
-        "verify_ms": sum(row.verify_ms for row in rounds),
+        "verify_ms": sum(row.verify_ms or 0.0 for row in rounds),
     }
 
 
@@ -160,16 +161,18 @@ def test_older_sessions_get_the_blocks_a_writer_makes(path: Path, monkeypatch: p
     tables = ("rollup_block", "rollup_block_depth")
     made = [fresh.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
     assert [row[1] for row in made[0]] == [128, 256, 300]
+    columns = [", ".join(row[1] for row in fresh.execute(f"PRAGMA table_info({table})")) for table in tables]
     for table in tables:
         fresh.execute(f"DROP TABLE {table}")
-    fresh.execute("DELETE FROM _sqlite_migrations WHERE name LIKE '%_blocks'")
-    fresh.close()
-    upgraded = connect(path)
-    for table, rows in zip(tables, made, strict=True):
-        again = upgraded.execute(f"SELECT * FROM {table}").fetchall()
+    for statement in dict(STEPS)["0004_blocks"]:  # of the day before blocks
+        fresh.execute(statement)
+    fresh.execute("ALTER TABLE rollup_block_depth ADD COLUMN judged_count INTEGER NOT NULL DEFAULT 0")
+    fresh.execute("UPDATE rollup_block_depth SET judged_count = nodes")
+    for table, names, rows in zip(tables, columns, made, strict=True):
+        again = fresh.execute(f"SELECT {names} FROM {table}").fetchall()
         assert [pytest.approx(row) for row in rows] == again
-    assert check(upgraded) == []
-    upgraded.close()
+    assert check(fresh) == []
+    fresh.close()
 
 
 def test_blocks_that_do_not_add_up_are_found(db: Database) -> None:

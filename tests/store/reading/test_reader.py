@@ -148,7 +148,7 @@ def test_rounds_come_in_order_and_in_pieces(db: Database) -> None:
     assert reader.rounds(999) == []
     # What a round adds is what the next one starts from.
     for before, after in itertools.pairwise(rounds):
-        assert after.prefix_length == before.prefix_length + len(before.emitted)
+        assert after.prefix_length == (before.prefix_length or 0) + len(before.emitted)
 
 
 def test_prompts_read_back_in_order_with_or_without_texts(db: Database) -> None:

@@ -93,11 +93,17 @@ def test_the_spans_of_a_session_stay_as_small_however_long_it_grows(
     other = replace(math, rounds=0, tokens=0, accepted_count=0, draft_ms=0.0, verify_ms=0.0, other_ms=0.0)
     for step in range(20_000):
         each = replace(
-            each, rounds=each.rounds + 10, tokens=each.tokens + 20 + step // 100, draft_ms=each.draft_ms + 5.0
+            each,
+            rounds=each.rounds + 10,
+            tokens=each.tokens + 20 + step // 100,
+            draft_ms=(each.draft_ms or 0.0) + 5.0,
         )
         if step % 50 == 0:
             other = replace(
-                other, rounds=other.rounds + 10, tokens=other.tokens + 20, verify_ms=other.verify_ms + 9.0
+                other,
+                rounds=other.rounds + 10,
+                tokens=other.tokens + 20,
+                verify_ms=(other.verify_ms or 0.0) + 9.0,
             )
         assert spans_by_task.grow({"code": each, "math": other})
         assert len(spans_by_task.spans("code")) <= MOST

@@ -39,7 +39,7 @@ def test_every_node_is_drawn_once(tree: str, width: int) -> None:
         roles = [role for line in rows for _, role in line]
         assert roles.count("accepted-path") == row.accepted_length
         assert "\n".join(plain(rows)).count("→") == 1
-        assert sum(line.count("✓") for line in plain(rows)) == sum(n.match for n in row.nodes)
+        assert sum(line.count("✓") for line in plain(rows)) == sum(n.match is True for n in row.nodes)
         # A row for each leaf; the target's own token makes one more unless it follows a leaf.
         parents = {n.parent for n in row.nodes}
         leaves = sum(n.idx not in parents for n in row.nodes)

@@ -1,0 +1,1 @@
+"""Other people's servers: their addresses, answers, metrics, and runs of our prompts on them."""

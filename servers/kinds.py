@@ -1,0 +1,117 @@
+"""Recognition of a server by cheap questions: its kind, version, models, and the way in which it drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from spectui.decoding.errors import UsageError
+from spectui.servers.client import Client, clean
+from spectui.servers.errors import ServerError
+
+Kind = Literal["llama.cpp", "vLLM", "SGLang", "other"]
+LLAMA: Kind = "llama.cpp"
+VLLM: Kind = "vLLM"
+SGLANG: Kind = "SGLang"
+OTHER: Kind = "other"
+OWNERS: dict[str, Kind] = {"llamacpp": LLAMA, "vllm": VLLM, "sglang": SGLANG}
+"""``owned_by`` of a model in ``/v1/models`` -> kind."""
+_SHOWN_MODELS = 5
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A server that answers, as far as it says what it is."""
+
+    kind: Kind
+    version: str
+    models: tuple[str, ...]
+    """Names in ``/v1/models``, in its order."""
+    method: str
+    """The way in which it drafts, such as "draft-simple"; "" where it does not say."""
+
+
+def recognise(client: Client) -> Recognised:
+    """Ask a server what it is. Raises `ServerError` where nothing answers, or no API of models."""
+    listing = client.json("/v1/models")
+    entries = listing.get("data") if isinstance(listing, dict) else None
+    if not isinstance(entries, list):
+        raise ServerError(
+            f"{client.address}/v1/models is not the list of models of an OpenAI-compatible server"
+        )
+    rows = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    models = tuple(str(row["id"]) for row in rows)
+    kind = next(
+        (OWNERS[owner] for row in rows if (owner := str(row.get("owned_by")).lower()) in OWNERS), None
+    )
+    if kind is None:
+        kind = _kind_by_routes(client)
+    version, method = _FACTS[kind](client)
+    return Recognised(kind, clean(version, 60), models, clean(method, 60))
+
+
+def choose_model(server: Recognised, name: str, address: str) -> str:
+    """The model that `name` asks for, or the only one there is. Raises `UsageError`."""
+    shown = ", ".join(clean(model, 80) for model in server.models[:_SHOWN_MODELS])
+    if name:
+        if server.models and name not in server.models:
+            raise UsageError(f"--model is '{clean(name, 80)}', and {address} serves: {shown}")
+        return name
+    if len(server.models) == 1:
+        return server.models[0]
+    if not server.models:
+        raise UsageError(f"{address} names no model; name it with --model")
+    raise UsageError(f"{address} serves several models; choose one with --model: {shown}")
+
+
+def answer_or_none(client: Client, path: str) -> Any:
+    """The JSON answer to a GET; None where the server has nothing of that kind."""
+    try:
+        return client.json(path)
+    except ServerError:
+        return None
+
+
+def _kind_by_routes(client: Client) -> Kind:
+    props = answer_or_none(client, "/props")
+    if isinstance(props, dict) and "total_slots" in props:
+        return LLAMA
+    info = answer_or_none(client, "/server_info") or answer_or_none(client, "/get_server_info")
+    if isinstance(info, dict) and "speculative_algorithm" in info:
+        return SGLANG
+    return OTHER
+
+
+def _llama_facts(client: Client) -> tuple[str, str]:
+    props = answer_or_none(client, "/props")
+    version = str(props.get("build_info", "")) if isinstance(props, dict) else ""
+    slots = answer_or_none(client, "/slots")
+    method = ""
+    if isinstance(slots, list) and slots and isinstance(slots[0], dict):
+        # What `/props` says is always "none".
+        params = slots[0].get("params")
+        if isinstance(params, dict):
+            method = str(params.get("speculative.types", ""))
+        method = method if slots[0].get("speculative", True) else "none"
+    return version, method
+
+
+def _vllm_facts(client: Client) -> tuple[str, str]:
+    answer = answer_or_none(client, "/version")
+    return (str(answer.get("version", "")) if isinstance(answer, dict) else ""), ""
+
+
+def _sglang_facts(client: Client) -> tuple[str, str]:
+    info = answer_or_none(client, "/server_info") or answer_or_none(client, "/get_server_info")
+    if not isinstance(info, dict):
+        return "", ""
+    return str(info.get("version", "")), str(info.get("speculative_algorithm") or "none")
+
+
+_FACTS: dict[Kind, Callable[[Client], tuple[str, str]]] = {
+    LLAMA: _llama_facts,
+    VLLM: _vllm_facts,
+    SGLANG: _sglang_facts,
+    OTHER: lambda _client: ("", ""),
+}
