@@ -45,6 +45,8 @@ class Client:
 
     def __init__(self, address: str, key_env: str = "", bounds: Bounds = Bounds()) -> None:
         self.address = address
+        self.answered_at = ""
+        """The server's own time of its last answer, an HTTP date; "" where it names none."""
         self._bounds = bounds
         self._key = _key_in(key_env)
         # Packed, a small answer could be larger than memory.
@@ -103,6 +105,7 @@ class Client:
         content = None if body is None else json.dumps(body).encode()
         sent = {"content-type": "application/json"} if body is not None else {}
         with self._http.stream(method, path, content=content, headers=sent | dict(headers or {})) as response:
+            self.answered_at = response.headers.get("date", "")
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise ServerError(f"{self.address}{path} packs its answer, which nobody asked for")
             assert isinstance(response.stream, httpx2.SyncByteStream)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 
 ENGINE = "engine"
 """The source of sessions that spectui decoded itself."""
+WATCH = "watch"
+"""The source of sessions that hold the samples of a watched server, and neither prompts nor rounds."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ SOURCES: dict[str, Source] = {
     "vLLM detailed": Source("vLLM's per-request metrics"),
     "counters": Source("the server's counters, with one request in flight", ordered=False),
     "chunks": Source("the sizes of streamed chunks, an estimate", exact=False),
+    WATCH: Source("the counters of a watched server, which has no rounds of ours", ordered=False),
     "SGLang histogram": Source("SGLang's histogram of each request", ordered=False),
 }
 """Name in the session's row -> source."""

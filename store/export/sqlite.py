@@ -20,6 +20,7 @@ _OTHERS = {
     "pruned": "WHERE generation_id IN (SELECT id FROM generation WHERE session_id = ?)",
     "tree_choice": _OF_SESSION,
     "baseline": _OF_SESSION,
+    "sample": _OF_SESSION,
     "rollup_task": _OF_SESSION,
     "rollup_length": _OF_SESSION,
     "rollup_depth": _OF_SESSION,

@@ -72,7 +72,7 @@ class Queries:
                 if self._connection.in_transaction:
                     self._connection.execute("COMMIT")
 
-    def fetch(self, sql: str, *parameters: int | str | None) -> list[tuple[Any, ...]]:
+    def fetch(self, sql: str, *parameters: float | str | None) -> list[tuple[Any, ...]]:
         """All rows of a query, for the other modules of the store."""
         with self._lock, explained(None, self._connection):
             return self._connection.execute(sql, parameters).fetchall()

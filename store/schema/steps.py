@@ -387,6 +387,46 @@ _SERVERS = (
     ),
 )
 
+_SAMPLES = (
+    # Counters and levels of a watched server at one time: fields of `store.samples.Sample`. `more` is JSON of those
+    # that are no number: positions, histograms, ends, tasks.
+    """
+    CREATE TABLE sample (
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        segment INTEGER NOT NULL,
+        at REAL NOT NULL,
+        engine TEXT NOT NULL,
+        model TEXT NOT NULL,
+        mark REAL,
+        drafts REAL,
+        drafted REAL,
+        accepted REAL,
+        generated REAL,
+        first_tokens REAL,
+        rounds REAL,
+        tokens REAL,
+        decode_s REAL,
+        decode_tokens REAL,
+        iterations REAL,
+        batched REAL,
+        prompt_tokens REAL,
+        prefix_queries REAL,
+        prefix_hits REAL,
+        preempted REAL,
+        running REAL,
+        waiting REAL,
+        kv REAL,
+        depth INTEGER,
+        accept_length REAL,
+        accept_rate REAL,
+        live_rate REAL,
+        speculative INTEGER,
+        more TEXT NOT NULL,
+        PRIMARY KEY (session_id, at)
+    ) WITHOUT ROWID
+    """,
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -400,5 +440,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0010_cuts", _CUTS),
     ("0011_baselines", _BASELINES),
     ("0012_servers", _SERVERS),
+    ("0013_samples", _SAMPLES),
 )
 """Migration name -> its statements. What `store.schema.migrations.FILLS` names is filled from the nodes afterwards."""

@@ -1,0 +1,118 @@
+"""The servers that are watched together, and the choice of the plain one that each is held against."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import httpx2
+
+from spectui.decoding.errors import UsageError
+from spectui.servers.address import read_address
+from spectui.servers.watch.payoff import Plain
+from spectui.servers.watch.poller import Poller
+from spectui.servers.watch.server import View, Watched
+
+MOST_SERVERS = 64
+
+
+class Fleet:
+    """Watched servers in the order in which they were named; the plain reference is the last of them."""
+
+    def __init__(self, servers: Sequence[Watched]) -> None:
+        self.servers = list(servers)
+        self.chosen: dict[str, str] = {}
+        """URL -> the URL of the plain server that was chosen for it by hand."""
+
+    def now(self) -> float:
+        """The time of views: that of the machine, or of a recording."""
+        return time.time()
+
+    def views(self, window: str = "5 min", columns: int = 30) -> list[View]:
+        """Every server, as it stands now."""
+        now = self.now()
+        return [server.view(now, window, self.plain_for(server), columns) for server in self.servers]
+
+    def plain_for(self, server: Watched) -> Plain | None:
+        """The plain decoding that a server is held against.
+
+        The one chosen by hand; else that of the reference, of another server of the same model, or of this one before
+        it was restarted with speculation.
+        """
+        others = [other for other in self.servers if other is not server]
+        by_hand = next((other for other in others if other.url == self.chosen.get(server.url)), None)
+        if by_hand is not None:
+            return by_hand.plain()
+        for other in others:
+            if other.reference and (plain := other.plain()) is not None:
+                return plain
+        model = model_of(server)
+        alike = [other for other in others if not other.reference and model and model_of(other) == model]
+        plains = [plain for other in alike if (plain := other.plain()) is not None]
+        if plains:
+            return max(plains, key=lambda plain: sum(one.rounds or 0 for one in plain.slices))
+        return server.earlier_plain()
+
+    def choices(self, server: Watched) -> list[Watched]:
+        """Servers that a server can be held against."""
+        return [other for other in self.servers if other is not server and other.plain() is not None]
+
+    def look_for_alerts(self) -> None:
+        """Have every server look for alerts."""
+        now = self.now()
+        for server in self.servers:
+            server.look_for_alerts(now, self.plain_for(server))
+
+
+class LiveFleet(Fleet):
+    """A fleet whose servers are asked once a second. A context that ends with the asking."""
+
+    def __init__(self, servers: Sequence[Watched], key_env: str = "") -> None:
+        super().__init__(servers)
+        self.pollers = [Poller(server, key_env) for server in servers]
+
+    def __enter__(self) -> LiveFleet:
+        for poller in self.pollers:
+            poller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for poller in self.pollers:
+            poller.stop()
+
+
+def model_of(server: Watched) -> str:
+    """The short name of a server's model; "" while it is unknown."""
+    last = server.history.last
+    name = (last.model if last else "") or server.about.model
+    return name.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
+
+
+def read_servers(urls: Sequence[str], baseline: str | None = None) -> list[Watched]:
+    """The servers at these addresses. Raises `UsageError` for one that is no address, and for one named twice."""
+    addresses = [read_address(url, "URL") for url in urls]
+    for place, address in enumerate(addresses):
+        if address in addresses[:place]:
+            raise UsageError(f"{address} is named twice; name each server once")
+    if len(addresses) > MOST_SERVERS:
+        raise UsageError(f"{len(addresses)} servers are too many for one watch; name at most {MOST_SERVERS}")
+    names = _names(addresses)
+    servers = [Watched(address, name) for address, name in zip(addresses, names, strict=True)]
+    if baseline is not None:
+        address = read_address(baseline, "--baseline-server")
+        same = next((server for server in servers if server.url == address), None)
+        if same is not None:
+            same.reference = True
+        else:
+            servers.append(Watched(address, _names([address])[0], reference=True))
+    return servers
+
+
+def _names(addresses: Sequence[str]) -> list[str]:
+    """``host:port``, with what follows where a server has a path."""
+    names = []
+    for address in addresses:
+        url = httpx2.URL(address)
+        port = f":{url.port}" if url.port else ""
+        names.append(f"{url.host}{port}{url.path.rstrip('/')}")
+    return names

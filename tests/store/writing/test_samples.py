@@ -1,0 +1,68 @@
+"""Protects: samples of a watched server are kept as they were, ever fewer with age, and go with their session."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from sqlite_utils import Database
+
+from spectui.store.care.space import delete_session
+from spectui.store.reading.reader import Reader
+from spectui.store.reading.samples import samples, watched_together
+from spectui.store.samples import Histogram, Sample, TaskCounts
+from spectui.store.sources import WATCH, Server
+from spectui.store.writing.samples import SampleWriter, create_watch
+
+SERVER = Server("vLLM", "http://gpu:8000", "smol")
+SAMPLE = Sample(
+    at=1000.0, engine="vllm", model="smol", mark=5.5, drafts=3.0, by_position=(2.0, 1.0), kv=0.25, depth=2,
+    speculative=True, finished=(("stop", 1.0),), first_token=Histogram((0.1, float("inf")), (1.0, 2.0), 0.3),
+    tasks=(TaskCounts("code", 5.0, 2.0),),
+)  # fmt: skip
+
+
+def test_a_sample_reads_back_as_it_was_written(db: Database) -> None:
+    session = create_watch(db, SERVER, "g")
+    writer = SampleWriter(db, session)
+    bare = Sample(at=1001.0, engine="llama.cpp")
+    writer.add([(1, SAMPLE), (2, bare)], [(1000.5, "restart", "it did\x00")])
+    reader = Reader(db)
+    assert samples(reader, session) == [(1, SAMPLE), (2, bare)]
+    assert samples(reader, session, after=1000.0) == [(2, bare)]
+    (event,) = reader.events(session)
+    assert (event.at, event.kind) == ("1970-01-01T00:16:40.500+00:00", "restart")
+    summary = reader.session(session)
+    assert (summary.source, summary.server, summary.prompt_count) == (WATCH, SERVER, 0)
+
+
+def test_servers_that_are_watched_together_are_known_from_any_of_them(db: Database) -> None:
+    first, second, other = (create_watch(db, SERVER, group) for group in ("g", "g", "h"))
+    reader = Reader(db)
+    assert watched_together(reader, second) == [first, second]
+    assert watched_together(reader, other) == [other]
+
+
+def test_old_samples_thin_out_and_the_oldest_go(db: Database) -> None:
+    """Counters are cumulative: the last sample of each step says as much of the steps' differences."""
+    session = create_watch(db, SERVER, "g")
+    writer = SampleWriter(db, session, keep_days=0.1)
+    for begin in range(0, 12_000, 50):
+        writer.add([(1, replace(SAMPLE, at=float(at))) for at in range(begin, begin + 50)], [])
+    times = [sample.at for _, sample in samples(Reader(db), session)]
+    assert times[0] >= 12_000 - 0.1 * 86_400 - 120
+    steps = [second - first for first, second in pairwise(times)]
+    assert set(steps[-500:]) == {1.0}
+    assert steps.count(10.0) > 500
+    assert max(steps) <= 60
+    assert len(times) < 1500
+
+
+def test_samples_go_with_their_session(db: Database) -> None:
+    session = create_watch(db, SERVER, "g")
+    writer = SampleWriter(db, session)
+    writer.claim()
+    writer.add([(1, SAMPLE)], [])
+    writer.set_status("finished")
+    delete_session(db, session)
+    assert db.execute("SELECT count(*) FROM sample").fetchone() == (0,)
