@@ -8,9 +8,11 @@ A file is known by what it holds (`prompts.shapes`). A format may be named inste
 | `gsm8k` | ``{"question", "answer"}`` | ``gsm8k-0001``, by line | ``math`` |
 | `mt-bench` | ``{"question_id", "category", "turns", "reference"}`` | ``mt-bench-81`` | the category |
 | `spec-bench` | ``{"question_id", "category", "turns"}`` | ``spec-bench-81`` | the category, see `MT_BENCH` |
+| `speed-bench` | ``{"question_id", "category", "turns"}`` or ``"messages"`` of users | its ``question_id`` | the category |
 | `jsonl` | ``{"prompt"}`` or ``{"messages"}``, perhaps ``"task"`` and ``"id"`` | its own | its own |
 
-Formats: github.com/openai/human-eval, openai/grade-school-math, lm-sys/FastChat (llm_judge), hemingkx/Spec-Bench.
+Formats: github.com/openai/human-eval, openai/grade-school-math, lm-sys/FastChat (llm_judge), hemingkx/Spec-Bench; SPEED-Bench as
+`prepare_data.py` of NVIDIA/Model-Optimizer writes it (Parquet) and `prepare.py` of NVIDIA-NeMo/Skills (JSON Lines).
 Texts are taken as they stand, without an instruction around them.
 """
 
@@ -22,11 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spectui.prompts.chat import USER, objects
+from spectui.prompts.chat import USER, messages_of, objects
 from spectui.prompts.errors import PromptError
 from spectui.prompts.lines import TASK_NAME, Message, Prompt, id_of, quoted, task_like, text_of
 from spectui.prompts.reading import Problem, Reading, read
-from spectui.prompts.shapes import FURTHER_TURNS, RawPrompt, read_prompt
+from spectui.prompts.shapes import FURTHER_TURNS, RawPrompt, check_resolved, read_prompt
 
 MT_BENCH = frozenset(
     ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
@@ -129,6 +131,16 @@ def _spec_bench(data: dict[str, Any], _: int) -> RawPrompt:
     return raw
 
 
+def _speed_bench(data: dict[str, Any], _: int) -> RawPrompt:
+    if "messages" in data:
+        messages = messages_of(data["messages"], "messages")
+        data = {**data, "turns": [message.content for message in messages if message.role == USER]}
+    raw = _questions("speed-bench", data)
+    check_resolved(raw.messages)
+    raw.id = id_of(data["question_id"])  # by which results are joined with those of other tools
+    return raw
+
+
 def _jsonl(data: dict[str, Any], _: int) -> RawPrompt:
     if not data.keys() & {"prompt", "messages"}:
         raise ValueError("'prompt' is missing")
@@ -140,6 +152,7 @@ FORMATS = {
     "gsm8k": Format(_gsm8k, ("question", "answer")),
     "mt-bench": Format(_mt_bench, ("question_id", "category", "turns")),
     "spec-bench": Format(_spec_bench, ("question_id", "category", "turns")),
+    "speed-bench": Format(_speed_bench, ("question_id", "category", "multiturn")),
     "jsonl": Format(_jsonl, ("task", "prompt")),
 }
 

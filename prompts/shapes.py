@@ -25,6 +25,8 @@ from spectui.prompts.lines import DEFAULT_TASK, Fields, Message, id_of, quoted, 
 
 FURTHER_TURNS = "the turns after the first were left out, as they answer what the model says"
 SETTINGS = "settings of requests (model, max_tokens, temperature) were left out: the run has its own"
+UNRESOLVED = "FULL BENCHMARK DATA SHOULD BE FETCHED FROM THE SOURCE"
+"""Stands in SPEED-Bench as it is published where the text of another data set belongs."""
 COMPLETION = "requests for completions are asked as a user's turn, through the chat template"
 
 TEXT_KEYS = (
@@ -176,6 +178,7 @@ def _prompt(data: Mapping[str, Any]) -> RawPrompt:
         if _parsed(data.get(key)):
             raise ValueError(f"it has '{key}', which spectui does not hand to the model; take them out")
     messages, notes = _turns(data)
+    check_resolved(messages)
     messages = [*_system(data, messages), *_history(data), *messages]
     name = next((key for key in CONVERSATION_KEYS if key in data), "prompt")
     messages, cut = without_answers(messages, name)
@@ -187,7 +190,7 @@ def _turns(data: Mapping[str, Any]) -> tuple[list[Message], tuple[str, ...]]:
     for name in CONVERSATION_KEYS:
         value = _parsed(data.get(name))
         if isinstance(value, list) or (name == "messages" and value is not None):
-            return messages_of(value, name), ()
+            return _questions_alone(data, messages_of(value, name))
     if TURNS in data:
         return _first_turn(_parsed(data[TURNS]), TURNS)
     key = next((key for key in TEXT_KEYS if _filled(data.get(key))), None)
@@ -213,6 +216,22 @@ def _turns(data: Mapping[str, Any]) -> tuple[list[Message], tuple[str, ...]]:
         parts += [text for beside in BESIDE for text in _further(data, beside)]
         parts += _choices(data)
     return [Message(USER, "\n\n".join(parts))], ()
+
+
+def _questions_alone(
+    data: Mapping[str, Any], messages: list[Message]
+) -> tuple[list[Message], tuple[str, ...]]:
+    """A conversation as it is, but of a benchmark's questions that stand as messages, such as SPEED-Bench, the first."""
+    several = len(messages) > 1 and all(message.role == USER for message in messages)
+    if several and {"question_id", "category"} <= data.keys():
+        return messages[:1], (FURTHER_TURNS,)
+    return messages, ()
+
+
+def check_resolved(messages: list[Message]) -> None:
+    """Raise `ValueError` for a prompt of SPEED-Bench whose text is not in the file."""
+    if any(message.content.startswith(UNRESOLVED) for message in messages):
+        raise ValueError("SPEED-Bench does not publish this text; its prepare_data.py fetches it from the source")
 
 
 def _first_turn(value: Any, key: str) -> tuple[list[Message], tuple[str, ...]]:

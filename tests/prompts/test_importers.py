@@ -29,11 +29,28 @@ MT_BENCH = {
     "reference": ["5", "10"],
 }
 SPEC_BENCH = {"question_id": 161, "category": "translation", "turns": ["Translate German to English: Hallo."]}
+# A row as `prepare.py` of NVIDIA-NeMo/Skills writes it for vLLM and AIPerf, its keys and their kinds as published.
+SPEED_BENCH = {
+    "question_id": "0d1b2c3d4e5f60718293a4b5c6d7e8f9",
+    "category": "coding",
+    "sub_category": "code_contests",
+    "source": "https://example.org/code",
+    "src_id": "7_B",
+    "difficulty": "hard",
+    "multiturn": True,
+    "messages": [{"role": "user", "content": "Write a sort."}, {"role": "user", "content": "Now in C."}],
+}
+SPEED_TURNS = {key: value for key, value in SPEED_BENCH.items() if key != "messages"} | {
+    "turns": ["Write a sort.", "Now in C."]
+}
+"""A row of `test.parquet` as `prepare_data.py` of NVIDIA/Model-Optimizer writes it."""
+UNRESOLVED = "FULL BENCHMARK DATA SHOULD BE FETCHED FROM THE SOURCE USING SPECDEC_BENCH"
 LINES: dict[str, dict[str, Any]] = {
     "humaneval": HUMANEVAL,
     "gsm8k": GSM8K,
     "mt-bench": MT_BENCH,
     "spec-bench": SPEC_BENCH,
+    "speed-bench": SPEED_BENCH,
 }
 
 Write = Callable[..., Path]
@@ -56,6 +73,7 @@ def write(tmp_path: Path) -> Write:
         ("gsm8k", Prompt("gsm8k-0001", "math", GSM8K["question"])),
         ("mt-bench", Prompt("mt-bench-111", "math", "Add 2 and 3.")),
         ("spec-bench", Prompt("spec-bench-161", "translation", "Translate German to English: Hallo.")),
+        ("speed-bench", Prompt(str(SPEED_BENCH["question_id"]), "coding", "Write a sort.")),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
@@ -69,7 +87,7 @@ def test_a_line_of_each_format_becomes_its_prompt(
     imported = import_file(path, format)
     assert imported.prompts == [expected]
     assert imported.skipped == []
-    assert imported.shortened == ({FURTHER_TURNS: 1} if format == "mt-bench" else {})
+    assert imported.shortened == ({FURTHER_TURNS: 1} if format in ("mt-bench", "speed-bench") else {})
     assert [p.task for p in import_file(path, format, "mine").prompts] == ["mine"]
 
 
@@ -89,6 +107,26 @@ def test_categories_are_tasks_and_spec_bench_takes_those_of_mt_bench_together(wr
         "translation",
         "math-reasoning",
     ]
+
+
+@pytest.mark.parametrize("format", [None, "speed-bench"])
+def test_speed_bench_is_read_as_its_scripts_write_it(tmp_path: Path, write: Write, format: str | None) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    other = {**SPEED_TURNS, "question_id": "b", "category": "high_entropy", "turns": ["Sort: 3 1 2"]}
+    masked = {**SPEED_TURNS, "question_id": "c", "turns": [UNRESOLVED]}
+    path = tmp_path / "test.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([SPEED_TURNS, other, masked]), path)
+    prompts = [
+        Prompt(str(SPEED_BENCH["question_id"]), "coding", "Write a sort."),
+        Prompt("b", "high_entropy", "Sort: 3 1 2"),
+    ]
+    lines = write(SPEED_BENCH, {**other, "messages": [{"role": "user", "content": "Sort: 3 1 2"}]})
+    for imported in (import_file(path, format), import_file(lines, format)):
+        assert imported.prompts == prompts
+        assert imported.shortened == {FURTHER_TURNS: 1}
+    assert ["does not publish this text" in skip.reason for skip in import_file(path, format).skipped] == [True]
 
 
 def test_our_own_format_may_be_given_the_task_it_lacks(write: Write) -> None:
@@ -118,6 +156,9 @@ def test_our_own_format_may_be_given_the_task_it_lacks(write: Write) -> None:
         ("mt-bench", {**MT_BENCH, "question_id": 2, "turns": [7]}, "'turns' is not a string"),
         ("mt-bench", {"question_id": 2, "turns": ["Hi"]}, "'category' is missing"),
         ("mt-bench", {"category": "math", "turns": ["Hi"]}, "'question_id' is missing"),
+        ("speed-bench", {**SPEED_TURNS, "question_id": "a", "turns": [f"{UNRESOLVED}\n\nSolve {{question}}"]},
+         "prepare_data.py fetches it"),
+        ("speed-bench", {**SPEED_BENCH, "question_id": "a", "messages": []}, "'messages' has no message"),
         ("mt-bench", {**MT_BENCH, "question_id": 2.5, "turns": ["Hi"]}, "'question_id' is neither a number nor a name"),
     ],
 )  # fmt: skip
@@ -138,7 +179,7 @@ def test_the_wrong_format_is_refused_with_the_one_it_looks_like(write: Write) ->
         import_file(write(HUMANEVAL), "gsm8k")
     with pytest.raises(PromptError, match=r"it looks like --format mt-bench or spec-bench$"):
         import_file(write("{", MT_BENCH), "gsm8k")
-    with pytest.raises(PromptError, match="choose from humaneval, gsm8k, mt-bench, spec-bench, jsonl"):
+    with pytest.raises(PromptError, match="choose from humaneval, gsm8k, mt-bench, spec-bench, speed-bench, jsonl"):
         import_file(write(GSM8K), "mmlu")
     with pytest.raises(PromptError, match="--task 'Code!' is not a valid name"):
         import_file(write(GSM8K), "gsm8k", "Code!")

@@ -109,7 +109,7 @@ def check(file: Path | None, as_json: bool) -> int:
     "--format",
     "format_",
     metavar="FORMAT",
-    help="Format of FILE: humaneval, gsm8k, mt-bench, spec-bench or jsonl (default: recognised by its content).",
+    help="Format of FILE: humaneval, gsm8k, mt-bench, spec-bench, speed-bench or jsonl (default: recognised by content).",
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--task", metavar="T", help="Task of all prompts (default: as the format says).")
@@ -125,8 +125,8 @@ def import_(
     """Convert any FILE of prompts to JSON Lines. FILE may be - for stdin; `spectui run --prompts` takes the result.
 
     Says for every skipped line why. Conversations are kept up to the last user turn; of several turns without
-    answers the first is taken. With --format, HumanEval's prompts get the task code and GSM8K's math; MT-bench's and
-    Spec-Bench's get their category, where Spec-Bench has those of MT-bench as mt_bench.
+    answers the first is taken. With --format, HumanEval's prompts get the task code and GSM8K's math; those of
+    MT-bench, Spec-Bench and SPEED-Bench their category, where Spec-Bench has those of MT-bench as mt_bench.
     """
     from spectui.prompts.importers import import_file, json_lines
     from spectui.prompts.source import name_of
