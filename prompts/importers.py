@@ -8,11 +8,12 @@ A file is known by what it holds (`prompts.shapes`). A format may be named inste
 | `gsm8k` | ``{"question", "answer"}`` | ``gsm8k-0001``, by line | ``math`` |
 | `mt-bench` | ``{"question_id", "category", "turns", "reference"}`` | ``mt-bench-81`` | the category |
 | `spec-bench` | ``{"question_id", "category", "turns"}`` | ``spec-bench-81`` | the category, see `MT_BENCH` |
-| `speed-bench` | ``{"question_id", "category", "turns"}`` or ``"messages"`` of users | its ``question_id`` | the category |
+| `speed-bench` | ``{"question_id", "category", "turns"}``, or ``"messages"`` | its own | the category |
 | `jsonl` | ``{"prompt"}`` or ``{"messages"}``, perhaps ``"task"`` and ``"id"`` | its own | its own |
 
-Formats: github.com/openai/human-eval, openai/grade-school-math, lm-sys/FastChat (llm_judge), hemingkx/Spec-Bench; SPEED-Bench as
-`prepare_data.py` of NVIDIA/Model-Optimizer writes it (Parquet) and `prepare.py` of NVIDIA-NeMo/Skills (JSON Lines).
+Formats: github.com/openai/human-eval, openai/grade-school-math, lm-sys/FastChat (llm_judge), hemingkx/Spec-Bench;
+SPEED-Bench as `prepare_data.py` of NVIDIA/Model-Optimizer writes it (Parquet), and `prepare.py` of NVIDIA-NeMo/Skills
+(JSON Lines).
 Texts are taken as they stand, without an instruction around them.
 """
 

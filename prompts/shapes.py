@@ -221,7 +221,7 @@ def _turns(data: Mapping[str, Any]) -> tuple[list[Message], tuple[str, ...]]:
 def _questions_alone(
     data: Mapping[str, Any], messages: list[Message]
 ) -> tuple[list[Message], tuple[str, ...]]:
-    """A conversation as it is, but of a benchmark's questions that stand as messages, such as SPEED-Bench, the first."""
+    """A conversation as it is; of the questions of a benchmark that stand as messages, as in SPEED-Bench, the first."""
     several = len(messages) > 1 and all(message.role == USER for message in messages)
     if several and {"question_id", "category"} <= data.keys():
         return messages[:1], (FURTHER_TURNS,)
@@ -231,7 +231,9 @@ def _questions_alone(
 def check_resolved(messages: list[Message]) -> None:
     """Raise `ValueError` for a prompt of SPEED-Bench whose text is not in the file."""
     if any(message.content.startswith(UNRESOLVED) for message in messages):
-        raise ValueError("SPEED-Bench does not publish this text; its prepare_data.py fetches it from the source")
+        raise ValueError(
+            "SPEED-Bench does not publish this text; its prepare_data.py fetches it from the source"
+        )
 
 
 def _first_turn(value: Any, key: str) -> tuple[list[Message], tuple[str, ...]]:

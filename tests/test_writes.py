@@ -48,6 +48,7 @@ ALLOWED = {
     ("decoding/distill/shards.py", "write"): DRAFT,
     ("decoding/distill/train.py", "_save"): DRAFT,
     ("decoding/eagle/checkpoint.py", "save_head"): DRAFT,
+    ("store/export/aiperf.py", "write_records"): DRAFT,
     ("store/export/parquet.py", "ParquetFile.__init__"): DRAFT,
     ("store/export/parquet.py", "ParquetFile.write"): DRAFT,
     ("store/export/text.py", "TextFile.__init__"): DRAFT,

@@ -1,4 +1,4 @@
-"""Writes one session to files: CSV, JSON lines, Parquet, or a database of its own."""
+"""Writes one session to files: CSV, JSON lines, Parquet, a database of its own, or records of AIPerf."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from spectui.store.errors import StoreError
 from spectui.store.export import parquet
+from spectui.store.export.aiperf import write_records
 from spectui.store.export.sqlite import copy_session
 from spectui.store.export.tables import TABLES, Column, Rows, columns, rows
 from spectui.store.export.text import CsvFile, JsonFile
@@ -17,7 +18,9 @@ from spectui.store.files import new_file, new_folder
 from spectui.store.paths import expanded
 from spectui.store.reading.reader import Reader
 
-FORMATS = ("csv", "jsonl", "parquet", "sqlite")
+FORMATS = ("csv", "jsonl", "parquet", "sqlite", "aiperf")
+ONE_FILE = {"sqlite": ".db", "aiperf": "-aiperf.jsonl"}
+"""Formats that are one file -> the end of its name."""
 Progress = Callable[[str, int], None]
 """Called with a table and the number of its rows just written."""
 
@@ -61,7 +64,7 @@ def export_session(
 ) -> Exported:
     """Write the session `ref` (id, name or "last") as one of `FORMATS`; all of one state, in bounded memory.
 
-    `out` is a folder for one file a table or, for "sqlite", a file. What is there already is replaced
+    `out` is a folder for one file a table or, for those of `ONE_FILE`, a file. What is there already is replaced
     with `force` alone (None: it cannot be). Raises `StoreError`, and leaves nothing behind, when something
     is not there, or cannot be read or written.
     """
@@ -70,10 +73,13 @@ def export_session(
         parquet.require()
     with reader.snapshot():
         summary = reader.session(ref)
-        if kind == "sqlite":
+        if kind in ONE_FILE:
             _refuse_source(reader, out)
             with new_file(out, force=force) as draft:
-                written = copy_session(reader, summary.id, draft, out, progress)
+                if kind == "sqlite":
+                    written = copy_session(reader, summary.id, draft, out, progress)
+                else:
+                    written = write_records(reader, summary.id, draft, progress)
             return Exported(summary.id, summary.name, (out,), written)
         names = [f"{table}.{kind}" for table in TABLES]
         written = {}
@@ -88,7 +94,7 @@ def default_place(name: str, kind: str) -> Path:
     stem = (
         "".join(each if each.isalnum() or each in "-_. " else "-" for each in name).strip(". ") or "session"
     )
-    return Path(f"{stem}.db" if kind == "sqlite" else f"{stem}-{kind}")
+    return Path(stem + ONE_FILE.get(kind, f"-{kind}"))
 
 
 def _write(reader: Reader, session_id: int, table: str, kind: str, path: Path, progress: Progress) -> int:

@@ -6,6 +6,8 @@ import csv
 import json
 import random
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -92,6 +94,43 @@ def test_json_has_the_documented_keys(invoke: Invoke, database: Path) -> None:
     assert figures["task_minus_depth"]["verdict"] in ("supported", "not supported", "reversed")
     assert isinstance(figures["icc"], float)
     assert isinstance(figures["design_effect"], float)
+
+
+def test_the_card_is_the_table_that_model_cards_have(invoke: Invoke, database: Path) -> None:
+    """By the field's definitions: what vLLM's counters give, 1 + accepted / drafts and reached / drafts."""
+    add(database, "friday", ("code", "math") * 5)
+    with closing(sqlite3.connect(database)) as connection:
+        lengths = connection.execute(
+            "SELECT task, accepted_length FROM round JOIN generation ON generation.id = generation_id"
+        ).fetchall()
+    head, rule, *rows = (
+        line for line in invoke("report", "friday", "--card").stdout.splitlines() if line[:1] == "|"
+    )
+    assert head == "| subset | acceptance_length | pos_0 | pos_1 | pos_2 |"
+    assert set(rule) <= set("|- ")
+    subsets = {subset: cells for subset, *cells in (row.strip("| ").split(" | ") for row in rows)}
+    assert list(subsets) == ["code", "math", "all"]
+    for subset, (length, *positions) in subsets.items():
+        accepted = [each for task, each in lengths if subset in (task, "all")]
+        assert length.startswith(f"{1 + sum(accepted) / len(accepted):.3f} [")
+        for place, cell in enumerate(positions):
+            share = sum(each > place for each in accepted) / len(accepted)
+            value, low, high = re.fullmatch(r"([\d.]+)% \[([\d.]+), ([\d.]+)\]", cell).groups()  # type: ignore[union-attr]
+            assert value == f"{100 * share:.1f}"
+            assert float(low) < float(value) < float(high)
+    figures = json.loads(invoke("report", "friday", "--card", "--json").stdout)
+    for row in figures["rows"]:
+        whole = 1 + sum(each["value"] for each in row["positions"])
+        assert row["acceptance_length"]["value"] == pytest.approx(whole)
+    refused = invoke("report", "friday", "--card", "--svg", "x.svg")
+    assert (refused.exit_code, "--card prints one table" in refused.stderr) == (2, True)
+
+
+def test_a_card_of_no_drafts_says_so(invoke: Invoke, database: Path) -> None:
+    add(database, "none", parents=())
+    result = invoke("report", "none", "--card")
+    assert result.exit_code == 2
+    assert "no round with a draft" in result.stderr
 
 
 def test_what_a_million_tokens_take_is_in_every_form(invoke: Invoke, database: Path, tmp_path: Path) -> None:

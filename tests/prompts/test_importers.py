@@ -110,7 +110,9 @@ def test_categories_are_tasks_and_spec_bench_takes_those_of_mt_bench_together(wr
 
 
 @pytest.mark.parametrize("format", [None, "speed-bench"])
-def test_speed_bench_is_read_as_its_scripts_write_it(tmp_path: Path, write: Write, format: str | None) -> None:
+def test_speed_bench_is_read_as_its_scripts_write_it(
+    tmp_path: Path, write: Write, format: str | None
+) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -126,7 +128,9 @@ def test_speed_bench_is_read_as_its_scripts_write_it(tmp_path: Path, write: Writ
     for imported in (import_file(path, format), import_file(lines, format)):
         assert imported.prompts == prompts
         assert imported.shortened == {FURTHER_TURNS: 1}
-    assert ["does not publish this text" in skip.reason for skip in import_file(path, format).skipped] == [True]
+    assert ["does not publish this text" in skip.reason for skip in import_file(path, format).skipped] == [
+        True
+    ]
 
 
 def test_our_own_format_may_be_given_the_task_it_lacks(write: Write) -> None:
@@ -179,7 +183,9 @@ def test_the_wrong_format_is_refused_with_the_one_it_looks_like(write: Write) ->
         import_file(write(HUMANEVAL), "gsm8k")
     with pytest.raises(PromptError, match=r"it looks like --format mt-bench or spec-bench$"):
         import_file(write("{", MT_BENCH), "gsm8k")
-    with pytest.raises(PromptError, match="choose from humaneval, gsm8k, mt-bench, spec-bench, speed-bench, jsonl"):
+    with pytest.raises(
+        PromptError, match="choose from humaneval, gsm8k, mt-bench, spec-bench, speed-bench, jsonl"
+    ):
         import_file(write(GSM8K), "mmlu")
     with pytest.raises(PromptError, match="--task 'Code!' is not a valid name"):
         import_file(write(GSM8K), "gsm8k", "Code!")

@@ -167,6 +167,33 @@ def test_files_read_back_as_the_tables_were(
             assert list(zip(*(column.to_pylist() for column in read.columns), strict=True)) == rows
 
 
+def test_records_of_aiperf_agree_with_the_rounds_and_with_themselves(
+    session: int, recorded: Tables, path: Path, tmp_path: Path
+) -> None:
+    """What AIPerf's model of a record checks: sums by histogram, by step and in all; null where nothing was drafted."""
+    out = tmp_path / "friday.jsonl"
+    with Reader(path) as reader:
+        done = export_session(reader, session, "aiperf", out)
+        rows = reader.generations(session)
+    assert (done.paths, done.rows) == ((out,), {"generation": len(TEXTS) - 1, "round": 2 * (len(TEXTS) - 1)})
+    lines = [json.loads(line) for line in out.read_text(encoding="ascii").splitlines()]
+    assert [line["metadata"]["conversation_id"] for line in lines] == [f"p{i}" for i in range(len(TEXTS) - 1)]
+    for line, row in zip(lines, rows, strict=False):
+        record = line["spec_decode_acceptance"]
+        histogram = {int(length): steps for length, steps in record["acceptance_histogram"].items()}
+        assert record["per_step_accepted"] == [0, 2]
+        assert record["per_step_drafted"] == [14, 14]
+        assert record["num_spec_steps"] == sum(histogram.values()) == 2
+        assert record["num_accepted_draft_tokens"] == sum(j * n for j, n in histogram.items()) == 2
+        assert (record["num_draft_tokens"], record["num_spec_tokens"]) == (28, 14)
+        assert record["mean_acceptance_length"] == 1 + 2 / 2
+        assert record["draft_acceptance_rate"] == 2 / 28
+        assert record["completion_tokens"] == row.token_count == 3
+        assert line["metadata"]["source_kind"] == row.task
+        assert line["metadata"]["request_end_ns"] >= line["metadata"]["request_start_ns"] > 10**18
+    assert sum(row[1] == session for row in recorded["generation"]) == len(lines) + 1  # one has not begun
+
+
 def test_missing_numbers_stay_missing_and_flags_are_flags(
     session: int, recorded: Tables, path: Path, tmp_path: Path
 ) -> None:

@@ -36,8 +36,10 @@ async def asked(pilot: Pilot[Any], place: str = "") -> ExportScreen:
 
 
 def test_the_name_says_the_format() -> None:
-    kinds = {name: kind_of(Path(name)) for name in ("a-csv", "a", "a.b", "a-jsonl", "a-parquet", "x/a.db")}
-    assert list(kinds.values()) == ["csv", "csv", "csv", "jsonl", "parquet", "sqlite"]
+    names = ("a-csv", "a", "a.b", "a-jsonl", "a-parquet", "x/a.db", "a-aiperf.jsonl")
+    assert [kind_of(Path(name)) for name in names] == [
+        "csv", "csv", "csv", "jsonl", "parquet", "sqlite", "aiperf",
+    ]  # fmt: skip
 
 
 async def test_writes_where_it_is_told(

@@ -10,7 +10,7 @@ from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import Bar, json_line, line
 from spectui.tui.terminal.cells import count
 
-FORMATS = ("csv", "jsonl", "parquet", "sqlite")
+FORMATS = ("csv", "jsonl", "parquet", "sqlite", "aiperf")
 """As in `store.export.export`, which brings in more than a command line needs to start; a test holds them equal."""
 
 
@@ -23,7 +23,7 @@ FORMATS = ("csv", "jsonl", "parquet", "sqlite")
     "--out",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Folder of the tables, or the database file (default: in this folder, named after the session).",
+    help="Folder of the tables, or the file of sqlite and aiperf (default: in this folder, named after the session).",
 )
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
@@ -33,7 +33,8 @@ def export(state: State, session: str, kind: str, out: Path | None, force: bool,
     """Write prompts, rounds and nodes to files. SESSION is an id, a name, or 'last'.
 
     csv, jsonl and parquet are a folder with generation, round and node; sqlite is one database with this
-    session alone, which spectui and any SQLite browser open. Every column is described in docs/reference/schema.md.
+    session alone, which spectui and any SQLite browser open; aiperf is a line for each prompt, with its acceptance as
+    AIPerf records a request. Every column is described in docs/reference/schema.md.
     """
     from spectui.store.export.export import default_place, export_session
 

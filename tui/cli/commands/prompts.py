@@ -109,7 +109,7 @@ def check(file: Path | None, as_json: bool) -> int:
     "--format",
     "format_",
     metavar="FORMAT",
-    help="Format of FILE: humaneval, gsm8k, mt-bench, spec-bench, speed-bench or jsonl (default: recognised by content).",
+    help="Format of FILE: humaneval, gsm8k, mt-bench, spec-bench, speed-bench, jsonl (default: recognised by content).",
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--task", metavar="T", help="Task of all prompts (default: as the format says).")

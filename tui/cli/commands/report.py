@@ -25,6 +25,9 @@ def _file(writes: str) -> click.Path:
     "--html", "html_file", type=_file("file"), metavar="FILE", help="Write a page with tables and charts."
 )
 @click.option("--svg", "svg_file", type=_file("file"), metavar="FILE", help="Write the charts only.")
+@click.option(
+    "--card", is_flag=True, help="Print the table of model cards instead: subset by position, in Markdown."
+)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @price_option
 @shared_options
@@ -36,6 +39,7 @@ def report(
     csv_folder: Path | None,
     html_file: Path | None,
     svg_file: Path | None,
+    card: bool,
     force: bool,
     price: float | None,
 ) -> None:
@@ -51,6 +55,9 @@ def report(
     from spectui.tui.report.tables import tables
     from spectui.tui.report.text import report_lines
 
+    if card:
+        _print_card(state, session, as_json=as_json, files=[csv_folder, html_file, svg_file])
+        return
     check_places(csv_folder, html_file, svg_file, force=force)
     with state.reader() as reader:
         session_report = build_report(reader, session, price=price)
@@ -68,4 +75,19 @@ def report(
                 line(f"wrote {path}")
         return
     for text in report_lines(session_report, terminal_width()):
+        line(text)
+
+
+def _print_card(state: State, session: str, *, as_json: bool, files: list[Path | None]) -> None:
+    from spectui.store.analysis.card import build_card
+    from spectui.tui.report.card import card_json, card_lines
+
+    if any(files):
+        raise click.UsageError("--card prints one table; write it with > FILE")
+    with state.reader() as reader:
+        card = build_card(reader, session)
+    if as_json:
+        json_line(card_json(card))
+        return
+    for text in card_lines(card):
         line(text)

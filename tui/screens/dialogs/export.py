@@ -7,7 +7,7 @@ from pathlib import Path
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from spectui.store.export.export import Exported, default_place, export_session
+from spectui.store.export.export import ONE_FILE, Exported, default_place, export_session
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 from spectui.tui.navigation.keymap import key_for
@@ -15,13 +15,15 @@ from spectui.tui.screens.dialogs.ask import AskScreen
 from spectui.tui.terminal.cells import count, fit
 from spectui.tui.terminal.textsafe import sanitize_line
 
-HINT = "NAME.db is a database; NAME-csv, -jsonl and -parquet are folders."
+HINT = "NAME.db is a database, NAME-aiperf.jsonl a file; NAME-csv, -jsonl and -parquet are folders."
 
 
 def kind_of(place: Path) -> str:
     """The format that the name of a place stands for: ``x.db`` a database, ``x-parquet`` a folder of such, else CSV."""
     if place.suffix in (".db", ".sqlite"):
         return "sqlite"
+    if place.name.endswith(ONE_FILE["aiperf"]):
+        return "aiperf"
     return next((kind for kind in ("jsonl", "parquet") if place.name.endswith(kind)), "csv")
 
 

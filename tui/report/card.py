@@ -1,0 +1,67 @@
+"""The table of model cards, as Markdown that a card takes as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from spectui.tui.terminal.textsafe import sanitize_line
+
+if TYPE_CHECKING:
+    from spectui.store.analysis.card import Card, CardFigure
+
+
+def card_lines(card: Card) -> Iterator[str]:
+    """The table, a row for each subset, and a line on how it was measured."""
+    width = max(len(row.positions) for row in card.rows)
+    head = ("subset", "acceptance_length", *(f"pos_{place}" for place in range(width)))
+    yield _line(*head)
+    yield _line(*("---" for _ in head))
+    for row in card.rows:
+        shares = (_figure(each, 100, 1, "%") for each in row.positions)
+        yield _line(sanitize_line(row.subset), _figure(row.acceptance_length, 1, 3, ""), *shares)
+    session, last = card.session, card.rows[-1]
+    prompts = last.prompts
+    yield ""
+    text = (
+        f"{session.target} with {session.drafter}, {session.tree}, {_sampling(session.config)};"
+        f" {prompts:,} prompts, {last.steps:,} verifications with a draft. In brackets: 95 % intervals over prompts."
+    )
+    yield sanitize_line(text)
+    if card.left_out:
+        yield f"{card.left_out:,} prompts that did not finish are left out."
+
+
+def card_json(card: Card) -> dict[str, Any]:
+    """The table as JSON, shares from 0 to 1."""
+    return {
+        "session": card.session.id,
+        "left_out": card.left_out,
+        "rows": [
+            {
+                "subset": row.subset,
+                "prompts": row.prompts,
+                "steps": row.steps,
+                "acceptance_length": {"value": row.acceptance_length.value, "ci": row.acceptance_length.ci},
+                "positions": [{"value": each.value, "ci": each.ci} for each in row.positions],
+            }
+            for row in card.rows
+        ],
+    }
+
+
+def _figure(figure: CardFigure, scale: int, digits: int, unit: str) -> str:
+    value = f"{figure.value * scale:.{digits}f}{unit}"
+    if figure.ci is None:
+        return value
+    low, high = (f"{end * scale:.{digits}f}" for end in figure.ci)
+    return f"{value} [{low}, {high}]"
+
+
+def _sampling(config: dict[str, Any]) -> str:
+    temperature = config.get("temperature") or 0
+    return f"temperature {temperature:g}" if temperature else "greedy"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
