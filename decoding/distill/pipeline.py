@@ -17,7 +17,8 @@ import psutil
 import torch
 
 from spectui.decoding.checkpoints.embedded import EMBEDDED
-from spectui.decoding.checkpoints.hub import Progress
+from spectui.decoding.checkpoints.embedded import folder as embedded_folder
+from spectui.decoding.checkpoints.hub import Progress, split_revision
 from spectui.decoding.checkpoints.locate import locate, locate_draft
 from spectui.decoding.config import EMBEDDED_TARGET, RunConfig
 from spectui.decoding.distill import card, evaluate, prompts, vocabulary, writers
@@ -37,6 +38,7 @@ from spectui.decoding.models.load import LoadedModels, load_models
 from spectui.decoding.models.placement import resolve_device
 from spectui.decoding.trees.profile import PROFILE_FILE
 from spectui.store.files import remove_drafts, write_text
+from spectui.store.paths import expanded
 
 Say = Callable[[str], None]
 
@@ -160,6 +162,20 @@ def target_name(target: str) -> str:
     return Path(target).name if Path(target).is_dir() else target
 
 
+def verifier_id(target: str) -> str:
+    """The target as other programs find it, for a head's configuration: its id on the hub where that is known.
+
+    Of a folder that is no snapshot of the hub's cache it is the folder's name, which they find from beside it.
+    """
+    folder = expanded(target)
+    if target == EMBEDDED_TARGET or folder == embedded_folder():
+        return EMBEDDED.hub_id
+    if not folder.is_dir():
+        return split_revision(target)[0]
+    cached = next((part for part in folder.resolve().parts if part.startswith("models--")), None)
+    return target_name(target) if cached is None else cached.removeprefix("models--").replace("--", "/", 1)
+
+
 def _say_needs(config: DistillConfig, models: LoadedModels, work: Path, say: Say) -> None:
     """Report the disk space and memory of the run; raise `DecodingError` when the disk has less."""
     model = models.target.config.get_text_config()
@@ -276,7 +292,7 @@ def _finish(
         chain=[round(v, 3) for v in acceptance.chain.tolist()],
     )
     check_finite(head, "after training")
-    save_head(head, out, target_name=target_name(config.target))
+    save_head(head, out, target_name=verifier_id(config.target))
     acceptance.save(out / PROFILE_FILE, {})
     fresh = prompts.fresh(config.seed, min(FRESH_QUESTIONS, len(questions)))
     trees = evaluate.tokens_per_round(str(out), config.target, fresh, DYNAMIC_TREES, device=config.device)

@@ -22,6 +22,10 @@ Training changes every tensor and is always noticed; a few patched bytes may not
 BLOCKS = 256
 BLOCK_BYTES = 1 << 16
 
+ALIKE = {"82eabc6d3cea895f": "629fa7fa8bcf28da"}
+"""Digests of files of ours that were changed, to what they are now, where outputs are the same: the embedded head's
+config.json before it named its verifier by its id on the hub."""
+
 Files = Mapping[str, str]
 """Digest by file name."""
 
@@ -57,7 +61,7 @@ def _file_differences(role: str, then: Files, now: Files) -> Iterator[str]:
             yield f"the {role}'s {name} is gone"
         elif name not in then:
             yield f"the {role}'s {name} is new"
-        elif then[name] != now[name]:
+        elif ALIKE.get(then[name], then[name]) != now[name]:
             yield f"the {role}'s {name} has changed"
 
 

@@ -117,6 +117,7 @@ def write_wheel(folder: Path, gguf_file: Path) -> EmbeddedModel:
         archive.writestr("tiny_gguf-1.0.dist-info/RECORD", "")
     return EmbeddedModel(
         name="Tiny",
+        hub_id="some/Tiny",
         licence="none",
         requirement="tiny-gguf==1.0",
         wheel_bytes=wheel.stat().st_size,

@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 import torch
 
+from spectui.decoding.checkpoints import embedded
 from spectui.decoding.distill import vocabulary
 from spectui.decoding.distill.initial import new_head, take_over
+from spectui.decoding.distill.pipeline import verifier_id
 from spectui.decoding.distill.profile import profile
 from spectui.decoding.distill.shards import Sequence
 from spectui.decoding.distill.train import HARD, Imitate
 from spectui.decoding.distill.unroll import Batch, unroll
+from spectui.decoding.drafters.registry import EMBEDDED_HEAD
 from spectui.decoding.eagle.checkpoint import load_head
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.errors import DecodingError
@@ -29,6 +32,8 @@ from tests.models import tiny_llama, tiny_tokenizer
 from tests.waiting import until
 
 VOCAB = 384
+MADE_BY = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The embedded target on the hub, where vLLM finds the verifier of a head that is served alone."""
 
 
 def a_head() -> tuple[Any, EagleHead]:
@@ -46,6 +51,25 @@ def text(model: Any, length: int, seed: int) -> Sequence:
         seed, 0, 6, tokens, out.logits[0].argmax(-1).numpy(),
         torch.stack([out.hidden_states[i][0] for i in layers], 1), out.hidden_states[-1][0],
     )  # fmt: skip
+
+
+def test_a_head_names_its_verifier_as_other_programs_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last part of a folder is all that is known of one that is nobody's; never the user's path."""
+    monkeypatch.chdir(tmp_path)
+    config = json.loads((EMBEDDED_HEAD / "config.json").read_text("utf-8"))
+    assert config["speculators_config"]["verifier"]["name_or_path"] == MADE_BY
+    for folder in ("mine/model", "models--some--Model-2/snapshots/0af"):
+        (tmp_path / folder).mkdir(parents=True)
+    names = {
+        "embedded": MADE_BY,
+        str(embedded.folder()): MADE_BY,
+        "some/model@main": "some/model",
+        "mine/model": "model",
+        str(tmp_path / "models--some--Model-2/snapshots/0af"): "some/Model-2",
+    }
+    assert {target: verifier_id(target) for target in names} == names
 
 
 @torch.inference_mode()

@@ -170,7 +170,7 @@ def test_files_read_back_as_the_tables_were(
 def test_records_of_aiperf_agree_with_the_rounds_and_with_themselves(
     session: int, recorded: Tables, path: Path, tmp_path: Path
 ) -> None:
-    """What AIPerf's model of a record checks: sums by histogram, by step and in all; null where nothing was drafted."""
+    """The sums that AIPerf's model of a record checks: by histogram, by step and in all."""
     out = tmp_path / "friday.jsonl"
     with Reader(path) as reader:
         done = export_session(reader, session, "aiperf", out)
