@@ -75,15 +75,13 @@ def gptq_llama(
     return model
 
 
-def random_gptq_llama(
-    folder: Path, sizes: dict[str, int], vocab: int, *, group: int = 128, seed: int = 0
-) -> None:
+def random_gptq_llama(folder: Path, sizes: dict[str, int], *, group: int = 128, seed: int = 0) -> None:
     """Write a quantised Llama of any size with random weights, wide enough for outputs to wander, to `folder`.
 
     Packed words are drawn as they are, so that no layer is ever there in floating point.
     """
     generator = torch.Generator().manual_seed(seed)
-    config = LlamaConfig(**sizes, vocab_size=vocab, tie_word_embeddings=False, dtype=torch.float16)
+    config = LlamaConfig(**sizes, tie_word_embeddings=False, dtype=torch.float16)
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
     state: dict[str, torch.Tensor] = {}

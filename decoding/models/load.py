@@ -74,7 +74,7 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
     loaded = with_draft(config, alone, tell, tuned=False)
     if tuned:
         tell("choosing kernels", None, None, "")
-        _tune(loaded)
+        tune(loaded)
     probe.check()
     return replace(loaded, notes=(*_rope_notes(config, target), *loaded.notes))
 
@@ -121,7 +121,7 @@ def with_draft(
     probe = Probe(draft) if kind.weights.whole_model and draft is not target else None
     loaded = LoadedModels(target, draft, models.tokenizer, kind, folder, notes)
     if tuned:
-        _tune(loaded)
+        tune(loaded)
     if probe is not None:
         probe.check()
     return loaded
@@ -168,7 +168,7 @@ def _token_notes(config: RunConfig, vocabulary: Vocabulary, draft: Any) -> tuple
     )
 
 
-def _tune(models: LoadedModels) -> None:
+def tune(models: LoadedModels) -> None:
     """Tune as `load_models` says; tuned models stay as they are."""
     weights = models.kind.weights if models.kind is not None else None
     whole = [models.target, models.draft] if weights is not None and weights.whole_model else [models.target]

@@ -97,6 +97,11 @@ class FakeGraph:
         assert self.shared is not None
         return self.shared
 
+    @property
+    def nodes(self) -> int:
+        """Operations, as `gpu_check` counts a real graph's."""
+        return len(self.steps)
+
     def reset(self) -> None:
         assert self.shared is not None
         self.shared.graphs.discard(self)

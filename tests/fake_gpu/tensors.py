@@ -20,6 +20,8 @@ _READS = {
 """Operators whose result, or its size, the host has to know."""
 _PRODUCTS = {"linear", "mm", "addmm", "bmm", "baddbmm", "matmul"}
 """Operators of cuBLAS, which keeps a workspace for each stream."""
+_SHAPES_IN_PLACE = {"unsqueeze_", "squeeze_", "t_", "transpose_"}
+"""Operators that change a tensor's shape alone: a graph has no kernel for them, and twice would be once too often."""
 _MOVES = {"to", "_to_copy"}
 _PINS = {"pin_memory", "_pin_memory"}
 
@@ -267,11 +269,13 @@ def _recorded(
         else:
             placed[id(result)] = wrapped(result, gpu)
             made.append(placed[id(result)])
-        written.append((result, beside is None))
+        # An alias: `unsqueeze_` and its like change the shape of a tensor and no memory.
+        written.append((result.detach(), beside is None))
     capture = machine.capture
     if (
         capture is not None
         and gpu == capture.stream.device.index
+        and func._schema.name.partition("::")[2] not in _SHAPES_IN_PLACE
         and (made or func._schema.is_mutable or "out" in inner[1])
     ):
         capture.record(func, inner, tuple(written), on_gpu, made)

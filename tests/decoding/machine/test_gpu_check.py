@@ -1,4 +1,7 @@
-"""The check for GPU machines: says so without one, and all of it but the capture runs here on small shapes."""
+"""Protects the check for GPU machines: it says so without one, loses nothing when it is killed, and every section runs.
+
+All but the captures run here on small shapes; captures, and the verdict on them, on a fake GPU.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,175 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-COMMAND = [sys.executable, "-m", "tests.bench.gpu_check"]
+from spectui.decoding.config import RunConfig
+from spectui.decoding.device import rounds as device_rounds
+from tests.bench.gpu_check.__main__ import NO_CUDA, main
+from tests.bench.gpu_check.agreeing import Language
+from tests.bench.gpu_check.b_capture import Family, case
+from tests.bench.gpu_check.report import Report, Setting
+from tests.bench.gpu_check.table import read, table
+from tests.bench.gpu_check.watch import Watch
+from tests.fake_gpu import FakeGpu
+from tests.heads import tiny_head
+from tests.models import tiny_llama
+
+TINY = ["--device", "cpu", "--tiny"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_gpu_it_says_so_and_on_the_cpu_every_check_holds(tmp_path: Path) -> None:
-    done = subprocess.run(COMMAND, capture_output=True, text=True, check=False)
-    assert (done.returncode, "no CUDA device" in done.stdout) == (3, True)
-    out = tmp_path / "check.json"
-    environment = {**os.environ, "SPECTUI_STATIC": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*COMMAND, "--device", "cpu", "--tiny", "--out", str(out)],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads(out.read_text())
-    assert len(report["checks"]) >= 9
-    assert [one["temperature"] for one in report["end_to_end"]] == [0.0, 0.7, 1.0]
-    assert all(one["over_assisted"] > 0 for one in report["end_to_end"])
-    assert set(report["times"]["verification"]["nodes"]) == {"1", "6", "14", "32", "64"}
-    assert "CUDA graphs need a GPU" in report["times"]["verification"]["eager_because"]
+def test_without_a_gpu_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "check.jsonl"
+    assert main(["--out", str(out)]) == NO_CUDA
+    said = capsys.readouterr().out
+    assert "no CUDA device" in said
+    assert len(said.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_an_unknown_section_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="there is no section X, Y"):
+        main([*TINY, "--only", "x,a,y"])
+
+
+def test_every_section_runs_and_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "check.jsonl"
+    code = main([*TINY, "--only", "A,C,D,E,F,G,H", "--out", str(out)])
+    lines = read(out)
+    assert code == 0, [line for line in lines if line.get("holds") is False or "raised" in line]
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert printed == lines
+    assert [line["section"] for line in lines if "finished" in line] == list("ACDEFGH")
+    # A time on small shapes is never taken for a figure.
+    assert {line["void"] for line in lines if line.get("unit") in ("ms", "tok/s", "GB/s", "x")} == {True}
+    foretold = [line for line in lines if "foretold" in line.get("check", "")]
+    assert len(foretold) > 10
+    assert len({line["value"] for line in lines if line.get("figure") == "tokens per round"}) > 3
+    for part in ("verification", "judgement", "gather", "draft", "head", "choice"):
+        assert any(line.get("part") == part and line["value"] for line in lines), part
+    text = table(lines)
+    assert "holds" in text.splitlines()[0]
+    assert "| full:3x2, over plain |" in text
+    assert "FAILED" not in text
+
+
+def test_it_can_be_killed_half_way(tmp_path: Path) -> None:
+    out = tmp_path / "check.jsonl"
+    command = [sys.executable, "-m", "tests.bench.gpu_check", *TINY, "--only", "A,B", "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        assert process.stdout is not None
+        printed = []
+        for line in process.stdout:
+            printed.append(json.loads(line))
+            if sum("check" in each for each in printed) == 2:
+                process.kill()
+                break
+    assert process.returncode < 0
+    text = out.read_text()
+    assert text.endswith("\n")
+    assert [json.loads(line) for line in text.splitlines()][: len(printed)] == printed
+    out.write_text(text + '{"at": 3.1, "figure": "co')  # cut by a full disk or a lost connection
+    assert "cut off" in table(read(out)).splitlines()[0]
+
+
+def test_a_budget_leaves_out_what_would_not_end_in_it(tmp_path: Path) -> None:
+    out = tmp_path / "check.jsonl"
+    assert main([*TINY, "--only", "A,B,I", "--budget", "0", "--out", str(out)]) == 0
+    lines = read(out)
+    assert [line["skipped"] for line in lines if "skipped" in line][1:] == [
+        "capture, tiny shapes",
+        "a compiled layer",
+    ]
+    assert not [line for line in lines if "figure" in line]
+
+
+def test_an_error_ends_its_section_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        try:
+            raise RuntimeError("the cause, in a transfer")
+        except RuntimeError:
+            raise RuntimeError("a capture failed")  # noqa: B904 - as CUDA chains them
+
+    monkeypatch.setattr("tests.bench.gpu_check.c_verification.filled", fails)
+    out = tmp_path / "check.jsonl"
+    assert main([*TINY, "--only", "C,A", "--out", str(out)]) == 1
+    lines = read(out)
+    assert [line["section"] for line in lines if "finished" in line] == ["A", "C"]
+    error = next(line["raised"] for line in lines if "raised" in line)
+    assert "a capture failed" in error[0]
+    assert "the cause, in a transfer" in error[1]
+    assert "from: RuntimeError: the cause, in a transfer" in table(lines)
+
+
+def verdict(gpu: FakeGpu, draft: str, tree: str, sampling: dict[str, Any], capsys: Any) -> dict[str, Any]:
+    """The line of a case of section B on a fake GPU."""
+    target = tiny_llama(layers=3, context=2048)
+    draft_model, head = tiny_llama(layers=3, context=2048), tiny_head(target)
+    capsys.readouterr()
+    with gpu, torch.inference_mode(), Watch() as watch:
+        for model in (target, draft_model, head):
+            gpu.move(model)
+        family = Family.with_parts(target, draft_model, head)
+        report = Report(Setting(torch.device("cuda", 0), tiny=True))
+        config = RunConfig(draft=draft, tree=tree, max_new_tokens=12, **sampling)
+        case(report, watch, family, config, torch.float32, None, ["eager"])
+    line: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert bool(report.failures) != line["holds"]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("draft", "tree", "sampling"),
+    [("embedded", "full:3x2", {}), ("eagle", "dynamic:8x4", {"temperature": 0.8})],
+)
+def test_what_is_captured_holds(draft: str, tree: str, sampling: dict[str, Any], capsys: Any) -> None:
+    line = verdict(FakeGpu(), draft, tree, sampling, capsys)
+    assert line["holds"], line
+    assert line["eager"]
+    assert line["repeats"]
+    for part in ("verification", "judgement", "gather"):
+        assert line[part]["graphs"] >= 1
+        assert min(line[part]["nodes"]) > 0
+        assert line[part]["runs"] > 3
+
+
+def test_a_refused_capture_fails_with_its_cause(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """A value read on the host, in the judgement alone: the texts are right, and the check must fail all the same."""
+    real = getattr(device_rounds, "accept_greedy")  # noqa: B009 - imported there
+
+    def reading(*arguments: torch.Tensor) -> Any:
+        accepted = real(*arguments)
+        assert int(accepted.bonus) >= 0
+        return accepted
+
+    monkeypatch.setattr(device_rounds, "accept_greedy", reading)
+    line = verdict(FakeGpu(), "embedded", "full:3x2", {}, capsys)
+    assert line["eager"]
+    assert not line["holds"]
+    assert "judgement" in " ".join(line["problems"])
+    assert "assert int(accepted.bonus) >= 0" in json.dumps(line["causes"])
+
+
+def test_a_graph_that_is_empty_or_switched_off_fails(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("tests.bench.gpu_check.watch.nodes_of", lambda graph: 0)
+    line = verdict(FakeGpu(), "recycling", "recycling:8", {}, capsys)
+    assert not line["holds"]
+    assert "0 nodes" in line["problems"][0]
+
+
+def test_the_rounds_of_a_known_language() -> None:
+    language = Language.of(384)
+    assert sorted(language.ring) == list(range(384))
+    text = language.text(5, 50)
+    assert len(set(text)) == 50
+    assert all(language.after(a, 1) == b for a, b in zip([5, *text], text, strict=False))
+    plain, chain, full = (language.rounds(5, 50, *shape) for shape in ((0, 1), (5, 1), (3, 2)))
+    assert plain == 50
+    assert full < chain < plain

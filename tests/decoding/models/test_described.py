@@ -13,7 +13,7 @@ from spectui.decoding.models.described import head_bytes, model_tensors
 from spectui.decoding.models.needs import needs_of
 from spectui.decoding.models.placement import gigabytes
 from tests import published
-from tests.bench.gpu_check import SMALL
+from tests.bench.gpu_check.shapes import SMALL
 from tests.decoding.eagle.test_checkpoint import official
 from tests.gptq_checkpoint import gptq_llama, random_gptq_llama
 from tests.heads import tiny_head
@@ -36,7 +36,7 @@ def test_a_configuration_stores_what_the_model_does(tmp_path: Path) -> None:
         name: parameter.nbytes for name, parameter in model.named_parameters()
     }
     gptq_llama(tmp_path / "gptq")
-    random_gptq_llama(tmp_path / "random", SMALL, 512, group=32)
+    random_gptq_llama(tmp_path / "random", SMALL, group=32)
     for name in ("gptq", "random"):
         with safe_open(tmp_path / name / "model.safetensors", "pt") as file:
             stored = {key: file.get_tensor(key).nbytes for key in file.keys()}  # noqa: SIM118 - no mapping

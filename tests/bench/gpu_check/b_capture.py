@@ -1,0 +1,182 @@
+"""Section B: everything is captured, and what is replayed decodes as everything else does."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.tokens.vocabulary import Vocabulary
+from tests.bench.gpu_check.report import Report
+from tests.bench.gpu_check.shapes import loaded, prompt
+from tests.bench.gpu_check.texts import NEAR_TIE, decode, environment, same, sampling_name
+from tests.bench.gpu_check.watch import Watch
+from tests.heads import tiny_head
+from tests.models import tiny_llama, tiny_tokenizer
+
+TITLE = "capture, tiny shapes"
+SECONDS = 30.0
+PAIRS = (
+    ("embedded", "full:3x2"), ("embedded", "dynamic:8x4"), ("eagle", "full:3x2"), ("eagle", "dynamic:8x4"),
+    ("recycling", "recycling:8"), ("embedded+lookup", "full:2x2+chain:3"), ("eagle+lookup", "dynamic:8x4+chain:3"),
+)  # fmt: skip
+SAMPLINGS: tuple[dict[str, float], ...] = ({}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.7})
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+TOKENS = 20
+CONTEXT, CROSSED = 192, 1024
+
+
+@dataclass
+class Family:
+    """A target, a draft model and a head of one type, on one device."""
+
+    models: dict[str, LoadedModels] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dtype: torch.dtype, device: torch.device, context: int = 4096) -> Family:
+        """Equal weights, whatever the device."""
+        target, draft = (tiny_llama(layers=3, context=context) for _ in range(2))
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for parameter in draft.parameters():  # a draft that agrees now and then
+                parameter.add_(0.02 * torch.randn_like(parameter))
+        head = tiny_head(target)
+        for model in (target, draft, head):
+            model.to(device=device, dtype=dtype)
+        return cls.with_parts(target, draft, head)
+
+    @classmethod
+    def with_parts(cls, target: Any, draft: Any, head: Any) -> Family:
+        """These models."""
+        words = Vocabulary(tiny_tokenizer(), [])
+        pair = loaded(target, draft)
+        return cls(
+            {"embedded": pair, "eagle": loaded(target, head), "recycling": LoadedModels(target, None, words)}
+        )
+
+    def decoder(self, config: RunConfig) -> SpeculativeDecoder:
+        """A decoder with the part that `config` drafts with."""
+        return SpeculativeDecoder(config, models=self.models[config.base_draft])
+
+
+def run(report: Report, watch: Watch) -> None:
+    """All pairs in all samplings and types; then long texts; then waits."""
+    setting = report.setting
+    for dtype in DTYPES:
+        family = Family.of(dtype, setting.device)
+        on_cpu = Family.of(dtype, torch.device("cpu")) if setting.on_gpu and dtype == torch.float32 else None
+        # A CPU captures nothing: other types bring little there.
+        few = not setting.on_gpu and dtype != torch.float32
+        for draft, tree in PAIRS[:2] if few else PAIRS:
+            for sampling in SAMPLINGS[:1] if few else SAMPLINGS:
+                tokens = TOKENS if setting.on_gpu else TOKENS // 2
+                config = RunConfig(draft=draft, tree=tree, max_new_tokens=tokens, **sampling)  # type: ignore[arg-type]
+                others = ("eager", "growing") if setting.on_gpu else ("growing",)
+                case(report, watch, family, config, dtype, on_cpu, others)
+    family = Family.of(torch.float32, setting.device)
+    for draft, tree in (PAIRS[0], PAIRS[3]):
+        long = RunConfig(draft=draft, tree=tree, max_new_tokens=60)
+        against_growing(report, watch, family, long, prompt(CROSSED - 40), f"across {CROSSED} slots")
+    short = Family.of(torch.float32, setting.device, context=CONTEXT)
+    to_the_end = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=10**6)
+    against_growing(report, watch, short, to_the_end, prompt(CONTEXT - 30), f"to the end of {CONTEXT}")
+    waits(report, family)
+
+
+def case(
+    report: Report, watch: Watch, family: Family, config: RunConfig, dtype: torch.dtype, on_cpu: Family | None,
+    others: Sequence[str],
+) -> None:  # fmt: skip
+    """One drafter, tree, sampling and type: captured, and the same as without capture, on `others` and on a CPU."""
+    ids = (prompt(12), prompt(17, 3))
+    with environment(SPECTUI_STATIC="1"):
+        decoder = family.decoder(config)
+        outputs = [decode(decoder, ids[n], n) for n in (0, 1, 0)]
+        with environment(SPECTUI_CAPTURE="0"):
+            references = {"eager": family.decoder(config)} if "eager" in others else {}
+    drawn = not config.greedy and tree_is_drawn(config)
+    with environment(SPECTUI_STATIC="0"):
+        # Children are drawn by the device's own generator, in another order where buffers grow.
+        if not drawn and "growing" in others:
+            references["growing"] = family.decoder(config)
+        if not drawn and on_cpu is not None:
+            references["cpu"] = on_cpu.decoder(config)
+    facts: dict[str, Any] = {"repeats": outputs[2] == outputs[0]}
+    model = decoder.models.target
+    for name, reference in references.items():
+        if not config.greedy and dtype != torch.float32 and name != "eager":
+            continue  # a draw that falls on a boundary goes either way
+        tie = NEAR_TIE[dtype] if config.greedy and (dtype != torch.float32 or name == "cpu") else None
+        facts[name] = all(same(model, ids[n], outputs[n], decode(reference, ids[n], n), tie) for n in (0, 1))
+    title = f"{config.draft} {config.tree} {sampling_name(config)} {str(dtype).removeprefix('torch.')}"
+    problems, captured = captures(report, watch, decoder)
+    report.check(title, all(facts.values()) and not problems, **facts, **captured)
+
+
+def tree_is_drawn(config: RunConfig) -> bool:
+    """True for children that are drawn at temperature rather than the likeliest ones."""
+    return not config.tree.startswith("dynamic") and config.base_draft != "recycling"
+
+
+def captures(report: Report, watch: Watch, decoder: SpeculativeDecoder) -> tuple[list[str], dict[str, Any]]:
+    """Problems with what a decoder captured, and its graphs, nodes, and seconds of capturing, by part."""
+    if not report.setting.on_gpu:
+        return [], {"captured": f"not tried on the {report.setting.device.type}"}
+    problems = watch.problems(decoder)
+    facts: dict[str, Any] = {"problems": problems, "causes": watch.causes[-2:] if problems else []}
+    for part in watch.parts(decoder):
+        if part.seen:
+            facts[part.role] = {
+                "graphs": sum(one.captured for one in part.seen.values()),
+                "nodes": sorted({one.nodes or 0 for one in part.seen.values()}),
+                "seconds": round(sum(one.seconds for one in part.seen.values()), 3),
+                "runs": sum(one.calls for one in part.seen.values()),
+            }
+    return problems, facts
+
+
+def against_growing(
+    report: Report, watch: Watch, family: Family, config: RunConfig, ids: list[int], title: str
+) -> None:
+    """A text whose cache outgrows its buffers or the context, captured and in growing buffers."""
+    with environment(SPECTUI_STATIC="1"):
+        decoder = family.decoder(config)
+    with environment(SPECTUI_STATIC="0"):
+        growing = family.decoder(config)
+    output = decode(decoder, ids)
+    tie = NEAR_TIE[torch.float32] if report.setting.on_gpu else None
+    equal = same(decoder.models.target, ids, output, decode(growing, ids), tie)
+    problems, facts = captures(report, watch, decoder)
+    holds = equal and not problems and len(output) >= min(config.max_new_tokens, 25)
+    report.check(f"{config.draft} {config.tree} {title}", holds, growing=equal, tokens=len(output), **facts)
+
+
+def waits(report: Report, family: Family) -> None:
+    """Times that a round waits for the device, by torch's own warnings."""
+    setting = report.setting
+    if not setting.on_gpu:
+        report.skip("waits per round", "a CPU is never waited for")
+        return
+    for draft, tree in PAIRS:
+        with environment(SPECTUI_STATIC="1"):
+            decoder = family.decoder(RunConfig(draft=draft, tree=tree, max_new_tokens=TOKENS))
+        decode(decoder, prompt(12))
+        rounds = decoder.generate(prompt(12))
+        next(rounds)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                count = sum(1 for _ in rounds)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        at = Counter(f"{w.filename}:{w.lineno}" for w in caught if "synchroniz" in str(w.message))
+        each = sum(at.values()) / max(count, 1)
+        report.check(f"{draft} {tree}: one wait a round", each <= 1.0, waits=each, at=dict(at.most_common(4)))
