@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spectui.decoding.checkpoints.weight_files import stored_names
-from spectui.decoding.drafters.registry import accepted_weights, either, named_kinds
+from spectui.decoding.drafters.registry import KINDS, accepted_weights, either, named_kinds
 from spectui.decoding.errors import DecodingError
 
 _OTHER_DRAFTS = {
@@ -128,8 +128,8 @@ def _mlx(described: Mapping[str, Any]) -> str | None:
 def other_draft(described: Mapping[str, Any], folder: Path) -> str | None:
     """Words on the draft that a ``config.json`` describes, if it is one of a kind that is not loaded."""
     kind = described.get("speculators_model_type")
-    if kind == "eagle3":
-        return _eagle3_variant(described, folder)
+    if any(known.recognises(described) for known in KINDS.values()):
+        return None
     if kind is not None:
         return _OTHER_DRAFTS.get(str(kind), f"a draft head of kind '{kind}'")
     for key, name in (
@@ -140,38 +140,11 @@ def other_draft(described: Mapping[str, Any], folder: Path) -> str | None:
         if key in described:
             return _OTHER_DRAFTS[name]
     named = f"{described.get('architectures', '')} {described.get('model_type', '')}"
-    if "eagle3" in named.lower():
-        return _eagle3_variant(described, folder)
     for pattern, name in _BY_ARCHITECTURE:
         if re.search(pattern, named.lower()):
             return _OTHER_DRAFTS[name]
     if described.get("num_hidden_layers") == 1 and _looks_like_eagle(folder):
         return _OTHER_DRAFTS["eagle"]
-    return None
-
-
-def _eagle3_variant(described: Mapping[str, Any], folder: Path) -> str | None:
-    """Words on an EAGLE-3 head of a make that is not built here."""
-    inner = described.get("eagle_config")
-    inner = inner if isinstance(inner, Mapping) else {}
-    layer = described.get("transformer_layer_config")
-    layer = layer if isinstance(layer, Mapping) else described
-    if inner.get("use_aux_hidden_state", described.get("use_aux_hidden_state")) is False:
-        return (
-            "an EAGLE-3 head that reads its target's last hidden state alone (use_aux_hidden_state is false)"
-        )
-    listed = described.get("eagle_aux_hidden_state_layer_ids") or inner.get(
-        "eagle_aux_hidden_state_layer_ids"
-    )
-    if isinstance(listed, list) and len(listed) != 3:
-        return f"an EAGLE-3 head that reads {len(listed)} of its target's layers where three are usual"
-    if (layers := layer.get("num_hidden_layers", 1)) not in (None, 1):
-        return f"an EAGLE-3 head of {layers} layers"
-    if described.get("fc_norm"):
-        return "an EAGLE-3 head with norms of its own for each feature (fc_norm)"
-    names = {name.removeprefix("model.") for name in stored_names(folder)}
-    if "fc.weight" in names and "lm_head.weight" not in names:
-        return "an EAGLE-3 head without an lm_head of its own, which predicts through its target's"
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectui.decoding.device.cache import BufferedLayer
+from spectui.decoding.device.cache import BufferedCache
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.growth import TreeGrower
@@ -51,7 +51,7 @@ class DeviceEagleDrafter(EagleDrafter):
     Padding rows carry token 0, look at the first slot alone, and write behind the real rows, as in `BufferedModel`.
     """
 
-    _cache: BufferedLayer
+    _cache: BufferedCache
 
     def __init__(
         self,
@@ -63,11 +63,10 @@ class DeviceEagleDrafter(EagleDrafter):
         top_p: float = 1.0,
     ) -> None:
         super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
-        self._cache = BufferedLayer()
+        self._cache = BufferedCache()
         self._grower = TreeGrower(self._expander, self._device, head.draft_ids)
         self._forwards = Graphs(self._device)
         self._inputs_of: dict[tuple[bool, int, int], _Inputs] = {}
-        self._captured_on: torch.Tensor | None = None
         self._clock = Clock(self._device)
         self._marks: list[tuple[Any, Any]] = []
 
@@ -85,10 +84,14 @@ class DeviceEagleDrafter(EagleDrafter):
             logits = self._feed_pairs()
         return self._grower.grow(max_depth, logits, self._score_tensors)
 
+    def _feed_pending(self, count: int) -> None:
+        self._make_room(self._length + count)
+        super()._feed_pending(count)
+
     def _feed_pairs(self) -> torch.Tensor:
         """Commit all pending pairs; the logits ``[1, W]`` that the tree grows from."""
         if len(self._tokens) > PREFILL_CHUNK:  # lookup had many rounds in a row
-            self._cache.move([], self._length)
+            self._cache.set_length(self._length)
             self._feed_pending(len(self._tokens) - 1)
         count = len(self._tokens)
         features = torch.cat(self._features) if len(self._features) > 1 else self._features[0]
@@ -149,11 +152,11 @@ class DeviceEagleDrafter(EagleDrafter):
         fill_visibility(
             inputs.mask, self._length, mask if isinstance(mask, torch.Tensor) else upload(mask, self._device)
         )
-        self._cache.slots, self._cache.view = inputs.slots, view
+        self._cache.set_slots(inputs.slots, view, self.head.config.num_hidden_layers)
         start = self._clock.mark()
         hidden, logits = self._forwards.run((pairs, padded, view), lambda: self._run(pairs, inputs))
         self._marks.append((start, self._clock.mark()))
-        self._cache.slots = None
+        self._cache.set_slots(None)
         return hidden[:rows], logits if pairs else logits[:rows]
 
     def _run(self, pairs: bool, inputs: _Inputs) -> tuple[torch.Tensor, torch.Tensor]:
@@ -179,13 +182,7 @@ class DeviceEagleDrafter(EagleDrafter):
         return self._inputs_of[key]
 
     def _make_room(self, slots: int) -> None:
-        """Make room for `slots`, and forget what was captured on buffers that have moved, now or by appending."""
-        cache = self._cache
-        while cache.capacity < slots:
-            cache.capacity *= 2
-        if cache.is_initialized:
-            cache.reserve(cache.capacity)
-            if cache.keys is not self._captured_on:
-                self._captured_on = cache.keys
-                self._forwards.forget()
-                self._inputs_of.clear()
+        """Make room for `slots`, and forget what was captured on buffers that have moved."""
+        if self._cache.grow_to(slots):
+            self._forwards.forget()
+            self._inputs_of.clear()

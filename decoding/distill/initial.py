@@ -93,7 +93,7 @@ def initialise(head: EagleHead, model: Any, sample: list[Sequence], seed: int) -
     explained = 1.0 - (states - scaled @ solution).pow(2).sum() / (states - states.mean(0)).pow(2).sum()
     head.fc.weight.copy_((solution / size[:, None]).T)
 
-    layer, ours, width = model.get_decoder().layers[-1], head.layer, head.config.hidden_size
+    layer, ours, width = model.get_decoder().layers[-1], head.layers[0], head.config.hidden_size
     for name in ("q_proj", "k_proj", "v_proj"):
         weight = getattr(ours, name).weight
         noise = torch.empty(weight.shape[0], width).normal_(std=EMBEDDING_STD, generator=generator)

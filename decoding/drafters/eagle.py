@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.expansion import Expander
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.phases import LEVEL, phase
-from spectui.decoding.target.cache import TreeLayer
+from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.language_model import PREFILL_CHUNK, Scored
 from spectui.decoding.trees.shape import BoolArray, IntArray, Shape, TokenTree
 
@@ -57,7 +58,7 @@ class EagleDrafter:
             top_p=top_p,
             device=self._device,
         )
-        self._cache = TreeLayer()
+        self._cache: Any = TreeCache()
         self._length = 0
         """Committed pairs in the cache; slots behind them belong to the tree of the round."""
         self._tokens: list[int] = []
@@ -89,7 +90,7 @@ class EagleDrafter:
         """
         if max_depth < 1 or not self._tokens:
             return TokenTree.empty()
-        self._cache.move([], self._length)
+        self._cache.set_length(self._length)
         with phase(LEVEL):
             self._feed_pending(len(self._tokens))
             self._hidden = self._hidden[-1:]

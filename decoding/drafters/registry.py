@@ -39,6 +39,7 @@ EAGLE = DrafterKind(
         recognise=_describes_eagle3,
         load="spectui.decoding.eagle.checkpoint:load_head",
         tune="spectui.decoding.eagle.lean:use_lean_head",
+        describe="spectui.decoding.eagle.checkpoint:describe",
         size_from_config="spectui.decoding.models.described:head_bytes",
         home=lambda target: EMBEDDED_HEAD,
     ),

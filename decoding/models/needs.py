@@ -49,6 +49,7 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
     kind = config.kind if config.kind.named else kind_in(draft)
     assert kind.weights is not None
     if not kind.weights.whole_model:
+        imported(kind.weights.describe)(draft, sizes_of(folder, read_config(folder)))  # made for this target
         needs["draft head"] = _head_need(kind.weights, draft, needs["target"], from_config)
     elif draft != folder:
         needs["draft"] = _need(config.base_draft, draft, config, from_config)
@@ -91,6 +92,16 @@ def _head_need(weights: Weights, folder: Path, target: Need, from_config: bool) 
         stored = files[0].stat().st_size if files else 0
     width = 2 if target.dtype == "float32" else 1  # heads are published in half precision
     return Need(stored * width, 0, 0, target.tokens, target.context, target.dtype, None)
+
+
+def draft_words(name: str, progress: Progress) -> str | None:
+    """One line on the weights `name` where they draft and are no model of their own; None for others.
+
+    Raises `DecodingError` as `needs_of`.
+    """
+    folder = locate(name, progress, weights=False)
+    weights = kind_in(folder).weights
+    return None if weights is None or weights.whole_model else str(imported(weights.describe)(folder, None))
 
 
 def described(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Any]:
@@ -144,7 +155,12 @@ def main() -> int:
     arguments = vars(parser.parse_args())
     as_json, from_config = arguments.pop("json"), arguments.pop("from_config")
     try:
-        figures = described(RunConfig(**arguments), lambda *_: None, from_config=from_config)
+        config = RunConfig(**arguments)
+        if words := draft_words(config.target, lambda *_: None):
+            what = {"draft": config.target, "words": words}
+            sys.stdout.write((json.dumps(what) if as_json else f"{config.target}: {words}") + "\n")
+            return 0
+        figures = described(config, lambda *_: None, from_config=from_config)
     except DecodingError as error:
         sys.stderr.write(f"spectui: {error}\n")
         return 2 if isinstance(error, UsageError) else 1

@@ -95,6 +95,11 @@ class TreeCache(Cache):  # type: ignore[misc]
         """Slots in use, committed or not."""
         return self.layers[0].length if self.layers else 0
 
+    def set_length(self, length: int) -> None:
+        """End at `length` slots, and forget those behind them."""
+        for layer in self.layers:
+            layer.move([], length)
+
     def keep(self, start: int, slots: Sequence[int]) -> None:
         """Keep the first `start` slots and, behind them, `slots`; drop all others.
 

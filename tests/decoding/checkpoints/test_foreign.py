@@ -75,10 +75,6 @@ def test_a_file_is_told_for_what_it_is(tmp_path: Path) -> None:
         ({"hydra_num_heads": 3}, "Hydra"),
         ({"architectures": ["MiMoMTPModel"], "model_type": "mimo_mtp"}, "multi-token"),
         ({"architectures": ["MLPSpeculatorPreTrainedModel"]}, "MLP speculator"),
-        ({"architectures": ["LlamaForCausalLMEagle3"], "eagle_config": {"use_aux_hidden_state": False}}, "last hidden"),
-        ({"speculators_model_type": "eagle3", "fc_norm": True}, "fc_norm"),
-        ({"speculators_model_type": "eagle3", "eagle_aux_hidden_state_layer_ids": [3]}, "reads 1 of"),
-        ({"speculators_model_type": "eagle3", "transformer_layer_config": {"num_hidden_layers": 2}}, "of 2 layers"),
     ],
 )  # fmt: skip
 def test_a_draft_of_a_kind_that_is_not_run_is_named(
@@ -92,16 +88,12 @@ def test_a_draft_of_a_kind_that_is_not_run_is_named(
 
 @pytest.mark.parametrize("pickled", [False, True])
 def test_heads_are_told_by_their_tensors(tmp_path: Path, pickled: bool) -> None:
-    """EAGLE-1 and 2 in their authors' layout call themselves a Llama of one layer, EAGLE-3 may have no output layer."""
+    """EAGLE-1 and 2 in their authors' layout call themselves a Llama of one layer."""
     layer = {"fc.weight": torch.zeros(2, 4), "layers.0.self_attn.q_proj.weight": torch.zeros(2, 2)}
     kinds = {
         "EAGLE-1": (
             {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 1},
             layer,
-        ),
-        "without an lm_head": (
-            {"architectures": ["LlamaForCausalLMEagle3"]},
-            {"fc.weight": torch.zeros(2, 6), "midlayer.input_layernorm.weight": torch.zeros(2)},
         ),
     }
     for words, (config, tensors) in kinds.items():

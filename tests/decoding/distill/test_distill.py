@@ -26,7 +26,7 @@ from spectui.decoding.drafters.registry import EMBEDDED_HEAD
 from spectui.decoding.eagle.checkpoint import load_head
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.errors import DecodingError
-from spectui.decoding.target.cache import TreeLayer
+from spectui.decoding.target.cache import TreeCache
 from tests.before.files import check_keys
 from tests.models import tiny_llama, tiny_tokenizer
 from tests.waiting import until
@@ -87,7 +87,7 @@ def test_unrolled_states_are_those_of_drafting() -> None:
 
 
 def drafted(head: EagleHead, sequence: Sequence, row: int, depth: int) -> torch.Tensor:
-    cache = TreeLayer()
+    cache = TreeCache()
     tokens = torch.from_numpy(sequence.tokens)
     pairs = row + 1
     causal = torch.ones(pairs, pairs).tril().bool()

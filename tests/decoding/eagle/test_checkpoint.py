@@ -37,7 +37,7 @@ def head(target: Any) -> EagleHead:
 
 def official(head: EagleHead, folder: Path, *, file: str = "model.safetensors", **config: Any) -> None:
     """Write `head` as the EAGLE authors do, from their published layout; the target has 6 layers."""
-    layer: Any = head.layer
+    layer: Any = head.layers[0]
     attention = ("q_proj", "k_proj", "v_proj", "o_proj")
     norms = ("input_layernorm", "hidden_norm", "post_attention_layernorm")
     mlp = ("gate_proj", "up_proj", "down_proj")
@@ -93,6 +93,7 @@ def test_the_layout_of_the_eagle_authors(target: Any, tmp_path: Path, file: str)
         {"norm_before_residual": True, "norm_output": True, "norm_before_fc": True},
         {"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 2.0}},
         {"draft_vocab_size": 384},
+        {"num_hidden_layers": 2, "qk_norm": True, "attention_bias": True, "fc_norm": True},
     ],
 )
 def test_what_is_saved_is_loaded_again(target: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -222,7 +223,10 @@ def _twice(tensors: dict[str, torch.Tensor]) -> None:
             _tensors(lambda t: t.update({"fc.weight": torch.zeros(32, 95)})),
             r"'fc.weight' of shape \[32, 95\]",
         ),
-        (_tensors(lambda t: t.update({"midlayer.q_norm.weight": torch.ones(8)})), "'midlayer.q_norm.weight'"),
+        (
+            _tensors(lambda t: t.update({"midlayer.self_attn.q_norm.weight": torch.ones(8)})),
+            "'layers.0.self_attn.q_norm.weight'",
+        ),
         (
             _tensors(lambda t: t.update({"input_norm.weight": torch.ones(96)})),
             "'input_norm.weight'.*announce",
@@ -251,10 +255,18 @@ def test_bad_files_are_refused_in_one_line(
         ({"target_hidden_size": 64}, "target of hidden size 64, and this one has 32"),
         ({"vocab_size": 32000}, "target of vocabulary size 32000, and this one has 384"),
         ({"eagle_aux_hidden_state_layer_ids": [2, 15, 27]}, "layers 2, 15, 27.* 6 layers"),
-        ({"eagle_aux_hidden_state_layer_ids": [2, 3]}, "reads 2 layers"),
-        ({"num_hidden_layers": 2}, "num_hidden_layers = 2"),
-        ({"attention_bias": True}, "attention_bias = True"),
-        ({"fc_norm": True}, "fc_norm = True"),
+        ({"eagle_aux_hidden_state_layer_ids": [2, 3]}, r"'fc.weight' of shape \[32, 96\]"),
+        ({"eagle_aux_hidden_state_layer_ids": [2, "3"]}, "eagle_aux_hidden_state_layer_ids is"),
+        ({"num_aux_hidden_states": 4}, "num_aux_hidden_states = 4"),
+        ({"num_hidden_layers": 2}, "lacks the tensor 'layers.1"),
+        ({"attention_bias": True}, "lacks the tensor 'layers.0.self_attn.q_proj.bias'"),
+        ({"fc_norm": True}, "lacks the tensor 'fc_norm.0.weight'"),
+        ({"fc_norm": True, "norm_before_fc": True}, "both fc_norm and norm_before_fc"),
+        ({"eagle_config": {"use_aux_hidden_state": False}}, "use_aux_hidden_state"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads = 3"),
+        ({"hidden_act": "gelu"}, "hidden_act = gelu"),
+        ({"layer_types": ["sliding_attention"]}, "layer_types"),
+        ({"speculators_version": "0.10.1"}, "speculators_version 0.10.1"),
         ({"hidden_size": "wide"}, "wrong type"),
         ({"transformer_layer_config": "x"}, "wrong type"),
         ({"rope_scaling": -1}, "wrong type"),
@@ -265,7 +277,7 @@ def test_bad_files_are_refused_in_one_line(
         ({"hidden_size": 48, "head_dim": 8, "target_hidden_size": 32}, "48 wide.*made for another target"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "'longrope' rotary"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "'llama3' rotary embeddings are not described"),
-        ({"intermediate_size": 65}, r"down_proj.weight' of shape \[32, 64\]"),
+        ({"intermediate_size": 65}, r"gate_proj.weight' of shape \[64, 32\]"),
     ],
 )
 def test_heads_for_other_targets_are_refused_in_one_line(
@@ -275,6 +287,32 @@ def test_heads_for_other_targets_are_refused_in_one_line(
     with pytest.raises(DecodingError, match=says) as caught:
         load_head(tmp_path, target, allow_pickle=True)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("tied", "embeds"), [(False, False), (False, True), (True, True)])
+@torch.inference_mode()
+def test_a_head_without_an_lm_head_predicts_through_another(
+    target: Any, tmp_path: Path, tied: bool, embeds: bool
+) -> None:
+    """Through the target's, as packed as the target's is; through its own embedding where it says that both are one."""
+    made = EagleHead(tiny_head(target, draft_vocab_size=384).config)
+    save_head(made, tmp_path, target_name="tiny", dtype=torch.float32)
+    drop = ["lm_head.weight", *([] if embeds else ["embed_tokens.weight"])]
+    _edit(tmp_path, lambda tensors: [tensors.pop(name) for name in drop])
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["transformer_layer_config"]["tie_word_embeddings"] = tied
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    head = load_head(tmp_path, target)
+    h = torch.randn(2, 32)
+    output = made.own_embedding.weight if tied and made.own_embedding else target.lm_head.weight
+    assert torch.allclose(head.logits(h), head.norm(h) @ output.T, atol=1e-5)
+    config["draft_vocab_size"] = 192
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    _edit(
+        tmp_path, lambda tensors: [tensors.pop("t2d"), tensors.update(d2t=torch.zeros(192, dtype=torch.long))]
+    )
+    with pytest.raises(DecodingError, match="no lm_head and draft_vocab_size = 192"):
+        load_head(tmp_path, target)
 
 
 def test_a_config_without_sizes_is_no_head(target: Any, tmp_path: Path) -> None:

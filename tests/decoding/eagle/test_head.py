@@ -7,17 +7,20 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import linear, silu
-from transformers import LlamaConfig
+from transformers import LlamaConfig, Qwen3Config
 from transformers.models.llama.modeling_llama import (
+    LlamaDecoderLayer,
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
     apply_rotary_pos_emb,
     eager_attention_forward,
 )
+from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from spectui.decoding.eagle.head import EagleHead, default_feature_layers, set_draft_vocabulary
 from spectui.decoding.errors import DecodingError
-from spectui.decoding.target.cache import TreeLayer
+from spectui.decoding.heads.files import stored_name
+from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.packed import pack_linears
 from tests.heads import tiny_head
 from tests.models import tiny_llama
@@ -35,6 +38,15 @@ VARIANTS: list[dict[str, Any]] = [
     {"norm_before_fc": True},
     {"rope_scaling": LLAMA3, "rope_theta": 500.0},
     {"head_dim": 12, "num_key_value_heads": 4},
+    {"fc_norm": True, "qk_norm": True, "feature_layers": (1,)},
+    {
+        "norm_before_fc": True,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "num_hidden_layers": 3,
+        "feature_layers": (0, 1, 1, 2),
+    },
+    {"num_hidden_layers": 2, "qk_norm": True, "norm_before_residual": True, "feature_layers": (0, 2)},
 ]
 
 
@@ -52,7 +64,7 @@ def _norm(module: torch.nn.RMSNorm, x: torch.Tensor) -> torch.Tensor:
 
 def reference(head: EagleHead, tokens: torch.Tensor, features: torch.Tensor) -> tuple[Any, Any]:
     """Hidden states and logits of a causal pass over pairs, from transformers' functions on `head`'s weights."""
-    config, layer = head.config, head.layer
+    config, layer = head.config, head.layers[0]
     rope = LlamaRotaryEmbedding(
         LlamaConfig(
             hidden_size=config.num_attention_heads * config.head_dim,
@@ -63,34 +75,57 @@ def reference(head: EagleHead, tokens: torch.Tensor, features: torch.Tensor) -> 
     )
     if config.norm_before_fc:
         features = _norm(head.input_norm, features)  # type: ignore[arg-type]
+    if config.fc_norm:
+        parts = features.chunk(len(config.feature_layers), -1)
+        features = torch.cat([_norm(norm, x) for norm, x in zip(head.fc_norm, parts, strict=True)], -1)  # type: ignore[arg-type]
     g = linear(features, head.fc.weight)
     normed = _norm(layer.hidden_norm, g)
     x = torch.cat([_norm(layer.input_layernorm, head.embed_tokens(tokens)), normed], dim=-1)[None]
     count = len(tokens)
     q, k, v = (
-        linear(x, w.weight).view(1, count, -1, config.head_dim).transpose(1, 2)
+        linear(x, w.weight, w.bias).view(1, count, -1, config.head_dim).transpose(1, 2)
         for w in (layer.q_proj, layer.k_proj, layer.v_proj)
     )
+    if config.qk_norm:
+        q, k = _norm(layer.q_norm, q), _norm(layer.k_norm, k)
     q, k = apply_rotary_pos_emb(q, k, *rope(x, torch.arange(count)[None]))
     module = torch.nn.Module()
     module.num_key_value_groups = config.num_attention_heads // config.num_key_value_heads  # type: ignore[assignment]
     causal = torch.full((count, count), float("-inf")).triu(1)[None, None]
     attended, _ = eager_attention_forward(module, q, k, v, causal, config.head_dim**-0.5)
-    h = (normed if config.norm_before_residual else g) + linear(attended.flatten(2)[0], layer.o_proj.weight)
+    h = (normed if config.norm_before_residual else g) + layer.o_proj(attended.flatten(2)[0])
     y = _norm(layer.post_attention_layernorm, h)
-    gated = silu(linear(y, layer.gate_proj.weight)) * linear(y, layer.up_proj.weight)
-    h = h + linear(gated, layer.down_proj.weight)
+    h = h + layer.down_proj(silu(layer.gate_proj(y)) * layer.up_proj(y))
+    angles = rope(x, torch.arange(count)[None])
+    for later in list(head.layers)[1:]:
+        h = _ordinary(later, config)(h[None], causal, position_embeddings=angles)[0]
     return h, linear(_norm(head.norm, h), head.lm_head.weight)
+
+
+def _ordinary(layer: Any, config: Any) -> Any:
+    """transformers' own decoder layer, Llama's or Qwen3's, with the weights of a layer behind the first."""
+    family, kind = (Qwen3Config, Qwen3DecoderLayer) if config.qk_norm else (LlamaConfig, LlamaDecoderLayer)
+    names = (
+        "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps",
+        "attention_bias",
+    )  # fmt: skip
+    biased = {} if config.qk_norm else {"mlp_bias": config.mlp_bias}
+    made = family(**{name: getattr(config, name) for name in names}, **biased, attn_implementation="eager")
+    out = kind(made, 0)
+    out.load_state_dict(
+        {stored_name(f"layers.0.{name}")[9:]: value for name, value in layer.state_dict().items()}
+    )
+    return out
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
 @torch.inference_mode()
 def test_a_causal_pass_equals_transformers_maths(target: Any, changes: dict[str, Any]) -> None:
     head = tiny_head(target, **changes)
-    tokens, features = torch.arange(40, 49), torch.randn(9, 3 * 32)
+    tokens, features = torch.arange(40, 49), torch.randn(9, head.config.fused_width)
     expected, logits = reference(head, tokens, features)
     mask = torch.ones(9, 9, dtype=torch.bool).tril()
-    h = head(tokens, head.fuse(features), torch.arange(9), TreeLayer(), mask)
+    h = head(tokens, head.fuse(features), torch.arange(9), TreeCache(), mask)
     assert torch.allclose(h, expected, atol=1e-5)
     assert torch.allclose(head.logits(h), logits, atol=1e-4)
 
@@ -112,8 +147,8 @@ def test_training_in_batches_and_drafting_share_their_steps(target: Any) -> None
 def test_pairs_fed_one_by_one_equal_one_pass(target: Any) -> None:
     head = tiny_head(target)
     tokens, g = torch.arange(7), torch.randn(7, 32)
-    whole = head(tokens, g, torch.arange(7), TreeLayer(), torch.ones(7, 7, dtype=torch.bool).tril())
-    cache = TreeLayer()
+    whole = head(tokens, g, torch.arange(7), TreeCache(), torch.ones(7, 7, dtype=torch.bool).tril())
+    cache = TreeCache()
     single = [head(tokens[i : i + 1], g[i : i + 1], torch.tensor([i]), cache, None) for i in range(7)]
     assert torch.allclose(torch.cat(single), whole, atol=1e-5)
 
@@ -124,8 +159,8 @@ def test_packed_weights_compute_the_same(target: Any) -> None:
     assert pack_linears(packed) == 9
     arguments = (torch.arange(5), torch.randn(5, 32), torch.arange(5))
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
-    h = plain(*arguments, TreeLayer(), mask)
-    assert torch.allclose(packed(*arguments, TreeLayer(), mask), h, atol=1e-5)
+    h = plain(*arguments, TreeCache(), mask)
+    assert torch.allclose(packed(*arguments, TreeCache(), mask), h, atol=1e-5)
     assert torch.allclose(packed.logits(h), plain.logits(h), atol=1e-5)
 
 

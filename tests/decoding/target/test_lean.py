@@ -11,9 +11,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from spectui.decoding.eagle.head import EagleHead, HeadConfig
-from spectui.decoding.eagle.lean import LeanHeadLayer, use_lean_head
+from spectui.decoding.eagle.lean import use_lean_head
+from spectui.decoding.heads.lean import LeanDraftLayer
 from spectui.decoding.target.attention import use_grouped_attention
-from spectui.decoding.target.cache import TreeLayer
+from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.target.lean import LeanLayer, use_lean_layers
 from spectui.decoding.target.norms import unit_rms
@@ -88,7 +89,10 @@ def test_other_models_stay_as_they_are() -> None:
         assert not any(isinstance(m, LeanLayer) for m in model.modules())
 
 
-@pytest.mark.parametrize("variant", [{}, {"norm_before_residual": True}, {"norm_output": True}])
+MANY = {"num_hidden_layers": 2, "qk_norm": True, "attention_bias": True, "mlp_bias": True, "fc_norm": True}
+
+
+@pytest.mark.parametrize("variant", [{}, {"norm_before_residual": True}, {"norm_output": True}, MANY])
 @torch.inference_mode()
 def test_a_lean_head_is_the_head(variant: dict[str, bool]) -> None:
     """Fed pairs, then two levels of a tree with a mask, then a position beyond the table of angles."""
@@ -102,12 +106,12 @@ def test_a_lean_head_is_the_head(variant: dict[str, bool]) -> None:
         parameter.add_(0.1 * torch.randn_like(parameter))
     lean = copy.deepcopy(plain)
     use_lean_head(lean)
-    assert isinstance(lean.layer, LeanHeadLayer)
+    assert isinstance(lean.layers[0], LeanDraftLayer)
     features = torch.randn(6, 96)
     mask = torch.tensor([[True] * 6 + [True, False], [True] * 6 + [False, True]])
     results = []
     for head in (plain, lean):
-        cache = TreeLayer()
+        cache = TreeCache()
         h = head(torch.arange(6), head.fuse(features), torch.arange(6), cache, torch.ones(6, 6).tril().bool())
         tree = head(torch.tensor([7, 8]), head.carry(h[[5, 5]]), torch.tensor([6, 6]), cache, mask)
         far = head(torch.tensor([9]), head.carry(tree[:1]), torch.tensor([1500]), cache, None)

@@ -1,0 +1,1 @@
+"""The parts that draft heads of all kinds share: their layers, their configurations and their files."""

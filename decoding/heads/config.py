@@ -1,0 +1,178 @@
+"""The decoder layers of a draft head, as its ``config.json`` describes them. Torch-free.
+
+Authors write the sizes at the top of the file, `speculators` in ``transformer_layer_config``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spectui.decoding.errors import DecodingError
+
+KNOWN_SPECULATORS = (0, 9)
+"""The newest version of `speculators` whose layouts were compared with it."""
+
+_LARGEST = 1 << 31
+"""Bound of every size in a head's configuration."""
+_MOST_LAYERS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerConfig:
+    """Sizes and variants of a head's decoder layers, Llama's or Qwen3's."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    num_hidden_layers: int = 1
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10_000.0
+    rope_scaling: dict[str, Any] = field(default_factory=dict)
+    """As in a Llama config: ``rope_type`` and its parameters; empty for plain rotary embeddings."""
+    max_position_embeddings: int = 2048
+    attention_bias: bool = False
+    """All four products of the attention add a bias."""
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    """Queries and keys are normed within each head, as in Qwen3."""
+
+
+def head_error(folder: Path, problem: str) -> DecodingError:
+    """The error of a head in `folder`: `problem` begins with a verb."""
+    return DecodingError(f"draft head {folder} {problem}")
+
+
+def read_json(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``config.json``, and the part of it that describes the layers. Raises `DecodingError`."""
+    try:
+        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise head_error(folder, f"has no readable config.json: {error}") from error
+    layer: Any = data.get("transformer_layer_config") or data if isinstance(data, dict) else None
+    rope = (layer.get("rope_parameters") or layer.get("rope_scaling") or {}) if isinstance(layer, dict) else 0
+    if not all(isinstance(part, dict) for part in (data, layer, rope)):
+        raise head_error(
+            folder, "has a config.json with a value of the wrong type: an object is something else"
+        )
+    _check_version(folder, data)
+    return data, layer
+
+
+def section(folder: Path, data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object `key` of a configuration; empty where there is none. Raises `DecodingError` for something else."""
+    inner = data.get(key) or {}
+    if not isinstance(inner, Mapping):
+        raise head_error(folder, f"has a config.json with a value of the wrong type: {key} is no object")
+    return inner
+
+
+def whole_numbers(folder: Path, key: str, listed: Any) -> tuple[int, ...]:
+    """`listed`, the value of `key`, as numbers. Raises `DecodingError` for anything else."""
+    if not isinstance(listed, list) or not all(type(number) is int for number in listed):
+        raise head_error(
+            folder, f"has a config.json with a value of the wrong type: {key} is {listed!r}"[:200]
+        )
+    return tuple(listed)
+
+
+def layer_fields(
+    folder: Path, data: Mapping[str, Any], layer: Mapping[str, Any], noun: str
+) -> dict[str, Any]:
+    """The fields of `LayerConfig` in a configuration. Raises `DecodingError` for layers that are not built here."""
+    activation = layer.get("hidden_act", data.get("hidden_act"))
+    if activation not in (None, "silu"):
+        raise head_error(
+            folder, f"has hidden_act = {activation}, which spectui does not know; choose another head"
+        )
+    rope = dict(layer.get("rope_parameters") or layer.get("rope_scaling") or {})
+    if rope.get("partial_rotary_factor", layer.get("partial_rotary_factor")) not in (None, 1, 1.0):
+        raise head_error(
+            folder, "has a partial_rotary_factor, which spectui does not know; choose another head"
+        )
+    try:
+        width, heads = int(layer["hidden_size"]), int(layer["num_attention_heads"])
+        fields: dict[str, Any] = {
+            "hidden_size": width,
+            "intermediate_size": int(layer["intermediate_size"]),
+            "num_attention_heads": heads,
+            "num_key_value_heads": int(layer.get("num_key_value_heads") or heads),
+            "head_dim": int(layer.get("head_dim") or width // heads),
+            "num_hidden_layers": int(layer.get("num_hidden_layers") or 1),
+            "rms_norm_eps": float(layer.get("rms_norm_eps") or 1e-6),
+            "rope_theta": float(rope.pop("rope_theta", None) or layer.get("rope_theta") or 10_000.0),
+            "rope_scaling": rope,
+            "max_position_embeddings": int(layer.get("max_position_embeddings") or 2048),
+            "attention_bias": bool(layer.get("attention_bias", data.get("attention_bias"))),
+            "mlp_bias": bool(layer.get("mlp_bias", data.get("mlp_bias"))),
+        }
+    except KeyError as error:
+        raise head_error(folder, f"has no {error.args[0]} in its config.json; it is no {noun}") from error
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise head_error(folder, f"has a config.json with a value of the wrong type: {error}") from error
+    sizes = {key: value for key, value in fields.items() if type(value) is int}
+    check_sizes(folder, sizes)
+    if fields["num_hidden_layers"] > _MOST_LAYERS:
+        raise head_error(
+            folder, f"has num_hidden_layers = {fields['num_hidden_layers']}, a size that no head has"
+        )
+    if heads % fields["num_key_value_heads"]:
+        raise head_error(
+            folder,
+            f"has num_attention_heads = {heads}, no multiple of num_key_value_heads = "
+            f"{fields['num_key_value_heads']}; its config.json is damaged",
+        )
+    return fields
+
+
+def check_sizes(folder: Path, sizes: Mapping[str, int]) -> None:
+    """Raise `DecodingError` unless each of `sizes` is one that a head could have."""
+    for key, size in sizes.items():
+        if not 0 < size < _LARGEST:
+            raise head_error(folder, f"has {key} = {size} in its config.json, a size that no head has")
+
+
+def check_target(folder: Path, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Raise `DecodingError` unless a head was made for this target: `sizes` are by name the head's and the target's."""
+    for size, (of_head, of_target) in sizes.items():
+        if of_head != of_target:
+            raise head_error(
+                folder,
+                f"was made for a target of {size} {of_head}, and this one has {of_target}; choose its own head",
+            )
+
+
+def verifier(data: Mapping[str, Any]) -> str:
+    """The target that `speculators` or the authors name in a head's configuration; "" where they name none."""
+    inner = data.get("speculators_config")
+    named = inner.get("verifier") if isinstance(inner, Mapping) else None
+    if isinstance(named, Mapping):
+        architectures = named.get("architectures") or []
+        kind = f" ({architectures[0]})" if isinstance(architectures, list) and architectures else ""
+        return f"'{named.get('name_or_path')}'{kind}"
+    return ""
+
+
+def layout(data: Mapping[str, Any]) -> str:
+    """The words for who lays out a head's files like this."""
+    if "speculators_model_type" not in data:
+        return "its authors' layout"
+    version = data.get("speculators_version")
+    return f"the layout of speculators{f' {version}' if version else ''}"
+
+
+def _check_version(folder: Path, data: Mapping[str, Any]) -> None:
+    version = data.get("speculators_version")
+    numbers = re.match(r"(\d+)\.(\d+)", str(version or ""))
+    if numbers and tuple(map(int, numbers.groups())) > KNOWN_SPECULATORS:
+        known = ".".join(map(str, KNOWN_SPECULATORS))
+        raise head_error(
+            folder,
+            f"has speculators_version {version}, and spectui knows layouts up to {known}; update spectui",
+        )
