@@ -8,9 +8,10 @@ from torch.nn.functional import silu
 
 from spectui.decoding.heads.layers import DraftLayer, Rotary, attend
 from spectui.decoding.target.cache import TreeCache
-from spectui.decoding.target.lean import NormedLinear, rotate
+from spectui.decoding.target.lean import rotate
 from spectui.decoding.target.norms import unit_rms
 from spectui.decoding.target.packed import packed
+from spectui.decoding.target.parts import NormedLinear
 
 _POSITIONS = 1024
 """Rows that are added to the table of angles at a time."""

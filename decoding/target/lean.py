@@ -1,8 +1,9 @@
-"""Llama's decoder layer with a third of the operator calls, for CPU decoding in float32.
+"""Llama's decoder layer with a third of the operator calls: on a CPU in float32, on a GPU in any type.
 
-A forward of a few rows spends as much on calls as on arithmetic: here queries, keys and values are one product,
-gate and up another, and rotation is three operators. The result is the same up to the order of summation.
-Measured by `tests/bench/verify_curve.py`.
+A forward of a few rows spends as much on calls, or on launching kernels, as on arithmetic: here queries, keys and
+values are one product, gate and up another, rotation is three operators, and residuals are added by the products. The
+result is the same up to the order of summation. Measured on CPUs by `tests/bench/verify_curve.py`; its operations are
+counted by `tests/bench/operations.py`.
 """
 
 from __future__ import annotations
@@ -15,53 +16,39 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
 from spectui.decoding.target.attention import GROUPED, grouped_sdpa
-from spectui.decoding.target.norms import unit_rms
-from spectui.decoding.target.packed import HalfLinear, PackedLinear, as_halves, can_pack, packed
+from spectui.decoding.target.norms import SAME_AS_TORCH
+from spectui.decoding.target.parts import MergedParts, PackedParts, Parts
 
-PACKED_AT_ONCE = 2
-"""Layers: each is in memory twice meanwhile, and the other steps of tuning use all threads."""
+FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
+"""Families whose layers compute what `LeanLayer` does; windows are masks to them."""
 
 _SILU = {"SiLU", "SiLUActivation"}
 
 
-class NormedLinear(nn.Module):
-    """Linear layers side by side behind an RMS norm, whose weight is multiplied into theirs unless they are halves."""
-
-    def __init__(self, norm: torch.Tensor, *parts: nn.Linear) -> None:
-        super().__init__()
-        whole = _side_by_side(*parts)
-        product: PackedLinear | HalfLinear | None = as_halves(whole)
-        self.scale = None if product is None else norm.detach()
-        if product is None:
-            whole.weight.data *= norm.detach()
-            product = PackedLinear(whole)
-        self.product = product
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``[..., H]``, to be overwritten, to ``[..., outputs of all parts]``."""
-        return self.product(x if self.scale is None else x.mul_(self.scale))  # type: ignore[no-any-return]
-
-
 class LeanLayer(nn.Module):
-    """Stands in for a `LlamaDecoderLayer`, whose weights it takes over, packed."""
+    """Stands in for a decoder layer of `FAMILIES`, whose weights it takes over."""
 
     is_causal = True
 
-    def __init__(self, layer: Any, index: int) -> None:
+    def __init__(self, layer: Any, index: int, parts: Parts) -> None:
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
         self.index = index
         self.head_dim = int(attention.head_dim)
-        self.heads = attention.q_proj.out_features // self.head_dim
-        self.kv_heads = attention.k_proj.out_features // self.head_dim
+        self.heads = int(attention.config.num_attention_heads)
+        self.kv_heads = int(attention.config.num_key_value_heads)
         self.num_key_value_groups = self.heads // self.kv_heads
         self.scaling = float(attention.scaling)
-        first, second = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
-        self.eps = float(layer.input_layernorm.variance_epsilon)
-        self.qkv = NormedLinear(first, attention.q_proj, attention.k_proj, attention.v_proj)
-        self.out = packed(attention.o_proj)
-        self.gate_up = NormedLinear(second, mlp.gate_proj, mlp.up_proj)
-        self.down = packed(mlp.down_proj)
+        self.qkv = parts.normed(layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj)
+        self.out = parts.added(attention.o_proj)
+        self.gate_up = parts.normed(layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj)
+        self.down = parts.added(mlp.down_proj)
+        self.head_norm: nn.Parameter | None = None
+        """Weights of the norm of each query and key head, ``[heads, d]``, in families that have one."""
+        if hasattr(attention, "q_norm"):
+            weights = [attention.q_norm.weight] * self.heads + [attention.k_norm.weight] * self.kv_heads
+            self.head_norm = nn.Parameter(torch.stack(weights).detach(), requires_grad=False)
+            self.head_eps, self._unit_rms = float(attention.q_norm.variance_epsilon), parts.unit_rms
 
     def forward(
         self,
@@ -74,17 +61,22 @@ class LeanLayer(nn.Module):
         """``[1, n, H] -> [1, n, H]``; `position_embeddings` are those of `LeanRotary`."""
         assert position_embeddings is not None
         batch, rows, _ = hidden_states.shape
-        x = self.qkv(unit_rms(hidden_states, self.eps))
-        x = x.view(batch, rows, self.heads + 2 * self.kv_heads, self.head_dim)
-        rotated = rotate(x[:, :, : self.heads + self.kv_heads], *position_embeddings)
+        x = self.qkv(hidden_states).view(batch, rows, self.heads + 2 * self.kv_heads, self.head_dim)
+        turned = x
+        if self.head_norm is not None:  # of all heads, as a part of them would be copied first
+            turned = self._unit_rms(x, self.head_eps)
+        turned = turned[:, :, : self.heads + self.kv_heads]
+        if self.head_norm is not None:
+            turned.mul_(self.head_norm)
+        rotated = rotate(turned, *position_embeddings)
         query = rotated[:, :, : self.heads].transpose(1, 2)
         key, value = rotated[:, :, self.heads :].transpose(1, 2), x[:, :, -self.kv_heads :].transpose(1, 2)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.index)
         mixed = self._attend(query, key, value, attention_mask)
         hidden_states = self.out.plus(mixed.reshape(batch, rows, -1), hidden_states)
-        gate, up = self.gate_up(unit_rms(hidden_states, self.eps)).chunk(2, -1)
-        return self.down.plus(silu(gate) * up, hidden_states)
+        gate, up = self.gate_up.halves(hidden_states)
+        return self.down.plus(silu(gate) * up, hidden_states)  # type: ignore[no-any-return]
 
     def _attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
@@ -117,44 +109,36 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, signed_sin: torch.Tensor) -> torc
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), signed_sin)
 
 
-def use_lean_layers(model: Any) -> int:
-    """Replace the layers of a float32 Llama on the CPU by `LeanLayer`; returns how many.
+def use_lean_layers(model: Any, parts: Parts | None = None) -> int:
+    """Replace the layers of a Llama-like model by `LeanLayer`; returns how many.
 
-    Other models, those with half of their weights elsewhere, and builds of PyTorch that cannot pack are left
-    as they are. The unpacked weights are released.
+    `parts` are those of the model's device unless they are given. Other models, those with half of their weights
+    elsewhere, and builds of PyTorch that cannot pack are left as they are. The weights that were taken over are
+    released.
     """
     decoder = model.get_decoder()
-    if not can_pack() or type(decoder).__name__ != "LlamaModel":
+    if type(decoder).__name__ not in {f"{family}Model" for family in FAMILIES}:
         return 0
-    if model.config.get_text_config()._attn_implementation != GROUPED or not all(map(_fits, decoder.layers)):
+    chosen: Parts = parts or (PackedParts() if model.device.type == "cpu" else MergedParts())
+    if model.config.get_text_config()._attn_implementation != GROUPED:
+        return 0
+    if not all(_computes_alike(layer) and chosen.fits(layer) for layer in decoder.layers):
         return 0
 
     def replace(index: int) -> None:
-        decoder.layers[index] = LeanLayer(decoder.layers[index], index)
+        decoder.layers[index] = LeanLayer(decoder.layers[index], index, chosen)
 
-    # Packing a layer runs on one thread, and is most of the time of tuning a model.
-    with ThreadPoolExecutor(min(torch.get_num_threads(), PACKED_AT_ONCE)) as pool:
+    with ThreadPoolExecutor(min(torch.get_num_threads(), chosen.at_once)) as pool:
         list(pool.map(replace, range(len(decoder.layers))))
     decoder.rotary_emb = LeanRotary(decoder.rotary_emb)
     return len(decoder.layers)
 
 
-def _side_by_side(*parts: nn.Linear) -> nn.Linear:
-    """One linear layer whose outputs are those of `parts`, one behind the other."""
-    whole = nn.Linear(parts[0].in_features, sum(p.out_features for p in parts), bias=False, device="meta")
-    whole.weight = nn.Parameter(torch.cat([p.weight.detach() for p in parts]), requires_grad=False)
-    if any(p.bias is not None for p in parts):
-        biases = [p.weight.new_zeros(p.out_features) if p.bias is None else p.bias.detach() for p in parts]
-        whole.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
-    return whole
-
-
-def _fits(layer: Any) -> bool:
-    """True when `LeanLayer` computes the same as `layer`."""
-    if type(layer).__name__ != "LlamaDecoderLayer" or type(layer.mlp.act_fn).__name__ not in _SILU:
+def _computes_alike(layer: Any) -> bool:
+    """True when `LeanLayer` computes the same as `layer`, whatever its linear layers are."""
+    if type(layer).__name__ not in {f"{family}DecoderLayer" for family in FAMILIES}:
         return False
-    linears = [m for m in layer.modules() if isinstance(m, nn.Linear)]
-    return len(linears) == 7 and all(
-        type(m) is nn.Linear and m.weight.device.type == "cpu" and m.weight.dtype == torch.float32
-        for m in linears
-    )
+    norms = [layer.input_layernorm, layer.post_attention_layernorm]
+    if hasattr(layer.self_attn, "q_norm"):
+        norms += [layer.self_attn.q_norm, layer.self_attn.k_norm]
+    return type(layer.mlp.act_fn).__name__ in _SILU and all(type(n).__name__ in SAME_AS_TORCH for n in norms)

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
+from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.eagle.head import EagleHead, HeadConfig
 from spectui.decoding.eagle.lean import use_lean_head
 from spectui.decoding.heads.lean import LeanDraftLayer
@@ -18,6 +20,7 @@ from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.target.lean import LeanLayer, use_lean_layers
 from spectui.decoding.target.norms import unit_rms
+from spectui.decoding.target.parts import MergedLinear, MergedParts, PackedParts
 from spectui.decoding.trees.shape import ancestor_mask
 from spectui.decoding.trees.spec import parse_tree, static_only
 from tests.models import tiny_llama
@@ -25,30 +28,66 @@ from tests.models import tiny_llama
 FEATURES = (1, 2)
 
 
-def _pair(bias: bool, heads: int) -> tuple[Any, Any]:
+SIZES: dict[str, Any] = {
+    "vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "head_dim": 16, "max_position_embeddings": 256,
+}  # fmt: skip
+LLAMAS = {
+    "llama": LlamaConfig(**SIZES, num_key_value_heads=2, rope_theta=500.0),
+    "llama, a head for each query": LlamaConfig(**SIZES, num_key_value_heads=6),
+    "llama, one head": LlamaConfig(**SIZES, num_key_value_heads=1, attention_bias=True, mlp_bias=True),
+    "mistral with a window": MistralConfig(**SIZES, num_key_value_heads=2, sliding_window=9),
+    "qwen2, windows in some layers": Qwen2Config(
+        **SIZES, num_key_value_heads=2, use_sliding_window=True, sliding_window=9, max_window_layers=1
+    ),
+    "qwen3": Qwen3Config(**SIZES, num_key_value_heads=3),
+}
+
+
+class Int8Linear(nn.Module):
+    """A quantised layer: int8 weights with a scale for each output."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.scale = nn.Buffer(linear.weight.detach().abs().amax(1) / 127)
+        self.whole = nn.Buffer((linear.weight.detach() / self.scale[:, None]).round().to(torch.int8))
+        self.bias = linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = (x @ self.whole.to(x.dtype).t()) * self.scale
+        return out if self.bias is None else out + self.bias
+
+
+def _pair(config: Any, quantised: bool = False) -> tuple[Any, Any]:
+    """A model with random weights as transformers made it, and a copy to be made lean."""
     torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=97, hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=6,
-        num_key_value_heads=heads, head_dim=16, attention_bias=bias, mlp_bias=bias, rope_theta=500.0,
-    )  # fmt: skip
-    plain = LlamaForCausalLM(config).eval()
+    plain = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     with torch.no_grad():
         for parameter in plain.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+    if quantised:
+        for layer in plain.model.layers:
+            for part in (layer.self_attn, layer.mlp):
+                for name, child in list(part.named_children()):
+                    if isinstance(child, nn.Linear):
+                        setattr(part, name, Int8Linear(child))
     lean = copy.deepcopy(plain)
     use_grouped_attention(lean)
     return plain, lean
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("heads", [6, 2, 1])
+@pytest.mark.parametrize("name", LLAMAS)
+@pytest.mark.parametrize("parts", ["packed", "merged", "kept"])
 @torch.inference_mode()
-def test_lean_layers_are_the_model(bias: bool, heads: int) -> None:
-    """Prefill in two chunks, a tree, a kept path and a single token: logits and the features a head reads."""
-    plain, lean = _pair(bias, heads)
-    assert use_lean_layers(lean) == 3
+def test_lean_layers_are_the_model(name: str, parts: str) -> None:
+    """Prefill in two chunks, a tree, a kept path and a single token: logits and the features a head reads, in buffers
+    that grow and in those of fixed size."""
+    plain, lean = _pair(LLAMAS[name], quantised=parts == "kept")
+    assert use_lean_layers(lean, PackedParts() if parts == "packed" else MergedParts()) == 3
     assert all(type(layer) is LeanLayer for layer in lean.model.layers)
-    models = [LanguageModel(plain, FEATURES), LanguageModel(lean, FEATURES)]
+    merged = sum(isinstance(module, MergedLinear) for module in lean.modules())
+    assert merged == (12 if parts == "merged" else 0)
+    models = [LanguageModel(plain, FEATURES), LanguageModel(lean, FEATURES), BufferedModel(lean, FEATURES)]
     rng = np.random.default_rng(0)
     prompt, more = rng.integers(0, 97, 17).tolist(), rng.integers(0, 97, 5).tolist()
     shape = static_only(parse_tree("full:2x3"), "lm")
@@ -64,13 +103,34 @@ def test_lean_layers_are_the_model(bias: bool, heads: int) -> None:
         tensors = [part for scored in outputs for part in (scored.logits, scored.features)]
         seen.append([part for part in tensors if part is not None])
     assert len(seen[0]) == 8
-    for expected, ours in zip(*seen, strict=True):
-        torch.testing.assert_close(ours, expected, rtol=2e-4, atol=2e-4)
+    for expected, *ours in zip(*seen, strict=True):
+        for one_of_ours in ours:
+            torch.testing.assert_close(one_of_ours, expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@torch.inference_mode()
+def test_merged_layers_keep_half_precision(dtype: torch.dtype) -> None:
+    """As near to float32 as transformers' layers in the same type."""
+    exact, lean = _pair(LLAMAS["qwen3"])
+    plain = copy.deepcopy(exact).to(dtype)
+    use_lean_layers(lean.to(dtype), MergedParts())
+    ids = torch.arange(40)[None]
+    logits = [model(ids).logits.float() for model in (exact, plain, lean)]
+    theirs, ours = ((each - logits[0]).square().mean().sqrt() for each in logits[1:])
+    assert lean.dtype == dtype
+    assert ours < 1.1 * theirs
+
+
+def test_merging_adds_no_weights() -> None:
+    plain, lean = _pair(LLAMAS["qwen2, windows in some layers"])
+    use_lean_layers(lean, MergedParts())
+    assert sum(p.numel() for p in lean.parameters()) == sum(p.numel() for p in plain.parameters())
 
 
 @torch.inference_mode()
 def test_without_a_cache_they_are_causal() -> None:
-    plain, lean = _pair(False, 2)
+    plain, lean = _pair(LLAMAS["llama"])
     use_lean_layers(lean)
     ids = torch.arange(12)[None]
     torch.testing.assert_close(lean(ids).logits, plain(ids).logits, rtol=2e-4, atol=2e-4)
