@@ -84,16 +84,17 @@ def accept_sampling(
     V]``. A child is tested when all siblings before it were refused, and then the residual and the number of tests
     before it are known whatever those numbers were: all rows are tested at once, rank by rank.
     """
-    there, x = _behind_root(valid)[children + 1], _behind_root(token)[children + 1]
+    row = children + 1
+    there, x = _behind_root(valid)[row], _behind_root(token)[row]
     limits, residual = _limits(p, q, x, there)
     # The number that each child is tested by: one for each valid child of its ancestors that comes no later.
     before = there.cumsum(dim=1) - there.long()
     place = torch.zeros(len(p), dtype=torch.int64, device=p.device)
-    place.index_copy_(0, children.flatten() + 1, torch.arange(children.numel(), device=p.device))
+    place.index_copy_(0, row.flatten(), torch.arange(children.numel(), device=p.device))
     place = place[1:]
     tests = before.flatten().index_select(0, place) + 1
     spent = _behind_root((ancestors * tests).sum(dim=1))
-    passes = there & (uniforms[(spent[:, None] + before).clamp(max=len(token))] < limits)
+    passes = there & (uniforms[spent[:, None] + before] < limits)
     first = passes & (passes.cumsum(dim=1) == 1)
     on_path = (first.flatten().index_select(0, place) | ~ancestors).all(dim=1)
     last = _last_row(on_path)
@@ -121,7 +122,8 @@ def _limits(
         ratio = residual.gather(1, here) / (drafted / mass_of_draft)
         limits.append(ratio.masked_fill_(mass < _NOTHING, torch.inf))
         residual = torch.where(tried, rejected.div_(mass), residual)
-        draft.scatter_(1, here, drafted.masked_fill_(tried, 0.0))
+        if rank + 1 < x.shape[1]:
+            draft.scatter_(1, here, drafted.masked_fill_(tried, 0.0))
     return torch.cat(limits, dim=1), residual
 
 

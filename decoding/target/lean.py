@@ -8,6 +8,7 @@ counted by `tests/bench/operations.py`.
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +24,8 @@ FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
 """Families whose layers compute what `LeanLayer` does; windows are masks to them."""
 
 _SILU = {"SiLU", "SiLUActivation"}
+
+log = logging.getLogger("spectui.device")
 
 
 class LeanLayer(nn.Module):
@@ -117,12 +120,14 @@ def use_lean_layers(model: Any, parts: Parts | None = None) -> int:
     released.
     """
     decoder = model.get_decoder()
-    if type(decoder).__name__ not in {f"{family}Model" for family in FAMILIES}:
-        return 0
     chosen: Parts = parts or (PackedParts() if model.device.type == "cpu" else MergedParts())
-    if model.config.get_text_config()._attn_implementation != GROUPED:
+    if isinstance(getattr(decoder, "rotary_emb", None), LeanRotary):
         return 0
-    if not all(_computes_alike(layer) and chosen.fits(layer) for layer in decoder.layers):
+    if (reason := _obstacle(model, decoder, chosen)) is not None:
+        if model.device.type != "cpu":
+            log.info(
+                "the layers of a '%s' run as transformers wrote them: %s", model.config.model_type, reason
+            )
         return 0
 
     def replace(index: int) -> None:
@@ -132,6 +137,19 @@ def use_lean_layers(model: Any, parts: Parts | None = None) -> int:
         list(pool.map(replace, range(len(decoder.layers))))
     decoder.rotary_emb = LeanRotary(decoder.rotary_emb)
     return len(decoder.layers)
+
+
+def _obstacle(model: Any, decoder: Any, parts: Parts) -> str | None:
+    """The reason for leaving a model's layers as they are; None where `LeanLayer` computes the same."""
+    if type(decoder).__name__ not in {f"{family}Model" for family in FAMILIES}:
+        return f"lean ones are made for {', '.join(FAMILIES)}"
+    if model.config.get_text_config()._attn_implementation != GROUPED:
+        return "the attention is not sdpa"
+    if not all(map(_computes_alike, decoder.layers)):
+        return "something else is in them"
+    return (
+        None if all(map(parts.fits, decoder.layers)) else "their weights are not in one place, or of one kind"
+    )
 
 
 def _computes_alike(layer: Any) -> bool:

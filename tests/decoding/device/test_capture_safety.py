@@ -20,6 +20,8 @@ from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.rounds import Round
 from spectui.decoding.target.attention import use_grouped_attention
+from spectui.decoding.target.lean import use_lean_layers
+from spectui.decoding.target.parts import MergedParts
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.decoding.drafters.kinds import EVERY, name_of, trees_of, weights_for
 from tests.decoding.drafters.toy_entry import TOY
@@ -38,6 +40,7 @@ class Pair:
     def __init__(self) -> None:
         self.target = tiny_llama(layers=3, context=CONTEXT)
         use_grouped_attention(self.target)
+        use_lean_layers(self.target, MergedParts())
         self.vocabulary = Vocabulary(tiny_tokenizer(), [2])
         self.made: dict[tuple[str, torch.dtype, bool], LoadedModels] = {}
 
