@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectui.decoding.device.cache import BufferedCache
+from spectui.decoding.device.cache import BufferedCache, kinds_of
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.transfer import fill_visibility, pinned, upload
 from spectui.decoding.target.language_model import LanguageModel, Scored
+from spectui.decoding.target.sizes import text_config
 from spectui.decoding.trees.shape import BoolArray, IntArray
 
 ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 520)
@@ -58,9 +59,10 @@ class BufferedModel(LanguageModel):
 
     def __init__(self, model: Any, feature_layers: Sequence[int] = ()) -> None:
         super().__init__(model, feature_layers)
-        self._cache: Any = BufferedCache()
-        self._layers = int(model.config.get_text_config().num_hidden_layers)
+        config = text_config(model.config)
+        self._layers = int(config.num_hidden_layers)
         spread = len(set(map(str, getattr(model, "hf_device_map", {}).values()))) > 1
+        self._cache: Any = BufferedCache(() if spread else kinds_of(config))
         self.graphs = Graphs(self.device, wanted=not spread)
         self.move_graphs = Graphs(self.device, wanted=not spread)
         """Moves of accepted paths: apart, as they must not overwrite the last forward's logits."""

@@ -30,3 +30,4 @@ def test_a_layer_of_a_llama_like_model(family: str) -> None:
 def test_a_judgement(models: dict[str, Any], name: str) -> None:
     of_round = round_of(JUDGEMENTS[name], models)
     assert 30 < of_round.judgement <= A_JUDGEMENT
+    assert of_round.moves == 2
