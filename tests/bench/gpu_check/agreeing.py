@@ -140,7 +140,7 @@ def head(of: Any, language: Language) -> EagleHead:
     sizes = {"num_key_value_heads": int(of.config.num_attention_heads)}
     made = random_head(of, int(of.config.vocab_size), heads=sizes, norm_before_residual=True)
     _quiet(made)
-    layer, width = made.layer, made.config.hidden_size
+    layer, width = made.layers[0], made.config.hidden_size
     for weight in (layer.q_proj.weight, layer.v_proj.weight, layer.k_proj.weight):
         weight.zero_()
     layer.q_proj.weight[:, :width].normal_(0.0, (2.0 / width) ** 0.5)
