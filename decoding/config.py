@@ -55,8 +55,19 @@ UNCHOSEN = "by measured cost"
 KEEP_ALL, KEEP_ROUNDS = "all", "rounds"
 _DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
 
+MOST_CONCURRENCY = 256
+MOST_NAME = 64
+"""Characters of an environment variable's name: keys are longer."""
+
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+OF_A_SERVER = ("model", "api_key_env", "concurrency", "baseline_server")
+"""Fields that mean nothing without `server`."""
+OF_MODELS_HERE = (
+    "study", "target", "draft", "tree", "raw", "device", "dtype", "max_nodes", "keep_nodes", "allow_pickle",
+)  # fmt: skip
+"""Fields that mean nothing with `server`."""
 
 MORE_THAN_0 = Rule("it must be more than 0", lambda value: value > 0)
 A_DEVICE = Rule(
@@ -153,6 +164,55 @@ class RunConfig:
     )
     """Chosen by the worker before the first round where it is empty or `AUTO` (`decoding.worker.choose_tree`). With
     `WITH_LOOKUP` it may end in ``+chain:N``, what a match is continued with."""
+    server: str = option(
+        "",
+        "--server",
+        "Run the prompts on a server (llama.cpp, vLLM or SGLang) instead of on models here, such as "
+        "http://127.0.0.1:8000.",
+        metavar="URL",
+        setting="",
+        part=Part.MODELS,
+    )
+    model: str = option(
+        "",
+        "--model",
+        "With --server: the model to ask for (default: the only one that it serves).",
+        metavar="NAME",
+        setting="",
+        part=Part.MODELS,
+    )
+    api_key_env: str = option(
+        "",
+        "--api-key-env",
+        "With --server: the environment variable that holds the key. The key itself is never stored or printed.",
+        metavar="NAME",
+        rule=Rule(
+            "name an environment variable, not the key itself",
+            lambda value: not value or (value.isidentifier() and value.isascii() and len(value) <= MOST_NAME),
+        ),
+        setting="",
+        part=Part.MODELS,
+    )
+    concurrency: int = option(
+        1,
+        "--concurrency",
+        "With --server: prompts in flight at a time (default: {default}).",
+        metavar="N",
+        rule=Rule(
+            f"it must be between 1 and {MOST_CONCURRENCY}", lambda value: 1 <= value <= MOST_CONCURRENCY
+        ),
+        setting="",
+        part=Part.MODELS,
+    )
+    baseline_server: str = option(
+        "",
+        "--baseline-server",
+        "With --server: the same server without speculation, which is given each prompt, too, so that the speed-up is "
+        "measured in pairs.",
+        metavar="URL",
+        setting="",
+        part=Part.MODELS,
+    )
     temperature: float = option(
         0.0,
         "--temperature",
@@ -271,9 +331,10 @@ class RunConfig:
         if not isinstance(self.template_args, dict):
             raise UsageError("--template-arg is no table of names and values")
         check_switches(self.template_args)
+        self._check_server()
         if self.study:
             self._check_study()
-        if self.speculate:
+        if self.speculate and not self.server:
             self._check_drafting()
 
     @property
@@ -364,6 +425,19 @@ class RunConfig:
                     f"--draft is '{self.draft}'; put {WITH_LOOKUP} behind another drafter, as in "
                     f"{default_kind(embedded=False).name}{WITH_LOOKUP}"
                 )
+
+    def _check_server(self) -> None:
+        declared = options_of(type(self))
+        if not self.server:
+            for name in OF_A_SERVER:
+                if getattr(self, name) != declared[name].default:
+                    raise UsageError(f"{declared[name].flag} belongs to --server URL")
+            return
+        for name in OF_MODELS_HERE:
+            if getattr(self, name) != declared[name].default:
+                raise UsageError(f"{declared[name].flag} does not go with --server, whose models are its own")
+        if self.baseline_server and self.concurrency > 1:
+            raise UsageError("--baseline-server compares one prompt at a time; leave out --concurrency")
 
     def _check_study(self) -> None:
         if not self.greedy or self.top_p != 1.0:

@@ -48,7 +48,7 @@ class Client:
         self.answered_at = ""
         """The server's own time of its last answer, an HTTP date; "" where it names none."""
         self._bounds = bounds
-        self._key = _key_in(key_env)
+        self._key = read_key(key_env)
         # Packed, a small answer could be larger than memory.
         headers = {"user-agent": "spectui", "accept-encoding": "identity"}
         if self._key:
@@ -227,7 +227,8 @@ class _Bounded(httpx2.SyncByteStream):
                 )
             if time.monotonic() - begun > self._bounds.whole_seconds:
                 raise ServerError(
-                    f"{self._address} has not come to an end after {self._bounds.whole_seconds:g} s"
+                    f"{self._address} has not come to an end after {self._bounds.whole_seconds:g} s",
+                    passing=True,
                 )
             yield data
 
@@ -241,7 +242,7 @@ def clean(text: str, most: int = 200) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
 
 
-def _key_in(name: str) -> str:
+def read_key(name: str) -> str:
     """The key that an environment variable holds; "" without a name. Raises `UsageError` when it holds none."""
     if not name:
         return ""
@@ -255,7 +256,9 @@ def _key_in(name: str) -> str:
 
 def _refused(code: int, words: str) -> ServerError:
     if code == 404:
-        return NotFound(words)
+        return NotFound(words, everywhere=True)
     if code in (401, 403):
-        return ServerError(f"{words}; name the variable that has the key: --api-key-env NAME")
+        return ServerError(
+            f"{words}; name the variable that has the key: --api-key-env NAME", everywhere=True
+        )
     return ServerError(words, passing=code in PASSING)

@@ -42,6 +42,16 @@ def ended(rounds: Sequence[ServerRound], tokens: int, reason: str | None) -> lis
     return kept
 
 
+def unordered(rounds: Sequence[ServerRound], tokens: int, reason: str | None) -> list[ServerRound]:
+    """As `ended`, of rounds in no order: the last one is the shortest that can have gone beyond the end."""
+    beyond = sum(each.accepted + 1 for each in rounds) - tokens
+    able = [index for index, each in enumerate(rounds) if each.accepted >= beyond]
+    if beyond <= 0 or not able:
+        return ended(rounds, tokens, None)
+    last = min(able, key=lambda index: rounds[index].accepted)
+    return ended([*rounds[:last], *rounds[last + 1 :], rounds[last]], tokens, reason)
+
+
 def _shortened(each: ServerRound, emitted: int, reason: str | None) -> ServerRound:
     """The round with so many tokens of it in the output."""
     if emitted > each.accepted:

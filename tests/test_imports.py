@@ -22,6 +22,7 @@ APART = {
     "spectui.decoding.worker.launch": ("torch", "transformers", "textual"),
     "spectui.decoding.checkpoints.embedded": ("torch", "transformers", "textual"),
     "spectui.decoding.worker.__main__": ("torch", "transformers", "textual"),
+    "spectui.servers.worker.session": ("torch", "transformers", "textual", "scipy"),
     "spectui.decoding.bench.__main__": ("torch", "transformers", "textual"),
     "spectui.decoding.models.needs": ("transformers", "textual"),
     "spectui.decoding.machine.environment": ("transformers", "textual"),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from spectui.decoding.config import RunConfig
 
 CLAIM_POLL_S = 0.05
+THEIRS = "the server's"
+"""Drafter and tree of a session until its server has said more."""
 
 
 def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name: str | None = None) -> int:
@@ -30,7 +32,7 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
     database. A worker that cannot be started is a failed session and raises `DecodingError`.
     """
     from spectui.decoding.errors import DecodingError
-    from spectui.decoding.worker.launch import launch_worker
+    from spectui.decoding.worker.launch import ENGINE, SERVERS, launch_worker
     from spectui.store.database import connect
     from spectui.store.records import PromptRecord
     from spectui.store.sessions import create_session
@@ -38,7 +40,7 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
 
     if not prompts:
         raise PromptError("there are no prompts to run; choose other --tasks or another --prompts file")
-    config = anchored(config)
+    config = with_addresses(config) if config.server else anchored(config)
     records = [
         PromptRecord(p.id, p.task, p.text, None if p.messages is None else to_json(p.messages))
         for p in interleave(prompts)
@@ -49,13 +51,13 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
             db,
             name=name,
             config_json=config.to_json(),
-            target=model_name(config.target),
-            drafter=model_name(config.draft_name),
-            tree=config.tree_label,
+            target=(config.model or config.server) if config.server else model_name(config.target),
+            drafter=THEIRS if config.server else model_name(config.draft_name),
+            tree=THEIRS if config.server else config.tree_label,
             prompts=records,
         )
         try:
-            launch_worker(database, session)
+            launch_worker(database, session, module=SERVERS if config.server else ENGINE)
         except DecodingError as error:
             SessionWriter(db, session).set_status("failed", error=str(error))
             raise
@@ -72,7 +74,7 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
     on with or somebody is at work on it, `DecodingError` when the worker does not start.
     """
     from spectui.decoding.errors import DecodingError
-    from spectui.decoding.worker.launch import launch_worker, log_path
+    from spectui.decoding.worker.launch import ENGINE, SERVERS, launch_worker, log_path
     from spectui.decoding.worker.log import last_words
     from spectui.store.database import connect
     from spectui.store.errors import StoreError
@@ -91,7 +93,8 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
             raise StoreError(
                 f"session '{summary.name}' has no unfinished prompt: there is nothing to go on with"
             )
-        pid = launch_worker(database, summary.id, force=force)
+        module = SERVERS if summary.config.get("server") else ENGINE
+        pid = launch_worker(database, summary.id, module=module, force=force)
         # Until the worker has taken the session it looks ended to whoever watches it.
         try:
             while reader.session(summary.id).pid != pid:
@@ -105,6 +108,19 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
                 os.kill(pid, signal.SIGTERM)
             raise
     return summary.id
+
+
+def with_addresses(config: RunConfig) -> RunConfig:
+    """`config` with the addresses of its servers in one form. Raises `UsageError` for those that are none."""
+    from spectui.servers.address import read_address
+    from spectui.servers.client import read_key
+
+    read_key(config.api_key_env)
+    baseline = config.baseline_server
+    return config.changed(
+        server=read_address(config.server),
+        baseline_server=read_address(baseline, "--baseline-server") if baseline else "",
+    )
 
 
 def anchored(config: RunConfig) -> RunConfig:

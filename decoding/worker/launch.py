@@ -47,7 +47,11 @@ def log_folder() -> Path:
     return Path(os.environ.get("SPECTUI_LOGS") or user_folder("log", "SPECTUI_LOGS"))
 
 
-def launch_worker(database: Path, session_id: int, *, force: bool = False) -> int:
+ENGINE, SERVERS = "spectui.decoding.worker", "spectui.servers.worker"
+"""Modules that run sessions: with spectui's own engine, and with a server."""
+
+
+def launch_worker(database: Path, session_id: int, *, module: str = ENGINE, force: bool = False) -> int:
     """Start the worker of a session that `store.sessions.create_session` made; returns its pid.
 
     `force` lets a session that was begun before go on with other model files or versions.
@@ -55,7 +59,7 @@ def launch_worker(database: Path, session_id: int, *, force: bool = False) -> in
     """
     database = database.resolve()
     log = log_path(database, session_id)
-    command = python("-m", "spectui.decoding.worker", "--db", str(database))
+    command = python("-m", module, "--db", str(database))
     command += ["--session", str(session_id), "--log", str(log), *(["--force"] if force else [])]
     try:
         private_folder(log.parent)

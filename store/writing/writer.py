@@ -206,6 +206,14 @@ class SessionWriter(SessionRow):
                 [(tokenizer_id, token_id, value) for token_id, value in sorted(tokens.items())],
             )
 
+    def tokens(self, tokenizer_id: str) -> dict[int, bytes]:
+        """The bytes of all tokens that are kept of a vocabulary."""
+        with self._lock, explained(None, self._connection):
+            rows = self._connection.execute(
+                "SELECT token_id, bytes FROM token WHERE tokenizer_id = ?", (tokenizer_id,)
+            ).fetchall()
+        return dict(rows)
+
     def tokens_known(self, tokenizer_id: str) -> int:
         """The number of tokens whose bytes are kept."""
         (count,) = self._read("SELECT count(*) FROM token WHERE tokenizer_id = ?", tokenizer_id)

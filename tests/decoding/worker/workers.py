@@ -25,7 +25,7 @@ from tests.waiting import until
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
-        "spectui.decoding.worker.__main__",
+        "spectui.decoding.worker.process",
         "spectui.decoding.worker.prompt_runner",
         "spectui.decoding.worker.choose_tree",
         "tests.models",
@@ -102,12 +102,13 @@ def run_worker(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Be the worker, in a process that is set apart; its exit code."""
     import torch
 
-    from spectui.decoding.worker import __main__ as worker
+    from spectui.decoding.worker.__main__ import decode
+    from spectui.decoding.worker.process import main
 
     os.environ.update(environment)
     torch.set_num_threads(1)
     sys.argv = ["spectui worker", *arguments]
-    return worker.main()
+    return main(decode)
 
 
 class Worked:

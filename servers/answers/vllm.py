@@ -1,0 +1,225 @@
+"""Rounds of vLLM: from what it says of each request, from its counters, or from the sizes of streamed chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from spectui.servers.answers.base import CHAT, Answer, Pieces, Question
+from spectui.servers.answers.chunked import Chunks
+from spectui.servers.errors import ServerError
+from spectui.servers.rounds import ServerRound, ended, unordered
+
+
+class VllmReading:
+    """Reads one streamed answer of vLLM; a subclass for each source of its rounds."""
+
+    path = CHAT
+
+    def __init__(self, question: Question, pieces: Pieces) -> None:
+        self._question = question
+        self._pieces = pieces
+        self._chunks = Chunks(question.max_tokens)
+        self._details: Mapping[str, Any] | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The request, with the ids of its tokens."""
+        return self._question.body() | {"return_token_ids": True}
+
+    def feed(self, event: Mapping[str, Any], at: float) -> list[ServerRound]:
+        """No round before the end."""
+        self._chunks.feed(event, at)
+        details = details_of(event)
+        self._details = self._details if details is None else details
+        return []
+
+    def first_token(self) -> int | None:
+        """The token that came with the prompt's own pass."""
+        return self._chunks.ids(self._pieces)[0] if self._chunks.all else None
+
+    def _answer(self, rounds: Sequence[ServerRound], tokens: int, *notes: str) -> Answer:
+        text = self._chunks.text
+        return Answer(
+            text=text.whole,
+            reason=text.finish_reason(self._question.max_tokens),
+            prompt_tokens=text.prompt_tokens,
+            tokens=tokens,
+            rounds=tuple(rounds),
+            notes=notes,
+        )
+
+    def _token_count(self) -> int:
+        """Tokens of the whole answer, an end token included."""
+        count = self._chunks.text.tokens
+        return self._chunks.count if count is None else count
+
+    def _timed(self, rounds: list[ServerRound]) -> list[ServerRound]:
+        times = self._chunks.step_ms(len(rounds))
+        return [replace(each, ms=ms) for each, ms in zip(rounds, times, strict=True)]
+
+
+class DetailedReading(VllmReading):
+    """Reads the arrays of ``--per-request-spec-decode-metrics detailed``."""
+
+    def close(self) -> Answer:
+        """The end, with all rounds, in order. Raises `ServerError` where the arrays are missing."""
+        self._chunks.text.finish_reason(self._question.max_tokens)
+        steps = steps_of(self._details)
+        tokens = self._token_count()
+        rounds = [ServerRound(d, a, a + 1) for d, a in steps]
+        emitted = sum(each.emitted for each in rounds)
+        after_first = max(tokens - 1, 0)
+        plain = after_first - emitted
+        rounds = ended(rounds, after_first, self._chunks.text.reason)
+        if plain <= 0:  # every step drafted, so that each follows the one before
+            return self._answer(self._placed(self._timed(rounds), tokens), tokens)
+        # Of steps that drafted nothing it is not told when they were, only how many.
+        rounds = self._timed([*rounds, *[ServerRound(0, 0, 1)] * plain])
+        return self._answer(rounds, tokens)
+
+    def _placed(self, rounds: Sequence[ServerRound], tokens: int) -> list[ServerRound]:
+        """The rounds with their places and, where the server tells ids, their tokens."""
+        ids = self._chunks.ids(self._pieces) if self._chunks.count == tokens else []
+        place = 1
+        placed = []
+        for each in rounds:
+            prompt = self._chunks.text.prompt_tokens
+            placed.append(
+                replace(
+                    each,
+                    prefix_length=None if prompt is None else prompt + place,
+                    tokens=tuple(ids[place : place + each.emitted]),
+                )
+            )
+            place += each.emitted
+        return placed
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A server's counters, or what a request added to them."""
+
+    drafts: int
+    drafted: int
+    accepted: int
+    by_position: tuple[int, ...]
+    generated: int
+
+    def __sub__(self, before: Counts) -> Counts:
+        earlier = (*before.by_position, *[0] * len(self.by_position))
+        return Counts(
+            self.drafts - before.drafts,
+            self.drafted - before.drafted,
+            self.accepted - before.accepted,
+            tuple(now - then for now, then in zip(self.by_position, earlier, strict=False)),
+            self.generated - before.generated,
+        )
+
+
+class CountersReading(VllmReading):
+    """Reads what one request, alone in flight, adds to the server's counters."""
+
+    def __init__(self, question: Question, pieces: Pieces, count: Callable[[], Counts]) -> None:
+        super().__init__(question, pieces)
+        self._count = count
+        self._before = count()
+
+    def close(self) -> Answer:
+        """The end, with rounds in no order. Raises `ServerError` when other requests were counted, too."""
+        self._chunks.text.finish_reason(self._question.max_tokens)
+        tokens = self._token_count()
+        added = self._count() - self._before
+        if added.generated != tokens:
+            raise ServerError(
+                f"the server counted {added.generated} tokens, and this answer has {tokens}: others use it, too, so"
+                " that its counters tell nothing of one request",
+                passing=True,
+            )
+        rounds = rounds_of_counts(added)
+        after_first = max(tokens - 1, 0)
+        plain = after_first - sum(each.emitted for each in rounds)
+        rounds = unordered(rounds, after_first, self._chunks.text.reason)
+        return self._answer(self._timed([*rounds, *[ServerRound(0, 0, 1)] * max(plain, 0)]), tokens)
+
+
+class ChunksReading(VllmReading):
+    """Takes each chunk for one step: an estimate, for chunks merge when their reader or the server lags."""
+
+    def __init__(self, question: Question, pieces: Pieces, drafted: int) -> None:
+        super().__init__(question, pieces)
+        self._drafted = drafted
+
+    def body(self) -> dict[str, Any]:
+        """The request, with ids and log probabilities, either of which counts a chunk's tokens."""
+        return super().body() | {"logprobs": True}
+
+    def close(self) -> Answer:
+        """The end, with a round for each chunk."""
+        self._chunks.text.finish_reason(self._question.max_tokens)
+        ids, prompt = self._chunks.ids(self._pieces), self._chunks.text.prompt_tokens
+        place, rounds = 1, list[ServerRound]()
+        longest = max([self._drafted, *(chunk.size - 1 for chunk in self._chunks.all[1:])])
+        for chunk in self._chunks.all[1:]:
+            rounds.append(
+                ServerRound(
+                    longest,
+                    chunk.size - 1,
+                    chunk.size,
+                    tokens=tuple(ids[place : place + chunk.size]),
+                    prefix_length=None if prompt is None else prompt + place,
+                )
+            )
+            place += chunk.size
+        return self._answer(self._timed(rounds), self._token_count())
+
+
+def details_of(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The details of speculation in an answer of vLLM, or the last event of one; None where it has none."""
+    metrics = answer.get("metrics")
+    details = metrics.get("speculative_decoding") if isinstance(metrics, Mapping) else None
+    return details if isinstance(details, Mapping) else None
+
+
+def steps_of(details: Mapping[str, Any] | None) -> list[tuple[int, int]]:
+    """Drafted and accepted of each step. Raises `ServerError` where the arrays are missing or contradict each other."""
+    drafted = accepted = None
+    if details is not None:
+        drafted, accepted = details.get("per_step_drafted"), details.get("per_step_accepted")
+    if not isinstance(drafted, list) or not isinstance(accepted, list):
+        raise ServerError("the answer lacks vLLM's per-step arrays, which the answers before it had")
+    steps = list(zip(drafted, accepted, strict=False))
+    sound = len(drafted) == len(accepted) and all(
+        isinstance(d, int) and isinstance(a, int) and 0 <= a <= d < 10_000 for d, a in steps
+    )
+    if not sound:
+        raise ServerError("vLLM's per-step arrays contradict each other")
+    return steps
+
+
+def rounds_of_counts(added: Counts) -> list[ServerRound]:
+    """Rounds of which the counts are the sums, the longest first; their draft lengths are spread evenly."""
+    reaching = (added.drafts, *added.by_position)
+    falls = any(a < b for a, b in pairwise(reaching))
+    if (
+        falls
+        or min(reaching) < 0
+        or sum(added.by_position) != added.accepted
+        or added.accepted > added.drafted
+    ):
+        raise ServerError(
+            "the server's counters ran backwards: it was restarted, or there are two of it", passing=True
+        )
+    accepted = sorted(
+        (sum(1 for reached in added.by_position if reached > index) for index in range(added.drafts)),
+        reverse=True,
+    )
+    drafted, rounds, left = added.drafted, list[ServerRound](), sum(accepted)
+    for index, length in enumerate(accepted):
+        left -= length
+        share = -(-drafted // (len(accepted) - index))
+        share = max(length, min(share, drafted - left))
+        drafted -= share
+        rounds.append(ServerRound(share, length, length + 1))
+    return rounds
