@@ -161,6 +161,9 @@ class ServerRun:
             self._writer.add_event("rounds", note, asked.generation.id)
         self._drop(asked)
         self._finish(asked.generation, "finished", output=answer.text, reason=answer.reason)
+        if not self._server.method and self._server.kind == LLAMA:  # which says it of requests that it had
+            self._server = recognise(self._client)
+            self._describe_server()
         if self._plain is not None:
             self._plain.measure(self._question(asked.generation), self._writer)
 
@@ -296,8 +299,8 @@ class ServerRun:
         half_done = {0: "no prompt was half-done", 1: "1 half-done prompt began again"}
         self._writer.add_event("resumed", half_done.get(again, f"{again} half-done prompts began again"))
 
-    def _describe(self) -> None:
-        """Record the server and what it tells of rounds."""
+    def _describe_server(self) -> None:
+        """Record the server, as far as it says what it is."""
         method = self._server.method
         server = Server(
             self._server.kind,
@@ -309,8 +312,7 @@ class ServerRun:
         )
         self._writer.describe(
             target=self._model.rpartition("/")[2] if self._model.startswith("/") else self._model,
-            drafter=method or "not told",
-            tree=f"chain:{self._source.drafted}" if self._source.drafted else "chain",
+            drafter=method or None,
             device=server.name,
             tokenizer_id=self._vocabulary,
             versions={
@@ -321,6 +323,12 @@ class ServerRun:
             source=self._source.name,
             server_json=server.to_json(),
         )
+
+    def _describe(self) -> None:
+        """Record the server and what it tells of rounds."""
+        self._describe_server()
+        if self._source.drafted:
+            self._writer.describe(tree=f"chain:{self._source.drafted}")
         self._writer.add_tokens(self._vocabulary, {UNKNOWN_TOKEN: UNKNOWN_TEXT.encode()})
         for note in self._source.notes:
             self._writer.add_event("server", note)

@@ -68,8 +68,15 @@ class Measured:
     """[N], probability; None: not known."""
     cut: Bools | None = None
     """[R], whether an end token or a limit cut the path; None: none was."""
+    known_match: Bools | None = None
+    """[N], whether it is known that a node matches or not; None: of all."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Prompts with rounds that are left out as they did not finish, by status."""
+
+    @property
+    def judged(self) -> Bools:
+        """[N], whether it is known that a node matches or not."""
+        return np.ones(len(self.depth), np.bool_) if self.known_match is None else self.known_match
 
     @property
     def node_prompt(self) -> Ints:
@@ -133,6 +140,7 @@ def _measured(
         draft_entropy=draft_entropy.copy(),
         target_entropy=target_entropy.copy(),
         match=match == 1,
+        known_match=np.isfinite(match),
         accepted=is_accepted,
         on_path=on_path,
         at_risk=at_risk_columns(on_path, depth_of, accepted_length[node_round], (cut == 1)[node_round]),

@@ -73,17 +73,18 @@ class Counts:
         first = data.rank == 0
         return {
             "overlap": self._mean(data.overlap),
-            "match": Ratio(self._sum(data.match), self.nodes),
-            "rank1_match": Ratio(self._sum(data.match & first), self._sum(first)),
+            "match": Ratio(self._sum(data.match), self._sum(data.judged)),
+            "rank1_match": Ratio(self._sum(data.match & first), self._sum(first & data.judged)),
             "at_risk": Ratio(self._sum(data.accepted), self._sum(data.at_risk)),
         }
 
     @cached_property
     def families(self) -> Ratio:
         """(Families with the target's argmax, families): siblings differ, so at most one child of a parent is it."""
-        _, first, place = np.unique(self.data.family, return_index=True, return_inverse=True)
-        matched = np.bincount(place, self.data.match, len(first)) > 0
-        owner = self._owner[first]
+        judged = self.data.judged
+        _, first, place = np.unique(self.data.family[judged], return_index=True, return_inverse=True)
+        matched = np.bincount(place, self.data.match[judged], len(first)) > 0
+        owner = self._owner[judged][first]
         return Ratio(
             np.bincount(owner, matched, self.prompts).astype(np.float64),
             np.bincount(owner, minlength=self.prompts).astype(np.float64),
@@ -161,7 +162,7 @@ class Counts:
         prefix: another population, which is why it stands apart.
         """
         data = self.data
-        off = ~data.on_path
+        off = ~data.on_path & data.judged
         _, first = np.unique(data.family[off], return_index=True)
         depth, owner = data.depth[off][first], self._owner[off][first]
         families = self._grid(owner, depth)
@@ -176,9 +177,9 @@ class Counts:
 
     @cached_property
     def match_by_depth(self) -> list[Ratio]:
-        """Depth 1, 2, ... -> (nodes that match, nodes)."""
-        matches = self._by_depth(self.data.match)
-        return [Ratio(top, bottom) for top, bottom in zip(matches, self.nodes_by_depth, strict=True)]
+        """Depth 1, 2, ... -> (nodes that match, nodes of which that is known)."""
+        matches, judged = self._by_depth(self.data.match), self._by_depth(self.data.judged)
+        return [Ratio(top, bottom) for top, bottom in zip(matches, judged, strict=True)]
 
     @cached_property
     def overlap_by_depth(self) -> list[Ratio]:

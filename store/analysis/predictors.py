@@ -22,6 +22,7 @@ from spectui.store.analysis.nulls import Units, permuted_labels, permuted_tasks,
 from spectui.store.analysis.resampling import RESAMPLES, SEED, SHARE, Draws, interval
 from spectui.store.counts.intervals import LEVEL, Pair
 from spectui.store.reading.columns import Bools, Floats, Ints
+from spectui.store.sources import lacking
 
 BINS = 10
 TITLES = {
@@ -88,14 +89,16 @@ class Labels:
 def label(counts: Counts, name: str) -> Labels | str:
     """The labels of one predictor counted, or the reason that there is nothing to count."""
     data = counts.data
-    known = np.ones(len(data.depth), dtype=np.bool_)
+    known = data.judged
+    if len(known) and not known.any():
+        return lacking(data.summary.source) or "it is not known which nodes match"
     if name == "task":
         values = counts.task[data.node_prompt]
     elif name in ("depth", "rank"):
         values = data.depth if name == "depth" else data.rank
     else:
         numbers = data.draft_p if name == "draft_p" else data.draft_entropy
-        known = np.isfinite(numbers)
+        known = known & np.isfinite(numbers)
         if not known.any():
             return "the drafter has no probabilities"
         edges = np.unique(np.quantile(numbers[known], np.arange(1, BINS) / BINS))

@@ -20,6 +20,7 @@ from spectui.store.counts.intervals import Figure, mean_of
 from spectui.store.reading.columns import Bools, Floats, Progress, silent
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
+from spectui.store.sources import lacking
 
 OVERALL = "all"
 FEWEST_ALIKE = 5
@@ -56,7 +57,7 @@ class Analysis:
         self.counts = Counts(data)
         self.draws = draw(self.counts.task)
         self._ends = np.searchsorted(data.node_prompt, np.arange(self.counts.prompts + 1))
-        match = data.match.astype(np.float64)
+        match = np.where(data.judged, data.match.astype(np.float64), np.nan)
         self._sides = {"match": match, "overlap": data.overlap}
         self._entropies = {"draft": data.draft_entropy, "target": data.target_entropy}
         self.rhos: dict[tuple[str, str], Floats] = {
@@ -124,6 +125,8 @@ class Analysis:
         if len(counts.tasks) < 2:
             return {}
         alpha = published.DEFINITION if np.isfinite(self.data.overlap).any() else "rank1_match"
+        if not self.data.judged.any():
+            alpha = "at_risk"
         contrasts = {}
         for name in ("accepted_length", alpha):
             by_task: dict[str, tuple[Figure, Prompts]] = {}
@@ -211,21 +214,25 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
     for done, (name, each) in enumerate(labels.items()):
         progress("working out", done, steps)
         known_predictors[name] = predictor(each, analysis.draws, counts.task)
-    notes |= {f"predictor {TITLES[name]}": why for name, why in missing.items()}
+    unknown = lacking(data.summary.source) if set(missing) == set(TITLES) else ""
+    if unknown:
+        notes["match, overlap, entropies, predictors"] = unknown
+    else:
+        notes |= {f"predictor {TITLES[name]}": why for name, why in missing.items()}
     verdict = None
     if "task" in labels and "depth" in labels:
         verdict = judge(counts)
         text = sentence(verdict)
     else:
-        lacking = "task" if "task" in missing else "depth"
-        text = f"{CLAIM} cannot be judged: {missing[lacking]}."
+        unnamed = "task" if "task" in missing else "depth"
+        text = f"{CLAIM} cannot be judged: {missing[unnamed]}."
     tasks = {}
     for index, name in enumerate(counts.tasks):
         progress("working out", len(labels) + index, steps)
         tasks[name] = analysis.group(name, index)
     progress("working out", steps - 1, steps)
     overall = analysis.group(OVERALL, None)
-    notes |= _gaps(tasks, overall)
+    notes |= _gaps(tasks, overall, known=not unknown)
     predictors: dict[str, Predictor | None] = {name: known_predictors.get(name) for name in TITLES}
     return Report(data.summary, tasks, overall, predictors, verdict, text, notes, analysis.contrasts())
 
@@ -233,6 +240,8 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
 def _circumstances(data: Measured) -> dict[str, str]:
     summary = data.summary
     notes = {}
+    if summary.server is not None:
+        notes["rounds"] = f"of {summary.server.name}, from {summary.rounds_from.words}"
     if summary.live:
         notes["session"] = f"it is {summary.status}: these are the figures so far"
     elif summary.prompts_done < summary.prompt_count:
@@ -251,13 +260,14 @@ def _circumstances(data: Measured) -> dict[str, str]:
     return notes
 
 
-def _gaps(tasks: dict[str, GroupFigures], overall: GroupFigures) -> dict[str, str]:
+def _gaps(tasks: dict[str, GroupFigures], overall: GroupFigures, *, known: bool) -> dict[str, str]:
+    """The reasons of figures that are missing; `known` is False where the source tells nothing of nodes."""
     notes = {}
     if not overall.nodes:
         notes["acceptance"] = "the drafter proposed no node"
-    elif overall.alpha["overlap"].mean is None:
+    elif known and overall.alpha["overlap"].mean is None:
         notes["overlap, draft entropy"] = "the drafter has no probabilities"
-    if overall.nodes and overall.clustering is None:
+    if known and overall.nodes and overall.clustering is None:
         notes["how alike the families of one prompt are"] = (
             f"it takes {FEWEST_ALIKE} prompts of each task, and some nodes that match"
         )

@@ -49,7 +49,7 @@ class LlamaServer:
 
 
 def main() -> None:
-    import xllamacpp as llama
+    import xllamacpp as llama  # type: ignore[import-untyped]
 
     model, drafting, port, slots = sys.argv[1:]
     parameters = llama.CommonParams()
