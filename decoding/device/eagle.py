@@ -110,6 +110,9 @@ class DeviceEagleDrafter(EagleDrafter):
     def set_slots(self, slots: Sequence[int]) -> None:
         """Nothing to remember: the tree's keys and values are dropped."""
 
+    def _pick(self, features: torch.Tensor, rows: list[int]) -> torch.Tensor:
+        return features.index_select(0, upload(np.asarray(rows), features.device))
+
     def seconds_in_models(self) -> float:
         """Time spent in the head's forwards; on a GPU waits for the work that it has been given."""
         if self._marks and self._device.type == "cuda":

@@ -123,11 +123,7 @@ class BufferedModel(LanguageModel):
             position[:rows] += depth
             self._fill(inputs.positions, position[None])
         torch.arange(first, first + padded, out=inputs.slots)
-        if isinstance(mask, torch.Tensor):
-            self._fill_masks_on_device(inputs.masks, mask)
-        else:
-            assert not isinstance(depth, torch.Tensor)
-            self._fill_masks(inputs.masks, depth, mask, padded, view)
+        self._fill_masks(inputs.masks, depth, mask)
         start = self._clock.mark()
         self._cache.set_slots(inputs.slots, view, self._layers)
         logits, features = self.graphs.run((padded, view), lambda: self._forward(inputs))
@@ -216,50 +212,43 @@ class BufferedModel(LanguageModel):
         """True when masks can be made on the device: no layer has a sliding window, which the host cuts out."""
         return self._window is None or self._layer_types == {"full_attention"}
 
-    def _fill_masks_on_device(self, masks: torch.Tensor, mask: torch.Tensor) -> None:
-        """`_fill_masks` of a mask on the device."""
-        rows = masks.shape[2] // self._groups
-        allowed = torch.zeros(rows, masks.shape[3], dtype=torch.bool, device=self.device)
-        fill_visibility(allowed, self.length, mask)
-        if self._additive:
-            lowest = torch.finfo(self._dtype).min
-            added = masks.new_zeros(allowed.shape).masked_fill_(~allowed, lowest)
-            masks.copy_(added.repeat(self._groups, 1)[None, None])
-        else:
-            masks.copy_(allowed[None, None])
-
-    def _fill_masks(self, masks: Any, depth: IntArray, mask: BoolArray, padded: int, view: int) -> None:
-        """See `LanguageModel._mask`."""
-        rows, seen = mask.shape
-        allowed = np.zeros((padded, view), dtype=np.bool_)
-        allowed[:, 0] = True  # a row that attends to nothing would be NaN
-        allowed[:rows, : self.length] = True
-        allowed[:rows, self.length : self.length + seen] = mask
-        if not isinstance(masks, dict):
-            only = next(iter(self._layer_types), None)
-            slides = self._window is not None and only != "full_attention"
-            self._fill(
-                masks, self._in_attention_form(self._narrow(allowed, depth, rows) if slides else allowed)
-            )
+    def _fill_masks(self, masks: Any, depth: IntArray | torch.Tensor, mask: BoolArray | torch.Tensor) -> None:
+        """Write what `LanguageModel._mask` returns into masks of fixed size, one or one per kind of layer."""
+        by_kind = masks if isinstance(masks, dict) else {next(iter(self._layer_types), ""): masks}
+        *_, folded, view = next(iter(by_kind.values())).shape
+        padded = folded // self._groups
+        if self._masks_on_device:
+            allowed = torch.zeros(padded, view, dtype=torch.bool, device=self.device)
+            seen = mask if isinstance(mask, torch.Tensor) else upload(mask, self.device)
+            fill_visibility(allowed, self.length, seen)
+            for tensor in by_kind.values():
+                self._show(tensor, allowed)
             return
-        for kind, tensor in masks.items():
-            narrow = kind == "sliding_attention"
-            self._fill(
-                tensor, self._in_attention_form(self._narrow(allowed, depth, rows) if narrow else allowed)
-            )
+        assert isinstance(depth, np.ndarray)
+        assert isinstance(mask, np.ndarray)
+        rows, behind = mask.shape
+        every = np.zeros((padded, view), dtype=np.bool_)
+        every[:, 0] = True  # a row that attends to nothing would be NaN
+        every[:rows, : self.length] = True
+        every[:rows, self.length : self.length + behind] = mask
+        for kind, tensor in by_kind.items():
+            full = kind == "full_attention" or (len(by_kind) > 1 and kind != "sliding_attention")
+            self._show(tensor, upload(every if full else self._narrow(every, depth, rows), self.device))
+
+    def _show(self, mask: torch.Tensor, allowed: torch.Tensor) -> None:
+        """Write booleans ``[rows, slots]`` in the attention's form: numbers to add, in rows repeated as by
+        `attention.fold`, or as they are."""
+        if self._additive:
+            folded = mask.view(self._groups, *allowed.shape).fill_(torch.finfo(self._dtype).min)
+            folded.masked_fill_(allowed, 0.0)
+        else:
+            mask.copy_(allowed)
 
     def _narrow(self, allowed: BoolArray, depth: IntArray, rows: int) -> BoolArray:
         out = allowed.copy()
         out[:rows] = self._slide(allowed[:rows], depth)
         return out
 
-    def _in_attention_form(self, allowed: BoolArray) -> Any:
-        """The mask in the attention's form: numbers to add, in rows repeated as by `attention.fold`, or booleans."""
-        if not self._additive:
-            return allowed[None, None]
-        lowest = np.float32(torch.finfo(self._dtype).min)
-        return np.tile(np.where(allowed, np.float32(0.0), lowest), (self._groups, 1))[None, None]
-
     def _fill(self, tensor: torch.Tensor, values: Any) -> None:
         """Write `values` into a tensor of the device without waiting for it."""
-        tensor.copy_(pinned(values, self.device).to(tensor.dtype), non_blocking=True)
+        tensor.copy_(pinned(values, self.device), non_blocking=True)

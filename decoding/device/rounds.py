@@ -16,6 +16,7 @@ from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.figures import RoundFigures, host_tree, pack, unpack
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.model import BufferedModel
+from spectui.decoding.device.transfer import pinned, upload
 from spectui.decoding.device.tree import DeviceDrafter, DeviceTree
 from spectui.decoding.device.tree_index import GrownTreeIndex
 from spectui.decoding.drafters.base import Drafter
@@ -149,7 +150,9 @@ class DeviceRounds(BaseRounds):
         if key not in self._buffers:
             self._buffers[key] = _JudgeBuffers.allocate(tree, logits)
         buffers = self._buffers[key]
-        uniforms = None if self.rules.greedy else torch.from_numpy(rng.random(tree.index.size + 1))
+        uniforms = None
+        if not self.rules.greedy:
+            uniforms = pinned(rng.random(tree.index.size + 1), logits.device)
         buffers.load(tree, logits, uniforms)
         judged: tuple[torch.Tensor, torch.Tensor] = self._judge_graphs.run(
             key, lambda: self._judge_buffers(buffers)
@@ -194,10 +197,7 @@ class DeviceRounds(BaseRounds):
         if self._grower is not None and tree.fed:
             self._grower.set_slots(figures.slot[kept].tolist())
         if len(kept) != len(figures.valid):
-            rows = torch.from_numpy(np.concatenate([[0], kept + 1])).to(
-                self._target.device, non_blocking=True
-            )
-            scored = scored.rows(rows)
+            scored = scored.rows(upload(np.concatenate([[0], kept + 1]), self._target.device))
         self._drafter.observe(root, grown, scored, end.path, end.bonus)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.device.transfer import upload
 from spectui.decoding.device.tree_index import GrownTreeIndex, TreeIndex, tree_index
 from spectui.decoding.drafters.base import Drafter
 from spectui.decoding.trees.shape import BoolArray, Draw, IntArray, TokenTree, TreeShape
@@ -43,16 +42,13 @@ class DeviceTree:
         """A tree that was grown on the host, brought to the device."""
         index = tree_index(TreeShape("", tree.parent, tree.depth, tree.rank), device)
 
-        def up(values: NDArray[Any]) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
-
         return cls(
             index,
-            up(tree.token),
+            upload(tree.token, device),
             torch.ones(tree.size, dtype=torch.bool, device=device),
-            up(tree.draft_logprob),
-            up(tree.draft_entropy),
-            None if tree.draft_rows is None else up(tree.draft_rows),
+            upload(tree.draft_logprob, device),
+            upload(tree.draft_entropy, device),
+            None if tree.draft_rows is None else upload(tree.draft_rows, device),
             tree.draw,
             fed=False,
         )

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from spectui.decoding.device.acceptance import children_table
+from spectui.decoding.device.transfer import upload
 from spectui.decoding.trees.shape import ROOT, BoolArray, IntArray, TreeShape, ancestor_mask
 
 KEPT = 256
@@ -101,7 +102,7 @@ class TreeIndex:
         return self._up(out)
 
     def _up(self, values: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
+        return upload(values, self.device)
 
 
 @dataclass(frozen=True)

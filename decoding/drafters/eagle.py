@@ -110,7 +110,11 @@ class EagleDrafter:
             rows.pop()
         # Mostly the path is the tree's first branch, and a slice is no copy.
         first = rows == list(range(len(rows)))
-        self._features.append(scored.features[: len(rows)] if first else scored.features[rows])
+        features = scored.features
+        self._features.append(features[: len(rows)] if first else self._pick(features, rows))
+
+    def _pick(self, features: torch.Tensor, rows: list[int]) -> torch.Tensor:
+        return features[rows]
 
     def seconds_in_models(self) -> float:
         """Time spent in the head's forwards."""

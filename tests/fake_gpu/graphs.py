@@ -45,6 +45,8 @@ class Pool:
         self.blocks: list[weakref.ref[Block]] = []
         self.workspace = False
         """True when a library's workspace lies in it, which is never freed."""
+        self.allocating = False
+        """True for what the allocator takes for a capture under way."""
 
     def check(self) -> None:
         """Raise `RuntimeError` where the allocator would die."""
@@ -78,6 +80,7 @@ class FakeGraph:
         self.stream = machine.current_stream()
         machine.modes.add(capture_error_mode)
         machine.underway += 1
+        self.shared.allocating = True
         machine.capture = self
 
     def capture_end(self) -> None:
@@ -85,9 +88,9 @@ class FakeGraph:
         machine.capture = None
         if self.invalid:
             raise RuntimeError(INVALIDATED)  # and the allocator goes on taking it for under way
-        machine.underway -= 1
-        machine.captures += 1
         assert self.shared is not None
+        machine.end_allocation(0, self.shared)
+        machine.captures += 1
         self.shared.graphs.add(self)
         self.shared.blocks += self.blocks
         if not self.steps:
@@ -150,6 +153,22 @@ class FakeStream:
 
     def synchronize(self) -> None:
         entered().wait("stream.synchronize")
+
+
+class StreamContext:
+    """`torch.cuda.stream`."""
+
+    def __init__(self, stream: FakeStream) -> None:
+        self.stream = stream
+
+    def __enter__(self) -> None:
+        machine = entered()
+        self.device, self.before = machine.device, machine.current_stream(self.stream.device)
+        machine.set_stream(self.stream)
+
+    def __exit__(self, *_: object) -> None:
+        entered().set_stream(self.before)
+        entered().device = self.device
 
 
 class FakeEvent:

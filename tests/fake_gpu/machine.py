@@ -12,7 +12,8 @@ from typing import Any, Self
 import pytest
 import torch
 
-from tests.fake_gpu.graphs import FakeEvent, FakeGenerator, FakeGraph, FakeStream
+from spectui.decoding.device.graphs import Graphs
+from tests.fake_gpu.graphs import FakeEvent, FakeGenerator, FakeGraph, FakeStream, Pool, StreamContext
 from tests.fake_gpu.seen import NOT_PERMITTED, PAGEABLE, PINNED, SYNCHRONISING, WAIT, Seen, place_of_call
 from tests.fake_gpu.tensors import DeviceTensor, Dispatch, enter, is_pinned, leave, wrapped
 
@@ -21,7 +22,6 @@ from tests.fake_gpu.tensors import DeviceTensor, Dispatch, enter, is_pinned, lea
 class FakeGpu:
     """One fake machine with some GPUs. Enter it, `move` models onto it, use them, and look at what it saw."""
 
-    gpus: int = 1
     seen: Counter[Seen] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     captures: int = 0
@@ -48,25 +48,21 @@ class FakeGpu:
         enter(self)
         self._patch = patch = pytest.MonkeyPatch()
         cuda = torch.cuda
-        for name in (
-            "current_stream",
-            "set_stream",
-            "stream",
-            "synchronize",
-            "set_device",
-            "set_sync_debug_mode",
-        ):
-            patch.setattr(cuda, name, getattr(self, name))
-        patch.setattr(cuda, "device", self.on_device)
-        patch.setattr(cuda, "current_device", lambda: self.device)
-        patch.setattr(cuda, "get_sync_debug_mode", lambda: self.sync_debug_mode)
-        patch.setattr(cuda, "Stream", FakeStream)
-        patch.setattr(cuda, "Event", FakeEvent)
-        patch.setattr(cuda, "CUDAGraph", FakeGraph)
+        stand_ins: dict[str, Any] = {
+            "current_stream": self.current_stream, "set_stream": self.set_stream, "stream": StreamContext,
+            "synchronize": self.synchronize, "set_device": self.set_device, "device": self.on_device,
+            "current_device": lambda: self.device, "set_sync_debug_mode": self.set_sync_debug_mode,
+            "get_sync_debug_mode": lambda: self.sync_debug_mode, "Stream": FakeStream, "Event": FakeEvent,
+            "CUDAGraph": FakeGraph, "graph_pool_handle": Pool, "empty_cache": lambda: None, "_lazy_init": lambda: None,
+        }  # fmt: skip
+        for name, stand_in in stand_ins.items():
+            patch.setattr(cuda, name, stand_in)
         patch.setattr(cuda.graph, "default_capture_stream", None)
-        patch.setattr(cuda, "empty_cache", lambda: None)
         patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
-        patch.setattr(cuda, "_lazy_init", lambda: None)
+        patch.setattr(torch._C, "_cuda_releasePool", lambda *_: None)
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_allocation)
+        patch.setattr(Graphs, "broken", None)
+        patch.setattr(Graphs, "_streams", {})
         patch.setattr(torch, "Generator", FakeGenerator)
         inference = torch.inference_mode
         # A tensor of this kind cannot be a view of one made outside of it.
@@ -135,17 +131,15 @@ class FakeGpu:
             self._current[index] = FakeStream(index)
         return self._current[index]
 
+    def end_allocation(self, device: int, pool: Pool) -> None:
+        if not pool.allocating:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        pool.allocating = False
+        self.underway -= 1
+
     def set_stream(self, stream: FakeStream) -> None:
         self._current[stream.device.index] = stream
         self.device = stream.device.index
-
-    @contextmanager
-    def stream(self, stream: FakeStream) -> Iterator[None]:
-        device, before = self.device, self.current_stream(stream.device)
-        self.set_stream(stream)
-        yield  # a capture that fails does not come back here, as in torch
-        self._current[stream.device.index] = before
-        self.device = device
 
     @contextmanager
     def on_device(self, device: Any) -> Iterator[None]:

@@ -13,19 +13,24 @@ import numpy as np
 import pytest
 import torch
 
-from spectui.decoding.config import RunConfig
+from spectui.decoding.config import WITH_LOOKUP, RunConfig
+from spectui.decoding.device.cache import FIRST_CAPACITY
+from spectui.decoding.device.graphs import WARM_UPS, Graphs
 from spectui.decoding.device.rounds import DeviceRounds
 from spectui.decoding.drafters.kind import DrafterKind
+from spectui.decoding.drafters.registry import RECYCLING
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.rounds import Round
 from spectui.decoding.target.attention import use_grouped_attention
+from spectui.decoding.target.distributions import distribution
 from spectui.decoding.target.lean import use_lean_layers
 from spectui.decoding.target.parts import MergedParts
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.decoding.drafters.kinds import EVERY, name_of, trees_of, weights_for
 from tests.decoding.drafters.toy_entry import TOY
-from tests.fake_gpu import FakeGpu
+from tests.fake_gpu import PAGEABLE, PINNED, WAIT, FakeGpu
+from tests.fake_gpu.seen import NOT_PERMITTED, SYNCHRONISING
 from tests.models import tiny_llama, tiny_tokenizer
 
 CONTEXT = 2048
@@ -98,6 +103,8 @@ def both(
     assert not gpu.problems
     assert not [seen for seen in gpu.seen if seen.captured]
     assert gpu.captures >= 3
+    assert gpu.modes == {"thread_local"}
+    assert gpu.workspaces == 2  # of the current stream and of the one for captures
     assert gpu.replays > 2 * len(rounds)
     return gpu
 
@@ -117,3 +124,115 @@ def test_half_precision_replays_as_it_was_captured(
 ) -> None:
     config = RunConfig(draft=kind.name, tree=tree, max_new_tokens=12)
     both(pair, monkeypatch, kind, config, [SHORT], torch.float16)
+
+
+@pytest.mark.parametrize(("kind", "tree"), CASES, ids=name_of)
+def test_nothing_that_a_forgotten_graph_returned_is_in_the_way_of_the_next(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, kind: DrafterKind, tree: str
+) -> None:
+    """A second prompt that the first buffers are too small for, and a third to the end of the context."""
+    config = RunConfig(draft=kind.name, tree=tree, max_new_tokens=20)
+    prompts = [[3 + i % 300 for i in range(count)] for count in (4, FIRST_CAPACITY - 10, CONTEXT - 15)]
+    both(pair, monkeypatch, kind, config, prompts)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS[:2], ids=["greedy", "sampled"])
+@pytest.mark.parametrize(("kind", "tree"), CASES, ids=name_of)
+def test_a_round_waits_once_and_uploads_from_pinned_memory(
+    pair: Pair, kind: DrafterKind, tree: str, sampling: dict[str, Any]
+) -> None:
+    """In half precision, where masks are made in another type than the model's; with lookup that finds nothing."""
+    looks_up = kind.lookup_beside
+    config = RunConfig(
+        draft=kind.name + (WITH_LOOKUP if looks_up else ""), tree=tree + ("+chain:4" if looks_up else ""),
+        max_new_tokens=16, **sampling,
+    )  # fmt: skip
+    with FakeGpu() as gpu, torch.inference_mode():
+        decoder = SpeculativeDecoder(config, models=pair.models(kind, torch.float16, gpu))
+        rounds = decoder.generate(list(range(5, 12)))
+        next(rounds)
+        next(rounds)
+        gpu.seen.clear()
+        more = sum(1 for _ in rounds)
+    assert more > 3
+    assert {seen: times for seen, times in gpu.seen.items() if seen.kind == PAGEABLE} == {}
+    assert gpu.count(PINNED) > 0
+    waits = {
+        seen: times
+        for seen, times in gpu.seen.items()
+        if seen.kind == WAIT and Graphs.__module__ not in seen.place
+    }
+    assert sum(waits.values()) == more * (2 if kind is RECYCLING else 1), waits
+
+
+def test_a_wait_is_refused_before_a_capture_begins_and_its_line_is_named() -> None:
+    """Nothing is left behind: other functions are captured as before."""
+    with FakeGpu() as gpu:
+        x, ours = torch.ones(1, 3, device="cuda"), torch.cuda.current_stream()
+        graphs, others = Graphs(x.device), Graphs(x.device)
+        assert graphs.run("reads", lambda: distribution(x, 1.0, 0.9)).shape == x.shape
+        assert graphs.failed
+        assert graphs.reason is not None
+        assert graphs.reason.startswith(f"capturing failed: {SYNCHRONISING} ({distribution.__module__}:")
+        assert torch.cuda.current_stream() is ours
+        assert (gpu.captures, gpu.underway, torch.cuda.get_sync_debug_mode()) == (0, 0, 0)
+        assert others.run("adds", lambda: x + 1).tolist() == [[2.0, 2.0, 2.0]]
+        assert (others.reason, others.failed, gpu.captures) == (None, False, 1)
+
+
+def test_a_capture_that_fails_is_cleaned_up_and_none_is_begun_after_it() -> None:
+    """Its reason is what went wrong inside, not what the end of the capture said."""
+    with FakeGpu() as gpu:
+        x, ours = torch.ones(1, 3, device="cuda"), torch.cuda.current_stream()
+        graphs, others, calls = Graphs(x.device), Graphs(x.device), list[int]()
+
+        def reads_at_last() -> torch.Tensor:
+            calls.append(1)
+            return distribution(x, 1.0, 0.9, wait=len(calls) == WARM_UPS + 1)
+
+        assert graphs.run("reads", reads_at_last).shape == x.shape
+        assert graphs.reason is not None
+        assert graphs.reason.startswith(f"capturing failed: {NOT_PERMITTED} ({distribution.__module__}:")
+        assert torch.cuda.current_stream() is ours
+        assert (gpu.captures, gpu.underway, torch.cuda.get_sync_debug_mode()) == (0, 0, 0)
+        assert others.run("adds", lambda: x + 1).tolist() == [[2.0, 2.0, 2.0]]
+        assert (others.reason, others.failed, gpu.captures) == (graphs.reason, True, 0)
+        assert not Graphs(torch.device("cpu")).failed
+
+
+def test_memory_that_runs_out_in_a_capture_leaves_the_stream_and_the_allocator_as_they_were() -> None:
+    with FakeGpu() as gpu:
+        x, ours, calls = torch.arange(3, device="cuda"), torch.cuda.current_stream(), list[int]()
+
+        def runs_out() -> torch.Tensor:
+            calls.append(1)
+            if len(calls) == WARM_UPS + 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return x + 1
+
+        graphs = Graphs(x.device)
+        with pytest.raises(torch.OutOfMemoryError):
+            graphs.run("adds", runs_out)
+        assert torch.cuda.current_stream() is ours
+        assert gpu.underway == 0
+        assert graphs.run("adds", runs_out).tolist() == [1, 2, 3]
+        assert graphs.reason is None
+
+
+def test_a_capture_of_nothing_is_refused() -> None:
+    """As of kernels that run on another device than the graph's."""
+    with FakeGpu():
+        x, graphs = torch.arange(3, device="cuda:0"), Graphs(torch.device("cuda", 1))
+        assert graphs.run("adds", lambda: x + 1).tolist() == [1, 2, 3]
+        assert graphs.reason is not None
+        assert "nothing was captured" in graphs.reason
+
+
+def test_graphs_of_another_device_than_the_current_one() -> None:
+    with FakeGpu() as gpu:
+        x = torch.arange(3, device="cuda:1")
+        graphs = Graphs(x.device)
+        for add in range(3):
+            x.fill_(add)
+            assert graphs.run("adds", lambda: x + 1).tolist() == [add + 1] * 3
+        assert (graphs.reason, gpu.captures, gpu.replays) == (None, 1, 3)

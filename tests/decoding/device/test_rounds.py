@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +18,8 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.device import eagle as device_eagle
 from spectui.decoding.device.cache import FIRST_CAPACITY
 from spectui.decoding.device.eagle import DeviceEagleDrafter
-from spectui.decoding.device.graphs import WARM_UPS, Graphs
+from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.model import ROWS, BufferedModel, padded_rows
-from spectui.decoding.device.rounds import DeviceRounds
 from spectui.decoding.drafters import eagle, lm
 from spectui.decoding.drafters.lookup import LookupDrafter
 from spectui.decoding.engine import SpeculativeDecoder
@@ -279,49 +277,6 @@ def test_to_the_end_of_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     assert on_device[-1].finish == "context"
 
 
-def test_a_round_waits_for_the_device_once(
-    pair: LoadedModels, headed: LoadedModels, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Counted where a value would come over: of draft models and heads, static and dynamic trees, greedy and drawn,
-    with a lookup beside them that finds nothing."""
-    waits: list[str] = []
-    guess_now_and_then(monkeypatch, 1, lambda _: False)
-    kinds = itertools.product((pair, headed), ("full:3x2", "dynamic:8x4"), (0.0, 0.9), ("", "+lookup"))
-    for models, tree, temperature, beside in kinds:
-        draft = ("embedded" if models is pair else "eagle") + beside
-        config = RunConfig(draft=draft, tree=tree, max_new_tokens=24, temperature=temperature)
-        with switched(monkeypatch, "1"):
-            decoder = SpeculativeDecoder(config, models=models)
-        rounds = decoder.generate(PROMPT)
-        next(rounds)
-        waits.clear()
-        with monkeypatch.context() as patch:
-            for name in (
-                "as_tensor",
-                "tensor",
-            ):  # a copy to the device that waits for what is under way there
-                made = getattr(torch, name)
-
-                def counted_copy(*a: Any, _real: Any = made, _name: str = name, **k: Any) -> Any:
-                    if "device" in k:
-                        waits.append(_name)
-                    return _real(*a, **k)
-
-                patch.setattr(torch, name, counted_copy)
-            for name in ("cpu", "item", "__bool__", "__int__", "__float__", "numpy", "__index__"):
-                real = getattr(torch.Tensor, name)
-
-                def counted(
-                    self: torch.Tensor, *a: Any, _real: Any = real, _name: str = name, **k: Any
-                ) -> Any:
-                    waits.append(_name)
-                    return _real(self, *a, **k)
-
-                patch.setattr(torch.Tensor, name, counted)
-            next(rounds)
-        assert waits == ["cpu"]
-
-
 def test_sizes_and_why_nothing_is_captured_here() -> None:
     assert [padded_rows(n) for n in (1, 3, 7, 15, 33, 513)] == [1, 4, 8, 16, 48, 520]
     with pytest.raises(ValueError, match="more than"):
@@ -329,99 +284,3 @@ def test_sizes_and_why_nothing_is_captured_here() -> None:
     graphs = Graphs(torch.device("cpu"))
     assert graphs.reason == "CUDA graphs need a GPU; this runs on the cpu"
     assert graphs.run("anything", lambda: 7) == 7
-
-
-def test_a_capture_that_fails_runs_eagerly_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs = Graphs(torch.device("cpu"))
-    graphs.reason = None  # as on a GPU
-
-    def fails(_: Any) -> Any:
-        raise RuntimeError("operation not permitted\nwhen stream is capturing")
-
-    monkeypatch.setattr(graphs, "_capture", fails)
-    assert graphs.run("anything", lambda: 7) == 7
-    assert graphs.reason == "capturing failed: operation not permitted when stream is capturing"
-
-
-class Replayed:
-    """A CUDA graph as far as a CPU can be one: what was captured runs again, into the tensors it returned."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        for _ in range(WARM_UPS):
-            function()
-        self.out = function()
-        self.replays = 0
-
-    def replay(self) -> None:
-        self.replays += 1
-        for old, new in zip(_tensors(self.out), _tensors(self._function()), strict=True):
-            old.copy_(new)
-
-
-def _tensors(out: Any) -> list[torch.Tensor]:
-    if isinstance(out, torch.Tensor):
-        return [out]
-    return [t for part in out or () if part is not None for t in _tensors(part)]
-
-
-@pytest.fixture
-def replayed(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
-    """Every function that would be captured on a GPU is, by replaying."""
-    made: list[Replayed] = []
-
-    def capture(_: Graphs, function: Callable[[], Any]) -> tuple[Replayed, Any]:
-        made.append(Replayed(function))
-        return made[-1], made[-1].out
-
-    real = Graphs.__init__
-
-    def init(self: Graphs, device: torch.device, *, wanted: bool = True) -> None:
-        real(self, device, wanted=wanted)
-        self.reason = None
-
-    monkeypatch.setattr(Graphs, "__init__", init)
-    monkeypatch.setattr(Graphs, "_capture", capture)
-    return made
-
-
-@pytest.mark.parametrize("temperature", [0.0, 0.9])
-@pytest.mark.parametrize(
-    ("draft", "tree"),
-    [
-        ("embedded", "full:3x2"),
-        ("embedded", "dynamic:8x4"),
-        ("embedded", "dynamic:3-12x4@0.02/0.03"),
-        ("recycling", "recycling:8"),
-        ("eagle", "full:3x2"),
-        ("eagle", "dynamic:8x4"),
-    ],
-)
-def test_what_is_captured_reads_nothing_but_its_own_tensors(
-    pair: LoadedModels,
-    headed: LoadedModels,
-    monkeypatch: pytest.MonkeyPatch,
-    replayed: list[Replayed],
-    draft: str,
-    tree: str,
-    temperature: float,
-) -> None:
-    """The first function of a key runs in all later rounds: values of its own round would show."""
-    without = LoadedModels(pair.target, None, pair.tokenizer)
-    models = {"embedded": pair, "eagle": headed, "recycling": without}[draft]
-    config = RunConfig(draft=draft, tree=tree, max_new_tokens=40, temperature=temperature)
-    on_host, on_device, decoder = both(monkeypatch, config, models)
-    assert_same(on_host, on_device)
-    assert max(one.replays for one in replayed) > 10
-    assert isinstance(decoder.rounds, DeviceRounds)
-    assert {one.reason for one in decoder.rounds.graphs} == {None}
-
-
-def test_captured_functions_are_forgotten_when_buffers_move(
-    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, replayed: list[Replayed]
-) -> None:
-    ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 40)]
-    on_host, on_device, _ = both(
-        monkeypatch, RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=60), pair, ids
-    )
-    assert_same(on_host, on_device)
