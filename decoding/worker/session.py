@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from spectui.decoding.config import AUTO, CHAIN_BESIDE, RunConfig, kept_from
 from spectui.decoding.machine.energy import decoding_now
+from spectui.decoding.machine.versions import own_version
 from spectui.decoding.models.fingerprint import Basis, differences, model_files
 from spectui.decoding.models.load import LoadedModels, Progress, load_models
 from spectui.decoding.tokens.chat import unused_switches
@@ -126,5 +127,5 @@ class SessionRun:
 
 
 def _versions() -> dict[str, str]:
-    names = ("spectui", "torch", "transformers")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    libraries = {name: version(name) for name in ("torch", "transformers")}
+    return {"python": platform.python_version(), "spectui": own_version(), **libraries}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import click
 
+from spectui.decoding.machine.versions import own_version
 from spectui.tui.cli.commands.advise import advise
 from spectui.tui.cli.commands.attach import attach
 from spectui.tui.cli.commands.bench import bench
@@ -27,7 +26,7 @@ from spectui.tui.cli.options import State, shared_options
 @click.group(cls=GuardedGroup, invoke_without_command=True)
 @display_options
 @shared_options
-@click.version_option(version("spectui"), message="%(prog)s %(version)s")
+@click.version_option(own_version(), message="%(prog)s %(version)s")
 @click.pass_context
 def main(context: click.Context) -> int:
     """Watch speculative decoding: run it, see every accepted and rejected token, browse past sessions.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+import transformers
 
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.machine import gpu
+from spectui.decoding.machine.versions import own_version
 from spectui.decoding.models.placement import free_bytes
 from tests.bench.gpu_check.report import Report, Setting
 from tests.bench.gpu_check.watch import Watch
@@ -26,7 +27,7 @@ def run(report: Report, watch: Watch) -> None:
     setting = report.setting
     report.line(
         fact="versions", date=time.strftime("%Y-%m-%d"), python=platform.python_version(),
-        **{name: _version(name) for name in ("torch", "transformers", "spectui")},
+        torch=torch.__version__, transformers=transformers.__version__, spectui=own_version(),
     )  # fmt: skip
     if setting.on_gpu:
         _device(report, setting)
@@ -36,13 +37,6 @@ def run(report: Report, watch: Watch) -> None:
     report.figure("copy", copied / 1e9, "GB/s")
     report.figure("read", read / 1e9, "GB/s")
     report.bandwidth = max(copied, read)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _device(report: Report, setting: Setting) -> None:
@@ -66,7 +60,7 @@ def _device(report: Report, setting: Setting) -> None:
 
 
 def _untyped(module: Any, name: str) -> Any:
-    """What a function of torch without types returns."""
+    """The result of a function that torch has no types for."""
     return getattr(module, name)()
 
 

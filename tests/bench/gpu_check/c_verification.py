@@ -103,7 +103,7 @@ def size_of(buffered: BufferedModel, rows: int) -> tuple[int, int]:
 
 
 def kernels(report: Report, watch: Watch, buffered: BufferedModel, prefix: int) -> None:
-    """Where the time of one verification goes."""
+    """Kernels of one verification, by kind."""
     work = append(buffered, PROFILED)
     with torch.inference_mode():
         work()

@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
 from spectui.decoding.config import RunConfig
+from spectui.decoding.machine.versions import own_version
 from spectui.decoding.options import options_of
 from spectui.tui.cli import costs
 from spectui.tui.cli.options import State, json_option, run_option, shared_options
@@ -55,7 +55,7 @@ def doctor(
     decoding = _decoding(problems)
     kernels = decoding.pop("kernels", [])
     facts = {
-        "spectui": version("spectui"),
+        "spectui": own_version(),
         "python": platform.python_version(),
         "decoding": decoding,
         "kernels": kernels if as_json else dict(map(_in_words, kernels)),
