@@ -210,7 +210,10 @@ def _upgrade(path: Path, timeout: float) -> None:
     if path.stat().st_size == 0:
         path.chmod(0o600)
     with closing(_connect(path, "mode=rw", timeout)) as connection:
+        # A step writes the schema itself; the file's own SQL stays switched off.
+        _defend(connection, False)
         migrate(connection)
+        _defend(connection, True)
         if network_kind(path) is None:
             _use_write_ahead_log(connection, timeout)
 
@@ -296,10 +299,16 @@ def _connect(path: Path, how: str, timeout: float) -> sqlite3.Connection:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
         connection.execute("PRAGMA trusted_schema = OFF")
         if sys.version_info >= (3, 12):
-            connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+            _defend(connection, True)
             connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)
             connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _defend(connection: sqlite3.Connection, on: bool) -> None:
+    """Let nothing write the schema's own table, or let it; Python before 3.12 cannot say so."""
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, on)
