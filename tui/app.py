@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 # Textual reads these once, when it is first imported: moving by whole rows and without animation sends
 # a pane once. Its 60 frames a second stay, so that a key is answered within 50 ms; the feed, not the
@@ -26,6 +28,8 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
 
+from spectui.decoding.machine.gpu import MachineGpus
+from spectui.servers.address import is_local
 from spectui.store.database import connect
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
@@ -46,9 +50,12 @@ from spectui.tui.terminal.plain_output import PlainFilter, characters_of
 from spectui.tui.terminal.textsafe import sanitize
 from spectui.tui.terminal.theme import THEME_NAMES, default_theme, themes
 
+if TYPE_CHECKING:
+    from spectui.tui.watching.recorder import Watching
+
 
 class SpectuiApp(Dashboard):
-    """Opens the list of sessions, or one session when its id is given."""
+    """Opens the list of sessions, or one session when its id is given, or servers that are watched."""
 
     TITLE = "spectui"
     CSS = """
@@ -66,6 +73,7 @@ class SpectuiApp(Dashboard):
         *,
         settings: Settings | None = None,
         memory: Memory | None = None,
+        watching: Watching | None = None,
     ) -> None:
         # Textual drops colours, rather than turning them grey, only where they are the terminal's own.
         super().__init__(
@@ -77,6 +85,10 @@ class SpectuiApp(Dashboard):
         self.memory = memory or Memory()
         self.plain = PlainFilter(characters_of(self.settings.ascii, os.environ))
         self._session = session
+        self._fleet = None if watching is None else watching.fleet
+        self.recorder = None if watching is None else watching.recorder
+        self._gpus = MachineGpus()
+        self._gpus_at: tuple[float, list[dict[str, Any]]] = (0.0, [])
         self._kept: set[int] = set()
         """Runs that go on when the dashboard is left, as the user said."""
         self.left = False
@@ -96,14 +108,28 @@ class SpectuiApp(Dashboard):
     def on_mount(self) -> None:
         """Show the first screen."""
         interrupt_reads(False)
-        if self._session is None:
+        if self._fleet is not None:
+            self.go("fleet" if len(self._fleet.servers) > 1 else "watched", self._fleet)
+        elif self._session is None:
             self.go("sessions")
             # What is likely to be opened next, once the list is there.
             self.set_timer(1.0, Thread(target=DESTINATIONS["live"].load, daemon=True).start)
         else:
-            self.go("live", self._session)
+            with Reader(self.database) as reader:
+                source = reader.session(self._session).source
+            self.open_session(self._session, source)
         if not self.is_headless and os.isatty(0):
             self.set_interval(2.0, self._leave_a_lost_terminal)
+
+    def local_gpus(self, url: str) -> list[dict[str, Any]]:
+        """The GPUs of this machine, where the server of that address runs on it; read once a second."""
+        if self._fleet is None or not is_local(url):
+            return []
+        read_at, gpus = self._gpus_at
+        if monotonic() - read_at >= 1.0:
+            gpus = self._gpus.readings()
+            self._gpus_at = (monotonic(), gpus)
+        return gpus
 
     def _leave_a_lost_terminal(self) -> None:
         """End where the terminal has hung up and its signal did not come: it goes to the session's leader alone, and
@@ -210,6 +236,7 @@ def run_dashboard(
     *,
     settings: Settings | None = None,
     memory: Memory | None = None,
+    watching: Watching | None = None,
 ) -> int:
     """Run the dashboard until it is left; returns the exit code.
 
@@ -228,7 +255,7 @@ def run_dashboard(
     settings = settings or Settings()
     keymap.apply(settings.keys)
     set_frame_rate(settings.fps)
-    app = SpectuiApp(database, session, settings=settings, memory=memory)
+    app = SpectuiApp(database, session, settings=settings, memory=memory, watching=watching)
     glyphs.choose(ascii=app.plain.characters == "ascii")
     app.run(mouse=settings.mouse)
     code = app.return_code or 0

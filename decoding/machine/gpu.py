@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 STEP_SECONDS = 5
@@ -60,6 +61,34 @@ class Gpus:
                 return None
             self._handles[index] = handle
         return self._handles[index]
+
+
+class MachineGpus:
+    """All GPUs of this machine, whoever works on them; and their load over the last minutes."""
+
+    def __init__(self) -> None:
+        self._loads: dict[int, _Load] = {}
+
+    def readings(self) -> list[dict[str, Any]]:
+        """As `Gpus.readings` has them, to be called once a second; none without a driver."""
+
+        def count(nvml: Any) -> int:
+            nvml.nvmlInit()
+            return int(nvml.nvmlDeviceGetCount())
+
+        out = []
+        for index in range(_query(count) or 0):
+            handle = _query(partial(_device, index))
+            reading = {} if handle is None else _reading(handle)
+            if reading:
+                load = self._loads.setdefault(index, _Load())
+                history = load.add(reading["percent"]) if "percent" in reading else []
+                out.append({"index": index, **reading, **({"history": history} if history else {})})
+        return out
+
+
+def _device(index: int, nvml: Any) -> Any:
+    return nvml.nvmlDeviceGetHandleByIndex(index)
 
 
 class _Load:

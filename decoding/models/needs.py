@@ -49,8 +49,7 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
     kind = config.kind if config.kind.named else kind_in(draft)
     assert kind.weights is not None
     if not kind.weights.whole_model:
-        if kind.weights.describe:  # refuses one for another target
-            imported(kind.weights.describe)(draft, sizes_of(folder, read_config(folder)))
+        imported(kind.weights.describe)(draft, sizes_of(folder, read_config(folder)))  # made for this target
         needs["draft head"] = _head_need(kind.weights, draft, needs["target"], from_config)
     elif draft != folder:
         needs["draft"] = _need(config.base_draft, draft, config, from_config)
@@ -102,9 +101,7 @@ def draft_words(name: str, progress: Progress) -> str | None:
     """
     folder = locate(name, progress, weights=False)
     weights = kind_in(folder).weights
-    if weights is None or weights.whole_model:
-        return None
-    return str(imported(weights.describe)(folder, None)) if weights.describe else weights.noun
+    return None if weights is None or weights.whole_model else str(imported(weights.describe)(folder, None))
 
 
 def described(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def exposition(views: Sequence[View]) -> str:
         if view.sample is not None and view.sample.speculative:
             for answer in VERDICTS:
                 verdict.labels(*key, answer).set(1 if view.payoff.verdict == answer else 0)
-        figures = view.figures if view.figures and view.figures.drafts else view.since_start
+        figures = view.shown
         for place, one in enumerate(figures.positions if figures else []):
             if one.accepted is not None:
                 position.labels(*key, str(place + 1)).set(one.accepted)

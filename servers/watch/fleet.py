@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 
@@ -47,7 +48,7 @@ class Fleet:
             if other.reference and (plain := other.plain()) is not None:
                 return plain
         model = model_of(server)
-        alike = [other for other in others if not other.reference and model and model_of(other) == model]
+        alike = [other for other in others if model and _kin(other, server)]
         plains = [plain for other in alike if (plain := other.plain()) is not None]
         if plains:
             return max(plains, key=lambda plain: sum(one.rounds or 0 for one in plain.slices))
@@ -71,6 +72,11 @@ class LiveFleet(Fleet):
         super().__init__(servers)
         self.pollers = [Poller(server, key_env) for server in servers]
 
+    def ask_all(self) -> None:
+        """Ask every server once, all at the same time, and wait."""
+        with ThreadPoolExecutor(max_workers=max(len(self.pollers), 1)) as pool:
+            list(pool.map(Poller.poll, self.pollers))
+
     def __enter__(self) -> LiveFleet:
         for poller in self.pollers:
             poller.start()
@@ -79,6 +85,13 @@ class LiveFleet(Fleet):
     def __exit__(self, *_: object) -> None:
         for poller in self.pollers:
             poller.stop()
+
+
+def _kin(other: Watched, server: Watched) -> bool:
+    """True for servers of one engine and one model: what differs between them is speculation, and the load."""
+    first, second = other.history.last, server.history.last
+    engines = first is not None and second is not None and first.engine == second.engine
+    return engines and not other.reference and model_of(other) == model_of(server)
 
 
 def model_of(server: Watched) -> str:

@@ -143,6 +143,17 @@ class Poller:
         self.server.about = About(clean(server.version, 40), clean(model, 120), method)
 
 
+def tells_counters(address: str) -> bool:
+    """True when a server that spectui knows answers there."""
+    bounds = Bounds(connect_seconds=0.5, silent_seconds=1.0, whole_seconds=2.0, most_bytes=8 << 20)
+    try:
+        with Client(address, bounds=bounds) as client:
+            read_page(client.text(METRICS), 0.0)
+    except (ServerError, PageError):
+        return False
+    return True
+
+
 def _decoded(slot: Mapping[str, Any]) -> float | None:
     following = slot.get("next_token")
     if isinstance(following, list):

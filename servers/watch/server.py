@@ -12,7 +12,7 @@ from spectui.servers.metrics import TITLES
 from spectui.servers.watch.events import LONG, Alerts, Event
 from spectui.servers.watch.figures import Figures, added, between
 from spectui.servers.watch.history import History
-from spectui.servers.watch.payoff import Payoff, Plain, payoff
+from spectui.servers.watch.payoff import LEAST_ROUNDS, Payoff, Plain, payoff
 from spectui.store.samples import Sample
 
 State = Literal["asking", "live", "idle", "plain", "undrafted", "silent", "foreign", "mixed"]
@@ -23,7 +23,7 @@ NOW_S = 10.0
 """Seconds that count as now."""
 IDLE_S = 10.0
 MOST_EVENTS = 200
-SPANS = (300.0, 900.0, 3600.0, 21600.0, 86400.0)
+SPANS = (60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 """Lengths of the charts: the shortest that holds what was watched, and an hour at most unless asked for more."""
 
 
@@ -97,6 +97,19 @@ class View:
     def depth(self) -> int | None:
         """Positions of a draft."""
         return self.sample.depth if self.sample else None
+
+    @property
+    def shown(self) -> Figures | None:
+        """The figures to show: of the window, or since the server's start where the window has too little in it."""
+        if self.figures is None or self.payoff.since_start:
+            return self.since_start
+        few = (self.figures.rounds or 0) < LEAST_ROUNDS
+        return self.since_start if few and self.state == "plain" else self.figures
+
+    @property
+    def basis(self) -> str:
+        """The stretch of time that `shown` is of."""
+        return self.window if self.shown is self.figures else "since the server's start"
 
     @property
     def answers(self) -> bool:

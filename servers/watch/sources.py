@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spectui.servers.watch.figures import Figures
 from spectui.servers.watch.server import View
 
 
@@ -23,8 +22,7 @@ class Figure:
 
 def _of(name: str) -> Callable[[View], float | None]:
     def value(view: View) -> float | None:
-        figures: Figures | None = view.figures if view.figures and view.figures.rounds else view.since_start
-        return None if figures is None else getattr(figures, name)
+        return None if view.shown is None else getattr(view.shown, name)
 
     return value
 
@@ -150,7 +148,7 @@ FIGURES: dict[str, Figure] = {
 def as_json(view: View) -> dict[str, Any]:
     """A view for scripts: null for what is not known, never 0, and where each figure comes from."""
     engine = view.sample.engine if view.sample else ""
-    figures = view.figures if view.figures and view.figures.drafts else view.since_start
+    figures = view.shown
     result = view.payoff
     return {
         "url": view.url,
@@ -163,7 +161,7 @@ def as_json(view: View) -> dict[str, Any]:
         "k": view.depth,
         "at": view.at,
         "segment": view.segment,
-        "basis": "since the server's start" if result.since_start or view.figures is None else view.window,
+        "basis": view.basis,
         "pays": {
             "verdict": result.verdict,
             "why": result.why or None,

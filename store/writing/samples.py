@@ -34,12 +34,13 @@ def create_watch(db: Connection, server: Server, group: str, *, plain: bool = Fa
         names = {name for (name,) in connection.execute("SELECT name FROM session")}
         session_id = connection.execute(
             "INSERT INTO session (name, status, created_at, config, target, drafter, tree, prompt_count, source,"
-            " server) VALUES (?, 'starting', ?, ?, ?, '', '', 0, ?, ?)",
+            " server) VALUES (?, 'starting', ?, ?, ?, ?, '', 0, ?, ?)",
             (
                 fresh_name(names),
                 now(),
                 json.dumps({"watch": {"group": group, "reference": plain}}),
                 storable(server.model or server.url),
+                server.method,
                 WATCH,
                 server.to_json(),
             ),
@@ -75,9 +76,11 @@ class SampleWriter(SessionRow):
                 self._thin(latest, everything=first)
         self._truncate_log()
 
-    def describe_server(self, server: Server) -> None:
-        """Write what has become known of the server."""
-        self._update(server=server.to_json(), target=server.model or server.url)
+    def describe_server(self, server: Server, drafts: str) -> None:
+        """Write what has become known of the server; `drafts` is the length of its drafts in words."""
+        self._update(
+            server=server.to_json(), target=server.model or server.url, drafter=server.method, tree=drafts
+        )
 
     def _thin(self, latest: float, *, everything: bool) -> None:
         """Drop all but the last sample of each step; what was thinned before is not looked at again."""

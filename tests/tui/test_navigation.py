@@ -28,7 +28,7 @@ from tests.docs import generated
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording
 
-BASES = {"BaseScreen", "FedScreen", "PageScreen", "SessionActions"}
+BASES = {"BaseScreen", "FedScreen", "PageScreen", "SessionActions", "WatchScreen"}
 
 
 def classes(below: type[DOMNode]) -> Iterator[type[DOMNode]]:

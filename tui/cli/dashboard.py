@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from spectui.tui.cli.options import State
+
+if TYPE_CHECKING:
+    from spectui.tui.watching.recorder import Watching
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -66,7 +69,7 @@ def has_terminal() -> bool:
         return False
 
 
-def open_dashboard(state: State, session: int | None = None) -> int:
+def open_dashboard(state: State, session: int | None = None, watching: Watching | None = None) -> int:
     """Run the dashboard until it is left; returns the exit code."""
     settings = replace(state.settings, **state.display)
     if settings.fps is not None:
@@ -74,4 +77,6 @@ def open_dashboard(state: State, session: int | None = None) -> int:
     from spectui.tui.app import run_dashboard
     from spectui.tui.memory import Memory, memory_path
 
-    return run_dashboard(state.database, session, settings=settings, memory=Memory(memory_path()))
+    return run_dashboard(
+        state.database, session, settings=settings, memory=Memory(memory_path()), watching=watching
+    )

@@ -18,6 +18,7 @@ from spectui.tui.cli.commands.prompts import prompts
 from spectui.tui.cli.commands.report import report
 from spectui.tui.cli.commands.run import run
 from spectui.tui.cli.commands.sessions import sessions
+from spectui.tui.cli.commands.watch import watch
 from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
 from spectui.tui.cli.guard import GuardedGroup
 from spectui.tui.cli.options import State, shared_options
@@ -45,6 +46,7 @@ def main(context: click.Context) -> int:
 for command in (
     run,
     attach,
+    watch,
     sessions,
     logs,
     report,

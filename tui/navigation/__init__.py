@@ -15,6 +15,7 @@ from spectui.tui.navigation.everywhere import APP, WIDGETS
 from spectui.tui.navigation.key import Key, key
 from spectui.tui.navigation.list_keys import ADVISE, COMPARE, REPORT, SESSIONS
 from spectui.tui.navigation.session_keys import CHART, INSPECTOR, LIVE, REPLAY
+from spectui.tui.navigation.watch_keys import FLEET, WATCHED
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ DESTINATIONS: dict[str, Destination] = {
             key("ctrl+s", "start", "Start"),
         ),
     ),
+    "fleet": Destination("watch.fleet:FleetScreen", FLEET, "Watched servers"),
+    "watched": Destination("watch.one:WatchedScreen", WATCHED, "A watched server"),
     "help": Destination("help:HelpScreen", (key("escape,question_mark,q,enter", "dismiss", "Close"),)),
     "search": Destination("dialogs.search:SearchScreen", (key("escape", "cancel", "Cancel"),)),
     "ask": Destination("dialogs.ask:AskScreen", (key("escape", "cancel", "Cancel"),)),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.app import App
 from textual.message import Message
 from textual.screen import Screen
 
 from spectui.store.rows import SessionSummary
+from spectui.store.sources import WATCH
 from spectui.tui.feeds.base import Feed, Trouble
 from spectui.tui.memory import Memory
 from spectui.tui.navigation import DESTINATIONS
@@ -19,6 +20,9 @@ from spectui.tui.settings import Settings
 from spectui.tui.terminal.clipboard import copy
 from spectui.tui.terminal.textsafe import sanitize, sanitize_line
 from spectui.tui.widgets.rows import Line, Row
+
+if TYPE_CHECKING:
+    from spectui.tui.watching.recorder import Recorder
 
 
 class Dashboard(App[None]):
@@ -33,6 +37,12 @@ class Dashboard(App[None]):
     """Session -> the pane chosen in it, and whether it has the whole screen."""
     to_delete: dict[int, str]
     """Sessions, id -> name, that are deleted when the dashboard is left."""
+    recorder: Recorder | None = None
+    """Records the servers that are watched; None while none are."""
+
+    def local_gpus(self, url: str) -> list[dict[str, Any]]:
+        """The GPUs of this machine, where the server of that address runs on it."""
+        raise NotImplementedError
 
     def go(
         self, name: str, *arguments: Any, answer: Callable[[Any], None] | None = None, **options: Any
@@ -40,6 +50,15 @@ class Dashboard(App[None]):
         """Open a screen of `navigation.DESTINATIONS` over the present one; `answer` is called with its result."""
         screen = DESTINATIONS[name].load()
         self.push_screen(screen(self.database, *arguments, **options), answer)
+
+    def open_session(self, session_id: int, source: str) -> None:
+        """Open a session in the screen that suits its source."""
+        if source != WATCH:
+            self.go("live", session_id)
+            return
+        from spectui.tui.watching.recorded import RecordedFleet
+
+        self.go("watched", RecordedFleet(session_id))
 
     def go_home(self) -> None:
         """Go to the list of sessions: back to it, or to a new one when a session was opened first."""

@@ -10,6 +10,7 @@ from spectui.servers.watch.server import Course, View
 from spectui.store.samples import Histogram
 from spectui.tui.terminal.cells import NOTHING, bar, fit, fitting, number, pad, percent
 from spectui.tui.terminal.glyphs import glyphs
+from spectui.tui.terminal.tables import folded
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.watching.words import STATE_SIGNS, VERDICT_ROLES, clock, pay_words, verdict
 from spectui.tui.widgets.rows import Row
@@ -33,18 +34,24 @@ def pay_rows(view: View, width: int) -> list[Row]:
         ]
     if view.sample is None or (result.verdict == "?" and not result.why):
         return [((fitting([sanitize_line(view.words)], width), "muted"),)]
-    head = verdict(result)
-    first: Row = (
-        (head, VERDICT_ROLES[result.verdict]),
-        (fit("", 3), "text"),
-        (fitting(lines[:1], max(width - len(head) - 3, 8)), "text"),
-    )
-    return [first, *(((fitting(line.split("  "), width, "  "), "text"),) for line in lines[1:])]
+    head = f"{verdict(result)}   "
+    if width < LONG:  # whole, on as many lines as it takes
+        first, *others = folded(f"{head}{lines[0]}", width)
+        rows: list[Row] = [
+            ((first[: len(head)], VERDICT_ROLES[result.verdict]), (first[len(head) :], "text"))
+        ]
+        others += [part for line in lines[1:] for part in folded(line, width)]
+        return [*rows, *(((line, "text"),) for line in others)]
+    answer = fitting(lines[0].split("  "), max(width - len(head), 8), "  ")
+    return [
+        ((head, VERDICT_ROLES[result.verdict]), (answer, "text")),
+        *(((fitting(line.split("  "), width, "  "), "text"),) for line in lines[1:]),
+    ]
 
 
 def position_rows(view: View, width: int, height: int) -> list[Row]:
     """Acceptance by position: where all before it were accepted, and of all rounds, as vLLM prints it."""
-    figures = view.figures if view.figures and view.figures.drafts else view.since_start
+    figures = view.shown
     if figures is None or not figures.positions:
         words = {
             "sglang": "SGLang does not count by position.",
@@ -55,23 +62,21 @@ def position_rows(view: View, width: int, height: int) -> list[Row]:
         why = words.get(figures.engine, "No draft yet.") if figures else "Nothing is known yet."
         return [((fitting([why], width), "muted"),), *task_rows(view, width)]
     wide = width >= 34
-    head = "pos reached accepted" if wide else "pos accepted"
-    rows: list[Row] = [((fit(head, max(width - 7, len(head))) + "of all", "muted"),)]
-    room = max(width - (10 if wide else 4) - 8 - 8, 4)
+    room = max(width - (29 if wide else 21), 4)
+    head = f"{'pos':<4}{'reached ' if wide else ''}{'accepted':<{room + 8}}"
+    rows: list[Row] = [((fit(f"{head}{'of all':>9}", width), "muted"),)]
     places = figures.positions
-    note = _worth_row(figures, places, width)
+    note = _worth_rows(figures, places, width)
     most = max(height - 1 - len(note), 1)
     for index, place in enumerate(places[:most]):
-        before = f"{percent(place.reached):>6} " if wide else ""
         accepted = place.accepted
-        drawn = " " * room if accepted is None else bar(accepted, room)
         rows.append(
             (
-                (f"{index + 1:>2} ", "muted"),
-                (before, "muted"),
-                (f" {drawn} ", "accepted"),
-                (f"{percent(accepted):>6}", "strong"),
-                (f"{percent(place.of_all):>8}", "muted"),
+                (f"{index + 1:>3} ", "muted"),
+                (f"{percent(place.reached):>7} " if wide else "", "muted"),
+                (" " * room if accepted is None else bar(accepted, room), "accepted"),
+                (f" {percent(accepted):>7}", "strong"),
+                (f"{percent(place.of_all):>9}", "muted"),
             )
         )
     if len(places) > most:
@@ -79,17 +84,17 @@ def position_rows(view: View, width: int, height: int) -> list[Row]:
     return [*rows, *note, *task_rows(view, width)]
 
 
-def _worth_row(figures: Figures, places: Sequence[Position], width: int) -> list[Row]:
+def _worth_rows(figures: Figures, places: Sequence[Position], width: int) -> list[Row]:
     worth = figures.worth_ms(len(places) - 1)
     if worth is None:
         return []
-    words = f"pos {len(places)} pays if it costs < {worth:.1f} ms a round"
-    return [((fitting([words], width), "text"),)]
+    words = f"position {len(places)} pays if it costs less than {worth:.1f} ms a round"
+    return [((line, "text"),) for line in folded(words, width)]
 
 
 def task_rows(view: View, width: int) -> list[Row]:
     """Tokens a round by task, where clients label their requests (SGLang)."""
-    tasks = view.figures.tasks if view.figures else ()
+    tasks = view.shown.tasks if view.shown else ()
     rows: list[Row] = []
     for counts in tasks:
         if counts.rounds:
@@ -101,7 +106,7 @@ def task_rows(view: View, width: int) -> list[Row]:
 
 def length_rows(view: View, width: int, height: int) -> list[Row]:
     """Rounds with a draft by accepted length: exact."""
-    figures = view.figures if view.figures and view.figures.drafts else view.since_start
+    figures = view.shown
     lengths = figures.lengths if figures else []
     if figures is None or not lengths:
         return [((fitting(["No accepted length is counted here."], width), "muted"),)]
@@ -134,14 +139,25 @@ SERIES: tuple[tuple[str, str, Callable[[Figures], float | None], int], ...] = (
 """Names of a course, in full and short; its value; digits."""
 
 
+LONG = 60
+"""Cells from which names are written out."""
+COURSE_CELLS = {True: (12, 7, 17), False: (6, 6, 13)}
+"""Cells of name, value and range."""
+
+
+def course_columns(width: int) -> int:
+    """Stretches that a course has room for."""
+    return max(width - sum(COURSE_CELLS[width >= LONG]) - 1, 4)
+
+
 def course_rows(view: View, width: int) -> list[Row]:
     """The figures over time: a row each with its present value, its bars and its range."""
     course = view.course
     if course is None:
         return []
-    long = width >= 60
-    name_width, value_width, range_width = (12, 7, 15) if long else (6, 6, 11)
-    columns = max(width - name_width - value_width - range_width - 2, 4)
+    long = width >= LONG
+    name_width, value_width, range_width = COURSE_CELLS[long]
+    columns = course_columns(width)
     rows: list[Row] = []
     for name, short, value, digits in SERIES:
         values = [None if figures is None else value(figures) for figures in course.figures][-columns:]
@@ -164,11 +180,16 @@ def course_rows(view: View, width: int) -> list[Row]:
 
 
 def drawn_course(values: Sequence[float | None], marks: Sequence[int] = ()) -> str:
-    """Bars, one a stretch, as high as their share of the highest; a gap where nothing is known, a line at a restart."""
-    top = max((value for value in values if value is not None), default=0.0)
+    """Bars, one a stretch: the lowest value half as high as the highest, so that small changes are seen too.
+
+    A gap where nothing is known, a line at a restart.
+    """
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
     up = glyphs().up
     cells = [
-        " " if value is None or top <= 0 else up[min(max(round(value / top * 8), 1), 8)] for value in values
+        " " if value is None else up[4 + round((value - low) / (high - low) * 4) if high > low else 4]
+        for value in values
     ]
     for mark in marks:
         if 0 <= mark < len(cells):
@@ -191,7 +212,7 @@ def span_words(course: Course | None) -> str:
 
 def serving_rows(view: View, width: int) -> list[Row]:
     """The requests at work, and the times that clients wait."""
-    sample, figures = view.sample, view.figures or view.since_start
+    sample, figures = view.sample, view.shown
     if sample is None:
         return []
     parts = [f"running {_whole(sample.running)}", f"waiting {_whole(sample.waiting)}"]
@@ -296,8 +317,9 @@ def unseen_rows(view: View, width: int) -> list[Row]:
     """Things that are not to be seen from here."""
     engine = view.sample.engine if view.sample else ""
     return [
-        ((fit(what, 16), "text"), (fit(who, max(width - 16, 6)).rstrip(), "muted"))
+        row
         for what, who in UNSEEN.get(engine, ())
+        for row in (((what, "text"),), ((f"  {fitting([who], max(width - 2, 6))}", "muted"),))
     ]
 
 
@@ -306,7 +328,7 @@ def live_cells(view: View, width: int) -> Row:
     parts = []
     if (speed := view.tokens_per_second) is not None:
         parts.append(f"{speed:,.0f} tok/s")
-    figures = view.figures or view.since_start
+    figures = view.shown
     if figures is not None and figures.tokens_per_round is not None and view.state != "plain":
         parts.append(f"{figures.tokens_per_round:.2f} tok/round")
     if view.payoff.speedup is not None:
@@ -337,6 +359,16 @@ def state_cells(view: View, age: float, width: int, recorded: str) -> Row:
     if recorded:
         parts.append(recorded)
     return ((f" {sign} ", role), (fitting(parts, max(width - 4, 8), "   "), "text"))
+
+
+def past_cells(view: View, width: int, recorded: str) -> Row:
+    """The same for a recording that is over."""
+    begin = f"{clock(view.began_at)} to " if view.began_at is not None else ""
+    end = "" if view.at is None else clock(view.at)
+    return (
+        (" ■ ", "muted"),
+        (fitting([recorded, f"{begin}{end}", view.words], max(width - 4, 8), "   "), "text"),
+    )
 
 
 def _whole(value: float | None) -> str:

@@ -37,12 +37,12 @@ def clock(at: float) -> str:
     return datetime.fromtimestamp(at).strftime("%H:%M:%S")
 
 
-def loads(result: Payoff) -> str:
-    """``gpu7:8001, 1-4 running``."""
+def plain_words(result: Payoff) -> str:
+    """``plain: gpu7:8001, 1-4 running``: where and under what load plain decoding was seen."""
     if result.loads is None:
-        return result.plain_source
+        return f"plain: {result.plain_source}"
     low, high = (max(round(load), 1) for load in result.loads)
-    return f"{result.plain_source}, {low}{f'-{high}' if high != low else ''} running"
+    return f"plain: {result.plain_source}, {low}{f'-{high}' if high != low else ''} running"
 
 
 def verdict(result: Payoff) -> str:
@@ -51,34 +51,29 @@ def verdict(result: Payoff) -> str:
 
 
 def pay_words(view: View) -> list[str]:
-    """The answer in up to three lines, each in parts of which the first ones matter most, joined by two spaces."""
-    result, figures = view.payoff, view.figures
+    """The answer in up to four lines, each in parts of which the first ones matter most, joined by two spaces."""
+    result = view.payoff
     if view.state == "plain":
         token = f"{ms(result.ms_per_token)} a token" if result.ms_per_token is not None else "no token yet"
         return [token, "this server does not speculate: its time can be the plain of others"]
-    lines = []
     if result.verdict == "?":
-        lines.append(result.why or view.words)
+        lines = [result.why or view.words]
     else:
-        lines.append(f"{ms(result.ms_per_token)} a token; plain {ms(result.plain_ms)} ({loads(result)})")
+        lines = [f"{ms(result.ms_per_token)} a token; plain {ms(result.plain_ms)}"]
     rounds = []
+    if result.band is not None:
+        rounds.append(f"minutes {result.band[0]:.2f}-{result.band[1]:.2f}")
     if result.ms_per_round is not None and result.tokens_per_round is not None:
         rounds.append(f"a round: {ms(result.ms_per_round)}, brings {result.tokens_per_round:.2f} tokens")
     if result.pays_below_ms is not None:
         rounds.append(f"pays below {ms(result.pays_below_ms, 0)}")
-    if result.band is not None:
-        rounds.insert(0, f"minutes {result.band[0]:.2f}-{result.band[1]:.2f}")
-    if rounds:
-        lines.append("  ".join(rounds))
-    drafts = draft_words(view)
-    if figures is not None and drafts:
-        lines.append(drafts)
-    return lines
+    source = plain_words(result) if result.speedup is not None else ""
+    return [*lines, *filter(None, ("  ".join(rounds), source, draft_words(view)))]
 
 
 def draft_words(view: View) -> str:
     """``38 % of drafted tokens accepted · 138 a second thrown away``, and the share of rounds that draft."""
-    figures = view.figures or view.since_start
+    figures = view.shown
     if figures is None:
         return ""
     parts = []
@@ -97,7 +92,7 @@ def basis(view: View) -> str:
     """The stretch and the number of rounds that the answer rests on."""
     result = view.payoff
     rounds = f"{result.rounds:,.0f} rounds" if result.rounds else ""
-    stretch = "since the server's start" if result.since_start else WINDOW_WORDS.get(view.window, view.window)
+    stretch = WINDOW_WORDS.get(view.basis, view.basis)
     return " · ".join(part for part in (stretch, rounds) if part)
 
 

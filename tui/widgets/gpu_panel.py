@@ -5,7 +5,8 @@ Hidden where the worker reports no GPU: there is none, no driver, or the run is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rich.cells import cell_len
@@ -35,12 +36,17 @@ class GpuPanel(Line):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._summary: SessionSummary | None = None
+        self._rows_for: Callable[[int, int], list[Row]] | None = None
         self._height = 0
 
     def show(self, summary: SessionSummary) -> None:
         """Draw the state of this run."""
-        self._summary = summary
+        self._rows_for = partial(gpu_rows, summary)
+        self._draw()
+
+    def show_gpus(self, gpus: Sequence[Mapping[str, Any]]) -> None:
+        """Draw GPUs of this machine."""
+        self._rows_for = partial(reported_rows, gpus)
         self._draw()
 
     def on_resize(self, _: events.Resize) -> None:
@@ -48,11 +54,11 @@ class GpuPanel(Line):
         self._draw()
 
     def _draw(self) -> None:
-        if self._summary is None:
+        if self._rows_for is None:
             return
         tall = self.screen.size.height
         most = MOST_ROWS if tall >= TALL else 1 if tall >= SHORT else 0
-        rows = gpu_rows(self._summary, self.screen.size.width, most)
+        rows = self._rows_for(self.screen.size.width, most)
         if len(rows) != self._height:  # assigning a height costs a layout even when it is the same
             self._height = len(rows)
             self.styles.height = len(rows)
@@ -66,7 +72,13 @@ def gpu_rows(summary: SessionSummary, width: int, most: int) -> list[Row]:
     if not summary.live or not isinstance(reported, list):
         return []
     gpus = [gpu for gpu in reported if isinstance(gpu, Mapping)]
-    per_token = joules_per_token(summary)
+    return reported_rows(gpus, width, most, joules_per_token(summary))
+
+
+def reported_rows(
+    gpus: Sequence[Mapping[str, Any]], width: int, most: int, per_token: float | None = None
+) -> list[Row]:
+    """A row for each GPU, the last of `most` naming how many more there are; joules a token are of all together."""
     rows = []
     for place, gpu in enumerate(gpus[:most]):
         tail: list[Cell] = []

@@ -129,15 +129,10 @@ class DraftedSequence:
                 follow(logits, score)
                 raise _LeftError
 
-            def product(logits: torch.Tensor, _: int) -> None:
-                rows.append(logits[: len(path) + 1])
-                raise _LeftError
-
-            grow_product = expander.grow_product
-            expander.grow, expander.grow_product = instead, product
+            expander.grow = instead
             with contextlib.suppress(_LeftError):
                 drafter.propose(self.root, len(path) + 1)
-            expander.grow, expander.grow_product = grow, grow_product
+            expander.grow = grow
         return torch.cat([row.clone() for row in rows])
 
 

@@ -186,6 +186,9 @@ class Simulated:
             f"vllm:generation_tokens_created{{{labels}}} {self.started}",
             f"vllm:iteration_tokens_total_count{{{labels}}} {counts['steps']}",
             f"vllm:num_requests_running{{{labels}}} {len(self._running)}",
+            f"vllm:num_requests_waiting{{{labels}}} 0",
+            f"vllm:kv_cache_usage_perc{{{labels}}} {0.14 * len(self._running):.2f}",
+            f'vllm:request_success_total{{{labels},finished_reason="length"}} {counts["ended"]}',
             f"vllm:time_to_first_token_seconds_count{{{labels}}} {counts['first']}",
             *_histogram("vllm:inter_token_latency_seconds", labels, self._latency, self.seconds["decode"]),
         ]

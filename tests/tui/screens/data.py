@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from spectui.store.rows import SessionSummary
@@ -127,3 +128,38 @@ def failed(database: Path) -> int:
     recording.end("failed", error="the model needs 31 GB, 8 GB are free; choose a smaller --target")
     at_fixed_times(recording)
     return recording.id
+
+
+def watched(database: Path) -> int:
+    """Three servers of one model that were watched for eight minutes, the last two of them plain and under n-grams."""
+    from spectui.servers.metrics import read_page
+    from spectui.servers.watch.server import Watched
+    from spectui.store.database import connect
+    from spectui.store.sources import Server
+    from spectui.store.writing.samples import SampleWriter, create_watch
+    from tests.servers.watch.fake import SETUPS
+    from tests.servers.watch.simulated import Simulated
+
+    db = connect(database)
+    begin = datetime(2026, 3, 1, 10, tzinfo=UTC).timestamp()
+    ids = []
+    for place, drafter in enumerate(("eagle", "plain", "ngram")):
+        url = f"http://gpu{place}:8000"
+        session = create_watch(db, Server("vLLM", url, "smol", "0.32.0", drafter), "g")
+        writer, server = SampleWriter(db, session), Watched(url, url)
+        writer.claim()
+        slow = replace(SETUPS[drafter], step_ms=60.0, draft_ms=75.0 if drafter == "ngram" else 15.0)
+        running = Simulated(replace(slow, concurrency=3), seed=place, started=begin)
+        for minute in range(1, 49):
+            running.run(10.0)
+            if minute == 30 and place == 0:  # restarted with the same draft
+                running = Simulated(running.setup, seed=7, started=running.now)
+                running.run(5.0)
+            server.take(read_page(running.vllm(), running.now))
+        samples, happened = server.unsaved()
+        writer.add(samples, [(one.at, one.kind, one.text) for one in happened])
+        writer.set_status("finished")
+        with db:
+            db.execute("UPDATE session SET name = ? WHERE id = ?", (f"quiet-server-{place}", session))
+        ids.append(session)
+    return ids[0]

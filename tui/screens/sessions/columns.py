@@ -6,6 +6,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from spectui.store.rows import SESSION_STATUSES, SessionSummary
+from spectui.store.sources import WATCH
 from spectui.tui.model.progress import ago, failed_words, short_time
 from spectui.tui.terminal.cells import NOTHING, count, number, share, short_count
 from spectui.tui.terminal.glyphs import glyphs
@@ -29,7 +30,7 @@ def session_columns(marked: Container[int] = ()) -> list[Column[SessionSummary]]
         Column("prompts", _prompts, 7, "right", 4, order=lambda row: row.prompts_done, falling=True),
         Column(
             "tok",
-            lambda row: (short_count(row.tokens), "text"),
+            lambda row: (short_count(None if row.source == WATCH else row.tokens), "text"),
             5,
             "right",
             3,
@@ -78,6 +79,8 @@ def _folded(field: str) -> Callable[[SessionSummary], Any]:
 
 
 def _prompts(row: SessionSummary) -> Cell:
+    if row.source == WATCH:
+        return "watch", "muted"
     return f"{count(row.prompts_done)}/{count(row.prompt_count)}", "text"
 
 

@@ -219,7 +219,9 @@ class SessionsScreen(SessionActions):
 
     @on(Table.Chosen)
     def _session_chosen(self, message: Table.Chosen) -> None:
-        self.app.go("live", message.key)
+        chosen = next((row for row in self.table.items if row.id == message.key), None)
+        if chosen is not None:
+            self.app.open_session(chosen.id, chosen.source)
 
     def action_open(self) -> None:
         """Open the session under the cursor."""

@@ -1,1 +1,0 @@
-"""Heads that draft a whole block in one forward: DFlash."""

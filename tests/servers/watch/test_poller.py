@@ -1,0 +1,211 @@
+"""Protects: whatever answers at an address, a watch says in one line what it is, and goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spectui.decoding.errors import UsageError
+from spectui.servers.watch.fleet import LiveFleet, read_servers
+from spectui.servers.watch.poller import BOUNDS, Poller
+from spectui.servers.watch.server import Watched
+from tests.servers.watch.fake import SETUPS, Answer, FakeServer, page, simulated
+from tests.servers.watch.simulated import Setup, Simulated
+from tests.servers.watch.test_metrics import page as recorded_page
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of a tenth of a second, so that what never ends is given up soon."""
+    bounds = replace(BOUNDS, connect_seconds=0.3, silent_seconds=0.2, whole_seconds=0.3, most_bytes=200_000)
+    monkeypatch.setattr("spectui.servers.watch.poller.BOUNDS", bounds)
+
+
+def asked(server: FakeServer, times: int = 1) -> Watched:
+    watched = Watched(server.url, "gpu:1")
+    poller = Poller(watched)
+    for _ in range(times):
+        poller.poll()
+    return watched
+
+
+def words(answer: Answer | None) -> str:
+    with FakeServer(lambda _: answer) as server:
+        view = asked(server).view(0.0)
+        assert not view.answers
+        assert "\n" not in view.words
+        return view.words
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((200, "text/html", "<!DOCTYPE html><title>x</title>"), "a web page (HTML)"),
+        ((200, "application/json", "{}"), "is JSON"),
+        (page("# TYPE node_load1 gauge\nnode_load1 0.3\nnode_x 1\n"), "another program ('node' ...)"),
+        (page("vllm:generation_tokens_total{ 1\n"), "garbled"),
+        (page(""), "is empty"),
+        (page("x" * 300_000), "answers with more than 0 MB"),
+        ((404, "text/plain", "no"), "answers, but has no /metrics: start it with --metrics"),
+        ((401, "application/json", '{"error": "bad key"}'), "bad key; name the variable that has the key"),
+        ((503, "text/plain", "loading"), "503"),
+        (None, "broke off"),
+    ],
+    ids=["html", "json", "foreign", "garbled", "empty", "endless", "404", "401", "503", "cut"],
+)
+def test_what_answers_is_named(answer: Answer | None, said: str) -> None:
+    assert said in words(answer)
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        watched = Watched(f"http://127.0.0.1:{listening.getsockname()[1]}", "gpu:1")
+        Poller(watched).poll()
+    assert "silent" in watched.view(0.0).words
+
+
+def test_tls_to_a_server_without_it_is_named() -> None:
+    with FakeServer(lambda _: page("")) as server:
+        watched = Watched(server.url.replace("http:", "https:"), "gpu:1")
+        Poller(watched).poll()
+    view = watched.view(0.0)
+    assert view.state == "foreign"
+    assert "TLS" in view.words
+
+
+def test_no_server_is_silent_and_its_figures_stay_dated() -> None:
+    with FakeServer(simulated("vllm", SETUPS["eagle"], before_s=60.0)) as server:
+        watched = Watched(server.url, "gpu:1")
+        poller = Poller(watched)
+        assert poller.poll()
+    for _ in range(2):  # the first finds the connection closed
+        poller.poll()
+    view = watched.view(watched.history.placed[-1].sample.at + 72)
+    assert (view.state, view.answers) == ("silent", False)
+    assert view.sample is not None  # the last figures, for the screen to draw dimmed
+    assert "refused" in view.words
+    assert [event.kind for event in view.events] == ["watching", "silent"]
+    with FakeServer(simulated("vllm", SETUPS["eagle"]), int(server.url.rpartition(":")[2])):
+        assert poller.poll()
+    assert watched.view(0.0).answers
+    assert [event.kind for event in watched.events][-2:] == ["back", "restart"]
+
+
+def test_two_servers_behind_one_address_are_said_and_no_rates() -> None:
+    first, second = (
+        simulated("vllm", SETUPS[name], before_s=age) for name, age in (("eagle", 90.0), ("plain", 40.0))
+    )
+    turns = itertools.cycle((first, second))
+
+    def answer(path: str) -> Answer | None:
+        return next(turns)(path) if path == "/metrics" else first(path)
+
+    with FakeServer(answer) as server:
+        view = asked(server, 8).view(0.0)
+    assert view.state == "mixed"
+    assert "two servers answer here" in view.words
+    assert (view.figures, view.payoff.speedup) == (None, None)
+    assert sum(event.kind == "mixed" for event in view.events) == 1
+
+
+def test_a_clock_that_differs_is_said_once() -> None:
+    date = "Mon, 01 Jan 2024 00:00:00 GMT"
+    with FakeServer(simulated("vllm", SETUPS["eagle"]), date=date) as server:
+        watched = asked(server, 3)
+    (event,) = (event for event in watched.events if event.kind == "clock")
+    assert "behind ours" in event.text
+
+
+@pytest.mark.parametrize("name", ["vllm-metrics-eagle3", "vllm-metrics-none", "llamacpp-metrics-eagle3"])
+def test_recorded_pages_are_watched(name: str) -> None:
+    with FakeServer(
+        lambda path: page(recorded_page(name)) if path == "/metrics" else (404, "", "")
+    ) as server:
+        view = asked(server, 2).view(0.0)
+    assert view.answers
+    assert view.page_bytes == len(recorded_page(name))
+
+
+def test_llama_cpp_is_live_by_its_slots() -> None:
+    """Its counters stand still until a request ends."""
+    decoded = iter((10, 40, 90))
+    slow = Simulated(Setup(depth=3, survives=(0.5, 0.5, 0.5)))
+    slow.run(30.0)
+
+    def answer(path: str) -> Answer | None:
+        if path == "/metrics":
+            return page(slow.llama())
+        slot = {
+            "is_processing": True,
+            "id_task": 4,
+            "speculative": True,
+            "next_token": [{"n_decoded": next(decoded)}],
+        }
+        return (200, "application/json", json.dumps([slot])) if path == "/slots" else (404, "", "")
+
+    clock = iter((100.0, 101.0, 102.0))
+    with FakeServer(answer) as server:
+        watched = Watched(server.url, "gpu:1")
+        poller = Poller(watched, clock=lambda: next(clock))
+        poller._ask_about = lambda: None  # type: ignore[method-assign]
+        for _ in range(3):
+            poller.poll()
+    assert watched.view(102.0).tokens_per_second == 50
+
+
+def test_the_key_is_sent_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "sk-secret-1")
+    with FakeServer(lambda _: (401, "application/json", '{"error": "sk-secret-1 is wrong"}')) as server:
+        watched = Watched(server.url, "gpu:1")
+        Poller(watched, "A_KEY").poll()
+    assert "sk-secret-1" not in watched.view(0.0).words
+
+
+@pytest.mark.parametrize(
+    ("urls", "said"),
+    [
+        (["not a url"], "no URL"),
+        (["ftp://gpu:1"], "http://"),
+        (["http://user:pw@gpu:1"], "--api-key-env"),
+        (["http://gpu:8000", "gpu:8000/metrics"], "named twice"),
+        ([f"http://gpu:{port}" for port in range(1, 80)], "too many"),
+    ],
+)
+def test_addresses_that_are_none_are_refused(urls: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_servers(urls)
+
+
+def test_each_is_held_against_what_suits_it(tmp_path: Path) -> None:
+    setups = {name: replace(setup, step_ms=60.0) for name, setup in SETUPS.items()}
+    made: list[Callable[[str], Answer | None]] = [
+        simulated("vllm", setups["eagle"], before_s=240.0),
+        simulated("vllm", setups["plain"], before_s=240.0),
+        simulated("sglang", setups["eagle"], before_s=240.0),
+    ]
+
+    def served() -> Iterator[FakeServer]:
+        for answer in made:
+            yield FakeServer(answer).__enter__()
+
+    servers = list(served())
+    fleet = LiveFleet(read_servers([server.url for server in servers]))
+    fleet.ask_all()
+    fleet.ask_all()
+    eagle, plain, sglang = fleet.views(columns=0)
+    assert (eagle.payoff.verdict, eagle.payoff.since_start) == ("YES", True)
+    assert eagle.payoff.plain_source == plain.name
+    assert plain.state == "plain"
+    assert sglang.payoff.verdict == "?"  # another engine: only where somebody chooses it
+    fleet.chosen[sglang.url] = plain.url
+    assert fleet.views(columns=0)[2].payoff.speedup is not None
+    for server in servers:
+        server.__exit__()

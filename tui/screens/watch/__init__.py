@@ -1,0 +1,1 @@
+"""Watched servers: all of them, and one."""
