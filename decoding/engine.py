@@ -89,7 +89,7 @@ class SpeculativeDecoder:
             )
         rng = np.random.default_rng([self.config.seed, position])
         self.prompt_settings = self.settings.begin(ids)
-        self.target.reset()
+        self.rounds.reserve(len(ids) + self.config.max_new_tokens)
         with phase(PREFILL):
             scored = self.target.prefill(ids[:-1], all_logits=self.drafter.wants_prompt_logits)
         with phase(PREFILL_DRAFT):

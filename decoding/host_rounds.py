@@ -27,6 +27,10 @@ class HostRounds(BaseRounds):
         super().__init__(rules)
         self._target, self._drafter = target, drafter
 
+    def reserve(self, tokens: int) -> None:
+        """Forget the sequence; its buffers grow with it."""
+        self._target.reset()
+
     def capture_failure(self) -> None:
         """Nothing is captured on this path."""
 

@@ -94,6 +94,9 @@ class Rounds(Protocol):
     interruptible: bool
     """True where another decoder may use the same models between two rounds of a prompt."""
 
+    def reserve(self, tokens: int) -> None:
+        """Forget the sequence, and make room for one of at most `tokens`, before anything is fed."""
+
     def begin(self, prompt: PromptRules | None) -> None:
         """A new prompt, and the settings that depend on it; None where logits decide as they are."""
 

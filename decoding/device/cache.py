@@ -11,7 +11,23 @@ from transformers.cache_utils import Cache
 from spectui.decoding.target.cache import TreeLayer
 
 FIRST_CAPACITY = 1024
-"""Slots at first; doubled when a sequence outgrows them, and forwards are captured anew then."""
+"""Slots at first. Forwards are captured anew when a sequence outgrows them."""
+STEP = 256
+"""Sizes of buffers, and of their parts that a forward attends to, are multiples of it."""
+
+
+def room_for(slots: int) -> int:
+    """The size that holds `slots`: a multiple of `STEP`, above 1,024 half as large again as the size before."""
+    size = STEP
+    while size < slots:
+        size = -(-max(size + STEP, size * 3 // 2 if size >= 4 * STEP else 0) // STEP) * STEP
+    return size
+
+
+def capacity_for(sequence: int, behind: int, context: int) -> int:
+    """Slots for a sequence of at most `sequence` tokens with `behind` slots behind it, in a model's `context`."""
+    most = -(-(context + behind) // STEP) * STEP
+    return min(room_for(min(sequence, context) + behind), most)
 
 
 class BufferedLayer(TreeLayer):
@@ -108,12 +124,21 @@ class BufferedCache(Cache):  # type: ignore[misc]
         of_layer = joint[self._kinds[:index].count(self._kinds[index])]
         return of_layer[0], of_layer[1]
 
+    def renew(self, slots: int) -> bool:
+        """Make room for `slots` in buffers that the next forward allocates, after these are freed with all that is in
+        them; returns False where they are large enough, and stay."""
+        if slots <= self.capacity:
+            return False
+        self.capacity = slots
+        self.joint.clear()
+        self.layers.clear()
+        return True
+
     def grow_to(self, slots: int) -> bool:
         """Make room for `slots`; returns True when the buffers moved."""
         if slots <= self.capacity:
             return False
-        while self.capacity < slots:
-            self.capacity *= 2
+        self.capacity = room_for(slots)
         for kind, joint in self.joint.items():
             self.joint[kind] = self._larger(joint)
         for layer in self.layers:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectui.decoding.device.cache import BufferedCache
+from spectui.decoding.device.cache import BufferedCache, capacity_for
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.growth import TreeGrower
-from spectui.decoding.device.model import padded_rows, view_of
+from spectui.decoding.device.model import ROWS, padded_rows, view_of
 from spectui.decoding.device.transfer import fill_visibility, pinned, upload
 from spectui.decoding.device.tree import DeviceTree
 from spectui.decoding.drafters.base import Setup
@@ -74,6 +74,11 @@ class DeviceEagleDrafter(EagleDrafter):
     def graphs(self) -> tuple[Graphs, ...]:
         """Everything that it captures."""
         return self._forwards, self._grower.graphs
+
+    def reserve(self, tokens: int, context: int) -> None:
+        """See `DeviceDrafter.reserve`."""
+        if self._cache.renew(capacity_for(tokens, ROWS[-1], context)):
+            self._forget_captured()
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
@@ -187,5 +192,8 @@ class DeviceEagleDrafter(EagleDrafter):
     def _make_room(self, slots: int) -> None:
         """Make room for `slots`, and forget what was captured on buffers that have moved."""
         if self._cache.grow_to(slots):
-            self._forwards.forget()
-            self._inputs_of.clear()
+            self._forget_captured()
+
+    def _forget_captured(self) -> None:
+        self._forwards.forget()
+        self._inputs_of.clear()

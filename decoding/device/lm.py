@@ -44,6 +44,10 @@ class DeviceLMDrafter(LMDrafter):
         """Everything that it captures."""
         return self._model.graphs, self._model.move_graphs, self.grower.graphs
 
+    def reserve(self, tokens: int, context: int) -> None:
+        """See `DeviceDrafter.reserve`."""
+        self._model.reserve(min(tokens, context))
+
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
         """See `DeviceDrafter.propose_tensors`."""

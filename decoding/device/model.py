@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectui.decoding.device.cache import BufferedCache, kinds_of
+from spectui.decoding.device.cache import BufferedCache, capacity_for, kinds_of, room_for
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.transfer import fill_visibility, pinned, upload
@@ -19,8 +19,6 @@ from spectui.decoding.trees.shape import BoolArray, IntArray
 
 ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 520)
 """Sizes that the rows of a forward are padded to: a surplus row costs next to nothing, each size a capture."""
-VIEW = 256
-"""Least number of slots that a forward attends to; doubled as the sequence grows."""
 
 
 def padded_rows(rows: int) -> int:
@@ -33,10 +31,7 @@ def padded_rows(rows: int) -> int:
 
 def view_of(slots: int, capacity: int) -> int:
     """Slots that a forward attends to when it needs `slots` of them."""
-    view = VIEW
-    while view < slots:
-        view *= 2
-    return min(view, capacity)
+    return min(room_for(slots), capacity)
 
 
 @dataclass(frozen=True)
@@ -85,6 +80,13 @@ class BufferedModel(LanguageModel):
     @forward_seconds.setter
     def forward_seconds(self, value: float) -> None:
         self._counted = value
+
+    def reserve(self, tokens: int) -> None:
+        """Forget the sequence, and make room for one of `tokens` and the rows behind it: buffers that moved later would
+        void all that was captured."""
+        if self._cache.renew(capacity_for(tokens, ROWS[-1], self.context)):
+            self._forget_captured()
+        self.reset()
 
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int], *, all_logits: bool = False) -> Scored:
@@ -147,6 +149,7 @@ class BufferedModel(LanguageModel):
     def compact(self, slots: torch.Tensor) -> None:
         """Move uncommitted `slots` ``[k]``, numbered from 0, to the first k; `commit` follows."""
         count = len(slots)
+        self._make_room(self.length + count)
         first_time = count not in self._moves
         if first_time:
             numbers: dict[str, Any] = {"dtype": torch.int64, "device": self.device}
@@ -179,10 +182,13 @@ class BufferedModel(LanguageModel):
 
     def _make_room(self, slots: int) -> None:
         if self._cache.grow_to(slots):
-            self.graphs.forget()
-            self.move_graphs.forget()
-            self._inputs_of.clear()
-            self._moves.clear()
+            self._forget_captured()
+
+    def _forget_captured(self) -> None:
+        self.graphs.forget()
+        self.move_graphs.forget()
+        self._inputs_of.clear()
+        self._moves.clear()
 
     def _inputs_for(self, rows: int, view: int) -> _Inputs:
         if (rows, view) not in self._inputs_of:

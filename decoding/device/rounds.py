@@ -56,6 +56,12 @@ class DeviceRounds(BaseRounds):
         of_drafter = () if self._grower is None else self._grower.graphs
         return self._target.graphs, self._target.move_graphs, self._judge_graphs, *of_drafter
 
+    def reserve(self, tokens: int) -> None:
+        """See `Rounds.reserve`."""
+        self._target.reserve(tokens)
+        if self._grower is not None:
+            self._grower.reserve(tokens, self._target.context)
+
     def capture_failure(self) -> str | None:
         """See `Rounds.capture_failure`."""
         return next((graphs.reason for graphs in self.graphs if graphs.failed), None)

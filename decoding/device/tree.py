@@ -62,6 +62,9 @@ class DeviceDrafter(Drafter, Protocol):
     def graphs(self) -> tuple[Graphs, ...]:
         """Everything that it captures."""
 
+    def reserve(self, tokens: int, context: int) -> None:
+        """Make room for a sequence of at most `tokens`, in the target's `context`; `begin` follows."""
+
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
         """The tree of `propose`; None when there is none, or when only `propose` can grow it."""
 

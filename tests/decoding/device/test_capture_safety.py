@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from spectui.decoding.config import WITH_LOOKUP, RunConfig
-from spectui.decoding.device.cache import FIRST_CAPACITY
 from spectui.decoding.device.graphs import WARM_UPS, Graphs
 from spectui.decoding.device.rounds import DeviceRounds
 from spectui.decoding.drafters.kind import DrafterKind
@@ -33,7 +32,7 @@ from tests.fake_gpu import PAGEABLE, PINNED, WAIT, FakeGpu
 from tests.fake_gpu.seen import NOT_PERMITTED, SYNCHRONISING
 from tests.models import tiny_llama, tiny_tokenizer
 
-CONTEXT = 2048
+CONTEXT = 1000
 SHORT = [17, 42, 99, 17, 42]
 SAMPLINGS: list[dict[str, Any]] = [{}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.7}]
 CASES = [(kind, tree) for kind in EVERY.values() if kind is not TOY for tree in trees_of(kind)]
@@ -127,13 +126,32 @@ def test_half_precision_replays_as_it_was_captured(
 
 
 @pytest.mark.parametrize(("kind", "tree"), CASES, ids=name_of)
-def test_nothing_that_a_forgotten_graph_returned_is_in_the_way_of_the_next(
+def test_buffers_move_between_prompts_alone_and_nothing_forgotten_is_in_the_way(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, kind: DrafterKind, tree: str
 ) -> None:
-    """A second prompt that the first buffers are too small for, and a third to the end of the context."""
-    config = RunConfig(draft=kind.name, tree=tree, max_new_tokens=20)
-    prompts = [[3 + i % 300 for i in range(count)] for count in (4, FIRST_CAPACITY - 10, CONTEXT - 15)]
-    both(pair, monkeypatch, kind, config, prompts)
+    """A second prompt that the first buffers are too small for, to the end of the context."""
+    moved, inside = list[bool](), list[bool]()
+    forget, step = Graphs.forget, DeviceRounds.step
+
+    def watched_forget(graphs: Graphs) -> None:
+        moved.append(bool(inside))
+        forget(graphs)
+
+    def watched_step(self: DeviceRounds, *rest: Any) -> Round:
+        inside.append(True)
+        try:
+            return step(self, *rest)
+        finally:
+            inside.clear()
+
+    monkeypatch.setattr(Graphs, "forget", watched_forget)
+    monkeypatch.setattr(DeviceRounds, "step", watched_step)
+    config = RunConfig(draft=kind.name, tree=tree, max_new_tokens=30)
+    both(
+        pair, monkeypatch, kind, config, [[3 + i % 300 for i in range(count)] for count in (4, CONTEXT - 15)]
+    )
+    assert moved
+    assert not any(moved)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS[:2], ids=["greedy", "sampled"])

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device import eagle as device_eagle
-from spectui.decoding.device.cache import FIRST_CAPACITY
+from spectui.decoding.device.cache import FIRST_CAPACITY, STEP, capacity_for, room_for
 from spectui.decoding.device.eagle import DeviceEagleDrafter
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.model import ROWS, BufferedModel, padded_rows
@@ -254,7 +254,7 @@ def test_a_sequence_that_outgrows_the_first_buffers(
     config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=60)
     on_host, on_device, decoder = both(monkeypatch, config, pair, ids)
     assert_same(on_host, on_device)
-    assert decoder.target._cache.capacity == 2 * FIRST_CAPACITY
+    assert decoder.target._cache.capacity == room_for(len(ids) + 60 + ROWS[-1])
 
 
 @pytest.mark.parametrize("length", [FIRST_CAPACITY + 2, FIRST_CAPACITY + 500])
@@ -275,6 +275,15 @@ def test_to_the_end_of_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     on_host, on_device, _ = both(monkeypatch, config, models, list(range(5, 25)))
     assert_same(on_host, on_device)
     assert on_device[-1].finish == "context"
+
+
+def test_room_for_a_sequence() -> None:
+    """No more than the context takes, with the largest tree behind it; never less than is needed."""
+    assert [room_for(n) for n in (1, 256, 257, 1024, 1025, 1537)] == [256, 256, 512, 1024, 1536, 2304]
+    for context in (64, 2048, 4096):
+        for sequence in range(1, context + 300, 61):
+            capacity = capacity_for(sequence, ROWS[-1], context)
+            assert min(sequence, context) + ROWS[-1] <= capacity < context + ROWS[-1] + STEP
 
 
 def test_sizes_and_why_nothing_is_captured_here() -> None:
