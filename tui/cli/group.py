@@ -7,6 +7,7 @@ import click
 from spectui.decoding.machine.versions import own_version
 from spectui.tui.cli.commands.advise import advise
 from spectui.tui.cli.commands.attach import attach
+from spectui.tui.cli.commands.audit import audit
 from spectui.tui.cli.commands.bench import bench
 from spectui.tui.cli.commands.compare import compare
 from spectui.tui.cli.commands.config import config
@@ -52,6 +53,7 @@ for command in (
     report,
     compare,
     advise,
+    audit,
     models,
     prompts,
     bench,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectui.decoding.errors import UsageError
 from spectui.store.analysis.spending import Spending, spending
 from spectui.store.paths import expanded
 from spectui.store.reading.choices import TreeChoice, choices, latest_choices
@@ -19,6 +20,8 @@ from spectui.tui.widgets.rows import Row, Rows, row_width
 
 if TYPE_CHECKING:
     from spectui.decoding.trees.advise.advice import Advice
+    from spectui.decoding.trees.advise.draft_length import LengthAdvice
+    from spectui.tui.report.grid import Grid
 
 TEXT = 110
 """Cells that sentences are folded to at most."""
@@ -28,7 +31,8 @@ TEXT = 110
 class Page:
     """The advice for a session, and its trees and spending so far."""
 
-    advice: Advice
+    advice: Advice | LengthAdvice
+    """Of a server's session, advice on the length of its drafts."""
     spent: list[Spending]
     latest_choices: dict[str, TreeChoice]
     """Of a run with a tree for each task: the tree that each task has now."""
@@ -59,25 +63,39 @@ class AdviceView(Rows, can_focus=True):
 
 def page_rows(page: Page, width: int) -> list[Row]:
     """The verdict, what each task has now and why, the tables."""
-    from spectui.decoding.trees.advise.output import undecided, verdict
-    from spectui.tui.report.advice import advice_subject, advice_tables, beyond
-    from spectui.tui.report.spending import spending_grid
     from spectui.tui.widgets.report_view import table_rows
 
-    advice = page.advice
     fold = max(min(width, TEXT), 20)
-    rows: list[Row] = [
-        ((line, "strong"),) for line in textwrap.wrap(sanitize_line(advice_subject(advice)), fold)
-    ]
+    subject, sentences, tables = _contents(page)
+    rows: list[Row] = [((line, "strong"),) for line in textwrap.wrap(sanitize_line(subject), fold)]
     rows.append(())
-    for words in (verdict(advice), *undecided(advice), *beyond(advice)):
+    for words in sentences:
         rows += [((line, "text"),) for line in textwrap.wrap(sanitize_line(words), fold)]
     for task, choice in page.latest_choices.items():
         words = sanitize_line(f"{task} has {choice.tree} ({choice.kind}): {choice.reason}")
         rows += [((line, "muted"),) for line in textwrap.wrap(words, fold)]
-    for grid in (*advice_tables(advice), spending_grid(advice.summary, page.spent)):
+    for grid in tables:
         rows += [(), *table_rows(grid, {}, width)]
     return rows
+
+
+def _contents(page: Page) -> tuple[str, list[str], list[Grid]]:
+    """The subject, the sentences and the tables of a page."""
+    from spectui.decoding.trees.advise.advice import Advice
+    from spectui.decoding.trees.advise.output import undecided, verdict
+    from spectui.tui.report.advice import advice_subject, advice_tables, beyond
+    from spectui.tui.report.draft_length import length_subject, length_tables, length_words
+    from spectui.tui.report.spending import spending_grid
+
+    advice = page.advice
+    if not isinstance(advice, Advice):
+        return length_subject(advice), length_words(advice), length_tables(advice)
+    sentences = [verdict(advice), *undecided(advice), *beyond(advice)]
+    return (
+        advice_subject(advice),
+        sentences,
+        [*advice_tables(advice), spending_grid(advice.summary, page.spent)],
+    )
 
 
 class AdviseScreen(PageScreen[Page]):
@@ -93,7 +111,10 @@ class AdviseScreen(PageScreen[Page]):
     def work(self, reader: Reader, progress: Progress) -> Page:
         """Weigh the trees."""
         from spectui.decoding.trees.advise.advice import advise
+        from spectui.decoding.trees.advise.draft_length import advise_length
 
+        if reader.session(self.session_id).server is not None:
+            return Page(advise_length(reader, self.session_id), [], {})
         advice = advise(
             reader, self.session_id, lambda done, total: progress("weighing trees", done / max(total, 1.0), 1)
         )
@@ -118,10 +139,13 @@ class AdviseScreen(PageScreen[Page]):
         page = self.result
 
         def save(place: Path) -> str:
+            from spectui.decoding.trees.advise.advice import Advice
             from spectui.decoding.trees.advise.output import plan_of
             from spectui.decoding.trees.plan_file import save_plan
 
             assert page is not None
+            if not isinstance(page.advice, Advice):
+                raise UsageError("a server's session has no trees to save; it says the draft's length")
             save_plan(plan_of(page.advice), expanded(str(place)), force=None)
             return "Written; use it with: spectui run --tree auto:FILE"
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from spectui.decoding.trees.advise.advice import Advice
 from spectui.store.database import connect
 from spectui.tui.screens.advise import AdviceView, AdviseScreen
 from spectui.tui.screens.sessions.screen import SessionsScreen
@@ -37,6 +38,7 @@ async def test_it_says_which_tree_pays_and_writes_the_file(
         view = screen.query_one(AdviceView)
         await wait_for(pilot, lambda: view.rows)
         assert screen.result is not None
+        assert isinstance(screen.result.advice, Advice)
         for words in (
             "tree that pays",
             "x plain",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from spectui.tui.cli.options import State, json_option, price_option, shared_options
 from spectui.tui.cli.output import json_line, line
+
+if TYPE_CHECKING:
+    from spectui.store.reading.reader import Reader
 
 
 @click.command()
@@ -35,7 +39,8 @@ def advise(
     """Recommend a tree for each task. SESSION is an id, a name, or 'last' (the default).
 
     Replays the recorded rounds with other trees at the measured costs of drafting and verifying, and compares
-    a tree per task with the tree used, with the best single tree, and with plain decoding.
+    a tree per task with the tree used, with the best single tree, and with plain decoding. Of a server's session,
+    says which draft length pays, as far as it can be known.
     """
     from spectui.decoding.trees.advise.advice import advise as weigh
     from spectui.decoding.trees.advise.output import advice_json, undecided, verdict
@@ -49,6 +54,9 @@ def advise(
 
         check_free(save_file, force=force)
     with state.reader() as reader:
+        if reader.session(session).server is not None:
+            _advise_length(reader, session, as_json=as_json, save=save_file is not None)
+            return
         advice = weigh(reader, session)
         spent = spending(advice.summary, reader.figures(advice.summary.id), price)
     if save_file is not None:
@@ -68,3 +76,21 @@ def advise(
         line(sentence)
     if save_file is not None:
         line(f"wrote {save_file}; use it with: spectui run --tree auto:{save_file}")
+
+
+def _advise_length(reader: Reader, session: str, *, as_json: bool, save: bool) -> None:
+    from spectui.decoding.trees.advise.draft_length import advise_length
+    from spectui.tui.cli.output import print_grids
+    from spectui.tui.report.draft_length import length_json, length_subject, length_tables, length_words
+
+    if save:
+        raise click.UsageError("a server's session has no trees to save; what it says is the draft's length")
+    advice = advise_length(reader, session)
+    if as_json:
+        json_line(length_json(advice))
+        return
+    line(length_subject(advice))
+    line()
+    print_grids(length_tables(advice))
+    for sentence in length_words(advice):
+        line(sentence)

@@ -1,0 +1,1 @@
+"""The question whether a server decodes as its target alone would: asked, compared, judged."""
