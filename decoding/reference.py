@@ -147,9 +147,9 @@ class Reference:
         best = int(log_p.argmax())
         if best in tokens:
             return []
-        own = max((float(log_p[token]) for token in tokens), default=-math.inf)
+        log_p_of_token = max((float(log_p[token]) for token in tokens), default=-math.inf)
         text = self._models.tokenizer.token_bytes(best).decode("utf-8", "replace")
-        return [Other(place, text, float(log_p[best]) - own, int((log_p > own).sum()))]
+        return [Other(place, text, float(log_p[best]) - log_p_of_token, int((log_p > log_p_of_token).sum()))]
 
 
 def judge_all(work: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -46,6 +46,7 @@ SLOW = (
     "docs/test_recipes.py",
     "docs/test_site.py",
     "fuzz/test_fuzz.py",
+    "servers/test_audit.py",
     "store/analysis/test_truth.py",
     "store/care/test_check.py",
     "store/care/test_pruning.py",

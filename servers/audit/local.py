@@ -35,7 +35,7 @@ def judge(
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            json.dump({"config": dict(config), "questions": questions}, child.stdin)
+            child.stdin.write(json.dumps({"config": dict(config), "questions": questions}))
             child.stdin.close()
             tell(str(_answer(child.stdout.readline())["dtype"]))
             for prompt, output in zip(prompts, outputs, strict=True):
@@ -87,8 +87,8 @@ def _compared(prompt: Prompt, output: Output, answer: Mapping[str, Any]) -> Comp
     )
     gaps = zip(output.spoken, answer["gaps"], strict=True)
     differences = tuple(
-        own - gap
+        there - gap
         for token, gap in gaps
-        if gap is not None and token.rival is not None and (own := token.gap_to(token.rival)) is not None
+        if gap is not None and token.rival is not None and (there := token.gap_to(token.rival)) is not None
     )
     return Compared(prompt.id, prompt.task, count, partings, differences)

@@ -30,7 +30,7 @@ class Token:
     id: int | None
     """None where the server does not tell it."""
     piece: bytes
-    """What it writes; of an end token, b""."""
+    """Its bytes; of an end token, b""."""
     is_end: bool = False
     choices: tuple[Choice, ...] = ()
     """The target's likeliest tokens there, the best first; empty where the server gives none that are right."""
@@ -50,8 +50,8 @@ class Token:
 
     def gap_to(self, rival: Token | Choice) -> float | None:
         """Its log probability less that of another token, in nats; None where one of them is not known."""
-        own, other = self.logprob, self.logprob_of(rival)
-        return None if own is None or other is None else own - other
+        known = self.logprob, self.logprob_of(rival)
+        return None if known[0] is None or known[1] is None else known[0] - known[1]
 
     @property
     def logprob(self) -> float | None:

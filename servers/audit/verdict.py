@@ -53,7 +53,7 @@ class Compared:
     partings: tuple[Parting, ...] = ()
     """The first place, or, where the reference judges every token behind the output's own beginning, all of them."""
     differences: tuple[float, ...] = ()
-    """How far apart both are on the gap from a token to its rival, the next likely one, after the same beginning."""
+    """Differences of both on the gap from a token to its rival, the next likely one, after the same beginning."""
     failure: str = ""
     """The reason that it could not be compared."""
 
@@ -76,8 +76,8 @@ class Audit:
     @property
     def verdict(self) -> Verdict:
         """The worst of all, of those that could be compared; `FAILED` where none could."""
-        found = [verdict for verdict in (BUG, UNKNOWN, TIE, IDENTICAL) if self.counts.get(verdict)]
-        return found[0] if found else FAILED
+        ranked = (BUG, UNKNOWN, TIE, IDENTICAL)
+        return next((verdict for verdict in ranked if self.counts.get(verdict)), FAILED)
 
 
 def audit_of(compared: Sequence[Compared], tolerance: float | None = None) -> Audit:

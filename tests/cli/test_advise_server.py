@@ -65,8 +65,8 @@ def advise(database: Path, *arguments: str) -> Result:
 def lengths(database: Path, task: str = "all") -> list[dict[str, Any]]:
     done = advise(database, "--json")
     assert done.exit_code == 0, done.stderr
-    found: list[dict[str, Any]] = json.loads(done.stdout)["tasks"][task]["lengths"]
-    return found
+    listed: list[dict[str, Any]] = json.loads(done.stdout)["tasks"][task]["lengths"]
+    return listed
 
 
 @pytest.fixture(scope="module")

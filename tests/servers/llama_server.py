@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Self
 
 SELF, NGRAM, SYNTHETIC, PLAIN = "self", "ngram", "synthetic", "plain"
+PENALTY = "penalty"
+"""A server whose own default, a repetition penalty, changes what greedy outputs are."""
 RATES = [0.8, 0.5, 0.2]
 """Shares of rounds that `SYNTHETIC` accepts up to each position, whatever the models say."""
 DRAFTED = 3
@@ -70,6 +72,8 @@ def main() -> None:
         parameters.speculative.synth_rates = RATES
     if drafting == NGRAM:
         parameters.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+    if drafting == PENALTY:
+        parameters.sampling.penalty_repeat = 1.3
     server = llama.Server(parameters)
     print(server.listening_address, flush=True)
     sys.stdin.read()  # its parent's end is its own

@@ -102,14 +102,14 @@ def audit(
     most = int(chosen.pop("max_new_tokens", 64))
     RunConfig(speculate=False, max_new_tokens=most, **chosen)  # refuses what a run would refuse
     address = read_address(server)
+    other = None if against == LOCAL else read_address(against, "--against")
+    if other is not None and set(chosen) & set(OF_THE_TARGET):
+        raise click.UsageError("--target, --device, --dtype and --raw belong to --against local")
     with Bar(delay=1.0) as bar:
         outputs, about = _ask(address, api_key_env, model, prompts, most, bar)
-        if against == LOCAL:
+        if other is None:
             compared, reference = _judged_here(prompts, outputs, chosen | {"max_new_tokens": most}, bar)
         else:
-            if set(chosen) & set(OF_THE_TARGET):
-                raise click.UsageError("--target, --device, --dtype and --raw belong to --against local")
-            other = read_address(against, "--against")
             compared, reference = _beside(prompts, outputs, (other, api_key_env, model, most), bar)
     result = audit_of(compared, tolerance)
     if as_json:
@@ -176,10 +176,10 @@ def _beside(
     from spectui.servers.audit.verdict import compare
 
     address, key_env, model, most = other
-    theirs, about = _ask(address, key_env, model, prompts, most, bar)
+    references, about = _ask(address, key_env, model, prompts, most, bar)
     compared = [
         compare(prompt.id, prompt.task, output, reference)
-        for prompt, output, reference in zip(prompts, outputs, theirs, strict=True)
+        for prompt, output, reference in zip(prompts, outputs, references, strict=True)
     ]
     return compared, f"{address} ({about.kind} {about.version})"
 
