@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend
 
+from spectui.decoding.device.attention import (
+    CAUSAL,
+    MASKED,
+    AttentionShape,
+    fastest_kernel,
+    in_order,
+    preferring,
+)
 from spectui.decoding.device.cache import BufferedCache, capacity_for, kinds_of, room_for
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
@@ -43,6 +53,8 @@ class _Inputs:
     slots: torch.Tensor
     masks: Any
     """As transformers takes it: a tensor, or one per kind of layer."""
+    kernel: SDPBackend | None
+    """The attention's; None leaves it to torch."""
 
 
 class BufferedModel(LanguageModel):
@@ -61,6 +73,15 @@ class BufferedModel(LanguageModel):
         self.graphs = Graphs(self.device, wanted=not spread)
         self.move_graphs = Graphs(self.device, wanted=not spread)
         """Moves of accepted paths: apart, as they must not overwrite the last forward's logits."""
+        self.attention_kernels: tuple[SDPBackend, ...] = MASKED if self.device.type == "cuda" else ()
+        """Those among which the fastest is taken for each size; without any, torch chooses."""
+        heads = getattr(config, "num_attention_heads", None)
+        self._heads = (
+            (int(heads), int(getattr(config, "head_dim", None) or config.hidden_size // heads))
+            if isinstance(heads, int)
+            else None
+        )
+        """Number and width of the query heads, where layers have one."""
         self._inputs_of: dict[tuple[int, int], _Inputs] = {}
         self._moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         """Slots to move from and to, by their number: the same tensors every time."""
@@ -93,7 +114,8 @@ class BufferedModel(LanguageModel):
         """See `LanguageModel.prefill`; of any size, never captured."""
         self._make_room(self.length + len(tokens))
         self._cache.set_slots(None)
-        return super().prefill(tokens, all_logits=all_logits)
+        with in_order(CAUSAL) if self.device.type == "cuda" else contextlib.nullcontext():
+            return super().prefill(tokens, all_logits=all_logits)
 
     @torch.inference_mode()
     def append(self, tokens: IntArray, depth: IntArray, mask: BoolArray) -> Scored:
@@ -168,7 +190,7 @@ class BufferedModel(LanguageModel):
         self._cache.set_length(self.length)
 
     def _forward(self, inputs: _Inputs) -> tuple[torch.Tensor, torch.Tensor | None]:
-        with self._with_rotary(), self._capturing_inputs() as captured:
+        with preferring(inputs.kernel), self._with_rotary(), self._capturing_inputs() as captured:
             logits = self.model(
                 input_ids=inputs.ids,
                 position_ids=inputs.positions,
@@ -210,8 +232,18 @@ class BufferedModel(LanguageModel):
                     torch.zeros(1, rows, **numbers),
                     torch.zeros(rows, **numbers),
                     masks,
+                    self._fastest_kernel(rows, view),
                 )
         return self._inputs_of[rows, view]
+
+    def _fastest_kernel(self, rows: int, view: int) -> SDPBackend | None:
+        if not self.attention_kernels or not self._heads:
+            return None
+        heads, width = self._heads
+        shape = AttentionShape(
+            heads // self._groups, rows * self._groups, view, width, self._dtype, self.device
+        )
+        return fastest_kernel(shape, self.attention_kernels)
 
     @property
     def _masks_on_device(self) -> bool:

@@ -163,14 +163,14 @@ def _attention(facts: Facts) -> Finding:
     if facts.gpus:
         return Finding(
             "attention", "sdpa; a tree needs a mask, which flash attention does not take: torch's memory-efficient "
-            "or cuDNN kernel"
+            "or cuDNN kernel, whichever is faster for its size; flash attention for prompts in half precision"
         )  # fmt: skip
     return Finding("attention", "sdpa, query heads of a group as rows of one head (no copy of the cache)")
 
 
 def _linears(facts: Facts) -> Finding:
     if facts.gpus:
-        return Finding("linear layers", "cuBLAS, as torch chooses")
+        return Finding("linear layers", "cuBLAS, one product for several of a layer")
     if facts.packs:
         return Finding(
             "linear layers", "packed once; half-precision weights stay so where the CPU can multiply them"
