@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectui.servers.answers.base import Pieces, Text
+from spectui.servers.answers.token_texts import TokenTexts
 from spectui.servers.errors import ServerError
 
 
@@ -54,11 +55,16 @@ class Chunks:
         """From the first chunk to the last; None of a single one."""
         return 1e3 * (self.all[-1].at - self.all[0].at) if len(self.all) > 1 else None
 
-    def ids(self, pieces: Pieces) -> list[int]:
-        """Ids of all tokens by the text of their chunks, which belongs to the last token of each."""
+    def ids(self, pieces: Pieces, texts: TokenTexts | None = None) -> list[int]:
+        """Ids of all tokens by their texts, where `texts` has them; else a chunk's text is that of its last token."""
+        if texts is not None:
+            texts.learn([token for chunk in self.all for token in chunk.tokens])
         ids: list[int] = []
         for chunk in self.all:
-            ids += [pieces.id_of("")] * (chunk.size - 1) + [pieces.id_of(chunk.text)]
+            parts = None if texts is None or not chunk.tokens else texts.of(chunk.tokens)
+            if parts is None or "".join(parts) != chunk.text:  # of part of a character, or the end token
+                parts = [""] * (chunk.size - 1) + [chunk.text]
+            ids += map(pieces.id_of, parts)
         return ids
 
     def step_ms(self, steps: int) -> list[float | None]:

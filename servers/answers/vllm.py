@@ -9,6 +9,7 @@ from typing import Any
 
 from spectui.servers.answers.base import CHAT, Answer, Pieces, Question
 from spectui.servers.answers.chunked import Chunks
+from spectui.servers.answers.token_texts import TokenTexts
 from spectui.servers.errors import ServerError
 from spectui.servers.rounds import ServerRound, ended, unordered
 
@@ -18,9 +19,11 @@ class VllmReading:
 
     path = CHAT
 
-    def __init__(self, question: Question, pieces: Pieces) -> None:
+    def __init__(self, question: Question, pieces: Pieces, texts: TokenTexts | None = None) -> None:
         self._question = question
         self._pieces = pieces
+        self._texts = texts
+        self._first: int | None = None
         self._chunks = Chunks(question.max_tokens)
         self._details: Mapping[str, Any] | None = None
 
@@ -36,8 +39,13 @@ class VllmReading:
         return []
 
     def first_token(self) -> int | None:
-        """The token that came with the prompt's own pass."""
-        return self._chunks.ids(self._pieces)[0] if self._chunks.all else None
+        """The token that came with the prompt's own pass, once it is known that rounds follow with theirs."""
+        return self._first
+
+    def _ids(self) -> list[int]:
+        ids = self._chunks.ids(self._pieces, self._texts)
+        self._first = ids[0] if ids else None
+        return ids
 
     def _answer(self, rounds: Sequence[ServerRound], tokens: int, *notes: str) -> Answer:
         text = self._chunks.text
@@ -81,7 +89,7 @@ class DetailedReading(VllmReading):
 
     def _placed(self, rounds: Sequence[ServerRound], tokens: int) -> list[ServerRound]:
         """The rounds with their places and, where the server tells ids, their tokens."""
-        ids = self._chunks.ids(self._pieces) if self._chunks.count == tokens else []
+        ids = self._ids() if self._chunks.count == tokens else []
         place = 1
         placed = []
         for each in rounds:
@@ -147,8 +155,10 @@ class CountersReading(VllmReading):
 class ChunksReading(VllmReading):
     """Takes each chunk for one step: an estimate, for chunks merge when their reader or the server lags."""
 
-    def __init__(self, question: Question, pieces: Pieces, drafted: int) -> None:
-        super().__init__(question, pieces)
+    def __init__(
+        self, question: Question, pieces: Pieces, texts: TokenTexts | None = None, drafted: int = 0
+    ) -> None:
+        super().__init__(question, pieces, texts)
         self._drafted = drafted
 
     def body(self) -> dict[str, Any]:
@@ -158,7 +168,7 @@ class ChunksReading(VllmReading):
     def close(self) -> Answer:
         """The end, with a round for each chunk."""
         self._chunks.text.finish_reason(self._question.max_tokens)
-        ids, prompt = self._chunks.ids(self._pieces), self._chunks.text.prompt_tokens
+        ids, prompt = self._ids(), self._chunks.text.prompt_tokens
         place, rounds = 1, list[ServerRound]()
         longest = max([self._drafted, *(chunk.size - 1 for chunk in self._chunks.all[1:])])
         for chunk in self._chunks.all[1:]:

@@ -9,6 +9,7 @@ from spectui.servers.answers.base import CHAT, Pieces, Question, Reading
 from spectui.servers.answers.counters import read_counts
 from spectui.servers.answers.llama import LlamaReading
 from spectui.servers.answers.sglang import HistogramReading, spec_details
+from spectui.servers.answers.token_texts import TokenTexts
 from spectui.servers.answers.vllm import (
     ChunksReading,
     CountersReading,
@@ -52,12 +53,13 @@ def choose_source(client: Client, server: Recognised, model: str, pieces: Pieces
                 " --speculative-algorithm"
             )
         return Chosen("SGLang histogram", lambda asked: HistogramReading(asked, pieces))
+    texts = TokenTexts(client, model)
     details = details_of(_object(client.post(CHAT, body)))
     if details is not None and isinstance(details.get("per_step_accepted"), list):
         drafted = details.get("num_spec_tokens")
         return Chosen(
             "vLLM detailed",
-            lambda asked: DetailedReading(asked, pieces),
+            lambda asked: DetailedReading(asked, pieces, texts),
             drafted if isinstance(drafted, int) else 0,
         )
     advice = (
@@ -77,7 +79,7 @@ def choose_source(client: Client, server: Recognised, model: str, pieces: Pieces
             *notes,
             "its counters tell the rounds of a request where there is one at a time: --concurrency 1",
         )
-    return Chosen("chunks", lambda asked: ChunksReading(asked, pieces, drafted), drafted, notes)
+    return Chosen("chunks", lambda asked: ChunksReading(asked, pieces, texts, drafted), drafted, notes)
 
 
 def _counter(client: Client) -> Callable[[], Counts]:
