@@ -1,12 +1,17 @@
-"""Small EAGLE-3 heads with random weights for the models of `tests.models`."""
+"""Small draft heads with random weights for the models of `tests.models`."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
+from spectui.decoding.block.head import BlockConfig, BlockHead, Sight
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, set_draft_vocabulary
+from spectui.decoding.heads.files import stored_name
 
 
 def head_config(target: Any, **changes: Any) -> HeadConfig:
@@ -34,14 +39,81 @@ def tiny_head(target: Any, *, seed: int = 0, tokens: list[int] | None = None, **
     config = head_config(target, **changes)
     torch.manual_seed(seed)
     head = EagleHead(config, target.get_input_embeddings()).eval()
+    _randomise(head)
+    if config.draft_vocab_size < config.vocab_size:
+        chosen = range(0, 2 * config.draft_vocab_size, 2) if tokens is None else tokens
+        set_draft_vocabulary(head, list(chosen))
+    return head
+
+
+def tiny_block_head(
+    target: Any, *, seed: int = 0, tokens: list[int] | None = None, **changes: Any
+) -> BlockHead:
+    """A DFlash head for `target` that predicts `tokens` (default: all of them, through the target's LM head)."""
+    model = target.config
+    layers = range(model.num_hidden_layers)
+    sizes: dict[str, Any] = {
+        "hidden_size": model.hidden_size,
+        "intermediate_size": 2 * model.hidden_size,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": model.hidden_size // 4,
+        "num_hidden_layers": 2,
+        "qk_norm": True,
+        "vocab_size": model.vocab_size,
+        "draft_vocab_size": model.vocab_size if tokens is None else len(tokens),
+        "feature_layers": (layers[0] + 1, layers[-1]),
+        "block_size": 5,
+        "mask_token": model.vocab_size - 1,
+        "sights": (Sight(), Sight(causal=True, window=3)),
+    }
+    torch.manual_seed(seed)
+    output = target.get_output_embeddings if tokens is None else None
+    head = BlockHead(BlockConfig(**sizes | changes), target.get_input_embeddings(), output).eval()
+    _randomise(head)
+    if tokens is not None:
+        head.draft_ids.copy_(torch.tensor(tokens))
+    return head
+
+
+def save_block_head(head: BlockHead, folder: Path, **changes: Any) -> None:
+    """Write a DFlash head in its authors' layout; its layers see everything, or slide causally."""
+    config = head.config
+    tensors = {stored_name(name): tensor for name, tensor in head.state_dict().items() if name != "draft_ids"}
+    if config.draft_vocab_size < config.vocab_size:
+        tensors["d2t"] = head.draft_ids - torch.arange(len(head.draft_ids))
+    folder.mkdir(exist_ok=True)
+    save_file(
+        {name: tensor.detach().clone() for name, tensor in tensors.items()}, folder / "model.safetensors"
+    )
+    sizes = {
+        key: getattr(config, key)
+        for key in (
+            "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
+            "num_hidden_layers", "rms_norm_eps", "rope_theta", "vocab_size", "draft_vocab_size", "block_size",
+        )
+    }  # fmt: skip
+    windows = [sight.window for sight in config.sights]
+    sizes |= {
+        "architectures": ["DFlashDraftModel"],
+        "model_type": "qwen3",
+        "layer_types": ["sliding_attention" if window else "full_attention" for window in windows],
+        "use_sliding_window": any(windows),
+        "sliding_window": next(filter(None, windows), None),
+        "dflash_config": {
+            "mask_token_id": config.mask_token,
+            "target_layer_ids": [layer - 1 for layer in config.feature_layers],
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(sizes | changes))
+
+
+def _randomise(head: Any) -> None:
     with torch.no_grad():
         for parameter in head.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0.0, 0.25)
             else:
                 parameter.uniform_(0.5, 1.5)
-        head.lm_head.weight.mul_(4.0)
-    if config.draft_vocab_size < config.vocab_size:
-        chosen = range(0, 2 * config.draft_vocab_size, 2) if tokens is None else tokens
-        set_draft_vocabulary(head, list(chosen))
-    return head
+        if head.lm_head is not None:
+            head.lm_head.weight.mul_(4.0)

@@ -18,7 +18,6 @@ from spectui.decoding.errors import DecodingError
 _OTHER_DRAFTS = {
     "eagle": "an EAGLE-1 or EAGLE-2 head",
     "peagle": "a P-EAGLE head",
-    "dflash": "a DFlash block drafter",
     "dflash2": "a DFlash 2 block drafter",
     "dspark": "a DSpark drafter",
     "mtp": "multi-token-prediction (MTP) layers, which belong to their own model",
@@ -30,7 +29,7 @@ _OTHER_DRAFTS = {
 """Kinds of drafts that are not loaded, by what `speculators` or their own configurations call them."""
 
 _BY_ARCHITECTURE = (
-    (r"dflash2", "dflash2"), (r"dflash", "dflash"), (r"dspark", "dspark"), (r"peagle|parallel_?eagle", "peagle"),
+    (r"dflash2", "dflash2"), (r"dspark", "dspark"), (r"peagle|parallel_?eagle", "peagle"),
     (r"medusa", "medusa"), (r"hydra", "hydra"), (r"mlpspeculator", "mlp_speculator"), (r"mtp|nextn", "mtp"),
     (r"eagle(?!3|.*eagle3)", "eagle"),
 )  # fmt: skip
@@ -135,7 +134,7 @@ def other_draft(described: Mapping[str, Any], folder: Path) -> str | None:
     for key, name in (
         ("medusa_num_heads", "medusa"),
         ("hydra_num_heads", "hydra"),
-        ("dflash_config", "dflash"),
+        ("dflash_config", "dflash2"),
     ):
         if key in described:
             return _OTHER_DRAFTS[name]

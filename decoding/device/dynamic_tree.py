@@ -24,6 +24,7 @@ class DynamicGrowth:
     """Grows the trees of `shape`, at most `depth` deep, from logits over `columns` of the draft's tokens.
 
     `ids` ``[columns]`` maps them to the target's; None where they are the same. Only shapes that `fits` can be grown.
+    With `product` all nodes of a level have the same logits, of which there is one row.
     """
 
     def __init__(
@@ -35,6 +36,8 @@ class DynamicGrowth:
         distribution: Callable[[torch.Tensor], torch.Tensor],
         graphs: Graphs,
         device: torch.device,
+        *,
+        product: bool = False,
     ) -> None:
         self._shape, self._depth, self._ids = shape, depth, ids
         self._distribution, self._graphs, self._device = distribution, graphs, device
@@ -60,7 +63,8 @@ class DynamicGrowth:
             ]
         )
         self._logits = [
-            torch.zeros(1 if level == 0 else front, columns, device=device) for level in range(depth)
+            torch.zeros(1 if level == 0 or product else front, columns, device=device)
+            for level in range(depth)
         ]
         # Of the nodes that are fed after each level: candidate, whether there is one, its parent's row, its mask.
         self._above = [numbers(front) for _ in range(depth)]
@@ -100,6 +104,9 @@ class DynamicGrowth:
         q = self._distribution(logits)
         chosen = logits.topk(width, dim=-1).indices
         logprob = q.gather(1, chosen).double().log().clamp(max=0.0)
+        nats = torch.special.entr(q).sum(-1).double()
+        nodes = (end - start) // width
+        chosen, logprob, nats = chosen.expand(nodes, -1), logprob.expand(nodes, -1), nats.expand(nodes)
         step = (width + 1) ** (self._depth - level - 1)
         rank = torch.arange(1, width + 1, device=self._device)
         if level == 0:
@@ -113,7 +120,7 @@ class DynamicGrowth:
             self._parent[start:end] = above.repeat_interleave(width)
         self._token[start:end] = (chosen if self._ids is None else self._ids[chosen]).flatten()
         self._logprob[start:end] = logprob.flatten()
-        self._nats[start:end] = torch.special.entr(q).sum(-1).double().repeat_interleave(width)
+        self._nats[start:end] = nats.repeat_interleave(width)
         self._reach[start:end] = reach.masked_fill(reach.isnan(), -torch.inf).flatten()
         self._code[start:end] = code.flatten()
         self._slot[start:end] = ROOT

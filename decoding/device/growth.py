@@ -18,9 +18,18 @@ KEPT = 16
 
 
 class TreeGrower:
-    """Grows the trees of `expander` on the device; `ids` are its, there."""
+    """Grows the trees of `expander` on the device; `ids` are its, there. `product` is true for a draft whose
+    distributions depend on the depth alone, and which scores one row for all nodes of a level."""
 
-    def __init__(self, expander: Expander, device: torch.device, ids: torch.Tensor | None = None) -> None:
+    def __init__(
+        self,
+        expander: Expander,
+        device: torch.device,
+        ids: torch.Tensor | None = None,
+        *,
+        product: bool = False,
+    ) -> None:
+        self._product = product
         self._expander, self._device, self._ids = expander, device, ids
         self.graphs = Graphs(device)
         self._growths: dict[tuple[DynamicShape, int], DynamicGrowth] = {}
@@ -51,6 +60,6 @@ class TreeGrower:
                 self.graphs.forget()
             columns = self._expander.columns
             self._growths[shape, depth] = DynamicGrowth(
-                shape, depth, columns, self._ids, self._law, self.graphs, self._device
+                shape, depth, columns, self._ids, self._law, self.graphs, self._device, product=self._product
             )
         return self._growths[shape, depth]

@@ -24,6 +24,7 @@ def grow_static(
 
     `ids` ``[W]`` are the target's tokens of the draft's, None where they are the same. With a `generator` children are
     drawn without replacement, else the likeliest are taken, as `decoding.drafters.expansion.Expander` does.
+    Logits of one row are those of all nodes.
     """
     device, size = root_logits.device, index.size
     token = torch.zeros(size, dtype=torch.int64, device=device)
@@ -34,6 +35,7 @@ def grow_static(
     logits = root_logits
     for level in index.levels:
         q = distribution(logits)
+        q = q.expand(len(level.places), -1)
         if generator is not None and rows is not None:
             if ids is None:
                 rows[:, : q.shape[1]].index_copy_(0, level.places, q)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -37,11 +38,14 @@ class Expander:
     """Grows the trees of one shape from one kind of distribution.
 
     `vocab_size` is the target's; `ids` ``[W]`` maps columns of the draft's logits to target tokens and is
-    None where column is token (then W may not exceed `vocab_size`). Greedy decoding takes the most likely
-    children. Sampling draws those of a static shape without replacement, and takes the most likely ones
-    of a dynamic tree too: chosen by rank, the tree depends on the context alone, and the acceptance
-    test of deterministic children is lossless for it, whereas a choice *among drawn* nodes would favour
-    some draws over others. Raises `UsageError` when there are fewer tokens than siblings.
+    None where column is token (then W may not exceed `vocab_size`). With `cheap_levels` a further level costs
+    the draft next to nothing: dynamic trees are the best of all there are, not of a few that are expanded.
+
+    Greedy decoding takes the most likely children. Sampling draws those of a static shape without
+    replacement, and takes the most likely ones of a dynamic tree too: chosen by rank, the tree depends on the
+    context alone, and the acceptance test of deterministic children is lossless for it, whereas a choice
+    *among drawn* nodes would favour some draws over others. Raises `UsageError` when there are fewer tokens
+    than siblings.
     """
 
     def __init__(
@@ -54,7 +58,9 @@ class Expander:
         temperature: float = 0.0,
         top_p: float = 1.0,
         device: torch.device | None = None,
+        cheap_levels: bool = False,
     ) -> None:
+        self._cheap_levels = cheap_levels
         self.vocab_size, self._ids, self.columns = vocab_size, ids, width
         self._token_of = list(range(width)) if ids is None else ids.tolist()
         self.temperature, self.top_p = temperature, top_p
@@ -72,26 +78,38 @@ class Expander:
             raise UsageError(
                 f"tree '{shape.name}' has {shape.width} siblings; the draft knows {self.columns} tokens"
             )
-        self.shape = shape
+        self.shape = (
+            replace(shape, exhaustive=True)
+            if self._cheap_levels and isinstance(shape, DynamicShape)
+            else shape
+        )
         self.drawn = self.temperature > 0.0 and isinstance(shape, TreeShape)
 
     def grow(self, root_logits: torch.Tensor, score: Score, max_depth: int) -> Expansion:
         """A tree at most `max_depth` deep from the draft's logits after the root, ``[1, W]``."""
-        growth = _Growth(score)
+        return self._grow(_FedLevels(self, root_logits, score), max_depth)
+
+    def grow_product(self, logits: torch.Tensor, max_depth: int) -> TokenTree:
+        """A tree at most `max_depth` deep from distributions that depend on the depth alone: the logits of depth 1, 2,
+        ... are the rows of `logits` ``[D, W]``. No node has a slot: none is fed to the draft."""
+        return self._grow(_ProductLevels(self, logits), min(max_depth, len(logits))).tree
+
+    def _grow(self, levels: _Levels, max_depth: int) -> Expansion:
+        growth = _Growth()
         if isinstance(self.shape, DynamicShape):
-            kept = self._choose(growth, self.shape, root_logits, min(max_depth, self.shape.max_depth))
+            kept = self._choose(growth, self.shape, levels, min(max_depth, self.shape.max_depth))
             growth.keep_only(kept)
         else:
-            self._fill(growth, self.shape.trimmed(max_depth), root_logits)
+            self._fill(growth, self.shape.trimmed(max_depth), levels)
         return Expansion(self._tree(growth), growth.slot)
 
-    def _fill(self, growth: _Growth, shape: TreeShape, logits: torch.Tensor) -> None:
+    def _fill(self, growth: _Growth, shape: TreeShape, levels: _Levels) -> None:
         """Fill every node of `shape` for which there is a token of some probability."""
         made = {ROOT: ROOT}
         above = [ROOT]
         inner = set(shape.parent.tolist())
         for level in shape.levels:
-            candidates = self._candidates(growth, above, logits, int(shape.rank[level].max()) + 1)
+            candidates = levels.candidates(growth, above, int(shape.rank[level].max()) + 1)
             row_of = {node: row for row, node in enumerate(above)}
             for i in level.tolist():
                 parent = made.get(int(shape.parent[i]))
@@ -103,17 +121,17 @@ class Expander:
             above = [made[i] for i in level.tolist() if i in made and i in inner]
             if not above:
                 return
-            logits = growth.score(above)
+            levels.descend(growth, above)
 
-    def _choose(self, growth: _Growth, shape: DynamicShape, logits: torch.Tensor, depth: int) -> list[int]:
+    def _choose(self, growth: _Growth, shape: DynamicShape, levels: _Levels, depth: int) -> list[int]:
         """The best nodes of all that were scored (see `best_nodes`), each before the branch of its siblings of
         higher rank: an accepted path then mostly lies in the target's cache as it has to stay there."""
         above = [ROOT]
         kept: list[int] = []
         worst = -math.inf
+        width = min(shape.width, self.columns)
         for level in range(1, depth + 1):
-            width = min(shape.width, self.columns)
-            candidates = self._candidates(growth, above, logits, width)
+            candidates = levels.candidates(growth, above, width)
             first = growth.size
             for row, parent in enumerate(above):
                 so_far = growth.reach_of(parent)
@@ -134,13 +152,13 @@ class Expander:
             above = sorted(sorted(fresh, key=lambda i: -reach[i])[: shape.frontier])
             if not above or sum(math.exp(reach[i]) for i in above) < shape.stop:
                 break
-            logits = growth.score(above)
+            levels.descend(growth, above)
         if shape.floor > 0.0 and len(kept) > shape.least:
             likely = sorted(i for i in kept if growth.reach[i] >= math.log(shape.floor))
             kept = max(likely, best_nodes(growth.reach, growth.depth, shape.least), key=len)
         return growth.branch_by_branch(kept)
 
-    def _candidates(self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int) -> _Candidates:
+    def candidates(self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int) -> _Candidates:
         """`width` children for each of the nodes `above`, whose logits are the rows of `logits`."""
         if self.temperature == 0.0:
             columns, values = largest(logits, width)
@@ -221,8 +239,7 @@ class _Candidates:
 class _Growth:
     """The nodes of a growing tree; lists, because they are few and are added one by one."""
 
-    def __init__(self, score: Score) -> None:
-        self._score = score
+    def __init__(self) -> None:
         self.token: list[int] = []
         self.parent: list[int] = []
         self.depth: list[int] = []
@@ -258,7 +275,7 @@ class _Growth:
         """Log-probability of the path to `node`, which may be the root."""
         return 0.0 if node == ROOT else self.reach[node]
 
-    def score(self, nodes: list[int]) -> torch.Tensor:
+    def score(self, score: Score, nodes: list[int]) -> torch.Tensor:
         """Feed `nodes`, children of those fed last; logits ``[len(nodes), W]`` after each."""
         first = len(self.slot)
         self.slot |= {node: first + k for k, node in enumerate(nodes)}
@@ -270,7 +287,7 @@ class _Growth:
                 ancestor = self.parent[ancestor]
         above = np.asarray([self._row[self.parent[node]] for node in nodes])
         self._row = {node: row for row, node in enumerate(nodes)}
-        return self._score(
+        return score(
             np.asarray([self.token[node] for node in nodes]),
             np.asarray([self.depth[node] for node in nodes]),
             mask,
@@ -299,3 +316,50 @@ class _Growth:
             setattr(self, name, [values[i] for i in index if i != ROOT])
         self.slot = {index[node]: slot for node, slot in self.slot.items() if node in index}
         self.rows = []
+
+
+class _Levels(Protocol):
+    """Distributions of one level of a growing tree after another."""
+
+    def candidates(self, growth: _Growth, above: list[int], width: int) -> _Candidates:
+        """`width` children for each of the nodes `above`, those that the last `descend` named."""
+
+    def descend(self, growth: _Growth, above: list[int]) -> None:
+        """Go on to the children of the nodes `above`."""
+
+
+class _FedLevels:
+    """Levels of a draft that is fed the nodes of the one before."""
+
+    def __init__(self, expander: Expander, root_logits: torch.Tensor, score: Score) -> None:
+        self._expander, self._logits, self._score = expander, root_logits, score
+
+    def candidates(self, growth: _Growth, above: list[int], width: int) -> _Candidates:
+        return self._expander.candidates(growth, above, self._logits, width)
+
+    def descend(self, growth: _Growth, above: list[int]) -> None:
+        self._logits = growth.score(self._score, above)
+
+
+class _ProductLevels:
+    """Levels of a draft whose distributions depend on the depth alone, ``[D, W]``: sorted once for all nodes."""
+
+    def __init__(self, expander: Expander, logits: torch.Tensor) -> None:
+        self._expander, self._logits, self._level = expander, logits, 0
+        self._sorted: _Candidates | None = None
+
+    def candidates(self, growth: _Growth, above: list[int], width: int) -> _Candidates:
+        level, expander = self._level, self._expander
+        if expander.drawn:
+            logits = self._logits[level : level + 1].expand(len(above), -1)
+            return expander.candidates(growth, above, logits, width)
+        if self._sorted is None:
+            widest = max(width, expander.shape.width if isinstance(expander.shape, TreeShape) else 0)
+            self._sorted = expander.candidates(growth, above, self._logits, widest)
+        best, count = self._sorted, len(above)
+        return _Candidates(
+            [best.ids[level]] * count, [best.logprob[level]] * count, [best.nats[level]] * count
+        )
+
+    def descend(self, growth: _Growth, above: list[int]) -> None:
+        self._level += 1

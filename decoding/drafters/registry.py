@@ -25,7 +25,29 @@ EMBEDDED_HEAD = Path(__file__).parents[1] / "eagle" / "smollm2-135m-instruct"
 def _describes_eagle3(config: Mapping[str, Any]) -> bool:
     if (kind := config.get("speculators_model_type")) is not None:
         return bool(kind == "eagle3")
-    return "eagle3" in str(config.get("architectures")).lower() or "draft_vocab_size" in config
+    named = str(config.get("architectures")).lower()
+    return "eagle3" in named or ("draft_vocab_size" in config and not _of_another_kind(config))
+
+
+def _of_another_kind(config: Mapping[str, Any]) -> bool:
+    """True for the architecture of a draft that is no EAGLE-3 head."""
+    named = str(config.get("architectures")).lower()
+    return "dflash_config" in config or any(word in named for word in ("dflash", "dspark", "peagle", "mtp"))
+
+
+def _describes_dflash(config: Mapping[str, Any]) -> bool:
+    if (kind := config.get("speculators_model_type")) is not None:
+        return bool(kind == "dflash")
+    named, inner = str(config.get("architectures")).lower(), config.get("dflash_config")
+    inner = inner if isinstance(inner, Mapping) else {}
+    if (
+        "dspark" in named
+        or "dflash2" in named
+        or "selector_rank" in inner
+        or inner.get("projector_type") == "dspark"
+    ):
+        return False
+    return "dflash" in named or "dflash_config" in config
 
 
 EAGLE = DrafterKind(
@@ -46,6 +68,22 @@ EAGLE = DrafterKind(
     dynamic_choice=True,
     only_embedded=True,
     bench_trees=("chain:3", "dynamic:8x4", "dynamic:12x4"),
+)
+
+DFLASH = DrafterKind(
+    name="dflash",
+    help="a DFlash block drafter",
+    default_tree="chain:7",
+    build="spectui.decoding.drafters.block:build",
+    device_build="spectui.decoding.device.block:build",
+    weights=Weights(
+        noun="a DFlash head",
+        recognise=_describes_dflash,
+        load="spectui.decoding.block.checkpoint:load_block_head",
+        tune="spectui.decoding.block.lean:use_lean_block",
+        describe="spectui.decoding.block.checkpoint:describe",
+        size_from_config="spectui.decoding.models.described:block_head_bytes",
+    ),
 )
 
 LOOKUP = DrafterKind(
@@ -85,7 +123,7 @@ DRAFT_MODEL = DrafterKind(
 )
 """The kind of every id and folder that is recognised as no other."""
 
-KINDS = {kind.name: kind for kind in (EAGLE, LOOKUP, RECYCLING)}
+KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, LOOKUP, RECYCLING)}
 """All but `DRAFT_MODEL`, in the order that forms and benchmarks show them in; weights are of the first kind that
 recognises them."""
 

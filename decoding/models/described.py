@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from spectui.decoding.block.checkpoint import read_config as read_block_config
+from spectui.decoding.block.head import BlockHead
 from spectui.decoding.checkpoints.weight_files import Tensor, read_config
 from spectui.decoding.eagle.checkpoint import read_config as read_head_config
 from spectui.decoding.eagle.head import EagleHead
@@ -73,4 +75,13 @@ def head_bytes(folder: Path) -> int:
     """Bytes in half precision of the EAGLE-3 head of ``config.json``, which reads its target's embedding."""
     with torch.device("meta"):
         head = EagleHead(read_head_config(folder, layers=32), nn.Embedding(1, 1))
+    return sum(2 * parameter.numel() for parameter in head.parameters())
+
+
+def block_head_bytes(folder: Path) -> int:
+    """Bytes in half precision of the DFlash head of ``config.json``, without an LM head that it may bring."""
+    layers = read_config(folder, whole=False).get("num_target_layers")
+    with torch.device("meta"):
+        config = read_block_config(folder, layers=layers if type(layers) is int else 1000)
+        head = BlockHead(config, nn.Embedding(1, 1), lambda: nn.Identity())
     return sum(2 * parameter.numel() for parameter in head.parameters())

@@ -49,7 +49,8 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
     kind = config.kind if config.kind.named else kind_in(draft)
     assert kind.weights is not None
     if not kind.weights.whole_model:
-        imported(kind.weights.describe)(draft, sizes_of(folder, read_config(folder)))  # made for this target
+        if kind.weights.describe:  # refuses one for another target
+            imported(kind.weights.describe)(draft, sizes_of(folder, read_config(folder)))
         needs["draft head"] = _head_need(kind.weights, draft, needs["target"], from_config)
     elif draft != folder:
         needs["draft"] = _need(config.base_draft, draft, config, from_config)
@@ -101,7 +102,9 @@ def draft_words(name: str, progress: Progress) -> str | None:
     """
     folder = locate(name, progress, weights=False)
     weights = kind_in(folder).weights
-    return None if weights is None or weights.whole_model else str(imported(weights.describe)(folder, None))
+    if weights is None or weights.whole_model:
+        return None
+    return str(imported(weights.describe)(folder, None)) if weights.describe else weights.noun
 
 
 def described(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Any]:

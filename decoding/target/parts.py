@@ -72,9 +72,9 @@ class MergedParts:
         """See `Parts.normed`."""
         return NormedParts(norm, *linears)
 
-    def added(self, linear: Any) -> MergedLinear | KeptLinears:
+    def added(self, linear: Any) -> AddedLinear | KeptLinears:
         """See `Parts.added`."""
-        return _merged(linear)
+        return AddedLinear(linear) if type(linear) is nn.Linear else KeptLinears(linear)
 
     def unit_rms(self, x: torch.Tensor, eps: float) -> torch.Tensor:
         """See `Parts.unit_rms`."""
@@ -143,9 +143,18 @@ class MergedLinear(nn.Module):
         first, second = self(x).chunk(2, -1)
         return first, second
 
+
+class AddedLinear(nn.Module):
+    """``x W^T + b`` added to something by the product itself; inference only."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.transposed = nn.Parameter(linear.weight.detach().t(), requires_grad=False)
+        self.bias = linear.bias
+
     def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """``forward(x) + other``, added by the product itself."""
-        flat = torch.addmm(other.flatten(0, -2), x.flatten(0, -2), self.weight.t())
+        """``x [..., inputs]`` and ``other [..., outputs]`` to ``[..., outputs]``."""
+        flat = torch.addmm(other.flatten(0, -2), x.flatten(0, -2), self.transposed)
         return (flat if self.bias is None else flat.add_(self.bias)).view_as(other)
 
 
@@ -182,7 +191,7 @@ def _side_by_side(*parts: nn.Linear) -> nn.Linear:
     """One linear layer whose outputs are those of `parts`, one behind the other."""
     whole = nn.Linear(parts[0].in_features, sum(p.out_features for p in parts), bias=False, device="meta")
     weights = [p.weight.detach() for p in parts]
-    whole.weight = nn.Parameter(weights[0] if len(parts) == 1 else torch.cat(weights), requires_grad=False)
+    whole.weight = nn.Parameter(torch.cat(weights), requires_grad=False)
     if any(p.bias is not None for p in parts):
         biases = [p.weight.new_zeros(p.out_features) if p.bias is None else p.bias.detach() for p in parts]
         whole.bias = nn.Parameter(torch.cat(biases), requires_grad=False)

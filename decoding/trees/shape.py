@@ -132,17 +132,21 @@ class DynamicShape:
     """Further nodes are proposed only if the draft's probability of their path is at least this."""
     stop: float = 0.0
     """A further level is drafted only while the probabilities of the nodes that it grows from sum to at least this."""
+    exhaustive: bool = False
+    """The nodes are the likeliest of all there are, for a draft whose levels cost next to nothing."""
 
     @property
     def width(self) -> int:
         """Children scored per expanded node: all that the tree could hold, for candidates cost only their sorting.
         A child of rank 10 has less than a tenth of the probability and never pays."""
-        return min(self.size, 10)
+        return self.size if self.exhaustive else min(self.size, 10)
 
     @property
     def frontier(self) -> int:
         """Nodes expanded per level: each is a row of the draft's forward. Up to about four rows a forward
         costs a CPU what one does, the reading of the weights; large trees take EAGLE-2's ten."""
+        if self.exhaustive:
+            return self.size
         return min(self.size, max(4, min(10, self.size // 4)))
 
 

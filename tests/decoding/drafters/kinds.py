@@ -9,11 +9,11 @@ import torch
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, KINDS
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.decoding.drafters.toy_entry import TOY
-from tests.heads import tiny_head
+from tests.heads import tiny_block_head, tiny_head
 
 EVERY = {**KINDS, DRAFT_MODEL.name: DRAFT_MODEL, TOY.name: TOY}
 """Registered kinds, and the toy, which tests register."""
@@ -39,7 +39,13 @@ def _eagle(target: Any) -> Any:
     return tiny_head(target, tokens=tokens, draft_vocab_size=len(tokens), feature_layers=layers)
 
 
-_HEADS = {EAGLE.name: _eagle}
+def _dflash(target: Any) -> Any:
+    """It cannot name every third token; one of its layers slides."""
+    tokens = [token for token in range(target.config.vocab_size) if token % 3 != 1]
+    return tiny_block_head(target, tokens=tokens)
+
+
+_HEADS = {EAGLE.name: _eagle, DFLASH.name: _dflash}
 
 
 def models_for(kind: DrafterKind, target: Any, tokenizer: Any, end_ids: list[int]) -> LoadedModels:

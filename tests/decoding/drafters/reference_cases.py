@@ -129,10 +129,15 @@ class DraftedSequence:
                 follow(logits, score)
                 raise _LeftError
 
-            expander.grow = instead
+            def product(logits: torch.Tensor, _: int) -> None:
+                rows.append(logits[: len(path) + 1])
+                raise _LeftError
+
+            grow_product = expander.grow_product
+            expander.grow, expander.grow_product = instead, product
             with contextlib.suppress(_LeftError):
                 drafter.propose(self.root, len(path) + 1)
-            expander.grow = grow
+            expander.grow, expander.grow_product = grow, grow_product
         return torch.cat([row.clone() for row in rows])
 
 

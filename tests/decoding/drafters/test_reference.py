@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.kind import DrafterKind, imported
+from spectui.decoding.drafters.registry import DFLASH
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.decoding.drafters.reference_cases import (
+    FOLDER,
     TOLERANCE,
     DraftedSequence,
     expected,
     expected_logits,
     load,
+    target_of,
 )
+from tests.models import tiny_tokenizer
 
 EAGLE3 = ["eagle3-plain", "eagle3-fcnorm-2layers", "eagle3-1feature-nohead"]
 
@@ -34,8 +47,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-def begin(name: str, way: str, tree: str = "chain:3") -> tuple[DrafterKind, DraftedSequence]:
-    kind, weights = load(name)
+def begin(
+    name: str, way: str, tree: str = "chain:3", folder: Path | None = None
+) -> tuple[DrafterKind, DraftedSequence]:
+    kind, weights = load(name, folder)
     assert kind.weights is not None
     if way == "tuned" and kind.weights.tune:
         imported(kind.weights.tune)(weights)
@@ -65,3 +80,91 @@ def test_eagle3(name: str, way: str) -> None:
         sequence.accept(drafted[:2], later["root"])
         assert sequence.committed == later["committed"]
         close(sequence.logits_along([]), f"{context}.round1.logits", name)
+
+
+def altered(name: str, folder: Path, config: dict[str, Any], **changes: Any) -> Path:
+    """A copy of a checkpoint with another ``config.json``."""
+    shutil.copyfile(FOLDER / name / "model.safetensors", folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    return folder
+
+
+def follow_rounds(sequence: DraftedSequence, rounds: list[Any], keys: str, name: str, depth: int = 7) -> None:
+    """Round after round: the logits of a whole block, its best tokens, and then what was accepted."""
+    for number, case in enumerate(rounds):
+        if number == 0:
+            sequence.begin(case["committed"], case["root"])
+        assert (sequence.committed, sequence.root) == (case["committed"], case["root"])
+        close(sequence.logits_along(list(range(depth - 1))), f"{keys}.round{number}.logits", name)
+        assert sequence.tree(f"chain:{depth}").token.tolist() == case["argmax"]
+        if "then_accepted" in case:
+            sequence.accept(case["drafted"][: case["then_accepted"]], case["then_bonus"])
+
+
+@pytest.mark.parametrize("layout", ["config.json", "speculators.json"])
+def test_dflash_in_both_layouts(tmp_path: Path, layout: str, way: str) -> None:
+    name = "dflash-qwen3"
+    folder = altered(name, tmp_path, json.loads((FOLDER / name / layout).read_text()))
+    kind, sequence = begin(name, way, folder=folder)
+    assert kind is DFLASH
+    for context, rounds in expected(name)["contexts"].items():
+        follow_rounds(sequence, rounds, context, name)
+
+
+@pytest.mark.parametrize("variant", ["sliding_causal_by_default", "is_causal_false", "is_causal_true"])
+def test_dflash_with_sliding_and_causal_layers(tmp_path: Path, variant: str, way: str) -> None:
+    name = "dflash-sliding"
+    case = expected(name)["variants"][variant]
+    config = json.loads((FOLDER / name / "config.json").read_text())
+    _, sequence = begin(name, way, folder=altered(name, tmp_path, config, **case["config_change"]))
+    for context, rounds in case["contexts"].items():
+        follow_rounds(sequence, rounds, f"{variant}.{context}", name)
+
+
+def test_dflash_with_a_vocabulary_of_its_own(way: str) -> None:
+    """Its rounds take their texts from another checkpoint's."""
+    name = "dflash-qwen3-speculators-d2t"
+    _, sequence = begin(name, way)
+    for context, rounds in expected(name)["contexts"].items():
+        texts = expected("dflash-qwen3")["contexts"][context]
+        keys = ("drafted", "then_accepted", "then_bonus")
+        both = [case | {key: text[key] for key in keys} for case, text in zip(rounds, texts, strict=True)]
+        follow_rounds(sequence, both, context, name)
+
+
+def test_dflash_trained_generates_as_its_authors_code(way: str) -> None:
+    """Whole texts by the real engine; there drafting begins at the second token."""
+    name = "dflash-trained"
+    kind, weights = load(name)
+    vocabulary = Vocabulary(tiny_tokenizer(), [])
+    config = RunConfig(draft="dflash", tree="chain:7", max_new_tokens=40)
+    decoder = SpeculativeDecoder(config, models=LoadedModels(target_of(name), weights, vocabulary, kind))
+    for case in expected(name)["generations"]:
+        first, *later = case["output"]
+        rounds = list(decoder.generate([*case["prompt"], first]))
+        tokens = [token for round_ in rounds for token in round_.tokens]
+        assert tokens[:39] == later
+        produced = [len(round_.tokens) for round_ in rounds]
+        there = case["produced_per_round"]
+        assert produced[: len(there) - 1] == there[:-1]  # the last one was cut short there
+
+
+@pytest.mark.parametrize(("name", "rounds"), [("dflash-trained", ["a"]), ("dflash-qwen3", ["short", "long"])])
+def test_a_dynamic_tree_is_the_likeliest_prefixes(name: str, rounds: list[str], way: str) -> None:
+    _, sequence = begin(name, way)
+    for context in rounds:
+        case = expected(name)["contexts"][context][0]
+        sequence.begin(case["committed"], case["root"])
+        likeliest = expected(name)["most_probable_prefixes"][f"{context}.round0"]
+        tree = sequence.tree(f"dynamic:{len(likeliest)}x7")
+        paths: list[list[int]] = []
+        reach: list[float] = []
+        for token, parent, log in zip(
+            tree.token.tolist(), tree.parent.tolist(), tree.draft_logprob, strict=True
+        ):
+            paths.append([*(paths[parent] if parent >= 0 else []), token])
+            reach.append(float(log) + (reach[parent] if parent >= 0 else 0.0))
+        order = np.argsort(reach)[::-1]
+        assert [reach[i] for i in order] == pytest.approx([log for _, log in likeliest], abs=1e-3)
+        # Neighbours closer than rounding may swap, and the last one with the first outside.
+        assert {tuple(paths[i]) for i in order[:-1]} <= {tuple(path) for path, _ in likeliest}

@@ -168,7 +168,7 @@ def test_t2d_alone_says_which_tokens(target: Any, head: EagleHead, tmp_path: Pat
 def test_models_and_other_files_are_no_heads(tmp_path: Path) -> None:
     tiny_llama(tmp_path)
     assert kind_in(tmp_path) is DRAFT_MODEL
-    for text in ('{"speculators_model_type": "dflash", "draft_vocab_size": 5}', "nonsense", "[]"):
+    for text in ('{"speculators_model_type": "hydra", "draft_vocab_size": 5}', "nonsense", "[]"):
         (tmp_path / "config.json").write_text(text)
         assert kind_in(tmp_path) is DRAFT_MODEL
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLMEagle3"]}')

@@ -20,7 +20,7 @@ from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.target.lean import LeanLayer, use_lean_layers
 from spectui.decoding.target.norms import unit_rms
-from spectui.decoding.target.parts import MergedLinear, MergedParts, PackedParts
+from spectui.decoding.target.parts import AddedLinear, MergedLinear, MergedParts, PackedParts
 from spectui.decoding.trees.shape import ancestor_mask
 from spectui.decoding.trees.spec import parse_tree, static_only
 from tests.models import tiny_llama
@@ -85,7 +85,7 @@ def test_lean_layers_are_the_model(name: str, parts: str) -> None:
     plain, lean = _pair(LLAMAS[name], quantised=parts == "kept")
     assert use_lean_layers(lean, PackedParts() if parts == "packed" else MergedParts()) == 3
     assert all(type(layer) is LeanLayer for layer in lean.model.layers)
-    merged = sum(isinstance(module, MergedLinear) for module in lean.modules())
+    merged = sum(isinstance(module, MergedLinear | AddedLinear) for module in lean.modules())
     assert merged == (12 if parts == "merged" else 0)
     models = [LanguageModel(plain, FEATURES), LanguageModel(lean, FEATURES), BufferedModel(lean, FEATURES)]
     rng = np.random.default_rng(0)

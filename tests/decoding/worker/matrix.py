@@ -12,7 +12,7 @@ from typing import Any
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, KINDS, RECYCLING
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, RECYCLING
 from tests.decoding.drafters.toy_entry import TOY
 
 CONTEXT = 96
@@ -44,6 +44,7 @@ DRAFTS = {
     "shorter context": Kind(DRAFT_MODEL, BOTH, "short", events=("draft",)),
     "head of the authors": Kind(EAGLE, BOTH, "authors"),
     "head of speculators": Kind(EAGLE, BOTH, "speculators"),
+    "block head": Kind(DFLASH, BOTH, "block"),
     **{
         kind.name: Kind(kind, ("chain:3" if kind.chains_only else "recycling:6",), drawn=False)
         for kind in (*KINDS.values(), TOY)
@@ -121,7 +122,7 @@ def make(folder: Path) -> None:
     from spectui.decoding.tokens.vocabulary import Vocabulary
     from spectui.decoding.worker.baseline import plain_decoder
     from tests.decoding.eagle.test_checkpoint import official
-    from tests.heads import tiny_head
+    from tests.heads import save_block_head, tiny_block_head, tiny_head
     from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 
     torch.set_num_threads(1)
@@ -141,6 +142,7 @@ def make(folder: Path) -> None:
     head = tiny_head(target, tokens=tokens, feature_layers=(0, 1, 2))
     official(head, folder / "authors", eagle_aux_hidden_state_layer_ids=[0, 1, 2])
     save_head(head, folder / "speculators", target_name="tiny", dtype=torch.float32)
+    save_block_head(tiny_block_head(target, tokens=tokens), folder / "block")
 
     vocabulary = Vocabulary(tokenizer, [END])
     texts = dict(PROMPTS)

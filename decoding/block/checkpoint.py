@@ -1,0 +1,247 @@
+"""DFlash heads on disk: the authors' layout and that of `speculators`.
+
+The tensors have the same names. Authors count ``target_layer_ids`` by the layers whose outputs are read,
+`speculators` counts its ``aux_hidden_state_layer_ids`` by transformers' ``hidden_states``, one more. The state
+behind the last layer is read after the target's final norm in the authors' layout, as their code does, and before
+it in that of `speculators`, as vLLM does, which trains and serves those heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spectui.decoding.block.head import BlockConfig, BlockHead, Sight
+from spectui.decoding.heads.config import (
+    check_sizes,
+    check_target,
+    head_error,
+    layer_fields,
+    layout,
+    read_json,
+    section,
+    verifier,
+    whole_numbers,
+)
+from spectui.decoding.heads.files import draft_ids, fill, read_weights
+from spectui.decoding.target.layer_inputs import BEFORE_NORM
+from spectui.decoding.target.sizes import Sizes
+
+_WITHOUT_WINDOW = 28
+"""Layers before the first one with a window in a Qwen3 configuration that does not say otherwise."""
+
+
+def load_block_head(
+    folder: Path,
+    target: Any,
+    *,
+    device: torch.device | None = None,
+    allow_pickle: bool = False,
+) -> BlockHead:
+    """The head in `folder`, for the causal language model `target`, in the target's type.
+
+    Raises `DecodingError` in one line when a file is missing or damaged or, unless `allow_pickle`, pickled, when
+    tensors are missing or of other shapes, or when the head was made for another target.
+    """
+    model = target.config.get_text_config()
+    embedding = target.get_input_embeddings()
+    config = read_config(folder, layers=int(model.num_hidden_layers))
+    _check_target(
+        folder, config, hidden=model.hidden_size, vocab=model.vocab_size, layers=model.num_hidden_layers
+    )
+    if config.mask_token >= (rows := int(embedding.weight.shape[0])):
+        raise head_error(
+            folder,
+            f"has mask_token_id = {config.mask_token}, and the target has embeddings for {rows} tokens",
+        )
+    stored = read_weights(folder, allow_pickle=allow_pickle)
+    ids = draft_ids(
+        folder, config.draft_vocab_size, config.vocab_size, stored.pop("d2t", None), stored.pop("t2d", None)
+    )
+    output = None
+    if "lm_head.weight" not in stored:
+        if config.draft_vocab_size != config.vocab_size:
+            raise head_error(
+                folder,
+                f"lacks the tensor 'lm_head.weight', which draft_vocab_size = {config.draft_vocab_size} needs; fetch "
+                "it again",
+            )
+        output = target.get_output_embeddings
+    with torch.device("meta"):
+        head = BlockHead(config, embedding, output)
+    fill(folder, head, stored, {}, {"draft_ids": ids}, target.dtype)
+    return head.to(device or target.device).eval()
+
+
+def read_config(folder: Path, *, layers: int) -> BlockConfig:
+    """The configuration in `folder`, of either layout, for a target of `layers` layers. Raises `DecodingError`."""
+    data, layer = read_json(folder)
+    sizes = layer_fields(folder, data, layer, "DFlash head")
+    if data.get("target_hidden_size") not in (None, sizes["hidden_size"]):
+        raise head_error(
+            folder,
+            f"has target_hidden_size = {data['target_hidden_size']} and is {sizes['hidden_size']} wide; a DFlash head "
+            "is as wide as its target",
+        )
+    ours = "speculators_model_type" in data
+    block, mask = _needed(folder, data, "block_size"), _needed(folder, data, "mask_token_id")
+    vocab = layer.get("vocab_size")
+    drafted = data.get("draft_vocab_size") or vocab
+    cap = _value(folder, data, "final_logit_softcapping")
+    try:
+        config = BlockConfig(
+            **{**sizes, "qk_norm": True},
+            vocab_size=int(vocab or 0),
+            draft_vocab_size=int(drafted or 0),
+            feature_layers=_feature_layers(folder, data, sizes["num_hidden_layers"], layers),
+            block_size=int(block),
+            mask_token=int(mask),
+            anchored=bool(data.get("sample_from_anchor")),
+            sights=tuple(_sights(folder, data, layer, sizes["num_hidden_layers"], ours=ours)),
+            embedding_scale=float(_value(folder, data, "input_embedding_scale") or 1.0),
+            output_multiplier=float(_value(folder, data, "output_multiplier") or 1.0),
+            softcap=None if cap is None else float(cap),
+        )
+    except (TypeError, ValueError) as error:
+        raise head_error(folder, f"has a config.json with a value of the wrong type: {error}") from error
+    check_sizes(
+        folder,
+        {
+            "vocab_size": config.vocab_size,
+            "draft_vocab_size": config.draft_vocab_size,
+            "block_size": config.block_size,
+            "tokens drafted by its block_size": config.drafted,
+        },
+    )
+    if not config.mask_token >= 0:
+        raise head_error(folder, f"has mask_token_id = {config.mask_token}, which is no token")
+    if config.softcap is not None and config.softcap <= 0.0:
+        raise head_error(folder, f"has final_logit_softcapping = {config.softcap}, which bounds nothing")
+    _check_drafted(folder, data, config)
+    return config
+
+
+def describe(folder: Path, target: Sizes | None = None) -> str:
+    """One line on the head in `folder`: its make, its layout, the target that it is for, what it drafts.
+
+    Raises `DecodingError` as `read_config`, and where it is for another `target`.
+    """
+    data, _ = read_json(folder)
+    known = data.get("num_target_layers")
+    layers = target.layers if target is not None else known if type(known) is int else 32
+    config = read_config(folder, layers=layers)
+    if target is not None:
+        _check_target(folder, config, hidden=target.hidden, vocab=target.vocab, layers=target.layers)
+    for_layers = f", {known} layers" if known else ""
+    sliding = sum(sight.window is not None for sight in config.sights)
+    parts = [
+        f"a DFlash head in {layout(data)}",
+        f"for {verifier(data) or 'a target'} of hidden size {config.hidden_size}{for_layers} and {config.vocab_size} "
+        "tokens",
+        f"{config.num_hidden_layers} Qwen3 layers{f', {sliding} of them sliding,' if sliding else ''} over "
+        f"{len(config.feature_layers)} hidden states",
+        f"drafts chains and trees up to {config.drafted} deep (block_size {config.block_size}), of "
+        f"{config.draft_vocab_size} tokens, in one forward a round",
+    ]
+    return "; ".join(parts)
+
+
+def _value(folder: Path, data: Mapping[str, Any], key: str) -> Any:
+    """A setting at the top of a configuration or in ``dflash_config``; None where it is in neither."""
+    inner = section(folder, data, "dflash_config").get(key)
+    top = data.get(key)
+    if None not in (inner, top) and inner != top:
+        raise head_error(
+            folder, f"has {key} = {top} and in its dflash_config {key} = {inner}; its config.json is damaged"
+        )
+    return top if inner is None else inner
+
+
+def _needed(folder: Path, data: Mapping[str, Any], key: str) -> int:
+    value = _value(folder, data, key)
+    if type(value) is not int:
+        raise head_error(
+            folder, f"has no whole number {key} in its config.json (it is {value!r}); fetch it again"
+        )
+    return value
+
+
+def _feature_layers(folder: Path, data: Mapping[str, Any], count: int, layers: int) -> tuple[int, ...]:
+    if "speculators_model_type" in data:
+        key = "aux_hidden_state_layer_ids"
+        listed = whole_numbers(folder, key, data.get(key))
+        states = tuple(BEFORE_NORM if i == layers else i for i in listed)
+    else:
+        key = "target_layer_ids"
+        ids = _value(folder, data, key)
+        if ids is None:
+            ids = (
+                [layers // 2]
+                if count == 1
+                else [round(1 + i * (layers - 4) / (count - 1)) for i in range(count)]
+            )
+        states = tuple(i + 1 for i in whole_numbers(folder, key, ids))
+    if not states or not all(i == BEFORE_NORM or 0 <= i <= layers for i in states):
+        raise head_error(
+            folder,
+            f"reads {', '.join(map(str, states)) or 'none'} of its target's hidden states ({key}), and the target has "
+            f"{layers} layers; choose its own head",
+        )
+    return states
+
+
+def _sights(
+    folder: Path, data: Mapping[str, Any], layer: Mapping[str, Any], count: int, *, ours: bool
+) -> list[Sight]:
+    window = layer.get("sliding_window") if layer.get("use_sliding_window") else None
+    kinds = layer.get("layer_types")
+    if kinds is None:
+        first = layer.get("max_window_layers", _WITHOUT_WINDOW)
+        kinds = ["sliding_attention" if window and i >= first else "full_attention" for i in range(count)]
+    if not isinstance(kinds, list) or len(kinds) != count:
+        raise head_error(
+            folder, f"has num_hidden_layers = {count} and other layer_types; its config.json is damaged"
+        )
+    if unknown := sorted(set(map(str, kinds)) - {"full_attention", "sliding_attention"}):
+        raise head_error(folder, f"has layer_types with '{unknown[0]}', which spectui does not know")
+    if window is not None and not (type(window) is int and window > 0):
+        raise head_error(folder, f"has sliding_window = {window!r}, which is no number of tokens")
+    causal = data.get("is_causal")
+    sights = []
+    for kind in kinds:
+        slides = kind == "sliding_attention"
+        in_order = slides
+        if ours:
+            in_order = slides and window is not None and not data.get("sliding_window_non_causal")
+        sights.append(Sight(in_order if causal is None else bool(causal), window if slides else None))
+    return sights
+
+
+def _check_drafted(folder: Path, data: Mapping[str, Any], config: BlockConfig) -> None:
+    """Raise where the block is smaller than the tokens that its maker says it drafts."""
+    methods = section(folder, data, "speculators_config").get("proposal_methods")
+    for method in methods if isinstance(methods, list) else ():
+        tokens = method.get("speculative_tokens") if isinstance(method, Mapping) else None
+        if type(tokens) is int and tokens > config.drafted:
+            raise head_error(
+                folder,
+                f"has block_size = {config.block_size}, which drafts {config.drafted} tokens, and speculative_tokens = "
+                f"{tokens}; its config.json is damaged",
+            )
+
+
+def _check_target(folder: Path, config: BlockConfig, *, hidden: int, vocab: int, layers: int) -> None:
+    """Raise unless the head was made for a target of these sizes."""
+    sizes = {"hidden size": (config.hidden_size, hidden), "vocabulary size": (config.vocab_size, vocab)}
+    data, _ = read_json(folder)
+    if type(known := data.get("num_target_layers")) is int:
+        sizes = {"num_target_layers": (known, layers), **sizes}
+    check_target(folder, sizes)
+    if config.mask_token >= vocab:
+        raise head_error(
+            folder,
+            f"has mask_token_id = {config.mask_token}, and the target has {vocab} tokens; choose its own head",
+        )

@@ -1,0 +1,165 @@
+"""The DFlash drafter on the device: context and block in one forward of fixed size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from spectui.decoding.block.head import BlockHead
+from spectui.decoding.device.cache import BufferedCache
+from spectui.decoding.device.clock import Clock
+from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.device.growth import TreeGrower
+from spectui.decoding.device.model import ROWS, padded_rows, view_of
+from spectui.decoding.device.tree import DeviceTree
+from spectui.decoding.drafters.base import Setup
+from spectui.decoding.drafters.block import BlockDrafter
+from spectui.decoding.phases import LEVEL, phase
+from spectui.decoding.target.language_model import Scored
+from spectui.decoding.trees.shape import BoolArray, IntArray, Shape
+
+
+def build(setup: Setup) -> DeviceBlockDrafter:
+    """See `DrafterKind.device_build`."""
+    return DeviceBlockDrafter(
+        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
+    )
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Inputs of forwards of one size: the same tensors every time, as a captured graph needs them."""
+
+    features: torch.Tensor
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    slots: torch.Tensor
+    known: torch.Tensor
+    """Tokens that the block stands behind."""
+
+
+class DeviceBlockDrafter(BlockDrafter):
+    """`BlockDrafter` as a `decoding.device.tree.DeviceDrafter`.
+
+    Padding rows of the context write behind the block, where no row attends to.
+    """
+
+    _cache: BufferedCache
+
+    def __init__(
+        self,
+        head: BlockHead,
+        shape: Shape,
+        *,
+        name: str = "dflash",
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+    ) -> None:
+        super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
+        self._cache = BufferedCache()
+        self._grower = TreeGrower(self._expander, self._device, head.draft_ids, product=True)
+        self._forwards = Graphs(self._device)
+        self._inputs_of: dict[tuple[int, int], _Inputs] = {}
+        self._clock = Clock(self._device)
+        self._marks: list[tuple[Any, Any]] = []
+
+    @property
+    def graphs(self) -> tuple[Graphs, ...]:
+        """Everything that it captures."""
+        return self._forwards, self._grower.graphs
+
+    @torch.inference_mode()
+    def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
+        """See `DeviceDrafter.propose_tensors`."""
+        depth = min(max_depth, self.head.config.drafted)
+        if depth < 1 or not (self._length or self._features) or not self._grower.fits(depth):
+            return None
+        with phase(LEVEL):
+            logits = self._block(root)
+
+        def score(
+            token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
+        ) -> torch.Tensor:
+            level = int(depth[0])  # all nodes of a call are of one depth
+            return logits[level : level + 1]
+
+        return self._grower.grow(depth, logits[:1], score)
+
+    def set_slots(self, slots: Sequence[int]) -> None:
+        """Nothing to remember: no node is fed to the head."""
+
+    def seconds_in_models(self) -> float:
+        """Time spent in the head's forwards; on a GPU waits for the work that it has been given."""
+        if self._marks and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._seconds += sum(self._clock.seconds(*pair) for pair in self._marks)
+        self._marks.clear()
+        return self._seconds
+
+    def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
+        """See `BlockDrafter.begin`."""
+        self._make_room(len(prompt))
+        super().begin(prompt, scored, seed)
+
+    def _block(self, root: int) -> torch.Tensor:
+        config, block = self.head.config, self.head.config.block_size
+        if sum(map(len, self._features)) > ROWS[-1]:  # lookup had many rounds in a row
+            self._make_room(self._length + sum(map(len, self._features)))
+            self._commit()
+        # A block without new context has one row of padding.
+        features = self._pending() if self._features else None
+        fresh = 0 if features is None else len(features)
+        known, rows = self._length + fresh, padded_rows(max(fresh, 1))
+        self._make_room(known + block + rows)
+        view = view_of(known + block, self._cache.capacity)
+        inputs = self._inputs_for(rows, view)
+        if features is not None:
+            inputs.features[:fresh] = features
+        inputs.tokens[0].fill_(root)
+        inputs.known.fill_(known)
+        # Positions of padding mean nothing; its slots lie behind the block.
+        torch.arange(self._length, self._length + rows, out=inputs.positions[:rows])
+        torch.arange(known, known + block, out=inputs.positions[rows:])
+        inputs.slots.copy_(inputs.positions)
+        if fresh < rows:
+            torch.arange(known + block, known + block + rows - fresh, out=inputs.slots[fresh:rows])
+        start = self._clock.mark()
+        self._cache.set_slots(inputs.slots, view, config.num_hidden_layers)
+        logits: torch.Tensor = self._forwards.run((rows, view), lambda: self._run(inputs, view))
+        self._cache.set_slots(None)
+        self._marks.append((start, self._clock.mark()))
+        self._length = known
+        return logits
+
+    def _run(self, inputs: _Inputs, view: int) -> torch.Tensor:
+        head, block = self.head, self.head.config.block_size
+        slots = torch.arange(view, device=self._device)
+        inside = slots[None] < inputs.known + block
+        rows = inputs.positions[-block:]
+        masks = [inside & sight.of(rows, slots) for sight in head.config.sights]
+        hidden = head(head.context(inputs.features), inputs.tokens, inputs.positions, self._cache, masks)
+        return head.logits(head.predicting(hidden))
+
+    def _inputs_for(self, rows: int, view: int) -> _Inputs:
+        if (rows, view) not in self._inputs_of:
+            config = self.head.config
+            with torch.inference_mode(False):
+                numbers: dict[str, Any] = {"dtype": torch.int64, "device": self._device}
+                width = len(config.feature_layers) * config.hidden_size
+                self._inputs_of[rows, view] = _Inputs(
+                    torch.zeros(rows, width, dtype=self.head.dtype, device=self._device),
+                    torch.full((config.block_size,), config.mask_token, **numbers),
+                    torch.zeros(rows + config.block_size, **numbers),
+                    torch.zeros(rows + config.block_size, **numbers),
+                    torch.zeros((), **numbers),
+                )
+        return self._inputs_of[rows, view]
+
+    def _make_room(self, slots: int) -> None:
+        """Make room for `slots`, and forget what was captured on buffers that have moved."""
+        if self._cache.grow_to(slots):
+            self._forwards.forget()
+            self._inputs_of.clear()
