@@ -86,15 +86,14 @@ def _kind_by_routes(client: Client) -> Kind:
 def _llama_facts(client: Client) -> tuple[str, str]:
     props = answer_or_none(client, "/props")
     version = str(props.get("build_info", "")) if isinstance(props, dict) else ""
+    # `/props` always says "none", and a slot says it of a request that it had.
     slots = answer_or_none(client, "/slots")
-    method = ""
-    if isinstance(slots, list) and slots and isinstance(slots[0], dict):
-        # What `/props` says is always "none".
-        params = slots[0].get("params")
-        if isinstance(params, dict):
-            method = str(params.get("speculative.types", ""))
-        method = method if slots[0].get("speculative", True) else "none"
-    return version, method
+    methods = ""
+    for slot in slots if isinstance(slots, list) else ():
+        params = slot.get("params") if isinstance(slot, dict) else None
+        if isinstance(params, dict) and isinstance(params.get("speculative.types"), str):
+            methods = methods or params["speculative.types"]
+    return version, methods
 
 
 def _vllm_facts(client: Client) -> tuple[str, str]:

@@ -236,6 +236,8 @@ class RoundRow:
     nodes: tuple[NodeRow, ...]
     choice_id: int | None = None
     """Row of `tree_choice`; None where the session has one tree."""
+    first_token_id: int | None = None
+    """Of a first round: the token that a server emitted before it, with the prompt's own pass; else None."""
 
     total_ms = TOTAL_MS
 
@@ -324,11 +326,14 @@ class Span:
 def spans(round_row: RoundRow) -> list[Span]:
     """The accepted tokens, the draft's rejected continuation, the target's own token; empty ones left out.
 
+    Before those of a first round stands the token that came before it.
+
     The rejected span is what the drafter liked best after the accepted path: from its end follow the
     children of lowest rank. A path that was cut had no continuation the target refused, so none is shown.
     """
     path = round_row.accepted_path
-    parts = [Span("accepted", tuple(n.token_id for n in path))]
+    parts = [] if round_row.first_token_id is None else [Span("target", (round_row.first_token_id,))]
+    parts.append(Span("accepted", tuple(n.token_id for n in path)))
     if round_row.cut is None:
         rejected = tuple(n.token_id for n in _favourites(round_row.nodes, path[-1].idx if path else None))
         parts.append(Span("rejected", rejected))

@@ -47,6 +47,7 @@ SLOW = (
     "docs/test_site.py",
     "fuzz/test_fuzz.py",
     "servers/test_audit.py",
+    "servers/test_llama.py",
     "store/analysis/test_truth.py",
     "store/care/test_check.py",
     "store/care/test_pruning.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import queue
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -191,7 +192,11 @@ class ServerRun:
         if error.passing:
             self._writer.restart_generation(generation.id)
             self._writer.add_event("retry", f"{error}; trying again", generation.id)
-            self._wait_for_server(error, tries)
+            try:
+                self._wait_for_server(error, tries)
+            except Skipped:
+                self._finish(generation, "skipped", output="", reason="skipped")
+                return
             if tries < ATTEMPTS:
                 pending.appendleft(generation)
                 return
@@ -201,8 +206,7 @@ class ServerRun:
         """Return when the server answers, and is the same. Raises `ServerError` when it stays away."""
         for seconds in BACK_OFF_SECONDS[tries - 1 :]:
             self._progress("waiting for the server", None, None, "")
-            if self._control.wait(seconds):
-                self._control.check(self._writer)
+            self._sleep(seconds)
             try:
                 again = recognise(self._client)
             except ServerError as trouble:
@@ -216,6 +220,14 @@ class ServerRun:
             self._progress("decoding", None, None, "")
             return
         raise ServerError(f"{error}; nothing is lost: when it is back, spectui run --resume goes on")
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, obeying commands. Raises `Stopped` or `Skipped`."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._control.wait(POLL_SECONDS):
+            self._control.listen(self._writer)
+            if self._control.due():
+                self._control.check(self._writer)
 
     def _drop(self, asked: _Asked) -> None:
         asked.flight.drop()
@@ -313,6 +325,7 @@ class ServerRun:
         self._writer.describe(
             target=self._model.rpartition("/")[2] if self._model.startswith("/") else self._model,
             drafter=method or None,
+            tree="chain" if self._server.kind in (LLAMA, VLLM) else None,
             device=server.name,
             tokenizer_id=self._vocabulary,
             versions={

@@ -32,7 +32,10 @@ from spectui.store.whereabouts import read_whereabouts, stopped
 
 _GENERATION_COLUMNS = ", ".join(field.name for field in fields(GenerationRow)[:-1])
 _GENERATION_COLUMNS += ", (SELECT at FROM pruned WHERE generation_id = generation.id)"
-_ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow) if field.name != "nodes")
+_ROUND_COLUMNS = ", ".join(field.name for field in fields(RoundRow)[:-1] if field.name != "nodes")
+_ROUND_COLUMNS += (
+    ", CASE WHEN number = 1 THEN (SELECT first_token_id FROM generation WHERE id = generation_id) END"
+)
 _FLAGS_AT = 1 + len(NODE_TYPES) - len(NODE_FLAGS)
 """Place of the flags in a row that begins with `round_id`."""
 _NODE_COLUMNS = ", ".join(f'node."{name}"' for name in NodeRow._fields)
@@ -172,7 +175,7 @@ class Reader(Queries):
             round_id: tuple(NodeRow._make((*row[1:_FLAGS_AT], *map(_flag, row[_FLAGS_AT:]))) for row in rows)
             for round_id, rows in groupby(_NODE.checked(nodes), key=lambda row: row[0])
         }
-        return [RoundRow(*(*row[:-1], trees.get(row[0], ()), row[-1])) for row in _ROUND.checked(rounds)]
+        return [RoundRow(*(*row[:-2], trees.get(row[0], ()), *row[-2:])) for row in _ROUND.checked(rounds)]
 
     def tokens(self, tokenizer_id: str, ids: Iterable[int]) -> dict[int, bytes]:
         """Bytes of those tokens that are known."""

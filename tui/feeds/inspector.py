@@ -155,7 +155,7 @@ class InspectorFeed(Feed):
         row = next((r for r in rows if r.number == place.number), None)
         before = [r for r in rows if r.number < place.number]
         ids = tokens_of(row) if row else set()
-        emitted = {i for r in before for i in r.emitted}
+        emitted = {i for r in before for i in (*r.emitted, r.first_token_id) if i is not None}
         self._tokens.learn(reader, self._summary.tokenizer_id, ids | emitted)
         decoder = StreamDecoder()
         pieces = [piece for r in before for piece in decoder.feed(r, self._tokens)]

@@ -10,6 +10,7 @@ from time import monotonic
 from spectui.store.counts.metrics import Interval
 from spectui.store.reading.choices import choice_of, choices, latest_choices
 from spectui.store.reading.reader import Reader
+from spectui.store.records import UNKNOWN_TOKEN
 from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
 from spectui.tui.charts.sources import SourceReader
 from spectui.tui.feeds.base import (
@@ -24,6 +25,7 @@ from spectui.tui.feeds.tokens import Tokens
 from spectui.tui.model.gaps import GapFinder, Gaps
 from spectui.tui.model.pieces import Piece, StreamDecoder, token_text, tokens_of
 from spectui.tui.model.state import Charts, Ended, Opened, RunState, Stream, Tree
+from spectui.tui.terminal.textsafe import sanitize
 
 PAGE, CHUNK_OF_PROMPTS = 300, 5000
 """Prompts around the newest that are shown at once where there are more, and those read at a time afterwards."""
@@ -47,6 +49,8 @@ class SessionFeed(Feed):
         self._wanted_round: int | None = None
         self._generation: GenerationRow | None = None
         self._decoder = StreamDecoder()
+        self._named = False
+        """True when a token of the prompt has been told."""
         self._gaps = GapFinder()
         self._seen = 0
         self._more = False
@@ -195,7 +199,7 @@ class SessionFeed(Feed):
             self._decoder = StreamDecoder()
             self._gaps = GapFinder()
             self._seen = 0
-            self._closed = self._caught_up = False
+            self._closed = self._caught_up = self._named = False
             self._shown_round = None
             self._tree_at = float("-inf")  # the pane is empty now
             self._generation = wanted
@@ -214,6 +218,7 @@ class SessionFeed(Feed):
             self._gaps.learn(ids, self._tokens)
             pieces = []
             for row in rounds:
+                self._named = self._named or any(token != UNKNOWN_TOKEN for token in row.emitted)
                 pieces += [*self._gaps.note(row), *self._decoder.feed(row, self._tokens)]
             self._seen = rounds[-1].number
             yield Stream(generation.id, tuple(pieces), new=self._caught_up)
@@ -222,6 +227,11 @@ class SessionFeed(Feed):
             rest = self._gaps.end(generation.round_count)
             if text := self._decoder.close():
                 rest.insert(0, Piece("accepted", text, self._seen, 0))
+            if self._seen and not self._named:
+                # Of a server that tells the text alone; its tokens are none's.
+                rest.insert(
+                    0, Piece("note", sanitize(reader.generation(generation.id).output), self._seen, 0)
+                )
             if rest:
                 yield Stream(generation.id, tuple(rest), new=False)
             yield Ended(generation)

@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spectui.store.records import UNKNOWN_TOKEN
 from spectui.store.rows import RoundRow, spans
 from spectui.tui.terminal.textsafe import sanitize, sanitize_line
 
@@ -25,9 +26,9 @@ class Piece:
 
 
 def tokens_of(row: RoundRow) -> set[int]:
-    """The tokens of a round: its nodes and the target's own."""
+    """The tokens of a round: its nodes, the target's own, and one that came before the first."""
     ids = {node.token_id for node in row.nodes}
-    return ids if row.bonus_token_id is None else ids | {row.bonus_token_id}
+    return ids | {token for token in (row.bonus_token_id, row.first_token_id) if token is not None}
 
 
 def token_text(token_id: int, table: Mapping[int, bytes]) -> str:
@@ -85,6 +86,8 @@ class StreamDecoder:
 
     @staticmethod
     def _decode(decoder: codecs.IncrementalDecoder, token_id: int, table: Mapping[int, bytes]) -> str:
+        if token_id == UNKNOWN_TOKEN:
+            return ""
         data = table.get(token_id)
         if data is None:
             return f"⟨id {token_id}⟩"

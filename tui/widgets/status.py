@@ -201,8 +201,11 @@ def _plain_cells(summary: SessionSummary) -> list[Cell]:
 
 
 def _share_cells(summary: SessionSummary) -> list[Cell]:
-    """The shares of the decoding time."""
+    """The shares of the decoding time; of a server, which does not tell them, the source of its rounds."""
     cells: list[Cell] = []
+    if not summary.rounds_from.split_time:
+        about = "" if summary.rounds_from.exact else " (estimate)"
+        return [("rounds from ", "muted"), (f"{summary.source}{about}", "text")]
     total = summary.total_ms
     for name, value in (
         ("draft", summary.draft_ms),
