@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from spectui.decoding.block.head import BlockHead
-from spectui.decoding.device.cache import BufferedCache
+from spectui.decoding.device.cache import BufferedCache, capacity_for
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.model import ROWS, padded_rows, view_of
+from spectui.decoding.device.transfer import upload
 from spectui.decoding.device.tree import DeviceTree
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.block import BlockDrafter
@@ -99,10 +101,23 @@ class DeviceBlockDrafter(BlockDrafter):
         self._marks.clear()
         return self._seconds
 
+    def reserve(self, tokens: int, context: int) -> None:
+        """See `DeviceDrafter.reserve`."""
+        if self._cache.renew(capacity_for(tokens, self._behind, context)):
+            self._forget_captured()
+
+    @property
+    def _behind(self) -> int:
+        """Most slots behind the committed tokens: those of a block, and of padding."""
+        return ROWS[-1] + self.head.config.block_size
+
     def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """See `BlockDrafter.begin`."""
         self._make_room(len(prompt))
         super().begin(prompt, scored, seed)
+
+    def _pick(self, features: torch.Tensor, rows: list[int]) -> torch.Tensor:
+        return features.index_select(0, upload(np.asarray(rows), features.device))
 
     def _block(self, root: int) -> torch.Tensor:
         config, block = self.head.config, self.head.config.block_size
@@ -161,5 +176,8 @@ class DeviceBlockDrafter(BlockDrafter):
     def _make_room(self, slots: int) -> None:
         """Make room for `slots`, and forget what was captured on buffers that have moved."""
         if self._cache.grow_to(slots):
-            self._forwards.forget()
-            self._inputs_of.clear()
+            self._forget_captured()
+
+    def _forget_captured(self) -> None:
+        self._forwards.forget()
+        self._inputs_of.clear()

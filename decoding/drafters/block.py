@@ -103,8 +103,11 @@ class BlockDrafter:
         rows = [0, *(node + 1 for node in path)]
         if bonus is None:  # the last token is read again, as the next root
             rows.pop()
-        in_order = rows == list(range(len(rows)))
-        self._features.append(scored.features[: len(rows)] if in_order else scored.features[rows])
+        in_order, features = rows == list(range(len(rows))), scored.features
+        self._features.append(features[: len(rows)] if in_order else self._pick(features, rows))
+
+    def _pick(self, features: torch.Tensor, rows: list[int]) -> torch.Tensor:
+        return features[rows]
 
     def seconds_in_models(self) -> float:
         """Time spent in the head's forwards."""
