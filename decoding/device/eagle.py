@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from spectui.decoding.device.cache import BufferedCache, capacity_for
-from spectui.decoding.device.clock import Clock
+from spectui.decoding.device.clock import Stopwatch
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.model import ROWS, padded_rows, view_of
@@ -67,8 +67,7 @@ class DeviceEagleDrafter(EagleDrafter):
         self._grower = TreeGrower(self._expander, self._device, head.draft_ids)
         self._forwards = Graphs(self._device)
         self._inputs_of: dict[tuple[bool, int, int], _Inputs] = {}
-        self._clock = Clock(self._device)
-        self._marks: list[tuple[Any, Any]] = []
+        self._stopwatch = Stopwatch(self._device)
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
@@ -120,11 +119,11 @@ class DeviceEagleDrafter(EagleDrafter):
 
     def seconds_in_models(self) -> float:
         """Time spent in the head's forwards; on a GPU waits for the work that it has been given."""
-        if self._marks and self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self._seconds += sum(self._clock.seconds(*pair) for pair in self._marks)
-        self._marks.clear()
-        return self._seconds
+        return self._seconds + self._stopwatch.seconds()
+
+    def settle(self) -> None:
+        """See `DeviceDrafter.settle`."""
+        self._stopwatch.settle()
 
     def _score_tensors(
         self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
@@ -161,9 +160,8 @@ class DeviceEagleDrafter(EagleDrafter):
             inputs.mask, self._length, mask if isinstance(mask, torch.Tensor) else upload(mask, self._device)
         )
         self._cache.set_slots(inputs.slots, view, self.head.config.num_hidden_layers)
-        start = self._clock.mark()
-        hidden, logits = self._forwards.run((pairs, padded, view), lambda: self._run(pairs, inputs))
-        self._marks.append((start, self._clock.mark()))
+        with self._stopwatch.running():
+            hidden, logits = self._forwards.run((pairs, padded, view), lambda: self._run(pairs, inputs))
         self._cache.set_slots(None)
         return hidden[:rows], logits if pairs else logits[:rows]
 

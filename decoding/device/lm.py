@@ -63,6 +63,10 @@ class DeviceLMDrafter(LMDrafter):
         """See `DeviceDrafter.set_slots`."""
         self._slot = {node: slot for node, slot in enumerate(slots) if slot >= 0}
 
+    def settle(self) -> None:
+        """See `DeviceDrafter.settle`."""
+        self._model.settle()
+
     def _score_tensors(
         self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
     ) -> torch.Tensor:

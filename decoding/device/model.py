@@ -20,7 +20,7 @@ from spectui.decoding.device.attention import (
     preferring,
 )
 from spectui.decoding.device.cache import BufferedCache, capacity_for, kinds_of, room_for
-from spectui.decoding.device.clock import Clock
+from spectui.decoding.device.clock import Stopwatch
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.transfer import fill_visibility, pinned, upload
 from spectui.decoding.target.language_model import LanguageModel, Scored
@@ -85,22 +85,19 @@ class BufferedModel(LanguageModel):
         self._inputs_of: dict[tuple[int, int], _Inputs] = {}
         self._moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         """Slots to move from and to, by their number: the same tensors every time."""
-        self._clock = Clock(self.device)
-        self._marks: list[tuple[Any, Any]] = []
-        self._counted = 0.0
 
     @property
     def forward_seconds(self) -> float:
         """Time in the model; on a GPU waits for the work that it has been given."""
-        if self._marks and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self._counted += sum(self._clock.seconds(*pair) for pair in self._marks)
-        self._marks.clear()
-        return self._counted
+        return self._stopwatch.seconds()
 
     @forward_seconds.setter
     def forward_seconds(self, value: float) -> None:
-        self._counted = value
+        self._stopwatch = Stopwatch(self.device, value)
+
+    def settle(self) -> None:
+        """Take note that the device has come past all forwards."""
+        self._stopwatch.settle()
 
     def reserve(self, tokens: int) -> None:
         """Forget the sequence, and make room for one of `tokens` and the rows behind it: buffers that moved later would
@@ -148,10 +145,9 @@ class BufferedModel(LanguageModel):
             self._fill(inputs.positions, position[None])
         torch.arange(first, first + padded, out=inputs.slots)
         self._fill_masks(inputs.masks, depth, mask)
-        start = self._clock.mark()
         self._cache.set_slots(inputs.slots, view, self._layers)
-        logits, features = self.graphs.run((padded, view), lambda: self._forward(inputs))
-        self._marks.append((start, self._clock.mark()))
+        with self._stopwatch.running():
+            logits, features = self.graphs.run((padded, view), lambda: self._forward(inputs))
         return Scored(logits[:rows], None if features is None else features[:rows].clone())
 
     @torch.inference_mode()

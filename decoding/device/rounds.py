@@ -88,6 +88,10 @@ class DeviceRounds(BaseRounds):
             target.compact(path_slots)
         with phase(FIGURES):
             figures = unpack(packed.cpu().tolist(), tree.index.size)
+        # The transfer waited for everything before it.
+        target.settle()
+        if self._grower is not None:
+            self._grower.settle()
         self.check_finite(bool(figures.finite[0]), prefix)
         # As many numbers are drawn as on the host, so that both paths go on alike.
         rng.bit_generator.state = generator_state
@@ -100,7 +104,6 @@ class DeviceRounds(BaseRounds):
         target.commit(1 + len(end.path))
         with phase(LEARN):
             self._notify_drafter(root, tree, grown, scored, figures, kept, end)
-        # The device has come past these marks: the transfer waited for what was behind them.
         draft_ms, verify_ms = 1e3 * clock.seconds(start, drafted), 1e3 * clock.seconds(drafted, verified)
         return Round(
             number=self.number,

@@ -70,3 +70,6 @@ class DeviceDrafter(Drafter, Protocol):
 
     def set_slots(self, slots: Sequence[int]) -> None:
         """The slot at which each node of the tree was fed, -1 for none; `observe` follows."""
+
+    def settle(self) -> None:
+        """Take note that the device has come past all forwards, so that their times are known."""

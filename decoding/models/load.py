@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from spectui.decoding.checkpoints.hub import Progress as Progress
 from spectui.decoding.checkpoints.locate import locate, locate_draft
 from spectui.decoding.config import RunConfig
@@ -65,6 +67,8 @@ def load_models(config: RunConfig, progress: Progress | None = None, *, tuned: b
     tell = progress or (lambda *_: None)
     resolve_device(config.device)
     placement = place(config.device, needs_of(config, tell))
+    if placement.device.type == "cuda":
+        torch.cuda.set_device(placement.device)  # libraries, streams and graphs follow the current one
     folder = locate(config.target, tell, allow_pickle=config.allow_pickle)
     target = load_model(
         folder, placement, config.dtype, "loading target", tell, allow_pickle=config.allow_pickle

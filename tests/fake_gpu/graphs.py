@@ -175,7 +175,7 @@ class FakeEvent:
     """`torch.cuda.Event`; its time may be read once the host has waited for what came before it."""
 
     def __init__(self, **_: Any) -> None:
-        entered().events += 1
+        entered().events.add(self)
 
     def record(self, stream: FakeStream | None = None) -> None:
         machine = entered()

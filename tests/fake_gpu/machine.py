@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -17,18 +18,23 @@ from tests.fake_gpu.graphs import FakeEvent, FakeGenerator, FakeGraph, FakeStrea
 from tests.fake_gpu.seen import NOT_PERMITTED, PAGEABLE, PINNED, SYNCHRONISING, WAIT, Seen, place_of_call
 from tests.fake_gpu.tensors import DeviceTensor, Dispatch, enter, is_pinned, leave, wrapped
 
+MEMORY = 16_000_000_000
+"""Bytes of each GPU, all of them free."""
+
 
 @dataclass
 class FakeGpu:
     """One fake machine with some GPUs. Enter it, `move` models onto it, use them, and look at what it saw."""
 
+    gpus: int = 1
     seen: Counter[Seen] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     captures: int = 0
     replays: int = 0
     streams: int = 0
     workspaces: int = 0
-    events: int = 0
+    events: weakref.WeakSet[FakeEvent] = field(default_factory=weakref.WeakSet)
+    """Those that are kept."""
     underway: int = 0
     """Captures that the allocator takes for unfinished."""
     modes: set[str] = field(default_factory=set)
@@ -49,11 +55,13 @@ class FakeGpu:
         self._patch = patch = pytest.MonkeyPatch()
         cuda = torch.cuda
         stand_ins: dict[str, Any] = {
+            "is_available": lambda: True, "device_count": lambda: self.gpus, "mem_get_info": lambda _: (MEMORY, MEMORY),
+            "get_device_name": lambda _: "a fake GPU", "current_device": lambda: self.device,
+            "set_device": self.set_device, "device": self.on_device, "synchronize": self.synchronize,
             "current_stream": self.current_stream, "set_stream": self.set_stream, "stream": StreamContext,
-            "synchronize": self.synchronize, "set_device": self.set_device, "device": self.on_device,
-            "current_device": lambda: self.device, "set_sync_debug_mode": self.set_sync_debug_mode,
-            "get_sync_debug_mode": lambda: self.sync_debug_mode, "Stream": FakeStream, "Event": FakeEvent,
-            "CUDAGraph": FakeGraph, "graph_pool_handle": Pool, "empty_cache": lambda: None, "_lazy_init": lambda: None,
+            "Stream": FakeStream, "Event": FakeEvent, "CUDAGraph": FakeGraph, "graph_pool_handle": Pool,
+            "set_sync_debug_mode": self.set_sync_debug_mode, "get_sync_debug_mode": lambda: self.sync_debug_mode,
+            "empty_cache": lambda: None, "_lazy_init": lambda: None,
         }  # fmt: skip
         for name, stand_in in stand_ins.items():
             patch.setattr(cuda, name, stand_in)
@@ -64,9 +72,6 @@ class FakeGpu:
         patch.setattr(Graphs, "broken", None)
         patch.setattr(Graphs, "_streams", {})
         patch.setattr(torch, "Generator", FakeGenerator)
-        inference = torch.inference_mode
-        # A tensor of this kind cannot be a view of one made outside of it.
-        patch.setattr(torch, "inference_mode", lambda mode=True: inference(mode) if mode else nullcontext())
         torch._C._set_only_lift_cpu_tensors(True)
         self._mode = Dispatch()  # type: ignore[no-untyped-call]
         self._mode.__enter__()  # type: ignore[no-untyped-call]
@@ -136,6 +141,11 @@ class FakeGpu:
             raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
         pool.allocating = False
         self.underway -= 1
+
+    @property
+    def in_use(self) -> list[FakeStream]:
+        """Streams that something was asked of or done on, one for each GPU."""
+        return list(self._current.values())
 
     def set_stream(self, stream: FakeStream) -> None:
         self._current[stream.device.index] = stream

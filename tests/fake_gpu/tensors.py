@@ -153,6 +153,8 @@ def _dispatched(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     name = func._schema.name.partition("::")[2]
     if not on_gpu and not upwards:
         return _on_host(func, name, args, kwargs)
+    if name == "_has_compatible_shallow_copy_type":  # of a parameter that is moved: it becomes another tensor
+        return False
     machine = entered()
     on_host = [x for x in leaves if isinstance(x, torch.Tensor) and not isinstance(x, DeviceTensor)]
     gpus = {x.gpu for x in on_gpu} | {machine.index_of(x) for x in upwards if x.type == "cuda"}
@@ -221,7 +223,7 @@ def _observe(
         flags = [x for x in args[1:] if isinstance(x, bool)]
         non_blocking = bool(kwargs.get("non_blocking", flags[0] if flags else False))
         machine.upload(name, on_host[0], non_blocking=non_blocking)
-    elif downwards:
+    elif downwards and name in _MOVES:
         machine.wait(f"{name} to the host")
     elif on_gpu and any(x.dim() > 0 for x in on_host):
         raise RuntimeError(f"{MANY_DEVICES}, but found one on cpu ({name})")
@@ -265,7 +267,8 @@ def _recorded(
         if id(result) in of_inner:
             placed[id(result)] = of_inner[id(result)]
         elif beside is not None:
-            placed[id(result)] = DeviceTensor(result, beside.block, gpu)
+            with torch._C._InferenceMode(beside.is_inference()):  # a view is of the kind of what it views
+                placed[id(result)] = DeviceTensor(result, beside.block, gpu)
         else:
             placed[id(result)] = wrapped(result, gpu)
             made.append(placed[id(result)])

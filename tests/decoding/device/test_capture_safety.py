@@ -7,6 +7,7 @@ that it gives on the CPU.
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,33 @@ def test_a_round_waits_once_and_uploads_from_pinned_memory(
         if seen.kind == WAIT and Graphs.__module__ not in seen.place
     }
     assert sum(waits.values()) == more * (2 if kind is RECYCLING else 1), waits
+
+
+@pytest.mark.parametrize(("kind", "tree"), CASES, ids=name_of)
+def test_no_event_is_kept_from_round_to_round(pair: Pair, kind: DrafterKind, tree: str) -> None:
+    config = RunConfig(draft=kind.name, tree=tree, max_new_tokens=12)
+    with FakeGpu() as gpu, torch.inference_mode():
+        decoder = SpeculativeDecoder(config, models=pair.models(kind, torch.float32, gpu))
+        for _ in decoder.generate(SHORT):
+            assert len(gpu.events) == 0
+
+
+def test_a_run_on_the_second_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is done on the first one, whose graphs and streams the others do not have."""
+    tiny_llama(tmp_path / "target", context=64)
+    tiny_llama(tmp_path / "draft", context=64, layers=1)
+    config = RunConfig(target=str(tmp_path / "target"), draft=str(tmp_path / "draft"), tree="full:2x2", device="cpu",
+                       max_new_tokens=12, dtype="float32")  # fmt: skip
+    expected = [r.tokens for r in SpeculativeDecoder(config).generate(SHORT)]
+    with FakeGpu(gpus=2) as gpu, torch.no_grad():
+        decoder = SpeculativeDecoder(config.changed(device="cuda:1"))
+        assert torch.cuda.current_device() == 1
+        rounds = list(decoder.generate(SHORT))
+        assert isinstance(decoder.rounds, DeviceRounds)
+        assert {graphs.reason for graphs in decoder.rounds.graphs} == {None}
+        assert {stream.device.index for stream in gpu.in_use} == {1}
+    assert [r.tokens for r in rounds] == expected
+    assert gpu.replays > len(rounds)
 
 
 def test_a_wait_is_refused_before_a_capture_begins_and_its_line_is_named() -> None:
