@@ -21,7 +21,7 @@ from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.block import BlockDrafter
 from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.language_model import Scored
-from spectui.decoding.trees.shape import BoolArray, IntArray, Shape
+from spectui.decoding.trees.shape import Shape
 
 
 def build(setup: Setup) -> DeviceBlockDrafter:
@@ -81,14 +81,7 @@ class DeviceBlockDrafter(BlockDrafter):
             return None
         with phase(LEVEL):
             logits = self._block(root)
-
-        def score(
-            token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
-        ) -> torch.Tensor:
-            level = int(depth[0])  # all nodes of a call are of one depth
-            return logits[level : level + 1]
-
-        return self._grower.grow(depth, logits[:1], score)
+        return self._grower.grow_product(depth, logits)
 
     def set_slots(self, slots: Sequence[int]) -> None:
         """Nothing to remember: no node is fed to the head."""

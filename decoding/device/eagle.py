@@ -42,7 +42,7 @@ class _Inputs:
     slots: torch.Tensor
     mask: torch.Tensor
     row: torch.Tensor
-    """Row of the last pair, which the tree grows from."""
+    """Rows of the pairs that the tree grows from."""
 
 
 class DeviceEagleDrafter(EagleDrafter):
@@ -52,6 +52,8 @@ class DeviceEagleDrafter(EagleDrafter):
     """
 
     _cache: BufferedCache
+    _product = False
+    """True where a level's distributions depend on the depth alone."""
 
     def __init__(
         self,
@@ -64,9 +66,9 @@ class DeviceEagleDrafter(EagleDrafter):
     ) -> None:
         super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
         self._cache = BufferedCache()
-        self._grower = TreeGrower(self._expander, self._device, head.draft_ids)
+        self._grower = TreeGrower(self._expander, self._device, head.draft_ids, product=self._product)
         self._forwards = Graphs(self._device)
-        self._inputs_of: dict[tuple[bool, int, int], _Inputs] = {}
+        self._inputs_of: dict[tuple[bool, int, int, int], _Inputs] = {}
         self._stopwatch = Stopwatch(self._device)
 
     @property
@@ -140,28 +142,29 @@ class DeviceEagleDrafter(EagleDrafter):
         states: torch.Tensor,
         depth: IntArray,
         mask: BoolArray | torch.Tensor,
+        last: int = 1,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """States ``[n, H]`` and float32 logits of n pairs behind those in the cache: of the target's features and the
-        logits of the last, or of the head's own states and the logits of all."""
+        logits of the `last` ones, or of the head's own states and the logits of all."""
         rows, seen = mask.shape
         padded = padded_rows(rows)
         first = self._length + seen - rows
         self._make_room(first + padded)
         view = view_of(first + padded, self._cache.capacity)
-        inputs = self._inputs_for(pairs, padded, view, states)
+        inputs = self._inputs_for(pairs, padded, view, states, last)
         inputs.ids[:rows] = ids
         inputs.states[:rows] = states
         position = np.full(padded, self._length, dtype=np.int64)
         position[:rows] += depth
         inputs.positions.copy_(pinned(position, self._device), non_blocking=True)
         torch.arange(first, first + padded, out=inputs.slots)
-        inputs.row.fill_(rows - 1)
+        torch.arange(rows - last, rows, out=inputs.row)
         fill_visibility(
             inputs.mask, self._length, mask if isinstance(mask, torch.Tensor) else upload(mask, self._device)
         )
         self._cache.set_slots(inputs.slots, view, self.head.config.num_hidden_layers)
         with self._stopwatch.running():
-            hidden, logits = self._forwards.run((pairs, padded, view), lambda: self._run(pairs, inputs))
+            hidden, logits = self._forwards.run((pairs, padded, view, last), lambda: self._run(pairs, inputs))
         self._cache.set_slots(None)
         return hidden[:rows], logits if pairs else logits[:rows]
 
@@ -172,8 +175,8 @@ class DeviceEagleDrafter(EagleDrafter):
         last = hidden.index_select(0, inputs.row) if pairs else hidden
         return hidden, head.logits(last).float()
 
-    def _inputs_for(self, pairs: bool, rows: int, view: int, states: torch.Tensor) -> _Inputs:
-        key = (pairs, rows, view)
+    def _inputs_for(self, pairs: bool, rows: int, view: int, states: torch.Tensor, last: int) -> _Inputs:
+        key = (pairs, rows, view, last)
         if key not in self._inputs_of:
             with torch.inference_mode(False):
                 numbers: dict[str, Any] = {"dtype": torch.int64, "device": self._device}
@@ -183,7 +186,7 @@ class DeviceEagleDrafter(EagleDrafter):
                     torch.zeros(rows, **numbers),
                     torch.zeros(rows, **numbers),
                     torch.zeros(rows, view, dtype=torch.bool, device=self._device),
-                    torch.zeros(1, **numbers),
+                    torch.zeros(last, **numbers),
                 )
         return self._inputs_of[key]
 

@@ -11,7 +11,7 @@ from spectui.decoding.device.tree import DeviceTree, ScoreTensors
 from spectui.decoding.device.tree_index import tree_index
 from spectui.decoding.drafters.expansion import Expander
 from spectui.decoding.target.distributions import distribution
-from spectui.decoding.trees.shape import DynamicShape, TreeShape
+from spectui.decoding.trees.shape import BoolArray, DynamicShape, IntArray, TreeShape
 
 KEPT = 16
 """Dynamic shapes, each with a depth, whose buffers are kept: a run with a tree for each task goes through a few."""
@@ -49,6 +49,17 @@ class TreeGrower:
         index = tree_index(shape.trimmed(depth), self._device)
         generator = expander.generator if expander.drawn else None
         return grow_static(index, root_logits, score, expander.vocab_size, self._law, generator, self._ids)
+
+    def grow_product(self, depth: int, logits: torch.Tensor) -> DeviceTree:
+        """A tree at most `depth` deep of the logits of depth 1, 2, ... ``[D, W]``."""
+
+        def score(
+            token: torch.Tensor, deep: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
+        ) -> torch.Tensor:
+            level = int(deep[0])  # all nodes of a call are of one depth
+            return logits[level : level + 1]
+
+        return self.grow(min(depth, len(logits)), logits[:1], score)
 
     def _law(self, logits: torch.Tensor) -> torch.Tensor:
         return distribution(logits, self._expander.temperature, self._expander.top_p, wait=False)

@@ -35,6 +35,7 @@ class EagleDrafter:
     """
 
     wants_prompt_logits = False
+    _cheap_levels = False
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class EagleDrafter:
             temperature=temperature,
             top_p=top_p,
             device=self._device,
+            cheap_levels=self._cheap_levels,
         )
         self._cache: Any = TreeCache()
         self._length = 0

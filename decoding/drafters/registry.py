@@ -26,6 +26,8 @@ def _describes_eagle3(config: Mapping[str, Any]) -> bool:
     if (kind := config.get("speculators_model_type")) is not None:
         return bool(kind == "eagle3")
     named = str(config.get("architectures")).lower()
+    if describes_peagle(config):
+        return False
     return "eagle3" in named or ("draft_vocab_size" in config and not _of_another_kind(config))
 
 
@@ -33,6 +35,14 @@ def _of_another_kind(config: Mapping[str, Any]) -> bool:
     """True for the architecture of a draft that is no EAGLE-3 head."""
     named = str(config.get("architectures")).lower()
     return "dflash_config" in config or any(word in named for word in ("dflash", "dspark", "peagle", "mtp"))
+
+
+def describes_peagle(config: Mapping[str, Any]) -> bool:
+    """True for the ``config.json`` of a P-EAGLE head."""
+    if (kind := config.get("speculators_model_type")) is not None:
+        return bool(kind == "peagle")
+    named = str(config.get("architectures")).lower()
+    return "peagle" in named or "paralleleagle" in named or ("eagle3" in named and "ptd_token_id" in config)
 
 
 def _describes_dflash(config: Mapping[str, Any]) -> bool:
@@ -86,6 +96,22 @@ DFLASH = DrafterKind(
     ),
 )
 
+PEAGLE = DrafterKind(
+    name="peagle",
+    help="a P-EAGLE head",
+    default_tree="chain:4",
+    build="spectui.decoding.drafters.parallel_eagle:build",
+    device_build="spectui.decoding.device.parallel_eagle:build",
+    weights=Weights(
+        noun="a P-EAGLE head",
+        recognise=describes_peagle,
+        load="spectui.decoding.eagle.checkpoint:load_head",
+        tune="spectui.decoding.eagle.lean:use_lean_head",
+        describe="spectui.decoding.eagle.checkpoint:describe",
+        size_from_config="spectui.decoding.models.described:head_bytes",
+    ),
+)
+
 LOOKUP = DrafterKind(
     name="lookup",
     help="repeats what followed the same text before",
@@ -123,7 +149,7 @@ DRAFT_MODEL = DrafterKind(
 )
 """The kind of every id and folder that is recognised as no other."""
 
-KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, LOOKUP, RECYCLING)}
+KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, PEAGLE, LOOKUP, RECYCLING)}
 """All but `DRAFT_MODEL`, in the order that forms and benchmarks show them in; weights are of the first kind that
 recognises them."""
 

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from spectui.decoding.checkpoints.weight_files import HEAD_FILES
+from spectui.decoding.drafters.registry import describes_peagle
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers
 from spectui.decoding.heads.config import (
     LayerConfig,
@@ -34,6 +35,8 @@ from spectui.decoding.target.sizes import Sizes
 from spectui.store.files import replacing, write_text
 
 _NAMES = {"own_embedding.weight": "embed_tokens.weight"}
+_MASK_TOKEN = ("mask_token_id", "ptd_token_id", "pard_token")
+"""Names of a P-EAGLE head's mask token, the first in `speculators`, the others in vLLM."""
 _LISTED = "eagle_aux_hidden_state_layer_ids"
 
 
@@ -115,6 +118,7 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
             norm_before_fc=bool(_variant(folder, data, "norm_before_fc")),
             fc_norm=bool(_variant(folder, data, "fc_norm")),
             norm_output=bool(_variant(folder, data, "norm_output")),
+            mask_token=_mask_token(folder, data),
         )
     except KeyError as error:
         raise head_error(
@@ -158,14 +162,27 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
         _check_target(folder, config, hidden=target.hidden, vocab=target.vocab, layers=target.layers)
     listed = _feature_layers(folder, data, 32)  # not the default ones, which depend on the target
     read = f"hidden states {', '.join(map(str, listed))}" if listed else "three hidden states"
+    parallel = config.mask_token is not None
     parts = [
-        f"an EAGLE-3 head in {layout(data)}",
+        f"{'a P-EAGLE' if parallel else 'an EAGLE-3'} head in {layout(data)}",
         f"for {verifier(data) or 'a target'} of hidden size {config.target_hidden_size} and {config.vocab_size} tokens",
         f"{config.num_hidden_layers} {'Qwen3' if config.qk_norm else 'Llama'} "
         f"layer{'s' if config.num_hidden_layers > 1 else ''} over {read}",
-        f"drafts trees of any depth, of {config.draft_vocab_size} tokens, one forward a level",
+        f"drafts trees of any depth, of {config.draft_vocab_size} tokens, one forward a "
+        f"{'round' if parallel else 'level'}",
     ]
     return "; ".join(parts)
+
+
+def _mask_token(folder: Path, data: dict[str, Any]) -> int | None:
+    """The mask token of a P-EAGLE head; None for other heads."""
+    if not describes_peagle(data):
+        return None
+    values = {key: data[key] for key in _MASK_TOKEN if data.get(key) is not None}
+    key, token = next(iter(values.items()), (_MASK_TOKEN[0], None))
+    if type(token) is not int or len(set(values.values())) > 1:
+        raise head_error(folder, f"has no single token {key} in its config.json ({values or 'none'})")
+    return token
 
 
 def _variant(folder: Path, data: dict[str, Any], key: str) -> Any:
@@ -211,6 +228,11 @@ def _check_target(folder: Path, config: HeadConfig, *, hidden: int, vocab: int, 
             f"reads the inputs of layers {', '.join(map(str, config.feature_layers))} ({_LISTED}), and the target has "
             f"{layers} layers; choose its own head",
         )
+    if config.mask_token is not None and not 0 <= config.mask_token < vocab:
+        raise head_error(
+            folder,
+            f"has mask_token_id = {config.mask_token}, and the target has {vocab} tokens; choose its own head",
+        )
 
 
 def _check_width(folder: Path, part: str, config: HeadConfig, width: int) -> None:
@@ -229,12 +251,14 @@ def _public_config(config: HeadConfig, target_name: str, dtype: torch.dtype) -> 
     layer = {key: value for key, value in asdict(config).items() if key in described}
     layer |= {"model_type": "qwen3" if config.qk_norm else "llama", "hidden_act": "silu"}
     layer |= {"rope_scaling": config.rope_scaling or None}
+    kind = "eagle3" if config.mask_token is None else "peagle"
+    mask = {} if config.mask_token is None else {"mask_token_id": config.mask_token}
     as_wide = config.target_hidden_size == config.hidden_size
     return {
-        "architectures": ["Eagle3Speculator"],
-        "speculators_model_type": "eagle3",
+        "architectures": ["Eagle3Speculator" if config.mask_token is None else "PEagleDraftModel"],
+        "speculators_model_type": kind,
         "speculators_config": {
-            "algorithm": "eagle3",
+            "algorithm": kind,
             "default_proposal_method": "greedy",
             "proposal_methods": [
                 {
@@ -247,6 +271,7 @@ def _public_config(config: HeadConfig, target_name: str, dtype: torch.dtype) -> 
             "verifier": {"name_or_path": target_name, "architectures": ["LlamaForCausalLM"]},
         },
         "transformer_layer_config": layer,
+        **mask,
         "draft_vocab_size": config.draft_vocab_size,
         "target_hidden_size": None if as_wide else config.target_hidden_size,
         "eagle_aux_hidden_state_layer_ids": list(config.feature_layers),

@@ -38,6 +38,8 @@ class HeadConfig(LayerConfig):
     """Each hidden state has a norm of its own before they are concatenated (EAGLE-3.1)."""
     norm_output: bool = False
     """The hidden state handed on is the normed one that the logits are taken from."""
+    mask_token: int | None = None
+    """Token of the pairs behind the root's in a P-EAGLE head, which drafts all depths at once; None in others."""
 
     @property
     def fused_width(self) -> int:
@@ -75,6 +77,10 @@ class EagleHead(nn.Module):
             else None
         )
         self.fc = nn.Linear(config.fused_width, width, bias=False)
+        self.mask_hidden = (
+            None if config.mask_token is None else nn.Parameter(torch.zeros(1, 1, config.fused_width))
+        )
+        """Hidden states of the target in pairs of the mask token."""
         self.layers: Any = nn.ModuleList(
             DraftLayer(config, fused=i == 0) for i in range(config.num_hidden_layers)
         )

@@ -65,7 +65,6 @@ def test_a_file_is_told_for_what_it_is(tmp_path: Path) -> None:
     ("config", "words"),
     [
         ({"speculators_model_type": "eagle"}, "EAGLE-1"),
-        ({"speculators_model_type": "peagle"}, "P-EAGLE"),
         ({"speculators_model_type": "dflash2"}, "DFlash 2"),
         ({"speculators_model_type": "new-kind"}, "of kind 'new-kind'"),
         ({"architectures": ["DFlashDraftModel"], "dflash_config": {"selector_rank": 8}}, "DFlash 2"),

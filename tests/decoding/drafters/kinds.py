@@ -9,7 +9,7 @@ import torch
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, PEAGLE
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.decoding.drafters.toy_entry import TOY
@@ -45,7 +45,23 @@ def _dflash(target: Any) -> Any:
     return tiny_block_head(target, tokens=tokens)
 
 
-_HEADS = {EAGLE.name: _eagle, DFLASH.name: _dflash}
+def _peagle(target: Any) -> Any:
+    """It cannot name every third token."""
+    tokens = [token for token in range(target.config.vocab_size) if token % 3 != 1]
+    layers = (0, target.config.num_hidden_layers - 1)
+    mask = target.config.vocab_size - 1
+    return tiny_head(
+        target,
+        tokens=tokens,
+        draft_vocab_size=len(tokens),
+        feature_layers=layers,
+        num_hidden_layers=2,
+        mask_token=mask,
+        seed=6,
+    )
+
+
+_HEADS = {PEAGLE.name: _peagle, EAGLE.name: _eagle, DFLASH.name: _dflash}
 
 
 def models_for(kind: DrafterKind, target: Any, tokenizer: Any, end_ids: list[int]) -> LoadedModels:

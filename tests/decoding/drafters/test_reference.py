@@ -14,7 +14,7 @@ import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.kind import DrafterKind, imported
-from spectui.decoding.drafters.registry import DFLASH
+from spectui.decoding.drafters.registry import DFLASH, PEAGLE
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
@@ -80,6 +80,24 @@ def test_eagle3(name: str, way: str) -> None:
         sequence.accept(drafted[:2], later["root"])
         assert sequence.committed == later["committed"]
         close(sequence.logits_along([]), f"{context}.round1.logits", name)
+
+
+def test_peagle(way: str) -> None:
+    name = "peagle-llama-4layers"
+    kind, sequence = begin(name, way, "chain:4")
+    assert kind is PEAGLE
+    ids = sequence.drafter.head.draft_ids  # type: ignore[attr-defined]
+    for context, rounds in expected(name)["contexts"].items():
+        sequence.begin(rounds[0]["committed"], rounds[0]["root"])
+        assert sequence.tree("chain:4").token.tolist() == rounds[0]["drafted"]
+        sequence.begin(rounds[0]["committed"], rounds[0]["root"])
+        for number, case in enumerate(rounds):
+            assert (sequence.committed, sequence.root) == (case["committed"], case["root"])
+            logits = sequence.logits_along([0, 1, 2])
+            close(logits, f"{context}.round{number}.logits", name)
+            assert ids[logits.argmax(-1)].tolist() == case["drafted"]
+            if "then_accepted" in case:
+                sequence.accept(case["drafted"][: case["then_accepted"]], case["then_bonus"])
 
 
 def altered(name: str, folder: Path, config: dict[str, Any], **changes: Any) -> Path:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, kind_in
+from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, PEAGLE, kind_in
 from spectui.decoding.eagle.checkpoint import load_head, read_config, save_head
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.engine import SpeculativeDecoder
@@ -94,13 +94,38 @@ def test_the_layout_of_the_eagle_authors(target: Any, tmp_path: Path, file: str)
         {"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 2.0}},
         {"draft_vocab_size": 384},
         {"num_hidden_layers": 2, "qk_norm": True, "attention_bias": True, "fc_norm": True},
+        {"num_hidden_layers": 2, "mask_token": 7},
     ],
 )
 def test_what_is_saved_is_loaded_again(target: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     head = tiny_head(target, tokens=TOKENS, feature_layers=(1, 2, 4), **changes)
     save_head(head, tmp_path, target_name="tiny", dtype=torch.float32)
-    assert kind_in(tmp_path) is EAGLE
+    assert kind_in(tmp_path) is (PEAGLE if head.config.mask_token else EAGLE)
     same(load_head(tmp_path, target), head)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"mask_token_id": 384}, "mask_token_id = 384, and the target has 384"),
+        ({"mask_token_id": None}, "no single token mask_token_id"),
+        ({"mask_token_id": 7, "ptd_token_id": 8}, "no single token mask_token_id"),
+    ],
+)
+def test_a_mask_token_is_one_of_the_targets(
+    target: Any, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    save_head(tiny_head(target, mask_token=7), tmp_path, target_name="tiny")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(DecodingError, match=says):
+        load_head(tmp_path, target)
+    config |= {"mask_token_id": None, "ptd_token_id": 7}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert load_head(tmp_path, target).config.mask_token == 7
+    _edit(tmp_path, lambda tensors: tensors.pop("mask_hidden"))
+    with pytest.raises(DecodingError, match="lacks the tensor 'mask_hidden'"):
+        load_head(tmp_path, target)
 
 
 def test_what_is_saved_is_the_layout_of_speculators(head: EagleHead, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, RECYCLING
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, PEAGLE, RECYCLING
 from tests.decoding.drafters.toy_entry import TOY
 
 CONTEXT = 96
@@ -44,6 +44,7 @@ DRAFTS = {
     "shorter context": Kind(DRAFT_MODEL, BOTH, "short", events=("draft",)),
     "head of the authors": Kind(EAGLE, BOTH, "authors"),
     "head of speculators": Kind(EAGLE, BOTH, "speculators"),
+    "parallel head": Kind(PEAGLE, BOTH, "parallel"),
     "block head": Kind(DFLASH, BOTH, "block"),
     **{
         kind.name: Kind(kind, ("chain:3" if kind.chains_only else "recycling:6",), drawn=False)
@@ -142,6 +143,8 @@ def make(folder: Path) -> None:
     head = tiny_head(target, tokens=tokens, feature_layers=(0, 1, 2))
     official(head, folder / "authors", eagle_aux_hidden_state_layer_ids=[0, 1, 2])
     save_head(head, folder / "speculators", target_name="tiny", dtype=torch.float32)
+    parallel = tiny_head(target, tokens=tokens, feature_layers=(0, 2), mask_token=383)
+    save_head(parallel, folder / "parallel", target_name="tiny", dtype=torch.float32)
     save_block_head(tiny_block_head(target, tokens=tokens), folder / "block")
 
     vocabulary = Vocabulary(tokenizer, [END])

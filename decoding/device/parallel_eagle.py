@@ -1,0 +1,48 @@
+"""The P-EAGLE drafter on the device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from spectui.decoding.device.eagle import DeviceEagleDrafter
+from spectui.decoding.device.transfer import upload
+from spectui.decoding.device.tree import DeviceTree
+from spectui.decoding.drafters.base import Setup
+from spectui.decoding.drafters.parallel_eagle import ParallelEagleDrafter
+from spectui.decoding.phases import LEVEL, phase
+from spectui.decoding.target.language_model import PREFILL_CHUNK
+
+
+def build(setup: Setup) -> DeviceParallelEagleDrafter:
+    """See `DrafterKind.device_build`."""
+    return DeviceParallelEagleDrafter(
+        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
+    )
+
+
+class DeviceParallelEagleDrafter(DeviceEagleDrafter, ParallelEagleDrafter):
+    """`ParallelEagleDrafter` as a `decoding.device.tree.DeviceDrafter`."""
+
+    _product = True
+
+    @torch.inference_mode()
+    def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
+        """See `DeviceDrafter.propose_tensors`."""
+        if max_depth < 1 or not self._tokens or not self._grower.fits(max_depth):
+            return None
+        with phase(LEVEL):
+            logits = self._all_depths()
+        return self._grower.grow_product(max_depth, logits)
+
+    def _all_depths(self) -> torch.Tensor:
+        depth = self._expander.shape.max_depth
+        if len(self._tokens) + depth > PREFILL_CHUNK:  # lookup had many rounds in a row
+            self._cache.set_length(self._length)
+            self._feed_pending(len(self._tokens) - 1)
+        tokens, features = self._with_masks(depth - 1)
+        rows = len(tokens)
+        ids = upload(np.asarray(tokens, dtype=np.int64), self._device)
+        _, logits = self._forward(True, ids, features, np.arange(rows), np.tri(rows, dtype=np.bool_), depth)
+        self._length += rows - depth + 1
+        return logits
