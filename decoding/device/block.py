@@ -11,7 +11,7 @@ import torch
 
 from spectui.decoding.block.head import BlockHead
 from spectui.decoding.device.cache import BufferedCache, capacity_for
-from spectui.decoding.device.clock import Clock
+from spectui.decoding.device.clock import Stopwatch
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.model import ROWS, padded_rows, view_of
@@ -65,8 +65,7 @@ class DeviceBlockDrafter(BlockDrafter):
         self._grower = TreeGrower(self._expander, self._device, head.draft_ids, product=True)
         self._forwards = Graphs(self._device)
         self._inputs_of: dict[tuple[int, int], _Inputs] = {}
-        self._clock = Clock(self._device)
-        self._marks: list[tuple[Any, Any]] = []
+        self._stopwatch = Stopwatch(self._device)
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
@@ -88,11 +87,11 @@ class DeviceBlockDrafter(BlockDrafter):
 
     def seconds_in_models(self) -> float:
         """Time spent in the head's forwards; on a GPU waits for the work that it has been given."""
-        if self._marks and self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self._seconds += sum(self._clock.seconds(*pair) for pair in self._marks)
-        self._marks.clear()
-        return self._seconds
+        return self._seconds + self._stopwatch.seconds()
+
+    def settle(self) -> None:
+        """See `DeviceDrafter.settle`."""
+        self._stopwatch.settle()
 
     def reserve(self, tokens: int, context: int) -> None:
         """See `DeviceDrafter.reserve`."""
@@ -134,11 +133,10 @@ class DeviceBlockDrafter(BlockDrafter):
         inputs.slots.copy_(inputs.positions)
         if fresh < rows:
             torch.arange(known + block, known + block + rows - fresh, out=inputs.slots[fresh:rows])
-        start = self._clock.mark()
         self._cache.set_slots(inputs.slots, view, config.num_hidden_layers)
-        logits: torch.Tensor = self._forwards.run((rows, view), lambda: self._run(inputs, view))
+        with self._stopwatch.running():
+            logits: torch.Tensor = self._forwards.run((rows, view), lambda: self._run(inputs, view))
         self._cache.set_slots(None)
-        self._marks.append((start, self._clock.mark()))
         self._length = known
         return logits
 
