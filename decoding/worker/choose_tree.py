@@ -12,6 +12,7 @@ from spectui.decoding.trees import costs
 from spectui.decoding.trees.candidates import best_tree
 from spectui.decoding.trees.costs import Costs
 from spectui.decoding.trees.profile import AcceptanceProfile
+from spectui.decoding.worker.measure_acceptance import measured_profile
 from spectui.decoding.worker.measure_costs import machine, measure
 
 log = logging.getLogger("spectui.costs")
@@ -26,12 +27,15 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
     """`config` with the tree that it names, or else the one with the most tokens per second here.
 
     Costs come from the cache, or are measured now (six seconds) and kept; acceptance is that of greedy
-    decoding. A drafter whose acceptance is not known, and any with ``SPECTUI_MEASURE=0``, takes its default
-    tree (`RunConfig.tree_spec`). Raises `DecodingError` for a broken profile beside a draft.
+    decoding, measured too for a draft model that came without it. Other drafters whose acceptance is not known, and
+    any with ``SPECTUI_MEASURE=0``, take their default tree (`RunConfig.tree_spec`). Raises `DecodingError` for a
+    broken profile beside a draft.
     """
     if not config.chooses_tree or not config.speculate:
         return config
     profile = profile_of(config, models) if measuring_allowed() else None
+    if profile is None and measuring_allowed() and models.draft_model(config) is not None:
+        profile = measured_profile(config, models, progress)
     if profile is None:
         kind = models.drafter_kind(config)
         if not kind.named and kind is not config.kind:  # its folder says more than its name did

@@ -21,13 +21,15 @@ from spectui.decoding.rounds import Round
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees import costs
+from spectui.decoding.trees.candidates import MOST_DEPTH
 from spectui.decoding.trees.costs import Costs, Timing
 from spectui.decoding.trees.shape import IntArray
 from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker import choose_tree as auto_tree
-from spectui.decoding.worker import measure_costs
+from spectui.decoding.worker import measure_acceptance, measure_costs
 from spectui.decoding.worker.choose_tree import costs_of, with_tree
 from spectui.decoding.worker.measure import stage_printer
+from spectui.decoding.worker.measure_acceptance import measured_profile, profile_of_ranks
 from spectui.decoding.worker.measure_costs import (
     DRAFT_ROUNDS,
     DRAFT_TREES,
@@ -226,9 +228,62 @@ def test_lookup_beside_a_drafter_shares_its_record(models: LoadedModels, unmeasu
     )
 
 
-def test_a_draft_nothing_is_known_of_gets_the_fixed_tree(models: LoadedModels, unmeasured: None) -> None:
-    pair = replace(models, draft=models.target)
-    assert with_tree(RunConfig(draft="some-draft"), pair).tree == "full:3x2"
+def save_costs(config: RunConfig, models: LoadedModels) -> None:
+    """Of a machine on which rows cost little and a level a twentieth of a forward."""
+    verify = {rows: Timing(10.0 + 0.2 * rows, 10.0, 30.0, 3) for rows in (1, 24)}
+    little = Timing(0.5, 0.5, 0.5, 3)
+    costs.save(Costs(machine(config, models), verify, {1: little}, little, 150, "now"))
+
+
+@pytest.mark.parametrize("static", ["0", "1"])
+def test_a_draft_model_nothing_is_known_of_is_measured(
+    models: LoadedModels, unmeasured: None, monkeypatch: pytest.MonkeyPatch, static: str
+) -> None:
+    """One that is always right gets the deepest chain, one that is never right a small tree; on either path."""
+    monkeypatch.setenv("SPECTUI_STATIC", static)
+    monkeypatch.setattr(measure_acceptance, "TOKENS", 40)
+    config = RunConfig(draft="some-draft")
+    depths = []
+    for draft in (models.target, tiny_llama(seed=5)):
+        pair = replace(models, draft=draft)
+        save_costs(config, pair)
+        depths.append(with_tree(config, pair).shape().max_depth)
+    assert depths[0] == MOST_DEPTH
+    assert depths[1] <= 2
+    monkeypatch.setenv("SPECTUI_MEASURE", "0")
+    assert with_tree(config, pair).tree == "full:3x2"
+
+
+def test_a_pairs_acceptance_is_kept_until_its_files_change(
+    unmeasured: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(tmp_path / "target"), str(tmp_path / "draft")]
+    target, draft = (tiny_llama(Path(name), seed=seed) for seed, name in enumerate(names))
+    pair = LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), [2]))
+    config = RunConfig(target=names[0], draft=names[1])
+    monkeypatch.setattr(measure_acceptance, "TOKENS", 8)
+    stages: list[str] = []
+
+    def measured() -> Any:
+        stages.clear()
+        return measured_profile(config, pair, lambda stage, *_: stages.append(stage))
+
+    first = measured()
+    assert stages
+    assert measured() == first
+    assert not stages
+    tiny_llama(Path(names[1]), seed=7)
+    measured()
+    assert stages
+
+
+def test_ranks_are_counted_as_rounds_would_meet_them() -> None:
+    """A round ends behind the first token that was not the best, and depths that few reach stand for none."""
+    profile = profile_of_ranks([[0, 0, 1, 0, 2, 9]] * 25)
+    assert len(profile.hits) == 3
+    assert profile.hits[0][:3] == pytest.approx((2 / 3, 0.0, 0.0))
+    assert profile.hits[1][:3] == pytest.approx((1 / 2, 0.0, 1 / 2))
+    assert profile.hits[2][:3] == pytest.approx((0.0, 1.0, 0.0))
 
 
 def test_the_profile_beside_a_draft_decides_its_tree(models: LoadedModels, tmp_path: Path) -> None:
