@@ -36,6 +36,7 @@ ATTEMPTS = 3
 """Attempts of one prompt at a server that answers."""
 BACK_OFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Waits for a server that is gone, before the run ends; its prompts stay to be done."""
+CHAIN = "chain"
 UNKNOWN_TEXT = "▯"
 """Stands where a token's text is not known."""
 Progress = Callable[[str, float | None, float | None, str], None]
@@ -80,6 +81,10 @@ class ServerRun:
         self._source = choose_source(
             self._client, self._server, self._model, self._pieces, config.concurrency
         )
+        chain = before.tree.removeprefix(f"{CHAIN}:")
+        self._longest = max(int(chain) if chain.isdecimal() else 0, self._source.drafted)
+        """The longest draft so far."""
+        self._named = 0
         self._plain = self._plain_server()
         if before.server is not None:
             self._resume(before, force=force)
@@ -162,6 +167,7 @@ class ServerRun:
             self._writer.add_event("rounds", note, asked.generation.id)
         self._drop(asked)
         self._finish(asked.generation, "finished", output=answer.text, reason=answer.reason)
+        self._name_tree()
         if not self._server.method and self._server.kind == LLAMA:  # which says it of requests that it had
             self._server = recognise(self._client)
             self._describe_server()
@@ -178,6 +184,7 @@ class ServerRun:
         for each in rounds:
             asked.rounds += 1
             self._writer.record_round(asked.generation.id, to_record(asked.rounds, each))
+            self._longest = max(self._longest, each.drafted)
             self._limits.count(each.drafted, each.emitted)
             self._control.listen(self._writer)
 
@@ -325,7 +332,6 @@ class ServerRun:
         self._writer.describe(
             target=self._model.rpartition("/")[2] if self._model.startswith("/") else self._model,
             drafter=method or None,
-            tree="chain" if self._server.kind in (LLAMA, VLLM) else None,
             device=server.name,
             tokenizer_id=self._vocabulary,
             versions={
@@ -337,11 +343,16 @@ class ServerRun:
             server_json=server.to_json(),
         )
 
+    def _name_tree(self) -> None:
+        """Record the longest draft so far, of servers that draft chains."""
+        if self._longest > self._named and self._server.kind in (LLAMA, VLLM):
+            self._named = self._longest
+            self._writer.describe(tree=f"{CHAIN}:{self._longest}")
+
     def _describe(self) -> None:
         """Record the server and what it tells of rounds."""
         self._describe_server()
-        if self._source.drafted:
-            self._writer.describe(tree=f"chain:{self._source.drafted}")
+        self._name_tree()
         self._writer.add_tokens(self._vocabulary, {UNKNOWN_TOKEN: UNKNOWN_TEXT.encode()})
         for note in self._source.notes:
             self._writer.add_event("server", note)

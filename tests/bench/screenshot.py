@@ -22,6 +22,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from spectui import prompts
+from spectui.decoding.checkpoints import embedded
 from spectui.decoding.config import RunConfig
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
@@ -30,6 +31,7 @@ from spectui.tui.app import SpectuiApp
 from spectui.tui.start import start_run
 from spectui.tui.terminal.theme import DEFAULT_THEME
 from tests.bench.terminal_svg import Moment, look_at, svg
+from tests.servers.llama_server import SELF, LlamaServer
 from tests.tui.screens.registry import says
 
 Size = tuple[int, int]
@@ -167,6 +169,13 @@ def main() -> None:
         for shot in shots:
             app = SpectuiApp(database, ids[OPENED] if shot.opened else None)
             write(out, shot.name, [(asyncio.run(drawn(app, size, shot)), 1.0)])
+        if not arguments.only or "server" in arguments.only:
+            with LlamaServer(embedded.ensure_gguf(), SELF) as server:
+                run = RunConfig(server=server.address, max_new_tokens=64)
+                on_server = start_run(database, run, prompts.bundled(per_task=2), "thursday")
+                ended(database, on_server)
+            shot = Shot("server", True, ("left", "left"), "LiveScreen", "target's own")
+            write(out, shot.name, [(asyncio.run(drawn(SpectuiApp(database, on_server), size, shot)), 1.0)])
         if not arguments.only or "live" in arguments.only:
             chosen = prompts.interleave(prompts.bundled(per_task=4))  # every histogram fills
             session = start_run(database, config.changed(tree=FILMED), chosen, "friday-study")

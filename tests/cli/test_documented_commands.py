@@ -32,6 +32,8 @@ from tests.decoding.worker.workers import run_worker, set_apart
 from tests.docs.documents import GUIDES, ROOT, blocks, prose
 from tests.heads import tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
+from tests.servers.recorded_vllm import RecordedVllm
+from tests.servers.scripted import ScriptedServer
 from tests.waiting import until
 
 PROGRAMS = ("spectui", "make", "python", "pip", "pipx", "uv", "pytest", "git")
@@ -53,6 +55,9 @@ MODELS = {
     "Qwen/Qwen3-8B": "target", "Qwen/Qwen3-0.6B": "draft",
 }  # fmt: skip
 """Name of a model in the documents -> the small one that takes its place."""
+
+SERVERS = ("http://127.0.0.1:8000", "http://127.0.0.1:8001", "URL")
+"""Addresses in the documents; one that answers as vLLM was recorded to takes their place."""
 
 SETTINGS = """
 [run]
@@ -184,6 +189,12 @@ def invoke(
     _workers.clear()
 
 
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(RecordedVllm("eagle3").routes) as scripted:
+        yield scripted
+
+
 _workers: list[Any] = []
 
 
@@ -200,8 +211,8 @@ def _runner(patch: pytest.MonkeyPatch, folder: Path) -> Callable[..., Result]:
 class _Forked:
     """The part of a worker that `decoding.worker.launch` uses."""
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
-        self._process = PROCESSES.Process(target=_work, args=(arguments, log, dict(os.environ)))
+    def __init__(self, module: str, arguments: list[str], log: Path) -> None:
+        self._process = PROCESSES.Process(target=_work, args=(module, arguments, log, dict(os.environ)))
         self._process.start()
         self._ended = threading.Lock()
         _workers.append(self._process)
@@ -213,19 +224,24 @@ class _Forked:
 
 
 def _forked(command: list[str], **_: object) -> _Forked:
-    arguments = command[command.index("spectui.decoding.worker") + 1 :]
-    return _Forked(arguments, Path(arguments[arguments.index("--log") + 1]))
+    module, *arguments = command[command.index("-m") + 1 :]
+    return _Forked(module, arguments, Path(arguments[arguments.index("--log") + 1]))
 
 
-def _work(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+def _work(module: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
     set_apart(log)
-    raise SystemExit(run_worker(arguments, environment | {"SPECTUI_MEASURE": "0"}))
+    raise SystemExit(run_worker(arguments, environment | {"SPECTUI_MEASURE": "0"}, module))
 
 
 @pytest.mark.parametrize("command", [c for c, _ in OURS if not _not_run(c)])
-def test_it_runs(command: str, invoke: Callable[..., Result], small: Path, tmp_path: Path) -> None:
+def test_it_runs(
+    command: str, invoke: Callable[..., Result], small: Path, tmp_path: Path, server: ScriptedServer
+) -> None:
     in_block = dict(OURS)[command]
     words = [str(small / MODELS[word]) if word in MODELS else word for word in shlex.split(command)[1:]]
+    if "--server" in words:
+        words = [server.address if word in SERVERS else word for word in words]
+        words += ["--max-new-tokens", "64"]  # as many as the recorded answers have
     if not in_block and not _complete(words):
         return  # a sentence that speaks of the command, which `_complete` has found to exist
     if "--db" in words:
@@ -248,7 +264,12 @@ def test_it_runs(command: str, invoke: Callable[..., Result], small: Path, tmp_p
             assert last.status == ("stopped" if "--study" in words else "finished"), last.error
             assert last.rounds > 0
             assert [g.error for g in reader.generations(last.id) if g.error] == []
-            assert {event.kind for event in reader.events(last.id)} <= {"limit", "resumed", "repetition"}
+            assert {event.kind for event in reader.events(last.id)} <= {
+                "limit",
+                "resumed",
+                "repetition",
+                "server",
+            }
         if "stop" in words:
             until(lambda: reader.session("last").status == "stopped")
 

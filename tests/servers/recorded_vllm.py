@@ -41,7 +41,7 @@ class RecordedVllm:
     def _chat(self, request: dict[str, Any]) -> Reply:
         if not request["stream"]:  # asks what there is
             return as_json(self._told(self.answers[0]["resp"]))
-        answer = self.answers[self._next]["resp"]
+        answer = self.answers[self._next % len(self.answers)]["resp"]
         self._next += 1
         self._count(answer)
         return as_stream(self._events(answer))

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from spectui.decoding.config import RunConfig
+from spectui.decoding.worker.launch import ENGINE, SERVERS
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
@@ -98,17 +99,18 @@ def set_apart(log: Path) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1)
 
 
-def run_worker(arguments: list[str], environment: Mapping[str, str]) -> int:
-    """Be the worker, in a process that is set apart; its exit code."""
+def run_worker(arguments: list[str], environment: Mapping[str, str], module: str = ENGINE) -> int:
+    """Be the worker of that module, in a process that is set apart; its exit code."""
     import torch
 
     from spectui.decoding.worker.__main__ import decode
     from spectui.decoding.worker.process import main
+    from spectui.servers.worker.__main__ import ask
 
     os.environ.update(environment)
     torch.set_num_threads(1)
     sys.argv = ["spectui worker", *arguments]
-    return main(decode)
+    return main(ask if module == SERVERS else decode)
 
 
 class Worked:

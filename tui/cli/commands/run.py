@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from spectui.decoding.config import STUDY_TOKENS, STUDY_TREE, RunConfig
+from spectui.decoding.config import OF_MODELS_HERE, STUDY_TOKENS, STUDY_TREE, RunConfig
 from spectui.decoding.options import options_of
 from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
 from spectui.tui.cli.options import State, run_option, shared_options
@@ -122,7 +122,10 @@ def _with_defaults(state: State, chosen: dict[str, Any]) -> dict[str, Any]:
     options = run_settings()
     keys = {each.name: key for key, each in options.items()}
     defaults = defaults_beside(state.settings.run, [keys.get(name, name) for name in chosen])
-    return {options[key].name: options[key].from_setting(value) for key, value in defaults.items()} | chosen
+    values = {options[key].name: options[key].from_setting(value) for key, value in defaults.items()}
+    if chosen.get("server"):  # which has models of its own
+        values = {name: value for name, value in values.items() if name not in OF_MODELS_HERE}
+    return values | chosen
 
 
 def _refuse_options(chosen: Mapping[str, Any]) -> None:
