@@ -23,6 +23,7 @@ from spectui.store.counts import metrics
 from spectui.store.counts.intervals import Figure, Pair, mean_of
 from spectui.store.reading.columns import Floats, Ints
 from spectui.store.reading.reader import Reader
+from spectui.store.reading.steps import rounds_alike
 from spectui.store.rows import SessionSummary
 
 PRIMARY = "tokens_per_round"
@@ -100,7 +101,23 @@ class _Sides:
 
 def compare_sessions(reader: Reader, a: int | str, b: int | str) -> Comparison:
     """Compare two sessions, each given by id, name or "last". Raises `StoreError` when there is none."""
-    return comparison_of(read_session(reader, a), read_session(reader, b))
+    comparison = comparison_of(read_session(reader, a), read_session(reader, b))
+    if comparison.a.server is not None or comparison.b.server is not None:
+        comparison.notes.update(_rounds_alike(reader, comparison))
+    return comparison
+
+
+def _rounds_alike(reader: Reader, comparison: Comparison) -> dict[str, str]:
+    """A note on rounds one by one, for engines that count the ends of outputs in ways of their own."""
+    with reader.snapshot():
+        alike = rounds_alike(reader, comparison.a.id, comparison.b.id)
+    if not alike.rounds:
+        return {}
+    rest = alike.rounds - alike.same
+    words = f"{alike.rounds:,}, of which {alike.same:,} accept as many tokens"
+    if rest:
+        words += f"; of the other {rest:,}, {alike.last:,} end their output, where engines count in ways of their own"
+    return {"rounds at the same place of the same output": words}
 
 
 def comparison_of(a: Measured, b: Measured) -> Comparison:

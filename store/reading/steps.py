@@ -42,3 +42,45 @@ def read_steps(reader: Reader, session_id: int) -> Iterator[Steps]:
     for (generation_id, task, finished), each in groupby(rows, key=lambda row: row[:3]):
         drafted, accepted = zip(*((row[3], row[4]) for row in each), strict=True)
         yield Steps(generation_id, task, bool(finished), drafted, accepted)
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Rounds of two sessions that begin at the same place of the same output."""
+
+    rounds: int
+    same: int
+    """Those that accept as many tokens."""
+    last: int
+    """Of the others, those that are the last round of their output in one of both."""
+
+
+_PLACES = """
+    SELECT generation.task, generation.prompt_text, generation.output,
+        round.prefix_length - generation.prompt_tokens, round.accepted_length,
+        round.number = generation.round_count
+    FROM generation CROSS JOIN round ON round.generation_id = generation.id
+    WHERE generation.session_id = ? AND generation.status = 'finished' AND round.prefix_length IS NOT NULL
+        AND generation.output <> ''
+    ORDER BY generation.position, round.number
+"""
+
+
+def rounds_alike(reader: Reader, a: int, b: int) -> Alike:
+    """Compare rounds one by one where both sessions gave the same output to the same prompt; call within `snapshot`.
+
+    Engines begin their first round a token apart, and end by rules of their own; in between, a head that both have
+    drafts from the same places.
+    """
+    of_a, of_b = _places(reader, a), _places(reader, b)
+    shared = of_a.keys() & of_b.keys()
+    other = [place for place in shared if of_a[place][0] != of_b[place][0]]
+    last = sum(of_a[place][1] or of_b[place][1] for place in other)
+    return Alike(len(shared), len(shared) - len(other), last)
+
+
+def _places(reader: Reader, session_id: int) -> dict[tuple[str, str, str, int], tuple[int, bool]]:
+    rows = (row for rows in reader.scan(_PLACES, session_id, chunk=CHUNK) for row in rows)
+    return {
+        (task, prompt, output, at): (length, bool(last)) for task, prompt, output, at, length, last in rows
+    }
