@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from spectui.decoding.acceptance import Verdict
-from spectui.decoding.device.acceptance import Accepted, accept_greedy, accept_sampling, accept_target_draws
 from spectui.decoding.device.clock import Clock
-from spectui.decoding.device.figures import RoundFigures, host_tree, pack, unpack
+from spectui.decoding.device.figures import RoundFigures, host_tree
 from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.device.judgement import Judge
 from spectui.decoding.device.model import BufferedModel
-from spectui.decoding.device.transfer import pinned, upload
+from spectui.decoding.device.transfer import upload
 from spectui.decoding.device.tree import DeviceDrafter, DeviceTree
 from spectui.decoding.device.tree_index import GrownTreeIndex
 from spectui.decoding.drafters.base import Drafter
@@ -24,17 +23,12 @@ from spectui.decoding.drafters.combined import CombinedDrafter
 from spectui.decoding.drafters.lookup import LookupDrafter
 from spectui.decoding.phases import ACCEPT, DRAFT, FIGURES, KEEP, LEARN, VERIFY, phase
 from spectui.decoding.rounds import BaseRounds, Outcome, Round, Rules
-from spectui.decoding.target.distributions import distribution
 from spectui.decoding.target.language_model import Scored
-from spectui.decoding.trees.shape import Draw, IntArray, TokenTree
+from spectui.decoding.trees.shape import IntArray, TokenTree
 
 
 class DeviceRounds(BaseRounds):
-    """`decoding.rounds.Rounds` on a `BufferedModel`: the host waits for the device once a round.
-
-    The judgement, everything between the target's logits and the transfer to the host, is captured as the forwards
-    are: by the size, depth and width of the tree, whose shape lies in tensors like the rest, and by how it was drawn.
-    """
+    """`decoding.rounds.Rounds` on a `BufferedModel`: the host waits for the device once a round."""
 
     interruptible = False
 
@@ -47,14 +41,13 @@ class DeviceRounds(BaseRounds):
             drafter, self._lookup = drafter.parts
         self._grower = drafter if isinstance(drafter, DeviceDrafter) else None
         """The drafter that leaves its trees on the device, wherever lookup has no match."""
-        self._judge_graphs = Graphs(target.device)
-        self._buffers: dict[tuple[int, int, int, Draw], _JudgeBuffers] = {}
+        self._judge = Judge(rules, target.device)
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:
         """All that is captured of a round, the drafter's part included."""
         of_drafter = () if self._grower is None else self._grower.graphs
-        return self._target.graphs, self._target.move_graphs, self._judge_graphs, *of_drafter
+        return self._target.graphs, self._target.move_graphs, self._judge.graphs, *of_drafter
 
     def reserve(self, tokens: int) -> None:
         """See `Rounds.reserve`."""
@@ -83,11 +76,11 @@ class DeviceRounds(BaseRounds):
         logits = self._process(tree, scored)
         generator_state = rng.bit_generator.state
         with phase(ACCEPT):
-            packed, path_slots = self._judge(tree, logits, rng)
+            packed, path_slots = self._judge.judge(tree, logits, rng)
         with phase(KEEP):
             target.compact(path_slots)
         with phase(FIGURES):
-            figures = unpack(packed.cpu().tolist(), tree.index.size)
+            figures = self._judge.figures_of(tree, packed)
         # The transfer waited for everything before it.
         target.settle()
         if self._grower is not None:
@@ -150,54 +143,6 @@ class DeviceRounds(BaseRounds):
         token, parent = tree.token.cpu().numpy(), tree.index.parent.cpu().numpy()
         return self.prompt.processed(token, parent, scored.logits)
 
-    def _judge(
-        self, tree: DeviceTree, logits: torch.Tensor, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The round's figures, packed, and the slots of the path in the cache."""
-        # Lookup's chains and drawn ones may be of one size, and are judged by different rules.
-        key = (tree.index.size, tree.index.max_depth, tree.index.width, tree.draw)
-        if key not in self._buffers:
-            self._buffers[key] = _JudgeBuffers.allocate(tree, logits)
-        buffers = self._buffers[key]
-        uniforms = None
-        if not self.rules.greedy:
-            uniforms = pinned(rng.random(tree.index.size + 1), logits.device)
-        buffers.load(tree, logits, uniforms)
-        judged: tuple[torch.Tensor, torch.Tensor] = self._judge_graphs.run(
-            key, lambda: self._judge_buffers(buffers)
-        )
-        return judged
-
-    def _judge_buffers(self, buffers: _JudgeBuffers) -> tuple[torch.Tensor, torch.Tensor]:
-        rules, tree, depth = self.rules, buffers.tree, buffers.tree.index.max_depth
-        top, best = buffers.logits.max(-1)
-        p = distribution(buffers.logits, rules.temperature, rules.top_p, wait=False)
-        nodes = (tree.token, buffers.parent, buffers.ancestors)
-        if rules.greedy:
-            accepted = accept_greedy(*nodes, tree.valid, best)
-        elif tree.rows is None:
-            accepted = accept_target_draws(*nodes, tree.valid, p, buffers.uniforms)
-        else:
-            accepted = accept_sampling(*nodes, buffers.table, tree.valid, p, tree.rows, buffers.uniforms)
-        row = buffers.parent + 1
-        figures = RoundFigures(
-            token=tree.token,
-            parent=buffers.parent,
-            rank=buffers.rank,
-            slot=buffers.slot,
-            valid=tree.valid,
-            logprob=tree.logprob,
-            draft_entropy=tree.entropy,
-            on_path=accepted.on_path,
-            target_p=p[row].gather(1, tree.token[:, None])[:, 0],
-            target_entropy=torch.special.entr(p).sum(-1).double()[row],
-            best=best,
-            bonus=accepted.bonus[None],
-            draws=accepted.draws[None],
-            finite=top.isfinite().all()[None],
-        )
-        return pack(figures), _path_slots(accepted, depth)
-
     def _notify_drafter(
         self, root: int, tree: DeviceTree, grown: TokenTree, scored: Scored, figures: RoundFigures[NDArray[Any]],
         kept: IntArray, end: Outcome,
@@ -205,59 +150,6 @@ class DeviceRounds(BaseRounds):
         """Tell the drafter which nodes were committed; `grown` are the nodes `kept` of `tree`."""
         if self._grower is not None and tree.fed:
             self._grower.set_slots(figures.slot[kept].tolist())
-        if len(kept) != len(figures.valid):
+        if len(kept) != tree.index.size:
             scored = scored.rows(upload(np.concatenate([[0], kept + 1]), self._target.device))
         self._drafter.observe(root, grown, scored, end.path, end.bonus)
-
-
-_OF_TREE = ("token", "valid", "logprob", "entropy", "rows")
-_OF_INDEX = ("parent", "rank", "slot", "ancestors", "table")
-
-
-@dataclass
-class _JudgeBuffers:
-    """Inputs of judgements of one size: the same tensors every time, as a captured graph needs them."""
-
-    tree: DeviceTree
-    logits: torch.Tensor
-    uniforms: torch.Tensor
-    parent: torch.Tensor
-    rank: torch.Tensor
-    slot: torch.Tensor
-    ancestors: torch.Tensor
-    table: torch.Tensor
-
-    @classmethod
-    def allocate(cls, tree: DeviceTree, logits: torch.Tensor) -> _JudgeBuffers:
-        """Buffers for trees and logits of these sizes."""
-        of_tree: dict[str, Any] = {
-            name: torch.empty_like(tensor) for name in _OF_TREE if (tensor := getattr(tree, name)) is not None
-        }
-        return cls(
-            replace(tree, **of_tree),
-            torch.empty_like(logits),
-            torch.empty(tree.index.size + 1, dtype=torch.float64, device=logits.device),
-            **{name: torch.empty_like(getattr(tree.index, name)) for name in _OF_INDEX},
-        )
-
-    def load(self, tree: DeviceTree, logits: torch.Tensor, uniforms: torch.Tensor | None) -> None:
-        """Copy the tensors of a round into the buffers."""
-        for name in _OF_TREE:
-            if getattr(tree, name) is not None:
-                getattr(self.tree, name).copy_(getattr(tree, name))
-        self.logits.copy_(logits)
-        if uniforms is not None:
-            self.uniforms.copy_(uniforms, non_blocking=True)
-        for name in _OF_INDEX:
-            getattr(self, name).copy_(getattr(tree.index, name))
-
-
-def _path_slots(accepted: Accepted, depth: int) -> torch.Tensor:
-    """The slots of the path in the cache, the root first, ``[depth + 1]``; behind the path slots stay as they are."""
-    size = len(accepted.on_path)
-    place = torch.arange(depth + 1, device=accepted.on_path.device)
-    if not size:
-        return place
-    order = torch.where(accepted.on_path, torch.arange(1, size + 1, device=place.device), size + 1)
-    order = order.sort().values[:depth]
-    return torch.cat([place[:1], torch.where(order <= size, order, place[1:])])

@@ -7,6 +7,7 @@ that it gives on the CPU.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import pytest
 import torch
 
 from spectui.decoding.config import WITH_LOOKUP, RunConfig
+from spectui.decoding.device import judgement
 from spectui.decoding.device.graphs import WARM_UPS, Graphs
 from spectui.decoding.device.rounds import DeviceRounds
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import RECYCLING
+from spectui.decoding.drafters.lookup import LookupDrafter
+from spectui.decoding.drafters.registry import DRAFT_MODEL, RECYCLING
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.rounds import Round
@@ -27,6 +30,8 @@ from spectui.decoding.target.distributions import distribution
 from spectui.decoding.target.lean import use_lean_layers
 from spectui.decoding.target.parts import MergedParts
 from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.shape import TokenTree
+from spectui.decoding.trees.spec import chain_shape
 from tests.decoding.drafters.kinds import EVERY, name_of, trees_of, weights_for
 from tests.decoding.drafters.toy_entry import TOY
 from tests.fake_gpu import PAGEABLE, PINNED, WAIT, FakeGpu
@@ -97,6 +102,7 @@ def both(
     with FakeGpu() as gpu, torch.inference_mode():
         decoder = SpeculativeDecoder(config, models=pair.models(kind, dtype, gpu))
         assert isinstance(decoder.rounds, DeviceRounds)
+        assert bool(kind.device_build) == (decoder.rounds._grower is not None)
         rounds = rounds_of(decoder, prompts)
         assert [graphs.reason for graphs in decoder.rounds.graphs] == [None] * len(decoder.rounds.graphs)
     assert figures(rounds) == figures(expected)
@@ -182,6 +188,36 @@ def test_a_round_waits_once_and_uploads_from_pinned_memory(
         if seen.kind == WAIT and Graphs.__module__ not in seen.place
     }
     assert sum(waits.values()) == more * (2 if kind is RECYCLING else 1), waits
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS[:2], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("kept", [judgement.KEPT, 2])
+def test_trees_of_all_sizes_are_judged_in_a_few(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, kept: int, sampling: dict[str, Any]
+) -> None:
+    """Drawn ones beside chains that were looked up, some with nodes of no probability; also where few are kept."""
+    monkeypatch.setattr(judgement, "KEPT", kept)
+    rounds, sizes = Counter[int](), (9, 1, 0, 2, 12, 5, 3, 0, 11, 4, 0, 7)
+    captured = Counter[int]()
+    run = Graphs.run
+
+    def propose(self: LookupDrafter, root: int, max_depth: int) -> TokenTree:
+        size = sizes[rounds[id(self)] % len(sizes)]
+        rounds[id(self)] += 1
+        chain = TokenTree.from_shape(chain_shape(size), np.full(size, 5)) if size else TokenTree.empty()
+        return chain if size <= max_depth else TokenTree.empty()
+
+    def watched(graphs: Graphs, key: Any, function: Any) -> Any:
+        captured[id(graphs)] += graphs.reason is None and key not in graphs._kept
+        return run(graphs, key, function)
+
+    monkeypatch.setattr(LookupDrafter, "propose", propose)
+    monkeypatch.setattr(Graphs, "run", watched)
+    config = RunConfig(
+        draft=f"{DRAFT_MODEL.name}+lookup", tree="full:3x2+chain:12", max_new_tokens=40, **sampling
+    )
+    both(pair, monkeypatch, DRAFT_MODEL, config, [SHORT])
+    assert kept == 2 or max(captured.values()) < len(set(sizes))
 
 
 @pytest.mark.parametrize(("kind", "tree"), CASES, ids=name_of)
