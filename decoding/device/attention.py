@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from spectui.decoding.device.clock import Clock
 from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.heads.config import LayerConfig
 
 MASKED = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION)
 """CUDA's kernels that take a mask."""
@@ -39,6 +40,17 @@ class AttentionShape:
     width: int
     dtype: torch.dtype
     device: torch.device
+
+
+def kernel_for_head(
+    config: LayerConfig, rows: int, slots: int, dtype: torch.dtype, device: torch.device
+) -> SDPBackend | None:
+    """The kernel for `rows` of a draft head over `slots`; None on a CPU, where torch chooses."""
+    if device.type != "cuda":
+        return None
+    groups = config.num_attention_heads // config.num_key_value_heads
+    shape = AttentionShape(config.num_key_value_heads, groups * rows, slots, config.head_dim, dtype, device)
+    return fastest_kernel(shape)
 
 
 @cache

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from spectui.decoding.block.head import BlockHead
+from spectui.decoding.device.attention import kernel_for_head, preferring
 from spectui.decoding.device.cache import BufferedCache, capacity_for
 from spectui.decoding.device.clock import Stopwatch
 from spectui.decoding.device.graphs import Graphs
@@ -134,8 +135,14 @@ class DeviceBlockDrafter(BlockDrafter):
         if fresh < rows:
             torch.arange(known + block, known + block + rows - fresh, out=inputs.slots[fresh:rows])
         self._cache.set_slots(inputs.slots, view, config.num_hidden_layers)
+        kernel = kernel_for_head(config, block, view, self.head.dtype, self._device)
+
+        def run() -> torch.Tensor:
+            with preferring(kernel):
+                return self._run(inputs, view)
+
         with self._stopwatch.running():
-            logits: torch.Tensor = self._forwards.run((rows, view), lambda: self._run(inputs, view))
+            logits: torch.Tensor = self._forwards.run((rows, view), run)
         self._cache.set_slots(None)
         self._length = known
         return logits

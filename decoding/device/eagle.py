@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from spectui.decoding.device.attention import kernel_for_head, preferring
 from spectui.decoding.device.cache import BufferedCache, capacity_for
 from spectui.decoding.device.clock import Stopwatch
 from spectui.decoding.device.graphs import Graphs
@@ -163,8 +164,14 @@ class DeviceEagleDrafter(EagleDrafter):
             inputs.mask, self._length, mask if isinstance(mask, torch.Tensor) else upload(mask, self._device)
         )
         self._cache.set_slots(inputs.slots, view, self.head.config.num_hidden_layers)
+        kernel = kernel_for_head(self.head.config, padded, view, self.head.dtype, self._device)
+
+        def run() -> tuple[torch.Tensor, torch.Tensor]:
+            with preferring(kernel):
+                return self._run(pairs, inputs)
+
         with self._stopwatch.running():
-            hidden, logits = self._forwards.run((pairs, padded, view, last), lambda: self._run(pairs, inputs))
+            hidden, logits = self._forwards.run((pairs, padded, view, last), run)
         self._cache.set_slots(None)
         return hidden[:rows], logits if pairs else logits[:rows]
 
