@@ -136,17 +136,21 @@ class Forward:
     rest: Counter[str]
 
 
-def forward_of(config: Callable[[int], Any]) -> Forward:
-    """A verification of `ROWS` tokens in float16, tuned as on a GPU: what a third layer adds to two."""
-    two, three = (_verification(config(layers)) for layers in (2, 3))
+def forward_of(config: Callable[[int], Any], *, lean: bool = True) -> Forward:
+    """A verification of `ROWS` tokens in float16, tuned as on a GPU: what a third layer adds to two.
+
+    Layers that are not `lean` are transformers' own.
+    """
+    two, three = (_verification(config(layers), lean=lean) for layers in (2, 3))
     layer = three - two
     return Forward(layer, Counter({name: two[name] - 2 * layer[name] for name in two}))
 
 
-def _verification(config: Any) -> Counter[str]:
+def _verification(config: Any, *, lean: bool) -> Counter[str]:
     torch.manual_seed(0)
-    model = tuned(AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").half().eval())
-    target = BufferedModel(model)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").half().eval()
+    use_grouped_attention(model)
+    target = BufferedModel(tuned(model) if lean else model)
     target.prefill([1, 2, 3])
     shape = recycling_shape(ROWS - 1)
     with counted() as captured:
@@ -207,9 +211,13 @@ def main() -> None:
     """Count and print."""
     torch.set_num_threads(1)
     print("operations of a captured verification, in a layer and beside the layers:")
-    for name, config in FAMILIES.items():
-        forward = forward_of(config)
-        print(f"  {name:42} {forward.layer.total():5} {forward.rest.total():5}   {_listed(forward.layer)}")
+    for lean in (True, False):
+        for name, config in FAMILIES.items():
+            forward = forward_of(config, lean=lean)
+            label = name if lean else f"{name}, transformers' own"
+            print(
+                f"  {label:42} {forward.layer.total():5} {forward.rest.total():5}   {_listed(forward.layer)}"
+            )
     models = drafts()
     print("operations of a captured judgement:")
     for name, run in JUDGEMENTS.items():

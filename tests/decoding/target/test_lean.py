@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.eagle.head import EagleHead, HeadConfig
@@ -19,10 +26,11 @@ from spectui.decoding.target.attention import use_grouped_attention
 from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.target.lean import LeanLayer, use_lean_layers
-from spectui.decoding.target.norms import unit_rms
+from spectui.decoding.target.norms import fuse_norms, unit_rms
 from spectui.decoding.target.parts import AddedLinear, MergedLinear, MergedParts, PackedParts
 from spectui.decoding.trees.shape import ancestor_mask
 from spectui.decoding.trees.spec import parse_tree, static_only
+from tests.fake_gpu import FakeGpu
 from tests.models import tiny_llama
 
 FEATURES = (1, 2)
@@ -150,6 +158,30 @@ def test_other_models_stay_as_they_are() -> None:
 
 
 MANY = {"num_hidden_layers": 2, "qk_norm": True, "attention_bias": True, "mlp_bias": True, "fc_norm": True}
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+@torch.inference_mode()
+def test_a_gpu_has_lean_layers_or_its_log_says_why_not(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Merged, whatever the type; and the outputs are those of the CPU."""
+    gemma = Gemma3TextConfig(**SIZES, num_key_value_heads=2, sliding_window=9)
+    plain, model = _pair(LLAMAS.get(name, gemma))
+    expected = LanguageModel(plain).prefill([1, 2, 3], all_logits=True).logits
+    with FakeGpu() as gpu, caplog.at_level("INFO", logger="spectui.device"):
+        gpu.move(model)
+        assert use_lean_layers(model) == (3 if name in LLAMAS else 0)
+        assert use_lean_layers(model) == 0
+        fuse_norms(model)
+        ours = BufferedModel(model).prefill([1, 2, 3], all_logits=True).logits
+        assert ours is not None
+        assert expected is not None
+        torch.testing.assert_close(ours.cpu(), expected, rtol=2e-4, atol=2e-4)
+    assert any(isinstance(module, MergedLinear) for module in model.modules()) == (name in LLAMAS)
+    lines = {record.getMessage() for record in caplog.records}
+    assert bool(lines) == (name not in LLAMAS)
+    assert all(
+        "run as transformers wrote them: lean ones are made for Llama, Mistral" in line for line in lines
+    )
 
 
 @pytest.mark.parametrize("variant", [{}, {"norm_before_residual": True}, {"norm_output": True}, MANY])
