@@ -176,7 +176,7 @@ class RunConfig:
     model: str = option(
         "",
         "--model",
-        "With --server: the model to ask for (default: the only one that it serves).",
+        "With --server: the model to ask for, where it serves several.",
         metavar="NAME",
         setting="",
         part=Part.MODELS,

@@ -62,7 +62,7 @@ def test_the_defaults_that_help_names_are_those_in_force() -> None:
             shown = help_text.rsplit("(default: ", 1)[1].rstrip(").")
             assert shown == (f"{value:g}" if isinstance(value, float) else str(value)), parameter.name
             named += 1
-    assert named == 5
+    assert named == 6
 
 
 def test_prompts_are_listed_with_their_texts(invoke: Invoke) -> None:

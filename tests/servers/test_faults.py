@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from spectui.decoding.errors import DecodingError, UsageError
 from spectui.servers.client import Bounds, Client
 from spectui.servers.errors import NotFound, ServerError
 from spectui.servers.kinds import choose_model, recognise
+from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
+from spectui.store.sessions import send_command
 from tests.servers.recorded_vllm import RecordedVllm
 from tests.servers.scripted import Reply, ScriptedServer, as_json, as_stream
 from tests.servers.sessions import new_session, work
+from tests.waiting import until
 
 SHORT = Bounds(connect_seconds=1.0, silent_seconds=0.2, whole_seconds=0.5, most_bytes=1 << 16)
 KEY = "sk-very-secret"
@@ -253,6 +257,63 @@ def test_a_session_goes_on_with_the_server_it_began_with_alone(tmp_path: Path) -
             assert "the model is 'x', not 'smol'" in (reader.session(session).error or "")
         assert work(database, session, force=True) == 0
         assert json.dumps(server.asked[-1][1]["model"]) == '"x"'
+
+
+@pytest.mark.parametrize("command", ["skip", "stop", "pause"])
+def test_commands_are_obeyed_while_a_server_is_silent(command: str, tmp_path: Path) -> None:
+    vllm, database = RecordedVllm("eagle3"), tmp_path / "runs.db"
+    quiet = list[dict[str, Any]]()
+
+    def chat(request: dict[str, Any]) -> Reply:
+        if request["stream"] and not quiet:
+            quiet.append(request)
+            return silent()
+        return vllm.routes["/v1/chat/completions"](request)
+
+    def send(kind: str) -> None:
+        db = connect(database)
+        send_command(db, session, kind)
+        db.close()
+
+    def interfere() -> None:
+        with Reader(database) as reader:
+            until(lambda: bool(quiet) and reader.session(session).status == "running")
+            send(command)
+            if command == "pause":
+                until(lambda: reader.session(session).status == "paused")
+                send("resume")
+                send("skip")
+
+    with ScriptedServer(vllm.routes | {"/v1/chat/completions": chat}) as server:
+        session = new_session(database, server.address, [("a", "one"), ("a", "two")], max_new_tokens=64)
+        thread = threading.Thread(target=interfere)
+        thread.start()
+        assert work(database, session) == 0
+        thread.join()
+    with Reader(database) as reader:
+        statuses = [row.status for row in reader.generations(session)]
+        assert reader.session(session).status == ("stopped" if command == "stop" else "finished")
+        assert statuses == (["running", "pending"] if command == "stop" else ["skipped", "finished"])
+        assert reader.unfinished(session) == (2 if command == "stop" else 0)
+
+
+def test_each_prompt_is_asked_on_the_server_without_speculation_too(tmp_path: Path) -> None:
+    vllm, database = RecordedVllm("eagle3"), tmp_path / "runs.db"
+    plain = RecordedVllm("eagle3", detailed=False)
+    with ScriptedServer(vllm.routes) as server, ScriptedServer(plain.routes) as without:
+        prompts = [("a", "one"), ("a", "two"), ("b", "three")]
+        session = new_session(
+            database, server.address, prompts, max_new_tokens=64, baseline_server=without.address
+        )
+        assert work(database, session) == 0
+        asked = [body["messages"] for path, body in without.asked if path.endswith("completions")]
+    assert [messages[0]["content"] for messages in asked] == ["one", "two", "three"]
+    with Reader(database) as reader:
+        summary = reader.session(session)
+        assert summary.baseline_count == 3
+        assert summary.baseline_ms is not None
+        assert summary.server is not None
+        assert summary.server.baseline_url == without.address
 
 
 def test_fields_of_servers_and_of_models_do_not_mix() -> None:

@@ -198,6 +198,10 @@ def _facts(
     yield "target", summary.target
     yield "drafter", f"{summary.drafter}, tree {summary.tree}"
     yield "device", summary.device or NOTHING
+    if summary.server is not None:
+        beside = f", compared with {summary.server.baseline_url}" if summary.server.baseline_url else ""
+        yield "server", f"{summary.server.name} at {summary.server.url}{beside}"
+        yield "rounds", f"from {summary.rounds_from.words}"
     tasks = ", ".join(f"{task} {prompts}" for task, prompts in summary.tasks.items())
     done = ", ".join(
         filter(None, (f"{summary.prompts_done} of {summary.prompt_count} done", failed_words(summary)))
@@ -205,8 +209,11 @@ def _facts(
     yield "prompts", f"{done}: {tasks}"
     if summary.study:
         yield "set-up", "the published study's"
-    apart = ("target", "draft", "tree", "study")
-    config = {k: v for k, v in summary.config.items() if k not in apart and v is not None}
+    from spectui.decoding.config import OF_A_SERVER, OF_MODELS_HERE
+
+    apart: tuple[str, ...] = ("target", "draft", "tree", "study", "server", "baseline_server")
+    apart += OF_A_SERVER if summary.server is None else OF_MODELS_HERE
+    config = {k: v for k, v in summary.config.items() if k not in apart and v not in (None, "")}
     yield "settings", ", ".join(f"{key} {value}" for key, value in config.items())
     yield "started", summary.started_at or NOTHING
     yield "ended", summary.ended_at or NOTHING
