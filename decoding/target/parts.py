@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.nn.functional import linear, rms_norm
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from spectui.decoding.target.norms import torch_norm, unit_rms
 from spectui.decoding.target.packed import HalfLinear, PackedLinear, as_halves, can_pack, packed
@@ -74,7 +75,7 @@ class MergedParts:
 
     def added(self, linear: Any) -> AddedLinear | KeptLinears:
         """See `Parts.added`."""
-        return AddedLinear(linear) if type(linear) is nn.Linear else KeptLinears(linear)
+        return AddedLinear(linear) if _is_plain(linear) else KeptLinears(linear)
 
     def unit_rms(self, x: torch.Tensor, eps: float) -> torch.Tensor:
         """See `Parts.unit_rms`."""
@@ -181,10 +182,20 @@ class KeptLinears(nn.Module):
 
 def _merged(*parts: Any) -> MergedLinear | KeptLinears:
     """`parts` as one product where all are plain and of one type."""
-    plain = all(type(part) is nn.Linear for part in parts)
-    return (
-        MergedLinear(*parts) if plain and len({p.weight.dtype for p in parts}) == 1 else KeptLinears(*parts)
-    )
+    mergeable = all(map(_is_plain, parts)) and len({part.weight.dtype for part in parts}) == 1
+    return MergedLinear(*parts) if mergeable else KeptLinears(*parts)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """True for a linear layer that computes with its weight and bias alone.
+
+    Some quantisers leave `nn.Linear` as it is and put other tensors, hooks or another forward into it.
+    """
+    if type(layer) is not nn.Linear or "forward" in vars(layer):
+        return False
+    hooks = len(layer._forward_hooks) + len(layer._forward_pre_hooks)
+    tensors = {*layer._parameters, *layer._buffers}
+    return not hooks and tensors == {"weight", "bias"} and not is_traceable_wrapper_subclass(layer.weight)
 
 
 def _side_by_side(*parts: nn.Linear) -> nn.Linear:

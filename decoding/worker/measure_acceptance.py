@@ -32,7 +32,8 @@ STAGE = "measuring what the draft's tokens bring"
 TOKENS = 64
 """Output tokens of each prompt; one prompt of each task."""
 SECONDS = 6.0
-"""After so long no further prompt is begun."""
+"""After so long no further prompt is begun, and that at work ends with its `LEAST_TOKENS`."""
+LEAST_TOKENS = 16
 RANKS = 8
 LEAST_AT_RISK = 20
 """Depths that fewer rounds reach are taken to be like those before them."""
@@ -98,7 +99,11 @@ def _ranks(config: RunConfig, models: LoadedModels, tell: Progress) -> Iterator[
         ids = decoder.encode(prompt.text)
         if len(ids) + 2 > min(decoder.target.context, draft.context) or max(ids) >= draft.rows:
             continue
-        output = [token for round_ in decoder.generate(ids, position=done) for token in round_.tokens]
+        output: list[int] = []
+        for round_ in decoder.generate(ids, position=done):
+            output += round_.tokens
+            if len(output) >= LEAST_TOKENS and time.perf_counter() - began > SECONDS:
+                break
         fed = [*itertools.takewhile(lambda token: token < draft.rows, output)][: draft.context - len(ids)]
         draft.reset()
         draft.prefill(ids[:-1])

@@ -27,7 +27,7 @@ from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.target.lean import LeanLayer, use_lean_layers
 from spectui.decoding.target.norms import fuse_norms, unit_rms
-from spectui.decoding.target.parts import AddedLinear, MergedLinear, MergedParts, PackedParts
+from spectui.decoding.target.parts import AddedLinear, KeptLinears, MergedLinear, MergedParts, PackedParts
 from spectui.decoding.trees.shape import ancestor_mask
 from spectui.decoding.trees.spec import parse_tree, static_only
 from tests.fake_gpu import FakeGpu
@@ -128,6 +128,25 @@ def test_merged_layers_keep_half_precision(dtype: torch.dtype) -> None:
     theirs, ours = ((each - logits[0]).square().mean().sqrt() for each in logits[1:])
     assert lean.dtype == dtype
     assert ours < 1.1 * theirs
+
+
+@torch.inference_mode()
+def test_a_linear_layer_that_is_more_than_its_weight_is_kept() -> None:
+    """Quantisers hook plain layers, give them scales or another forward: merged weights would leave these out."""
+    plain, lean = _pair(LLAMAS["llama"])
+    for model in (plain, lean):
+        first, second, third = (layer.self_attn for layer in model.model.layers)
+        first.q_proj.register_forward_hook(lambda *arguments: 2.0 * arguments[-1])
+        second.o_proj.forward = lambda x, own=second.o_proj: nn.Linear.forward(own, 0.5 * x)
+        third.v_proj.scale = nn.Buffer(torch.ones(1))
+    assert use_lean_layers(lean, MergedParts()) == 3
+    assert [sum(isinstance(m, KeptLinears) for m in layer.modules()) for layer in lean.model.layers] == [
+        1,
+        1,
+        1,
+    ]
+    ids = torch.arange(12)[None]
+    torch.testing.assert_close(lean(ids).logits, plain(ids).logits, rtol=2e-4, atol=2e-4)
 
 
 def test_merging_adds_no_weights() -> None:
