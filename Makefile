@@ -9,7 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then echo $$name; break; fi; done)
 
-.PHONY: help install run test quick test-gptq gpu-check check bench fuzz soak screenshots docs
+.PHONY: help install run test quick test-gptq test-floor gpu-check gpu-kit check bench fuzz soak screenshots docs
 
 help:
 	@echo "make install   virtual environment in $(VENV) with everything for development"
@@ -17,7 +17,9 @@ help:
 	@echo "make test      all tests"
 	@echo "make quick     ruff on changed files, and the tests that take no seconds; before each commit"
 	@echo "make test-gptq GPTQ loading, in an environment of its own with gptqmodel (1.6 GB)"
-	@echo "make gpu-check correctness and milliseconds against the memory floor, on a CUDA machine"
+	@echo "make test-floor the lowest versions that are allowed, not installed, from make gpu-kit's wheels (5 GB)"
+	@echo "make gpu-check captures, correctness and milliseconds against the memory floor, on a CUDA machine"
+	@echo "make gpu-kit   the wheels that a GPU machine without a registry lacks beside torch, in build/gpu-kit"
 	@echo "make check     ruff, mypy, import-linter"
 	@echo "make docs      the site of docs/, in build/docs; a broken link fails"
 	@echo "make screenshots  the pictures in docs/, from real runs of the embedded model"
@@ -68,6 +70,34 @@ $(GPTQ_INSTALLED): pyproject.toml constraints.txt | $(INSTALLED)
 
 test-gptq: $(GPTQ_INSTALLED)
 	@OMP_NUM_THREADS=1 $(GPTQ_VENV)/bin/python -m pytest tests/decoding/models/test_gptq.py
+
+# As on a GPU machine without a registry: torch, transformers and scipy in the lowest versions that are allowed, the rest
+# from a kit of wheels, and spectui not installed. Python 3.12 where there is one, as GPU images have.
+FLOOR_VENV := .venv-floor
+FLOOR_INSTALLED := $(FLOOR_VENV)/.installed
+FLOOR_KIT := build/floor-kit
+FLOOR_PYTHON ?= $(shell if python3.12 -c 'import venv, ensurepip' >/dev/null 2>&1; then echo python3.12; else echo '$(PYTHON)'; fi)
+FLOOR_RUN = PYTHONPATH=$(CURDIR)/$(FLOOR_KIT)/site:$(CURDIR)/$(FLOOR_KIT)/src SPECTUI_DB=$(CURDIR)/$(FLOOR_KIT)/floor.db \
+	SPECTUI_LOGS=$(CURDIR)/$(FLOOR_KIT) OMP_NUM_THREADS=1 $(FLOOR_VENV)/bin/python
+
+$(FLOOR_INSTALLED): pyproject.toml tests/bench/gpu_kit.py | $(INSTALLED)
+	@$(FLOOR_PYTHON) -m venv $(FLOOR_VENV)
+	@$(FLOOR_VENV)/bin/python -m pip install --disable-pip-version-check pytest pytest-asyncio pytest-timeout hypothesis \
+		$$($(VENV)/bin/python -m tests.bench.gpu_kit --print-there)
+	@$(VENV)/bin/python -m tests.bench.gpu_kit --lowest --out $(FLOOR_KIT) --machine $$(uname -m) --python \
+		$$($(FLOOR_VENV)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+	@$(FLOOR_VENV)/bin/python -m pip install --disable-pip-version-check --no-index --no-deps \
+		--target $(FLOOR_KIT)/site $(FLOOR_KIT)/wheels/*.whl
+	@touch $@
+
+test-floor: $(FLOOR_INSTALLED)
+	@$(FLOOR_RUN) -m pytest tests/decoding/device tests/store/test_open.py
+	@$(FLOOR_RUN) -m tests.bench.gpu_check --device cpu --tiny --out $(FLOOR_KIT)/gpu-check.jsonl
+	@$(FLOOR_RUN) -m spectui.tui run --per-task 1 --max-new-tokens 24 --headless
+
+# The folder is to be taken to that machine with the checkout; its README.txt says what to run there.
+gpu-kit: $(INSTALLED)
+	@$(VENV)/bin/python -m tests.bench.gpu_kit
 
 # Exits with 3 where there is no CUDA device.
 gpu-check: $(INSTALLED)
