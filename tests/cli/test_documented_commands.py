@@ -326,7 +326,8 @@ def test_what_it_names_exists(command: str) -> None:
         assert set(words) <= set(targets)
     elif program == "python":
         assert words[0] == "-m"
-        module = ROOT.joinpath(*words[1].split(".")).with_suffix(".py")
+        place = ROOT.joinpath(*words[1].split("."))
+        module = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
         assert module.is_file()
         text = module.read_text(encoding="utf-8")
         for option in (word for word in words if word.startswith("--")):

@@ -72,6 +72,7 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
 
 def run_section(report: Report, watch: Watch, letter: str, *, inside: bool) -> None:
     """One section, if it fits."""
+    watch.forgive()
     with report.section(letter, "" if inside else f"section {letter}"):
         module: ModuleType = import_module(f"tests.bench.gpu_check.{SECTIONS[letter]}")
         if not inside:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import SDPBackend
 
 from spectui.decoding.bench.floor import bandwidth, floor_ms
 from spectui.decoding.device.model import BufferedModel, padded_rows, view_of
@@ -57,6 +57,7 @@ def floor_of(report: Report, model: Any, name: str) -> float:
 def filled(model: Any, prefix: int) -> BufferedModel:
     """A model behind a prefix."""
     buffered = BufferedModel(model)
+    buffered.reserve(prefix + ROWS[-1])
     buffered.prefill(prompt(prefix))
     return buffered
 
@@ -88,6 +89,9 @@ def forwards(
     part, key = watch.part(of, buffered.graphs), size_of(buffered, rows)
     ms = alone(setting, part, key) if key in part.seen else None
     report.figure("replay", ms, "ms", **where)
+    inputs = buffered._inputs_of.get(key)
+    if inputs is not None and inputs.kernel is not None:
+        report.line(fact="attention kernel", name=inputs.kernel.name, **where)
     if ms is not None:
         report.figure("replay over floor", ms / floor, "x", **where)
     if setting.on_gpu:
@@ -119,11 +123,11 @@ def kernels(report: Report, watch: Watch, buffered: BufferedModel, prefix: int) 
 
 def attention(report: Report, watch: Watch, model: Any, name: str, kernel: SDPBackend) -> None:
     """A verification with one attention kernel, at three lengths."""
-    with sdpa_kernel(kernel):
-        for prefix in PREFIXES:
-            buffered = filled(model, prefix)
-            append(buffered, PROFILED)()
-            key = size_of(buffered, PROFILED)
-            part = watch.part("verification", buffered.graphs)
-            ms = alone(report.setting, part, key) if key in part.seen else None
-            report.figure("replay", ms, "ms", rows=PROFILED, prefix=prefix, attention=name)
+    for prefix in PREFIXES:
+        buffered = filled(model, prefix)
+        buffered.attention_kernels = (kernel,)
+        append(buffered, PROFILED)()
+        key = size_of(buffered, PROFILED)
+        part = watch.part("verification", buffered.graphs)
+        ms = alone(report.setting, part, key) if key in part.seen else None
+        report.figure("replay", ms, "ms", rows=PROFILED, prefix=prefix, attention=name)

@@ -55,10 +55,10 @@ class Report:
         section = {"section": self._section} if self._section else {}
         whole = {"at": round(time.monotonic() - STARTED, 2), **section, **values}
         text = json.dumps(_finite(whole), default=str, allow_nan=False)
-        print(text, flush=True)
-        if self._out is not None:
+        if self._out is not None:  # first: what was seen on the screen is in the file, whenever it is killed
             self._out.write(text + "\n")
             self._out.flush()
+        print(text, flush=True)
 
     def figure(self, name: str, value: float | None, unit: str = "", **of: Any) -> None:
         """A figure, `of` what it is; None where it cannot be measured."""

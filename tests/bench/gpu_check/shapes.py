@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from spectui.decoding.block.head import BlockHead
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
 from spectui.decoding.models.load import LoadedModels, tune
 from spectui.decoding.tokens.vocabulary import Vocabulary
@@ -91,7 +92,9 @@ def loaded(target: Any, draft: Any = None) -> LoadedModels:
     """The models tuned as a run's are, whose texts only end where they have to."""
     kind: DrafterKind | None = None
     if draft is not None:
-        kind = EAGLE if isinstance(draft, EagleHead) else DRAFT_MODEL
+        kind = (
+            EAGLE if isinstance(draft, EagleHead) else DFLASH if isinstance(draft, BlockHead) else DRAFT_MODEL
+        )
     models = LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), []), kind)
     tune(models)
     return models

@@ -101,12 +101,17 @@ class Watch:
         torch.cuda.CUDAGraph = keeping  # type: ignore[misc,assignment]
         return self
 
+    def forgive(self) -> None:
+        """Let captures be tried again: the next part of the check is judged by itself."""
+        Graphs.broken = None
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         Graphs.run = self._run  # type: ignore[method-assign]
         Graphs._capture = self._capture  # type: ignore[method-assign]
         torch.cuda.CUDAGraph = self._graph  # type: ignore[misc]
+        self.forgive()
 
     def part(self, role: str, graphs: Graphs) -> Part:
         """All that `graphs` has run so far."""

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.device import rounds as device_rounds
+from spectui.decoding.device import acceptance
 from tests.bench.gpu_check.__main__ import NO_CUDA, main
 from tests.bench.gpu_check.agreeing import Language
 from tests.bench.gpu_check.b_capture import Family, case
@@ -125,7 +125,7 @@ def verdict(gpu: FakeGpu, draft: str, tree: str, sampling: dict[str, Any], capsy
     with gpu, torch.inference_mode(), Watch() as watch:
         for model in (target, draft_model, head):
             gpu.move(model)
-        family = Family.with_parts(target, draft_model, head)
+        family = Family.with_parts(target, draft_model, {"eagle": head})
         report = Report(Setting(torch.device("cuda", 0), tiny=True))
         config = RunConfig(draft=draft, tree=tree, max_new_tokens=12, **sampling)
         case(report, watch, family, config, torch.float32, None, ["eager"])
@@ -151,14 +151,17 @@ def test_what_is_captured_holds(draft: str, tree: str, sampling: dict[str, Any],
 
 def test_a_refused_capture_fails_with_its_cause(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """A value read on the host, in the judgement alone: the texts are right, and the check must fail all the same."""
-    real = getattr(device_rounds, "accept_greedy")  # noqa: B009 - imported there
+    real = acceptance.accept_greedy
 
     def reading(*arguments: torch.Tensor) -> Any:
         accepted = real(*arguments)
         assert int(accepted.bonus) >= 0
         return accepted
 
-    monkeypatch.setattr(device_rounds, "accept_greedy", reading)
+    users = [m for name, m in sys.modules.items() if name.startswith("spectui.decoding.device.")
+             and getattr(m, "accept_greedy", None) is real]  # fmt: skip
+    for module in users:
+        monkeypatch.setattr(module, "accept_greedy", reading)
     line = verdict(FakeGpu(), "embedded", "full:3x2", {}, capsys)
     assert line["eager"]
     assert not line["holds"]
