@@ -111,16 +111,25 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
 
 
 def with_addresses(config: RunConfig) -> RunConfig:
-    """`config` with the addresses of its servers in one form. Raises `UsageError` for those that are none."""
-    from spectui.servers.address import read_address
-    from spectui.servers.client import read_key
+    """`config` with the addresses of its servers in one form.
 
-    read_key(config.api_key_env)
+    Raises `UsageError` for those that are none and for a model that is not served, `ServerError` where none answers.
+    """
+    from spectui.servers.address import read_address
+    from spectui.servers.client import Client
+    from spectui.servers.kinds import choose_model, recognise
+
     baseline = config.baseline_server
-    return config.changed(
+    config = config.changed(
         server=read_address(config.server),
         baseline_server=read_address(baseline, "--baseline-server") if baseline else "",
     )
+    with Client(config.server, config.api_key_env) as client:
+        choose_model(recognise(client), config.model, config.server)
+    if config.baseline_server:
+        with Client(config.baseline_server, config.api_key_env) as client:
+            recognise(client)
+    return config
 
 
 def anchored(config: RunConfig) -> RunConfig:

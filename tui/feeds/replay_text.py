@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from spectui.store.reading.reader import Reader
+from spectui.store.records import UNKNOWN_TOKEN
 from spectui.store.rows import GenerationRow, RoundRow
 from spectui.tui.feeds.tokens import Tokens
 from spectui.tui.model.gaps import GapFinder, Gaps
@@ -13,6 +14,7 @@ from spectui.tui.model.moment import waiting
 from spectui.tui.model.pieces import Piece, StreamDecoder, tokens_of
 from spectui.tui.model.state import Ended, Opened, Rewound, Stream
 from spectui.tui.model.timeline import Place
+from spectui.tui.terminal.textsafe import sanitize
 
 WINDOW = 256
 """Rounds of text before the moment that a jump reads."""
@@ -29,6 +31,8 @@ class ReplayText:
         self.ended = False
         self.gaps = GapFinder()
         self._states: list[tuple[int, tuple[bytes, int]]] = []
+        self._named = False
+        """True when a token of the prompt has been told; else its text is known as a whole alone."""
         self._decoder = StreamDecoder()
 
     @property
@@ -62,18 +66,23 @@ class ReplayText:
         yield from self.gaps.news()
         if place.number >= row.round_count and row.status not in ("pending", "running") and not self.ended:
             self.ended = True
+            if not self._named and self.number:
+                output = sanitize(reader.generation(place.generation_id).output)
+                yield Stream(place.generation_id, (Piece("note", output, self.number, 0),), new=False)
             yield Ended(row)
 
     def open(self, generation_id: int, after: int) -> None:
         """Begin anew after a round of a prompt."""
         self.generation_id, self.first, self.number, self.ended = generation_id, after + 1, after, False
         self._states, self._decoder, self.gaps = [], StreamDecoder(), GapFinder(after)
+        self._named = False
 
     def feed(self, rounds: Iterable[RoundRow]) -> list[Piece]:
         """The pieces of the next rounds."""
         pieces: list[Piece] = []
         for row in rounds:
             self.gaps.learn(tokens_of(row), self.tokens)
+            self._named = self._named or any(token != UNKNOWN_TOKEN for token in row.emitted)
             pieces += [*self.gaps.note(row), *self._decoder.feed(row, self.tokens)]
             self._states.append((row.number, self._decoder.state))
         return pieces

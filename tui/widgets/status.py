@@ -204,7 +204,8 @@ def _share_cells(summary: SessionSummary) -> list[Cell]:
     """The shares of the decoding time; of a server, which does not tell them, the source of its rounds."""
     cells: list[Cell] = []
     if not summary.rounds_from.split_time:
-        about = "" if summary.rounds_from.exact else " (estimate)"
+        about = "" if summary.rounds_from.ordered else " (in no order)"
+        about = about if summary.rounds_from.exact else " (estimate)"
         return [("rounds from ", "muted"), (f"{summary.source}{about}", "text")]
     total = summary.total_ms
     for name, value in (
