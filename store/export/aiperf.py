@@ -22,8 +22,13 @@ _MOST = """
 """
 
 
-def acceptance(steps: Steps | None, tokens: int, *, engine: str, most: int | None) -> dict[str, Any] | None:
-    """The acceptance record of a request that drafted, else None; `most` draft tokens a step, if there is a limit."""
+def acceptance(
+    steps: Steps | None, tokens: int, *, engine: str, most: int | None, ordered: bool = True
+) -> dict[str, Any] | None:
+    """The acceptance record of a request that drafted, else None; `most` draft tokens a step, if there is a limit.
+
+    Its arrays are None where it is not known which step came when.
+    """
     if steps is None:
         return None
     accepted, drafted, count = sum(steps.accepted), sum(steps.drafted), len(steps.accepted)
@@ -37,8 +42,8 @@ def acceptance(steps: Steps | None, tokens: int, *, engine: str, most: int | Non
         "num_spec_steps": count,
         "num_spec_tokens": most,
         "completion_tokens": tokens,
-        "per_step_accepted": list(steps.accepted),
-        "per_step_drafted": list(steps.drafted),
+        "per_step_accepted": list(steps.accepted) if ordered else None,
+        "per_step_drafted": list(steps.drafted) if ordered else None,
     }
 
 
@@ -50,6 +55,9 @@ def write_records(
     Call within `snapshot`; `progress` is called with a table and the rows just written.
     """
     ((most,),) = reader.fetch(_MOST, session_id)
+    summary = reader.session(session_id)
+    engine = WRITER if summary.server is None else summary.server.kind.lower().replace(".", "")
+    ordered = summary.rounds_from.ordered
     steps = read_steps(reader, session_id)
     following = next(steps, None)
     written = dict.fromkeys(("generation", "round"), 0)
@@ -60,7 +68,7 @@ def write_records(
                 of_row, following = following, next(steps, None)
             if row.started_at is None or row.ended_at is None:
                 continue
-            record = acceptance(of_row, row.token_count, engine=WRITER, most=most)
+            record = acceptance(of_row, row.token_count, engine=engine, most=most, ordered=ordered)
             file.write(json.dumps(_line(row, record), separators=(",", ":")) + "\n")
             for table, rows in (("generation", 1), ("round", 0 if of_row is None else len(of_row.drafted))):
                 written[table] += rows

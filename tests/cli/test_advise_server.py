@@ -142,6 +142,29 @@ def test_what_is_missing_is_said_and_never_zero(tmp_path: Path, changes: dict[st
     assert " 0.00 times" not in done.stdout
 
 
+@pytest.mark.parametrize(("source", "ordered"), [("vLLM detailed", True), ("SGLang histogram", False)])
+def test_aiperfs_records_name_the_server_and_invent_no_order(
+    tmp_path: Path, source: str, ordered: bool
+) -> None:
+    session(tmp_path / "x.db", rounds=5, source=source)
+    out = tmp_path / "x.jsonl"
+    arguments = [
+        "sessions",
+        "export",
+        "--db",
+        str(tmp_path / "x.db"),
+        "--format",
+        "aiperf",
+        "--out",
+        str(out),
+    ]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    records = [json.loads(line)["spec_decode_acceptance"] for line in out.read_text().splitlines()]
+    assert {record["engine"] for record in records} == {"vllm"}
+    assert [record["per_step_accepted"] is not None for record in records] == [ordered] * 8
+    assert all(record["num_spec_steps"] == sum(record["acceptance_histogram"].values()) for record in records)
+
+
 def test_there_are_no_trees_to_save(tmp_path: Path) -> None:
     session(tmp_path / "x.db", rounds=5)
     done = advise(tmp_path / "x.db", "--save", str(tmp_path / "plan.json"))
