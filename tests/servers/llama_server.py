@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Self
 
 SELF, NGRAM, SYNTHETIC, PLAIN = "self", "ngram", "synthetic", "plain"
+EAGLE = "eagle3"
+"""The head that comes with spectui, converted by llama.cpp's own script."""
 PENALTY = "penalty"
 """A server whose own default, a repetition penalty, changes what greedy outputs are."""
 RATES = [0.8, 0.5, 0.2]
@@ -20,10 +22,29 @@ ROOT = Path(__file__).parents[2]
 class LlamaServer:
     """A server that listens on this machine alone; a context, which ends it."""
 
-    def __init__(self, model: Path, drafting: str, *, port: int = 0, slots: int = 1) -> None:
-        # One thread: more would wait for each other by spinning, beside what else the machine does.
+    def __init__(
+        self,
+        model: Path | str,
+        drafting: str,
+        *,
+        port: int = 0,
+        slots: int = 1,
+        head: Path | str = "",
+        threads: int = 1,
+    ) -> None:
+        # One thread for tests: more would wait for each other by spinning, beside what else the machine does.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.servers.llama_server", str(model), drafting, str(port), str(slots)],
+            [
+                sys.executable,
+                "-m",
+                "tests.servers.llama_server",
+                str(model),
+                drafting,
+                str(port),
+                str(slots),
+                str(head),
+                str(threads),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -53,7 +74,7 @@ class LlamaServer:
 def main() -> None:
     import xllamacpp as llama  # type: ignore[import-untyped]
 
-    model, drafting, port, slots = sys.argv[1:]
+    model, drafting, port, slots, head, threads = sys.argv[1:]
     parameters = llama.CommonParams()
     parameters.model.path = model
     parameters.n_ctx = 1024 * int(slots)
@@ -62,7 +83,7 @@ def main() -> None:
     parameters.port = int(port)
     parameters.warmup = False
     parameters.endpoint_metrics = parameters.endpoint_props = True
-    parameters.cpuparams.n_threads = 1
+    parameters.cpuparams.n_threads = int(threads)
     kinds = llama.common_speculative_type
     if drafting in (SELF, SYNTHETIC):
         parameters.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
@@ -72,6 +93,10 @@ def main() -> None:
         parameters.speculative.synth_rates = RATES
     if drafting == NGRAM:
         parameters.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+    if drafting == EAGLE:
+        parameters.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_EAGLE3]
+        parameters.speculative.draft.mparams.path = head
+        parameters.speculative.draft.n_max = DRAFTED
     if drafting == PENALTY:
         parameters.sampling.penalty_repeat = 1.3
     server = llama.Server(parameters)

@@ -1,0 +1,86 @@
+"""A real vLLM server on the embedded model, from an environment of its own, which ``make test-vllm`` makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from spectui.decoding.checkpoints import embedded
+from spectui.decoding.drafters.registry import EMBEDDED_HEAD
+from spectui.servers.client import Client
+from spectui.servers.errors import ServerError
+from tests.waiting import until
+
+PYTHON = os.environ.get("SPECTUI_VLLM", "")
+"""The interpreter that has vLLM; "" where there is none."""
+DRAFTED = 3
+START_SECONDS = 400
+MODEL = "smol"
+
+
+def methods() -> dict[str, dict[str, Any]]:
+    """Names of drafting methods -> vLLM's ``--speculative-config``."""
+    target = str(embedded.ensure())
+    return {
+        "eagle3": {"method": "eagle3", "model": str(EMBEDDED_HEAD), "num_speculative_tokens": DRAFTED},
+        "ngram": {
+            "method": "ngram", "num_speculative_tokens": DRAFTED, "prompt_lookup_min": 2, "prompt_lookup_max": 4,
+        },
+        "draft_model": {"method": "draft_model", "model": target, "num_speculative_tokens": DRAFTED},
+    }  # fmt: skip
+
+
+class VllmServer:
+    """A server that listens on this machine alone; a context, which ends it. Without a `method` it does not draft."""
+
+    def __init__(self, log: Path, method: str = "") -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        drafting = ["--speculative-config", json.dumps(methods()[method])] if method else []
+        details = ["--per-request-spec-decode-metrics", "detailed"] if method else []
+        command = [
+            # The wheel's own `vllm serve` asks for the metadata of a distribution of another name.
+            PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded.ensure()),
+            "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32",
+            "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", *drafting, *details,
+        ]  # fmt: skip
+        settings = {
+            "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0",
+            "VLLM_HOST_IP": "127.0.0.1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
+        }  # fmt: skip
+        with log.open("w") as out:
+            self._process = subprocess.Popen(
+                command,
+                env=os.environ | settings,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                cwd=log.parent,
+            )
+        self._log = log
+
+    def __enter__(self) -> Self:
+        until(self._answers, seconds=START_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, self._log.read_text()[-2000:]
+        try:
+            with Client(self.address) as client:
+                client.json("/v1/models")
+        except ServerError:
+            time.sleep(0.5)
+            return False
+        return True
