@@ -67,6 +67,8 @@ def _answer(line: str) -> dict[str, Any]:
 
 def _compared(prompt: Prompt, output: Output, answer: Mapping[str, Any]) -> Compared:
     count = len(output.tokens)
+    if output.failure:
+        return Compared(prompt.id, prompt.task, 0, failure=output.failure)
     if "error" in answer:
         return Compared(prompt.id, prompt.task, count, failure=str(answer["error"]))
     if output.prompt_tokens is not None and output.prompt_tokens != answer["prompt_tokens"]:

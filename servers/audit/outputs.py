@@ -65,6 +65,8 @@ class Output:
 
     tokens: tuple[Token, ...]
     prompt_tokens: int | None
+    failure: str = ""
+    """The reason that there is none."""
 
     @property
     def ended(self) -> bool:

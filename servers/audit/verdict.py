@@ -106,6 +106,8 @@ def limit_of(compared: Sequence[Compared]) -> tuple[float, str]:
 
 def compare(prompt_id: str, task: str, output: Output, reference: Output) -> Compared:
     """An output beside that of a server to the same prompt."""
+    if failure := output.failure or reference.failure:
+        return Compared(prompt_id, task, 0, failure=failure)
     if None not in (output.prompt_tokens, reference.prompt_tokens) and (
         output.prompt_tokens != reference.prompt_tokens
     ):

@@ -225,8 +225,10 @@ def test_other_prompts_and_broken_outputs_are_not_compared() -> None:
     assert "chat templates differ" in other.failure
     short = compare("p", "t", Output(here.tokens[:5], 9), there)
     assert "stopped before its limit" in short.failure
-    audit = audit_of([other, short])
-    assert (audit.verdict, audit.counts) == ("failed", {"failed": 2})
+    refused = compare("p", "t", here, Output((), None, "the prompt is too long"))
+    assert refused.failure == "the prompt is too long"
+    audit = audit_of([other, short, refused])
+    assert (audit.verdict, audit.counts) == ("failed", {"failed": 3})
 
 
 def test_one_bug_outweighs_all_else() -> None:

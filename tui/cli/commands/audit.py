@@ -132,13 +132,14 @@ def _prompts(chosen: dict[str, Any]) -> list[Prompt]:
 def _ask(
     address: str, key_env: str, model: str, prompts: Sequence[Prompt], most: int, bar: Bar
 ) -> tuple[list[Output], Recognised]:
-    """The server's outputs, and the server. Raises `ServerError`."""
+    """The server's outputs, and the server. Raises `ServerError` where it gives not even the first."""
     from spectui.prompts.chat import USER, objects
-    from spectui.servers.audit.outputs import ask
+    from spectui.servers.audit.outputs import Output, ask
     from spectui.servers.client import Client
+    from spectui.servers.errors import ServerError
     from spectui.servers.kinds import choose_model, recognise
 
-    outputs = []
+    outputs: list[Output] = []
     with Client(address, key_env) as client:
         about = recognise(client)
         name = choose_model(about, model, address)
@@ -149,7 +150,12 @@ def _ask(
                 if prompt.messages is None
                 else objects(prompt.messages)
             )
-            outputs.append(ask(client, name, messages, most))
+            try:
+                outputs.append(ask(client, name, messages, most))
+            except ServerError as error:
+                if not outputs:
+                    raise
+                outputs.append(Output((), None, str(error)))
     return outputs, about
 
 
