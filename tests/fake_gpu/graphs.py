@@ -11,7 +11,6 @@ from itertools import count
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from tests.fake_gpu.seen import EMPTY, INVALIDATED, NOT_READY, STALE_POOL, place_of_call
 from tests.fake_gpu.tensors import Block, DeviceTensor, entered
@@ -31,8 +30,10 @@ class Step:
 
     def run(self) -> None:
         """Do it again, into the same memory."""
-        again = [x for x in tree_leaves(self.func(*self.args, **self.kwargs)) if isinstance(x, torch.Tensor)]
-        for (old, fresh), new in zip(self.written, again, strict=True):
+        again = self.func(*self.args, **self.kwargs)
+        results = again if isinstance(again, (list, tuple)) else [again]
+        tensors = [x for x in results if isinstance(x, torch.Tensor)]
+        for (old, fresh), new in zip(self.written, tensors, strict=True):
             if fresh:
                 old.copy_(new)
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.fake_gpu.seen import MANY_DEVICES, WAIT, place_of_call
 
@@ -24,6 +23,7 @@ _SHAPES_IN_PLACE = {"unsqueeze_", "squeeze_", "t_", "transpose_"}
 """Operators that change a tensor's shape alone: a graph has no kernel for them, and twice would be once too often."""
 _MOVES = {"to", "_to_copy"}
 _PINS = {"pin_memory", "_pin_memory"}
+_CPU = torch.device("cpu")
 
 
 class Block:
@@ -144,37 +144,58 @@ class Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return _dispatched(func, args, kwargs or {})
 
 
+class _Operands:
+    """The arguments of an operation as the host does it, and what lies among them."""
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.on_gpu: list[DeviceTensor] = []
+        self.on_host: list[torch.Tensor] = []
+        self.devices: list[torch.device] = []
+        self.args = tuple([self._inner(x) for x in args])
+        self.kwargs = {name: self._inner(x) for name, x in kwargs.items()}
+        self.upwards = [x for x in self.devices if x.type in ("cuda", "meta")]
+
+    def _inner(self, x: Any) -> Any:
+        if isinstance(x, DeviceTensor):
+            self.on_gpu.append(x)
+            return x.carried
+        if isinstance(x, (list, tuple)):
+            return type(x)([self._inner(part) for part in x])
+        if isinstance(x, torch.device):
+            self.devices.append(x)
+            return _CPU
+        if isinstance(x, torch.Tensor):
+            self.on_host.append(x)
+        return x
+
+
 def _dispatched(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Do an operation on the tensors inside."""
-    leaves = tree_leaves((args, kwargs))
-    on_gpu = [x for x in leaves if isinstance(x, DeviceTensor)]
-    devices = [x for x in leaves if isinstance(x, torch.device)]
-    upwards = [x for x in devices if x.type in ("cuda", "meta")]
+    operands = _Operands(args, kwargs)
+    on_gpu, upwards = operands.on_gpu, operands.upwards
     name = func._schema.name.partition("::")[2]
     if not on_gpu and not upwards:
         return _on_host(func, name, args, kwargs)
     if name == "_has_compatible_shallow_copy_type":  # of a parameter that is moved: it becomes another tensor
         return False
     machine = entered()
-    on_host = [x for x in leaves if isinstance(x, torch.Tensor) and not isinstance(x, DeviceTensor)]
     gpus = {x.gpu for x in on_gpu} | {machine.index_of(x) for x in upwards if x.type == "cuda"}
-    downwards = bool(devices) and not upwards
-    _observe(machine, name, args, kwargs, on_gpu, on_host, downwards=downwards)
-    if len(gpus) > 1 and name not in {*_MOVES, "copy_"}:
+    downwards = bool(operands.devices) and not upwards
+    _observe(machine, name, args, kwargs, on_gpu, operands.on_host, downwards=downwards)
+    if len(gpus) > 1 and name not in _MOVES and name != "copy_":
         raise RuntimeError(f"{MANY_DEVICES}, but found {sorted(gpus)} ({name})")
+    if operands.kwargs.get("pin_memory"):
+        operands.kwargs["pin_memory"] = False
+    out = func(*operands.args, **operands.kwargs)
     if name in _READS:
-        return func(*tree_map(_unwrapped, args), **tree_map(_unwrapped, kwargs))
-    inner_args, inner_kwargs = tree_map(_unwrapped, args), tree_map(_unwrapped, kwargs)
-    if inner_kwargs.get("pin_memory"):
-        inner_kwargs["pin_memory"] = False
-    out = func(*inner_args, **inner_kwargs)
+        return out
     machine.work += 1
     if downwards:
         return out
     gpu = next((machine.index_of(x) for x in upwards if x.type == "cuda"), on_gpu[0].gpu if on_gpu else 0)
     if name in _PRODUCTS:
         _take_workspace(machine, gpu)
-    return _recorded(machine, func, (inner_args, inner_kwargs), on_gpu, out, gpu)
+    return _recorded(machine, func, (operands.args, operands.kwargs), on_gpu, out, gpu)
 
 
 def _on_host(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -256,33 +277,36 @@ def _recorded(
     gpu: int,
 ) -> Any:
     """The result with its tensors on the device; a capture under way takes the operation down."""
-    of_inner = {id(x.carried): x for x in on_gpu}
-    of_memory = {_memory(x.carried): x for x in on_gpu}
-    results = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
-    placed: dict[int, DeviceTensor] = {}
     made: list[DeviceTensor] = []
     written: list[tuple[torch.Tensor, bool]] = []
-    for result in results:
-        beside = of_memory.get(_memory(result)) if result.numel() else None
-        if id(result) in of_inner:
-            placed[id(result)] = of_inner[id(result)]
-        elif beside is not None:
-            with torch._C._InferenceMode(beside.is_inference()):  # a view is of the kind of what it views
-                placed[id(result)] = DeviceTensor(result, beside.block, gpu)
-        else:
-            placed[id(result)] = wrapped(result, gpu)
-            made.append(placed[id(result)])
-        # An alias: `unsqueeze_` and its like change the shape of a tensor and no memory.
-        written.append((result.detach(), beside is None))
+
+    def placed(result: Any) -> Any:
+        if isinstance(result, (list, tuple)):
+            return type(result)([placed(part) for part in result])
+        if not isinstance(result, torch.Tensor):
+            return result
+        beside = next((x for x in on_gpu if x.carried is result), None)
+        if beside is not None:
+            written.append((result, False))
+            return beside
+        memory = _memory(result) if result.numel() else 0
+        beside = next((x for x in on_gpu if memory and _memory(x.carried) == memory), None)
+        written.append((result, beside is None))
+        if beside is None:
+            made.append(wrapped(result, gpu))
+            return made[-1]
+        with torch._C._InferenceMode(beside.is_inference()):  # a view is of the kind of what it views
+            return DeviceTensor(result, beside.block, gpu)
+
+    out = placed(out)
     capture = machine.capture
     if (
         capture is not None
         and gpu == capture.stream.device.index
-        and func._schema.name.partition("::")[2] not in _SHAPES_IN_PLACE
         and (made or func._schema.is_mutable or "out" in inner[1])
     ):
         capture.record(func, inner, tuple(written), on_gpu, made)
-    return tree_map(lambda x: placed[id(x)] if isinstance(x, torch.Tensor) else x, out)
+    return out
 
 
 def wrapped(inner: torch.Tensor, gpu: int) -> DeviceTensor:
@@ -290,12 +314,6 @@ def wrapped(inner: torch.Tensor, gpu: int) -> DeviceTensor:
     capture = entered().capture
     block = Block(inner, 0, "") if capture is None else Block(inner, capture.number, place_of_call())
     return DeviceTensor(inner, block, gpu)
-
-
-def _unwrapped(x: Any) -> Any:
-    if isinstance(x, DeviceTensor):
-        return x.carried
-    return torch.device("cpu") if isinstance(x, torch.device) else x
 
 
 def _memory(tensor: torch.Tensor) -> int:
