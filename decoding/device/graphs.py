@@ -28,15 +28,16 @@ class Graphs:
     """The reason for which no `Graphs` of the process captures any more: a capture that had begun went wrong."""
     _streams: ClassVar[dict[torch.device, Any]] = {}
 
-    def __init__(self, device: torch.device, *, wanted: bool = True) -> None:
+    def __init__(self, device: torch.device, *, refused: str = "") -> None:
+        """`refused` is a reason for capturing nothing that is known beforehand."""
         self._reason: str | None = None
         self._failed = False
         if device.type != "cuda":
             self._reason = f"CUDA graphs need a GPU; this runs on the {device.type}"
         elif os.environ.get(CAPTURE_SWITCH) == "0":
             self._reason = f"capturing was switched off ({CAPTURE_SWITCH}=0)"
-        elif not wanted:
-            self._reason = "the model is spread over several GPUs"
+        elif refused:
+            self._reason = refused
         self._device = device
         self._pool: Any = None
         self._kept: dict[Hashable, tuple[Any, Any]] = {}

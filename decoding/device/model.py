@@ -24,6 +24,7 @@ from spectui.decoding.device.clock import Stopwatch
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.transfer import fill_visibility, pinned, upload
 from spectui.decoding.target.language_model import LanguageModel, Scored
+from spectui.decoding.target.rope import depends_on_length
 from spectui.decoding.target.sizes import text_config
 from spectui.decoding.trees.shape import BoolArray, IntArray
 
@@ -70,9 +71,12 @@ class BufferedModel(LanguageModel):
         self._layers = int(config.num_hidden_layers)
         spread = len(set(map(str, getattr(model, "hf_device_map", {}).values()))) > 1
         self._cache: Any = BufferedCache(() if spread else kinds_of(config))
-        self.graphs = Graphs(self.device, wanted=not spread)
-        self.move_graphs = Graphs(self.device, wanted=not spread)
+        refused = "the model is spread over several GPUs" if spread else ""
+        self.move_graphs = Graphs(self.device, refused=refused)
         """Moves of accepted paths: apart, as they must not overwrite the last forward's logits."""
+        if self._rotary is None and depends_on_length(config):
+            refused = refused or "the model's rotary embedding reads positions on the host"
+        self.graphs = Graphs(self.device, refused=refused)
         self.attention_kernels: tuple[SDPBackend, ...] = MASKED if self.device.type == "cuda" else ()
         """Those among which the fastest is taken for each size; without any, torch chooses."""
         heads = getattr(config, "num_attention_heads", None)

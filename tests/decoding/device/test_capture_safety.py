@@ -29,6 +29,7 @@ from spectui.decoding.target.attention import use_grouped_attention
 from spectui.decoding.target.distributions import distribution
 from spectui.decoding.target.lean import use_lean_layers
 from spectui.decoding.target.parts import MergedParts
+from spectui.decoding.target.rope import PerRowRotary
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import TokenTree
 from spectui.decoding.trees.spec import chain_shape
@@ -37,10 +38,18 @@ from tests.decoding.drafters.toy_entry import TOY
 from tests.fake_gpu import PAGEABLE, PINNED, WAIT, FakeGpu
 from tests.fake_gpu.seen import NOT_PERMITTED, SYNCHRONISING
 from tests.models import tiny_llama, tiny_tokenizer
+from tests.tiny_families import tiny_config, tiny_model
 
 CONTEXT = 1000
 SHORT = [17, 42, 99, 17, 42]
 SAMPLINGS: list[dict[str, Any]] = [{}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.7}]
+ROPES: dict[str, dict[str, Any]] = {
+    "dynamic": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
+    "longrope": {
+        "rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0, 3.0, 2.0, 6.0], "rope_theta": 1e4,
+        "original_max_position_embeddings": 32, "factor": 4.0,
+    },
+}  # fmt: skip
 CASES = [(kind, tree) for kind in EVERY.values() if kind is not TOY for tree in trees_of(kind)]
 
 
@@ -223,6 +232,35 @@ def test_trees_of_all_sizes_are_judged_in_a_few(
     )
     both(pair, monkeypatch, DRAFT_MODEL, config, [SHORT])
     assert kept == 2 or max(captured.values()) < len(set(sizes))
+
+
+@pytest.mark.parametrize("followed", [True, False])
+@pytest.mark.parametrize("rope", ROPES)
+def test_rotary_embeddings_that_depend_on_the_length(
+    monkeypatch: pytest.MonkeyPatch, rope: str, followed: bool
+) -> None:
+    """The one that reads the host is not captured, and nothing has to fail for it."""
+    if not followed:
+        monkeypatch.setattr(PerRowRotary, "is_faithful", lambda self: False)
+    model = tiny_model(tiny_config("llama", max_position_embeddings=64, rope_parameters=ROPES[rope]))
+    use_grouped_attention(model)
+    vocabulary = Vocabulary(tiny_tokenizer(vocab_size=model.config.vocab_size), [])
+    config = RunConfig(draft=RECYCLING.name, tree="full:2x2", max_new_tokens=16)
+    ids, expected = [5 + i for i in range(24)], list[Round]()
+    with monkeypatch.context() as patch:
+        patch.setenv("SPECTUI_STATIC", "1")
+        models = LoadedModels(copy.deepcopy(model), None, vocabulary)
+        expected = rounds_of(SpeculativeDecoder(config, models=models), [ids])
+    with FakeGpu() as gpu, torch.inference_mode():
+        gpu.move(model)
+        decoder = SpeculativeDecoder(config, models=LoadedModels(model, None, vocabulary))
+        rounds = rounds_of(decoder, [ids])
+        assert isinstance(decoder.rounds, DeviceRounds)
+        forwards, *others = [graphs.reason for graphs in decoder.rounds.graphs]
+    assert [r.tokens for r in rounds] == [r.tokens for r in expected]
+    assert others == [None, None]
+    assert forwards == (None if followed else "the model's rotary embedding reads positions on the host")
+    assert decoder.rounds.capture_failure() is None
 
 
 def test_a_run_on_the_second_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,8 +154,8 @@ def test_a_capture_that_fails_is_an_event_of_the_session_once(
     expected = run("eager")
     real = Graphs.__init__
 
-    def as_on_a_gpu(self: Graphs, device: torch.device, *, wanted: bool = True) -> None:
-        real(self, torch.device("cuda"), wanted=wanted)
+    def as_on_a_gpu(self: Graphs, device: torch.device, *, refused: str = "") -> None:
+        real(self, torch.device("cuda"), refused=refused)
 
     def fails(self: Graphs, function: Callable[[], Any]) -> Any:
         raise RuntimeError("operation not permitted when stream is capturing")
