@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -74,35 +75,68 @@ class DetailedReading(VllmReading):
     def close(self) -> Answer:
         """The end, with all rounds, in order. Raises `ServerError` where the arrays are missing."""
         self._chunks.text.finish_reason(self._question.max_tokens)
-        steps = steps_of(self._details)
+        rounds = [ServerRound(d, a, a + 1) for d, a in steps_of(self._details)]
         tokens = self._token_count()
-        rounds = [ServerRound(d, a, a + 1) for d, a in steps]
         emitted = sum(each.emitted for each in rounds)
         after_first = max(tokens - 1, 0)
         plain = after_first - emitted
         rounds = ended(rounds, after_first, self._chunks.text.reason)
         if plain <= 0:  # every step drafted, so that each follows the one before
-            return self._answer(self._placed(self._timed(rounds), tokens), tokens)
+            steps = [(each, True) for each in rounds]
+        elif self._chunks.count == tokens:
+            steps = interleaved(rounds, [chunk.size for chunk in self._chunks.all[1:]])
+        else:
+            steps = []
+        if steps:
+            timed = self._timed([each for each, _ in steps])
+            return self._answer(self._placed(timed, [known for _, known in steps], tokens), tokens)
         # Of steps that drafted nothing it is not told when they were, only how many.
-        rounds = self._timed([*rounds, *[ServerRound(0, 0, 1)] * plain])
-        return self._answer(rounds, tokens)
+        return self._answer(self._timed([*rounds, *[ServerRound(0, 0, 1)] * plain]), tokens)
 
-    def _placed(self, rounds: Sequence[ServerRound], tokens: int) -> list[ServerRound]:
-        """The rounds with their places and, where the server tells ids, their tokens."""
+    def _placed(self, rounds: Sequence[ServerRound], known: Sequence[bool], tokens: int) -> list[ServerRound]:
+        """The rounds with their places, as far as those are known, and, where the server tells ids, their tokens."""
         ids = self._ids() if self._chunks.count == tokens else []
         place = 1
         placed = []
-        for each in rounds:
-            prompt = self._chunks.text.prompt_tokens
+        prompt = self._chunks.text.prompt_tokens
+        for each, is_known in zip(rounds, known, strict=True):
             placed.append(
                 replace(
                     each,
-                    prefix_length=None if prompt is None else prompt + place,
+                    prefix_length=prompt + place if is_known and prompt is not None else None,
                     tokens=tuple(ids[place : place + each.emitted]),
                 )
             )
             place += each.emitted
         return placed
+
+
+def interleaved(rounds: Sequence[ServerRound], sizes: Sequence[int]) -> list[tuple[ServerRound, bool]]:
+    """Rounds with the plain steps between them, by the sizes of chunks, and whether the place of each is known.
+
+    A chunk of several tokens is the next round that emitted as many. Between two of those a round in which nothing was
+    accepted looks like a plain step: that many of both there are is known, and all their tokens are the target's.
+    Nothing where chunks were merged, so that they do not fit.
+    """
+    left, steps, single = deque(rounds), list[tuple[ServerRound, bool]](), 0
+    for size in (*sizes, 0):  # 0: the end
+        if size == 1:
+            single += 1
+            continue
+        several: list[ServerRound] = []
+        while left and left[0].emitted == 1:
+            several.append(left.popleft())
+        plain = single - len(several)
+        if plain < 0 or (size and not (left and left[0].emitted == size)):
+            return []
+        known = not plain or not several
+        last = several.pop() if several and several[-1].cut else None  # nothing comes after it
+        steps += [(each, known) for each in several]
+        steps += [(ServerRound(0, 0, 1), known)] * plain
+        steps += [] if last is None else [(last, True)]
+        steps += [(left.popleft(), True)] if size else []
+        single = 0
+    return [] if left else steps
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ import pytest
 
 from spectui.servers.answers.base import Pieces, Question
 from spectui.servers.answers.llama import LlamaReading
+from spectui.servers.answers.vllm import interleaved
 from spectui.servers.client import Client
+from spectui.servers.rounds import ServerRound
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
-from tests.servers.recorded_vllm import RecordedVllm
+from tests.servers.recorded_vllm import RecordedVllm, sizes_of
 from tests.servers.scripted import RECORDED, Reply, ScriptedServer, as_json, as_stream
 from tests.servers.sessions import new_session, work
 
@@ -51,8 +53,26 @@ def test_per_request_arrays_are_the_rounds(method: str, drafted: int, tmp_path: 
             if method == "eagle3":  # drafts in every step, so that each round's place is known
                 prompt = answer["usage"]["prompt_tokens"]
                 assert [row.prefix_length for row in rounds[:2]] == [prompt + 1, prompt + 2 + before[0]]
-            else:
-                assert {row.prefix_length for row in rounds} == {None}
+            else:  # steps without a draft lie between them, of which the chunks tell where
+                assert [len(row.emitted) for row in rounds] == sizes_of(answer)[1:]
+                prompt = answer["usage"]["prompt_tokens"]
+                place = prompt + 1
+                for row in rounds:
+                    assert row.prefix_length in (None, place)
+                    assert row.prefix_length == place or row.accepted_length == 0
+                    place += len(row.emitted)
+
+
+def test_rounds_are_found_between_plain_steps_by_the_sizes_of_chunks() -> None:
+    rounds = [ServerRound(3, a, a + 1) for a in (2, 0, 1)]
+    steps = interleaved(rounds, [1, 3, 1, 1, 2, 1])
+    assert [(each.drafted, each.emitted, known) for each, known in steps] == [
+        (0, 1, True), (3, 3, True), (3, 1, False), (0, 1, False), (3, 2, True), (0, 1, True),
+    ]  # fmt: skip
+    assert interleaved(rounds, [1, 3, 2, 2, 1]) == []  # merged
+    assert interleaved(rounds, [3, 1]) == []
+    cut = [ServerRound(3, 2, 3), ServerRound(3, 1, 1, cut="length")]
+    assert [each.cut for each, _ in interleaved(cut, [3, 1, 1])] == [None, None, "length"]
 
 
 def test_counters_of_one_request_at_a_time_give_the_same_figures_but_for_the_ends(tmp_path: Path) -> None:
