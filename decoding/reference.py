@@ -87,8 +87,11 @@ class Reference:
     @cached_property
     def _by_bytes(self) -> dict[bytes, int]:
         vocabulary = self._models.tokenizer
-        plain = sorted(set(vocabulary.tokens.values()) - vocabulary.special, reverse=True)
-        return {vocabulary.token_bytes(i): i for i in plain}
+        # Of tokens with the same bytes the first, and one without a meaning of its own before one that has it.
+        last_first = sorted(
+            vocabulary.tokens.values(), key=lambda i: (i in vocabulary.special, i), reverse=True
+        )
+        return {vocabulary.token_bytes(i): i for i in last_first}
 
     @torch.inference_mode()
     def judge(

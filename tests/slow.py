@@ -35,6 +35,7 @@ SLOW = (
     "decoding/test_acceptance.py",
     "decoding/test_engine.py",
     "decoding/test_real_model.py",
+    "decoding/test_reference.py",
     "decoding/trees/test_advice_truth.py",
     "decoding/trees/test_replay.py",
     "decoding/worker/test_choose_tree.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,13 @@ from spectui.prompts import bundled, interleave
 from spectui.servers.answers.vllm import steps_of
 from spectui.servers.client import Client
 from spectui.servers.metrics import read_page
+from spectui.servers.watch.figures import between
 from spectui.store.reading.reader import Reader
 from spectui.store.reading.steps import rounds_alike
 from spectui.store.samples import Sample
 from spectui.tui.cli import main
 from tests.servers.sessions import new_session, work
-from tests.servers.vllm_server import MODEL, PYTHON, VllmServer, methods
+from tests.servers.vllm_server import DRAFTED, MODEL, PYTHON, VllmServer, methods
 
 pytestmark = [
     pytest.mark.skipif(not PYTHON, reason="vLLM has an environment of its own: make test-vllm"),
@@ -87,7 +89,7 @@ def rounds(ran: Ran) -> list[list[tuple[int, int]]]:
 
 def test_rounds_are_those_of_the_requests_arrays_and_of_the_counters(ran: Ran) -> None:
     """But for the last one of an answer, of which the server counts what it accepted beyond the end, too."""
-    beyond = 0
+    beyond, lengths = 0, Counter[int]()
     of_session, before = rounds(ran), counted(ran.address)
     with Client(ran.address) as client:
         for prompt, recorded in zip(PROMPTS, of_session, strict=True):
@@ -97,6 +99,7 @@ def test_rounds_are_those_of_the_requests_arrays_and_of_the_counters(ran: Ran) -
                  "temperature": 0},
             )  # fmt: skip
             steps = steps_of(answer["metrics"]["speculative_decoding"])
+            lengths.update(accepted for _, accepted in steps)
             assert [drafted for drafted, _ in recorded] == [drafted for drafted, _ in steps], prompt.id
             assert recorded[:-1] == steps[:-1], prompt.id
             if steps:
@@ -107,6 +110,8 @@ def test_rounds_are_those_of_the_requests_arrays_and_of_the_counters(ran: Ran) -
     assert len(every) == (after.drafts or 0) - (before.drafts or 0) > 0
     assert sum(drafted for drafted, _ in every) == (after.drafted or 0) - (before.drafted or 0)
     assert accepted + beyond == (after.accepted or 0) - (before.accepted or 0)
+    watched = between(before, after)  # as `spectui watch` reads the counters
+    assert watched.lengths == [lengths[length] for length in range(DRAFTED + 1)]
     if ran.method == "draft_model":  # its own target
         assert all(accepted == drafted for each in of_session for drafted, accepted in each[:-1])
     with Reader(ran.database) as reader:
@@ -142,6 +147,14 @@ def test_the_audit_finds_it_lossless(ran: Ran) -> None:
     result = json.loads(done.stdout)
     assert result["verdict"] in ("identical", "tie")
     assert result["limit_nats"] < 0.1  # both compute in float32
+
+
+def test_a_watch_sees_it(ran: Ran) -> None:
+    done = CliRunner().invoke(main, ["watch", ran.address, "--once", "--json", "--no-record"])
+    assert done.exit_code == 0, done.output
+    (server,) = json.loads(done.stdout)["servers"]
+    assert server["engine"] == "vllm"
+    assert server["state"] in ("idle", "live")
 
 
 def test_every_method_is_tried() -> None:

@@ -68,10 +68,18 @@ class VllmServer:
         self._log = log
 
     def __enter__(self) -> Self:
-        until(self._answers, seconds=START_SECONDS)
+        try:
+            until(self._answers, seconds=START_SECONDS)
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End its processes, of which it has three."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
