@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -106,6 +107,8 @@ class FakeGpu:
     def wait(self, operation: str) -> None:
         """The host waits for the device."""
         self.note(WAIT, operation)
+        if self.sync_debug_mode == 1:
+            warnings.warn(SYNCHRONISING, UserWarning, stacklevel=2)
         if self.sync_debug_mode == 2:
             raise RuntimeError(SYNCHRONISING)
         self.passed = self.work

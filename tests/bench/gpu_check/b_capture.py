@@ -79,14 +79,17 @@ def run(report: Report, watch: Watch) -> None:
                 tokens = TOKENS if setting.on_gpu else TOKENS // 2
                 config = RunConfig(draft=draft, tree=tree, max_new_tokens=tokens, **sampling)  # type: ignore[arg-type]
                 others = ("eager", "growing") if setting.on_gpu else ("growing",)
-                case(report, watch, family, config, dtype, on_cpu, others)
+                with report.attempt(f"{draft} {tree}"):
+                    case(report, watch, family, config, dtype, on_cpu, others)
     family = Family.of(torch.float32, setting.device)
     for draft, tree in (PAIRS[0], PAIRS[3]):
         long = RunConfig(draft=draft, tree=tree, max_new_tokens=60)
-        against_growing(report, watch, family, long, prompt(CROSSED - 40), f"across {CROSSED} slots")
+        with report.attempt(f"{draft} {tree} across {CROSSED} slots"):
+            against_growing(report, watch, family, long, prompt(CROSSED - 40), f"across {CROSSED} slots")
     short = Family.of(torch.float32, setting.device, context=CONTEXT)
     to_the_end = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=10**6)
-    against_growing(report, watch, short, to_the_end, prompt(CONTEXT - 30), f"to the end of {CONTEXT}")
+    with report.attempt(f"to the end of {CONTEXT}"):
+        against_growing(report, watch, short, to_the_end, prompt(CONTEXT - 30), f"to the end of {CONTEXT}")
     waits(report, family)
 
 
@@ -160,13 +163,13 @@ def against_growing(
     report.check(f"{config.draft} {config.tree} {title}", holds, growing=equal, tokens=len(output), **facts)
 
 
-def waits(report: Report, family: Family) -> None:
+def waits(report: Report, family: Family, pairs: Sequence[tuple[str, str]] = PAIRS) -> None:
     """Times that a round waits for the device, by torch's own warnings."""
     setting = report.setting
     if not setting.on_gpu:
         report.skip("waits per round", "a CPU is never waited for")
         return
-    for draft, tree in PAIRS:
+    for draft, tree in pairs:
         with environment(SPECTUI_STATIC="1"):
             decoder = family.decoder(RunConfig(draft=draft, tree=tree, max_new_tokens=TOKENS))
         decode(decoder, prompt(12))
@@ -181,4 +184,5 @@ def waits(report: Report, family: Family) -> None:
                 torch.cuda.set_sync_debug_mode("default")
         at = Counter(f"{w.filename}:{w.lineno}" for w in caught if "synchroniz" in str(w.message))
         each = sum(at.values()) / max(count, 1)
-        report.check(f"{draft} {tree}: one wait a round", each <= 1.0, waits=each, at=dict(at.most_common(4)))
+        most = 2.0 if draft == "recycling" else 1.0  # it learns from the likeliest tokens of every row
+        report.check(f"{draft} {tree}: waits a round", each <= most, waits=each, at=dict(at.most_common(4)))

@@ -33,12 +33,15 @@ def run(report: Report, watch: Watch) -> None:
     for prefix in PREFIXES:
         buffered = filled(model, prefix)
         for rows in ROWS:
-            forwards(report, watch, buffered, rows, prefix, floor, "verification")
+            with report.attempt(f"{rows} rows behind {prefix}"):
+                forwards(report, watch, buffered, rows, prefix, floor, "verification")
         if report.fits(f"profile behind {prefix}", 3.0):
-            kernels(report, watch, buffered, prefix)
+            with report.attempt(f"profile behind {prefix}"):
+                kernels(report, watch, buffered, prefix)
     for name, kernel in KERNELS.items():
         if setting.on_gpu and report.fits(f"attention by {name}", 5.0):
-            attention(report, watch, model, name, kernel)
+            with report.attempt(f"attention by {name}"):
+                attention(report, watch, model, name, kernel)
     if not setting.on_gpu:
         report.skip("efficient and cudnn attention", "kernels of CUDA")
     del model, buffered

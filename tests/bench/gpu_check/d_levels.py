@@ -47,8 +47,9 @@ def run(report: Report, watch: Watch) -> None:
     floor_of(report, headed.draft, "head level")
     for kind, tree, temperature in RUNS:
         if report.fits(f"parts of {kind} {tree}", 4.0):
-            parts(report, watch, pair if kind == "embedded" else headed, RunConfig(
-                draft=kind, tree=tree, temperature=temperature, max_new_tokens=12))  # fmt: skip
+            with report.attempt(f"parts of {kind} {tree}"):
+                config = RunConfig(draft=kind, tree=tree, temperature=temperature, max_new_tokens=12)
+                parts(report, watch, pair if kind == "embedded" else headed, config)
     del pair, headed, level, draft, target
     free(setting)
 

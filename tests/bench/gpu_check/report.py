@@ -77,10 +77,14 @@ class Report:
         self.skipped.append(f"{self._section}: {name}")
         self.line(skipped=name, reason=reason)
 
-    def error(self, error: BaseException) -> None:
-        """An exception with all that caused it."""
-        self.failures.append(f"{self._section}: {type(error).__name__}")
-        self.line(raised=causes(error))
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """An exception inside is written down with all that caused it, and ends the part `name` alone."""
+        try:
+            yield
+        except Exception as error:
+            self.failures.append(f"{self._section}: {name}: {type(error).__name__}")
+            self.line(part=name, raised=causes(error))
 
     @property
     def seconds_left(self) -> float:
@@ -96,14 +100,13 @@ class Report:
 
     @contextmanager
     def section(self, letter: str, title: str) -> Iterator[None]:
-        """Lines inside belong to a section; an exception ends it alone."""
+        """Lines inside belong to a section, which an exception ends alone."""
         self._section = letter
         print(f"{letter}. {title}", file=sys.stderr, flush=True)
         began = time.monotonic()
         try:
-            yield
-        except Exception as error:
-            self.error(error)
+            with self.attempt(title):
+                yield
         finally:
             self.line(finished=title, seconds=round(time.monotonic() - began, 2))
             self._section = ""

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device import acceptance
+from spectui.decoding.device.rounds import DeviceRounds
 from tests.bench.gpu_check.__main__ import NO_CUDA, main
 from tests.bench.gpu_check.agreeing import Language
-from tests.bench.gpu_check.b_capture import Family, case
+from tests.bench.gpu_check.b_capture import Family, case, waits
+from tests.bench.gpu_check.c_verification import filled, forwards
+from tests.bench.gpu_check.d_levels import parts
 from tests.bench.gpu_check.report import Report, Setting
 from tests.bench.gpu_check.table import read, table
 from tests.bench.gpu_check.watch import Watch
@@ -174,6 +178,53 @@ def test_a_graph_that_is_empty_or_switched_off_fails(monkeypatch: pytest.MonkeyP
     line = verdict(FakeGpu(), "recycling", "recycling:8", {}, capsys)
     assert not line["holds"]
     assert "0 nodes" in line["problems"][0]
+
+
+def on_fake_gpu(do: Callable[[Report, Watch, Family], None], capsys: pytest.CaptureFixture[str]) -> list[Any]:
+    """Lines of a part of the check on a fake GPU."""
+    target, draft = tiny_llama(layers=2, context=512), tiny_llama(layers=2, context=512)
+    capsys.readouterr()
+    with FakeGpu() as gpu, torch.inference_mode(), Watch() as watch:
+        gpu.move(target)
+        gpu.move(draft)
+        report = Report(Setting(torch.device("cuda", 0), tiny=True))
+        do(report, watch, Family.with_parts(target, draft, {}))
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_graphs_are_timed_alone_and_waits_are_counted(capsys: Any) -> None:
+    def do(report: Report, watch: Watch, family: Family) -> None:
+        buffered = filled(family.models["embedded"].target, 20)
+        forwards(report, watch, buffered, 4, 20, 1.0, "verification")
+        config = RunConfig(draft="embedded", tree="full:2x2", max_new_tokens=6)
+        parts(report, watch, family.models["embedded"], config)
+        waits(report, family, [("embedded", "full:2x2")])
+
+    lines = on_fake_gpu(do, capsys)
+    checks = {line["check"]: line for line in lines if "check" in line}
+    assert [line["holds"] for line in checks.values()] == [True] * 3
+    assert checks["embedded full:2x2: waits a round"]["waits"] == 1.0
+    alone = {line["part"]: line for line in lines if line.get("figure") == "alone"}
+    assert {"verification", "gather", "judgement", "draft"} <= set(alone)
+    assert all(line["value"] > 0 and line["nodes"] > 0 for line in alone.values())
+    assert {line["figure"] for line in lines if line.get("rows") == 4} == {
+        "wall",
+        "replay",
+        "replay over floor",
+    }
+
+
+def test_a_second_wait_a_round_fails(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    real = DeviceRounds.step
+
+    def waiting(self: DeviceRounds, root: int, *rest: Any) -> Any:
+        torch.ones((), device=self._target.device).item()
+        return real(self, root, *rest)
+
+    monkeypatch.setattr(DeviceRounds, "step", waiting)
+    lines = on_fake_gpu(lambda report, _, family: waits(report, family, [("embedded", "full:2x2")]), capsys)
+    assert [(line["holds"], line["waits"]) for line in lines] == [(False, 2.0)]
+    assert lines[0]["at"]
 
 
 def test_the_rounds_of_a_known_language() -> None:
