@@ -20,6 +20,7 @@ PERIOD_S = 1.0
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Until a silent server is asked again."""
 BOUNDS = Bounds(connect_seconds=3.0, silent_seconds=5.0, whole_seconds=8.0, most_bytes=8 << 20)
+ASK_AGAIN_S = 30.0
 METRICS = "/metrics"
 NO_METRICS = "answers, but has no /metrics: start it with --metrics (llama.cpp) or --enable-metrics (SGLang)"
 
@@ -45,6 +46,7 @@ class Poller:
         self._decoded: dict[int, float] = {}
         """Task of llama.cpp -> tokens it has decoded so far."""
         self._asked_about: tuple[float | None, int] | None = None
+        self._asked_at = 0.0
         """The start of the server that was asked about itself."""
         self._failures = 0
 
@@ -85,10 +87,7 @@ class Poller:
         else:
             self._failures = 0
             self.server.take(sample, len(text))
-            start = (sample.mark, self.server.history.segment)
-            if start != self._asked_about:
-                self._asked_about = start
-                self._ask_about()
+            self._ask_about_if_due(sample)
             return True
         return False
 
@@ -131,6 +130,15 @@ class Poller:
             rate = max(brought, 0.0) / (sample.at - before.at)
         self._decoded = decoded
         return replace(sample, speculative=speculative, live_rate=rate, running=sample.running)
+
+    def _ask_about_if_due(self, sample: Sample) -> None:
+        """Ask for version and model at each start of the server, and now and then while something is not known."""
+        start = (sample.mark, self.server.history.segment)
+        about = self.server.about
+        known = about.version and about.model and (about.drafter or sample.engine != "llama.cpp")
+        if start != self._asked_about or (not known and sample.at - self._asked_at >= ASK_AGAIN_S):
+            self._asked_about, self._asked_at = start, sample.at
+            self._ask_about()
 
     def _ask_about(self) -> None:
         """Version, model and way of drafting, as far as the server tells them; asked once for each start of it."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from tests.servers.watch.simulated import Setup, Simulated
@@ -84,9 +85,9 @@ def page(text: str) -> Answer:
 
 
 def simulated(
-    engine: str, setup: Setup, *, before_s: float = 0.0, seed: int = 0
+    engine: str, setup: Setup, *, before_s: float = 0.0, seed: int = 0, more: str = ""
 ) -> Callable[[str], Answer | None]:
-    """Answers of a server that has served for `before_s` and goes on as time does."""
+    """Answers of a server that has served for `before_s` and goes on as time does; `more` stands on its page too."""
     began = time.time()
     server = Simulated(setup, seed=seed, started=began - before_s)
     server.run(before_s)
@@ -97,7 +98,7 @@ def simulated(
         with lock:
             if path == "/metrics":
                 server.run(max(time.time() - server.now, 0.0))
-                return page(pages[engine](server))
+                return page(pages[engine](server) + more)
             facts: dict[str, Any] = {
                 "/version": {"version": "0.32.0"} if engine == "vllm" else None,
                 "/v1/models": {"data": [{"id": "smol", "owned_by": engine.replace(".", "")}]},
@@ -114,12 +115,24 @@ def simulated(
     return answer
 
 
+def other_metrics() -> str:
+    """Everything else that stands on a page of vLLM: it is 52 KB long."""
+    text = (Path(__file__).parents[1] / "recorded" / "vllm-metrics-none.txt").read_text(encoding="utf-8")
+    names = ("gen", "inter", "num_req", "time_to", "iter", "kv", "request_success")
+    ours = tuple(f"vllm:{name}" for name in names)
+    return "\n".join(line for line in text.splitlines() if not line.startswith(ours)) + "\n"
+
+
 def main(arguments: list[str]) -> None:
     """Serve until interrupted."""
+    more = ""
+    if arguments[:1] == ["--long"]:
+        arguments = arguments[1:]
+        more = other_metrics()
     for place, argument in enumerate(arguments):
         port, engine, drafter, requests = argument.split(":")
         setup = replace(SETUPS[drafter], concurrency=int(requests))
-        FakeServer(simulated(engine, setup, before_s=300.0, seed=place), int(port)).__enter__()
+        FakeServer(simulated(engine, setup, before_s=300.0, seed=place, more=more), int(port)).__enter__()
     while True:
         time.sleep(3600)
 

@@ -105,7 +105,7 @@ class Simulated:
         while self.now < end:
             arrived = [client for client, at in enumerate(self._asks_at) if at <= self.now]
             if not self._running and not arrived:
-                self.now = min(min(self._asks_at), end)
+                self.now = min(min(self._asks_at, default=end), end)
                 continue
             self._step(arrived)
 
