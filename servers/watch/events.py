@@ -21,6 +21,7 @@ SIGNS = {
     "silent": "○",
     "back": "●",
     "restart": "↻",
+    "compared": "↻",
     "mixed": "○",
     "clock": "○",
     "fell": "▼",

@@ -24,6 +24,8 @@ class Fleet:
         self.servers = list(servers)
         self.chosen: dict[str, str] = {}
         """URL -> the URL of the plain server that was chosen for it by hand."""
+        self.remembered: dict[str, Plain] = {}
+        """URL -> plain decoding of that server in an earlier watch."""
 
     def now(self) -> float:
         """The time of views: that of the machine, or of a recording."""
@@ -38,7 +40,7 @@ class Fleet:
         """The plain decoding that a server is held against.
 
         The one chosen by hand; else that of the reference, of another server of the same model, or of this one before
-        it was restarted with speculation.
+        it was restarted with speculation, in this watch or an earlier one.
         """
         others = [other for other in self.servers if other is not server]
         by_hand = next((other for other in others if other.url == self.chosen.get(server.url)), None)
@@ -52,7 +54,11 @@ class Fleet:
         plains = [plain for other in alike if (plain := other.plain()) is not None]
         if plains:
             return max(plains, key=lambda plain: sum(one.rounds or 0 for one in plain.slices))
-        return server.earlier_plain()
+        return server.earlier_plain() or self._remembered(server)
+
+    def _remembered(self, server: Watched) -> Plain | None:
+        plain, last = self.remembered.get(server.url), server.history.last
+        return plain if plain and last and plain.slices[0].engine == last.engine else None
 
     def choices(self, server: Watched) -> list[Watched]:
         """Servers that a server can be held against."""

@@ -151,6 +151,7 @@ class Watched:
     _silent_since: float | None = None
     _busy_at: float | None = None
     _restarted_at: float | None = None
+    _compared: set[int] = field(default_factory=set)
     _unsaved: list[tuple[int, Sample]] = field(default_factory=list)
     _unsaved_events: list[Event] = field(default_factory=list)
 
@@ -209,10 +210,30 @@ class Watched:
             last = self.history.last
             if last is None or self.history.segments.mixed:
                 return
+            self._compare_with_before(now, minutes)
             result = payoff(minutes[-LONG:], None, plain)
             for event in self._alerts.look(now, minutes, self.history.since_start(), result):
                 self.events.append(event)
                 self._unsaved_events.append(event)
+
+    def _compare_with_before(self, now: float, minutes: Sequence[Figures]) -> None:
+        """Once a segment has something to show: its time per token against that of the one before."""
+        segment = self.history.segment
+        if segment in self._compared or segment < 2:
+            return
+        before = self.history.minutes(segment - 1)
+        result = payoff(minutes, None, Plain("before", tuple(before)))
+        if result.speedup is None:
+            return
+        self._compared.add(segment)
+        first, last = (self.history.of_segment(number)[-1].depth for number in (segment - 1, segment))
+        depth = f"k {first or 'none'} → {last or 'none'}, " if first != last else ""
+        self._add(
+            "compared",
+            now,
+            f"since the restart: {depth}{result.plain_ms:.1f} → {result.ms_per_token:.1f} ms a token"
+            f" ({result.speedup:.2f}×)",
+        )
 
     def unsaved(self) -> tuple[list[tuple[int, Sample]], list[Event]]:
         """Samples with their segments, and events, since the last call: for who records them."""

@@ -38,13 +38,13 @@ def watched_together(queries: Queries, session_id: int) -> list[int]:
     return [row[0] for row in rows] or [session_id]
 
 
-def plain_sessions(queries: Queries, url: str, before: int) -> list[int]:
-    """Earlier watches of the same address, the newest first."""
+def plain_sessions(queries: Queries, url: str) -> list[int]:
+    """Watches of an address in which it decoded plainly at some time, the newest first."""
     rows = queries.fetch(
-        "SELECT id FROM session WHERE source = ? AND deleted_at IS NULL AND id < ?"
-        " AND json_extract(server, '$.url') = ? ORDER BY id DESC LIMIT 20",
+        "SELECT id FROM session WHERE source = ? AND deleted_at IS NULL AND json_extract(server, '$.url') = ?"
+        " AND EXISTS (SELECT 1 FROM sample WHERE session_id = session.id AND speculative = 0)"
+        " ORDER BY id DESC LIMIT 5",
         WATCH,
-        before,
         url,
     )
     return [row[0] for row in rows]

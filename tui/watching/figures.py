@@ -27,7 +27,8 @@ FLAGS: dict[str, tuple[str, ...]] = {
 """Engine -> what else it can tell, and how."""
 
 
-def _shown(figure: Figure, view: View) -> str:
+def shown(figure: Figure, view: View) -> str:
+    """A figure with its unit."""
     value = figure.value(view)
     if value is None:
         return NOTHING
@@ -43,7 +44,7 @@ def figure_rows(view: View, width: int) -> list[Row]:
     rows: list[Row] = []
     for name, figure in FIGURES.items():
         source = figure.sources.get(engine, "this engine does not tell")
-        head = f"{fit(name, 20)}{_shown(figure, view):>16}"
+        head = f"{fit(name, 20)}{shown(figure, view):>16}"
         rows.append(((head, "text"), (f"  {fitting([source], max(width - 38, 8))}", "muted")))
     return [*rows, (), *(((fitting([line], width), "muted"),) for line in FLAGS.get(engine, ()))]
 
@@ -53,7 +54,7 @@ def figure_lines(view: View) -> list[str]:
     engine = view.sample.engine if view.sample else ""
     lines = [f"{view.url} {view.engine} {view.model}".strip()]
     lines += [
-        f"{name}\t{_shown(figure, view)}\t{figure.sources.get(engine, '')}".rstrip()
+        f"{name}\t{shown(figure, view)}\t{figure.sources.get(engine, '')}".rstrip()
         for name, figure in FIGURES.items()
     ]
     return [*lines, *FLAGS.get(engine, ())]

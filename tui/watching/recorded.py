@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 
 from spectui.servers.watch.events import Event
 from spectui.servers.watch.fleet import Fleet
+from spectui.servers.watch.payoff import Plain
 from spectui.servers.watch.server import About, Watched
+from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
-from spectui.store.reading.samples import samples, watched_together
+from spectui.store.reading.samples import plain_sessions, samples, watched_together
 from spectui.store.sources import Server
 
 
@@ -68,6 +72,24 @@ class RecordedFleet(Fleet):
             watch = summary.config.get("watch")
             reference = isinstance(watch, dict) and watch.get("reference") is True
             self.servers.append(Watched(url, name, reference=reference))
+
+
+def remembered_plains(database: Path, urls: Iterable[str]) -> dict[str, Plain]:
+    """Plain decoding of these servers as the newest watch that saw it has it: URL -> plain."""
+    plains: dict[str, Plain] = {}
+    try:
+        with Reader(database) as reader:
+            for url in urls:
+                for session_id in plain_sessions(reader, url):
+                    server = Watched(url, url)
+                    for _, sample in samples(reader, session_id):
+                        server.take(sample)
+                    if (plain := server.plain() or server.earlier_plain()) is not None:
+                        plains[url] = Plain(f"session #{session_id}", plain.slices)
+                        break
+    except StoreError:
+        return plains  # there is none yet, or it is said when it is recorded to
+    return plains
 
 
 def about_of(server: Server | None) -> About:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from spectui.decoding.errors import UsageError
+from spectui.store.sources import WATCH
 from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
 from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import json_line, line
@@ -27,9 +29,14 @@ def attach(state: State, session: str, headless: bool, as_json: bool) -> int:
     In a pipe, prints progress lines and the final table; leaving never stops the run.
     """
     with state.reader() as reader:
-        session_id = reader.session(session).id
-    if has_terminal() and not headless and not as_json:
-        return open_dashboard(state, session_id)
+        summary = reader.session(session)
+        if has_terminal() and not headless and not as_json:
+            return open_dashboard(state, summary.id)
+        if summary.source == WATCH:
+            raise UsageError(
+                f"session '{summary.name}' is a watched server; read it with: spectui report {summary.id}"
+            )
+        session_id = summary.id
     return watch(state.database, session_id, as_json=as_json, stop_on_interrupt=False)
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
+from spectui.store.sources import WATCH
 from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import json_line, line
+
+if TYPE_CHECKING:
+    from spectui.store.reading.reader import Reader
+    from spectui.store.rows import SessionSummary
 
 
 @click.command()
@@ -26,6 +34,10 @@ def compare(state: State, a: str, b: str, as_json: bool) -> None:
     from spectui.tui.report.contrasts import contrast_subject, contrast_tables
 
     with state.reader() as reader:
+        summaries = [reader.session(ref) for ref in (a, b)]
+        if any(summary.source == WATCH for summary in summaries):
+            _compare_watches(reader, summaries, as_json=as_json)
+            return
         comparison = compare_sessions(reader, a, b)
     if as_json:
         json_line(comparison_json(comparison))
@@ -36,3 +48,16 @@ def compare(state: State, a: str, b: str, as_json: bool) -> None:
         line(f"{what}: {why}")
     line()
     print_grids(contrast_tables(comparison))
+
+
+def _compare_watches(reader: Reader, summaries: Sequence[SessionSummary], *, as_json: bool) -> None:
+    from spectui.tui.cli.output import table
+    from spectui.tui.watching import report
+
+    comparison = report.compare_watches(reader, summaries)
+    if as_json:
+        json_line(report.comparison_json(comparison))
+        return
+    line(report.comparison_words(comparison))
+    line()
+    table(("figure", *comparison.names), report.comparison_rows(comparison))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from spectui.store.sources import WATCH
 from spectui.tui.cli.options import State, json_option, price_option, shared_options
 from spectui.tui.cli.output import json_line, line
 from spectui.tui.terminal.tables import terminal_width
+
+if TYPE_CHECKING:
+    from spectui.store.reading.reader import Reader
 
 
 def _file(writes: str) -> click.Path:
@@ -55,6 +60,11 @@ def report(
     from spectui.tui.report.tables import tables
     from spectui.tui.report.text import report_lines
 
+    with state.reader() as reader:
+        summary = reader.session(session)
+        if summary.source == WATCH:
+            _print_watch(reader, summary.id, as_json=as_json)
+            return
     if card:
         _print_card(state, session, as_json=as_json, files=[csv_folder, html_file, svg_file])
         return
@@ -75,6 +85,20 @@ def report(
                 line(f"wrote {path}")
         return
     for text in report_lines(session_report, terminal_width()):
+        line(text)
+
+
+def _print_watch(reader: Reader, session_id: int, *, as_json: bool) -> None:
+    from spectui.servers.watch.sources import as_json as view_json
+    from spectui.tui.cli.output import table
+    from spectui.tui.watching.report import SEGMENTS, report_lines, watch_report
+
+    report = watch_report(reader, session_id)
+    if as_json:
+        json_line(view_json(report.view))
+        return
+    table(SEGMENTS, report.segments)
+    for text in report_lines(report):
         line(text)
 
 

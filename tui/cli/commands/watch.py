@@ -79,11 +79,13 @@ def watch(
     """
     from spectui.decoding.errors import UsageError
     from spectui.servers.watch.fleet import LiveFleet, read_servers
+    from spectui.tui.watching.recorded import remembered_plains
 
     if (as_json or fail_on_alert) and not once:
         raise UsageError(f"{'--json' if as_json else '--fail-on-alert'} goes with --once")
     servers = read_servers(urls or _probed(), baseline_server)
     fleet = LiveFleet(servers, api_key_env)
+    fleet.remembered = remembered_plains(state.database, [server.url for server in servers])
     if once:
         return _once(fleet, as_json=as_json, fail_on_alert=fail_on_alert, export=export)
     database = None if no_record else state.database

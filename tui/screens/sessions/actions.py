@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from spectui.store.rows import SessionSummary
+from spectui.store.sources import WATCH
 from spectui.tui.feeds import writes
 from spectui.tui.feeds.sessions import SessionsFeed
 from spectui.tui.model.state import Card
@@ -45,13 +46,19 @@ class SessionActions(FedScreen):
 
     def action_advise(self) -> None:
         """Weigh trees on the session."""
-        if self.table.cursor_item is not None:
-            self.app.go("advise", self.table.cursor_item.id)
+        row = self.table.cursor_item
+        if row is not None and row.source == WATCH:
+            self.inform("A watched server has no rounds of ours to weigh trees on.")
+        elif row is not None:
+            self.app.go("advise", row.id)
 
     def action_report(self) -> None:
-        """Open the report of the session."""
-        if self.table.cursor_item is not None:
-            self.app.go("report", self.table.cursor_item.id)
+        """Open the report of the session; a watched server is one page as it is."""
+        row = self.table.cursor_item
+        if row is not None and row.source == WATCH:
+            self.app.open_session(row.id, row.source)
+        elif row is not None:
+            self.app.go("report", row.id)
 
     def action_export(self) -> None:
         """Write the session to files."""
@@ -127,6 +134,10 @@ class SessionActions(FedScreen):
         if len(chosen) < 2:
             mark, compare = key_for(self, "mark"), key_for(self, "compare")
             self.inform(f"Mark two to four sessions with {mark}, then {compare} compares them.")
+            return
+        if any(row.source == WATCH for row in self.sessions if row.id in chosen):
+            first, second = list(chosen)[:2]
+            self.inform(f"Watched servers are compared by: spectui compare {first} {second}", 8)
             return
         self.app.go("compare", chosen)
 

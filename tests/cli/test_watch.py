@@ -1,0 +1,188 @@
+"""`spectui watch` in a shell: one look, events as lines, the export; and what a recorded watch is read with."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from prometheus_client.parser import text_string_to_metric_families
+
+from spectui.servers.watch import events
+from spectui.tui.cli import main
+from tests.servers.watch.fake import SETUPS, FakeServer, page, simulated
+from tests.tui.screens import data
+from tests.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two polls right after each other."""
+    monkeypatch.setattr("spectui.tui.cli.commands.watch.ONCE_S", 0.05)
+
+
+def served(drafter: str, before_s: float = 240.0) -> FakeServer:
+    return FakeServer(
+        simulated("vllm", replace(SETUPS[drafter], step_ms=60.0, concurrency=2), before_s=before_s)
+    )
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["watch", *arguments])
+
+
+def test_once_prints_a_table_and_the_answer() -> None:
+    with served("eagle") as eagle, served("plain") as plain:
+        result = run(eagle.url, plain.url, "--once")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"vLLM +m +3 +\d\.\d\d×", result.stdout)
+    name = plain.url.removeprefix("http://")
+    assert re.search(r"YES  \d\.\d\d× plain  .* ms a token; plain", result.stdout)
+    assert f"plain: {name}, 2 running" in result.stdout
+
+
+def test_once_as_json_has_null_for_what_is_not_known_and_the_source_of_each_figure() -> None:
+    with served("eagle") as eagle:
+        result = run(eagle.url, "--once", "--json")
+    (server,) = json.loads(result.stdout)["servers"]
+    assert server["pays"]["verdict"] == "?"
+    assert server["pays"]["speedup"] is None
+    assert server["figures"]["tokens_per_round"]["value"] > 1.5
+    assert "inter_token_latency_seconds_count" in server["figures"]["tokens_per_round"]["source"]
+    assert server["figures"]["waiting"]["value"] == 0
+    assert server["figures"]["plain_ms_per_token"]["value"] is None
+    assert [position["position"] for position in server["positions"]] == [1, 2, 3]
+
+
+def test_a_server_that_is_not_reached_ends_with_4_and_the_others_are_told() -> None:
+    with served("eagle", 30.0) as eagle, FakeServer(lambda _: page("node_load1 1\nnode_x 1\n")) as other:
+        result = run(eagle.url, "http://127.0.0.1:1", other.url, "--once")
+    assert result.exit_code == 4
+    assert "Connection refused" in result.stdout
+    assert "another program ('node' ...)" in result.stdout
+    assert "τ" in result.stdout
+
+
+def test_an_alert_ends_with_3_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of five positions is never accepted."""
+    useless = replace(SETUPS["eagle"], depth=5, survives=(0.7, 0.5, 0.5, 0.5, 0.0), step_ms=60.0)
+    with FakeServer(simulated("vllm", useless, before_s=120.0)) as server:
+        assert run(server.url, "--once").exit_code == 0
+        result = run(server.url, "--once", "--fail-on-alert")
+    assert result.exit_code == 3
+    assert re.search(r"▲ position 5 never accepted in [\d,]+ rounds \(< 0\.\d%\): try k 4", result.stdout)
+    assert events.LEAST_ROUNDS == 500
+
+
+def test_the_export_is_prometheus_text_without_what_is_not_known(tmp_path: Path) -> None:
+    out = tmp_path / "spectui.prom"
+    out.write_text("old", encoding="utf-8")
+    with served("eagle") as eagle:
+        assert run(eagle.url, "http://127.0.0.1:1", "--once", "--export", str(out)).exit_code == 4
+    families = {
+        family.name: family for family in text_string_to_metric_families(out.read_text(encoding="utf-8"))
+    }
+    up = {sample.labels["server"]: sample.value for sample in families["spectui_watch_up"].samples}
+    assert up == {eagle.url: 1.0, "http://127.0.0.1:1": 0.0}
+    (tokens,) = families["spectui_watch_tokens_per_round"].samples
+    assert tokens.value > 1.5
+    assert families["spectui_watch_speedup"].samples == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["not a url"], "no URL"),
+        (["http://gpu:1", "http://gpu:1/v1"], "named twice"),
+        (["http://gpu:1", "--json"], "--json goes with --once"),
+        (["http://gpu:1", "--fail-on-alert"], "--fail-on-alert goes with --once"),
+        (["http://gpu:1", "--api-key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY, which is not set"),
+    ],
+)
+def test_bad_use_is_one_line(arguments: list[str], words: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_without_a_terminal_events_are_lines_and_the_watch_is_recorded(tmp_path: Path) -> None:
+    database = tmp_path / "w.db"
+    command = [sys.executable, "-u", "-c", "from spectui.tui.cli import main; main()"]
+    with served("eagle") as eagle:
+        arguments = ["watch", eagle.url, "--db", str(database), "--export", str(tmp_path / "x.prom")]
+        with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert "watching; speculates, k 3" in process.stdout.readline()
+                until(lambda: "watching" in read(database, "report").stdout)
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(30) == 0
+            finally:
+                process.kill()
+    assert (tmp_path / "x.prom").exists()
+    listed = CliRunner().invoke(main, ["sessions", "ls", "--db", str(database), "--json"])
+    (session,) = json.loads(listed.stdout)
+    assert session["status"] == "finished"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    database = tmp_path_factory.mktemp("watched") / "w.db"
+    data.watched(database)
+    return database
+
+
+def read(recorded: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, [*arguments, "--db", str(recorded)])
+
+
+def test_a_recorded_watch_is_reported_by_segment(recorded: Path) -> None:
+    result = read(recorded, "report", "1")
+    assert re.search(r"^1 .* 3 .*\n2 .* 3 ", result.stdout, re.MULTILINE)
+    assert "YES  1." in result.stdout
+    assert "↻ restarted" in result.stdout
+    figures = json.loads(read(recorded, "report", "1", "--json").stdout)
+    assert figures["pays"]["plain"] == "gpu1:8000"
+
+
+def test_two_watches_are_compared_and_nothing_else_with_one(recorded: Path) -> None:
+    result = read(recorded, "compare", "1", "2")
+    assert re.match(
+        r"'quiet-server-0' is 1\.\d\d× as fast a token as 'quiet-server-1' under like loads", result.stdout
+    )
+    assert json.loads(read(recorded, "compare", "1", "2", "--json").stdout)["speedup"] > 1.3
+
+
+@pytest.mark.parametrize("command", ["attach 1 --headless", "run --resume 1", "advise 1"])
+def test_what_a_watch_does_not_have_is_said(recorded: Path, command: str) -> None:
+    result = read(recorded, *command.split())
+    assert result.exit_code in (1, 2)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_plain_decoding_of_an_earlier_watch_is_remembered(tmp_path: Path) -> None:
+    """A/B by restart: the server decoded plainly yesterday, and speculates today."""
+    from spectui.servers.metrics import read_page
+    from spectui.store.database import connect
+    from spectui.store.sources import Server
+    from spectui.store.writing.samples import SampleWriter, create_watch
+    from tests.servers.watch.simulated import Simulated
+
+    database = tmp_path / "w.db"
+    with served("eagle") as eagle:
+        db = connect(database)
+        writer = SampleWriter(db, create_watch(db, Server("vLLM", eagle.url, "m"), "g"))
+        plain = Simulated(replace(SETUPS["plain"], step_ms=60.0, concurrency=2), started=1_000_000.0)
+        for _ in range(24):
+            plain.run(10.0)
+            writer.add([(1, read_page(plain.vllm(), plain.now))], [])
+        result = run(eagle.url, "--once", "--db", str(database))
+    assert re.search(r"YES  1\.\d\d× plain", result.stdout), result.output
+    assert "plain: session #1, 2 running" in result.stdout
