@@ -32,6 +32,7 @@ from spectui.tui.start import start_run
 from spectui.tui.terminal.theme import DEFAULT_THEME
 from tests.bench.terminal_svg import Moment, look_at, svg
 from tests.servers.llama_server import SELF, LlamaServer
+from tests.tui.screens import data
 from tests.tui.screens.registry import says
 
 Size = tuple[int, int]
@@ -176,6 +177,15 @@ def main() -> None:
                 ended(database, on_server)
             shot = Shot("server", True, ("left", "left"), "LiveScreen", "target's own")
             write(out, shot.name, [(asyncio.run(drawn(SpectuiApp(database, on_server), size, shot)), 1.0)])
+        if not arguments.only or "watch" in arguments.only:
+            # Of simulated servers: no real ones are at hand that would be watched for minutes.
+            session = data.watched(Path("watched.db"))
+            for shot in (
+                Shot("watch", True, (), "WatchedScreen", "YES"),
+                Shot("watch-fleet", True, ("escape",), "FleetScreen", "YES"),
+            ):
+                app = SpectuiApp(Path("watched.db"), session)
+                write(out, shot.name, [(asyncio.run(drawn(app, size, shot)), 1.0)])
         if not arguments.only or "live" in arguments.only:
             chosen = prompts.interleave(prompts.bundled(per_task=4))  # every histogram fills
             session = start_run(database, config.changed(tree=FILMED), chosen, "friday-study")

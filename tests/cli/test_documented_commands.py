@@ -42,6 +42,7 @@ NOT_RUN = {
     "spectui": "opens the dashboard, which tests/tui looks at",
     "spectui --db FILE": "opens the dashboard, which tests/tui looks at",
     "spectui audit": "asks a server; tests/servers/test_audit.py runs it",
+    "spectui watch": "asks servers until it is left; tests/cli/test_watch.py runs it",
     "spectui run --server": "asks a server; tests/servers runs it",
     "spectui bench": "minutes; tests/decoding/test_bench*.py run its parts on tiny models",
     "spectui distill": "hours; tests/decoding/test_distill*.py train tiny heads",

@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
 
-from spectui.servers.watch import events
 from spectui.tui.cli import main
 from tests.servers.watch.fake import SETUPS, FakeServer, page, simulated
 from tests.tui.screens import data
@@ -77,7 +76,6 @@ def test_an_alert_ends_with_3_where_that_is_asked_for(monkeypatch: pytest.Monkey
         result = run(server.url, "--once", "--fail-on-alert")
     assert result.exit_code == 3
     assert re.search(r"▲ position 5 never accepted in [\d,]+ rounds \(< 0\.\d%\): try k 4", result.stdout)
-    assert events.LEAST_ROUNDS == 500
 
 
 def test_the_export_is_prometheus_text_without_what_is_not_known(tmp_path: Path) -> None:

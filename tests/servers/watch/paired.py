@@ -81,7 +81,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Compared:
-    """What a watch says, and the truth."""
+    """The answer of a watch, and the truth."""
 
     said: Payoff
     truth: float
