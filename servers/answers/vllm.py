@@ -77,21 +77,25 @@ class DetailedReading(VllmReading):
         self._chunks.text.finish_reason(self._question.max_tokens)
         rounds = [ServerRound(d, a, a + 1) for d, a in steps_of(self._details)]
         tokens = self._token_count()
-        emitted = sum(each.emitted for each in rounds)
         after_first = max(tokens - 1, 0)
-        plain = after_first - emitted
+        plain = after_first - sum(each.emitted for each in rounds)
         rounds = ended(rounds, after_first, self._chunks.text.reason)
-        if plain <= 0:  # every step drafted, so that each follows the one before
+        steps = self._between_plain_steps(rounds) if self._chunks.count == tokens else []
+        if not steps and plain <= 0:  # every step drafted, so that each follows the one before
             steps = [(each, True) for each in rounds]
-        elif self._chunks.count == tokens:
-            steps = interleaved(rounds, [chunk.size for chunk in self._chunks.all[1:]])
-        else:
-            steps = []
         if steps:
             timed = self._timed([each for each, _ in steps])
             return self._answer(self._placed(timed, [known for _, known in steps], tokens), tokens)
         # Of steps that drafted nothing it is not told when they were, only how many.
         return self._answer(self._timed([*rounds, *[ServerRound(0, 0, 1)] * plain]), tokens)
+
+    def _between_plain_steps(self, rounds: list[ServerRound]) -> list[tuple[ServerRound, bool]]:
+        sizes = [chunk.size for chunk in self._chunks.all[1:]]
+        steps = interleaved(rounds, sizes)
+        if not steps and rounds and sizes:  # accepted beyond the end
+            last = ended(rounds[-1:], sizes[-1], self._chunks.text.reason)
+            steps = interleaved([*rounds[:-1], *last], sizes)
+        return steps
 
     def _placed(self, rounds: Sequence[ServerRound], known: Sequence[bool], tokens: int) -> list[ServerRound]:
         """The rounds with their places, as far as those are known, and, where the server tells ids, their tokens."""

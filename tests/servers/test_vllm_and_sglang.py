@@ -9,7 +9,7 @@ import pytest
 
 from spectui.servers.answers.base import Pieces, Question
 from spectui.servers.answers.llama import LlamaReading
-from spectui.servers.answers.vllm import interleaved
+from spectui.servers.answers.vllm import DetailedReading, interleaved
 from spectui.servers.client import Client
 from spectui.servers.rounds import ServerRound
 from spectui.store.care.check import check
@@ -73,6 +73,26 @@ def test_rounds_are_found_between_plain_steps_by_the_sizes_of_chunks() -> None:
     assert interleaved(rounds, [3, 1]) == []
     cut = [ServerRound(3, 2, 3), ServerRound(3, 1, 1, cut="length")]
     assert [each.cut for each, _ in interleaved(cut, [3, 1, 1])] == [None, None, "length"]
+
+
+def test_what_was_accepted_beyond_the_end_is_cut_between_plain_steps_too() -> None:
+    reading = DetailedReading(Question("m", (), 8, 0.0, 1.0, 0), Pieces())
+    for size in (1, 1, 3, 1, 2):
+        reading.feed({"choices": [{"delta": {"content": "x" * size}, "token_ids": [7] * size}]}, 0.0)
+    details = {"per_step_drafted": [3, 3], "per_step_accepted": [2, 3]}
+    reading.feed(
+        {
+            "choices": [{"delta": {}, "finish_reason": "length"}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 8},
+            "metrics": {"speculative_decoding": details},
+        },
+        0.0,
+    )
+    rounds = reading.close().rounds
+    assert [(r.drafted, r.accepted, r.emitted, r.cut) for r in rounds] == [
+        (0, 0, 1, None), (3, 2, 3, None), (0, 0, 1, None), (3, 2, 2, "length"),
+    ]  # fmt: skip
+    assert [r.prefix_length for r in rounds] == [6, 7, 10, 11]
 
 
 def test_counters_of_one_request_at_a_time_give_the_same_figures_but_for_the_ends(tmp_path: Path) -> None:
