@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding
 
 from spectui.decoding.block.head import BlockConfig, BlockHead, Sight
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, set_draft_vocabulary
 from spectui.decoding.heads.files import stored_name
+from spectui.decoding.mtp.head import MtpConfig, MtpHead
 
 
 def head_config(target: Any, **changes: Any) -> HeadConfig:
@@ -106,6 +110,47 @@ def save_block_head(head: BlockHead, folder: Path, **changes: Any) -> None:
         },
     }
     (folder / "config.json").write_text(json.dumps(sizes | changes))
+
+
+def tiny_module(target: Any, *, seed: int = 2, hidden_first: bool = False) -> MtpHead:
+    """An MTP module for a Llama."""
+    config = copy.deepcopy(target.config)
+    config._attn_implementation = "sdpa"
+    torch.manual_seed(seed)
+    layer = LlamaDecoderLayer(config, 0)
+    described = MtpConfig(
+        hidden_size=config.hidden_size,
+        vocab_size=config.vocab_size,
+        feature_layers=(config.num_hidden_layers,),
+        hidden_first=hidden_first,
+        carries_normed=True,
+        blank_first=hidden_first,
+    )
+    norm = partial(LlamaRMSNorm, config.hidden_size, eps=config.rms_norm_eps)
+    head = MtpHead(
+        described,
+        layer,
+        LlamaRotaryEmbedding(config),
+        norm,
+        target.get_input_embeddings,
+        target.get_output_embeddings,
+    )
+    _randomise(head)
+    next(head.norm.parameters()).data *= 0.4  # less sure of itself: nuclei have room for siblings
+    return head.to(target.dtype).eval()
+
+
+def module_tensors(head: MtpHead) -> dict[str, torch.Tensor]:
+    """The tensors of a module under Qwen3-Next's names."""
+    names = {
+        "embed_norm": "pre_fc_norm_embedding",
+        "hidden_norm": "pre_fc_norm_hidden",
+        "proj": "fc",
+        "norm": "norm",
+    }
+    out = {f"mtp.{name}.weight": getattr(head, part).weight for part, name in names.items()}
+    out |= {f"mtp.layers.0.{name}": tensor for name, tensor in head.layer.state_dict().items()}
+    return {name: tensor.detach().clone() for name, tensor in out.items()}
 
 
 def _randomise(head: Any) -> None:

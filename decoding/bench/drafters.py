@@ -63,6 +63,8 @@ def all_drafters(target: str) -> list[str]:
     """Every drafter that has a name with `target`; those with several trees also with lookup beside them."""
     drafters: list[str] = []
     for kind in named_kinds(embedded=target == EMBEDDED_TARGET):
+        if kind.weights is not None and kind.weights.inside:  # few targets have them
+            continue
         drafters += [kind.name, *(f"{kind.name}@{tree}" for tree in kind.bench_trees)]
         drafters += [f"{kind.name}{WITH_LOOKUP}"] if kind.bench_trees else []
     return drafters

@@ -54,7 +54,7 @@ def locate_draft(
     if kind.weights is None or kind.weights.home is None:
         return locate(name, progress, weights=weights, allow_pickle=allow_pickle)
     folder = kind.weights.home(target)
-    if kind_in(folder) is not kind:
+    if not kind.weights.inside and kind_in(folder) is not kind:
         raise DecodingError(
             f"this installation has no weights for --draft {name}; use --draft {default_kind(embedded=False).name}, or "
             f"a folder with {kind.weights.noun}"

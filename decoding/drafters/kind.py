@@ -49,6 +49,8 @@ class Weights:
     home: Callable[[Path], Path] | None = None
     """Finds the folder that the kind's name stands for, given the target's; None where ``--draft`` takes a folder or an
     id."""
+    inside: bool = False
+    """True where the weights lie among the target's own, in its folder."""
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,23 @@ RECYCLING = DrafterKind(
     profile=AcceptanceProfile(trees={"recycling:8": 1.73}),
 )
 
+MTP = DrafterKind(
+    name="mtp",
+    help="the multi-token-prediction module in the target's own files",
+    default_tree="chain:3",
+    build="spectui.decoding.drafters.eagle:build",
+    device_build="spectui.decoding.device.eagle:build",
+    weights=Weights(
+        noun="an MTP module",
+        load="spectui.decoding.mtp.checkpoint:load_module",
+        tune="spectui.decoding.mtp.checkpoint:use_lean_module",
+        describe="spectui.decoding.mtp.checkpoint:describe",
+        size_from_config="spectui.decoding.mtp.checkpoint:module_bytes",
+        home=lambda target: target,
+        inside=True,
+    ),
+)
+
 DRAFT_MODEL = DrafterKind(
     name="model",
     help="a smaller model that shares the target's vocabulary",
@@ -149,7 +166,7 @@ DRAFT_MODEL = DrafterKind(
 )
 """The kind of every id and folder that is recognised as no other."""
 
-KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, PEAGLE, LOOKUP, RECYCLING)}
+KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, PEAGLE, LOOKUP, RECYCLING, MTP)}
 """All but `DRAFT_MODEL`, in the order that forms and benchmarks show them in; weights are of the first kind that
 recognises them."""
 
@@ -184,7 +201,8 @@ def default_kind(*, embedded: bool) -> DrafterKind:
 
 def accepted_weights() -> list[str]:
     """The weights that ``--draft`` takes by id or folder, with their articles."""
-    return [kind.weights.noun for kind in (*KINDS.values(), DRAFT_MODEL) if kind.weights is not None]
+    kinds = [kind.weights for kind in (*KINDS.values(), DRAFT_MODEL) if kind.weights is not None]
+    return [weights.noun for weights in kinds if not weights.inside]
 
 
 def either(phrases: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from spectui.decoding.checkpoints.hub import Progress
 from spectui.decoding.checkpoints.tokenizer_files import damaged_file
 from spectui.decoding.checkpoints.weight_files import check_weights, read_config, uncommon_name
 from spectui.decoding.errors import DecodingError, explain_model_error
+from spectui.decoding.models.families import register_family
 from spectui.decoding.models.placement import Placement, most_per_gpu
 from spectui.decoding.models.quantization import check_quantization, method, quantization
 from spectui.decoding.target.sizes import embedding_rows
@@ -38,6 +39,7 @@ def load_model(
     quantisations that cannot be read here; code of the model's own; no memory.
     """
     config = read_config(folder)
+    register_family(config)
     check_quantization(str(folder), config)
     check_generation_file(str(folder), folder)
     check_weights(folder, pickled=allow_pickle)

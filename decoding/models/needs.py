@@ -20,6 +20,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.kind import Weights, imported
 from spectui.decoding.drafters.registry import kind_in
 from spectui.decoding.errors import DecodingError, UsageError
+from spectui.decoding.models.families import register_family
 from spectui.decoding.models.memory import Need, need
 from spectui.decoding.models.placement import all_gpus, free_bytes, gigabytes, resolve_device
 from spectui.decoding.models.quantization import check_quantization
@@ -59,6 +60,7 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
 
 def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need:
     described = read_config(folder)
+    register_family(described)
     check_quantization(name, described, installed=not from_config)
     check_family(name, folder, described)
     check_generation_file(name, folder)
@@ -87,7 +89,8 @@ def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need
 
 def _head_need(weights: Weights, folder: Path, target: Need, from_config: bool) -> Need:
     """Memory of a head: its weights in the target's type; the cache of its few layers is left out."""
-    stored = int(imported(weights.size_from_config)(folder)) if from_config else 0
+    described = from_config or weights.inside
+    stored = int(imported(weights.size_from_config)(folder)) if described else 0
     if not stored:
         files = [folder / file for file in HEAD_FILES if (folder / file).is_file()]
         stored = files[0].stat().st_size if files else 0

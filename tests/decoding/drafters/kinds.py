@@ -9,11 +9,11 @@ import torch
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, PEAGLE
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, MTP, PEAGLE
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.decoding.drafters.toy_entry import TOY
-from tests.heads import tiny_block_head, tiny_head
+from tests.heads import tiny_block_head, tiny_head, tiny_module
 
 EVERY = {**KINDS, DRAFT_MODEL.name: DRAFT_MODEL, TOY.name: TOY}
 """Registered kinds, and the toy, which tests register."""
@@ -61,7 +61,7 @@ def _peagle(target: Any) -> Any:
     )
 
 
-_HEADS = {PEAGLE.name: _peagle, EAGLE.name: _eagle, DFLASH.name: _dflash}
+_HEADS = {MTP.name: tiny_module, PEAGLE.name: _peagle, EAGLE.name: _eagle, DFLASH.name: _dflash}
 
 
 def models_for(kind: DrafterKind, target: Any, tokenizer: Any, end_ids: list[int]) -> LoadedModels:

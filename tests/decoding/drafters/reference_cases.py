@@ -18,6 +18,7 @@ from spectui.decoding.device.switch import language_model
 from spectui.decoding.drafters.base import Drafter, Setup
 from spectui.decoding.drafters.kind import DrafterKind, imported
 from spectui.decoding.drafters.registry import kind_in
+from spectui.decoding.models.families import register_families
 from spectui.decoding.target.language_model import LanguageModel, Scored
 from spectui.decoding.trees.shape import IntArray, TokenTree, TreeShape
 from spectui.decoding.trees.spec import parse_tree
@@ -30,6 +31,7 @@ TOLERANCE = 1e-4
 def target_of(name: str) -> Any:
     """The target of a checkpoint, in float32."""
     folder = FOLDER / expected(name).get("target", name)
+    register_families()
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="sdpa"
     ).eval()
@@ -48,10 +50,10 @@ def expected_logits(name: str) -> dict[str, torch.Tensor]:
     return logits
 
 
-def load(name: str, folder: Path | None = None) -> tuple[DrafterKind, Any]:
-    """Kind and weights of a checkpoint; `folder` has an altered copy of it."""
+def load(name: str, folder: Path | None = None, kind: DrafterKind | None = None) -> tuple[DrafterKind, Any]:
+    """Kind and weights of a checkpoint; `folder` has an altered copy of it. A `kind` is given where none is named."""
     folder = folder or FOLDER / name
-    kind = kind_in(folder)
+    kind = kind or kind_in(folder)
     assert kind.weights is not None
     target = target_of(name)
     return kind, imported(kind.weights.load)(folder, target, device=target.device, allow_pickle=False)
@@ -74,6 +76,13 @@ class DraftedSequence:
         self.target: LanguageModel = language_model(self.target_model, self.drafter.feature_layers)
         self.committed: list[int] = []
         self.root = 0
+
+    @classmethod
+    def of(cls, drafter: Drafter, committed: Sequence[int], root: int) -> DraftedSequence:
+        """A drafter that has begun already, without a target."""
+        sequence = cls.__new__(cls)
+        sequence.drafter, sequence.committed, sequence.root = drafter, list(committed), root
+        return sequence
 
     def begin(self, committed: Sequence[int], root: int) -> None:
         """Read a prompt whose last token is `root`."""

@@ -13,11 +13,14 @@ import pytest
 import torch
 
 from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.drafters.kind import DrafterKind, imported
-from spectui.decoding.drafters.registry import DFLASH, PEAGLE
+from spectui.decoding.drafters.registry import DFLASH, MTP, PEAGLE
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.target.language_model import Scored
 from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.spec import parse_tree
 from tests.decoding.drafters.reference_cases import (
     FOLDER,
     TOLERANCE,
@@ -48,9 +51,9 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def begin(
-    name: str, way: str, tree: str = "chain:3", folder: Path | None = None
+    name: str, way: str, tree: str = "chain:3", folder: Path | None = None, kind: DrafterKind | None = None
 ) -> tuple[DrafterKind, DraftedSequence]:
-    kind, weights = load(name, folder)
+    kind, weights = load(name, folder, kind)
     assert kind.weights is not None
     if way == "tuned" and kind.weights.tune:
         imported(kind.weights.tune)(weights)
@@ -98,6 +101,48 @@ def test_peagle(way: str) -> None:
             assert ids[logits.argmax(-1)].tolist() == case["drafted"]
             if "then_accepted" in case:
                 sequence.accept(case["drafted"][: case["then_accepted"]], case["then_bonus"])
+
+
+@pytest.mark.parametrize("name", ["mtp-mimo", "mtp-glm4moe"])
+def test_mtp(name: str, way: str) -> None:
+    """Against vLLM, whose float32 differs from transformers' by up to 5e-5 a step: hence 3e-4, as its makers say."""
+    _, sequence = begin(name, way, kind=MTP)
+    for number, case in enumerate(expected(name)["contexts"]):
+        sequence.begin(case["committed"], case["root"])
+        assert sequence.tree("chain:3").token.tolist() == case["drafted"]
+        for path, keys in ((case["drafted"], f"{number}"), (case["other_path"], f"{number}.other_path")):
+            sequence.begin(case["committed"], case["root"])
+            close(sequence.logits_along(path[:2]), f"{keys}.logits", name, 3e-4)
+
+
+def test_mtp_of_qwen3_next() -> None:
+    """Of its module alone: this target's recurrent layers cannot go back, so that it is no target here."""
+    name = "mtp-qwen3next"
+    _, head = load(name, kind=MTP)
+    target = target_of(name)
+
+    def features(tokens: list[int]) -> torch.Tensor:
+        with torch.inference_mode():
+            out = target(torch.tensor([tokens]), output_hidden_states=True)
+        return out.hidden_states[-1][0]  # type: ignore[no-any-return]
+
+    for context, case in expected(name)["contexts"].items():
+        for committed, root, path, keys in (
+            (case["committed"], case["root"], case["drafted"], context),
+            (case["committed"], case["root"], case["other_path"], f"{context}.other_path"),
+            (
+                case["round1"]["committed"],
+                case["round1"]["root"],
+                case["round1"]["drafted"],
+                f"{context}.round1",
+            ),
+        ):
+            drafter = EagleDrafter(head, parse_tree("chain:3"))
+            drafter.begin([*committed, root], Scored(None, features(committed)))
+            logits = DraftedSequence.of(drafter, committed, root).logits_along(path[:2])
+            close(logits, f"{keys}.logits", name)
+            if "other" not in keys:
+                assert logits.argmax(-1).tolist() == path
 
 
 def altered(name: str, folder: Path, config: dict[str, Any], **changes: Any) -> Path:

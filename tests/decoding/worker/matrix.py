@@ -12,7 +12,7 @@ from typing import Any
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, PEAGLE, RECYCLING
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, MTP, PEAGLE, RECYCLING
 from tests.decoding.drafters.toy_entry import TOY
 
 CONTEXT = 96
@@ -45,6 +45,7 @@ DRAFTS = {
     "head of the authors": Kind(EAGLE, BOTH, "authors"),
     "head of speculators": Kind(EAGLE, BOTH, "speculators"),
     "parallel head": Kind(PEAGLE, BOTH, "parallel"),
+    "module": Kind(MTP, BOTH),
     "block head": Kind(DFLASH, BOTH, "block"),
     **{
         kind.name: Kind(kind, ("chain:3" if kind.chains_only else "recycling:6",), drawn=False)
@@ -115,6 +116,7 @@ def make(folder: Path) -> None:
     other; and the prompts' texts. For a process of its own, which brings torch.
     """
     import torch
+    from safetensors.torch import load_file, save_file
 
     from spectui.decoding.config import RunConfig
     from spectui.decoding.eagle.checkpoint import save_head
@@ -123,7 +125,7 @@ def make(folder: Path) -> None:
     from spectui.decoding.tokens.vocabulary import Vocabulary
     from spectui.decoding.worker.baseline import plain_decoder
     from tests.decoding.eagle.test_checkpoint import official
-    from tests.heads import save_block_head, tiny_block_head, tiny_head
+    from tests.heads import module_tensors, save_block_head, tiny_block_head, tiny_head, tiny_module
     from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 
     torch.set_num_threads(1)
@@ -139,6 +141,8 @@ def make(folder: Path) -> None:
         _end_behind(model, stop)
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
+    weights = folder / "target" / "model.safetensors"
+    save_file(load_file(weights) | module_tensors(tiny_module(target)), weights, metadata={"format": "pt"})
     tokens = list(range(0, 384, 2))
     head = tiny_head(target, tokens=tokens, feature_layers=(0, 1, 2))
     official(head, folder / "authors", eagle_aux_hidden_state_layer_ids=[0, 1, 2])
