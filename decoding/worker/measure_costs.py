@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import json
@@ -80,7 +81,8 @@ def measure(
 ) -> Costs:
     """Time verification by its rows, on the path that rounds take, and some real rounds.
 
-    All of them take turns, so that drift of the machine affects each alike. `thorough` takes more sizes and
+    All of them take turns, so that drift of the machine affects each alike. Rounds of fixed sizes do not: each decoder
+    has caches and graphs of its own, and together they may not fit where a run does. `thorough` takes more sizes and
     passes: 24 seconds instead of six with a small model on a CPU. Decodes greedily whatever `config` says.
     """
     tell = progress or (lambda *_: None)
@@ -96,14 +98,21 @@ def measure(
     tell(STAGE, 0.0, float(passes + 1), "passes")
     rows = refine_steps(rows, steps, looks, lambda n: verify_once(model, n))
     times: dict[int, list[float]] = {n: [] for n in rows}
-    endless = _endless(config, models)
+    endless, each = _endless(config, models), -(-DRAFT_ROUNDS // passes)
     rounds: dict[str, list[Round]] = {tree: [] for tree in endless}
+    in_turn = not uses_fixed_sizes(models.target.device.type)
     for done in range(passes):
         tell(STAGE, float(done + 1), float(passes + 1), "passes")
         for n in rows:
             times[n].append(verify_once(model, n))
         for tree, more in endless.items():
-            rounds[tree] += itertools.islice(more, -(-DRAFT_ROUNDS // passes))
+            rounds[tree] += itertools.islice(more, each if in_turn else 0)
+    if not in_turn:
+        del model
+        for tree in rounds:
+            _free()
+            rounds[tree] = list(itertools.islice(endless.pop(tree), passes * each))
+        _free()
     draft, other, other_node = _of_rounds(rounds.pop(PLAIN), list(rounds.values()))
     return Costs(
         machine(config, models),
@@ -114,6 +123,13 @@ def measure(
         datetime.now(UTC).isoformat(timespec="seconds"),
         other_node,
     )
+
+
+def _free() -> None:
+    """Free the caches of decoders that are not in use any more: their layers know their caches."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def refine_steps(rows: Sequence[int], more: int, looks: int, ms: Callable[[int], float]) -> list[int]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -121,6 +122,29 @@ def test_what_rounds_run_on_is_what_is_timed(models: LoadedModels, monkeypatch: 
     monkeypatch.setenv("SPECTUI_STATIC", "1")
     assert set(QUICK_ROWS) <= set(measure(config, models).verify) <= set(rows)
     assert machine(config, models) != other
+
+
+def test_decoders_of_fixed_sizes_are_not_in_memory_together(
+    models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a cache of the target's and one of the draft's, which a card that fits the run may not fit five of."""
+    alive, most = WeakSet[BufferedModel](), list[int]()
+    init = BufferedModel.__init__
+
+    def watched(self: BufferedModel, *a: Any) -> None:
+        alive.add(self)
+        most.append(len(alive))
+        init(self, *a)
+
+    monkeypatch.setenv("SPECTUI_STATIC", "1")
+    monkeypatch.setattr(BufferedModel, "__init__", watched)
+    monkeypatch.setattr(measure_costs, "QUICK_PASSES", 1)
+    monkeypatch.setattr(measure_costs, "DRAFT_ROUNDS", 2)
+    pair = LoadedModels(models.target, models.target, models.tokenizer)
+    measured = measure(RunConfig(draft="some-draft"), pair)
+    assert len(most) > 2 * len(measured.draft)
+    assert max(most) == 2
+    assert min(timing.count for timing in measured.draft.values()) >= 2
 
 
 def test_the_rest_of_a_round_grows_with_its_nodes(
