@@ -75,7 +75,7 @@ class Reference:
         """
         ids = []
         for token in tokens:
-            known = token if isinstance(token, int) else self._by_bytes.get(bytes.fromhex(token))
+            known = self.id_of(token)
             if known is None:
                 raise DecodingError(
                     f"the target here has no token {bytes.fromhex(str(token))!r}: it is another model, or another"
@@ -83,6 +83,10 @@ class Reference:
                 )
             ids.append(known)
         return ids
+
+    def id_of(self, token: int | str | None) -> int | None:
+        """The id of a token that is given by it, or by its bytes in hexadecimal digits; None for none."""
+        return self._by_bytes.get(bytes.fromhex(token)) if isinstance(token, str) else token
 
     @cached_property
     def _by_bytes(self) -> dict[bytes, int]:
@@ -163,7 +167,8 @@ def judge_all(work: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for question in work["questions"]:
         asked = question["text"] if question["messages"] is None else from_json(question["messages"])
         try:
-            ids, rivals = reference.ids(question["tokens"]), question["rivals"]
+            ids = reference.ids(question["tokens"])
+            rivals = [reference.id_of(rival) for rival in question["rivals"]]
             yield asdict(reference.judge(asked, ids, ended=question["ended"], rivals=rivals))
         except DecodingError as error:
             yield {"error": str(error)}

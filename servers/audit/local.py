@@ -12,7 +12,7 @@ from spectui.decoding.processes import python, start
 from spectui.decoding.worker.launch import MODEL_PROCESS
 from spectui.prompts import Prompt
 from spectui.prompts.chat import to_json
-from spectui.servers.audit.outputs import Output, Token
+from spectui.servers.audit.outputs import Choice, Output, Token
 from spectui.servers.audit.verdict import Compared, Parting, shown
 
 MODULE = "spectui.decoding.reference"
@@ -49,10 +49,15 @@ def _question(prompt: Prompt, output: Output) -> dict[str, Any]:
     return {
         "text": prompt.text,
         "messages": None if prompt.messages is None else to_json(prompt.messages),
-        "tokens": [each.piece.hex() if each.id is None else each.id for each in output.spoken],
-        "rivals": [None if each.rival is None else each.rival.id for each in output.spoken],
+        "tokens": [_named(each) for each in output.spoken],
+        "rivals": [None if each.rival is None else _named(each.rival) for each in output.spoken],
         "ended": output.ended,
     }
+
+
+def _named(token: Token | Choice) -> int | str:
+    """Its id, or its bytes in hexadecimal digits where the server does not tell that."""
+    return token.piece.hex() if token.id is None else token.id
 
 
 def _answer(line: str) -> dict[str, Any]:

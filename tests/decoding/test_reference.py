@@ -105,21 +105,18 @@ def test_tokens_may_be_given_by_their_bytes(
 
 
 def test_what_cannot_be_judged_is_an_answer_of_its_own(config: RunConfig, tmp_path: Path) -> None:
-    def question(tokens: list[Any]) -> dict[str, Any]:
-        return {
-            "text": ASKED,
-            "messages": None,
-            "tokens": tokens,
-            "rivals": [None] * len(tokens),
-            "ended": False,
-        }
+    def question(tokens: list[Any], rival: Any = None) -> dict[str, Any]:
+        rivals = [rival] * len(tokens)
+        return {"text": ASKED, "messages": None, "tokens": tokens, "rivals": rivals, "ended": False}
 
     work = {
         "config": {"target": config.target},
-        "questions": [question([5]), question([9999]), question([7] * 600), question([6])],
+        "questions": [question([5]), question([9999]), question([7] * 600), question([6], b"a".hex())],
     }
     about, good, unknown, long, last = judge_all(work)
     assert about == {"dtype": "float32"}
     assert (good["tokens"], last["tokens"]) == (1, 1)
+    assert good["gaps"] == [None]
+    assert isinstance(last["gaps"][0], float)  # vLLM names the tokens beside one by their bytes alone
     assert "9999" in unknown["error"]
     assert "context" in long["error"]
