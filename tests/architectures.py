@@ -89,7 +89,7 @@ def decoded(
     with torch.inference_mode():
         logits = model(torch.tensor([[*ids, *expected[:at]]])).logits[0, -1]
     first, second = logits.float().topk(2).values.tolist()
-    if first - second < NEAR_TIE:
+    if first - second < NEAR_TIE[logits.dtype]:
         return Outcome("equal", f"up to a near-tie at token {at}")
     return Outcome("wrong", f"token {at} of {len(expected)} differs, margin {first - second:.2g}")
 

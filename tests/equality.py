@@ -9,8 +9,8 @@ import torch
 
 from spectui.decoding.engine import SpeculativeDecoder
 
-NEAR_TIE = 1e-3
-"""Top-two logit margin below which float32 kernels of different shapes may rank either token first."""
+NEAR_TIE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.25}
+"""Margin of the two largest logits below which kernels of different shapes may rank either token first."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,13 @@ class Divergence:
 
     position: int
     margin: float
+    dtype: torch.dtype = torch.float32
+    """The type that the reference computes in."""
 
     @property
     def near_tie(self) -> bool:
         """True when rounding explains the difference."""
-        return self.margin < NEAR_TIE
+        return self.margin < NEAR_TIE[self.dtype]
 
 
 def divergence(
@@ -37,5 +39,5 @@ def divergence(
     at = next((i for i, (a, b) in pairs if a != b), min(len(output), len(expected)))
     with torch.inference_mode():
         logits = reference(torch.tensor([[*ids, *expected[:at]]])).logits[0, -1]
-    first, second = logits.topk(2).values.tolist()
-    return Divergence(at, first - second)
+    first, second = logits.float().topk(2).values.tolist()
+    return Divergence(at, first - second, logits.dtype)

@@ -16,8 +16,9 @@ from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.bench.gpu_check.report import Report
 from tests.bench.gpu_check.shapes import loaded, prompt
-from tests.bench.gpu_check.texts import NEAR_TIE, decode, environment, same, sampling_name
+from tests.bench.gpu_check.texts import decode, environment, same, sampling_name
 from tests.bench.gpu_check.watch import Watch
+from tests.equality import NEAR_TIE
 from tests.heads import tiny_block_head, tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
 

@@ -12,8 +12,9 @@ from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from tests.bench.gpu_check.report import Report
 from tests.bench.gpu_check.shapes import draft_sizes, free, loaded, prompt, random_llama, target_sizes
-from tests.bench.gpu_check.texts import NEAR_TIE, decode, environment
+from tests.bench.gpu_check.texts import decode, environment
 from tests.bench.gpu_check.watch import Watch
+from tests.equality import NEAR_TIE
 
 TITLE = "correctness of large shapes"
 SECONDS = 25.0

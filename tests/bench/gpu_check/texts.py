@@ -12,9 +12,6 @@ import torch
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
 
-NEAR_TIE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.25}
-"""Margin of the two largest logits below which products of different sizes may rank either token first."""
-
 
 @contextmanager
 def environment(**values: str) -> Iterator[None]:

@@ -28,6 +28,7 @@ from spectui.decoding.rounds import Round
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import TokenTree
 from spectui.decoding.trees.spec import chain_shape
+from tests.equality import divergence
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 
@@ -293,3 +294,21 @@ def test_sizes_and_why_nothing_is_captured_here() -> None:
     graphs = Graphs(torch.device("cpu"))
     assert graphs.reason == "CUDA graphs need a GPU; this runs on the cpu"
     assert graphs.run("anything", lambda: 7) == 7
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_differs_from_generate_at_near_ties_alone(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """Ties are common there, and one row is multiplied otherwise than sixteen."""
+    target = tiny_llama(layers=2).to(dtype)
+    models = LoadedModels(target, target, Vocabulary(tiny_tokenizer(), [2]))
+    config = RunConfig(draft="embedded", tree="full:3x2", max_new_tokens=24)
+    with switched(monkeypatch, "1"):
+        decoder = SpeculativeDecoder(config, models=models)
+    differences = [
+        divergence(decoder, target, ids, greedy_reference(target, ids, 24))
+        for ids in ([start, 7, 9] for start in range(5, 15))
+    ]
+    assert None in differences
+    assert all(difference.near_tie for difference in differences if difference is not None)

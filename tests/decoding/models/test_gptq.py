@@ -71,7 +71,7 @@ def test_speculation_on_a_gptq_target_gives_its_own_greedy_output(
         ours = [t for r in decoder.generate(ids) for t in r.tokens]
         theirs = [t for r in plain.generate(ids) for t in r.tokens]
         left = divergence(decoder.settings, ids, ours, theirs)
-        assert left is None or left["margin"] < NEAR_TIE
+        assert left is None or left["margin"] < NEAR_TIE[torch.float32]
 
 
 @pytest.fixture(scope="module")
