@@ -136,6 +136,8 @@ def use_lean_layers(model: Any, parts: Parts | None = None) -> int:
     with ThreadPoolExecutor(min(torch.get_num_threads(), chosen.at_once)) as pool:
         list(pool.map(replace, range(len(decoder.layers))))
     decoder.rotary_emb = LeanRotary(decoder.rotary_emb)
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()  # pieces of the weights that were merged, too small for what comes
     return len(decoder.layers)
 
 
