@@ -49,9 +49,11 @@ class SpeculativeDecoder:
         """Those settings on the current prompt; None where logits decide as they are."""
         self.drafter: Drafter = make_drafter(config, self.models) if config.speculate else NoDrafter()
         self.target = language_model(self.models.target, self.drafter.feature_layers)
-        self.rounds = self._make_rounds()
+        self.rounds = self._make_rounds(self.drafter)
+        self._last_token = 0
+        """The last one of the sequence so far."""
 
-    def _make_rounds(self) -> Rounds:
+    def _make_rounds(self, drafter: Drafter) -> Rounds:
         settings = self.settings
         rules = Rules(
             greedy=self.config.greedy,
@@ -62,8 +64,8 @@ class SpeculativeDecoder:
             not_finite=settings.not_finite,
         )
         if isinstance(self.target, BufferedModel):
-            return DeviceRounds(rules, self.target, self.drafter)
-        return HostRounds(rules, self.target, self.drafter)
+            return DeviceRounds(rules, self.target, drafter)
+        return HostRounds(rules, self.target, drafter)
 
     def encode(self, prompt: PromptInput, tell: Tell = lambda note: None) -> list[int]:
         """Token ids of `prompt`, a user's turn or a conversation, through the chat template, as text without one.
@@ -99,9 +101,23 @@ class SpeculativeDecoder:
         while True:
             self.target.renew(committed)
             round_ = self.rounds.step(committed[-1], len(committed) - prompt_length, rng)
+            self._last_token = round_.tokens[-1]
             yield round_
             if round_.finish:
                 return
             if self.prompt_settings is not None:
                 self.prompt_settings.commit(round_.tokens)
             committed += round_.tokens
+
+    def plain_round(self) -> Round:
+        """A round without a draft behind the last one of `generate`, for its time; nothing of it stays.
+
+        Only where `rounds.interruptible`, and behind a round that is not the last of its prompt.
+        """
+        length = self.target.length
+        plain = self._make_rounds(NoDrafter())
+        plain.begin(self.prompt_settings)
+        try:
+            return plain.step(self._last_token, 0, np.random.default_rng(0))
+        finally:
+            self.target.rewind(length)

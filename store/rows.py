@@ -65,7 +65,7 @@ class SessionSummary:
     error: str | None
     prompt_count: int
     baseline_ms: float | None
-    """Per token of one-at-a-time decoding, the median of what the worker measured; None before it has."""
+    """Per token of one-at-a-time decoding, see `store.writing.baselines.refresh`; None before it is known."""
     cpu_percent: float | None
     rss_bytes: int | None
     gpu: dict[str, Any] | None
@@ -99,7 +99,7 @@ class SessionSummary:
     silent_seconds: int | None = None
     """For how long a worker that should be at work has shown no sign of life; None for one that does."""
     baseline_low_ms: float | None = None
-    """With `baseline_high_ms` the range that most measurements of `baseline_ms` lie in; None of a single one."""
+    """With `baseline_high_ms` the 95 % interval of `baseline_ms`; None of fewer than three measurements."""
     baseline_high_ms: float | None = None
     baseline_count: int = 0
     """The number of measurements."""
@@ -128,20 +128,20 @@ class SessionSummary:
 
     @property
     def speedup(self) -> float | None:
-        """Speed over the one-at-a-time baseline; None where measurements of it are too far apart to tell."""
-        speedup = metrics.speedup(self.tokens, self.total_ms, self.baseline_ms)
-        return None if self.drifted else speedup
+        """Speed over the one-at-a-time baseline; None where there is no `speedup_range`."""
+        return metrics.speedup(self.tokens, self.total_ms, self.plain_ms)
 
     @property
-    def drifted(self) -> bool:
-        """True when measurements of plain decoding are too far apart to compare the session with."""
+    def plain_ms(self) -> float | None:
+        """`baseline_ms` where it is known well enough to compare the session with."""
         low, high = self.baseline_low_ms, self.baseline_high_ms
-        return low is not None and high is not None and high > MOST_APART * low
+        known = low is not None and high is not None and high <= MOST_APART * low
+        return self.baseline_ms if known else None
 
     @property
     def speedup_range(self) -> tuple[float, float] | None:
-        """95 % interval of `speedup`, see `store.writing.baselines.refresh`; None of a single measurement."""
-        if self.drifted:
+        """95 % interval of `speedup`; None where it is not known, or so wide that it says nothing."""
+        if self.plain_ms is None:
             return None
         low = metrics.speedup(self.tokens, self.total_ms, self.baseline_low_ms)
         high = metrics.speedup(self.tokens, self.total_ms, self.baseline_high_ms)

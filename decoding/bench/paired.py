@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from spectui.decoding.bench.arms import Arm, Outcome
 from spectui.decoding.models.generation_settings import GenerationSettings
 from spectui.decoding.trees.shape import TokenTree
 from spectui.prompts import Prompt
+from spectui.store.counts.intervals import median_ranks
 
 Around = Callable[[str], contextlib.AbstractContextManager[None]]
 """A context, by the arm's name, to decode within."""
@@ -82,15 +82,6 @@ def quartiles(values: Sequence[float]) -> list[float]:
 
 
 def median_interval(values: Sequence[float]) -> list[float] | None:
-    """95 % interval of the median, rounded: two of the ordered values, whatever the distribution.
-
-    The k-th from either end, for the largest k that leaves out the median in at most one of twenty. None with fewer
-    than six values, whose extremes leave it out more often.
-    """
-    ordered = sorted(values)
-    count = len(ordered)
-    below, k = 0.0, 0
-    while below + comb(count, k) / 2**count <= 0.025:
-        below += comb(count, k) / 2**count
-        k += 1
-    return [rounded(ordered[k - 1]), rounded(ordered[count - k])] if k else None
+    """95 % interval of the median, rounded; None with fewer than six values."""
+    ranks = median_ranks(len(values))
+    return None if ranks is None else [rounded(sorted(values)[rank]) for rank in ranks]

@@ -147,6 +147,11 @@ class LanguageModel:
         self._cache.keep(self.length, [self.length + s for s in slots])
         self.length += len(slots)
 
+    def rewind(self, length: int) -> None:
+        """Drop all behind the first `length` committed tokens."""
+        self._cache.keep(length, [])
+        self.length = length
+
     def _run(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, *, keep: int) -> Scored:
         start = time.perf_counter()
         with self._with_rotary(), self._capturing_inputs() as captured:

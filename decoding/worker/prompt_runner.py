@@ -6,7 +6,8 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,6 +23,9 @@ from spectui.decoding.worker.tree_plan import PlanFollower
 from spectui.prompts.chat import from_json
 from spectui.store.errors import BadRound, StoreError
 from spectui.store.writing.writer import PendingGeneration, SessionWriter
+
+if TYPE_CHECKING:
+    from spectui.decoding.worker.baseline import Baselines
 
 SMALLEST_TREE = "chain:1"
 """Tree for when there is no memory for more; every drafter can fill it."""
@@ -47,8 +51,8 @@ class PromptRunner:
         models: LoadedModels,
         plan: PlanFollower | None = None,
     ) -> None:
-        self.after_first_round: Callable[[str], None] | None = None
-        """Called once, with the prompt, when there is something to see; nothing is being written meanwhile."""
+        self.baselines: Baselines | None = None
+        """Measurements of plain decoding to take during the run, between rounds where they disturb none."""
         self._writer = writer
         self._control = control
         self._config = config
@@ -124,12 +128,14 @@ class PromptRunner:
             for measured in self.decoder.generate(ids, position=generation.position):
                 round_ = self._idle.without_standstills(measured)
                 self._note_standstills(generation, measured)
-                self._recorder.record(generation.id, round_, choice)
+                ms = self._recorder.record(generation.id, round_, choice)
                 self._limits.count(round_.tree.size, len(round_.tokens))
                 tokens += round_.tokens
                 finish = round_.finish
-                self._first_round_done(generation.prompt_text)
+                if self.baselines is not None:
+                    self.baselines.add_round(ms, round_.tree.size)
                 if finish is None:
+                    self._measure_plain(generation.prompt_text)
                     self.check()
             self._recorder.flush()
             if finish != "eos":
@@ -164,11 +170,11 @@ class PromptRunner:
                     generation.id,
                 )
 
-    def _first_round_done(self, prompt: str) -> None:
-        if self.after_first_round is not None:
-            after, self.after_first_round = self.after_first_round, None
+    def _measure_plain(self, prompt: str) -> None:
+        """Measure plain decoding between two rounds when it is time for that; nothing is being written meanwhile."""
+        if self.baselines is not None and self.decoder.rounds.interruptible and self.baselines.due:
             self._recorder.flush()
-            after(prompt)
+            self.baselines.take(prompt)
 
     def _choose(self, task: str) -> int | None:
         """Give the decoder the tree of a task; returns what it was chosen by, None with one tree for all."""

@@ -53,8 +53,8 @@ class Recorder:
         if writer.tokens_known(vocabulary.identity) < size:
             writer.add_tokens(vocabulary.identity, vocabulary.table(size))
 
-    def record(self, generation_id: int, round_: Round, choice_id: int | None = None) -> None:
-        """Write one round; it is durable when the next call returns.
+    def record(self, generation_id: int, round_: Round, choice_id: int | None = None) -> float:
+        """Write one round, and return its milliseconds as they are written; it is durable when the next call returns.
 
         The time that decoding waits for it counts as other time of the next round.
         """
@@ -63,6 +63,7 @@ class Recorder:
         waited, self._carried_ms = self._carried_ms, 0.0
         self._written = self._thread.submit(self._write, generation_id, round_, choice_id, waited)
         self._carried_ms = 1e3 * self._spent(start)
+        return round_.draft_ms + round_.verify_ms + round_.other_ms + waited
 
     def _spent(self, start: float) -> float:
         """Seconds since `start`, without those in which the disk was full or the process stood still."""

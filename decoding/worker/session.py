@@ -13,7 +13,7 @@ from spectui.decoding.models.fingerprint import Basis, differences, model_files
 from spectui.decoding.models.load import LoadedModels, Progress, load_models
 from spectui.decoding.tokens.chat import unused_switches
 from spectui.decoding.trees.costs import Costs, to_json
-from spectui.decoding.worker.baseline import Baselines, measure_baseline
+from spectui.decoding.worker.baseline import baselines_of
 from spectui.decoding.worker.choose_tree import known_costs, with_tree
 from spectui.decoding.worker.control import Control, Refused, Skipped
 from spectui.decoding.worker.prompt_runner import PromptRunner
@@ -68,10 +68,9 @@ class SessionRun:
         pending = writer.pending_generations()
         with contextlib.suppress(Skipped):
             self._control.check(writer)
-        baselines = Baselines(lambda prompt: measure_baseline(runner.decoder, prompt, writer))
-        if pending and runner.decoder.rounds.interruptible:
-            runner.after_first_round = baselines.take
-        elif pending:  # its buffers are in use between the rounds of a prompt
+        runner.baselines = baselines = baselines_of(lambda: runner.decoder, writer)
+        between_prompts = not runner.decoder.rounds.interruptible  # else its buffers are in use
+        if pending and between_prompts:
             self._progress("measuring plain decoding", None, None, "")
             baselines.take(pending[0].prompt_text)
         self._progress("decoding", None, None, "")
@@ -83,9 +82,11 @@ class SessionRun:
             except Skipped:
                 writer.finish_generation(generation.id, "skipped", finish_reason="skipped")
             else:
-                baselines.take_if_due(generation.prompt_text)
+                if between_prompts and baselines.due:
+                    baselines.take(generation.prompt_text)
                 runner.run(generation)
             writer.prune(kept_from(self._config.keep_nodes))
+        baselines.finish()
 
     def _note_models(self, config: RunConfig, models: LoadedModels) -> None:
         for note in models.notes:

@@ -23,15 +23,20 @@ class PlainServer:
         server = recognise(client)
         self._model = choose_model(server, model if model in server.models else "", client.address)
 
-    def measure(self, question: Question, writer: SessionWriter) -> None:
-        """Ask the same, and keep the time of a token. A fault is an event: the prompt itself is done."""
+    def measure(self, question: Question, writer: SessionWriter, round_ms: float | None) -> None:
+        """Ask the same, and keep the time of a token beside that of a round of the prompt, where that is known.
+
+        A fault is an event: the prompt itself is done.
+        """
+        if not round_ms:
+            return
         try:
             ms, tokens = self._ms_per_token(question)
         except ServerError as error:
             writer.add_event("baseline", f"plain decoding could not be measured: {error}")
             return
         if tokens >= LEAST_TOKENS:
-            writer.add_baseline(ms, tokens)
+            writer.add_baseline(ms, tokens, round_ms)
 
     def _ms_per_token(self, question: Question) -> tuple[float, int]:
         """Milliseconds of a token after the first, as they came or by the server's own clock, and their number."""

@@ -172,7 +172,8 @@ class ServerRun:
             self._server = recognise(self._client)
             self._describe_server()
         if self._plain is not None:
-            self._plain.measure(self._question(asked.generation), self._writer)
+            round_ms = self._writer.mean_round_ms(asked.generation.id)
+            self._plain.measure(self._question(asked.generation), self._writer, round_ms)
 
     def _record(self, asked: _Asked, rounds: list[ServerRound] | tuple[ServerRound, ...]) -> None:
         first = asked.reading.first_token()

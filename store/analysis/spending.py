@@ -26,7 +26,7 @@ class Spending:
     task: str
     speculative: PerMillion
     plain: PerMillion
-    """From the plain pace measured at the run's start and the same mean power."""
+    """From the pace of plain decoding measured during the run, and the same mean power."""
 
 
 ALL = "all"
@@ -65,7 +65,7 @@ def spending(
     def per(seconds: float | None) -> PerMillion:
         return PerMillion(seconds, price_per_million(seconds, price), joules_per_million(seconds, watts))
 
-    plain = per(None if summary.baseline_ms is None else seconds_per_million(1, summary.baseline_ms))
+    plain = per(None if summary.plain_ms is None else seconds_per_million(1, summary.plain_ms))
     rows = [(task, f.tokens, f.total_ms) for task, f in figures.items() if f.tokens]
     rows.append((ALL, summary.tokens, summary.total_ms))
     return [Spending(task, per(seconds_per_million(tokens, ms)), plain) for task, tokens, ms in rows]

@@ -427,6 +427,9 @@ _SAMPLES = (
     """,
 )
 
+# The time of the rounds beside a measurement, which it is compared with; NULL in sessions from before.
+_ROUNDS_BESIDE = ("ALTER TABLE baseline ADD COLUMN round_ms REAL",)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -441,5 +444,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0011_baselines", _BASELINES),
     ("0012_servers", _SERVERS),
     ("0013_samples", _SAMPLES),
+    ("0014_rounds_beside", _ROUNDS_BESIDE),
 )
 """Migration name -> its statements. What `store.schema.migrations.FILLS` names is filled from the nodes afterwards."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median, quantiles, stdev
+from statistics import median, stdev
 
 from spectui.store.clock import now
 from spectui.store.counts import metrics
+from spectui.store.counts.intervals import median_ranks
 from spectui.store.reading.reader import Reader
 
-BESIDE = 16
-"""Rounds before a measurement, and after it, that it is compared with."""
+STUDENT_T = {3: 4.303, 4: 3.182, 5: 2.776}
+"""Standard errors from the middle of a 95 % interval to its ends, by the number of values (scipy's, which would take a
+third of a second of the run to import)."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,17 @@ class Baseline:
     ms_per_token: float
     """Median over its tokens."""
     tokens: int
+    round_ms: float | None
+    """Mean time of the rounds just before and after it; None in sessions of earlier versions."""
 
 
-def add_baseline(connection: sqlite3.Connection, session_id: int, ms_per_token: float, tokens: int) -> None:
+def add_baseline(
+    connection: sqlite3.Connection, session_id: int, ms_per_token: float, tokens: int, round_ms: float
+) -> None:
     """Insert a measurement, and bring the session's row up to date; call within a transaction."""
     connection.execute(
-        "INSERT INTO baseline (session_id, at, ms_per_token, tokens) VALUES (?, ?, ?, ?)",
-        (session_id, now(), ms_per_token, tokens),
+        "INSERT INTO baseline (session_id, at, ms_per_token, tokens, round_ms) VALUES (?, ?, ?, ?, ?)",
+        (session_id, now(), ms_per_token, tokens, round_ms),
     )
     refresh(connection, session_id)
 
@@ -38,85 +45,49 @@ def add_baseline(connection: sqlite3.Connection, session_id: int, ms_per_token: 
 def refresh(connection: sqlite3.Connection, session_id: int) -> None:
     """Compute anew what the session's row says of plain decoding; call within a transaction.
 
-    A shared machine is faster in one minute than in the next. So each measurement is divided by the time of the rounds
+    A shared machine is faster in one second than in the next. So each measurement is divided by the time of the rounds
     just before and after it. The baseline is the median of these ratios, times the mean time of a round in the whole
-    session: as if both had been measured at the same time. Its range is the 95 % interval of the speed-up on these
-    prompts, by the spread of the ratios. Before there are rounds, the baseline is the median of the measurements, with
-    the range that most of them lie in.
+    session: as if both had been measured at the same time, and held up alike. Its range is that of the median's 95 %
+    interval. Sessions of earlier versions have no such pairs, and keep what was worked out then.
     """
     rows = connection.execute(
-        "SELECT at, ms_per_token FROM baseline WHERE session_id = ? ORDER BY id", (session_id,)
+        "SELECT ms_per_token, round_ms FROM baseline WHERE session_id = ? AND round_ms > 0", (session_id,)
     ).fetchall()
-    if not rows:
+    (whole,) = connection.execute(
+        f"SELECT total({metrics.total_ms_sql('generation')}) / total(round_count) FROM generation"
+        " WHERE session_id = ?",
+        (session_id,),
+    ).fetchone()
+    if not rows or whole is None:
         return
-    known = sorted(value for _, value in rows)
-    paced = [
-        (value, pace) for at, value in rows if (pace := _pace_at(connection, session_id, at)) is not None
-    ]
-    middle: float = median(known)
-    low, high = None, None
-    if len(known) > 1:  # without a tenth at either end: outliers of a busy machine
-        low, *_, high = quantiles(known, n=10, method="inclusive")
-    if paced:
-        (whole,) = connection.execute(
-            f"SELECT total({metrics.total_ms_sql('generation')}) / total(round_count) FROM generation"
-            " WHERE session_id = ?",
-            (session_id,),
-        ).fetchone()
-        logs = [math.log(value / pace) for value, pace in paced]
-        middle = whole * math.exp(median(logs))
-        out = _half_width(logs)
-        low, high = (None, None) if out is None else (middle * math.exp(-out), middle * math.exp(out))
+    ratio, ends = pace(rows)
+    low, high = (None, None) if ends is None else (whole * ends[0], whole * ends[1])
     connection.execute(
         "UPDATE session SET baseline_ms = ?, baseline_low_ms = ?, baseline_high_ms = ?, baseline_count = ?"
         " WHERE id = ?",
-        (middle, low, high, len(known), session_id),
+        (whole * ratio, low, high, len(rows), session_id),
     )
 
 
-_PACE = f"""
-    SELECT total({metrics.total_ms_sql("round")}), count(*) FROM round
-    WHERE generation_id = ? AND number > ? AND number <= ?
-"""
+def pace(measured: Sequence[tuple[float, float]]) -> tuple[float, tuple[float, float] | None]:
+    """Time of a plain token over that of a round, and its 95 % interval, from pairs of both.
 
-
-def _pace_at(connection: sqlite3.Connection, session_id: int, at: str) -> float | None:
-    """Milliseconds of a round beside a measurement: of the prompt it fell into, or the ones before and after."""
-
-    def generation(condition: str, order: str) -> tuple[int, int] | None:
-        prompt: tuple[int, int] | None = connection.execute(
-            f"SELECT id, round_count FROM generation WHERE session_id = :session AND round_count > 0 AND {condition}"
-            f" ORDER BY {order} LIMIT 1",
-            {"session": session_id, "at": at},
-        ).fetchone()
-        return prompt
-
-    beside = []
-    within = generation("started_at <= :at AND (ended_at IS NULL OR ended_at > :at)", "started_at DESC")
-    before = within or generation("ended_at <= :at", "ended_at DESC")
-    after = None if within else generation("started_at >= :at", "started_at")
-    if before is not None:
-        beside.append((before[0], 0, BESIDE) if within else (before[0], before[1] - BESIDE, before[1]))
-    if after is not None:
-        beside.append((after[0], 0, BESIDE))
-    sums = [connection.execute(_PACE, part).fetchone() for part in beside]
-    rounds = sum(count for _, count in sums)
-    ms = sum(total for total, _ in sums)
-    return ms / rounds if rounds and ms > 0 else None
-
-
-def _half_width(logs: list[float]) -> float | None:
-    """Half the width of the interval of the logarithm of the speed-up; None with one ratio."""
-    from spectui.store.counts.intervals import student_t
-
-    if len(logs) < 2:
-        return None
+    The median of the ratios. From six on its interval ends at two of them, whatever their distribution; with three to
+    five it is Student's, of their logarithms. With fewer there is none: two that happen to be close say nothing.
+    """
+    ratios = sorted(plain / round_ms for plain, round_ms in measured)
+    count, middle = len(ratios), median(ratios)
+    ranks = median_ranks(count)
+    if ranks is not None:
+        return middle, (ratios[ranks[0]], ratios[ranks[1]])
+    if count not in STUDENT_T:
+        return middle, None
     # The median of a few normal values is off by a quarter more than their mean.
-    error = stdev(logs) / math.sqrt(len(logs)) * (1.2533 if len(logs) > 2 else 1.0)
-    return student_t(len(logs) - 1) * error
+    half = STUDENT_T[count] * 1.2533 * stdev(map(math.log, ratios)) / math.sqrt(count)
+    return middle, (middle * math.exp(-half), middle * math.exp(half))
 
 
 def baselines(reader: Reader, session_id: int) -> list[Baseline]:
     """All measurements of a session, oldest first. Raises `StoreError` when it cannot be read."""
-    sql = "SELECT at, ms_per_token, tokens FROM baseline WHERE session_id = ? ORDER BY id"
+    sql = "SELECT at, ms_per_token, tokens, round_ms FROM baseline WHERE session_id = ? ORDER BY id"
     return [Baseline(*row) for row in reader.fetch(sql, session_id)]

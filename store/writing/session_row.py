@@ -149,10 +149,10 @@ class SessionRow:
         }
         self._update(**{name: value for name, value in columns.items() if value is not None})
 
-    def add_baseline(self, ms_per_token: float, tokens: int) -> None:
-        """Keep a measurement of plain decoding over so many tokens."""
+    def add_baseline(self, ms_per_token: float, tokens: int, round_ms: float) -> None:
+        """Keep a measurement of plain decoding over so many tokens, beside rounds that took `round_ms`."""
         with self._lock, transaction(self._connection):
-            add_baseline(self._connection, self._session_id, ms_per_token, tokens)
+            add_baseline(self._connection, self._session_id, ms_per_token, tokens, round_ms)
 
     def commands_wait(self) -> bool:
         """True when there are commands to take: a read of a few microseconds."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from spectui.store.care.pruning import prune_session
 from spectui.store.clock import now
+from spectui.store.counts import metrics
 from spectui.store.counts.recount import rebuild
 from spectui.store.counts.rollups import Rollups, add_block, forget_blocks
 from spectui.store.counts.tally import tally
@@ -110,6 +111,12 @@ class SessionWriter(SessionRow):
                 (self._session_id,),
             ).fetchall()
         return [PendingGeneration(*row) for row in rows]
+
+    def mean_round_ms(self, generation_id: int) -> float | None:
+        """Mean time of the rounds of a prompt; None where no time is known."""
+        total = metrics.total_ms_sql("generation")
+        row = self._read(f"SELECT {total}, round_count FROM generation WHERE id = ?", generation_id)
+        return row[0] / row[1] if row[0] and row[1] else None
 
     def note_prompt(
         self, generation_id: int, prompt_tokens: int | None, first_token_id: int | None = None

@@ -83,7 +83,7 @@ def write(path: Path, seconds: float) -> None:
     writer.claim()
     writer.add_tokens(TOKENIZER, vocabulary.table)
     writer.describe(device="cpu", tokenizer_id=TOKENIZER)
-    writer.add_baseline(30.0, 6)
+    writer.add_baseline(30.0, 1, 40.0)
     writer.set_status("running")
     print(session, flush=True)
     sys.stdin.readline()  # the dashboards are there

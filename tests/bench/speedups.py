@@ -1,70 +1,125 @@
 """Speed-ups of sessions beside the one that interleaving measures, on a machine that others use.
 
-    python -m tests.bench.speedups [--sessions 4] [--per-task 20] [--bench-per-task 4] [--tokens 64]
+    python -m tests.bench.speedups [--sessions 4] [--per-task 12] [--tokens 64] [--tree dynamic:3x2] [--hog]
 
-Runs sessions of the embedded pair one after the other, then speculative and plain decoding in turn on prompts of the
-same kinds (`spectui bench`), and prints each session's speed-up with its interval beside that. A session measures
-plain decoding every ten seconds or so: shorter ones than a minute have too few measurements for an interval.
+Runs sessions of the embedded pair one after the other. Then decodes their prompts with and without speculation side by
+side, a round and as many plain tokens in turn, so that both have the machine as it is in the same tenth of a second:
+the ratio of their times on each prompt, its median over prompts and the 95 % interval of that by order statistics.
+Prints each session's speed-up with its interval beside it. With --hog another process takes a core for 3 to 20 s at a
+time meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import multiprocessing
+import os
+import random
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from statistics import median
 
+from spectui import prompts
+from spectui.decoding.bench.paired import median_interval
+from spectui.decoding.config import RunConfig
+from spectui.decoding.engine import SpeculativeDecoder
+from spectui.decoding.models.load import load_models
+from spectui.decoding.worker.baseline import plain_decoder
 from spectui.store.reading.reader import Reader
 
-
-def spectui(*words: object) -> str:
-    """The text that a command prints."""
-    command = [sys.executable, "-c", "from spectui.tui.cli import main; main()", *map(str, words)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+SPANS = (3.0, 20.0)
+"""Seconds for which the other process takes a core, and leaves it."""
 
 
 def main() -> None:
-    """Print the sessions and the bench."""
+    """Print the sessions and what interleaving says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sessions", type=int, default=4)
-    parser.add_argument("--per-task", type=int, default=20)
-    parser.add_argument("--bench-per-task", type=int, default=4)
+    parser.add_argument("--per-task", type=int, default=12)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--tree", default="dynamic:3x2")
+    parser.add_argument("--hog", action="store_true")
     arguments = parser.parse_args()
-    same = ("--max-new-tokens", arguments.tokens, "--tree", arguments.tree)
-    with tempfile.TemporaryDirectory(prefix="spectui-speedups-") as folder:
+    options = [
+        "--max-new-tokens",
+        arguments.tokens,
+        "--tree",
+        arguments.tree,
+        "--per-task",
+        arguments.per_task,
+    ]
+    print(f"load of the last minute {os.getloadavg()[0]:.1f}", flush=True)
+    with tempfile.TemporaryDirectory() as folder, hog() if arguments.hog else contextlib.nullcontext():
         database = Path(folder) / "runs.db"
         for number in range(arguments.sessions):
-            spectui(
-                "--db",
-                database,
-                "run",
-                "--headless",
-                "--name",
-                f"run-{number}",
-                "--per-task",
-                arguments.per_task,
-                *same,
-            )
+            run(database, f"run-{number}", *map(str, options))
+        ratios = interleaved(
+            RunConfig(max_new_tokens=arguments.tokens, tree=arguments.tree), arguments.per_task
+        )
         with Reader(database) as reader:
             sessions = [reader.session(f"run-{number}") for number in range(arguments.sessions)]
-    bench: dict[str, Any] = json.loads(
-        spectui("bench", "--no-dashboard", "--json", "--per-task", arguments.bench_per_task, *same)
-    )
-    low, high = bench["interval"]["ratio_vs_own_plain"] or bench["spread"]["ratio_vs_own_plain"]
-    print(f"interleaved: {bench['ratio_vs_own_plain']:.2f} [{low:.2f}, {high:.2f}]")
+    low, high = median_interval(ratios) or (min(ratios), max(ratios))
+    print(f"interleaved: {median(ratios):.2f} [{low:.2f}, {high:.2f}], {len(ratios)} prompts")
     for each in sessions:
         between = each.speedup_range
-        if each.speedup is None or between is None:
-            print(f"{each.name}: not known ({each.baseline_count} measurements)")
+        if between is None:
+            print(f"{each.name}: not known, {each.baseline_count} measurements")
             continue
         verdict = "overlaps" if between[0] <= high and low <= between[1] else "does not overlap"
         interval = f"[{between[0]:.2f}, {between[1]:.2f}]"
         print(f"{each.name}: {each.speedup:.2f} {interval}, {each.baseline_count} measurements, {verdict}")
+    print(f"load of the last minute {os.getloadavg()[0]:.1f}")
+
+
+def run(database: Path, name: str, *options: str) -> None:
+    """A session, as users start one."""
+    words = ("--db", str(database), "run", "--headless", "--name", name, *options)
+    command = [sys.executable, "-c", "from spectui.tui.cli import main; main()", *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def interleaved(config: RunConfig, per_task: int) -> list[float]:
+    """Of each prompt: time of its tokens without speculation over their time with it."""
+    decoder = SpeculativeDecoder(config, models=load_models(config))
+    plain = plain_decoder(decoder)
+    ratios = []
+    for prompt in prompts.bundled(per_task=per_task):
+        ids = decoder.encode(prompt.asked)
+        one_by_one, took, plain_took = plain.generate(ids), 0.0, 0.0
+        for round_ in decoder.generate(ids):
+            took += round_.draft_ms + round_.verify_ms + round_.other_ms
+            for _ in round_.tokens:
+                token = next(one_by_one)
+                plain_took += token.draft_ms + token.verify_ms + token.other_ms
+        ratios.append(plain_took / took)
+    return ratios
+
+
+@contextlib.contextmanager
+def hog() -> Iterator[None]:
+    """Another program that takes a core for a while, again and again."""
+    other = multiprocessing.get_context("spawn").Process(target=take_a_core, daemon=True)
+    other.start()
+    try:
+        yield
+    finally:
+        other.terminate()
+        other.join()
+
+
+def take_a_core() -> None:
+    """Compute for a while and sleep for a while, for ever."""
+    spans = random.Random(0)
+    while True:
+        until = time.monotonic() + spans.uniform(*SPANS)
+        while time.monotonic() < until:
+            sum(range(10_000))
+        time.sleep(spans.uniform(*SPANS))
 
 
 if __name__ == "__main__":

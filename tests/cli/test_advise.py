@@ -14,6 +14,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.trees.plan_file import read_plan
 from spectui.store.care.pruning import prune_session
 from spectui.store.database import open_database
+from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord
 from spectui.store.sessions import create_session
 from spectui.store.writing.writer import SessionWriter
@@ -36,14 +37,17 @@ def session(
     )  # fmt: skip
     writer = SessionWriter(db, made)
     writer.claim()
-    if baseline is not None:
-        writer.add_baseline(baseline, 6)
     for generation in writer.pending_generations():
         writer.start_generation(generation.id, 10)
         shape = {} if parents is None else {"parents": parents}
         for record in random_rounds(rounds, seed=generation.id, **shape):
             writer.record_round(generation.id, record)
         writer.finish_generation(generation.id, "finished", output="done", finish_reason="eos")
+    if baseline is not None and rounds:
+        with Reader(db) as reader:
+            round_ms = reader.session(made).total_ms / reader.session(made).rounds
+        for off in (0.98, 1.0, 1.02):
+            writer.add_baseline(off * baseline, 1, round_ms)
     writer.set_status("finished")
     db.close()
     return made

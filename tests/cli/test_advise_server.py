@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from spectui.servers.rounds import ServerRound, to_record
 from spectui.store.database import open_database
+from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord
 from spectui.store.sessions import create_session
 from spectui.store.sources import Server
@@ -44,8 +45,6 @@ def session(
     writer = SessionWriter(db, made)
     writer.claim()
     writer.describe(source=source, server_json=SERVER.to_json())
-    if baseline is not None:
-        writer.add_baseline(baseline, 6)
     for generation in writer.pending_generations():
         rng = random.Random(generation.position)
         writer.start_generation(generation.id, 10)
@@ -54,6 +53,11 @@ def session(
         for number, one in enumerate(each, 1):
             writer.record_round(generation.id, to_record(number, one))
         writer.finish_generation(generation.id, "finished", output="done", finish_reason="length")
+    if baseline is not None and ms is not None:
+        with Reader(db) as reader:
+            round_ms = reader.session(made).total_ms / reader.session(made).rounds
+        for off in (0.99, 1.0, 1.01):
+            writer.add_baseline(off * baseline, 6, round_ms)
     writer.set_status("finished")
     db.close()
 

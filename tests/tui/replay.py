@@ -69,8 +69,7 @@ class Recording:
         """Claim the session for this process and say that it runs."""
         self.writer.claim()
         self.writer.describe(device="cpu", tokenizer_id=TOKENIZER)
-        for measured in (38.1, 36.9, 41.2):
-            self.writer.add_baseline(measured, 6)
+        self._plain = [38.1, 36.9, 41.2]
         self.writer.heartbeat(191.0, 1_310_000_000)
         self.writer.set_status("running")
 
@@ -102,6 +101,10 @@ class Recording:
             done += record.accepted_length + 1
             self.writer.add_tokens(TOKENIZER, self.vocabulary.table)
             self.writer.record_round(generation_id, record)
+            while self._plain:
+                self.writer.add_baseline(
+                    self._plain.pop(), 1, record.draft_ms + record.verify_ms + record.other_ms
+                )
             if rate:
                 due += (record.accepted_length + 1) / rate
                 time.sleep(max(due - time.monotonic(), 0))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectui.tui.cli.output import duration, prose, table
-from spectui.tui.model.speedups import range_words
+from spectui.tui.model.speedups import range_words, unknown_words
 from spectui.tui.terminal.cells import NOTHING, count, number
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
         f"{duration(summary.total_ms / 1000)} of decoding: {number(summary.tokens_per_second, 1)} tok/s, "
         f"{number(summary.tokens_per_round)} tok/round{_speedup(summary)}"
     )
+    unknown = unknown_words(summary)
+    if unknown is not None:
+        prose(unknown)
     words = spending_words(summary)
     if words:
         plain_words = words.replace(" s/M tok", " s of decoding").replace("/M tok", "")

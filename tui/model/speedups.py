@@ -1,4 +1,4 @@
-"""A speed-up over plain decoding in words: with the range that repeated measurements give, or that there is one."""
+"""A speed-up over plain decoding in words: with the interval that measurements give, or why there is none."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from spectui.store.rows import SessionSummary
 
 
 def range_words(summary: SessionSummary) -> str:
-    """``1.31 to 1.55, measured 4 times``, ``measured once``; for a session with a speed-up."""
-    interval = summary.speedup_range
-    if interval is None:
-        return "measured once"
-    return f"{interval[0]:.2f} to {interval[1]:.2f}, measured {times_words(summary.baseline_count)}"
+    """``1.31 to 1.55, measured 40 times``; for a session with a speed-up."""
+    low, high = summary.speedup_range or (0.0, 0.0)
+    return f"{low:.2f} to {high:.2f}, measured {times_words(summary.baseline_count)}"
+
+
+def unknown_words(summary: SessionSummary) -> str | None:
+    """The reason why a session has no speed-up, as a sentence; None where it has one, or measured nothing."""
+    if summary.speedup is not None or not summary.baseline_count:
+        return None
+    few = summary.baseline_low_ms is None
+    return (
+        f"plain decoding was measured {times_words(summary.baseline_count)}, "
+        f"{'too seldom' if few else 'with results too far apart'} to tell a speed-up"
+    )
 
 
 def times_words(count: int) -> str:
@@ -19,6 +28,6 @@ def times_words(count: int) -> str:
 
 
 def short_range(summary: SessionSummary) -> str:
-    """``1.31–1.55``, or ``once``."""
-    interval = summary.speedup_range
-    return "once" if interval is None else f"{interval[0]:.2f}–{interval[1]:.2f}"
+    """``1.31–1.55``; for a session with a speed-up."""
+    low, high = summary.speedup_range or (0.0, 0.0)
+    return f"{low:.2f}–{high:.2f}"

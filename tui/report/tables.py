@@ -11,7 +11,7 @@ from spectui.store.analysis.predictors import TITLES, Predictor
 from spectui.store.analysis.report import OVERALL, Report
 from spectui.store.analysis.verdict import NODES
 from spectui.store.rows import SessionSummary
-from spectui.tui.model.speedups import range_words
+from spectui.tui.model.speedups import range_words, unknown_words
 from spectui.tui.report.grid import Cell, Column, Grid, grid
 from spectui.tui.report.spending import spending_grid
 
@@ -107,7 +107,8 @@ def _speed(session: SessionSummary) -> str:
     words = f"{session.tokens_per_second:,.1f} tok/s"
     if session.speedup is not None:
         words += f", {session.speedup:.2f} times plain decoding, {range_words(session)}"
-    return words
+    unknown = unknown_words(session)
+    return words if unknown is None else f"{words}; {unknown}"
 
 
 def notes(report: Report) -> list[str]:

@@ -126,9 +126,9 @@ class Status(Line):
             eta = NOTHING if silent else duration(eta_seconds(self._generations))
             wait = [("  ETA ", "muted"), (pad(eta, 7, "right"), "text")]
         failed: list[Cell] = [(f", {failed_words(summary)}", "bad")] if summary.prompts_failed else []
-        if self.size.width >= 100 and summary.baseline_ms:
-            times = times_words(max(summary.baseline_count, 1))
-            plain = f"   plain {rate(1000 / summary.baseline_ms)} tok/s, measured {times}"
+        if self.size.width >= 100 and summary.plain_ms:
+            times = times_words(summary.baseline_count)
+            plain = f"   plain {rate(1000 / summary.plain_ms)} tok/s, measured {times}"
             yield [done, word, *failed, clock, *wait, (plain, "muted")]
         yield [done, word, *failed, clock, *wait]
         yield [done, *failed, clock, *wait]
@@ -192,8 +192,6 @@ def _meter(part: float, width: int) -> list[Cell]:
 
 def _plain_cells(summary: SessionSummary) -> list[Cell]:
     ratio = summary.speedup
-    if summary.baseline_ms is None:
-        return [(pad(NOTHING, 5, "right"), "muted"), (" plain", "muted")]
     return [
         (pad(f"{number(ratio)}×" if ratio else NOTHING, 5, "right"), "strong"),
         (f" plain ({short_range(summary)})" if ratio else " plain", "muted"),

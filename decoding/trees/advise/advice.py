@@ -226,7 +226,7 @@ def _advice(
         single=replace(judge.judged(single, None), speedup=judge.over_plain(of_all, None)),
         used=judge.judged(used, None),
         per_task_gain=judge.gain(of_task, judge.replays(of_all), None),
-        most_gain=judge.gain(*in_sample(within, groups), None),
+        most_gain=judge.gain(*in_sample(within, groups), None, out_of_fold=False),
         larger=None if larger is None else judge.judged(larger, None),
         drafters={},
     )

@@ -64,6 +64,11 @@ class Prompts:
     def __init__(self, tasks: Sequence[int]) -> None:
         self._task = np.asarray(tasks, dtype=np.int64)
 
+    @property
+    def most(self) -> int:
+        """Prompts of the task that has most."""
+        return int(np.bincount(self._task).max())
+
     def members(self, task: int) -> Bools:
         """``[P]``: the prompts of a task."""
         members: Bools = self._task == task
@@ -76,12 +81,14 @@ class Prompts:
         only: int | None = None,
         new_prompts: bool = False,
         costs: float = 0.0,
+        folds: int = 0,
     ) -> Estimate:
         """The product of ``sum(a) / sum(b)`` over `pairs`, all ``[P]``.
 
         `only` takes one task's prompts. With `new_prompts` the interval is that of what as many other prompts would
         show: their variation is added to that of these. `costs` is the standard deviation of the logarithm
-        of the ratio that comes from how well costs are known.
+        of the ratio that comes from how well costs are known. `folds` are the parts of the prompts that took turns in
+        choosing what is judged on the others; 0 where nothing was chosen.
         """
         chosen = np.ones(len(self._task), dtype=np.bool_) if only is None else self._task == only
         prompts = int(chosen.sum())
@@ -101,6 +108,9 @@ class Prompts:
             return Estimate(value, None, prompts)
         error, freedom = variation
         error *= math.sqrt(2.0) if new_prompts else 1.0
+        if folds > 1:
+            # Choices for different folds share most of their prompts, and the luck of these: Nadeau and Bengio (2003).
+            error *= math.sqrt(1 + folds / (folds - 1))
         both = math.hypot(error, costs)
         # Satterthwaite's degrees of freedom; those of costs are taken as unlimited.
         half = student_t(freedom * (both / error) ** 4, LEVEL) * both

@@ -101,13 +101,21 @@ class Judge:
             [(tokens * self._priced.plain_ms, ms)], only=only, costs=float(plain.std())
         )
 
-    def gain(self, choice: Sequence[str], others: Sequence[Replay], only: int | None) -> Estimate:
-        """Tokens per second over those of `others`, one of each prompt, on the same prompts."""
+    def gain(
+        self, choice: Sequence[str], others: Sequence[Replay], only: int | None, *, out_of_fold: bool = True
+    ) -> Estimate:
+        """Tokens per second over those of `others`, one of each prompt, on the same prompts.
+
+        `out_of_fold` is False of a choice that was made on the prompts that it is judged on.
+        """
         replays = self.replays(choice)
         (tokens, ms), (other_tokens, other_ms) = _columns(replays), _columns(others)
         costs = self._costs(others, only) - self._costs(replays, only)
         return self._prompts.ratio(
-            [(tokens, ms), (other_ms, other_tokens)], only=only, costs=float(costs.std())
+            [(tokens, ms), (other_ms, other_tokens)],
+            only=only,
+            costs=float(costs.std()),
+            folds=min(FOLDS, self._prompts.most) if out_of_fold else 0,
         )
 
     def rate(self, replay: Replay) -> float:

@@ -54,7 +54,7 @@ def gained(prompts: int, gain: float, seed: int) -> Advice:
     judge = Judge(within, PRICED, Prompts(groups.tolist()))
     of_task, of_all = out_of_fold(within, groups)
     per_task = judge.gain(of_task, judge.replays(of_all), None)
-    most = judge.gain(*in_sample(within, groups), None)
+    most = judge.gain(*in_sample(within, groups), None, out_of_fold=False)
     return cast(Advice, SimpleNamespace(per_task_gain=per_task, most_gain=most))
 
 

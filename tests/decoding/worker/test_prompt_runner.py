@@ -18,7 +18,7 @@ from spectui.decoding.models.fingerprint import ALIKE, Basis, differences, diges
 from spectui.decoding.models.load import LoadedModels, load_models
 from spectui.decoding.rounds import Round
 from spectui.decoding.worker import prompt_runner
-from spectui.decoding.worker.baseline import plain_ms_per_token
+from spectui.decoding.worker.baseline import Baselines, total_ms
 from spectui.decoding.worker.control import Control
 from spectui.decoding.worker.idle import IdleTime
 from spectui.decoding.worker.prompt_runner import PromptRunner, find_loop
@@ -73,7 +73,7 @@ class Ran:
         path: Path,
         config: RunConfig,
         models: LoadedModels,
-        after: Callable[[PromptRunner, int, str], None] | None = None,
+        after: Callable[[PromptRunner, Any], Baselines] | None = None,
     ) -> None:
         db = connect(path)
         session = create_session(
@@ -84,9 +84,7 @@ class Ran:
         writer.claim()
         runner = PromptRunner(writer, Undisturbed(), config, models)
         if after is not None:
-            runner.after_first_round = lambda prompt: after(
-                runner, Reader(db).session(session).rounds, prompt
-            )
+            runner.baselines = after(runner, db)
         for generation in writer.pending_generations():
             runner.run(generation)
         reader = Reader(db)
@@ -267,17 +265,33 @@ def test_files_are_told_apart_by_what_is_in_them(config: RunConfig, tmp_path: Pa
         assert digest(one) != digest(other)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_plain_decoding_between_two_rounds_changes_nothing(
-    tmp_path: Path, config: RunConfig, models: LoadedModels
+    tmp_path: Path, config: RunConfig, models: LoadedModels, temperature: float
 ) -> None:
-    """It comes once, when the first round is in the database and nothing is being written, and leaves no trace."""
-    seen = []
+    """It comes when the round is in the database and nothing is being written, and leaves no trace."""
+    config, seen = config.changed(temperature=temperature), list[tuple[int, float]]()
 
-    def measure(runner: PromptRunner, rounds: int, prompt: str) -> None:
-        seen.append((rounds, prompt, plain_ms_per_token(runner.decoder, prompt, 6) > 0))
+    class Always(Baselines):
+        due = True  # type: ignore[assignment]
+
+    def always(runner: PromptRunner, db: Any) -> Baselines:
+        session = Reader(db).session("last").id
+
+        def measure(prompt: str) -> float:
+            assert prompt in TEXTS
+            plain = runner.decoder.plain_round()
+            assert len(plain.tokens) == 1
+            seen.append((Reader(db).session(session).rounds, total_ms(plain)))
+            return total_ms(plain)
+
+        return Always(measure, 1, lambda *_: None, seen.append)
 
     undisturbed = Ran(tmp_path / "undisturbed.db", config, models)
-    measured = Ran(tmp_path / "measured.db", config, models, measure)
-    assert seen == [(1, TEXTS[0], True)]
+    measured = Ran(tmp_path / "measured.db", config, models, always)
     assert [p.output for p in measured.prompts] == [p.output for p in undisturbed.prompts]
-    assert [p.round_count for p in measured.prompts] == [p.round_count for p in undisturbed.prompts]
+    counts = [p.round_count for p in measured.prompts]
+    assert counts == [p.round_count for p in undisturbed.prompts]
+    # After each round of a prompt but its last.
+    assert [rounds for rounds, _ in seen] == [*range(1, counts[0]), *range(counts[0] + 1, sum(counts))]
+    assert min(ms for _, ms in seen) > 0

@@ -31,7 +31,7 @@ def whole_run(writer: SessionWriter) -> None:
     writer.set_stage("loading", 1.0, 2.0, "MB")
     writer.restart_unfinished()
     writer.describe(device="cpu", tokenizer_id=TOKENIZER, versions={"python": "3"})
-    writer.add_baseline(1.0, 6)
+    writer.add_baseline(1.0, 1, 2.0)
     writer.add_tokens(TOKENIZER, {1: b"a", 2: b"b"})
     writer.set_status("running")
     writer.take_commands()
