@@ -28,8 +28,6 @@ class PlainServer:
 
         A fault is an event: the prompt itself is done.
         """
-        if not round_ms:
-            return
         try:
             ms, tokens = self._ms_per_token(question)
         except ServerError as error:

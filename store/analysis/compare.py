@@ -303,17 +303,19 @@ def _of_means(sides: _Sides, key: str, a_values: Floats, b_values: Floats, withi
 
 
 def _of_chains(sides: _Sides) -> Contrast:
-    """The contrast of the chain formula of the published definition, each to the depth of its own session."""
+    """The contrast of the chain formula of the published definition, each to the depths of its own trees."""
     a_values, b_values = (side.ratio(published.DEFINITION).per_prompt for side in (sides.a, sides.b))
     a_values, b_values = _both(sides, a_values, b_values)
 
+    def depth_shares(side: _Side) -> list[float]:
+        return side.analysis.counts.depth_shares(side.chosen)
+
     def chain(side: _Side, values: Floats) -> Figure:
-        depth = side.analysis.data.max_depth
-        mean = mean_of(values, side.prompts.weight)
+        mean, shares = mean_of(values, side.prompts.weight), depth_shares(side)
         if mean.value is None:
             return mean
-        slope = sum(d * mean.value ** (d - 1) for d in range(1, depth + 1))
-        return scaled(mean, metrics.chain_expected_length(mean.value, depth), slope)
+        slope = sum(share * d * mean.value ** (d - 1) for d, share in enumerate(shares, start=1))
+        return scaled(mean, metrics.chain_expected_length(mean.value, shares), slope)
 
     formula = sides.contrast(
         "expected_length_formula", chain(sides.a, a_values), chain(sides.b, b_values), POSITIVE
@@ -322,9 +324,8 @@ def _of_chains(sides: _Sides) -> Contrast:
 
     def through(ci: Pair | None, side: _Side) -> Pair | None:
         """An interval taken through the formula, which grows with alpha, as in a report."""
-        low, high = (
-            metrics.chain_expected_length(end, side.analysis.data.max_depth) for end in ci or (0.0, 0.0)
-        )
+        shares = depth_shares(side)
+        low, high = (metrics.chain_expected_length(end, shares) for end in ci or (0.0, 0.0))
         return None if ci is None else (low, high)
 
     return replace(formula, ci_a=through(alphas.ci_a, sides.a), ci_b=through(alphas.ci_b, sides.b))

@@ -125,11 +125,26 @@ class Counts:
 
     @cached_property
     def entropies(self) -> dict[str, Ratio]:
-        """`draft_entropy` and `target_entropy`, nats -> sums over nodes, each with its parent's entropy."""
+        """`draft_entropy` and `target_entropy`, nats -> sums over parents: however many children one has, it is one."""
         return {
-            "draft_entropy": self._mean(self.data.draft_entropy),
-            "target_entropy": self._mean(self.data.target_entropy),
+            "draft_entropy": self._mean_over_parents(self.data.draft_entropy),
+            "target_entropy": self._mean_over_parents(self.data.target_entropy),
         }
+
+    @cached_property
+    def deep(self) -> list[Floats]:
+        """Depth 1, 2, ... -> [prompts], rounds whose tree reaches it."""
+        deepest = np.zeros(len(self.data.round_prompt), np.int64)
+        np.maximum.at(deepest, self.data.node_round, self.data.depth)
+        return [
+            np.bincount(self.data.round_prompt, deepest >= depth, self.prompts).astype(np.float64)
+            for depth in range(1, self.data.max_depth + 1)
+        ]
+
+    def depth_shares(self, chosen: Bools | Ints) -> list[float]:
+        """Depth 1, 2, ... -> share of rounds of the prompts `chosen` whose tree reaches it."""
+        rounds = max(float(self.rounds[chosen].sum()), 1.0)
+        return [float(each[chosen].sum()) / rounds for each in self.deep]
 
     @cached_property
     def on_path(self) -> list[Ratio]:
@@ -193,6 +208,14 @@ class Counts:
 
     def _mean(self, values: Floats) -> Ratio:
         return Ratio(self._sum(np.nan_to_num(values)), self._sum(np.isfinite(values)))
+
+    def _mean_over_parents(self, values: Floats) -> Ratio:
+        """Of values that siblings share, or do not know."""
+        known = np.flatnonzero(np.isfinite(values))
+        first = known[np.unique(self.data.family[known], return_index=True)[1]]
+        owner = self._owner[first]
+        sums = (np.bincount(owner, weights, self.prompts) for weights in (values[first], None))
+        return Ratio(*(each.astype(np.float64) for each in sums))
 
     def _by_depth(self, chosen: Bools | None) -> Floats:
         if chosen is None:

@@ -86,7 +86,7 @@ class GroupFigures:
     alpha: dict[str, Estimate]
     """By definition, see `counts.ALPHAS`."""
     expected_length: dict[str, Estimate]
-    """The chain formula of each alpha, to the depth of the session's deepest tree."""
+    """The chain formula of each alpha, to the depth of each round's tree."""
     accepted_length: Estimate
     tokens_per_round: Estimate
     on_path: list[Step]
@@ -129,13 +129,13 @@ def estimate_over_rounds(ratio: Ratio, task: Ints, within: Pair) -> Estimate:
     )
 
 
-def chain_formula(alpha: Estimate, depth: int) -> Estimate:
+def chain_formula(alpha: Estimate, shares: Sequence[float]) -> Estimate:
     """`metrics.chain_expected_length` of an alpha; it grows with alpha, so the interval's ends go through it."""
 
     def through(value: float | None) -> float | None:
-        return None if value is None else metrics.chain_expected_length(value, depth)
+        return None if value is None else metrics.chain_expected_length(value, shares)
 
-    ends = [metrics.chain_expected_length(end, depth) for end in alpha.ci or ()]
+    ends = [metrics.chain_expected_length(end, shares) for end in alpha.ci or ()]
     return Estimate(
         through(alpha.mean),
         (ends[0], ends[1]) if ends else None,

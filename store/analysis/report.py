@@ -90,7 +90,9 @@ class Analysis:
             rounds=int(counts.rounds[chosen].sum()),
             nodes=int(counts.nodes[chosen].sum()),
             alpha=alpha,
-            expected_length={k: figures.chain_formula(a, self.data.max_depth) for k, a in alpha.items()},
+            expected_length={
+                k: figures.chain_formula(a, counts.depth_shares(chosen)) for k, a in alpha.items()
+            },
             accepted_length=lengths["accepted_length"],
             tokens_per_round=lengths["tokens_per_round"],
             on_path=figures.steps_on_path(on_path, [ratio.select(chosen) for ratio in counts.reached], of),

@@ -159,9 +159,12 @@ def total_ms_sql(table: str) -> str:
     return f"({' + '.join(f'coalesce({table}.{name}, 0)' for name in ('draft_ms', 'verify_ms', 'other_ms'))})"
 
 
-def chain_expected_length(alpha: float, depth: int) -> float:
-    """``alpha + alpha^2 + ... + alpha^depth``: the chain formula of the study (arXiv 2604.14682)."""
-    return math.fsum(alpha**d for d in range(1, depth + 1))
+def chain_expected_length(alpha: float, shares: Sequence[float]) -> float:
+    """The chain formula of the study (arXiv 2604.14682), ``alpha + alpha^2 + ...``, to the depth of each round's tree.
+
+    `shares` are those of rounds whose tree reaches depth 1, 2, ...; of one static tree all are 1.
+    """
+    return math.fsum(share * alpha**d for d, share in enumerate(shares, start=1))
 
 
 def tokens_per_second(token_count: float, total_ms: float) -> float | None:

@@ -32,7 +32,7 @@ class Baseline:
 
 
 def add_baseline(
-    connection: sqlite3.Connection, session_id: int, ms_per_token: float, tokens: int, round_ms: float
+    connection: sqlite3.Connection, session_id: int, ms_per_token: float, tokens: int, round_ms: float | None
 ) -> None:
     """Insert a measurement, and bring the session's row up to date; call within a transaction."""
     connection.execute(
@@ -48,24 +48,28 @@ def refresh(connection: sqlite3.Connection, session_id: int) -> None:
     A shared machine is faster in one second than in the next. So each measurement is divided by the time of the rounds
     just before and after it. The baseline is the median of these ratios, times the mean time of a round in the whole
     session: as if both had been measured at the same time, and held up alike. Its range is that of the median's 95 %
-    interval. Sessions of earlier versions have no such pairs, and keep what was worked out then.
+    interval. Where times of rounds are not known, it is the median of the measurements, without a range.
     """
     rows = connection.execute(
-        "SELECT ms_per_token, round_ms FROM baseline WHERE session_id = ? AND round_ms > 0", (session_id,)
+        "SELECT ms_per_token, round_ms FROM baseline WHERE session_id = ?", (session_id,)
     ).fetchall()
+    pairs = [(ms, beside) for ms, beside in rows if beside]
     (whole,) = connection.execute(
         f"SELECT total({metrics.total_ms_sql('generation')}) / total(round_count) FROM generation"
         " WHERE session_id = ?",
         (session_id,),
     ).fetchone()
-    if not rows or whole is None:
+    if not rows:
         return
-    ratio, ends = pace(rows)
-    low, high = (None, None) if ends is None else (whole * ends[0], whole * ends[1])
+    count, middle, low, high = len(rows), median(ms for ms, _ in rows), None, None
+    if pairs and whole:
+        ratio, ends = pace(pairs)
+        count, middle = len(pairs), whole * ratio
+        low, high = (None, None) if ends is None else (whole * ends[0], whole * ends[1])
     connection.execute(
         "UPDATE session SET baseline_ms = ?, baseline_low_ms = ?, baseline_high_ms = ?, baseline_count = ?"
         " WHERE id = ?",
-        (whole * ratio, low, high, len(rows), session_id),
+        (middle, low, high, count, session_id),
     )
 
 

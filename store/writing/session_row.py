@@ -149,8 +149,8 @@ class SessionRow:
         }
         self._update(**{name: value for name, value in columns.items() if value is not None})
 
-    def add_baseline(self, ms_per_token: float, tokens: int, round_ms: float) -> None:
-        """Keep a measurement of plain decoding over so many tokens, beside rounds that took `round_ms`."""
+    def add_baseline(self, ms_per_token: float, tokens: int, round_ms: float | None) -> None:
+        """Keep a measurement of plain decoding over so many tokens, beside rounds that took `round_ms`, if known."""
         with self._lock, transaction(self._connection):
             add_baseline(self._connection, self._session_id, ms_per_token, tokens, round_ms)
 

@@ -53,9 +53,9 @@ def session(
         for number, one in enumerate(each, 1):
             writer.record_round(generation.id, to_record(number, one))
         writer.finish_generation(generation.id, "finished", output="done", finish_reason="length")
-    if baseline is not None and ms is not None:
+    if baseline is not None:
         with Reader(db) as reader:
-            round_ms = reader.session(made).total_ms / reader.session(made).rounds
+            round_ms = reader.session(made).total_ms / reader.session(made).rounds or None
         for off in (0.99, 1.0, 1.01):
             writer.add_baseline(off * baseline, 6, round_ms)
     writer.set_status("finished")

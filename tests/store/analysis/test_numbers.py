@@ -28,6 +28,7 @@ PROMPTS = ("code", "math", "code", "math", "math", "code", "chat")
 ROUNDS = (7, 12, 3, 9, 20, 5, 4)
 UNEVEN = (None, None, 0, 0, 0, 2)
 """A tree in which some nodes are leaves early."""
+SHALLOW = (None, None, 0)
 
 
 @dataclass
@@ -74,13 +75,13 @@ class Prompt:
 
 @pytest.fixture
 def prompts(db: Database, path: Path) -> list[Prompt]:
-    """A session with trees of two shapes, prompts of many lengths and a path that an end token cut."""
+    """A session with trees of three shapes, prompts of many lengths and a path that an end token cut."""
     session_id = make_session(db, PROMPTS)
     writer = SessionWriter(db, session_id)
     writer.claim()
     for generation, count in zip(writer.pending_generations(), ROUNDS, strict=True):
         writer.start_generation(generation.id, 10)
-        parents = UNEVEN if generation.id % 2 else None
+        parents = SHALLOW if generation.id == 4 else UNEVEN if generation.id % 2 else None
         rounds = random_rounds(count, generation.id, *([parents] if parents else []))
         for each in rounds:
             writer.record_round(generation.id, each)
@@ -173,8 +174,9 @@ def test_acceptance_lengths_and_entropies(report: dict[str, Any], prompts: list[
     check_estimate(alpha["rank1_match"], members, over_nodes(lambda n: n.match, lambda n: n.rank == 0))
     check_estimate(alpha["at_risk"], members, at_risk_sums)
     a = alpha["overlap"]["mean"]
-    assert group["expected_length_formula"] == pytest.approx(a + a**2 + a**3)
     rounds = [each for p in members for each in p.rounds]
+    chains = [sum(a**d for d in range(1, max(n.depth for n in each.nodes) + 1)) for each in rounds]
+    assert group["expected_length_formula"] == pytest.approx(np.mean(chains))
     length = [np.mean([r.accepted_length for r in p.rounds]) for p in members]
     assert group["accepted_length"]["mean"] == pytest.approx(np.mean([r.accepted_length for r in rounds]))
     assert group["accepted_length"]["per_prompt"] == pytest.approx(np.mean(length))
@@ -182,7 +184,8 @@ def test_acceptance_lengths_and_entropies(report: dict[str, Any], prompts: list[
     assert group["tokens_per_round"] == pytest.approx(np.mean([r.accepted_length + r.bonus for r in rounds]))
     assert group["tokens_per_round_per_prompt"] == pytest.approx(np.mean(per_round))
     for key in ("draft_entropy", "target_entropy"):
-        means = [np.mean([getattr(n, key) for n in p.nodes]) for p in members]
+        # Of each parent, once: that of its first child.
+        means = [np.mean([getattr(n, key) for n in p.nodes if n.rank == 0]) for p in members]
         assert group[key] == pytest.approx(np.mean(means))
 
 

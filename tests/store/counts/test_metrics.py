@@ -45,8 +45,8 @@ def test_survival_is_of_all_rounds_that_were_not_cut_before() -> None:
 
 
 def test_the_studys_chain_formula_gives_the_studys_numbers() -> None:
-    assert metrics.chain_expected_length(0.565, 3) == pytest.approx(1.065, abs=0.001)
-    assert metrics.chain_expected_length(0.518, 3) == pytest.approx(0.925, abs=0.001)
+    assert metrics.chain_expected_length(0.565, (1, 1, 1)) == pytest.approx(1.065, abs=0.001)
+    assert metrics.chain_expected_length(0.518, (1, 1, 1)) == pytest.approx(0.925, abs=0.001)
 
 
 def test_overlap_and_at_risk_mean_the_same_in_sql() -> None:
