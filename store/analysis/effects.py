@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectui.store.analysis.nulls import welch_p
+from spectui.store.analysis.nulls import tasks_p
 from spectui.store.analysis.predictors import jackknife_bias, r2
 from spectui.store.analysis.resampling import RESAMPLES, SEED
 from spectui.store.counts.intervals import LEVEL, Pair
@@ -49,6 +49,8 @@ class Population:
     depth: Sums
     residual: Floats
     """[prompts]: matches beyond what the share of all prompts leads to expect; NaN where a prompt says nothing."""
+    error: Floats
+    """[prompts]: variance of `residual` by the chance of the prompt's own rounds."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Difference:
     ci: Pair | None
     """95 %, of the corrected difference; None with a task of fewer than two prompts."""
     task_p: float | None
-    """Share of ways to deal the tasks anew to the prompts in which they differ as much (Welch's statistic)."""
+    """Share of ways to deal the tasks anew to the prompts in which they differ as much, see `nulls.tasks_p`."""
     depth_p: float | None
     """Chance that depths which mean nothing differ as much."""
 
@@ -101,7 +103,7 @@ def difference(population: Population, stratum: Ints) -> Difference | None:
         None
         if noise is None
         else noise.interval(raw, max(of_task - task_bias, 0.0), max(of_depth - depth_bias, 0.0)),
-        welch_p(population.residual, stratum, RESAMPLES, np.random.default_rng(SEED + 1)),
+        tasks_p(population.residual, population.error, stratum, RESAMPLES, np.random.default_rng(SEED + 1)),
         None if noise is None else noise.depth_p(of_depth),
     )
 

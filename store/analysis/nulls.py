@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from spectui.store.reading.columns import Floats, Ints
+
+UNLIKE = 2.0
+"""Factor of the mean variance of a task's prompts by chance over another's from which on they are unlike."""
 
 
 def permuted_tasks(shares: Floats, task: Ints, count: int, rng: np.random.Generator) -> Floats:
@@ -20,20 +24,48 @@ def permuted_tasks(shares: Floats, task: Ints, count: int, rng: np.random.Genera
     return np.stack([sizes - matches, matches], axis=2)
 
 
-def welch_p(values: Floats, task: Ints, count: int, rng: np.random.Generator) -> float | None:
+def tasks_p(values: Floats, error: Floats, task: Ints, count: int, rng: np.random.Generator) -> float | None:
     """Share of ways to deal the tasks anew in which they differ as much as they do; NaN values are left out.
 
-    `values` [prompts] and their `task`. By Welch's statistic, which a task of few or short prompts does not inflate.
-    None with fewer than two tasks of two prompts.
+    `values` [prompts], how far each is off by the chance of its own rounds (`error`, a variance), and their `task`. By
+    Welch's statistic, which tasks whose prompts vary more do not inflate. A task of few short prompts that happen to
+    agree does; so where prompts of tasks are of unlike length, it is the larger of that share and the one by squares of
+    tasks' means, of values in units of their own standard deviation. None with fewer than two tasks of two prompts.
     """
     known = np.isfinite(values)
     order = np.argsort(task[known], kind="stable")
-    dealt, sizes = values[known][order], np.unique(task[known], return_counts=True)[1]
+    dealt, chance = values[known][order], np.maximum(error[known][order], 1e-12)
+    sizes = np.unique(task[known], return_counts=True)[1]
     if len(sizes) < 2 or sizes.min() < 2:
         return None
-    null = _welch(rng.permuted(np.tile(dealt, (count, 1)), axis=1), sizes)
-    (seen,) = _welch(dealt[None], sizes)
-    return float((1 + np.sum(null >= seen * (1 - 1e-9))) / (1 + count))
+
+    def share(of: Floats, statistic: Callable[[Floats, Ints], Floats]) -> float:
+        null = statistic(rng.permuted(np.tile(of, (count, 1)), axis=1), sizes)
+        (seen,) = statistic(of[None], sizes)
+        return float((1 + np.sum(null >= seen * (1 - 1e-9))) / (1 + count))
+
+    p = share(dealt, _welch)
+    by_task = np.add.reduceat(chance, np.cumsum(sizes) - sizes) / sizes
+    if by_task.max() < UNLIKE * by_task.min():
+        return p
+    alike = dealt / np.sqrt(_between(dealt, chance, sizes) + chance)
+    return max(p, share(alike - alike.mean(), _squares))
+
+
+def _between(values: Floats, chance: Floats, sizes: Ints) -> float:
+    """Variance of the prompts of a task beyond their `chance`, by the method of moments (DerSimonian and Laird)."""
+    start, weight = np.cumsum(sizes) - sizes, 1 / chance
+    whole = np.add.reduceat(weight, start)
+    middle = np.repeat(np.add.reduceat(weight * values, start) / whole, sizes)
+    spread = float((weight * (values - middle) ** 2).sum())
+    free = float((whole - np.add.reduceat(weight**2, start) / whole).sum())
+    return max((spread - (len(values) - len(sizes))) / free, 0.0)
+
+
+def _squares(values: Floats, sizes: Ints) -> Floats:
+    """[rows], sum over groups of size times squared mean, of values [rows, prompts], group after group."""
+    start = np.cumsum(sizes) - sizes
+    return np.asarray((np.add.reduceat(values, start, axis=1) ** 2 / sizes).sum(axis=1), dtype=np.float64)
 
 
 def _welch(values: Floats, sizes: Ints) -> Floats:

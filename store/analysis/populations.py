@@ -117,11 +117,14 @@ def at_risk(counts: Counts, rounds: Bools) -> Population:
     mean = match.sum() / max(weight.sum(), 1e-300)
     known = weight.sum(axis=1) > 0
     residual = np.where(known, match.sum(axis=1) - mean * weight.sum(axis=1), np.nan)
+    in_round = np.bincount(each_family.round, each_family.matched - mean * width, len(data.round_prompt))
+    used = np.unique(each_family.round)
     return Population(
         int(width * len(each_family.depth)),
         Sums(weight, match),
         Sums(width * of_depth / each, more / each, beyond=True),
         residual,
+        _variance_of_sums(in_round[used], data.round_prompt[used], prompts) / each[:, 0] ** 2,
     )
 
 
@@ -140,9 +143,21 @@ def plain(counts: Counts, nodes: Bools) -> Population:
     weight[np.arange(prompts), task] = seen.sum(axis=1)
     match[np.arange(prompts), task] = hits.sum(axis=1)
     known = seen.sum(axis=1) > 0
+    beyond = data.match[nodes] - hits.sum(axis=1)[owner]
+    in_round = np.bincount(data.node_round[nodes], beyond, len(data.round_prompt))
+    used = np.unique(data.node_round[nodes])
     return Population(
         int(nodes.sum()),
         Sums(weight, match),
         Sums(seen, hits),
         np.where(known, hits.sum(axis=1), np.nan),
+        _variance_of_sums(in_round[used], data.round_prompt[used], prompts) / size[:, 0] ** 2,
     )
+
+
+def _variance_of_sums(values: Floats, owner: Ints, prompts: int) -> Floats:
+    """[prompts]: variance, by chance, of the sum of a prompt's `values` [rounds]; rounds vary alike in all prompts."""
+    count = np.bincount(owner, minlength=prompts).astype(np.float64)
+    mean = np.bincount(owner, values, prompts) / np.maximum(count, 1.0)
+    free = float(np.maximum(count - 1, 0.0).sum())
+    return count * (float(((values - mean[owner]) ** 2).sum()) / free if free else 0.0)

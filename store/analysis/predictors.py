@@ -18,7 +18,7 @@ import numpy as np
 
 from spectui.store.analysis.columns import Measured
 from spectui.store.analysis.counts import Counts
-from spectui.store.analysis.nulls import Units, permuted_labels, permuted_tasks, welch_p
+from spectui.store.analysis.nulls import Units, permuted_labels, permuted_tasks, tasks_p
 from spectui.store.analysis.resampling import RESAMPLES, SEED, SHARE, Draws, interval
 from spectui.store.counts.intervals import LEVEL, Pair
 from spectui.store.reading.columns import Bools, Floats, Ints
@@ -243,7 +243,9 @@ def predictor(labels: Labels, draws: Draws, task: Ints) -> Predictor:
 def _null_p(labels: Labels, task: Ints, null: Floats | None, raw: float) -> float | None:
     if labels.name == "task":
         shares = np.where(labels.sizes > 0, labels.table.sum(axis=1)[:, 1], np.nan)
-        return welch_p(shares, task, RESAMPLES, np.random.default_rng(SEED + 1))
+        share = float(labels.table.sum(axis=(0, 1))[1] / labels.table.sum())
+        chance = share * (1 - share) / np.maximum(labels.sizes, 1.0)
+        return tasks_p(shares, chance, task, RESAMPLES, np.random.default_rng(SEED + 1))
     return None if null is None else float((1 + np.sum(null >= raw * (1 - 1e-9))) / (1 + len(null)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,11 +14,18 @@ from spectui.decoding.trees import costs as costs_module
 from spectui.decoding.trees.advise.positions import Rounds, deepest
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.store.analysis.resampling import SEED
-from spectui.store.reading.columns import Floats
+from spectui.store.reading.columns import Floats, Ints
 from spectui.store.rows import SessionSummary
 
 MEASURED = "measured on its machine"
+FITTED = "measured on its machine and fitted to this session's rounds, which took {factor} times as long"
 ESTIMATED = "estimated from its own rounds"
+AGREE = 1.15
+"""Factor by which kept costs and a session's rounds may differ; beyond, one of both had a machine that was slow."""
+LITTLE = 0.05
+"""Drafting that takes less than this share of a forward is not fitted."""
+FEWEST_ROUNDS = 20
+"""Rounds that tell more of their time than kept costs do."""
 
 DRAWS = 200
 DRIFT = 0.035
@@ -69,9 +76,7 @@ def _draw(costs: Costs, rng: np.random.Generator) -> Costs:
             walk += rng.normal() * DRIFT * (math.log2(size / before) / DOUBLINGS if before else 1.0) ** 0.5
             before = size
             factor = math.exp(walk + rng.normal() * _error(timing))
-            drawn[size] = Timing(
-                timing.median * factor, timing.low * factor, timing.high * factor, timing.count
-            )
+            drawn[size] = _scaled(timing, factor)
         return drawn
 
     other = moved({1: costs.other})[1]
@@ -88,7 +93,67 @@ def _error(timing: Timing) -> float:
 def prices_of(summary: SessionSummary, rounds: Rounds) -> Priced:
     """The costs of a session's rounds. Raises `DecodingError` when it has none and too few rounds to estimate them."""
     kept = None if summary.costs is None else costs_module.from_dict(summary.costs)
-    return Priced(_estimated(summary, rounds), ESTIMATED) if kept is None else Priced(kept, MEASURED)
+    return Priced(_estimated(summary, rounds), ESTIMATED) if kept is None else _fitted(kept, summary, rounds)
+
+
+def _fitted(kept: Costs, summary: SessionSummary, rounds: Rounds) -> Priced:
+    """Kept costs; where the session's own rounds took another time, scaled to these.
+
+    Kept costs were measured once, and cannot tell that the machine was slow all the time. What slows a machine slows
+    forwards of few and of many rows, and drafting, by unlike factors: so each is fitted, that of one row by plain
+    decoding measured during the run.
+    """
+    count = len(rounds.prompt)
+    sizes = np.bincount(rounds.nodes.round, minlength=count)
+    levels = deepest(rounds.nodes, count)
+    drafted = sizes > 0
+    if drafted.sum() < FEWEST_ROUNDS:
+        return Priced(kept, MEASURED)
+    verify = _factor(rounds.verify_ms[drafted], sizes[drafted] + 1, kept.verify_ms)
+    draft = _factor(rounds.draft_ms[drafted], levels[drafted], kept.draft_ms)
+    if kept.draft_ms(float(np.median(levels[drafted]))) < LITTLE * kept.verify_ms(1):
+        draft = verify
+    single = verify
+    if summary.plain_ms is not None and summary.rounds:
+        # Plain decoding as a share of a round, and so as long as it takes when rounds take what is usual.
+        kinds, times = np.unique(np.stack([sizes, levels], axis=1), axis=0, return_counts=True)
+        usual = [
+            draft * kept.draft_ms(depth) + verify * (kept.verify_ms(nodes + 1) + kept.other_ms(nodes))
+            for nodes, depth in kinds.tolist()
+        ]
+        share = summary.plain_ms * summary.rounds / summary.total_ms
+        plain = share * float(np.average(usual, weights=times))
+        single = max(plain - verify * kept.other_ms(0), 1e-3) / kept.verify_ms(1)
+    if max(abs(math.log(each)) for each in (verify, draft, single)) <= math.log(AGREE):
+        return Priced(kept, MEASURED)
+    rows = float(np.median(sizes[drafted])) + 1
+
+    def of_rows(size: int) -> float:
+        part = min(math.log(size) / math.log(rows), 1.0)
+        return single ** (1 - part) * verify**part
+
+    fitted = replace(
+        kept,
+        verify={size: _scaled(timing, of_rows(size)) for size, timing in kept.verify.items()},
+        draft={depth: _scaled(timing, draft) for depth, timing in kept.draft.items()},
+        other=_scaled(kept.other, verify),
+        other_node=kept.other_node * verify,
+    )
+    return Priced(fitted, FITTED.format(factor=f"{verify:.2f}"))
+
+
+def _factor(ms: Floats, sizes: Ints, kept: Callable[[float], float]) -> float:
+    """Median of measured times over the kept ones of their sizes; 1 where these are nothing."""
+    of_size = {size: kept(size) for size in np.unique(sizes).tolist()}
+    factors = [
+        took / of_size[size] for took, size in zip(ms.tolist(), sizes.tolist(), strict=True) if of_size[size]
+    ]
+    middle = float(np.median(factors)) if factors else 0.0
+    return middle or 1.0
+
+
+def _scaled(timing: Timing, factor: float) -> Timing:
+    return Timing(timing.median * factor, timing.low * factor, timing.high * factor, timing.count)
 
 
 def _estimated(summary: SessionSummary, rounds: Rounds) -> Costs:
@@ -108,8 +173,10 @@ def _estimated(summary: SessionSummary, rounds: Rounds) -> Costs:
         if n and (sizes == n).sum() >= min(5, count)
     }
     one = max(summary.baseline_ms - other.median, 1e-3)
-    # A few tokens at the start of a run are off by a sixth as often as not.
-    verify[1] = Timing(one, one * 0.85, one * 1.15, 1)
+    # A few tokens at the start of a run may be off by any factor; else the interval, of 3.9 standard errors, says it.
+    low, high = summary.baseline_low_ms, summary.baseline_high_ms
+    off = math.log(high / low) / 3.92 / 1.85 if summary.plain_ms and low and high else 0.5
+    verify[1] = Timing(one, one * (1 - off), one * (1 + off), 1)
     drafted = levels > 0
     per_level = (rounds.draft_ms[drafted] / levels[drafted]).tolist() or [0.0]
     machine = Machine(
