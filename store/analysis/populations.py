@@ -117,7 +117,9 @@ def at_risk(counts: Counts, rounds: Bools) -> Population:
     mean = match.sum() / max(weight.sum(), 1e-300)
     known = weight.sum(axis=1) > 0
     residual = np.where(known, match.sum(axis=1) - mean * weight.sum(axis=1), np.nan)
-    in_round = np.bincount(each_family.round, each_family.matched - mean * width, len(data.round_prompt))
+    in_round = np.bincount(
+        each_family.round, each_family.matched - mean * width, len(data.round_prompt)
+    ).astype(np.float64)
     used = np.unique(each_family.round)
     return Population(
         int(width * len(each_family.depth)),
@@ -144,7 +146,7 @@ def plain(counts: Counts, nodes: Bools) -> Population:
     match[np.arange(prompts), task] = hits.sum(axis=1)
     known = seen.sum(axis=1) > 0
     beyond = data.match[nodes] - hits.sum(axis=1)[owner]
-    in_round = np.bincount(data.node_round[nodes], beyond, len(data.round_prompt))
+    in_round = np.bincount(data.node_round[nodes], beyond, len(data.round_prompt)).astype(np.float64)
     used = np.unique(data.node_round[nodes])
     return Population(
         int(nodes.sum()),

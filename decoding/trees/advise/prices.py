@@ -130,7 +130,7 @@ def _fitted(kept: Costs, summary: SessionSummary, rounds: Rounds) -> Priced:
 
     def of_rows(size: int) -> float:
         part = min(math.log(size) / math.log(rows), 1.0)
-        return single ** (1 - part) * verify**part
+        return math.exp((1 - part) * math.log(single) + part * math.log(verify))
 
     fitted = replace(
         kept,

@@ -273,7 +273,7 @@ def test_plain_decoding_between_two_rounds_changes_nothing(
     config, seen = config.changed(temperature=temperature), list[tuple[int, float]]()
 
     class Always(Baselines):
-        due = True  # type: ignore[assignment]
+        due = True
 
     def always(runner: PromptRunner, db: Any) -> Baselines:
         session = Reader(db).session("last").id
@@ -285,7 +285,7 @@ def test_plain_decoding_between_two_rounds_changes_nothing(
             seen.append((Reader(db).session(session).rounds, total_ms(plain)))
             return total_ms(plain)
 
-        return Always(measure, 1, lambda *_: None, seen.append)
+        return Always(measure, 1, lambda *_: None, lambda _: None)
 
     undisturbed = Ran(tmp_path / "undisturbed.db", config, models)
     measured = Ran(tmp_path / "measured.db", config, models, always)
