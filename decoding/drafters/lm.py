@@ -34,6 +34,7 @@ class LMDrafter:
 
     wants_prompt_logits = False
     feature_layers: tuple[int, ...] = ()
+    _cheap_levels = False
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class LMDrafter:
             temperature=temperature,
             top_p=top_p,
             device=model.device,
+            cheap_levels=self._cheap_levels,
         )
         self._pending: list[int] = []
         self._slot: dict[int, int] = {}

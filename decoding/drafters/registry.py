@@ -101,7 +101,7 @@ PEAGLE = DrafterKind(
     help="a P-EAGLE head",
     default_tree="chain:4",
     build="spectui.decoding.drafters.parallel_eagle:build",
-    device_build="spectui.decoding.device.parallel_eagle:build",
+    device_build="spectui.decoding.device.parallel:build_eagle",
     weights=Weights(
         noun="a P-EAGLE head",
         recognise=describes_peagle,
@@ -139,6 +139,15 @@ RECYCLING = DrafterKind(
     profile=AcceptanceProfile(trees={"recycling:8": 1.73}),
 )
 
+PARD = DrafterKind(
+    name="pard",
+    help="a PARD model",
+    default_tree="chain:6",
+    build="spectui.decoding.drafters.parallel_lm:build",
+    device_build="spectui.decoding.device.parallel:build_lm",
+    weights=Weights(noun="a PARD model", recognise=lambda config: "pard_token" in config, whole_model=True),
+)
+
 MTP = DrafterKind(
     name="mtp",
     help="the multi-token-prediction module in the target's own files",
@@ -166,7 +175,7 @@ DRAFT_MODEL = DrafterKind(
 )
 """The kind of every id and folder that is recognised as no other."""
 
-KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, PEAGLE, LOOKUP, RECYCLING, MTP)}
+KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, PEAGLE, LOOKUP, RECYCLING, PARD, MTP)}
 """All but `DRAFT_MODEL`, in the order that forms and benchmarks show them in; weights are of the first kind that
 recognises them."""
 

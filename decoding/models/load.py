@@ -120,7 +120,6 @@ def with_draft(
         notes = (
             *_context_notes(config, target, draft),
             *_token_notes(config, models.tokenizer, draft),
-            *_kind_notes(config, draft),
         )
     probe = Probe(draft) if kind.weights.whole_model and draft is not target else None
     loaded = LoadedModels(target, draft, models.tokenizer, kind, folder, notes)
@@ -138,15 +137,6 @@ def _rope_notes(config: RunConfig, target: Any) -> tuple[str, ...]:
         return ()
     end = original_context(text)
     return (f"the rotary scaling of '{config.target}' is not followed beyond token {end}, where outputs end",)
-
-
-def _kind_notes(config: RunConfig, draft: Any) -> tuple[str, ...]:
-    """A note on a draft model whose own way to draft is not used."""
-    if str(getattr(draft.config, "spd_type", "")).lower() != "pard":
-        return ()
-    return (
-        f"draft '{config.base_draft}' is a PARD model, and drafts one token a forward here as any model does",
-    )
 
 
 def _context_notes(config: RunConfig, target: Any, draft: Any) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import torch
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, MTP, PEAGLE
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, MTP, PARD, PEAGLE
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.decoding.drafters.toy_entry import TOY
@@ -28,6 +28,8 @@ def weights_for(kind: DrafterKind, target: Any) -> Any | None:
         torch.manual_seed(7)
         with torch.no_grad():
             draft.lm_head.weight += 0.1 * torch.randn_like(draft.lm_head.weight)
+        if kind is PARD:
+            draft.config.pard_token = int(target.config.vocab_size) - 1
         return draft
     return _HEADS[kind.name](target)
 

@@ -55,6 +55,8 @@ def load(name: str, folder: Path | None = None, kind: DrafterKind | None = None)
     folder = folder or FOLDER / name
     kind = kind or kind_in(folder)
     assert kind.weights is not None
+    if kind.weights.whole_model:
+        return kind, AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     target = target_of(name)
     return kind, imported(kind.weights.load)(folder, target, device=target.device, allow_pickle=False)
 
@@ -111,6 +113,12 @@ class DraftedSequence:
         proposed.check()
         return proposed
 
+    def ids(self, columns: torch.Tensor) -> list[int]:
+        """Target tokens of columns of the draft's logits."""
+        head = getattr(self.drafter, "head", None)
+        tokens: list[int] = (columns if head is None else head.draft_ids[columns]).tolist()
+        return tokens
+
     def logits_along(self, path: Sequence[int]) -> torch.Tensor:
         """The draft's logits ``[len(path) + 1, W]`` after the root and each token of `path`."""
         rows: list[torch.Tensor] = []
@@ -124,12 +132,13 @@ class DraftedSequence:
 
         drafter: Any = self.drafter
         if hasattr(drafter, "propose_tensors"):
-            drafter._grower.grow = lambda _, logits, score: follow(
+            grower = drafter.grower if hasattr(drafter, "grower") else drafter._grower
+            grower.grow = lambda _, logits, score: follow(
                 logits,
                 lambda *inputs: score(torch.from_numpy(inputs[0]), *inputs[1:3], torch.from_numpy(inputs[3])),
             )
             drafter.propose_tensors(self.root, len(path) + 1)
-            del drafter._grower.grow
+            del grower.grow
         else:
             expander = drafter._expander
             grow = expander.grow

@@ -15,7 +15,7 @@ import torch
 from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.drafters.kind import DrafterKind, imported
-from spectui.decoding.drafters.registry import DFLASH, MTP, PEAGLE
+from spectui.decoding.drafters.registry import DFLASH, MTP, PARD, PEAGLE
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.target.language_model import Scored
@@ -85,20 +85,22 @@ def test_eagle3(name: str, way: str) -> None:
         close(sequence.logits_along([]), f"{context}.round1.logits", name)
 
 
-def test_peagle(way: str) -> None:
-    name = "peagle-llama-4layers"
-    kind, sequence = begin(name, way, "chain:4")
-    assert kind is PEAGLE
-    ids = sequence.drafter.head.draft_ids  # type: ignore[attr-defined]
+@pytest.mark.parametrize(
+    ("name", "drawn_by", "depth"), [("peagle-llama-4layers", PEAGLE, 4), ("pard-qwen3", PARD, 5)]
+)
+def test_all_depths_in_one_forward(name: str, drawn_by: DrafterKind, depth: int, way: str) -> None:
+    tree = f"chain:{depth}"
+    kind, sequence = begin(name, way, tree)
+    assert kind is drawn_by
     for context, rounds in expected(name)["contexts"].items():
         sequence.begin(rounds[0]["committed"], rounds[0]["root"])
-        assert sequence.tree("chain:4").token.tolist() == rounds[0]["drafted"]
+        assert sequence.tree(tree).token.tolist() == rounds[0]["drafted"]
         sequence.begin(rounds[0]["committed"], rounds[0]["root"])
         for number, case in enumerate(rounds):
             assert (sequence.committed, sequence.root) == (case["committed"], case["root"])
-            logits = sequence.logits_along([0, 1, 2])
+            logits = sequence.logits_along(range(depth - 1))
             close(logits, f"{context}.round{number}.logits", name)
-            assert ids[logits.argmax(-1)].tolist() == case["drafted"]
+            assert sequence.ids(logits.argmax(-1)) == case["drafted"]
             if "then_accepted" in case:
                 sequence.accept(case["drafted"][: case["then_accepted"]], case["then_bonus"])
 

@@ -13,7 +13,7 @@ import pytest
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.kind import Weights
-from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, KINDS, draft_help, kind_in
+from spectui.decoding.drafters.registry import DRAFT_MODEL, EAGLE, KINDS, PARD, draft_help, kind_in
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.fingerprint import model_files
@@ -133,3 +133,21 @@ def test_a_kind_with_weights_needs_its_entry_alone_from_folder_to_output(
     assert any(round_.tree.size for round_ in rounds)
     with pytest.raises(DecodingError, match="is a toy head; give it as --draft"):
         load_models(RunConfig(target=str(head)))
+
+
+def test_a_pard_model_is_one_by_its_mask_token(tmp_path: Path) -> None:
+    """Found by its file; a token that it has no embedding for is refused by its key."""
+    model, draft = tmp_path / "model", tmp_path / "draft"
+    reference = tiny_llama(model)
+    tiny_llama(draft, seed=1)
+    described = json.loads((draft / "config.json").read_text())
+    (draft / "config.json").write_text(json.dumps(described | {"pard_token": 383}))
+    config = RunConfig(target=str(model), draft=str(draft), tree="dynamic:6x3", max_new_tokens=8)
+    decoder = SpeculativeDecoder(config)
+    assert decoder.models.kind is PARD
+    ids = decoder.encode("Tom is a cat")
+    tokens = [token for round_ in decoder.generate(ids) for token in round_.tokens]
+    assert tokens == greedy_reference(reference, ids, 8)
+    (draft / "config.json").write_text(json.dumps(described | {"pard_token": 384}))
+    with pytest.raises(DecodingError, match=r"pard_token = 384 .* embeddings for 384 tokens"):
+        SpeculativeDecoder(config)

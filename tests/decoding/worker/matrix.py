@@ -12,7 +12,7 @@ from typing import Any
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, MTP, PEAGLE, RECYCLING
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, MTP, PARD, PEAGLE, RECYCLING
 from tests.decoding.drafters.toy_entry import TOY
 
 CONTEXT = 96
@@ -45,6 +45,7 @@ DRAFTS = {
     "head of the authors": Kind(EAGLE, BOTH, "authors"),
     "head of speculators": Kind(EAGLE, BOTH, "speculators"),
     "parallel head": Kind(PEAGLE, BOTH, "parallel"),
+    "parallel model": Kind(PARD, BOTH, "pard"),
     "module": Kind(MTP, BOTH),
     "block head": Kind(DFLASH, BOTH, "block"),
     **{
@@ -141,6 +142,9 @@ def make(folder: Path) -> None:
         _end_behind(model, stop)
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
+    draft.config.pard_token = 383
+    draft.save_pretrained(folder / "pard")
+    tokenizer.save_pretrained(folder / "pard")
     weights = folder / "target" / "model.safetensors"
     save_file(load_file(weights) | module_tensors(tiny_module(target)), weights, metadata={"format": "pt"})
     tokens = list(range(0, 384, 2))

@@ -1,20 +1,27 @@
-"""The P-EAGLE drafter on the device."""
+"""Drafters that predict all depths in one forward, on the device: P-EAGLE heads and PARD models."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from spectui.decoding.device.eagle import DeviceEagleDrafter
+from spectui.decoding.device.growth import TreeGrower
+from spectui.decoding.device.lm import DeviceLMDrafter
+from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.transfer import upload
 from spectui.decoding.device.tree import DeviceTree
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.parallel_eagle import ParallelEagleDrafter
+from spectui.decoding.drafters.parallel_lm import ParallelLMDrafter
 from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.language_model import PREFILL_CHUNK
 
 
-def build(setup: Setup) -> DeviceParallelEagleDrafter:
+def build_eagle(setup: Setup) -> DeviceParallelEagleDrafter:
     """See `DrafterKind.device_build`."""
     return DeviceParallelEagleDrafter(
         setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
@@ -46,3 +53,37 @@ class DeviceParallelEagleDrafter(DeviceEagleDrafter, ParallelEagleDrafter):
         _, logits = self._forward(True, ids, features, np.arange(rows), np.tri(rows, dtype=np.bool_), depth)
         self._length += rows - depth + 1
         return logits
+
+
+def build_lm(setup: Setup) -> DeviceParallelLMDrafter:
+    """See `DrafterKind.device_build`."""
+    return DeviceParallelLMDrafter(
+        BufferedModel(setup.draft),
+        setup.shape,
+        setup.vocab_size,
+        name=setup.name,
+        temperature=setup.temperature,
+        top_p=setup.top_p,
+    )
+
+
+class DeviceParallelLMDrafter(DeviceLMDrafter, ParallelLMDrafter):
+    """`ParallelLMDrafter` as a `decoding.device.tree.DeviceDrafter`."""
+
+    @cached_property
+    def grower(self) -> TreeGrower:
+        """Grows its trees."""
+        return TreeGrower(self._expander, self._model.device, product=True)
+
+    @torch.inference_mode()
+    def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
+        """See `DeviceDrafter.propose_tensors`."""
+        depth = self._depth(max_depth)
+        if depth < 1 or not self.grower.fits(depth):
+            return None
+        with phase(LEVEL):
+            logits = self._all_depths(depth)
+        return self.grower.grow_product(depth, logits)
+
+    def set_slots(self, slots: Sequence[int]) -> None:
+        """Nothing to remember: no node is fed to the draft."""
