@@ -16,7 +16,16 @@ import torch
 
 from spectui.decoding.device.graphs import Graphs
 from tests.fake_gpu.graphs import FakeEvent, FakeGenerator, FakeGraph, FakeStream, Pool, StreamContext
-from tests.fake_gpu.seen import NOT_PERMITTED, PAGEABLE, PINNED, SYNCHRONISING, WAIT, Seen, place_of_call
+from tests.fake_gpu.seen import (
+    NOT_PERMITTED,
+    PAGEABLE,
+    PINNED,
+    PROTOTYPE,
+    SYNCHRONISING,
+    WAIT,
+    Seen,
+    place_of_call,
+)
 from tests.fake_gpu.tensors import DeviceTensor, Dispatch, enter, is_pinned, leave, wrapped
 
 MEMORY = 16_000_000_000
@@ -169,4 +178,6 @@ class FakeGpu:
         self.wait("synchronize")
 
     def set_sync_debug_mode(self, mode: str | int) -> None:
+        if mode not in (0, "default"):
+            warnings.warn(PROTOTYPE, UserWarning, stacklevel=2)
         self.sync_debug_mode = mode if isinstance(mode, int) else ("default", "warn", "error").index(mode)

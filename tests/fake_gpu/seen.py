@@ -15,6 +15,9 @@ EMPTY = (
 )
 MANY_DEVICES = "Expected all tensors to be on the same device"
 SYNCHRONISING = "called a synchronizing CUDA operation"
+PROTOTYPE = (
+    "Synchronization debug mode is a prototype feature and does not yet detect all synchronizing operations"
+)
 
 
 @dataclass(frozen=True)

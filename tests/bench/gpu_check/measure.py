@@ -85,8 +85,8 @@ def profile(setting: Setting, work: Callable[[], object]) -> Profile:
 
     work()
     wait(setting)
-    kind = ProfilerActivity.CUDA if setting.on_gpu else ProfilerActivity.CPU
-    with profiled(activities=[kind], acc_events=True) as run:
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if setting.on_gpu else [])]
+    with profiled(activities=kinds, acc_events=True) as run:
         work()
         wait(setting)
     kernels: list[tuple[str, float]] = []

@@ -148,7 +148,8 @@ def nodes_of(graph: Any) -> int | None:
         return nodes
     count = ctypes.c_size_t(0)
     try:
-        runtime = ctypes.CDLL(f"libcudart.so.{str(torch.version.cuda).split('.')[0]}")
+        # torch has loaded it, so that its name is enough.
+        runtime = ctypes.CDLL(f"libcudart.so.{str(torch.version.cuda).partition('.')[0]}")
         raw = ctypes.c_void_p(graph.raw_cuda_graph())
         if runtime.cudaGraphGetNodes(raw, None, ctypes.byref(count)) != 0:
             return None
