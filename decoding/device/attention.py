@@ -45,8 +45,9 @@ class AttentionShape:
 def kernel_for_head(
     config: LayerConfig, rows: int, slots: int, dtype: torch.dtype, device: torch.device
 ) -> SDPBackend | None:
-    """The kernel for `rows` of a draft head over `slots`; None on a CPU, where torch chooses."""
-    if device.type != "cuda":
+    """The kernel for `rows` of a draft head over `slots`; None where torch chooses: on a CPU, and for a module whose
+    layer is the target family's own (MTP)."""
+    if device.type != "cuda" or not hasattr(config, "num_attention_heads"):
         return None
     groups = config.num_attention_heads // config.num_key_value_heads
     shape = AttentionShape(config.num_key_value_heads, groups * rows, slots, config.head_dim, dtype, device)
