@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +79,9 @@ class Judge:
         )
         return judged
 
-    def figures_of(self, tree: DeviceTree, packed: torch.Tensor) -> RoundFigures[NDArray[Any]]:
-        """The figures of the nodes of `tree` and of those that fill its size up, which are not valid; waits."""
-        return unpack(packed.cpu().tolist(), Size.of(tree).nodes)
+    def figures_of(self, tree: DeviceTree, packed: Sequence[float]) -> RoundFigures[NDArray[Any]]:
+        """The figures of the nodes of `tree` and of those that fill its size up, which are not valid."""
+        return unpack(packed, Size.of(tree).nodes)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.transfer import upload
 from spectui.decoding.device.tree import DeviceDrafter, DeviceTree
 from spectui.decoding.device.tree_index import GrownTreeIndex
-from spectui.decoding.drafters.base import Drafter
+from spectui.decoding.drafters.base import Drafter, ReadsBest
 from spectui.decoding.drafters.combined import CombinedDrafter
 from spectui.decoding.drafters.lookup import LookupDrafter
 from spectui.decoding.phases import ACCEPT, DRAFT, FIGURES, KEEP, LEARN, VERIFY, phase
 from spectui.decoding.rounds import BaseRounds, Outcome, Round, Rules
+from spectui.decoding.target.distributions import top_tokens
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.trees.shape import IntArray, TokenTree
 
@@ -39,6 +41,7 @@ class DeviceRounds(BaseRounds):
         self._lookup: LookupDrafter | None = None
         if isinstance(drafter, CombinedDrafter):
             drafter, self._lookup = drafter.parts
+        self._best_read = drafter.best_read if isinstance(drafter, ReadsBest) else 0
         self._grower = drafter if isinstance(drafter, DeviceDrafter) else None
         """The drafter that leaves its trees on the device, wherever lookup has no match."""
         self._judge = Judge(rules, target.device)
@@ -80,7 +83,15 @@ class DeviceRounds(BaseRounds):
         with phase(KEEP):
             target.compact(path_slots)
         with phase(FIGURES):
-            figures = self._judge.figures_of(tree, packed)
+            if self._best_read:
+                assert scored.logits is not None
+                best = top_tokens(scored.logits, self._best_read)
+                packed = torch.cat([packed, best.flatten().double()])
+            values = packed.cpu().tolist()
+            figures = self._judge.figures_of(tree, values)
+            if self._best_read:
+                of_rows = np.asarray(values[-best.numel() :], dtype=np.int64).reshape(best.shape)
+                scored = replace(scored, best=of_rows)
         # The transfer waited for everything before it.
         target.settle()
         if self._grower is not None:
@@ -151,5 +162,7 @@ class DeviceRounds(BaseRounds):
         if self._grower is not None and tree.fed:
             self._grower.set_slots(figures.slot[kept].tolist())
         if len(kept) != tree.index.size:
-            scored = scored.rows(upload(np.concatenate([[0], kept + 1]), self._target.device))
+            rows = np.concatenate([[0], kept + 1])
+            best = None if scored.best is None else scored.best[rows]
+            scored = replace(scored.rows(upload(rows, self._target.device)), best=best)
         self._drafter.observe(root, grown, scored, end.path, end.bonus)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.trees.shape import Shape, TokenTree
@@ -58,6 +58,14 @@ class Drafter(Protocol):
 
     def seconds_in_models(self) -> float:
         """Time spent inside model forwards since the drafter was made."""
+
+
+@runtime_checkable
+class ReadsBest(Protocol):
+    """A drafter whose `observe` reads the likeliest tokens behind each row, `Scored.best`, where they are there."""
+
+    best_read: int
+    """Number of tokens behind each row."""
 
 
 class ModelFree:

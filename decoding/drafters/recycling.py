@@ -36,7 +36,7 @@ class RecyclingDrafter(ModelFree):
             raise UsageError(
                 f"tree '{shape.name}' has {shape.width} siblings; the vocabulary has {vocab_size} tokens"
             )
-        self._width = min(max(shape.width, RECYCLING_WIDTH), vocab_size)
+        self._width = self.best_read = min(max(shape.width, RECYCLING_WIDTH), vocab_size)
         # Rows of tokens never seen hold the most frequent predictions, so that every tree is whole and siblings
         # always differ; `_known` marks the others.
         self._successors: IntArray = np.tile(np.arange(self._width, dtype=np.int64), (vocab_size, 1))
@@ -53,7 +53,7 @@ class RecyclingDrafter(ModelFree):
     def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """Learn the successors of the prompt's tokens; refresh the rows of unknown ones."""
         if scored.logits is not None:
-            self._learn(np.asarray(prompt[:-1], dtype=np.int64), scored.logits)
+            self._learn(np.asarray(prompt[:-1], dtype=np.int64), self._best(scored))
         frequent = torch.from_numpy(self._predicted).topk(self._width).indices.numpy()
         self._successors[~self._known] = frequent
 
@@ -74,13 +74,18 @@ class RecyclingDrafter(ModelFree):
 
         Where a token stands on the tree twice, the accepted occurrence, then the shallower one, wins.
         """
-        assert scored.logits is not None
         order = np.asarray([*range(tree.size, 0, -1), 0, *(i + 1 for i in path)])
-        self._learn(np.concatenate([[root], tree.token]), scored.logits, order)
+        self._learn(np.concatenate([[root], tree.token]), self._best(scored), order)
 
-    def _learn(self, tokens: IntArray, logits: torch.Tensor, order: IntArray | None = None) -> None:
-        """Rows of `logits` belong to `tokens`; later ones (of `order`) win where a token stands twice."""
-        best = top_tokens(logits, self._width).cpu().numpy()
+    def _best(self, scored: Scored) -> IntArray:
+        if scored.best is not None:
+            return scored.best
+        assert scored.logits is not None
+        best: IntArray = top_tokens(scored.logits, self._width).cpu().numpy()
+        return best
+
+    def _learn(self, tokens: IntArray, best: IntArray, order: IntArray | None = None) -> None:
+        """Rows of `best` belong to `tokens`; later ones (of `order`) win where a token stands twice."""
         order = np.arange(len(tokens)) if order is None else order
         self._successors[tokens[order]] = best[order]
         self._known[tokens] = True

@@ -36,6 +36,8 @@ class Scored:
     features: torch.Tensor | None
     """``[n, k H]``: side by side, the inputs of the k layers that `LanguageModel` was asked to watch, in the
     model's own type; None where it watches none."""
+    best: IntArray | None = None
+    """``[n, k]``: the likeliest tokens after token i, on the host; None where they were not brought there."""
 
     def rows(self, index: torch.Tensor) -> Scored:
         """The outputs at the tokens `index` ``[k]`` alone."""

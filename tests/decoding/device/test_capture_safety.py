@@ -202,7 +202,7 @@ def test_a_round_waits_once_and_uploads_from_pinned_memory(
         for seen, times in gpu.seen.items()
         if seen.kind == WAIT and Graphs.__module__ not in seen.place
     }
-    assert sum(waits.values()) == more * (2 if kind is RECYCLING else 1), waits
+    assert sum(waits.values()) == more, waits
 
 
 @pytest.mark.parametrize(("kept", "sampling"), [(judgement.KEPT, SAMPLINGS[0]), (2, SAMPLINGS[1])])
