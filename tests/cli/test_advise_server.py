@@ -35,7 +35,7 @@ def planted(rng: random.Random, rates: Sequence[float] = RATES) -> int:
 
 def session(
     database: Path, *, baseline: float | None = PLAIN_MS, ms: float | None = ROUND_MS, source: str = "vLLM detailed",
-    rounds: int = 20, plain_rounds: int = 0,
+    rounds: int = 20, plain_rounds: int = 0, ended: bool = False,
 ) -> None:  # fmt: skip
     db = open_database(database)
     made = create_session(
@@ -50,6 +50,7 @@ def session(
         writer.start_generation(generation.id, 10)
         each = [ServerRound(3, length, length + 1, ms) for length in (planted(rng) for _ in range(rounds))]
         each += [ServerRound(0, 0, 1, PLAIN_MS)] * plain_rounds
+        each += [ServerRound(3, 2, 2, ms, cut="length")] if ended else []
         for number, one in enumerate(each, 1):
             writer.record_round(generation.id, to_record(number, one))
         writer.finish_generation(generation.id, "finished", output="done", finish_reason="length")
@@ -95,6 +96,14 @@ def test_tokens_and_speed_by_length_are_those_that_were_planted(large: Path, tas
         assert each["speedup"] == pytest.approx(
             [each["tokens_per_round"] / most, each["tokens_per_round"] / least]
         )
+
+
+def test_the_longest_drafts_bring_what_the_report_says(tmp_path: Path) -> None:
+    """With the ends of outputs, whose last round lacks the target's own token."""
+    session(tmp_path / "x.db", ended=True)
+    done = CliRunner().invoke(main, ["report", "--db", str(tmp_path / "x.db"), "--json"])
+    overall = json.loads(done.stdout)["overall"]
+    assert lengths(tmp_path / "x.db")[-1]["tokens_per_round"] == pytest.approx(overall["tokens_per_round"])
 
 
 def test_the_verdict_says_which_length_pays_and_what_is_not_known(large: Path) -> None:

@@ -23,8 +23,10 @@ def card_lines(card: Card) -> Iterator[str]:
     session, last = card.session, card.rows[-1]
     prompts = last.prompts
     yield ""
+    drafter = f" with {session.drafter}" if session.drafter else ""
+    server = "" if session.server is None else f" on {session.server.name}"
     text = (
-        f"{session.target} with {session.drafter}, {session.tree}, {_sampling(session.config)};"
+        f"{session.target}{drafter}, {session.tree}{server}, {_sampling(session.config)};"
         f" {prompts:,} prompts, {last.steps:,} verifications with a draft. In brackets: 95 % intervals over prompts."
     )
     yield sanitize_line(text)

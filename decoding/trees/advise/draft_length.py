@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spectui.decoding.errors import DecodingError
-from spectui.store.analysis.resampling import POSITIVE, SHARE
+from spectui.store.analysis.resampling import SHARE
 from spectui.store.counts.intervals import Pair, pair, ratio_interval
 from spectui.store.reading.columns import Bools, Floats, Ints
 from spectui.store.reading.reader import Reader
@@ -23,7 +23,8 @@ EVERY = "all"
 
 _ROUNDS = """
     SELECT generation.id, generation.task, round.node_count, round.accepted_length,
-        coalesce(round.draft_ms, 0) + coalesce(round.verify_ms, 0) + round.other_ms
+        coalesce(round.draft_ms, 0) + coalesce(round.verify_ms, 0) + round.other_ms,
+        round.bonus_token_id IS NOT NULL
     FROM generation CROSS JOIN round ON round.generation_id = generation.id
     WHERE generation.session_id = ? AND (generation.status = 'finished' OR ?)
     ORDER BY generation.position
@@ -97,6 +98,8 @@ class _Rounds:
     accepted: Ints
     ms: Floats
     """NaN where it is not known."""
+    bonus: Bools
+    """True where the target's own token was emitted, too: not at the end of an output that ended before it."""
 
 
 def advise_length(reader: Reader, ref: int | str) -> LengthAdvice:
@@ -140,6 +143,7 @@ def _read(reader: Reader, summary: SessionSummary) -> _Rounds:
         np.array([row[2] for row in rows], dtype=np.int64),
         np.array([row[3] for row in rows], dtype=np.int64),
         np.array([np.nan if row[4] is None else row[4] for row in rows], dtype=np.float64),
+        np.array([row[5] for row in rows], dtype=np.bool_),
     )
 
 
@@ -173,7 +177,7 @@ def _of_task(
     of_task = chosen[rounds.prompt]
     place = np.cumsum(chosen) - 1
     prompt, accepted = place[rounds.prompt[of_task]], rounds.accepted[of_task]
-    drafted = rounds.drafted[of_task]
+    drafted, bonus = rounds.drafted[of_task], rounds.bonus[of_task]
     prompts = int(chosen.sum())
     task = np.array([names.index(each) for each, taken in zip(rounds.task, chosen, strict=True) if taken])
 
@@ -185,14 +189,15 @@ def _of_task(
     costs = {} if plain_ms is None else {length: ms / plain_ms for length, ms in round_ms.items() if length}
     lengths = []
     for length in range(1, int(rounds.drafted.max()) + 1):
-        emitted = per_prompt(np.minimum(accepted, length)) + every
+        # A draft cut off behind an accepted token is followed by the target's own, which is the next of the longer one.
+        emitted = per_prompt(np.minimum(accepted, length) + (bonus | (accepted > length)))
         reached = per_prompt(accepted >= length)
         tokens = float(emitted.sum() / every.sum())
         lengths.append(
             Length(
                 length,
                 tokens,
-                pair(ratio_interval(emitted, every, POSITIVE, task)),
+                pair(ratio_interval(emitted, every, (0.0, length + 1.0), task)),
                 float(reached.sum() / drafting.sum()),
                 pair(ratio_interval(reached, drafting, SHARE, task)),
                 _speedup(length, tokens, share, costs),
