@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -174,4 +175,5 @@ def _short(words: str, url: str) -> str:
     """A fault without the address, which stands beside it."""
     for noun in (f"{url}{METRICS} ", f"{url} "):
         words = words.replace(noun, "")
-    return words.removeprefix("no server answers at ").replace("; is it running?", "").strip("() ") or words
+    match = re.fullmatch(r"no server answers at \((?:\[Errno -?\d+\] )?(.*)\); is it running\?", words)
+    return match.group(1) if match else words

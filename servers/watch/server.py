@@ -94,6 +94,11 @@ class View:
         return name.rstrip("/").rpartition("/")[2]
 
     @property
+    def plain(self) -> bool:
+        """True for a server that does not speculate, or did not when it was last heard of."""
+        return self.sample is not None and self.sample.speculative is False
+
+    @property
     def depth(self) -> int | None:
         """Positions of a draft."""
         return self.sample.depth if self.sample else None
@@ -104,7 +109,7 @@ class View:
         if self.figures is None or self.payoff.since_start:
             return self.since_start
         few = (self.figures.rounds or 0) < LEAST_ROUNDS
-        return self.since_start if few and self.state == "plain" else self.figures
+        return self.since_start if few and self.plain else self.figures
 
     @property
     def basis(self) -> str:
@@ -163,7 +168,7 @@ class Watched:
             before = self.history.last
             step = self.history.take(sample)
             self._polls, self._bytes = self._polls + 1, size
-            if self._silent_since is not None:
+            if self._silent_since is not None and before is not None:
                 self._add(
                     "back", sample.at, f"answers again, after {_length(sample.at - self._silent_since)}"
                 )
@@ -252,7 +257,7 @@ class Watched:
 
     def _restart_words(self, before: Sample, sample: Sample) -> str:
         if before.speculative and sample.speculative is False:
-            return "restarted without speculation; what it does now is the plain of what it did before"
+            return "restarted without speculation: now it shows plain decoding"
         if before.speculative is False and sample.speculative:
             return f"restarted, and speculates now{_depth(sample)}; before it decoded plainly"
         if before.depth and sample.depth and before.depth != sample.depth:

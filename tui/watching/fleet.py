@@ -39,7 +39,7 @@ def _urgency(row: FleetRow) -> tuple[int, int]:
         return (3, row.place)
     if row.view.alerts:
         return (0, row.place)
-    return (2 if row.view.state == "plain" else 1, row.place)
+    return (2 if row.view.plain else 1, row.place)
 
 
 def fleet_columns() -> list[Column[FleetRow]]:
@@ -108,7 +108,7 @@ def _pays(row: FleetRow) -> Cell:
     view = row.view
     if not view.answers:
         return view.state, "muted"
-    if view.state == "plain":
+    if view.plain:
         return "plain", "muted"
     result = view.payoff
     if result.speedup is None:

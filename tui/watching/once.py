@@ -46,7 +46,7 @@ def once_words(views: Sequence[View]) -> list[str]:
             lines.append(f"{view.name}: {view.words}")
             continue
         words = pay_words(view)
-        head = "" if view.state == "plain" else f"{verdict(view.payoff)}  "
+        head = "" if view.plain else f"{verdict(view.payoff)}  "
         lines.append(f"{view.name}: {head}{words[0] if words else view.words}")
         lines += [f"{'':{len(view.name)}}  {line}" for line in words[1:] if line != draft_words(view)]
         lines += [f"{view.name}: {event.sign} {event.text}" for event in view.alerts]
@@ -56,7 +56,7 @@ def once_words(views: Sequence[View]) -> list[str]:
 def _pays(view: View) -> str:
     if not view.answers:
         return view.state
-    if view.state == "plain":
+    if view.plain:
         return "plain"
     return "?" if view.payoff.speedup is None else f"{view.payoff.speedup:.2f}×"
 

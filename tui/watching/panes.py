@@ -27,7 +27,7 @@ def pay_rows(view: View, width: int) -> list[Row]:
     """Does it pay: the first words are the answer."""
     result = view.payoff
     lines = [sanitize_line(line) for line in pay_words(view)]
-    if view.state == "plain":
+    if view.plain:
         return [
             (("■ ", "muted"), (fitting([lines[0]], width - 2), "strong")),
             *(((fitting([line], width), "muted"),) for line in lines[1:]),
@@ -57,7 +57,7 @@ def position_rows(view: View, width: int, height: int) -> list[Row]:
             "sglang": "SGLang does not count by position.",
             "llama.cpp": "Known once a request with drafts has ended.",
         }
-        if view.state == "plain":
+        if view.plain:
             return [(("It does not speculate.", "muted"),)]
         why = words.get(figures.engine, "No draft yet.") if figures else "Nothing is known yet."
         return [((fitting([why], width), "muted"),), *task_rows(view, width)]
@@ -329,7 +329,7 @@ def live_cells(view: View, width: int) -> Row:
     if (speed := view.tokens_per_second) is not None:
         parts.append(f"{speed:,.0f} tok/s")
     figures = view.shown
-    if figures is not None and figures.tokens_per_round is not None and view.state != "plain":
+    if figures is not None and figures.tokens_per_round is not None and not view.plain:
         parts.append(f"{figures.tokens_per_round:.2f} tok/round")
     if view.payoff.speedup is not None:
         parts.append(f"{number(view.payoff.speedup)}× plain")
@@ -351,13 +351,11 @@ def state_cells(view: View, age: float, width: int, recorded: str) -> Row:
             head += f". Figures are of {clock(view.at)}"
     else:
         head = "live"
-    parts = [head]
+    parts = [head, *([recorded] if recorded else [])]
     if view.answers:
         parts.append(f"polled {age:.0f} s ago" if age >= 2 else "polled just now")
         if view.page_bytes:
             parts.append(f"{view.page_bytes / 1000:.0f} KB a poll")
-    if recorded:
-        parts.append(recorded)
     return ((f" {sign} ", role), (fitting(parts, max(width - 4, 8), "   "), "text"))
 
 

@@ -53,7 +53,7 @@ def verdict(result: Payoff) -> str:
 def pay_words(view: View) -> list[str]:
     """The answer in up to four lines, each in parts of which the first ones matter most, joined by two spaces."""
     result = view.payoff
-    if view.state == "plain":
+    if view.plain:
         token = f"{ms(result.ms_per_token)} a token" if result.ms_per_token is not None else "no token yet"
         return [token, "this server does not speculate: its time can be the plain of others"]
     if result.verdict == "?":
@@ -74,7 +74,7 @@ def pay_words(view: View) -> list[str]:
 def draft_words(view: View) -> str:
     """``38 % of drafted tokens accepted · 138 a second thrown away``, and the share of rounds that draft."""
     figures = view.shown
-    if figures is None:
+    if figures is None or view.plain:
         return ""
     parts = []
     if figures.drafting is not None and figures.drafting < 0.9:
