@@ -117,13 +117,13 @@ def test_nodes_without_probability_are_not_tested(draw: Draw) -> None:
 
 @pytest.mark.parametrize("draw", DRAWS)
 def test_the_first_token_follows_the_target(draw: Draw) -> None:
-    """Chi-square of 2500 rounds whose draft disagrees."""
+    """Chi-square of 1200 rounds whose draft disagrees."""
     rng = np.random.default_rng(11)
     target, draft = rows_of(5, rng), rows_of(5, rng)
     shape = parse_shape("full:3x2")
     assert isinstance(shape, TreeShape)
     counts: Counter[int] = Counter()
-    for _ in range(2500):
+    for _ in range(1200):
         tree = drafted_tree(shape, draft, draw, rng)
         p = target[[0, *(tree.token + 1)]]
         accepted = judged(tree, np.ones(shape.size, dtype=np.bool_), p, rng.random(shape.size + 1))
@@ -132,5 +132,5 @@ def test_the_first_token_follows_the_target(draw: Draw) -> None:
     possible = np.flatnonzero(target[0])
     assert set(counts) <= set(possible.tolist())
     law = target[0, possible].astype(np.float64)
-    expected = 2500 * law / law.sum()
+    expected = 1200 * law / law.sum()
     assert chisquare([counts[int(t)] for t in possible], expected).pvalue > 1e-3
