@@ -7,8 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from spectui.servers.rounds import ServerRound, to_record
+from spectui.store.records import UNKNOWN_TOKEN
 from spectui.store.rows import SessionSummary
 from spectui.store.sessions import set_notes, set_tags
+from spectui.store.sources import Server
 from spectui.tui.model import progress
 from tests.tui.replay import Recording
 from tests.tui.synthetic import TEXTS
@@ -163,3 +166,38 @@ def watched(database: Path) -> int:
             db.execute("UPDATE session SET name = ? WHERE id = ?", (f"quiet-server-{place}", session))
         ids.append(session)
     return ids[0]
+
+
+def on_server(database: Path) -> int:
+    """A finished session of a llama.cpp server, opened: its last prompt has nodes without figures, and a plain step."""
+    recording = Recording(database, name="keen-swift", prompts=4)
+    recording.begin()
+    recording.db.execute("DELETE FROM baseline")
+    recording.db.execute(
+        "UPDATE session SET baseline_ms = NULL, baseline_low_ms = NULL, baseline_high_ms = NULL"
+    )
+    writer, words = (
+        recording.writer,
+        ["A", "calm", "plan", "begins", "with", "a", "list,", "and", "ends", "with", "a", "walk."],
+    )
+    server = Server("llama.cpp", "http://127.0.0.1:8080", "smol", "b7000", "draft-eagle3")
+    writer.describe(
+        target="smol", drafter=server.method, tree="chain:3", device=server.name, tokenizer_id="server session 1",
+        source="llama.cpp stream", server_json=server.to_json(),
+    )  # fmt: skip
+    pieces = {UNKNOWN_TOKEN: "▯".encode()} | {place: f" {word}".encode() for place, word in enumerate(words)}
+    writer.add_tokens("server session 1", pieces)
+    for shift, generation in enumerate(recording.queue):
+        writer.start_generation(generation.id)
+        writer.note_prompt(generation.id, 30, 0)
+        place = 1
+        for number, (drafted, accepted) in enumerate(((3, 3 - shift % 2), (3, 1), (0, 0), (3, 2)), 1):
+            tokens = tuple(range(place, place + accepted + 1))
+            each = ServerRound(drafted, accepted, accepted + 1, 40.0, tokens, 30 + place)
+            writer.record_round(generation.id, to_record(number, each))
+            place += accepted + 1
+        output = " ".join(words[:place])
+        writer.finish_generation(generation.id, "finished", output=output, finish_reason="length")
+    recording.end()
+    at_fixed_times(recording)
+    return recording.id

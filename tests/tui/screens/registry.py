@@ -146,6 +146,7 @@ SCREENS = (
     Shown("live-finished", "LiveScreen", data.finished, live(7, "h")),
     Shown("live-entropy", "LiveScreen", data.finished, live(7, "h", "h")),
     Shown("live-failed", "LiveScreen", data.failed, until(then="The run failed")),
+    Shown("live-server", "LiveScreen", data.on_server, live(3)),
     Shown("chart", "ChartScreen", data.finished, live(7, "z", then="0 accepted", on="ChartScreen")),
     Shown(
         "chart-calibration",
