@@ -268,6 +268,36 @@ def _take_workspace(machine: FakeGpu, gpu: int) -> None:
             machine.capture.shared.workspace = True
 
 
+class _Results:
+    """The results of an operation, brought to the device."""
+
+    def __init__(self, out: Any, on_gpu: list[DeviceTensor], gpu: int) -> None:
+        self._on_gpu, self._gpu = on_gpu, gpu
+        self.made: list[DeviceTensor] = []
+        """Those with memory of their own."""
+        self.written: list[tuple[torch.Tensor, bool]] = []
+        """All of them on the host, and whether each has memory of its own."""
+        self.out = self._placed(out)
+
+    def _placed(self, result: Any) -> Any:
+        if isinstance(result, (list, tuple)):
+            return type(result)([self._placed(part) for part in result])
+        if not isinstance(result, torch.Tensor):
+            return result
+        beside = next((x for x in self._on_gpu if x.carried is result), None)
+        if beside is not None:
+            self.written.append((result, False))
+            return beside
+        memory = _memory(result) if result.numel() else 0
+        beside = next((x for x in self._on_gpu if memory and _memory(x.carried) == memory), None)
+        self.written.append((result, beside is None))
+        if beside is None:
+            self.made.append(wrapped(result, self._gpu))
+            return self.made[-1]
+        with torch._C._InferenceMode(beside.is_inference()):  # a view is of the kind of what it views
+            return DeviceTensor(result, beside.block, self._gpu)
+
+
 def _recorded(
     machine: FakeGpu,
     func: Any,
@@ -277,36 +307,14 @@ def _recorded(
     gpu: int,
 ) -> Any:
     """The result with its tensors on the device; a capture under way takes the operation down."""
-    made: list[DeviceTensor] = []
-    written: list[tuple[torch.Tensor, bool]] = []
-
-    def placed(result: Any) -> Any:
-        if isinstance(result, (list, tuple)):
-            return type(result)([placed(part) for part in result])
-        if not isinstance(result, torch.Tensor):
-            return result
-        beside = next((x for x in on_gpu if x.carried is result), None)
-        if beside is not None:
-            written.append((result, False))
-            return beside
-        memory = _memory(result) if result.numel() else 0
-        beside = next((x for x in on_gpu if memory and _memory(x.carried) == memory), None)
-        written.append((result, beside is None))
-        if beside is None:
-            made.append(wrapped(result, gpu))
-            return made[-1]
-        with torch._C._InferenceMode(beside.is_inference()):  # a view is of the kind of what it views
-            return DeviceTensor(result, beside.block, gpu)
-
-    out = placed(out)
-    capture = machine.capture
+    results, capture = _Results(out, on_gpu, gpu), machine.capture
     if (
         capture is not None
         and gpu == capture.stream.device.index
-        and (made or func._schema.is_mutable or "out" in inner[1])
+        and (results.made or func._schema.is_mutable or "out" in inner[1])
     ):
-        capture.record(func, inner, tuple(written), on_gpu, made)
-    return out
+        capture.record(func, inner, tuple(results.written), on_gpu, results.made)
+    return results.out
 
 
 def wrapped(inner: torch.Tensor, gpu: int) -> DeviceTensor:
