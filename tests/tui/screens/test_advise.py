@@ -13,6 +13,7 @@ from spectui.store.database import connect
 from spectui.tui.screens.advise import AdviceView, AdviseScreen
 from spectui.tui.screens.sessions.screen import SessionsScreen
 from spectui.tui.widgets.rows import Line
+from tests.cli.test_advise_server import session as server_session
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording
 
@@ -55,6 +56,24 @@ async def test_it_says_which_tree_pays_and_writes_the_file(
         await wait_for(pilot, lambda: app.screen is screen)
         await pilot.press("escape")
         assert isinstance(app.screen, SessionsScreen)
+
+
+async def test_a_servers_session_says_which_draft_length_pays(database: Path, tmp_path: Path) -> None:
+    server_session(database)
+    app = app_for(database, 1)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        screen = await opened(pilot)
+        await wait_for(pilot, lambda: screen.result)
+        view = screen.query_one(AdviceView)
+        await wait_for(pilot, lambda: view.rows)
+        for words in ("Draft length, all tasks", "x plain", "A draft of 4 was not recorded"):
+            assert words in view.text
+        await pilot.press("w")  # a plan of trees
+        await wait_for(pilot, lambda: app.screen is not screen)
+        await pilot.press("enter")
+        note = app.screen.query_one("#ask-note", Line)
+        await wait_for(pilot, lambda: "no trees to save" in note.text)
 
 
 async def test_a_session_that_says_too_little_says_so(database: Path) -> None:
