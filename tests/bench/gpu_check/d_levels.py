@@ -63,10 +63,10 @@ def parts(report: Report, watch: Watch, models: LoadedModels, config: RunConfig)
     of = f"{config.draft} {config.tree} {sampling_name(config)}"
     for part in watch.parts(decoder):
         for key, seen in part.seen.items():
-            nodes = {} if seen.nodes is None else {"nodes": seen.nodes}
-            report.figure(
-                "alone", alone(report.setting, part, key), "ms", of=of, part=part.role, key=str(key), **nodes
-            )
+            where = {"of": of, "part": part.role, "key": str(key)}
+            report.figure("alone", alone(report.setting, part, key), "ms", **where)
+            if seen.nodes is not None:
+                report.figure("nodes", seen.nodes, **where)
     if report.setting.on_gpu:
         problems = watch.problems(decoder)
         report.check(

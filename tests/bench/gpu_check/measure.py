@@ -15,7 +15,7 @@ from tests.bench.gpu_check.report import Setting
 from tests.bench.gpu_check.watch import Part, graph_of
 
 IN_A_ROW, WARM_UPS, PASSES = 30, 3, 9
-GEMM = re.compile(r"gemm|gemv|cutlass|cublas|nvjet|splitk|xmma|int4pack|addmm|::mm$|::bmm$|::linear$", re.I)
+GEMM = re.compile(r"gemm|gemv|cutlass|cublas|nvjet|splitk|xmma|int4pack|addmm|::mm$|::bmm$|linear", re.I)
 ATTENTION = re.compile(r"attention|flash|fmha|sdpa|sdp_", re.I)
 
 
@@ -98,7 +98,7 @@ def profile(setting: Setting, work: Callable[[], object]) -> Profile:
             start, end = event.time_range.start, event.time_range.end
             spans.append((start, end))
             kernels.append((event.name, end - start))
-        elif event.name.startswith("aten::"):
+        elif event.name.startswith(("aten::", "mkldnn::")):
             kernels.append((event.name, event.self_cpu_time_total))
     gemm = sum(us for name, us in kernels if GEMM.search(name))
     attention = sum(us for name, us in kernels if ATTENTION.search(name) and not GEMM.search(name))

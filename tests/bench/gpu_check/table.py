@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 Line = dict[str, Any]
-OTHER = ("at", "section", "figure", "value", "unit", "void", "key", "prompt")
+OTHER = ("at", "section", "figure", "value", "unit", "void", "prompt")
 """Fields of a figure that do not say what it is of."""
 PLAIN = ("arm", "of")
 """Fields whose values say enough."""
@@ -36,10 +36,11 @@ def table(lines: list[Line]) -> str:
     out += [f"- **{line.get('section', '')}: error**: {'; from: '.join(line['raised'])}"
             for line in lines if "raised" in line]  # fmt: skip
     out += [f"- left out: {line['skipped']}: {line['reason']}" for line in lines if "skipped" in line]
-    for letter in dict.fromkeys(line["section"] for line in lines if "figure" in line and "section" in line):
+    for letter in dict.fromkeys(line["section"] for line in lines if "section" in line):
         of_section = [line for line in lines if line.get("section") == letter]
         title = next((line["section_title"] for line in of_section if "section_title" in line), "")
-        out += ["", f"### {letter}. {title}", "", *_figures(of_section)]
+        rows = [*_captures(of_section), *_figures(of_section)]
+        out += ["", f"### {letter}. {title}", "", *rows] if rows else []
     return "\n".join(out)
 
 
@@ -59,6 +60,19 @@ def _facts(line: Line) -> str:
                      if name not in ("at", "section", "check", "holds") and value not in ([], {}, None))  # fmt: skip
 
 
+def _captures(lines: list[Line]) -> list[str]:
+    """A row for each check that says what was captured: graphs, their nodes, and the time that capturing took."""
+    rows = []
+    for line in lines:
+        parts = {name: part for name, part in line.items() if isinstance(part, dict) and "graphs" in part}
+        if parts:
+            graphs = sum(part["graphs"] for part in parts.values())
+            seconds = sum(part["seconds"] for part in parts.values())
+            nodes = "; ".join(f"{name} {', '.join(map(str, part['nodes']))}" for name, part in parts.items())
+            rows.append(f"| {line['check']} | {graphs} | {seconds:.2f} | {nodes} |")
+    return ["| captured | graphs | seconds | nodes |", "|---|---:|---:|---|", *rows, ""] if rows else []
+
+
 def _figures(lines: list[Line]) -> list[str]:
     """A row for each figure, those of the same thing side by side."""
     rows: dict[str, dict[str, str]] = {}
@@ -72,6 +86,8 @@ def _figures(lines: list[Line]) -> list[str]:
             name = line["figure"] + (f" of prompt {line['prompt']}" if "prompt" in line else "")
             name += f" [{line['unit']}]" if "unit" in line else ""
             rows.setdefault(of, {})[name] = f"({value})" if line.get("void") else value
+    if not rows:
+        return []
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     head = [f"| | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
     return head + [

@@ -145,6 +145,7 @@ def verdict(gpu: FakeGpu, draft: str, tree: str, sampling: dict[str, Any], capsy
 def test_what_is_captured_holds(draft: str, tree: str, sampling: dict[str, Any], capsys: Any) -> None:
     line = verdict(FakeGpu(), draft, tree, sampling, capsys)
     assert line["holds"], line
+    assert f"| {line['check']} | " in table([{**line, "section": "B"}])
     assert line["eager"]
     assert line["repeats"]
     for part in ("verification", "judgement", "gather"):
@@ -206,7 +207,14 @@ def test_graphs_are_timed_alone_and_waits_are_counted(capsys: Any) -> None:
     assert checks["embedded full:2x2: waits a round"]["waits"] == 1.0
     alone = {line["part"]: line for line in lines if line.get("figure") == "alone"}
     assert {"verification", "gather", "judgement", "draft"} <= set(alone)
-    assert all(line["value"] > 0 and line["nodes"] > 0 for line in alone.values())
+    assert all(line["value"] > 0 for line in alone.values())
+    nodes = {line["part"]: line["value"] for line in lines if line.get("figure") == "nodes"}
+    assert nodes.keys() == alone.keys()
+    assert min(nodes.values()) > 0
+    rows = table([{**line, "section": "D"} for line in lines])
+    assert rows.count("| embedded full:2x2 greedy, part draft, key (") == sum(
+        line.get("part") == "draft" and line["figure"] == "alone" for line in lines
+    )
     assert {line["figure"] for line in lines if line.get("rows") == 4} == {
         "wall",
         "replay",
