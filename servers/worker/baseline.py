@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 
 from spectui.servers.answers.base import CHAT, Question
@@ -9,10 +11,11 @@ from spectui.servers.answers.chunked import Chunks
 from spectui.servers.client import Client
 from spectui.servers.errors import ServerError
 from spectui.servers.kinds import choose_model, recognise
-from spectui.store.writing.writer import SessionWriter
 
 LEAST_TOKENS = 4
 """An answer of fewer tells nothing of its speed."""
+Measured = tuple[float, int] | ServerError
+"""Milliseconds of a token after the first, and the number of those; or the reason that it was not measured."""
 
 
 class PlainServer:
@@ -23,21 +26,22 @@ class PlainServer:
         server = recognise(client)
         self._model = choose_model(server, model if model in server.models else "", client.address)
 
-    def measure(self, question: Question, writer: SessionWriter, round_ms: float | None) -> None:
-        """Ask the same, and keep the time of a token beside that of a round of the prompt, where that is known.
+    def measure(self, question: Question) -> queue.Queue[Measured]:
+        """Ask the same in a thread; the queue gets the result."""
+        result: queue.Queue[Measured] = queue.Queue()
 
-        A fault is an event: the prompt itself is done.
-        """
-        try:
-            ms, tokens = self._ms_per_token(question)
-        except ServerError as error:
-            writer.add_event("baseline", f"plain decoding could not be measured: {error}")
-            return
-        if tokens >= LEAST_TOKENS:
-            writer.add_baseline(ms, tokens, round_ms)
+        def ask() -> None:
+            try:
+                result.put(self._ms_per_token(question))
+            except ServerError as error:
+                result.put(error)
+            except Exception as error:  # a thread's error would be lost
+                result.put(ServerError(f"{type(error).__name__}: {error}"))
+
+        threading.Thread(target=ask, name="plain server", daemon=True).start()
+        return result
 
     def _ms_per_token(self, question: Question) -> tuple[float, int]:
-        """Milliseconds of a token after the first, as they came or by the server's own clock, and their number."""
         body = question.body() | {"model": self._model, "timings_per_token": True, "return_token_ids": True}
         chunks = Chunks(question.max_tokens)
         timed = 0.0
@@ -45,9 +49,9 @@ class PlainServer:
             chunks.feed(event, time.perf_counter())
             timings = event.get("timings")
             if isinstance(timings, dict) and isinstance(timings.get("predicted_ms"), int | float):
-                timed = float(timings["predicted_ms"])
+                timed = float(timings["predicted_ms"])  # by its own clock
         tokens = (chunks.text.tokens or chunks.count) - 1
         whole = timed or chunks.ms
-        if tokens <= 0 or not whole:
-            return 0.0, 0
+        if tokens < LEAST_TOKENS or not whole:
+            raise ServerError("the answer is too short")
         return whole / tokens, tokens

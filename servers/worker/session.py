@@ -172,8 +172,28 @@ class ServerRun:
             self._server = recognise(self._client)
             self._describe_server()
         if self._plain is not None:
-            round_ms = self._writer.mean_round_ms(asked.generation.id)
-            self._plain.measure(self._question(asked.generation), self._writer, round_ms)
+            self._measure_plain(self._plain, asked.generation)
+
+    def _measure_plain(self, plain: PlainServer, generation: PendingGeneration) -> None:
+        """Ask the same without speculation, which is no time of the run, obeying commands; a skip gives it up.
+
+        A fault is an event: the prompt itself is done.
+        """
+        round_ms = self._writer.mean_round_ms(generation.id)
+        self._control.idle.hold("plain decoding")
+        try:
+            measured = plain.measure(self._question(generation))
+            while measured.empty():
+                self._sleep(POLL_SECONDS)
+            result = measured.get()
+        except Skipped:
+            return
+        finally:
+            self._control.idle.release("plain decoding")
+        if isinstance(result, ServerError):
+            self._writer.add_event("baseline", f"plain decoding could not be measured: {result}")
+        else:
+            self._writer.add_baseline(*result, round_ms)
 
     def _record(self, asked: _Asked, rounds: list[ServerRound] | tuple[ServerRound, ...]) -> None:
         first = asked.reading.first_token()
@@ -232,10 +252,13 @@ class ServerRun:
     def _sleep(self, seconds: float) -> None:
         """Sleep, obeying commands. Raises `Stopped` or `Skipped`."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not self._control.wait(POLL_SECONDS):
+        while True:
             self._control.listen(self._writer)
             if self._control.due():
                 self._control.check(self._writer)
+            if time.monotonic() >= end:
+                return
+            self._control.wait(min(POLL_SECONDS, seconds))
 
     def _drop(self, asked: _Asked) -> None:
         asked.flight.drop()

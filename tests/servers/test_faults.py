@@ -316,6 +316,31 @@ def test_each_prompt_is_asked_on_the_server_without_speculation_too(tmp_path: Pa
         assert summary.server.baseline_url == without.address
 
 
+@pytest.mark.parametrize("command", ["skip", "stop"])
+def test_commands_are_obeyed_while_the_plain_server_is_silent(command: str, tmp_path: Path) -> None:
+    vllm, plain, database = RecordedVllm("eagle3"), RecordedVllm("eagle3"), tmp_path / "runs.db"
+    quiet = plain.routes | {"/v1/chat/completions": lambda _: silent()}
+
+    def interfere() -> None:
+        until(lambda: any(path.endswith("completions") for path, _ in without.asked))
+        db = connect(database)
+        send_command(db, session, command)
+        db.close()
+
+    with ScriptedServer(vllm.routes) as server, ScriptedServer(quiet) as without:
+        session = new_session(
+            database, server.address, [("a", "one")], max_new_tokens=64, baseline_server=without.address
+        )
+        thread = threading.Thread(target=interfere)
+        thread.start()
+        assert work(database, session) == 0
+        thread.join()
+    with Reader(database) as reader:
+        summary = reader.session(session)
+        assert summary.status == ("stopped" if command == "stop" else "finished")
+        assert (summary.prompts_done, summary.baseline_count) == (1, 0)
+
+
 def test_fields_of_servers_and_of_models_do_not_mix() -> None:
     for settings, words in (
         ({"model": "x"}, "--model belongs to --server URL"),
