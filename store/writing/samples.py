@@ -90,7 +90,7 @@ class SampleWriter(SessionRow):
             self._connection.execute(
                 "DELETE FROM sample WHERE session_id = ?1 AND at >= ?2 AND at < ?3 AND EXISTS ("
                 " SELECT 1 FROM sample AS later WHERE later.session_id = ?1 AND later.at > sample.at"
-                " AND later.at < ?3 AND later.segment = sample.segment"
+                " AND later.segment = sample.segment"
                 " AND CAST(later.at / ?4 AS INTEGER) = CAST(sample.at / ?4 AS INTEGER)) AND EXISTS ("
                 " SELECT 1 FROM sample AS earlier WHERE earlier.session_id = ?1 AND earlier.at < sample.at"
                 " AND earlier.segment = sample.segment)",

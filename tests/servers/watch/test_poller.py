@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from spectui.decoding.errors import UsageError
+from spectui.servers.watch.export import exposition
 from spectui.servers.watch.fleet import LiveFleet, read_servers
 from spectui.servers.watch.poller import BOUNDS, Poller
 from spectui.servers.watch.server import Watched
@@ -90,6 +91,9 @@ def test_no_server_is_silent_and_its_figures_stay_dated() -> None:
         poller.poll()
     view = watched.view(watched.history.placed[-1].sample.at + 72)
     assert (view.state, view.answers) == ("silent", False)
+    exported = exposition([view])
+    assert f'spectui_watch_up{{model="m",server="{server.url}"}} 0.0' in exported
+    assert "spectui_watch_tokens_per_round{" not in exported
     assert view.sample is not None  # the last figures, for the screen to draw dimmed
     assert "refused" in view.words
     assert [event.kind for event in view.events] == ["watching", "silent"]
@@ -207,5 +211,8 @@ def test_each_is_held_against_what_suits_it(tmp_path: Path) -> None:
     assert sglang.payoff.verdict == "?"  # another engine: only where somebody chooses it
     fleet.chosen[sglang.url] = plain.url
     assert fleet.views(columns=0)[2].payoff.speedup is not None
+    fleet.chosen.clear()
+    fleet.servers[1].reference = True  # as with --baseline-server, whatever its engine and model
+    assert fleet.views(columns=0)[2].payoff.plain_source == plain.name
     for server in servers:
         server.__exit__()
