@@ -97,6 +97,9 @@ def save_block_head(head: BlockHead, folder: Path, **changes: Any) -> None:
             "num_hidden_layers", "rms_norm_eps", "rope_theta", "vocab_size", "draft_vocab_size", "block_size",
         )
     }  # fmt: skip
+    if config.markov is not None:
+        changes = {"architectures": ["DSparkDraftModel"], "markov_head_type": config.markov, **changes}
+        changes |= {"markov_rank": config.markov_rank, "sample_from_anchor": config.anchored}
     windows = [sight.window for sight in config.sights]
     sizes |= {
         "architectures": ["DFlashDraftModel"],

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from spectui.decoding.block.head import BlockConfig, BlockHead, Sight
+from spectui.decoding.block.markov import TYPES
+from spectui.decoding.drafters.registry import describes_dspark
 from spectui.decoding.heads.config import (
     check_sizes,
     check_target,
@@ -61,6 +63,8 @@ def load_block_head(
     ids = draft_ids(
         folder, config.draft_vocab_size, config.vocab_size, stored.pop("d2t", None), stored.pop("t2d", None)
     )
+    # It foretells acceptance, which nothing here asks for.
+    stored = {name: tensor for name, tensor in stored.items() if not name.startswith("confidence_head.")}
     output = None
     if "lm_head.weight" not in stored:
         if config.draft_vocab_size != config.vocab_size:
@@ -99,7 +103,9 @@ def read_config(folder: Path, *, layers: int) -> BlockConfig:
             feature_layers=_feature_layers(folder, data, sizes["num_hidden_layers"], layers),
             block_size=int(block),
             mask_token=int(mask),
-            anchored=bool(data.get("sample_from_anchor")),
+            anchored=_anchored(folder, data),
+            markov=_markov_type(folder, data),
+            markov_rank=int(_value(folder, data, "markov_rank") or 0),
             sights=tuple(_sights(folder, data, layer, sizes["num_hidden_layers"], ours=ours)),
             embedding_scale=float(_value(folder, data, "input_embedding_scale") or 1.0),
             output_multiplier=float(_value(folder, data, "output_multiplier") or 1.0),
@@ -138,7 +144,7 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
     for_layers = f", {known} layers" if known else ""
     sliding = sum(sight.window is not None for sight in config.sights)
     parts = [
-        f"a DFlash head in {layout(data)}",
+        f"{'a DFlash' if config.markov is None else 'a DSpark'} head in {layout(data)}",
         f"for {verifier(data) or 'a target'} of hidden size {config.hidden_size}{for_layers} and {config.vocab_size} "
         "tokens",
         f"{config.num_hidden_layers} Qwen3 layers{f', {sliding} of them sliding,' if sliding else ''} over "
@@ -147,6 +153,28 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
         f"{config.draft_vocab_size} tokens, in one forward a round",
     ]
     return "; ".join(parts)
+
+
+def _anchored(folder: Path, data: Mapping[str, Any]) -> bool:
+    """True where the root's row predicts: only as the file says for DFlash, unless it says otherwise for DSpark.
+
+    SpecForge's own DSpark fills in, as DFlash does.
+    """
+    chosen = _value(folder, data, "sample_from_anchor")
+    if chosen is None:
+        return describes_dspark(data) and not section(folder, data, "dflash_config")
+    return bool(chosen)
+
+
+def _markov_type(folder: Path, data: Mapping[str, Any]) -> str | None:
+    """The Markov head of a DSpark head; None for DFlash."""
+    if not describes_dspark(data):
+        return None
+    kind = str(_value(folder, data, "markov_head_type") or TYPES[0])
+    if kind not in TYPES:
+        raise head_error(folder, f"has markov_head_type = {kind}; spectui knows {', '.join(TYPES)}")
+    _needed(folder, data, "markov_rank")
+    return kind
 
 
 def _value(folder: Path, data: Mapping[str, Any], key: str) -> Any:

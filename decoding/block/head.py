@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from spectui.decoding.block.markov import MarkovHead
 from spectui.decoding.heads.config import LayerConfig
 from spectui.decoding.heads.layers import DraftLayer, Rotary, attend
 
@@ -64,6 +65,9 @@ class BlockConfig(LayerConfig):
     embedding_scale: float = 1.0
     output_multiplier: float = 1.0
     softcap: float | None = None
+    markov: str | None = None
+    """Type of the Markov head of DSpark (`decoding.block.markov`); None for DFlash."""
+    markov_rank: int = 0
 
     @property
     def drafted(self) -> int:
@@ -91,6 +95,13 @@ class BlockHead(nn.Module):
         self.draft_ids: torch.Tensor
         """Target token of each draft token, ``[draft_vocab_size]``."""
         self.register_buffer("draft_ids", torch.arange(config.draft_vocab_size))
+        self.markov_head = (
+            None
+            if config.markov is None
+            else MarkovHead(
+                config.markov, config.vocab_size, config.draft_vocab_size, config.markov_rank, width
+            )
+        )
         # In a list, so that it is no submodule.
         self._borrowed = [embed_tokens]
         self._output = output

@@ -18,7 +18,6 @@ from spectui.decoding.errors import DecodingError
 _OTHER_DRAFTS = {
     "eagle": "an EAGLE-1 or EAGLE-2 head",
     "dflash2": "a DFlash 2 block drafter",
-    "dspark": "a DSpark drafter",
     "mtp": "multi-token-prediction (MTP) layers, which belong to their own model",
     "medusa": "Medusa heads",
     "hydra": "Hydra heads",
@@ -28,7 +27,7 @@ _OTHER_DRAFTS = {
 """Kinds of drafts that are not loaded, by what `speculators` or their own configurations call them."""
 
 _BY_ARCHITECTURE = (
-    (r"dflash2", "dflash2"), (r"dspark", "dspark"),
+    (r"dflash2", "dflash2"),
     (r"medusa", "medusa"), (r"hydra", "hydra"), (r"mlpspeculator", "mlp_speculator"), (r"mtp|nextn", "mtp"),
     (r"eagle(?!3|.*eagle3)", "eagle"),
 )  # fmt: skip

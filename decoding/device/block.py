@@ -20,9 +20,10 @@ from spectui.decoding.device.transfer import upload
 from spectui.decoding.device.tree import DeviceTree
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.block import BlockDrafter
+from spectui.decoding.drafters.markov import MarkovBlock, MarkovDrafter
 from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.language_model import Scored
-from spectui.decoding.trees.shape import Shape
+from spectui.decoding.trees.shape import BoolArray, IntArray, Shape
 
 
 def build(setup: Setup) -> DeviceBlockDrafter:
@@ -51,6 +52,8 @@ class DeviceBlockDrafter(BlockDrafter):
     """
 
     _cache: BufferedCache
+    _product = True
+    """True where a level's distributions depend on the depth alone."""
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class DeviceBlockDrafter(BlockDrafter):
     ) -> None:
         super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
         self._cache = BufferedCache()
-        self._grower = TreeGrower(self._expander, self._device, head.draft_ids, product=True)
+        self._grower = TreeGrower(self._expander, self._device, head.draft_ids, product=self._product)
         self._forwards = Graphs(self._device)
         self._inputs_of: dict[tuple[int, int], _Inputs] = {}
         self._stopwatch = Stopwatch(self._device)
@@ -112,7 +115,7 @@ class DeviceBlockDrafter(BlockDrafter):
     def _pick(self, features: torch.Tensor, rows: list[int]) -> torch.Tensor:
         return features.index_select(0, upload(np.asarray(rows), features.device))
 
-    def _block(self, root: int) -> torch.Tensor:
+    def _block_and_states(self, root: int) -> tuple[torch.Tensor, torch.Tensor]:
         config, block = self.head.config, self.head.config.block_size
         if sum(map(len, self._features)) > ROWS[-1]:  # lookup had many rounds in a row
             self._make_room(self._length + sum(map(len, self._features)))
@@ -137,24 +140,25 @@ class DeviceBlockDrafter(BlockDrafter):
         self._cache.set_slots(inputs.slots, view, config.num_hidden_layers)
         kernel = kernel_for_head(config, block, view, self.head.dtype, self._device)
 
-        def run() -> torch.Tensor:
+        def run() -> tuple[torch.Tensor, torch.Tensor]:
             with preferring(kernel):
                 return self._run(inputs, view)
 
         with self._stopwatch.running():
-            logits: torch.Tensor = self._forwards.run((rows, view), run)
+            out: tuple[torch.Tensor, torch.Tensor] = self._forwards.run((rows, view), run)
         self._cache.set_slots(None)
         self._length = known
-        return logits
+        return out
 
-    def _run(self, inputs: _Inputs, view: int) -> torch.Tensor:
+    def _run(self, inputs: _Inputs, view: int) -> tuple[torch.Tensor, torch.Tensor]:
         head, block = self.head, self.head.config.block_size
         slots = torch.arange(view, device=self._device)
         inside = slots[None] < inputs.known + block
         rows = inputs.positions[-block:]
         masks = [inside & sight.of(rows, slots) for sight in head.config.sights]
         hidden = head(head.context(inputs.features), inputs.tokens, inputs.positions, self._cache, masks)
-        return head.logits(head.predicting(hidden))
+        states = head.predicting(hidden)
+        return head.logits(states), states
 
     def _inputs_for(self, rows: int, view: int) -> _Inputs:
         if (rows, view) not in self._inputs_of:
@@ -179,3 +183,32 @@ class DeviceBlockDrafter(BlockDrafter):
     def _forget_captured(self) -> None:
         self._forwards.forget()
         self._inputs_of.clear()
+
+
+def build_markov(setup: Setup) -> DeviceMarkovDrafter:
+    """See `DrafterKind.device_build`."""
+    return DeviceMarkovDrafter(
+        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
+    )
+
+
+class DeviceMarkovDrafter(DeviceBlockDrafter, MarkovDrafter):
+    """`MarkovDrafter` as a `decoding.device.tree.DeviceDrafter`."""
+
+    _product = False
+
+    @torch.inference_mode()
+    def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
+        """See `DeviceDrafter.propose_tensors`."""
+        depth = min(max_depth, self.head.config.drafted)
+        if depth < 1 or not (self._length or self._features) or not self._grower.fits(depth):
+            return None
+        with phase(LEVEL):
+            block = MarkovBlock(self.head, *self._block_and_states(root), root)
+
+        def score(
+            token: torch.Tensor, deep: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
+        ) -> torch.Tensor:
+            return block.descend(token, int(deep[0]), above)
+
+        return self._grower.grow(depth, block.first, score)

@@ -131,6 +131,10 @@ class BlockDrafter:
 
     def _block(self, root: int) -> torch.Tensor:
         """The logits ``[D, W]`` of depth 1, 2, ... below `root`."""
+        return self._block_and_states(root)[0]
+
+    def _block_and_states(self, root: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `_block`; with the states ``[D, H]`` that they are taken from."""
         head, config = self.head, self.head.config
         start = time.perf_counter()
         self._cache.set_length(self._length)
@@ -146,9 +150,10 @@ class BlockDrafter:
         masks = [None if sight.everything else sight.of(slots[known:], slots) for sight in config.sights]
         hidden = head(context, tokens, positions, self._cache, masks)
         self._length = known
-        logits = head.logits(head.predicting(hidden))
+        states = head.predicting(hidden)
+        logits = head.logits(states)
         self._end(start)
-        return logits
+        return logits, states
 
     def _end(self, start: float) -> None:
         if self._device.type == "cuda":

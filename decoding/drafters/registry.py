@@ -45,17 +45,21 @@ def describes_peagle(config: Mapping[str, Any]) -> bool:
     return "peagle" in named or "paralleleagle" in named or ("eagle3" in named and "ptd_token_id" in config)
 
 
+def describes_dspark(config: Mapping[str, Any]) -> bool:
+    """True for the ``config.json`` of a DSpark head."""
+    if (kind := config.get("speculators_model_type")) is not None:
+        return bool(kind == "dspark")
+    inner = config.get("dflash_config")
+    projector = inner.get("projector_type") if isinstance(inner, Mapping) else None
+    return "dspark" in str(config.get("architectures")).lower() or projector == "dspark"
+
+
 def _describes_dflash(config: Mapping[str, Any]) -> bool:
     if (kind := config.get("speculators_model_type")) is not None:
         return bool(kind == "dflash")
     named, inner = str(config.get("architectures")).lower(), config.get("dflash_config")
     inner = inner if isinstance(inner, Mapping) else {}
-    if (
-        "dspark" in named
-        or "dflash2" in named
-        or "selector_rank" in inner
-        or inner.get("projector_type") == "dspark"
-    ):
+    if describes_dspark(config) or "dflash2" in named or "selector_rank" in inner:
         return False
     return "dflash" in named or "dflash_config" in config
 
@@ -89,6 +93,22 @@ DFLASH = DrafterKind(
     weights=Weights(
         noun="a DFlash head",
         recognise=_describes_dflash,
+        load="spectui.decoding.block.checkpoint:load_block_head",
+        tune="spectui.decoding.block.lean:use_lean_block",
+        describe="spectui.decoding.block.checkpoint:describe",
+        size_from_config="spectui.decoding.models.described:block_head_bytes",
+    ),
+)
+
+DSPARK = DrafterKind(
+    name="dspark",
+    help="a DSpark block drafter",
+    default_tree="chain:6",
+    build="spectui.decoding.drafters.markov:build",
+    device_build="spectui.decoding.device.block:build_markov",
+    weights=Weights(
+        noun="a DSpark head",
+        recognise=describes_dspark,
         load="spectui.decoding.block.checkpoint:load_block_head",
         tune="spectui.decoding.block.lean:use_lean_block",
         describe="spectui.decoding.block.checkpoint:describe",
@@ -175,7 +195,7 @@ DRAFT_MODEL = DrafterKind(
 )
 """The kind of every id and folder that is recognised as no other."""
 
-KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, PEAGLE, LOOKUP, RECYCLING, PARD, MTP)}
+KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, DSPARK, PEAGLE, LOOKUP, RECYCLING, PARD, MTP)}
 """All but `DRAFT_MODEL`, in the order that forms and benchmarks show them in; weights are of the first kind that
 recognises them."""
 

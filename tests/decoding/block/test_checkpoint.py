@@ -15,7 +15,7 @@ from spectui.decoding.block.checkpoint import describe, load_block_head, read_co
 from spectui.decoding.block.head import Sight
 from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.block import BlockDrafter
-from spectui.decoding.drafters.registry import DFLASH, kind_in
+from spectui.decoding.drafters.registry import DFLASH, DSPARK, kind_in
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.models.described import block_head_bytes
@@ -104,6 +104,49 @@ def test_speculators_slide_in_order_unless_they_say_otherwise(
     changes = {"speculators_model_type": "dflash", "mask_token_id": 383, "aux_hidden_state_layer_ids": [1, 4]}
     folder = written(tmp_path, target, **changes, sliding_window_non_causal=non_causal)
     assert read_config(folder, layers=5).sights == (Sight(), Sight(causal=not non_causal, window=3))
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "gated", "rnn"])
+def test_dspark_heads_are_loaded_as_they_were_written(target: Any, tmp_path: Path, kind: str) -> None:
+    made = tiny_block_head(target, tokens=TOKENS, markov=kind, markov_rank=8, anchored=True)
+    save_block_head(made, tmp_path)
+    assert kind_in(tmp_path) is DSPARK
+    head = load_block_head(tmp_path, target)
+    assert head.config == made.config
+    assert describe(tmp_path).startswith("a DSpark head")
+    assert block_head_bytes(tmp_path) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "anchored"),
+    [
+        ({"sample_from_anchor": None}, False),  # as SpecForge's own, whose settings lie in dflash_config
+        ({"sample_from_anchor": True}, True),
+        ({"speculators_model_type": "dspark", "sample_from_anchor": None, "dflash_config": None, "mask_token_id": 383,
+          "aux_hidden_state_layer_ids": [1, 4]}, True),
+    ],
+)  # fmt: skip
+def test_the_row_of_the_root_predicts_where_the_file_or_its_maker_says_so(
+    target: Any, tmp_path: Path, changes: dict[str, Any], anchored: bool
+) -> None:
+    save_block_head(
+        tiny_block_head(target, tokens=TOKENS, markov="vanilla", markov_rank=8), tmp_path, **changes
+    )
+    described = json.loads((tmp_path / "config.json").read_text()) | changes
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    assert read_config(tmp_path, layers=5).anchored == anchored
+
+
+def test_an_unknown_markov_head_is_refused(target: Any, tmp_path: Path) -> None:
+    save_block_head(tiny_block_head(target, markov="vanilla", markov_rank=8), tmp_path)
+    described = json.loads((tmp_path / "config.json").read_text())
+    for changes, says in (
+        ({"markov_head_type": "lstm"}, "markov_head_type = lstm"),
+        ({"markov_rank": None}, "markov_rank"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(described | changes))
+        with pytest.raises(DecodingError, match=says):
+            load_block_head(tmp_path, target)
 
 
 @torch.inference_mode()

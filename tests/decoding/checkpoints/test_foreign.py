@@ -68,7 +68,6 @@ def test_a_file_is_told_for_what_it_is(tmp_path: Path) -> None:
         ({"speculators_model_type": "dflash2"}, "DFlash 2"),
         ({"speculators_model_type": "new-kind"}, "of kind 'new-kind'"),
         ({"architectures": ["DFlashDraftModel"], "dflash_config": {"selector_rank": 8}}, "DFlash 2"),
-        ({"architectures": ["DSparkDraftModel"]}, "DSpark"),
         ({"architectures": ["LlamaForCausalLMEagle"], "model_type": "llama"}, "EAGLE-1"),
         ({"medusa_num_heads": 3}, "Medusa"),
         ({"hydra_num_heads": 3}, "Hydra"),

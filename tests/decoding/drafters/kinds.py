@@ -9,7 +9,7 @@ import torch
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, MTP, PARD, PEAGLE
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, DSPARK, EAGLE, KINDS, MTP, PARD, PEAGLE
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.decoding.drafters.toy_entry import TOY
@@ -63,7 +63,19 @@ def _peagle(target: Any) -> Any:
     )
 
 
-_HEADS = {MTP.name: tiny_module, PEAGLE.name: _peagle, EAGLE.name: _eagle, DFLASH.name: _dflash}
+def _dspark(target: Any) -> Any:
+    """It cannot name every third token; its Markov head remembers its path."""
+    tokens = [token for token in range(target.config.vocab_size) if token % 3 != 1]
+    return tiny_block_head(target, tokens=tokens, markov="rnn", markov_rank=8, anchored=True)
+
+
+_HEADS = {
+    DSPARK.name: _dspark,
+    MTP.name: tiny_module,
+    PEAGLE.name: _peagle,
+    EAGLE.name: _eagle,
+    DFLASH.name: _dflash,
+}
 
 
 def models_for(kind: DrafterKind, target: Any, tokenizer: Any, end_ids: list[int]) -> LoadedModels:

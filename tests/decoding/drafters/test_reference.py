@@ -15,7 +15,7 @@ import torch
 from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.drafters.kind import DrafterKind, imported
-from spectui.decoding.drafters.registry import DFLASH, MTP, PARD, PEAGLE
+from spectui.decoding.drafters.registry import DFLASH, DSPARK, MTP, PARD, PEAGLE
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.target.language_model import Scored
@@ -103,6 +103,27 @@ def test_all_depths_in_one_forward(name: str, drawn_by: DrafterKind, depth: int,
             assert sequence.ids(logits.argmax(-1)) == case["drafted"]
             if "then_accepted" in case:
                 sequence.accept(case["drafted"][: case["then_accepted"]], case["then_bonus"])
+
+
+@pytest.mark.parametrize("name", ["dspark-anchor", "dspark-fillin-d2t", "dspark-rnn"])
+def test_dspark(name: str, way: str) -> None:
+    """Its best path, another one that begins with given tokens, and rounds behind accepted ones."""
+    kind, sequence = begin(name, way)
+    assert kind is DSPARK
+    for context, rounds in expected(name)["contexts"].items():
+        sequence.begin(rounds[0]["committed"], rounds[0]["root"])
+        for number, case in enumerate(rounds):
+            assert (sequence.committed, sequence.root) == (case["committed"], case["root"])
+            keys, drafted = f"{context}.round{number}", case["drafted"]
+            close(sequence.logits_along(drafted[:-1]), f"{keys}.logits", name)
+            assert sequence.tree(f"chain:{len(drafted)}").token.tolist() == drafted
+            if other := case.get("other_path"):
+                logits = sequence.logits_along(other["path"][:-1])
+                if number == 0:
+                    close(logits, f"{keys}.other_path.logits", name)
+                assert sequence.ids(logits.argmax(-1)) == other["argmax_after_each"]
+            if "then_accepted" in case:
+                sequence.accept(drafted[: case["then_accepted"]], case["then_bonus"])
 
 
 @pytest.mark.parametrize("name", ["mtp-mimo", "mtp-glm4moe"])
@@ -214,7 +235,10 @@ def test_dflash_trained_generates_as_its_authors_code(way: str) -> None:
         assert produced[: len(there) - 1] == there[:-1]  # the last one was cut short there
 
 
-@pytest.mark.parametrize(("name", "rounds"), [("dflash-trained", ["a"]), ("dflash-qwen3", ["short", "long"])])
+@pytest.mark.parametrize(
+    ("name", "rounds"),
+    [("dflash-trained", ["a"]), ("dflash-qwen3", ["short", "long"]), ("dspark-anchor", ["short", "long"])],
+)
 def test_a_dynamic_tree_is_the_likeliest_prefixes(name: str, rounds: list[str], way: str) -> None:
     _, sequence = begin(name, way)
     for context in rounds:

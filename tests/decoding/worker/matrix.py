@@ -12,7 +12,17 @@ from typing import Any
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, KINDS, MTP, PARD, PEAGLE, RECYCLING
+from spectui.decoding.drafters.registry import (
+    DFLASH,
+    DRAFT_MODEL,
+    DSPARK,
+    EAGLE,
+    KINDS,
+    MTP,
+    PARD,
+    PEAGLE,
+    RECYCLING,
+)
 from tests.decoding.drafters.toy_entry import TOY
 
 CONTEXT = 96
@@ -47,6 +57,7 @@ DRAFTS = {
     "parallel head": Kind(PEAGLE, BOTH, "parallel"),
     "parallel model": Kind(PARD, BOTH, "pard"),
     "module": Kind(MTP, BOTH),
+    "Markov head": Kind(DSPARK, BOTH, "markov"),
     "block head": Kind(DFLASH, BOTH, "block"),
     **{
         kind.name: Kind(kind, ("chain:3" if kind.chains_only else "recycling:6",), drawn=False)
@@ -153,6 +164,8 @@ def make(folder: Path) -> None:
     save_head(head, folder / "speculators", target_name="tiny", dtype=torch.float32)
     parallel = tiny_head(target, tokens=tokens, feature_layers=(0, 2), mask_token=383)
     save_head(parallel, folder / "parallel", target_name="tiny", dtype=torch.float32)
+    markov = tiny_block_head(target, tokens=tokens, markov="gated", markov_rank=8)
+    save_block_head(markov, folder / "markov")
     save_block_head(tiny_block_head(target, tokens=tokens), folder / "block")
 
     vocabulary = Vocabulary(tokenizer, [END])
