@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from spectui.servers.answers.base import Pieces, Question
 from spectui.servers.answers.llama import LlamaReading
@@ -15,6 +16,7 @@ from spectui.servers.rounds import ServerRound
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
+from spectui.tui.cli import main
 from tests.servers.recorded_vllm import RecordedVllm, sizes_of
 from tests.servers.scripted import RECORDED, Reply, ScriptedServer, as_json, as_stream
 from tests.servers.sessions import new_session, work
@@ -133,6 +135,13 @@ def test_chunks_are_an_estimate_where_several_are_in_flight(tmp_path: Path) -> N
         assert summary.tokens + 8 == sum(
             a["resp"]["usage"]["completion_tokens"] for a in RecordedVllm("eagle3").answers
         )
+
+
+def test_an_estimate_is_called_one_in_a_terminal(tmp_path: Path) -> None:
+    database = tmp_path / "runs.db"
+    run_on(RecordedVllm("eagle3", detailed=False), database, concurrency=2)
+    shown = CliRunner().invoke(main, ["sessions", "show", "last", "--db", str(database)]).output
+    assert "rounds of vLLM 0.32.0, from the sizes of streamed chunks, an estimate" in shown
 
 
 def test_a_server_without_speculation_decodes_one_token_a_round(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
         f"{duration(summary.total_ms / 1000)} of decoding: {number(summary.tokens_per_second, 1)} tok/s, "
         f"{number(summary.tokens_per_round)} tok/round{_speedup(summary)}"
     )
+    if summary.server is not None:
+        prose(f"rounds of {summary.server.name}, from {summary.rounds_from.words}")
     unknown = unknown_words(summary)
     if unknown is not None:
         prose(unknown)

@@ -201,7 +201,6 @@ def _facts(
     if summary.server is not None:
         beside = f", compared with {summary.server.baseline_url}" if summary.server.baseline_url else ""
         yield "server", f"{summary.server.name} at {summary.server.url}{beside}"
-        yield "rounds", f"from {summary.rounds_from.words}"
     tasks = ", ".join(f"{task} {prompts}" for task, prompts in summary.tasks.items())
     done = ", ".join(
         filter(None, (f"{summary.prompts_done} of {summary.prompt_count} done", failed_words(summary)))
