@@ -106,6 +106,8 @@ def audit(
     if other is not None and set(chosen) & set(OF_THE_TARGET):
         raise click.UsageError("--target, --device, --dtype and --raw belong to --against local")
     with Bar(delay=1.0) as bar:
+        if other is not None:
+            _look_at(other, api_key_env, model)  # before prompts are asked for minutes
         outputs, about = _ask(address, api_key_env, model, prompts, most, bar)
         if other is None:
             compared, reference = _judged_here(prompts, outputs, chosen | {"max_new_tokens": most}, bar)
@@ -127,6 +129,15 @@ def _prompts(chosen: dict[str, Any]) -> list[Prompt]:
     if request.per_task is None and request.prompts is None:
         request = Request(request.tasks, 3, None, None)
     return interleave(request.read_prompts(study=False, tell=lambda note: line(note, err=True)))
+
+
+def _look_at(address: str, key_env: str, model: str) -> None:
+    """Raise `ServerError` or `UsageError` where a server does not answer, or lacks the model."""
+    from spectui.servers.client import Client
+    from spectui.servers.kinds import choose_model, recognise
+
+    with Client(address, key_env) as client:
+        choose_model(recognise(client), model, address)
 
 
 def _ask(
