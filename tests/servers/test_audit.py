@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from spectui.decoding.checkpoints.embedded import ensure_gguf
 from spectui.servers.audit.outputs import Choice, Output, Token, read_output
 from spectui.servers.audit.verdict import LEAST_NATS, NOISE, TIE_NATS, Compared, Parting, audit_of, compare
 from spectui.servers.errors import ServerError
 from spectui.tui.cli import main
-from tests.servers.llama_server import NGRAM, PENALTY, PLAIN, LlamaServer
+from tests.servers.llama_server import PENALTY, PLAIN, LlamaServer
 
 QUESTIONS = (
     "Count: 1 2 3 4 5 1 2 3 4 5. Repeat that list twice.",
@@ -31,12 +30,6 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def speculating() -> Iterator[str]:
-    with LlamaServer(ensure_gguf(), NGRAM) as server:
-        yield server.address
-
-
 def audit(prompts: Path, *arguments: str) -> Result:
     return CliRunner().invoke(
         main, ["audit", "--prompts", str(prompts), "--max-new-tokens", "24", *arguments, "--json"]
@@ -47,16 +40,16 @@ def audit(prompts: Path, *arguments: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def plain() -> Iterator[str]:
-    with LlamaServer(ensure_gguf(), PLAIN) as server:
+def plain(gguf: Path) -> Iterator[str]:
+    with LlamaServer(gguf, PLAIN) as server:
         yield server.address
 
 
 @pytest.mark.model
 def test_a_server_that_speculates_is_as_the_same_one_without(
-    prompts: Path, speculating: str, plain: str
+    prompts: Path, looking_up: LlamaServer, plain: str
 ) -> None:
-    done = audit(prompts, "--server", speculating, "--against", plain)
+    done = audit(prompts, "--server", looking_up.address, "--against", plain)
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["verdict"], result["counts"]) == ("identical", {"identical": 3})
@@ -64,9 +57,9 @@ def test_a_server_that_speculates_is_as_the_same_one_without(
 
 
 @pytest.mark.model
-def test_every_token_is_judged_by_the_target_here(prompts: Path, speculating: str) -> None:
+def test_every_token_is_judged_by_the_target_here(prompts: Path, looking_up: LlamaServer) -> None:
     """Its weights are the server's, unpacked: rounding differs by far more than between two float32 programs."""
-    done = audit(prompts, "--server", speculating)
+    done = audit(prompts, "--server", looking_up.address)
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["verdict"] in ("identical", "tie")
@@ -76,8 +69,8 @@ def test_every_token_is_judged_by_the_target_here(prompts: Path, speculating: st
 
 
 @pytest.mark.model
-def test_a_server_with_a_penalty_of_its_own_is_found_out(prompts: Path, plain: str) -> None:
-    with LlamaServer(ensure_gguf(), PENALTY) as server:
+def test_a_server_with_a_penalty_of_its_own_is_found_out(prompts: Path, gguf: Path, plain: str) -> None:
+    with LlamaServer(gguf, PENALTY) as server:
         done = audit(prompts, "--server", server.address, "--against", plain)
     assert done.exit_code == 1
     result = json.loads(done.stdout)
