@@ -58,6 +58,8 @@ def install(monkeypatch: pytest.MonkeyPatch, devices: Sequence[Device]) -> None:
         "nvmlSystemGetDriverVersion": lambda: "580.82.07",
         "nvmlSystemGetCudaDriverVersion": lambda: 13000,
         "nvmlDeviceGetHandleByUUID": by_uuid,
+        "nvmlDeviceGetCount": lambda: len(devices),
+        "nvmlDeviceGetHandleByIndex": lambda index: devices[index],
         "nvmlDeviceGetName": lambda d: d.name,
         "nvmlDeviceGetMigMode": mig_mode,
         "nvmlDeviceIsMigDeviceHandle": lambda d: int(d.mig == "part"),

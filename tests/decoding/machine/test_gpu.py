@@ -134,3 +134,17 @@ def test_a_heart_beats_whatever_its_measurements_do(tmp_path: Path, monkeypatch:
         for _ in range(2):
             before = reader.session(1).heartbeat_at
             until(lambda before=before: reader.session(1).heartbeat_at != before)  # type: ignore[misc]
+
+
+def test_all_gpus_of_the_machine_are_read_whoever_works_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml.install(monkeypatch, [Device(), Device(uuid="b", percent=3, name="NVIDIA L4"), Device(mig="card")])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    readings = gpu.MachineGpus().readings()
+    assert [(each["index"], each["percent"], each["name"]) for each in readings] == [
+        (0, 87, "NVIDIA H100 80GB HBM3"),
+        (1, 3, "NVIDIA L4"),
+    ]
+
+
+def test_a_machine_without_a_driver_has_no_gpus() -> None:
+    assert gpu.MachineGpus().readings() == []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from spectui.servers.metrics import PageError, read_page
 from spectui.servers.watch.figures import between
+from spectui.servers.watch.server import Watched
 from spectui.store.samples import Sample, from_row, to_row
+from spectui.tui.watching import panes
 from tests.servers.watch.simulated import Setup, Simulated
 
 RECORDED = Path(__file__).parents[1] / "recorded"
@@ -81,6 +84,11 @@ def test_a_page_of_sglang_is_of_one_rank_and_by_task() -> None:
     assert (read.depth, read.running) == (3, 2)  # of two ranks, which tell the same
     assert [(counts.task, counts.tokens, counts.rounds) for counts in read.tasks] == [("code", 890, 300)]
     assert between(None, read).by_position == ()
+    watched = Watched("http://gpu:1", "gpu:1")
+    watched.take(read)
+    rows = panes.position_rows(watched.view(2.0), 37, 10)
+    assert "".join(text for text, _ in rows[0]) == "SGLang does not count by position."
+    assert re.fullmatch(r"code +2.97 tok/round  300 rounds", "".join(text for text, _ in rows[1]))
 
 
 @pytest.mark.parametrize("name", ["vllm-metrics-eagle3", "vllm-metrics-none", "llamacpp-metrics-eagle3"])

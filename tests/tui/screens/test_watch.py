@@ -18,7 +18,9 @@ from spectui.tui.app import SpectuiApp
 from spectui.tui.screens.watch.fleet import FleetScreen
 from spectui.tui.screens.watch.one import WatchedScreen
 from spectui.tui.watching.recorder import Recorder, Watching
+from spectui.tui.widgets.gpu_panel import GpuPanel
 from spectui.tui.widgets.rows import Rows
+from tests.nvml import Device, install
 from tests.servers.watch.fake import SETUPS, FakeServer, simulated
 from tests.tui.conftest import wait_for
 
@@ -149,3 +151,17 @@ async def test_a_recorded_watch_opens_from_the_list(watched: Watched, database: 
         await wait_for(pilot, lambda: "YES" in text(pilot, "pay"))
         await pilot.press("escape")
         await wait_for(pilot, lambda: isinstance(app.screen, FleetScreen))
+
+
+@ONE
+async def test_gpus_of_this_machine_are_beside_a_server_on_it(
+    watched: Watched, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, [Device(), Device(uuid="b", percent=3)])
+    async with shown(watched, database, (120, 40)) as pilot:
+        panel = pilot.app.screen.query_one(GpuPanel)
+        await wait_for(pilot, lambda: "87 %" in panel.text)
+        assert "41.2 GB of 80.0 GB" in panel.text
+        assert panel.display
+        monkeypatch.setattr("spectui.tui.app.is_local", lambda url: False)
+        await wait_for(pilot, lambda: not panel.display)
