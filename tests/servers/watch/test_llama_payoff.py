@@ -15,7 +15,7 @@ from tests.servers.llama_server import PLAIN, SYNTHETIC, LlamaServer
 from tests.servers.watch.paired import Side, compare
 
 pytestmark = pytest.mark.model
-SLOTS = 4
+SLOTS = 2
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,9 @@ def sides() -> Iterator[tuple[Side, Side]]:
 def test_the_answer_is_what_clients_measure(
     sides: tuple[Side, Side], concurrency: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(payoff, "LEAST_ROUNDS", 20)  # a test is shorter than what one should rely on
+    monkeypatch.setattr(payoff, "LEAST_ROUNDS", 10)  # a test is shorter than what one should rely on
     speculating, plain = sides
-    result = compare(
-        speculating, plain, concurrency=concurrency, turns=1, length=64 if concurrency == 1 else 32
-    )
+    result = compare(speculating, plain, concurrency=concurrency, turns=1, length=32)
     assert result.said.speedup == pytest.approx(result.truth, rel=0.05)
     # A draft as large as its target cannot pay.
     assert result.said.verdict == "NO"
