@@ -48,8 +48,9 @@ def tasks_p(values: Floats, error: Floats, task: Ints, count: int, rng: np.rando
     by_task = np.add.reduceat(chance, np.cumsum(sizes) - sizes) / sizes
     if by_task.max() < UNLIKE * by_task.min():
         return p
-    alike = dealt / np.sqrt(_between(dealt, chance, sizes) + chance)
-    return max(p, share(alike - alike.mean(), _squares))
+    spread = _between(dealt, chance, sizes) + chance
+    alike = (dealt - np.average(dealt, weights=1 / spread)) / np.sqrt(spread)
+    return max(p, share(alike, _squares))
 
 
 def _between(values: Floats, chance: Floats, sizes: Ints) -> float:

@@ -1,24 +1,25 @@
 """Counts how often intervals hold a planted truth, and how often a verdict is wrong.
 
-    python -m tests.bench.report_coverage [--sessions 400] [--only coverage,verdict,advice]
+    python -m tests.bench.report_coverage [--sessions 400] [--only coverage,verdict,advice,speedup]
 
-Nominal coverage is 95 %; everything after ± is two standard errors of the simulation. Four tasks.
+Nominal coverage is 95 %; in brackets stands the exact 95 % interval of the simulation. Four tasks.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from scipy.stats import beta
 
 from spectui.decoding.trees.advise.advice import one_tree_serves, tree_per_task_pays
 from spectui.store.analysis.counts import Counts, Ratio
 from spectui.store.analysis.verdict import judge
 from spectui.store.counts.intervals import mean_interval, ratio_interval
 from spectui.store.counts.metrics import Interval
+from tests.bench.speedup_coverage import speedups
 from tests.decoding.trees.test_advice_truth import gained
 from tests.store.analysis.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike, planted_trees
 
@@ -147,15 +148,18 @@ def advice(sessions: int) -> Iterator[tuple[str, str, str]]:
 
 
 def _share(shares: list[float]) -> str:
-    share = float(np.mean(shares))
-    error = math.sqrt(max(share * (1 - share), 0.25 / len(shares)) / len(shares))
-    return f"{share:6.1%} ± {2 * error:.1%}"
+    """The share, and its exact 95 % interval (Clopper and Pearson)."""
+    count, hits = len(shares), round(sum(shares))
+    low = beta.ppf(0.025, hits, count - hits + 1) if hits else 0.0
+    high = beta.ppf(0.975, hits + 1, count - hits) if hits < count else 1.0
+    return f"{hits / count:6.1%} [{low:.1%}, {high:.1%}]"
 
 
 PARTS: dict[str, Callable[[int], Iterator[tuple[str, str, str]]]] = {
     "coverage": coverage,
     "verdict": verdicts,
     "advice": advice,
+    "speedup": lambda sessions: speedups(sessions, _share),
 }
 
 
