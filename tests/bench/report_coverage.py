@@ -139,8 +139,8 @@ def verdicts(sessions: int) -> Iterator[tuple[str, str, str]]:
 
 def advice(sessions: int) -> Iterator[tuple[str, str, str]]:
     """Prompts and what a tree per task really gains, what is said, share."""
-    for prompts in (3, 10, 25):
-        for gain in (1.0, 1.03, 1.08):
+    for prompts in (2, 3, 5, 10, 25):
+        for gain in (1.0, 1.01, 1.03, 1.08):
             gains = [gained(prompts, gain, seed) for seed in range(sessions)]
             design = f"{prompts} prompts a task, own tree {gain:g} times as fast"
             yield design, "pays", _share([float(tree_per_task_pays(each)) for each in gains])

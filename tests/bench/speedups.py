@@ -3,8 +3,8 @@
     python -m tests.bench.speedups [--sessions 4] [--per-task 12] [--tokens 64] [--tree dynamic:3x2] [--hog]
 
 Runs sessions of the embedded pair one after the other. Then decodes their prompts with and without speculation side by
-side, a round and as many plain tokens in turn, so that both have the machine as it is in the same tenth of a second:
-the ratio of their times on each prompt, its median over prompts and the 95 % interval of that by order statistics.
+side, eight rounds and as many plain tokens in turn, so that both have the machine as it is in the same second: the
+ratio of their times on each prompt, its median over prompts and the 95 % interval of that by order statistics.
 Prints each session's speed-up with its interval beside it. With --hog another process takes a core for 3 to 20 s at a
 time meanwhile.
 """
@@ -21,17 +21,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
 from spectui import prompts
+from spectui.decoding.bench.arms import RecordedArm
 from spectui.decoding.bench.paired import median_interval
 from spectui.decoding.config import RunConfig
-from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import load_models
-from spectui.decoding.worker.baseline import plain_decoder
+from spectui.decoding.worker.baseline import plain_decoder, total_ms
 from spectui.store.reading.reader import Reader
 
+BLOCK = 8
+"""Rounds, before as many plain tokens as they brought."""
 SPANS = (3.0, 20.0)
 """Seconds for which the other process takes a core, and leaves it."""
 
@@ -58,9 +61,8 @@ def main() -> None:
         database = Path(folder) / "runs.db"
         for number in range(arguments.sessions):
             run(database, f"run-{number}", *map(str, options))
-        ratios = interleaved(
-            RunConfig(max_new_tokens=arguments.tokens, tree=arguments.tree), arguments.per_task
-        )
+        config = RunConfig(max_new_tokens=arguments.tokens, tree=arguments.tree)
+        ratios = interleaved(config, arguments.per_task, Path(folder) / "interleaved.db")
         with Reader(database) as reader:
             sessions = [reader.session(f"run-{number}") for number in range(arguments.sessions)]
     low, high = median_interval(ratios) or (min(ratios), max(ratios))
@@ -83,20 +85,28 @@ def run(database: Path, name: str, *options: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def interleaved(config: RunConfig, per_task: int) -> list[float]:
-    """Of each prompt: time of its tokens without speculation over their time with it."""
-    decoder = SpeculativeDecoder(config, models=load_models(config))
-    plain = plain_decoder(decoder)
+def interleaved(config: RunConfig, per_task: int, database: Path) -> list[float]:
+    """Of each prompt: time of its tokens without speculation over their time with it, recorded as a session records."""
+    chosen = prompts.bundled(per_task=per_task)
+    arm = RecordedArm(database, config, load_models(config), chosen)
+    plain = plain_decoder(arm.decoder)
     ratios = []
-    for prompt in prompts.bundled(per_task=per_task):
-        ids = decoder.encode(prompt.asked)
-        one_by_one, took, plain_took = plain.generate(ids), 0.0, 0.0
-        for round_ in decoder.generate(ids):
-            took += round_.draft_ms + round_.verify_ms + round_.other_ms
-            for _ in round_.tokens:
-                token = next(one_by_one)
-                plain_took += token.draft_ms + token.verify_ms + token.other_ms
+    for generation, prompt in zip(arm.writer.pending_generations(), chosen, strict=True):
+        ids = arm.decoder.encode(prompt.asked)
+        arm.writer.start_generation(generation.id, len(ids))
+        rounds, one_by_one = arm.decoder.generate(ids), plain.generate(ids)
+        took = plain_took = 0.0
+        tokens = 1
+        while tokens:
+            # Within a block a round is written while the next one is decoded, and none while plain tokens are.
+            tokens = 0
+            for round_ in islice(rounds, BLOCK):
+                took += arm.recorder.record(generation.id, round_)
+                tokens += len(round_.tokens)
+            arm.recorder.flush()
+            plain_took += sum(map(total_ms, islice(one_by_one, tokens)))
         ratios.append(plain_took / took)
+        print(f"{prompt.id}: {ratios[-1]:.2f}", file=sys.stderr, flush=True)
     return ratios
 
 
