@@ -19,8 +19,8 @@ from spectui.store.analysis.counts import Counts, Ratio
 from spectui.store.analysis.verdict import judge
 from spectui.store.counts.intervals import mean_interval, ratio_interval
 from spectui.store.counts.metrics import Interval
-from tests.bench.speedup_coverage import speedups
 from tests.decoding.trees.test_advice_truth import gained
+from tests.decoding.worker.disturbed import speedups
 from tests.store.analysis.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike, planted_trees
 
 HAZARD = (0.62, 0.58, 0.58)

@@ -21,7 +21,7 @@ from spectui.store.rows import SessionSummary
 from spectui.store.writing.baselines import baselines
 from spectui.store.writing.writer import SessionWriter
 from spectui.tui.model.speedups import range_words, unknown_words
-from tests.bench.speedup_coverage import DISTURBED, coverage
+from tests.decoding.worker.disturbed import DISTURBED, coverage
 from tests.store.samples import make_session, random_rounds
 
 SESSIONS = 20
