@@ -147,7 +147,8 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
         f"{'a DFlash' if config.markov is None else 'a DSpark'} head in {layout(data)}",
         f"for {verifier(data) or 'a target'} of hidden size {config.hidden_size}{for_layers} and {config.vocab_size} "
         "tokens",
-        f"{config.num_hidden_layers} Qwen3 layers{f', {sliding} of them sliding,' if sliding else ''} over "
+        f"{config.num_hidden_layers} Qwen3 layer{'s' if config.num_hidden_layers > 1 else ''}"
+        f"{f', {sliding} sliding,' if sliding else ''} over "
         f"{len(config.feature_layers)} hidden states",
         f"drafts chains and trees up to {config.drafted} deep (block_size {config.block_size}), of "
         f"{config.draft_vocab_size} tokens, in one forward a round",
