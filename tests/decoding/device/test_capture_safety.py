@@ -10,6 +10,7 @@ import copy
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -211,13 +212,15 @@ def test_trees_of_all_sizes_are_judged_in_a_few(
 ) -> None:
     """Drawn ones beside chains that were looked up, some with nodes of no probability; also where few are kept."""
     monkeypatch.setattr(judgement, "KEPT", kept)
-    rounds, sizes = Counter[int](), (9, 1, 0, 2, 12, 5, 3, 0, 11, 4, 0, 7)
+    # Not by `id`, which the second decoder may have from the first.
+    rounds: WeakKeyDictionary[LookupDrafter, int] = WeakKeyDictionary()
+    sizes = (9, 1, 0, 2, 12, 5, 3, 0, 11, 4, 0, 7)
     captured = Counter[int]()
     run = Graphs.run
 
     def propose(self: LookupDrafter, root: int, max_depth: int) -> TokenTree:
-        size = sizes[rounds[id(self)] % len(sizes)]
-        rounds[id(self)] += 1
+        turn = rounds.get(self, 0)
+        size, rounds[self] = sizes[turn % len(sizes)], turn + 1
         chain = TokenTree.from_shape(chain_shape(size), np.full(size, 5)) if size else TokenTree.empty()
         return chain if size <= max_depth else TokenTree.empty()
 
