@@ -57,6 +57,7 @@ ALLOWED = {
     ("tui/report/files.py", "_write"): DRAFT,
     ("tui/report/files.py", "write_csv"): DRAFT,
     ("decoding/checkpoints/embedded.py", "_make"): FRESH,
+    ("decoding/checkpoints/embedded.py", "ensure_gguf"): FRESH,
     ("decoding/checkpoints/embedded.py", "_staging"): FRESH,
     ("decoding/checkpoints/embedded.py", "_unpack"): FRESH,
     ("decoding/checkpoints/embedded.py", "remove"): FRESH,

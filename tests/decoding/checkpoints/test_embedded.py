@@ -249,3 +249,19 @@ def test_preparing_the_model_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_file_for_llama_is_fetched_once_and_removed_with_the_model(
+    model: EmbeddedModel, cache: Path
+) -> None:
+    stages: list[str] = []
+    file = embedded.ensure_gguf(lambda stage, *_: stages.append(stage), model)
+    assert file.stat().st_size == model.gguf_bytes
+    assert stages
+    stages.clear()
+    assert embedded.ensure_gguf(lambda stage, *_: stages.append(stage), model) == file
+    assert stages == []
+    file.write_bytes(b"half")
+    assert embedded.ensure_gguf(None, model).stat().st_size == model.gguf_bytes
+    embedded.remove(model)
+    assert not file.exists()
