@@ -29,7 +29,6 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from spectui.decoding.machine.gpu import MachineGpus
-from spectui.servers.address import is_local
 from spectui.store.database import connect
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
@@ -123,7 +122,11 @@ class SpectuiApp(Dashboard):
 
     def local_gpus(self, url: str) -> list[dict[str, Any]]:
         """The GPUs of this machine, where the server of that address runs on it; read once a second."""
-        if self._fleet is None or not is_local(url):
+        if self._fleet is None:
+            return []
+        from spectui.servers.address import is_local  # HTTP, which the dashboard does without else
+
+        if not is_local(url):
             return []
         read_at, gpus = self._gpus_at
         if monotonic() - read_at >= 1.0:

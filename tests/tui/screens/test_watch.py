@@ -163,5 +163,5 @@ async def test_gpus_of_this_machine_are_beside_a_server_on_it(
         await wait_for(pilot, lambda: "87 %" in panel.text)
         assert "41.2 GB of 80.0 GB" in panel.text
         assert panel.display
-        monkeypatch.setattr("spectui.tui.app.is_local", lambda url: False)
+        monkeypatch.setattr("spectui.servers.address.is_local", lambda url: False)
         await wait_for(pilot, lambda: not panel.display)
