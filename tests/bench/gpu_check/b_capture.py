@@ -216,5 +216,4 @@ def waits(report: Report, family: Family, pairs: Sequence[tuple[str, str]] = PAI
                 torch.cuda.set_sync_debug_mode("default")
         at = Counter(f"{w.filename}:{w.lineno}" for w in caught if "called a synchronizing" in str(w.message))
         each = sum(at.values()) / max(count, 1)
-        most = 2.0 if draft == "recycling" else 1.0  # it learns from the likeliest tokens of every row
-        report.check(f"{draft} {tree}: waits a round", each <= most, waits=each, at=dict(at.most_common(4)))
+        report.check(f"{draft} {tree}: waits a round", each <= 1.0, waits=each, at=dict(at.most_common(4)))
