@@ -79,13 +79,17 @@ class BufferedModel(LanguageModel):
         self.graphs = Graphs(self.device, refused=refused)
         self.attention_kernels: tuple[SDPBackend, ...] = MASKED if self.device.type == "cuda" else ()
         """Those among which the fastest is taken for each size; without any, torch chooses."""
-        heads = getattr(config, "num_attention_heads", None)
+        heads = (
+            None
+            if getattr(config, "is_heterogeneous", False)
+            else getattr(config, "num_attention_heads", None)
+        )
         self._heads = (
             (int(heads), int(getattr(config, "head_dim", None) or config.hidden_size // heads))
             if isinstance(heads, int)
             else None
         )
-        """Number and width of the query heads, where layers have one."""
+        """Number and width of the query heads; None where layers differ in them."""
         self._inputs_of: dict[tuple[int, int], _Inputs] = {}
         self._moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         """Slots to move from and to, by their number: the same tensors every time."""

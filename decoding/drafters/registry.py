@@ -220,7 +220,13 @@ def kind_in(folder: Path) -> DrafterKind:
 
 def named_kinds(*, embedded: bool) -> list[DrafterKind]:
     """The kinds whose names ``--draft`` takes with the `embedded` target, or with any other."""
-    return [kind for kind in KINDS.values() if kind.named and (embedded or not kind.only_embedded)]
+    return [kind for kind in KINDS.values() if kind.named and not _is_of_others(kind, embedded)]
+
+
+def _is_of_others(kind: DrafterKind, embedded: bool) -> bool:
+    """True for the embedded head with another target, and for modules within a target's files with the embedded one,
+    which has none."""
+    return bool(kind.weights and kind.weights.inside) if embedded else kind.only_embedded
 
 
 def default_kind(*, embedded: bool) -> DrafterKind:
@@ -242,7 +248,7 @@ def either(phrases: Sequence[str]) -> str:
 
 def draft_help() -> str:
     """The help of ``--draft``."""
-    named = ", ".join(f"{kind.name} ({kind.help})" for kind in named_kinds(embedded=True))
+    named = ", ".join(f"{kind.name} ({kind.help})" for kind in KINDS.values() if kind.named)
     return (
         f"{named}, or the id or folder of {either(accepted_weights())} that shares the target's vocabulary. Add "
         "+lookup to any of them to draft what followed before wherever the text repeats itself. Default: "

@@ -47,12 +47,14 @@ NOT_RUN = {
     "spectui bench": "minutes; tests/decoding/test_bench*.py run its parts on tiny models",
     "spectui distill": "hours; tests/decoding/test_distill*.py train tiny heads",
     "spectui doctor": "imports every backend in a child, for seconds; tests/cli/test_doctor.py runs it",
+    "spectui run --target MODEL --draft mtp": "takes a target with an MTP module; tests/decoding/mtp has some",
     "spectui models check": "loads torch in a child, for seconds; tests/cli/test_models_command.py runs it",
 }
 """Commands, with what has to follow them, that are only parsed, and why; a file's name stands for any."""
 
 MODELS = {
-    "eagle": "head", "MODEL": "target", "DIR": "target", "D": "draft", "DIR2": "draft", "DIR/head": "head",
+    "eagle": "head", "MODEL": "target", "DIR": "target", "D": "draft", "DRAFT": "draft", "DIR2": "draft",
+    "DIR/head": "head",
     "TheBloke/Llama-2-7B-Chat-GPTQ": "target", "TinyLlama/TinyLlama-1.1B-Chat-v1.0": "draft",
     "meta-llama/Llama-3.1-8B-Instruct": "target", "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B": "head",
     "Qwen/Qwen3-8B": "target", "Qwen/Qwen3-0.6B": "draft",

@@ -138,7 +138,7 @@ def _grow(run: Recording) -> None:
                 [(run.id, task, length, 123_456_789) for length in range(4, 33)],
             )
             run.db.executemany(
-                "INSERT OR REPLACE INTO rollup_depth VALUES (?, ?, ?, ?, ?, ?, ?, 1.0, 1, ?, ?)",
+                "INSERT OR REPLACE INTO rollup_depth VALUES (?, ?, ?, ?, ?, ?, ?, 1.0, 1, ?, ?, ?)",
                 [
                     (
                         run.id,
@@ -150,6 +150,7 @@ def _grow(run: Recording) -> None:
                         BILLION // 4,
                         BILLION,
                         BILLION // 2,
+                        BILLION,
                     )
                     for depth in range(1, 33)
                 ],

@@ -87,12 +87,12 @@ def audit(
     as_json: bool,
     **values: Any,
 ) -> int:
-    """Check whether a server's speculation is lossless: the same greedy prompts, with and without.
+    """Check whether speculation on a server is lossless.
 
-    Says where outputs part from those of the reference, and by what margin the reference prefers its own token. Two
-    programs round differently, so that outputs may part where two tokens are nearly as likely; where the margin is
-    larger, it is a bug. Against the target here every token is checked, not only the first that differs.
-    Ends with 1 for a bug. Three prompts of each task and 64 tokens unless options say otherwise.
+    Sends the same greedy prompts to both. Says where outputs part from those of the reference, and by what margin the
+    reference prefers its own token. Two programs round differently, so that outputs may part where two tokens are
+    nearly as likely; where the margin is larger, it is a bug. Against the target here every token is checked, not only
+    the first that differs. Ends with 1 for a bug. Three prompts a task and 64 tokens unless options say otherwise.
     """
     from spectui.servers.address import read_address
     from spectui.servers.audit.verdict import audit_of
