@@ -17,6 +17,15 @@ os.environ["SPECTUI_MEASURE"] = "0"
 os.environ["SPECTUI_CONFIG"] = os.environ["SPECTUI_STATE"] = os.devnull + "/none"
 
 
+LONGEST = ("test_real_model.py", "test_distill.py")
+"""Files with tests of a minute: they begin first, so that the other processes need not wait for one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first; all else keeps its order."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores: many tests wait for a terminal or another process."""

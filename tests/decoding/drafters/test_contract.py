@@ -186,7 +186,7 @@ def test_samples_follow_the_targets_own_distribution(
     Two are enough where no tree is drawn: then samples are those of plain decoding, which is tested above.
     """
     target = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=3)
-    length, trials, fewest_cells = (3, 1100, 20) if kind.probabilities else (2, 500, 8)
+    length, trials, fewest_cells = (3, 800, 16) if kind.probabilities else (2, 500, 8)
     options: dict[str, Any] = {
         "temperature": temperature,
         "top_p": top_p,
