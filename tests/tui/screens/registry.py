@@ -85,6 +85,12 @@ def until(*keys: str, then: str, on: str = "") -> Reach:
     return reach
 
 
+async def fleet(pilot: Pilot[Any]) -> None:
+    """From one of its servers, once that is read: before, escape leads to the list."""
+    await until(then="YES")(pilot)
+    await until("escape", then="recorded as", on="FleetScreen")(pilot)
+
+
 def comparing(*keys: str) -> Reach:
     """The two older sessions beside each other."""
 
@@ -180,7 +186,7 @@ SCREENS = (
     Shown("advise", "AdviseScreen", data.finished, advice),
     Shown("watched", "WatchedScreen", data.watched, until(then="YES")),
     Shown("watched-figures", "WatchedScreen", data.watched, until("f", then="ms_per_round")),
-    Shown("fleet", "FleetScreen", data.watched, until("escape", then="recorded as", on="FleetScreen")),
+    Shown("fleet", "FleetScreen", data.watched, fleet),
     Shown("new-run", "NewRunScreen", data.nothing, new_run),
     Shown("help", "HelpScreen", data.running, live(2, "question_mark", then="round", on="HelpScreen")),
     Shown("leave", "LeaveScreen", data.running, live(2, "q", then="Keep it running", on="LeaveScreen")),
