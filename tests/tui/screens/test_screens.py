@@ -69,7 +69,7 @@ def test_every_screen_is_pictured() -> None:
 
 
 async def picture(pilot: Pilot[Any]) -> str:
-    """Text of the screen on top at every size, styles at all but the widest; at the end, what they are in each theme."""
+    """Text of the screen on top at every size, styles at all but the widest; last, what they are in each theme."""
     out: list[str] = []
     known: dict[tuple[str, ...], str] = {}
     order = list(THEME_NAMES)
