@@ -19,7 +19,7 @@ from tests.models import cut_down, greedy_reference
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
-PER_TASK = 3
+PER_TASK = 2
 TOKENS = 10
 """Per prompt here; `tests/bench/equality.py` does the same at any length."""
 

@@ -85,6 +85,15 @@ def until(*keys: str, then: str, on: str = "") -> Reach:
     return reach
 
 
+async def watched_figures(pilot: Pilot[Any]) -> None:
+    """The pane of sources, laid out anew once its rows are there."""
+    await until(then="YES")(pilot)
+    await until("f", then="ms_per_round")(pilot)
+    await pilot.resize_terminal(120, 40)
+    await pilot.pause(0.05)
+    await pilot.resize_terminal(80, 24)
+
+
 async def fleet(pilot: Pilot[Any]) -> None:
     """From one of its servers, once that is read: before, escape leads to the list."""
     await until(then="YES")(pilot)
@@ -185,7 +194,7 @@ SCREENS = (
     Shown("report", "ReportScreen", data.finished, until("R", then="Acceptance α", on="ReportScreen")),
     Shown("advise", "AdviseScreen", data.finished, advice),
     Shown("watched", "WatchedScreen", data.watched, until(then="YES")),
-    Shown("watched-figures", "WatchedScreen", data.watched, until("f", then="ms_per_round")),
+    Shown("watched-figures", "WatchedScreen", data.watched, watched_figures),
     Shown("fleet", "FleetScreen", data.watched, fleet),
     Shown("new-run", "NewRunScreen", data.nothing, new_run),
     Shown("help", "HelpScreen", data.running, live(2, "question_mark", then="round", on="HelpScreen")),
