@@ -143,10 +143,16 @@ REPEATING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fixed_sizes", ["0", "1"])
 @pytest.mark.parametrize(
-    ("kind", "tree", "looks_up"),
-    [case for case in CASES if not case[2] or case[1] == trees_of(case[0])[0]],
+    ("kind", "tree", "looks_up", "fixed_sizes"),
+    [
+        (*case, path)
+        for number, case in enumerate(
+            case for case in CASES if not case[2] or case[1] == trees_of(case[0])[0]
+        )
+        # One path a case, in turn: `tests.decoding.device.test_rounds` holds both to the same rounds.
+        for path in ("0", "1")[number % 2 : number % 2 + 1]
+    ],
     ids=name_of,
 )
 def test_a_sample_depends_on_no_prompt_before_and_where_no_tree_is_drawn_on_no_draft(
