@@ -60,17 +60,9 @@ class TaskCounts:
     rounds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The counters and levels of a server at one time."""
-
-    at: float
-    """Seconds since 1970 by the clock of the watching machine."""
-    engine: str
-    """``vllm``, ``llama.cpp`` or ``sglang``."""
-    model: str = ""
-    mark: float | None = None
-    """Start of the counters by the server's clock; another value is another process."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What a server counts: from its start in a `Sample`, over a stretch of time in `servers.watch.figures.Figures`."""
 
     # Speculation.
     drafts: float | None = None
@@ -107,6 +99,34 @@ class Sample:
     finished: tuple[tuple[str, float], ...] = ()
     """Requests that ended, by reason."""
 
+    first_token: Histogram | None = None
+    """Time to the first token."""
+    round_time: Histogram | None = None
+    """Time of a round (vLLM), or of a token (SGLang)."""
+    token_time: Histogram | None = None
+    """Time per token after the first, one observation a request."""
+
+    tasks: tuple[TaskCounts, ...] = ()
+
+
+_PACKED = ("by_position", "finished", "first_token", "round_time", "token_time", "tasks")
+"""Fields that are no number or text: JSON in the column `more`."""
+COUNTERS = tuple(field.name for field in fields(Counters) if field.name not in _PACKED)
+"""The single numbers among the counters; they only ever grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Counters):
+    """The counters and levels of a server at one time."""
+
+    at: float
+    """Seconds since 1970 by the clock of the watching machine."""
+    engine: str
+    """``vllm``, ``llama.cpp`` or ``sglang``."""
+    model: str = ""
+    mark: float | None = None
+    """Start of the counters by the server's clock; another value is another process."""
+
     # Levels of this moment.
     running: float | None = None
     waiting: float | None = None
@@ -123,20 +143,9 @@ class Sample:
     speculative: bool | None = None
     """True when the server says that it speculates, False when it says that it does not."""
 
-    first_token: Histogram | None = None
-    """Time to the first token."""
-    round_time: Histogram | None = None
-    """Time of a round (vLLM), or of a token (SGLang)."""
-    token_time: Histogram | None = None
-    """Time per token after the first, one observation a request."""
-
-    tasks: tuple[TaskCounts, ...] = ()
-
 
 # As rows of the table `sample`.
 
-_PACKED = ("by_position", "finished", "first_token", "round_time", "token_time", "tasks")
-"""Fields that are no number or text: JSON in the column `more`."""
 SCALARS = tuple(field.name for field in fields(Sample) if field.name not in _PACKED)
 """Fields with a column of their own."""
 

@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from spectui.store.samples import Histogram, Sample, TaskCounts
-
-COUNTERS = (
-    "drafts", "drafted", "accepted", "generated", "first_tokens", "rounds", "tokens", "decode_s", "decode_tokens",
-    "iterations", "batched", "prompt_tokens", "prefix_queries", "prefix_hits", "preempted",
-)  # fmt: skip
-"""Fields of a sample that only ever grow."""
+from spectui.store.samples import COUNTERS, Counters, Histogram, Sample, TaskCounts
 
 
 @dataclass(frozen=True)
@@ -29,34 +23,13 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Counters):
     """Figures of a stretch; None where the server does not tell, or nothing happened."""
 
     start: float | None
     """None: since the server's start."""
     end: float
     engine: str
-    drafts: float | None = None
-    drafted: float | None = None
-    accepted: float | None = None
-    by_position: tuple[float, ...] = ()
-    generated: float | None = None
-    first_tokens: float | None = None
-    rounds: float | None = None
-    tokens: float | None = None
-    decode_s: float | None = None
-    decode_tokens: float | None = None
-    iterations: float | None = None
-    batched: float | None = None
-    prompt_tokens: float | None = None
-    prefix_queries: float | None = None
-    prefix_hits: float | None = None
-    preempted: float | None = None
-    finished: tuple[tuple[str, float], ...] = ()
-    first_token: Histogram | None = None
-    round_time: Histogram | None = None
-    token_time: Histogram | None = None
-    tasks: tuple[TaskCounts, ...] = ()
     running: float | None = None
     """Mean of the polls in the stretch, where it is known; see `History`."""
     accept_length: float | None = None

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from spectui.servers.watch.figures import COUNTERS
-from spectui.store.samples import Sample
+from spectui.store.samples import COUNTERS, Sample
 
 Step = Literal["first", "same", "restart", "mixed"]
 
