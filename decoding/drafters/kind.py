@@ -75,6 +75,9 @@ class DrafterKind:
     """True for a drafter that knows a single continuation."""
     dynamic_choice: bool = False
     """True where a tree chosen by cost is dynamic: its size and depth are chosen, its nodes anew each round."""
+    drafts_as_it_reads: bool = False
+    """True where the ranks that the draft gives the tokens of a text are those of its drafts: each level is predicted
+    from the tokens above it, whatever the tree."""
     lookup_beside: bool = True
     """False for a drafter that lookup would add nothing to. It is no default either."""
     only_embedded: bool = False

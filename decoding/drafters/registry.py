@@ -192,6 +192,7 @@ DRAFT_MODEL = DrafterKind(
     build="spectui.decoding.drafters.lm:build",
     device_build="spectui.decoding.device.lm:build",
     weights=Weights(noun="a draft model", whole_model=True),
+    drafts_as_it_reads=True,
 )
 """The kind of every id and folder that is recognised as no other."""
 

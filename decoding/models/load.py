@@ -26,6 +26,7 @@ from spectui.decoding.target.packed import pack_linears
 from spectui.decoding.target.rope import depends_on_length, original_context, sequence_rotary
 from spectui.decoding.target.sizes import context_of, embedding_rows, text_config
 from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.trees.limits import MAX_DEPTH
 
 if TYPE_CHECKING:
     from spectui.decoding.drafters.base import Drafter
@@ -49,6 +50,12 @@ class LoadedModels:
     def drafter_kind(self, config: RunConfig) -> DrafterKind:
         """The kind of drafter that `config` runs with on these models."""
         return self.kind or config.kind
+
+    @property
+    def deepest(self) -> int:
+        """Depth of the deepest tree that the draft can fill: what a block holds, for a head that drafts in blocks."""
+        drafted = getattr(getattr(self.draft, "config", None), "drafted", MAX_DEPTH)
+        return min(int(drafted), MAX_DEPTH)
 
     def draft_model(self, config: RunConfig) -> Any | None:
         """The draft where it is a causal language model, which transformers can draft with too."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from spectui.decoding.errors import DecodingError
 from spectui.decoding.trees.costs import Costs
+from spectui.decoding.trees.limits import MAX_DEPTH
 from spectui.decoding.trees.profile import AcceptanceProfile
 from spectui.decoding.trees.search import Hits, TreeSearch
 from spectui.decoding.trees.shape import DynamicShape, Shape, TreeShape
@@ -98,15 +100,17 @@ def best_tree(
     beside: AcceptanceProfile | None = None,
     *,
     dynamic: bool = False,
+    deepest: int = MAX_DEPTH,
 ) -> tuple[str, Choice]:
     """The tree for a drafter of `profile`, by the name that ``--tree`` takes.
 
-    It is one of the whole trees that the profile knows, or else any that is no larger than what was timed. With
+    It is one of the whole trees that the profile knows, or else any that is no larger than what was timed; it has no
+    more levels than `deepest`. With
     `dynamic` its size and depth are kept, but its nodes are left to each round's probabilities (EAGLE-2,
     arXiv 2406.16858), which bring no less than what is best on average. `beside` is the profile of the
     lookup that has its share of the rounds instead; its chain is the second part of the name.
     """
-    options = [_options(profile, costs, dynamic=dynamic)]
+    options = [_options(profile, costs, dynamic=dynamic, deepest=deepest)]
     kinds = [RoundKind(profile.rounds, options[0].priced)]
     if profile.rounds < 1.0:
         kinds.append(RoundKind(1.0 - profile.rounds, [Candidate(0, 0, 1.0, costs.round_ms(0, 0))]))
@@ -139,15 +143,23 @@ class _Options:
         return _searched(self.search, int(candidate.nodes), int(candidate.depth)).name
 
 
-def _options(profile: AcceptanceProfile, costs: Costs, *, dynamic: bool = False) -> _Options:
+def _options(
+    profile: AcceptanceProfile, costs: Costs, *, dynamic: bool = False, deepest: int = MAX_DEPTH
+) -> _Options:
     priced = []
     for name, tokens in profile.trees.items():
         shape = parse_tree(name)
+        if shape.max_depth > deepest:
+            continue
         ms = costs.round_ms(shape.size, shape.max_depth)
         priced.append(Candidate(shape.size, shape.max_depth, tokens, ms, name))
     if priced:
         return _Options(sorted(priced, key=lambda c: c.depth), None, dynamic)
-    search = TreeSearch(profile.hits, max(costs.verify) - 1, MOST_DEPTH)
+    if not profile.hits:
+        raise DecodingError(
+            f"the draft's profile knows no tree of at most {deepest} levels, all that it drafts; name one with --tree"
+        )
+    search = TreeSearch(profile.hits, max(costs.verify) - 1, min(deepest, MOST_DEPTH))
     for depth in range(1, search.most_depth + 1):
         for nodes in range(1, search.most_nodes + 1):
             if (tokens := search.value(nodes, depth)) > 0.0:

@@ -130,6 +130,16 @@ def dynamic_shape(
     return DynamicShape(name, nodes, depth, nodes if least is None else least, floor, stop)
 
 
+def trimmed_spec(spec: str, depth: int) -> str:
+    """The name of the tree that `spec` names without the nodes deeper than `depth`; a dynamic tree is as deep as its
+    draft lets it be, and keeps its name."""
+    shape = parse_tree(spec)
+    if isinstance(shape, DynamicShape) or shape.max_depth <= depth:
+        return spec
+    trimmed = shape.trimmed(depth)
+    return chain_shape(depth).name if trimmed.width == 1 else paths_spec(trimmed.paths())
+
+
 def paths_spec(paths: Iterable[Sequence[int]]) -> str:
     """The ``paths:`` name of a tree: its rank paths without those that others imply.
 

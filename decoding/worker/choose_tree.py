@@ -12,6 +12,7 @@ from spectui.decoding.trees import costs
 from spectui.decoding.trees.candidates import best_tree
 from spectui.decoding.trees.costs import Costs
 from spectui.decoding.trees.profile import AcceptanceProfile
+from spectui.decoding.trees.spec import trimmed_spec
 from spectui.decoding.worker.measure_acceptance import measured_profile
 from spectui.decoding.worker.measure_costs import machine, measure
 
@@ -28,22 +29,28 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
 
     Costs come from the cache, or are measured now (six seconds) and kept; acceptance is that of greedy
     decoding, measured too for a draft model that came without it. Other drafters whose acceptance is not known, and
-    any with ``SPECTUI_MEASURE=0``, take their default tree (`RunConfig.tree_spec`). Raises `DecodingError` for a
+    any with ``SPECTUI_MEASURE=0``, take their default tree, no deeper than they draft. Raises `DecodingError` for a
     broken profile beside a draft.
     """
     if not config.chooses_tree or not config.speculate:
         return config
+    kind = models.drafter_kind(config)
     profile = profile_of(config, models) if measuring_allowed() else None
-    if profile is None and measuring_allowed() and models.draft_model(config) is not None:
+    if profile is None and measuring_allowed() and kind.drafts_as_it_reads:
         profile = measured_profile(config, models, progress)
     if profile is None:
-        kind = models.drafter_kind(config)
         if not kind.named and kind is not config.kind:  # its folder says more than its name did
-            config = config.changed(tree=kind.default_tree + config.tree.removeprefix(AUTO))
+            default = trimmed_spec(kind.default_tree, models.deepest)
+            config = config.changed(tree=default + config.tree.removeprefix(AUTO))
         return config.changed(tree=config.tree_spec)
     beside = LOOKUP_BESIDE_PROFILE if config.looks_up else None
-    dynamic = models.drafter_kind(config).dynamic_choice
-    tree, _ = best_tree(profile, costs_of(config, models, progress), beside, dynamic=dynamic)
+    tree, _ = best_tree(
+        profile,
+        costs_of(config, models, progress),
+        beside,
+        dynamic=kind.dynamic_choice,
+        deepest=models.deepest,
+    )
     chain = config.tree.removeprefix(AUTO)
     return config.changed(tree=tree.partition(CHAIN_BESIDE)[0] + chain if chain else tree)
 

@@ -25,7 +25,7 @@ from spectui.decoding.rounds import Round
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.decoding.trees.shape import ancestor_mask
-from spectui.decoding.trees.spec import recycling_shape
+from spectui.decoding.trees.spec import recycling_shape, trimmed_spec
 
 STAGE = "measuring what a tree costs"
 
@@ -186,10 +186,10 @@ def verify_once(model: LanguageModel, rows: int) -> float:
 
 
 def _endless(config: RunConfig, models: LoadedModels) -> dict[str, Iterator[Round]]:
-    """Endless rounds by tree: of plain decoding, and with each of `DRAFT_TREES`, or with the default tree of a drafter
-    without weights; without lookup beside it."""
+    """Endless rounds by tree: of plain decoding, and with each of `DRAFT_TREES` as far as the draft can fill them, or
+    with the default tree of a drafter without weights; without lookup beside it."""
     greedy = config.changed(draft=config.base_draft, tree="", max_new_tokens=32, temperature=0.0)
-    trees = ("",) if models.draft is None else DRAFT_TREES
+    trees = [""] if models.draft is None else [trimmed_spec(tree, models.deepest) for tree in DRAFT_TREES]
     return {PLAIN: _rounds(greedy.changed(speculate=False), models)} | {
         tree: _rounds(greedy.changed(tree=tree), models) for tree in trees
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device.model import BufferedModel
-from spectui.decoding.drafters.registry import EAGLE
+from spectui.decoding.drafters.registry import EAGLE, PARD
 from spectui.decoding.engine import SpeculativeDecoder
-from spectui.decoding.models.load import LoadedModels
+from spectui.decoding.errors import UsageError
+from spectui.decoding.models.load import LoadedModels, load_models
 from spectui.decoding.rounds import Round
 from spectui.decoding.target.language_model import Scored
 from spectui.decoding.tokens.vocabulary import Vocabulary
@@ -39,6 +41,7 @@ from spectui.decoding.worker.measure_costs import (
     machine,
     measure,
 )
+from tests.decoding.drafters.reference_cases import FOLDER
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 
@@ -317,6 +320,52 @@ def test_the_profile_beside_a_draft_decides_its_tree(models: LoadedModels, tmp_p
     weights = tiny_head(models.target, feature_layers=(0, 1, 1))
     head = replace(models, draft=weights, kind=EAGLE, draft_folder=tmp_path)
     assert with_tree(RunConfig(draft="some-head"), head).tree.startswith("dynamic:")
+
+
+def test_a_block_head_gets_a_tree_that_its_block_fills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DSpark's default is 6 deep, and this head drafts 5: without ``--tree`` by default, by cost, and where costs are
+    measured. A tree that was asked for is refused."""
+    target, head = tmp_path / "target", tmp_path / "head"
+    for folder, name in ((target, "target-qwen3"), (head, "dspark-rnn")):
+        shutil.copytree(FOLDER / name, folder)
+    tiny_tokenizer(vocab_size=400).save_pretrained(target)
+    config = RunConfig(target=str(target), draft=str(head), max_new_tokens=8)
+    models = load_models(config)
+    default = with_tree(config, models)
+    assert (default.tree, models.deepest) == ("chain:5", 5)
+    assert len(measure(config, models).draft) == 4
+    (head / "profile.json").write_text('{"rank_share": [[0.99]]}')
+    save_costs(config, models)
+    chosen = with_tree(config, models)
+    assert chosen.shape().max_depth == 5
+    (head / "profile.json").write_text('{"trees": {"chain:6": 6.0, "chain:2": 1.0}}')
+    assert with_tree(config, models).tree == "chain:2"
+    outputs = [
+        [
+            token
+            for round_ in SpeculativeDecoder(each, models=models).generate([5, 6, 7])
+            for token in round_.tokens
+        ]
+        for each in (default, chosen, config.changed(speculate=False))
+    ]
+    assert outputs[0] == outputs[1] == outputs[2]
+    with pytest.raises(UsageError, match="6 deep"):
+        SpeculativeDecoder(with_tree(config.changed(tree="chain:6"), models), models=models)
+
+
+def test_a_draft_that_reads_a_text_better_than_it_drafts_keeps_its_default_tree(
+    models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PARD drafts its deeper levels from mask tokens: what it makes of a text says nothing of them."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(auto_tree, "measured_profile", fail)
+    pair = replace(models, draft=models.target, kind=PARD)
+    assert with_tree(RunConfig(draft="some-draft"), pair).tree == PARD.default_tree
 
 
 def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(
