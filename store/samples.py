@@ -62,7 +62,7 @@ class TaskCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """What a server counts: from its start in a `Sample`, over a stretch of time in `servers.watch.figures.Figures`."""
+    """Counters of a server: from its start in a `Sample`, over a stretch of time in `servers.watch.figures.Figures`."""
 
     # Speculation.
     drafts: float | None = None

@@ -35,10 +35,10 @@ def spending_grid(summary: SessionSummary, rows: Sequence[Spending]) -> Grid:
         ]
         for row in rows
     ]
-    note = (
-        f"seconds: of the clock, while the {device} decodes; without: one token at a time, at the pace measured during"
-        " the run."
-    )
+    note = f"seconds: of the clock, while the {device} decodes"
+    if any(row.plain.seconds is not None for row in rows):
+        note += "; without: one token at a time, at the pace measured during the run"
+    note += "."
     if watts_of(summary) is not None:
         note += f" Mean power {watts_of(summary):.0f} W, measured."
     if all(row.speculative.price is None for row in rows):

@@ -190,7 +190,7 @@ def _lengths(groups: Sequence[GroupFigures]) -> Grid:
         ),
         rows,
         "Accepted length and tokens per round are measured: means over rounds, beside them means over prompts. The"
-        " formula α + α² + ..., to the depth of the deepest tree of the session, takes the tree for a chain.",
+        " formula α + α² + ..., to the depth of each round's own tree, takes the tree for a chain.",
     )
 
 
@@ -237,7 +237,7 @@ def _entropies(groups: Sequence[GroupFigures]) -> Grid:
         "Entropy, nats",
         (_TASK, Column("whose", "whose", "text"), _MEAN, _CI, _WEIGHTED),
         rows,
-        "Of the distribution at a node's parent, averaged over nodes.",
+        "Of the distribution at the parents of nodes, each counted once.",
     )
 
 
