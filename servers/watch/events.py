@@ -52,18 +52,20 @@ class Event:
 
 
 class Alerts:
-    """Looks at the minutes of a server, once a minute; says each thing once an hour."""
+    """Looks at the minutes of a server when it is `due`, once a minute; says each thing once an hour."""
 
     def __init__(self) -> None:
         self._shown_at: dict[str, float] = {}
         self._looked = 0.0
 
+    def due(self, now: float) -> bool:
+        """True a minute after the last look."""
+        return now - self._looked >= 60.0
+
     def look(
         self, now: float, minutes: Sequence[Figures], everything: Figures | None, long_payoff: Payoff | None
     ) -> list[Event]:
         """The alerts that are due. `everything` is of the present segment, `long_payoff` of its last minutes."""
-        if now - self._looked < 60.0:
-            return []
         self._looked = now
         due = []
         for key, kind, text in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +9,7 @@ import httpx2
 
 from spectui.decoding.errors import UsageError
 from spectui.servers.address import read_address
+from spectui.servers.watch.clock import Clock
 from spectui.servers.watch.payoff import Plain
 from spectui.servers.watch.poller import Poller
 from spectui.servers.watch.server import View, Watched
@@ -22,38 +22,44 @@ class Fleet:
 
     def __init__(self, servers: Sequence[Watched]) -> None:
         self.servers = list(servers)
+        self.clock = Clock()
         self.chosen: dict[str, str] = {}
         """URL -> the URL of the plain server that was chosen for it by hand."""
         self.remembered: dict[str, Plain] = {}
         """URL -> plain decoding of that server in an earlier watch."""
 
     def now(self) -> float:
-        """The time of views: that of the machine, or of a recording."""
-        return time.time()
+        """The time of views: that of the pollers, or of a recording."""
+        return self.clock()
 
     def views(self, window: str = "5 min", columns: int = 30) -> list[View]:
         """Every server, as it stands now."""
-        now = self.now()
-        return [server.view(now, window, self.plain_for(server), columns) for server in self.servers]
+        now, plains = self.now(), self.plains()
+        return [server.view(now, window, self.plain_for(server, plains), columns) for server in self.servers]
 
-    def plain_for(self, server: Watched) -> Plain | None:
+    def plains(self) -> list[tuple[Watched, Plain]]:
+        """The servers that decode plainly now, with what they show."""
+        return [(server, plain) for server in self.servers if (plain := server.plain()) is not None]
+
+    def plain_for(
+        self, server: Watched, plains: Sequence[tuple[Watched, Plain]] | None = None
+    ) -> Plain | None:
         """The plain decoding that a server is held against.
 
         The one chosen by hand; else that of the reference, of another server of the same model, or of this one before
-        it was restarted with speculation, in this watch or an earlier one.
+        it was restarted with speculation, in this watch or an earlier one. `plains` are those of now, where they are
+        at hand.
         """
-        others = [other for other in self.servers if other is not server]
-        by_hand = next((other for other in others if other.url == self.chosen.get(server.url)), None)
-        if by_hand is not None:
-            return by_hand.plain()
-        for other in others:
-            if other.reference and (plain := other.plain()) is not None:
+        others = [pair for pair in (self.plains() if plains is None else plains) if pair[0] is not server]
+        by_hand = self.chosen.get(server.url)
+        if any(other is not server and other.url == by_hand for other in self.servers):
+            return next((plain for other, plain in others if other.url == by_hand), None)
+        for other, plain in others:
+            if other.reference:
                 return plain
-        model = model_of(server)
-        alike = [other for other in others if model and _kin(other, server)]
-        plains = [plain for other in alike if (plain := other.plain()) is not None]
-        if plains:
-            return max(plains, key=lambda plain: sum(one.rounds or 0 for one in plain.slices))
+        alike = [plain for other, plain in others if model_of(server) and _kin(other, server)]
+        if alike:
+            return max(alike, key=lambda plain: plain.rounds)
         return server.earlier_plain() or self._remembered(server)
 
     def _remembered(self, server: Watched) -> Plain | None:
@@ -62,13 +68,15 @@ class Fleet:
 
     def choices(self, server: Watched) -> list[Watched]:
         """Servers that a server can be held against."""
-        return [other for other in self.servers if other is not server and other.plain() is not None]
+        return [other for other, _ in self.plains() if other is not server]
 
     def look_for_alerts(self) -> None:
-        """Have every server look for alerts."""
+        """Have every server look for alerts for which it is time."""
         now = self.now()
-        for server in self.servers:
-            server.look_for_alerts(now, self.plain_for(server))
+        due = [server for server in self.servers if server.due(now)]
+        plains = self.plains() if due else []
+        for server in due:
+            server.look_for_alerts(now, self.plain_for(server, plains))
 
 
 class LiveFleet(Fleet):
@@ -76,7 +84,7 @@ class LiveFleet(Fleet):
 
     def __init__(self, servers: Sequence[Watched], key_env: str = "") -> None:
         super().__init__(servers)
-        self.pollers = [Poller(server, key_env) for server in servers]
+        self.pollers = [Poller(server, key_env, clock=self.clock) for server in servers]
 
     def ask_all(self) -> None:
         """Ask every server once, all at the same time, and wait."""

@@ -5,166 +5,183 @@ Counters are cumulative: leaving out samples makes the past coarser, never wrong
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby, pairwise
 
-from spectui.servers.watch.figures import Figures, between
+from spectui.servers.watch.figures import Figures, added, between
 from spectui.servers.watch.segments import Segments, Step
 from spectui.store.samples import Sample
 
-KEEP = ((600.0, 1.0), (7200.0, 10.0), (86400.0, 60.0))
-"""Age in seconds up to which one sample is kept for so many seconds; older ones are dropped."""
-MINUTE_S = 60.0
+DAY_S, HOUR_S, MINUTE_S = 86400.0, 3600.0, 60.0
+KEEP = ((600.0, 1.0), (7200.0, 10.0), (DAY_S, MINUTE_S), (float("inf"), HOUR_S))
+"""Age in seconds up to which one sample is kept for so many seconds."""
 GAP_S = 30.0
 """Samples further apart have a silence between them."""
 
 
-@dataclass(frozen=True)
-class Placed:
-    """A sample in its segment."""
+@dataclass
+class _Segment:
+    """The samples of one segment, oldest first, and the figures of its minutes."""
 
-    segment: int
-    sample: Sample
+    number: int
+    samples: list[Sample]
+    past: list[Figures] = field(default_factory=list)
+    """Of the minutes that are over and in which something was decoded; of hours, where they are older than a day."""
+    present: list[Sample] = field(default_factory=list)
+    """Samples of the minute that is not over: the last one before it, then those in it."""
+
+    def take(self, sample: Sample) -> None:
+        """Add the next sample."""
+        self.samples.append(sample)
+        if not self.present:
+            self.present = [sample, sample]
+        elif sample.at // MINUTE_S == self.present[-1].at // MINUTE_S:
+            self.present.append(sample)
+        else:
+            self.past += self._now()
+            self.present = [self.present[-1], sample]
+
+    def minutes(self) -> list[Figures]:
+        """The minutes in which something was decoded, the present one last."""
+        return self.past + self._now()
+
+    def _now(self) -> list[Figures]:
+        before, *inside = self.present
+        figures = between(before, inside[-1], running=_mean([one.running for one in inside]))
+        return [figures] if figures.rounds else []
+
+    def thin(self, now: float) -> None:
+        """Leave out samples, and put the minutes of hours together, by their age."""
+        kept: list[Sample] = []
+        for one, following in pairwise(self.samples):
+            every = next(step for until, step in KEEP if now - one.at <= until)
+            # The first stays, and the last of each step, so that a minute ends where it ended before.
+            if every <= 1.0 or not kept or following.at // every != one.at // every:
+                kept.append(one)
+        self.samples = [*kept, self.samples[-1]]
+        old = bisect_left(self.past, (now - DAY_S) // HOUR_S * HOUR_S, key=lambda one: one.end)
+        hours = [list(group) for _, group in groupby(self.past[:old], lambda one: one.end // HOUR_S)]
+        self.past[:old] = [group[0] if len(group) == 1 else _together(group) for group in hours]
 
 
 class History:
-    """The samples of one server, oldest first."""
+    """The samples of one server, oldest first. Without `thin` all are kept: a recording was thinned as it was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, thin: bool = True) -> None:
         self.segments = Segments()
-        self.began: dict[int, bool] = {}
-        """Segment -> True when it began while we watched, so that its counters began at 0 then."""
-        self._placed: list[Placed] = []
+        self._thins = thin
+        self._kept: dict[int, _Segment] = {}
+        """Number -> segment, oldest first."""
+        self._latest: _Segment | None = None
         self._thinned_at = 0.0
-        self._slices: dict[tuple[int, int], Figures] = {}
-        """(segment, minute) -> the figures of a minute that is over."""
 
     def take(self, sample: Sample) -> Step:
         """Put the next sample in its place."""
         step = self.segments.take(sample)
-        self.began.setdefault(self.segments.number, step == "restart")
         if step != "mixed":
-            self._placed.append(Placed(self.segments.number, sample))
-        if sample.at - self._thinned_at >= MINUTE_S:
+            number = self.segments.number
+            self._latest = self._kept.setdefault(number, _Segment(number, []))
+            self._latest.take(sample)
+        if self._thins and sample.at - self._thinned_at >= MINUTE_S:
             self._thinned_at = sample.at
-            self._thin(sample.at)
+            for segment in self._kept.values():
+                segment.thin(sample.at)
         return step
 
     @property
-    def placed(self) -> Sequence[Placed]:
-        """Every sample that is kept."""
-        return self._placed
+    def first(self) -> Sample | None:
+        """The oldest sample."""
+        return next((segment.samples[0] for segment in self._kept.values()), None)
 
     @property
     def last(self) -> Sample | None:
         """The newest sample."""
-        return self._placed[-1].sample if self._placed else None
+        return self._latest.samples[-1] if self._latest else None
 
     @property
     def segment(self) -> int:
         """The number of the present segment."""
-        return self._placed[-1].segment if self._placed else self.segments.number
+        return self._latest.number if self._latest else self.segments.number
 
-    def of_segment(self, segment: int) -> list[Sample]:
+    @property
+    def numbers(self) -> list[int]:
+        """The segments of which there are samples."""
+        return list(self._kept)
+
+    def of_segment(self, segment: int) -> Sequence[Sample]:
         """The samples of one segment."""
-        return [one.sample for one in self._placed if one.segment == segment]
+        return self._kept[segment].samples if segment in self._kept else ()
 
     def since_start(self, segment: int | None = None) -> Figures | None:
         """Everything that the server counted since its start, as far as a segment goes."""
         samples = self.of_segment(self.segment if segment is None else segment)
         return between(None, samples[-1]) if samples else None
 
-    def recent(self, seconds: float | None) -> Figures | None:
-        """The figures of the last `seconds` of the present segment; None: of all of it that was watched."""
+    def recent(self, seconds: float) -> Figures | None:
+        """The figures of the last `seconds` of the present segment."""
         samples = self.of_segment(self.segment)
         if len(samples) < 2:
             return None
-        begin = samples[0] if seconds is None else _at(samples, samples[-1].at - seconds)
-        inside = [one.running for one in samples if one.at > begin.at and one.running is not None]
-        return between(begin, samples[-1], running=sum(inside) / len(inside) if inside else None)
+        place = max(bisect_right(samples, samples[-1].at - seconds, key=_time) - 1, 0)
+        running = _mean([one.running for one in samples[place + 1 :]])
+        return between(samples[place], samples[-1], running=running)
 
     def minutes(self, segment: int | None = None) -> list[Figures]:
         """The minutes of a segment in which something was decoded, the present one last, oldest first."""
         number = self.segment if segment is None else segment
-        return [one for one in self._minutes(number) if one.rounds]
-
-    def _minutes(self, segment: int) -> Iterator[Figures]:
-        samples = self.of_segment(segment)
-        if not samples:
-            return
-        groups: dict[int, list[Sample]] = {}
-        for sample in samples:
-            groups.setdefault(int(sample.at // MINUTE_S), []).append(sample)
-        latest = max(groups)
-        for (_, earlier), (minute, inside) in pairwise([(0, samples[:1]), *groups.items()]):
-            key = (segment, minute)
-            figures = self._slices.get(key)
-            if figures is None:
-                figures = between(earlier[-1], inside[-1], running=_mean(inside))
-                if minute < latest:
-                    self._slices[key] = figures
-            yield figures
+        return self._kept[number].minutes() if number in self._kept else []
 
     def stretches(self, begin: float, end: float, count: int) -> list[Figures | None]:
         """`count` stretches of equal length; None where the server was silent, mixed or new in it."""
         width = (end - begin) / count
-        edges: list[Placed | None] = [None] * count
-        before: Placed | None = None
-        for one in self._placed:
-            place = int((one.sample.at - begin) // width)
+        edges: list[tuple[int, Sample] | None] = [None] * count
+        before: tuple[int, Sample] | None = None
+        for number, sample in self._from(begin):
+            place = int((sample.at - begin) // width)
             if place < 0:
-                before = one
+                before = (number, sample)
             elif place < count:
-                edges[place] = one
+                edges[place] = (number, sample)
         figures: list[Figures | None] = []
         for last in edges:
             known = (
                 last is not None
                 and before is not None
-                and before.segment == last.segment
-                and last.sample.at - before.sample.at < max(GAP_S, 2 * width)
+                and before[0] == last[0]
+                and last[1].at - before[1].at < max(GAP_S, 2 * width)
             )
-            figures.append(between(before.sample, last.sample) if known and before and last else None)
+            figures.append(between(before[1], last[1]) if known and before and last else None)
             before = last or before
         return figures
 
     def restarts(self, begin: float, end: float) -> list[float]:
         """Times at which a segment that we saw begin began."""
-        return [
-            second.sample.at
-            for first, second in pairwise(self._placed)
-            if first.segment != second.segment and begin <= second.sample.at <= end
-        ]
+        began = [segment.samples[0].at for segment in self._kept.values()]
+        return [at for at in began[1:] if begin <= at <= end]
 
-    def _thin(self, now: float) -> None:
-        kept: list[Placed] = []
-        for place, one in enumerate(self._placed):
-            age = now - one.sample.at
-            step = next((every for until, every in KEEP if age <= until), None)
-            if step is None:
-                continue
-            following = self._placed[place + 1] if place + 1 < len(self._placed) else None
-            # The last of its step stays, so that a minute ends where it ended before.
-            ends = following is None or following.segment != one.segment
-            ends = ends or not kept or kept[-1].segment != one.segment
-            if step <= 1.0 or ends or _steps(following, step) != _steps(one, step):
-                kept.append(one)
-        self._placed = kept
-        oldest = kept[0].sample.at // MINUTE_S if kept else 0
-        self._slices = {key: figures for key, figures in self._slices.items() if key[1] >= oldest}
+    def _from(self, begin: float) -> list[tuple[int, Sample]]:
+        """The samples from a time on with their segments, and the one before them."""
+        placed: list[tuple[int, Sample]] = []
+        for segment in reversed(self._kept.values()):
+            place = bisect_left(segment.samples, begin, key=_time)
+            placed[:0] = [(segment.number, one) for one in segment.samples[max(place - 1, 0) :]]
+            if place:
+                break
+        return placed
 
 
-def _steps(placed: Placed | None, step: float) -> float | None:
-    return None if placed is None else placed.sample.at // step
+def _time(sample: Sample) -> float:
+    return sample.at
 
 
-def _at(samples: Sequence[Sample], at: float) -> Sample:
-    """The last sample that is as old as `at`, else the first one."""
-    older = [sample for sample in samples if sample.at <= at]
-    return older[-1] if older else samples[0]
+def _together(several: list[Figures]) -> Figures:
+    whole = added(several)
+    assert whole is not None
+    return replace(whole, running=_mean([one.running for one in several]))
 
 
-def _mean(samples: Sequence[Sample]) -> float | None:
-    known = [sample.running for sample in samples if sample.running is not None]
+def _mean(running: Sequence[float | None]) -> float | None:
+    known = [one for one in running if one is not None]
     return sum(known) / len(known) if known else None

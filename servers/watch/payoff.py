@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
 from typing import Literal
 
 from spectui.servers.watch.figures import Figures, added
@@ -40,6 +42,11 @@ class Plain:
     """In words: ``gpu7:8001``, or ``before the restart at 22:41``."""
     slices: tuple[Figures, ...]
     """Its stretches, or one since its start."""
+
+    @cached_property
+    def rounds(self) -> float:
+        """Rounds of all of it."""
+        return sum(one.rounds or 0.0 for one in self.slices)
 
     @property
     def whole(self) -> Figures | None:
@@ -124,21 +131,24 @@ def _compared(base: Payoff, slices: Sequence[Figures], plain: Plain) -> Payoff:
         )
     plain_ms = took_ms = tokens = matched = 0.0
     ratios: list[float] = []
-    loads: list[float] = []
+    levels = _levels(known)
     for one in slices:
         token_ms, count = one.ms_per_token, one.decode_tokens
         if token_ms is None or not count:
             continue
         tokens += count
-        if (reference := _plain_ms(one.load, known)) is None:
+        if (reference := _plain_ms(one.load, levels)) is None:
             continue
         matched += count
         plain_ms += count * reference
         took_ms += count * token_ms
         ratios.append(reference / token_ms)
-    for other in known:
-        if other.load is not None and any(like(other.load, one.load) for one in slices):
-            loads.append(other.load)
+    here = {one.load for one in slices}
+    loads = [
+        level.load
+        for level in levels
+        if level.load is not None and any(like(level.load, load) for load in here)
+    ]
     if not matched or matched < MATCHED * tokens:
         return replace(base, plain_source=plain.source, why=_unlike(slices, known, plain.source))
     speedup, reference = plain_ms / took_ms, plain_ms / matched
@@ -165,15 +175,45 @@ def like(first: float | None, second: float | None) -> bool:
     return abs(first - second) <= max(0.5, LIKE * max(first, second))
 
 
-def _plain_ms(load: float | None, known: Sequence[Figures]) -> float | None:
+@dataclass(frozen=True)
+class _Level:
+    """Plain decoding under one load."""
+
+    load: float | None
+    ms: float
+    tokens: float
+
+
+def _levels(known: Sequence[Figures]) -> list[_Level]:
+    """Stretches by their load, in steps of a tenth: a day of them is compared as fast as minutes are."""
+    told = [
+        _Level(one.load, one.ms_per_token, one.decode_tokens)
+        for one in known
+        if one.ms_per_token is not None and one.decode_tokens
+    ]
+    levels = [level for level in told if level.load is None]
+    by_load = sorted((level for level in told if level.load is not None), key=_tenths)
+    for tenths, alike in groupby(by_load, _tenths):
+        several = list(alike)
+        tokens = sum(level.tokens for level in several)
+        ms = sum(level.tokens * level.ms for level in several) / tokens
+        levels.append(_Level(tenths / 10, ms, tokens))
+    return levels
+
+
+def _tenths(level: _Level) -> float:
+    return round((level.load or 0.0) * 10)
+
+
+def _plain_ms(load: float | None, levels: Sequence[_Level]) -> float | None:
     """The time of a plain token under a load: of the stretches of a like load, nearer ones counting for more."""
     total = weights = 0.0
-    for one in known:
-        if one.ms_per_token is None or not one.decode_tokens or not like(load, one.load):
+    for level in levels:
+        if not like(load, level.load):
             continue
-        apart = abs(one.load - load) if load is not None and one.load is not None else 0.0
-        weight = one.decode_tokens / (0.1 + apart) ** 2
-        total += weight * one.ms_per_token
+        apart = abs(level.load - load) if load is not None and level.load is not None else 0.0
+        weight = level.tokens / (0.1 + apart) ** 2
+        total += weight * level.ms
         weights += weight
     return total / weights if weights else None
 

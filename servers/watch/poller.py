@@ -14,6 +14,7 @@ from spectui.servers.client import Bounds, Client, clean
 from spectui.servers.errors import NotFound, ServerError
 from spectui.servers.kinds import recognise
 from spectui.servers.metrics import PageError, read_page
+from spectui.servers.watch.clock import Clock
 from spectui.servers.watch.server import About, Watched
 from spectui.store.samples import Sample
 
@@ -39,9 +40,7 @@ class Poller:
         self.server = server
         self._client = Client(server.url, key_env, BOUNDS)
         self._on_answer = on_answer
-        # Time that never goes back, whatever happens to the machine's clock: rates are by it.
-        begin, started = time.time(), time.monotonic()
-        self._clock = clock or (lambda: begin + time.monotonic() - started)
+        self._clock = clock or Clock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._decoded: dict[int, float] = {}

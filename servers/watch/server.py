@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +18,17 @@ from spectui.store.samples import Sample
 
 State = Literal["asking", "live", "idle", "plain", "undrafted", "silent", "foreign", "mixed"]
 
+SILENT: frozenset[State] = frozenset(("asking", "silent", "foreign", "mixed"))
+"""States in which nothing that is shown is of now."""
+
 WINDOWS: dict[str, int | None] = {"5 min": 5, "1 h": 60, "segment": None, "30 s": 0}
 """Name of a window -> its busy minutes; None: all of the segment that was watched."""
 NOW_S = 10.0
 """Seconds that count as now."""
 IDLE_S = 10.0
 MOST_EVENTS = 200
+COMPARED = 60
+"""Busy minutes on either side of a restart that are compared."""
 SPANS = (60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 """Lengths of the charts: the shortest that holds what was watched, and an hour at most unless asked for more."""
 
@@ -118,8 +124,8 @@ class View:
 
     @property
     def answers(self) -> bool:
-        """True while its figures are of now."""
-        return self.state not in ("asking", "silent", "foreign")
+        """True while its figures are of now: not while two servers answer, whose counters are not kept."""
+        return self.state not in SILENT
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -208,13 +214,18 @@ class Watched:
                 )
             self.skew_s = skew_s
 
-    def look_for_alerts(self, now: float, plain: Plain | None) -> None:
-        """Add the alerts that are due, once a minute."""
+    def due(self, now: float) -> bool:
+        """True when it is time to look for alerts: once a minute."""
         with self.lock:
-            minutes = self.history.minutes()
-            last = self.history.last
-            if last is None or self.history.segments.mixed:
+            known = self.history.last is not None and not self.history.segments.mixed
+            return known and self._alerts.due(now)
+
+    def look_for_alerts(self, now: float, plain: Plain | None) -> None:
+        """Add the alerts that are due."""
+        with self.lock:
+            if not self.due(now):
                 return
+            minutes = self.history.minutes()
             self._compare_with_before(now, minutes)
             result = payoff(minutes[-LONG:], None, plain)
             for event in self._alerts.look(now, minutes, self.history.since_start(), result):
@@ -227,7 +238,7 @@ class Watched:
         if segment in self._compared or segment < 2:
             return
         before = self.history.minutes(segment - 1)
-        result = payoff(minutes, None, Plain("before", tuple(before)))
+        result = payoff(minutes[-COMPARED:], None, Plain("before", tuple(before[-COMPARED:])))
         if result.speedup is None:
             return
         self._compared.add(segment)
@@ -347,18 +358,18 @@ class Watched:
             return slices, self.history.recent(60.0 * (wanted or 1440))
         begin, end = slices[0].start, self.history.last
         samples = self.history.of_segment(self.history.segment)
-        first = next((sample for sample in samples if sample.at >= begin), samples[0])
+        first = samples[bisect_left(samples, begin, key=lambda sample: sample.at)]
         assert end is not None
         loads = [one.running for one in slices if one.running is not None]
         return slices, between(first, end, running=sum(loads) / len(loads) if loads else None)
 
     def course(self, columns: int, most: float = 3600.0) -> Course | None:
         """The stretches for charts: of the shortest span that holds what was watched."""
-        placed = self.history.placed
-        if not placed or columns < 1:
+        first, last = self.history.first, self.history.last
+        if first is None or last is None or columns < 1:
             return None
-        end = placed[-1].sample.at
-        watched = end - placed[0].sample.at
+        end = last.at
+        watched = end - first.at
         span = next((length for length in SPANS if length >= watched or length >= most), SPANS[-1])
         # Whole steps of the clock, so that what is drawn moves by a column and else stands still.
         step = span / columns
@@ -367,6 +378,11 @@ class Watched:
         figures = tuple(self.history.stretches(begin, end, columns))
         marks = tuple(int((at - begin) // step) for at in self.history.restarts(begin, end))
         return Course(begin, end, figures, marks)
+
+    def state(self, now: float) -> tuple[State, str]:
+        """The state, and a sentence on it, without any figures."""
+        with self.lock:
+            return self._state(now)
 
     def _state(self, now: float) -> tuple[State, str]:
         last = self.history.last

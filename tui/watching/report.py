@@ -44,8 +44,7 @@ def watch_report(reader: Reader, session_id: int) -> WatchReport:
     """The report of a session. Raises `StoreError`."""
     fleet, server = read_watch(reader, session_id)
     view = server.view(fleet.now(), "segment", fleet.plain_for(server), columns=0)
-    numbers = sorted({placed.segment for placed in server.history.placed})
-    return WatchReport(view, [_segment_row(server, number) for number in numbers])
+    return WatchReport(view, [_segment_row(server, number) for number in server.history.numbers])
 
 
 def report_lines(report: WatchReport) -> list[str]:

@@ -6,6 +6,8 @@ import random
 from contextlib import suppress
 from dataclasses import replace
 
+import pytest
+
 from spectui.servers.metrics import PageError, read_page
 from spectui.servers.watch.fleet import Fleet
 from spectui.servers.watch.server import Watched
@@ -71,6 +73,24 @@ def test_after_a_restart_the_new_start_is_held_against_the_one_before() -> None:
     assert watched.events[2].text.startswith("since the restart: k 3 → 1, ")
     earlier = watched.view(second.now).payoff
     assert earlier.verdict == "?"  # another drafter is no plain decoding
+
+
+def test_between_two_looks_for_alerts_nothing_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked once a second, under the lock that the poller needs."""
+    watched, server = Watched("http://gpu:1", "gpu:1"), Simulated(SLOW)
+    fleet, looks = Fleet([watched]), 0
+
+    def count() -> None:
+        nonlocal looks
+        looks += 1
+
+    monkeypatch.setattr(watched, "plain", count)
+    for _ in range(180):
+        server.run(1.0)
+        watched.take(read_page(server.vllm(), server.now))
+        monkeypatch.setattr(fleet, "clock", lambda: server.now)
+        fleet.look_for_alerts()
+    assert looks <= 4
 
 
 def test_no_garbled_page_is_more_than_a_line() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from spectui.decoding.errors import UsageError
+from spectui.servers.watch.clock import Clock
 from spectui.servers.watch.export import exposition
 from spectui.servers.watch.fleet import LiveFleet, read_servers
 from spectui.servers.watch.poller import BOUNDS, Poller
@@ -89,7 +90,8 @@ def test_no_server_is_silent_and_its_figures_stay_dated() -> None:
         assert poller.poll()
     for _ in range(2):  # the first finds the connection closed
         poller.poll()
-    view = watched.view(watched.history.placed[-1].sample.at + 72)
+    assert watched.history.last is not None
+    view = watched.view(watched.history.last.at + 72)
     assert (view.state, view.answers) == ("silent", False)
     exported = exposition([view])
     assert f'spectui_watch_up{{model="m",server="{server.url}"}} 0.0' in exported
@@ -114,7 +116,8 @@ def test_two_servers_behind_one_address_are_said_and_no_rates() -> None:
 
     with FakeServer(answer) as server:
         view = asked(server, 8).view(0.0)
-    assert view.state == "mixed"
+    assert (view.state, view.answers) == ("mixed", False)
+    assert f'up{{model="m",server="{server.url}"}} 0.0' in exposition([view])
     assert "two servers answer here" in view.words
     assert (view.figures, view.payoff.speedup) == (None, None)
     assert sum(event.kind == "mixed" for event in view.events) == 1
@@ -126,6 +129,20 @@ def test_a_clock_that_differs_is_said_once() -> None:
         watched = asked(server, 3)
     (event,) = (event for event in watched.events if event.kind == "clock")
     assert "behind ours" in event.text
+
+
+def test_a_machine_that_slept_or_whose_clock_was_put_right_goes_on_by_one_clock() -> None:
+    """Pollers and views have the same one: an age is never of two."""
+    wall, steady = [1000.0], [5.0]
+    clock = Clock(lambda: wall[0], lambda: steady[0])
+    wall[0], steady[0] = 1012.0, 15.0  # drifts
+    assert clock() == 1010
+    wall[0] += 3600  # asleep, which monotonic time does not count
+    assert clock() == 4612
+    wall[0], steady[0] = 500.0, 16.0  # put back: rates need time that does not
+    assert clock() == 4613
+    fleet = LiveFleet(read_servers(["http://gpu:1", "http://gpu:2"]))
+    assert {poller._clock for poller in fleet.pollers} == {fleet.clock}
 
 
 @pytest.mark.parametrize("name", ["vllm-metrics-eagle3", "vllm-metrics-none", "llamacpp-metrics-eagle3"])

@@ -8,6 +8,7 @@ import pytest
 
 from spectui.servers.watch.history import History
 from spectui.servers.watch.segments import Segments
+from spectui.servers.watch.server import Watched
 from spectui.store.samples import Sample
 
 
@@ -70,11 +71,33 @@ def test_a_server_that_is_started_twice_is_not_two() -> None:
 
 
 def test_old_samples_are_fewer_and_their_minutes_the_same() -> None:
-    history, whole = History(), History()
-    whole._thin = lambda now: None  # type: ignore[method-assign]
+    history, whole = History(), History(thin=False)
     for at in range(0, 3000):
         for one in (history, whole):
             one.take(llama(float(at), at * 3.0))
-    assert len(history.placed) < 1000 < len(whole.placed)
+    assert len(history.of_segment(1)) < 1000 < len(whole.of_segment(1))
     assert [one.tokens for one in history.minutes()] == [one.tokens for one in whole.minutes()]
     assert sum(one.generated or 0 for one in history.minutes()) == 2999 * 3
+
+
+def test_what_is_older_than_a_day_is_coarser_and_not_gone() -> None:
+    """A/B by restart: the plain segment of yesterday is what today's speculation is held against."""
+    watched = Watched("http://gpu:1", "gpu:1")
+    recorded = Watched("http://gpu:1", "gpu:1", history=History(thin=False))
+    for step in range(30 * 20):
+        plain = step < 40
+        n = (step if plain else step - 40) * 600.0
+        sample = replace(
+            vllm(step * 180.0, n, float(plain)), speculative=not plain, decode_tokens=n, running=2
+        )
+        for one in (watched, recorded):
+            one.take(sample)
+    assert len(watched.history.of_segment(1)) <= 4
+    assert len(recorded.history.of_segment(1)) == 40
+    for one in (watched, recorded):
+        earlier = one.earlier_plain()
+        assert earlier is not None
+        assert earlier.whole is not None
+        assert (earlier.whole.tokens, earlier.slices[0].load) == (39 * 600.0, 2)
+        assert sum(figures.tokens or 0 for figures in one.history.minutes()) == (28 * 20 - 1) * 600.0
+        assert one.view(0.0, plain=earlier).payoff.verdict == "EVEN"
