@@ -186,13 +186,13 @@ class _Level:
 
 def _levels(known: Sequence[Figures]) -> list[_Level]:
     """Stretches by their load, in steps of a tenth: a day of them is compared as fast as minutes are."""
-    told = [
+    timed = [
         _Level(one.load, one.ms_per_token, one.decode_tokens)
         for one in known
         if one.ms_per_token is not None and one.decode_tokens
     ]
-    levels = [level for level in told if level.load is None]
-    by_load = sorted((level for level in told if level.load is not None), key=_tenths)
+    levels = [level for level in timed if level.load is None]
+    by_load = sorted((level for level in timed if level.load is not None), key=_tenths)
     for tenths, alike in groupby(by_load, _tenths):
         several = list(alike)
         tokens = sum(level.tokens for level in several)
