@@ -17,6 +17,7 @@ from spectui.store.export.text import CsvFile, JsonFile
 from spectui.store.files import new_file, new_folder
 from spectui.store.paths import expanded
 from spectui.store.reading.reader import Reader
+from spectui.store.sources import WATCH
 
 FORMATS = ("csv", "jsonl", "parquet", "sqlite", "aiperf")
 ONE_FILE = {"sqlite": ".db", "aiperf": "-aiperf.jsonl"}
@@ -73,6 +74,10 @@ def export_session(
         parquet.require()
     with reader.snapshot():
         summary = reader.session(ref)
+        if summary.source == WATCH and kind != "sqlite":
+            raise StoreError(
+                f"session '{summary.name}' is a watched server, without rounds; use --format sqlite"
+            )
         if kind in ONE_FILE:
             _refuse_source(reader, out)
             with new_file(out, force=force) as draft:

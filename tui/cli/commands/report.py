@@ -63,6 +63,11 @@ def report(
     with state.reader() as reader:
         summary = reader.session(session)
         if summary.source == WATCH:
+            if card or price is not None or any((csv_folder, html_file, svg_file)):
+                raise click.UsageError(
+                    f"session '{summary.name}' is a watched server: --csv, --html, --svg, --card and --price are for"
+                    " runs; print its report as text or with --json"
+                )
             _print_watch(reader, summary.id, as_json=as_json)
             return
     if card:
