@@ -379,6 +379,11 @@ class Watched:
         marks = tuple(int((at - begin) // step) for at in self.history.restarts(begin, end))
         return Course(begin, end, figures, marks)
 
+    def brief(self) -> View:
+        """The facts of the server, without state and figures."""
+        with self.lock:
+            return View(self.url, self.name, "asking", "", about=self.about, sample=self.history.last)
+
     def state(self, now: float) -> tuple[State, str]:
         """The state, and a sentence on it, without any figures."""
         with self.lock:

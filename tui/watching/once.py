@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from spectui.servers.watch.events import Event
 from spectui.servers.watch.fleet import Fleet
-from spectui.servers.watch.server import View
+from spectui.servers.watch.server import SILENT, View
 from spectui.tui.terminal.cells import NOTHING, percent
 from spectui.tui.watching.fleet import FleetRow
 from spectui.tui.watching.words import draft_words, pay_words, verdict
@@ -70,7 +71,7 @@ class EventLines:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._last: dict[str, float] = {}
+        self._last: dict[str, Event] = {}
         self._problems: dict[str, str] = {}
 
     def fresh(self) -> list[str]:
@@ -79,16 +80,17 @@ class EventLines:
         for server in self._fleet.servers:
             with server.lock:
                 events = list(server.events)
-            last = self._last.get(server.url, 0.0)
-            for event in events:
-                if event.at > last:
-                    at = datetime.fromtimestamp(event.at).strftime("%H:%M:%S")
-                    lines.append(f"{at}  {event.sign} {server.name}  {event.text}")
+            last = self._last.get(server.url)
+            # By the event, not its time: one of the same moment may come later.
+            known = next((place for place, event in enumerate(events, 1) if event is last), 0)
+            for event in events[known:]:
+                at = datetime.fromtimestamp(event.at).strftime("%H:%M:%S")
+                lines.append(f"{at}  {event.sign} {server.name}  {event.text}")
             if events:
-                self._last[server.url] = max(last, events[-1].at)
-            view = server.view(self._fleet.now(), columns=0)
-            problem = "" if view.answers or view.state == "asking" else view.state
+                self._last[server.url] = events[-1]
+            state, words = server.state(self._fleet.now())
+            problem = state if state in SILENT and state != "asking" else ""
             if problem and problem != self._problems.get(server.url) and not events:
-                lines.append(f"{server.name}: {view.words}")
+                lines.append(f"{server.name}: {words}")
             self._problems[server.url] = problem
         return lines

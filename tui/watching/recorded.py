@@ -8,12 +8,18 @@ from pathlib import Path
 
 from spectui.servers.watch.events import Event
 from spectui.servers.watch.fleet import Fleet
+from spectui.servers.watch.history import History
 from spectui.servers.watch.payoff import Plain
 from spectui.servers.watch.server import About, Watched
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
-from spectui.store.reading.samples import plain_sessions, samples, watched_together
+from spectui.store.reading.samples import plain_stretch, samples, watched_together
 from spectui.store.sources import Server
+
+REMEMBERED_S, REMEMBERED = 6 * 3600.0, 2000
+"""Of an earlier watch's plain decoding the last hours are read, and as many samples."""
+AGAIN_S = 3600.0
+"""A watch that goes on is read anew so often: the recording thins with age, what was read of it does not."""
 
 
 class RecordedFleet(Fleet):
@@ -27,6 +33,8 @@ class RecordedFleet(Fleet):
         self.live = False
         self._ids: list[int] = []
         self._read: dict[int, float] = {}
+        self._whole_at: dict[int, float] = {}
+        """Session -> time of its last sample when all of it was read."""
 
     def now(self) -> float:
         """The time of the last sample; of now while a watch goes on."""
@@ -50,7 +58,12 @@ class RecordedFleet(Fleet):
             self.live = self.live or summary.live
             self.names[server.url] = summary.name
             server.about = about_of(summary.server)
-            fresh = samples(reader, session_id, self._read.get(session_id, 0.0))
+            read = self._read.get(session_id, 0.0)
+            if read - self._whole_at.get(session_id, read) >= AGAIN_S:
+                read, server.history = 0.0, History(thin=False)
+            fresh = samples(reader, session_id, read)
+            if fresh and not read:
+                self._whole_at[session_id] = fresh[-1][1].at
             for _, sample in fresh:
                 server.take(sample)
             if fresh:
@@ -71,22 +84,23 @@ class RecordedFleet(Fleet):
             name = url.partition("://")[2] or url
             watch = summary.config.get("watch")
             reference = isinstance(watch, dict) and watch.get("reference") is True
-            self.servers.append(Watched(url, name, reference=reference))
+            self.servers.append(Watched(url, name, reference=reference, history=History(thin=False)))
 
 
 def remembered_plains(database: Path, urls: Iterable[str]) -> dict[str, Plain]:
-    """Plain decoding of these servers as the newest watch that saw it has it: URL -> plain."""
+    """The latest plain decoding of these servers in the newest watch that saw any: URL -> plain."""
     plains: dict[str, Plain] = {}
     try:
         with Reader(database) as reader:
             for url in urls:
-                for session_id in plain_sessions(reader, url):
-                    server = Watched(url, url)
-                    for _, sample in samples(reader, session_id):
-                        server.take(sample)
-                    if (plain := server.plain() or server.earlier_plain()) is not None:
-                        plains[url] = Plain(f"session #{session_id}", plain.slices)
-                        break
+                stretch = plain_stretch(reader, url, REMEMBERED_S, REMEMBERED)
+                if stretch is None:
+                    continue
+                server = Watched(url, f"session #{stretch[0]}", history=History(thin=False))
+                for sample in stretch[1]:
+                    server.take(sample)
+                if (plain := server.plain()) is not None:
+                    plains[url] = plain
     except StoreError:
         return plains  # there is none yet, or it is said when it is recorded to
     return plains

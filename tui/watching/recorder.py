@@ -15,6 +15,7 @@ from uuid import uuid4
 from spectui.servers.watch.events import Event
 from spectui.servers.watch.export import exposition
 from spectui.servers.watch.fleet import Fleet
+from spectui.servers.watch.payoff import Plain
 from spectui.servers.watch.server import View, Watched
 from spectui.store.database import Connection, connect
 from spectui.store.errors import StoreError
@@ -69,7 +70,7 @@ class _Recording:
             self._described = (about, drafts)
 
     def _describe(self) -> tuple[Server, str]:
-        view: View = self.server.view(time.time(), columns=0)
+        view: View = self.server.brief()
         speculates = view.sample.speculative if view.sample else None
         method = view.about.drafter or (
             "speculation" if speculates else "plain" if speculates is False else ""
@@ -83,7 +84,10 @@ class _Recording:
 
 
 class Recorder:
-    """A context that records a fleet while it lasts; `on_turn` is called about once a second."""
+    """A context that records a fleet while it lasts; `on_turn` is called about once a second.
+
+    `recall` brings the plain decoding of earlier watches; it is called once, in the recorder's thread.
+    """
 
     def __init__(
         self,
@@ -93,11 +97,12 @@ class Recorder:
         export: Path | None = None,
         keep_days: float = KEEP_DAYS,
         on_turn: Callable[[], None] = lambda: None,
+        recall: Callable[[], dict[str, Plain]] = dict,
     ) -> None:
         self._fleet, self._database, self._export = fleet, database, export
         group = uuid4().hex
         self._recordings = [_Recording(server, group, keep_days) for server in fleet.servers]
-        self._on_turn = on_turn
+        self._on_turn, self._recall = on_turn, recall
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self.trouble = ""
@@ -116,6 +121,7 @@ class Recorder:
         return next((one.session for one in self._recordings if one.server.url == url), None)
 
     def _run(self) -> None:
+        self._fleet.remembered |= self._recall()
         if self._database is None:
             self._turns(None)
             return

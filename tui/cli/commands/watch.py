@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from spectui.tui.cli.options import State, json_option, shared_options
 
 if TYPE_CHECKING:
     from spectui.servers.watch.fleet import LiveFleet
+    from spectui.servers.watch.payoff import Plain
 
 ALERT, UNREACHED = 3, 4
 """Exit codes of ``--once``: something is to be looked at; a server does not tell its counters."""
@@ -79,19 +81,24 @@ def watch(
     """
     from spectui.decoding.errors import UsageError
     from spectui.servers.watch.fleet import LiveFleet, read_servers
-    from spectui.tui.watching.recorded import remembered_plains
 
     if (as_json or fail_on_alert) and not once:
         raise UsageError(f"{'--json' if as_json else '--fail-on-alert'} goes with --once")
     servers = read_servers(urls or _probed(), baseline_server)
     fleet = LiveFleet(servers, api_key_env)
-    fleet.remembered = remembered_plains(state.database, [server.url for server in servers])
     if once:
+        fleet.remembered = _remembered(state, fleet)
         return _once(fleet, as_json=as_json, fail_on_alert=fail_on_alert, export=export)
     database = None if no_record else state.database
     if has_terminal() and not headless:
         return _dashboard(state, fleet, database, export, keep_days)
-    return _lines(fleet, database, export, keep_days)
+    return _lines(state, fleet, database, export, keep_days)
+
+
+def _remembered(state: State, fleet: LiveFleet) -> dict[str, Plain]:
+    from spectui.tui.watching.recorded import remembered_plains
+
+    return remembered_plains(state.database, [server.url for server in fleet.servers])
 
 
 def _probed() -> tuple[str, ...]:
@@ -141,11 +148,14 @@ def _dashboard(
     from spectui.tui.cli.dashboard import open_dashboard
     from spectui.tui.watching.recorder import Recorder, Watching
 
-    with fleet, Recorder(fleet, database, export=export, keep_days=keep_days) as recorder:
+    recall = partial(_remembered, state, fleet)
+    with fleet, Recorder(fleet, database, export=export, keep_days=keep_days, recall=recall) as recorder:
         return open_dashboard(state, watching=Watching(fleet, recorder))
 
 
-def _lines(fleet: LiveFleet, database: Path | None, export: Path | None, keep_days: float) -> int:
+def _lines(
+    state: State, fleet: LiveFleet, database: Path | None, export: Path | None, keep_days: float
+) -> int:
     """Print what happens until it is interrupted."""
     from spectui.tui.cli.output import line
     from spectui.tui.watching.once import EventLines
@@ -153,6 +163,7 @@ def _lines(fleet: LiveFleet, database: Path | None, export: Path | None, keep_da
 
     events = EventLines(fleet)
     trouble = ""
+    recall = partial(_remembered, state, fleet)
 
     def tell() -> None:
         for words in events.fresh():
@@ -163,7 +174,7 @@ def _lines(fleet: LiveFleet, database: Path | None, export: Path | None, keep_da
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        with fleet, Recorder(fleet, database, export=export, keep_days=keep_days) as recorder:
+        with fleet, Recorder(fleet, database, export=export, keep_days=keep_days, recall=recall) as recorder:
             while True:
                 time.sleep(0.5)
                 tell()
