@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # Textual reads these once, when it is first imported: moving by whole rows and without animation sends
 # a pane once. Its 60 frames a second stay, so that a key is answered within 50 ms; the feed, not the
@@ -28,7 +27,6 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
 
-from spectui.decoding.machine.gpu import MachineGpus
 from spectui.store.database import connect
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
@@ -54,7 +52,7 @@ if TYPE_CHECKING:
 
 
 class SpectuiApp(Dashboard):
-    """Opens the list of sessions, or one session when its id is given, or servers that are watched."""
+    """Opens the list of sessions, or one session when its id and source are given, or servers that are watched."""
 
     TITLE = "spectui"
     CSS = """
@@ -69,6 +67,7 @@ class SpectuiApp(Dashboard):
         self,
         database: Path,
         session: int | None = None,
+        source: str = "",
         *,
         settings: Settings | None = None,
         memory: Memory | None = None,
@@ -83,11 +82,9 @@ class SpectuiApp(Dashboard):
         self.settings = settings or Settings()
         self.memory = memory or Memory()
         self.plain = PlainFilter(characters_of(self.settings.ascii, os.environ))
-        self._session = session
+        self._session, self._source = session, source
         self._fleet = None if watching is None else watching.fleet
         self.recorder = None if watching is None else watching.recorder
-        self._gpus = MachineGpus()
-        self._gpus_at: tuple[float, list[dict[str, Any]]] = (0.0, [])
         self._kept: set[int] = set()
         """Runs that go on when the dashboard is left, as the user said."""
         self.left = False
@@ -114,25 +111,9 @@ class SpectuiApp(Dashboard):
             # What is likely to be opened next, once the list is there.
             self.set_timer(1.0, Thread(target=DESTINATIONS["live"].load, daemon=True).start)
         else:
-            with Reader(self.database) as reader:
-                source = reader.session(self._session).source
-            self.open_session(self._session, source)
+            self.open_session(self._session, self._source)
         if not self.is_headless and os.isatty(0):
             self.set_interval(2.0, self._leave_a_lost_terminal)
-
-    def local_gpus(self, url: str) -> list[dict[str, Any]]:
-        """The GPUs of this machine, where the server of that address runs on it; read once a second."""
-        if self._fleet is None:
-            return []
-        from spectui.servers.address import is_local  # HTTP, which the dashboard does without else
-
-        if not is_local(url):
-            return []
-        read_at, gpus = self._gpus_at
-        if monotonic() - read_at >= 1.0:
-            gpus = self._gpus.readings()
-            self._gpus_at = (monotonic(), gpus)
-        return gpus
 
     def _leave_a_lost_terminal(self) -> None:
         """End where the terminal has hung up and its signal did not come: it goes to the session's leader alone, and
@@ -249,16 +230,14 @@ def run_dashboard(
     # Modules stay: every later collection of garbage need not look through them again.
     gc.freeze()
     connect(database).close()
+    source = ""
     if session is not None:
-        reader = Reader(database)
-        try:
-            reader.session(session)
-        finally:
-            reader.close()
+        with Reader(database) as reader:
+            source = reader.session(session).source
     settings = settings or Settings()
     keymap.apply(settings.keys)
     set_frame_rate(settings.fps)
-    app = SpectuiApp(database, session, settings=settings, memory=memory, watching=watching)
+    app = SpectuiApp(database, session, source, settings=settings, memory=memory, watching=watching)
     glyphs.choose(ascii=app.plain.characters == "ascii")
     app.run(mouse=settings.mouse)
     code = app.return_code or 0

@@ -27,6 +27,7 @@ from spectui.decoding.config import RunConfig
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from spectui.store.sessions import send_command
+from spectui.store.sources import WATCH
 from spectui.tui.app import SpectuiApp
 from spectui.tui.start import start_run
 from spectui.tui.terminal.theme import DEFAULT_THEME
@@ -184,7 +185,7 @@ def main() -> None:
                 Shot("watch", True, (), "WatchedScreen", "YES"),
                 Shot("watch-fleet", True, ("escape",), "FleetScreen", "YES"),
             ):
-                app = SpectuiApp(Path("watched.db"), session)
+                app = SpectuiApp(Path("watched.db"), session, WATCH)
                 write(out, shot.name, [(asyncio.run(drawn(app, size, shot)), 1.0)])
         if not arguments.only or "live" in arguments.only:
             chosen = prompts.interleave(prompts.bundled(per_task=4))  # every histogram fills

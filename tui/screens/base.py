@@ -40,10 +40,6 @@ class Dashboard(App[None]):
     recorder: Recorder | None = None
     """Records the servers that are watched; None while none are."""
 
-    def local_gpus(self, url: str) -> list[dict[str, Any]]:
-        """The GPUs of this machine, where the server of that address runs on it."""
-        raise NotImplementedError
-
     def go(
         self, name: str, *arguments: Any, answer: Callable[[Any], None] | None = None, **options: Any
     ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from spectui.decoding.machine.gpu import MachineGpus
 from spectui.servers.watch.fleet import Fleet
 from spectui.servers.watch.server import View
 from spectui.store.reading.reader import Reader
@@ -21,6 +23,8 @@ class Views:
 
     at: float
     views: tuple[View, ...]
+    gpus: Sequence[Mapping[str, Any]] = ()
+    """Of this machine, where a server that is watched runs on it."""
 
 
 class WatchFeed(Feed):
@@ -33,6 +37,7 @@ class WatchFeed(Feed):
         self.columns = 30
         """Stretches of a course."""
         self._shown = False
+        self._gpus = MachineGpus()
 
     def period(self) -> float:
         """Once a second."""
@@ -59,4 +64,12 @@ class WatchFeed(Feed):
             if changed or not fleet.servers:
                 fleet.load(reader)
         self._shown = True
-        return (Views(fleet.now(), tuple(fleet.views(self.window, self.columns))),)
+        views = tuple(fleet.views(self.window, self.columns))
+        return (Views(fleet.now(), views, self._local_gpus()),)
+
+    def _local_gpus(self) -> Sequence[Mapping[str, Any]]:
+        if isinstance(self.fleet, RecordedFleet):
+            return ()
+        from spectui.servers.address import is_local  # HTTP, which a recording is shown without
+
+        return self._gpus.readings() if any(is_local(server.url) for server in self.fleet.servers) else ()

@@ -164,5 +164,5 @@ def foot_words(views: Sequence[View], at: float | None, recorded: str) -> tuple[
     if thrown:
         second.append(f"{sum(thrown):,.0f} drafted tokens a second thrown away")
     if not second:
-        second = ["? : no plain to compare with"] if live else ["no server answers"]
+        second = ["nothing counted yet"] if live else ["no server answers"]
     return first, second

@@ -306,7 +306,7 @@ UNSEEN: dict[str, tuple[tuple[str, str], ...]] = {
     "sglang": (
         ("by position", "no counter"),
         ("accepted length", "per request alone"),
-        ("tasks", "label 'task': key T"),
+        ("tasks", "label requests 'task'"),
         ("rejected tokens", "no counter"),
     ),
 }
@@ -348,7 +348,7 @@ def state_cells(view: View, age: float, width: int, recorded: str) -> Row:
     if view.words:
         head = sanitize_line(view.words)
         if not view.answers and view.at is not None:
-            head += f". Figures are of {clock(view.at)}"
+            head = f"{head.rstrip('.')}. Figures are of {clock(view.at)}"
     else:
         head = "live"
     parts = [head, *([recorded] if recorded else [])]

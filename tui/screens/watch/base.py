@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from spectui.servers.watch.fleet import Fleet
 from spectui.servers.watch.server import WINDOWS, View, Watched
@@ -23,6 +24,8 @@ class WatchScreen(FedScreen):
         super().__init__(database)
         self.views: tuple[View, ...] = ()
         self.at = 0.0
+        self.gpus: Sequence[Mapping[str, Any]] = ()
+        """Of this machine."""
         self.held = False
         """True while the picture is held; recording goes on."""
 
@@ -33,7 +36,7 @@ class WatchScreen(FedScreen):
     def take(self, item: object) -> None:
         """Keep the views, unless the picture is held."""
         if isinstance(item, Views) and not (self.held and self.views):
-            self.at, self.views = item.at, item.views
+            self.at, self.views, self.gpus = item.at, item.views, item.gpus
 
     def draw(self) -> None:
         """Draw the views."""

@@ -117,7 +117,7 @@ class FleetScreen(WatchScreen):
 
     def _draw_head(self) -> None:
         states = [view.state for view in self.views]
-        speculate = sum(bool(view.sample and view.sample.speculative) for view in self.views)
+        speculate = sum(bool(view.answers and view.sample and view.sample.speculative) for view in self.views)
         parts = [f"{speculate} speculate"]
         if plain := states.count("plain"):
             parts.append(f"{plain} plain")

@@ -97,7 +97,7 @@ class WatchedScreen(WatchScreen):
             rows_view.set_rows(rows)
         set_title(self.query_one("#course"), panes.span_words(view.course))
         set_title(self.query_one("#pay"), f"does it pay? · {basis(view)}" if basis(view) else "does it pay?")
-        self.query_one(GpuPanel).show_gpus(self.app.local_gpus(view.url))
+        self.query_one(GpuPanel).show_gpus(self.gpus if self.gpus and _is_local(view.url) else ())
         status = self.query_one("#status", Line)
         words = "picture held" if self.held else self.recording_words(view.url)
         if self.past:
@@ -200,3 +200,9 @@ class WatchedScreen(WatchScreen):
             super().action_back()
         else:
             self.app.switch_screen(DESTINATIONS["fleet"].load()(self.database, self.fleet))
+
+
+def _is_local(url: str) -> bool:
+    from spectui.servers.address import is_local  # HTTP, which a recording is shown without
+
+    return is_local(url)
