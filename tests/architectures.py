@@ -15,7 +15,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import load_models
-from tests.equality import NEAR_TIE
+from tests.equality import first_difference
 from tests.models import tiny_tokenizer
 
 Verdict = Literal["equal", "refused", "wrong", "internal", "not made"]
@@ -82,16 +82,13 @@ def decoded(
         return Outcome("internal" if "\n" in said else "refused", said)
     except Exception as error:
         return Outcome("internal", one_line(error))
-    if output == expected:
+    difference = first_difference(model, ids, output, expected)
+    if difference is None:
         return Outcome("equal")
-    pairs = enumerate(zip(output, expected, strict=False))
-    at = next((i for i, (a, b) in pairs if a != b), min(len(output), len(expected)))
-    with torch.inference_mode():
-        logits = model(torch.tensor([[*ids, *expected[:at]]])).logits[0, -1]
-    first, second = logits.float().topk(2).values.tolist()
-    if first - second < NEAR_TIE[logits.dtype]:
+    at = difference.position
+    if difference.near_tie:
         return Outcome("equal", f"up to a near-tie at token {at}")
-    return Outcome("wrong", f"token {at} of {len(expected)} differs, margin {first - second:.2g}")
+    return Outcome("wrong", f"token {at} of {len(expected)} differs, margin {difference.margin:.2g}")
 
 
 def _listed(ends: int | list[int] | None) -> list[int]:

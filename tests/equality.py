@@ -1,7 +1,9 @@
-"""The first difference between speculative greedy output and that of transformers' `generate`, and its margin."""
+"""The first difference between two greedy outputs of one model, and whether rounding explains it."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +12,18 @@ import torch
 from spectui.decoding.engine import SpeculativeDecoder
 
 NEAR_TIE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.25}
-"""Margin of the two largest logits below which kernels of different shapes may rank either token first."""
+"""Margin of the largest logit below which kernels of different shapes may rank another token first."""
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first token that differs, and how sure the reference was of its own."""
+    """The first token that differs, and how far the model is from choosing either."""
 
     position: int
     margin: float
+    """Largest logit less that of the less likely of both tokens; infinite where one output ends."""
     dtype: torch.dtype = torch.float32
-    """The type that the reference computes in."""
+    """The type that the model computes in."""
 
     @property
     def near_tie(self) -> bool:
@@ -33,11 +36,20 @@ def divergence(
 ) -> Divergence | None:
     """None where the output equals `expected`, the reference model's own greedy tokens."""
     output = [t for round_ in decoder.generate(ids) for t in round_.tokens]
-    if output == expected:
+    return first_difference(reference, ids, output, expected)
+
+
+def first_difference(
+    model: Any, ids: Sequence[int], output: Sequence[int], expected: Sequence[int]
+) -> Divergence | None:
+    """The first difference of two greedy outputs of `model` after `ids`; None where there is none."""
+    shorter = min(len(output), len(expected))
+    at = next((i for i in range(shorter) if output[i] != expected[i]), shorter)
+    if at == len(output) == len(expected):
         return None
-    pairs = enumerate(zip(output, expected, strict=False))
-    at = next((i for i, (a, b) in pairs if a != b), min(len(output), len(expected)))
+    if at == shorter:
+        return Divergence(at, math.inf)
     with torch.inference_mode():
-        logits = reference(torch.tensor([[*ids, *expected[:at]]])).logits[0, -1]
-    first, second = logits.float().topk(2).values.tolist()
-    return Divergence(at, first - second, logits.dtype)
+        logits = model(torch.tensor([[*ids, *expected[:at]]], device=model.device)).logits[0, -1]
+    both = logits.float()[[output[at], expected[at]]]
+    return Divergence(at, float(logits.float().max() - both.min()), logits.dtype)

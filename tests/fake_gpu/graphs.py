@@ -67,7 +67,7 @@ class FakeGraph:
         self.shared: Pool | None = None
         self.blocks: list[weakref.ref[Block]] = []
         """Memory allocated in the capture that outlived it: what was returned."""
-        self.read: dict[int, tuple[weakref.ref[Block], str]] = {}
+        self.read: dict[weakref.ref[Block], str] = {}
         """Memory from outside, with the line that read it."""
         self.invalid = False
         self.replays = 0
@@ -116,7 +116,7 @@ class FakeGraph:
         self.replays += 1
         machine.replays += 1
         assert self.shared is not None
-        for kept, place in self.read.values():
+        for kept, place in self.read.items():
             if kept() is None:
                 machine.problems.append(f"a graph reads memory that was freed: {place}")
         with torch._C._DisableTorchDispatch(), torch.inference_mode():
@@ -135,8 +135,9 @@ class FakeGraph:
         """Add an operation that read `tensors` and allocated `made`."""
         self.steps.append(Step(func, *arguments, written))
         for tensor in tensors:
-            if tensor.block.capture != self.number and id(tensor.block) not in self.read:
-                self.read[id(tensor.block)] = weakref.ref(tensor.block), place_of_call()
+            block = weakref.ref(tensor.block)
+            if tensor.block.capture != self.number and block not in self.read:
+                self.read[block] = place_of_call()
         self.blocks += [weakref.ref(tensor.block) for tensor in made]
 
 

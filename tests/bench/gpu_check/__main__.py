@@ -1,8 +1,9 @@
 """The command line of ``make gpu-check``: `python -m tests.bench.gpu_check`.
 
-Exits with 0 when every check holds, with 1 when one does not or something is not captured, and with 3 where there is
-no CUDA device. ``--device cpu --tiny`` runs all sections on small shapes, which is how the check itself is tested:
-texts, rounds and equalities mean something there, and figures that are marked `void` do not.
+Exits with 0 when every check holds, with 1 when one does not or something is not captured, with 2 when nothing was
+checked, and with 3 where there is no CUDA device. ``--device cpu --tiny`` runs all sections on small shapes, which is
+how the check itself is tested: texts, rounds and equalities mean something there, and figures that are marked `void`
+do not.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from types import ModuleType
 import torch
 from transformers.utils import logging
 
-from tests.bench.gpu_check.report import Report, Setting
+from tests.bench.gpu_check.report import NOTHING_CHECKED, Report, Setting
 from tests.bench.gpu_check.table import read, table
 from tests.bench.gpu_check.watch import Watch
 
-NO_CUDA = 3
+NO_CHECK, NO_CUDA = 2, 3
 NOT_HERE = "gpu-check: there is no CUDA device here, so nothing was checked or measured; run it on a machine with one"
 VOID = "figures that are marked void mean nothing here: shapes are tiny, or there is no GPU"
 SECTIONS = {
@@ -90,9 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     letters = chosen(arguments)
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
-        print(
-            "gpu-check: there is no CUDA device here, so nothing was checked or measured; run it on a machine with one"
-        )
+        print(NOT_HERE)
         return NO_CUDA
     device = torch.device(arguments.device)
     if device.type == "cuda":
@@ -109,14 +108,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_section(report, watch, letter, inside=bool(arguments.inside))
         if not arguments.inside and not arguments.compile and ON_REQUEST not in letters:
             report.skip(f"section {ON_REQUEST}", "only with --compile")
-        verdict = "failed" if report.failures else "holds"
-        report.line(verdict=verdict, failures=report.failures, left_out=report.skipped)
+        report.line(verdict=report.verdict, failures=report.failures, left_out=report.skipped)
     if not arguments.inside:
         print(
-            f"{verdict}; {arguments.out} has the lines, --table {arguments.out} makes a table of them",
+            f"{report.verdict}; {arguments.out} has the lines, --table {arguments.out} makes a table of them",
             file=sys.stderr,
         )
-    return 1 if report.failures else 0
+    return {"failed": 1, NOTHING_CHECKED: NO_CHECK}.get(report.verdict, 0)
 
 
 if __name__ == "__main__":

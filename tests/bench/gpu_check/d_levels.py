@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.registry import EAGLE
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from tests.bench.gpu_check.c_verification import filled, floor_of, forwards
@@ -39,7 +40,7 @@ def run(report: Report, watch: Watch) -> None:
     target = random_llama(target_sizes(setting), dtype, setting.device, 0)
     columns = int(target.config.vocab_size)
     pair = loaded(target, draft)
-    headed = loaded(target, random_head(target, columns))
+    headed = loaded(target, random_head(target, columns), EAGLE)
     floor = floor_of(report, pair.draft, "draft level")
     level = filled(pair.draft, 100)
     for rows in ROWS:

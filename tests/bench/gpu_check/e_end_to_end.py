@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.registry import EAGLE
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.models.placement import free_bytes
@@ -44,7 +45,7 @@ def run(report: Report, watch: Watch) -> None:
     if untouched is None:
         report.skip("generate and assisted", f"their own copies need {bytes_of_both / 1e9:.0f} GB")
     pair = loaded(target, draft)
-    headed = loaded(target, agreeing.head(target, language))
+    headed = loaded(target, agreeing.head(target, language), EAGLE)
     starts = [
         language.text(int(language.ring[977 * n % len(language.ring)]), LENGTH) for n in range(PROMPTS + 1)
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import deque
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ NOT_JSON = 20
 
 
 def run(report: Report, watch: Watch) -> None:
-    """Pass on the lines of a process that does `inside`."""
+    """Repeat the lines of a process that does `inside`."""
     setting = report.setting
     command = [
         sys.executable,
@@ -37,25 +39,35 @@ def run(report: Report, watch: Watch) -> None:
         "H",
     ]
     command += ["--tiny"] if setting.tiny else []
-    finished = False
-    other: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
+    repeat(report, command)
+
+
+def repeat(report: Report, command: list[str]) -> None:
+    """Write the lines of a process into `report`; it has to end, with the code of its verdict."""
+    code: int | None = None
+    other: deque[str] = deque(maxlen=NOT_JSON)
+    with (
+        TemporaryFile("w+", encoding="utf-8", errors="replace") as aside,  # warnings may come within a line
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=aside, text=True) as child,
+    ):
         assert child.stdout is not None
-        for line in child.stdout:
+        for text in child.stdout:
             try:
-                values: dict[str, Any] = json.loads(line)
+                line = json.loads(text)
             except ValueError:
-                other = [*other, line.rstrip()][-NOT_JSON:]
-                continue
-            values.pop("at", None)
-            finished = finished or "finished" in values
-            if "finished" in values or "verdict" in values:
-                continue
-            if values.get("holds") is False or "raised" in values:
-                report.failures.append(f"H: {values.get('check', 'an exception')}")
-            report.line(**values)
+                line = None
+            if not isinstance(line, dict):
+                other.append(text.rstrip())
+            elif "verdict" in line:
+                code = 1 if line["failures"] else 0
+            elif "finished" not in line:
+                report.repeat(line)
+        child.wait()
+        aside.seek(0)
+        other.extend(text.rstrip() for text in aside)
+    ended = child.returncode == code
     report.check(
-        "its process ended", finished, code=child.returncode, **({} if finished else {"output": other})
+        "its process ended", ended, code=child.returncode, **({} if ended else {"output": list(other)})
     )
 
 

@@ -17,6 +17,7 @@ import torch
 
 from tests.bench.gpu_check import STARTED
 
+NOTHING_CHECKED = "nothing checked"
 TIMES = {"ms", "s", "us", "GB/s", "tok/s", "x", "share"}
 """Units of figures that mean nothing where shapes are tiny or the device is no GPU."""
 
@@ -46,6 +47,8 @@ class Report:
         self.setting = setting
         self.failures: list[str] = []
         self.skipped: list[str] = []
+        self.checks = 0
+        """Verdicts so far."""
         self.bandwidth: float | None = None
         """Bytes a second of the device's memory, once they are measured."""
         self._out, self._budget, self._section = out, budget, ""
@@ -68,6 +71,7 @@ class Report:
 
     def check(self, name: str, holds: bool, **facts: Any) -> None:
         """A verdict."""
+        self.checks += 1
         if not holds:
             self.failures.append(f"{self._section}: {name}")
         self.line(check=name, holds=bool(holds), **facts)
@@ -76,6 +80,23 @@ class Report:
         """A part that is left out, and the reason."""
         self.skipped.append(f"{self._section}: {name}")
         self.line(skipped=name, reason=reason)
+
+    def repeat(self, line: dict[str, Any]) -> None:
+        """A line that a process of this section's own has written, as if it were written here."""
+        facts = {name: value for name, value in line.items() if name not in ("at", "section")}
+        if "check" in facts:
+            self.check(facts.pop("check"), facts.pop("holds"), **facts)
+        elif "skipped" in facts:
+            self.skip(facts["skipped"], facts["reason"])
+        else:
+            if "raised" in facts:
+                self.failures.append(f"{self._section}: {facts.get('part') or 'an exception'}")
+            self.line(**facts)
+
+    @property
+    def verdict(self) -> str:
+        """Of all checks so far."""
+        return "failed" if self.failures else "holds" if self.checks else NOTHING_CHECKED
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:

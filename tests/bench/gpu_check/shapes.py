@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from spectui.decoding.block.head import BlockHead
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE
+from spectui.decoding.drafters.registry import DRAFT_MODEL
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
 from spectui.decoding.models.load import LoadedModels, tune
 from spectui.decoding.tokens.vocabulary import Vocabulary
@@ -88,14 +87,11 @@ def random_head(target: Any, columns: int, *, heads: Sizes | None = None, **vari
     return head
 
 
-def loaded(target: Any, draft: Any = None) -> LoadedModels:
-    """The models tuned as a run's are, whose texts only end where they have to."""
-    kind: DrafterKind | None = None
-    if draft is not None:
-        kind = (
-            EAGLE if isinstance(draft, EagleHead) else DFLASH if isinstance(draft, BlockHead) else DRAFT_MODEL
-        )
-    models = LoadedModels(target, draft, Vocabulary(tiny_tokenizer(), []), kind)
+def loaded(target: Any, draft: Any = None, kind: DrafterKind = DRAFT_MODEL) -> LoadedModels:
+    """The models tuned as a run's are, whose texts only end where they have to; `kind` is that of `draft`."""
+    models = LoadedModels(
+        target, draft, Vocabulary(tiny_tokenizer(), []), kind if draft is not None else None
+    )
     tune(models)
     return models
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
+from tests.equality import first_difference
 
 
 @contextmanager
@@ -33,17 +32,12 @@ def decode(decoder: SpeculativeDecoder, ids: Sequence[int], position: int = 0) -
     return [t for round_ in decoder.generate(ids, position=position) for t in round_.tokens]
 
 
-def same(model: Any, ids: Sequence[int], one: list[int], other: list[int], tie: float | None) -> bool:
-    """True where two outputs are equal, or first differ where the likeliest tokens are closer than `tie`."""
-    if one == other:
-        return True
-    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
-    if tie is None or at is None:
-        return False
-    with torch.inference_mode():
-        logits = model(torch.tensor([[*ids, *one[:at]]], device=model.device)).logits[0, -1].float()
-    top = float(logits.max())
-    return all(top - float(logits[each[at]]) < tie for each in (one, other))
+def same(model: Any, ids: Sequence[int], one: list[int], other: list[int], *, near_ties: bool) -> bool:
+    """True where two outputs are equal, or first differ at a near tie where `near_ties` are no fault."""
+    if one == other or not near_ties:
+        return one == other
+    difference = first_difference(model, ids, one, other)
+    return difference is None or difference.near_tie
 
 
 def sampling_name(config: RunConfig) -> str:

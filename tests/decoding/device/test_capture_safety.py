@@ -215,7 +215,7 @@ def test_trees_of_all_sizes_are_judged_in_a_few(
     # Not by `id`, which the second decoder may have from the first.
     rounds: WeakKeyDictionary[LookupDrafter, int] = WeakKeyDictionary()
     sizes = (9, 1, 0, 2, 12, 5, 3, 0, 11, 4, 0, 7)
-    captured = Counter[int]()
+    captured = Counter[Graphs]()
     run = Graphs.run
 
     def propose(self: LookupDrafter, root: int, max_depth: int) -> TokenTree:
@@ -225,7 +225,7 @@ def test_trees_of_all_sizes_are_judged_in_a_few(
         return chain if size <= max_depth else TokenTree.empty()
 
     def watched(graphs: Graphs, key: Any, function: Any) -> Any:
-        captured[id(graphs)] += graphs.reason is None and key not in graphs._kept
+        captured[graphs] += graphs.reason is None and key not in graphs._kept
         return run(graphs, key, function)
 
     monkeypatch.setattr(LookupDrafter, "propose", propose)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -172,12 +172,12 @@ def test_dynamic_trees_of_a_draft_model(
 
 def guess_now_and_then(monkeypatch: pytest.MonkeyPatch, size: int, when: Callable[[int], bool]) -> None:
     """Lookup finds a chain of `size` in the rounds of a decoder for which `when` holds, and nothing in the others."""
-    asked: Counter[int] = Counter()
+    asked: WeakKeyDictionary[LookupDrafter, int] = WeakKeyDictionary()
     guess = TokenTree.from_shape(chain_shape(size), np.full(size, 5))
 
     def propose(self: LookupDrafter, root: int, max_depth: int) -> TokenTree:
-        asked[id(self)] += 1
-        return guess if when(asked[id(self)]) and size <= max_depth else TokenTree.empty()
+        asked[self] = asked.get(self, 0) + 1
+        return guess if when(asked[self]) and size <= max_depth else TokenTree.empty()
 
     monkeypatch.setattr(LookupDrafter, "propose", propose)
 

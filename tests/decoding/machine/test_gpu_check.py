@@ -19,11 +19,13 @@ import torch
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device import acceptance
 from spectui.decoding.device.rounds import DeviceRounds
-from tests.bench.gpu_check.__main__ import NO_CUDA, main
+from spectui.decoding.drafters.registry import KINDS
+from tests.bench.gpu_check.__main__ import NO_CHECK, NO_CUDA, main
 from tests.bench.gpu_check.agreeing import Language
-from tests.bench.gpu_check.b_capture import Family, case, waits
+from tests.bench.gpu_check.b_capture import PAIRS, Family, case, waits
 from tests.bench.gpu_check.c_verification import filled, forwards
 from tests.bench.gpu_check.d_levels import parts
+from tests.bench.gpu_check.h_limits import repeat
 from tests.bench.gpu_check.report import Report, Setting
 from tests.bench.gpu_check.table import read, table
 from tests.bench.gpu_check.watch import Watch
@@ -49,7 +51,9 @@ def test_an_unknown_section_is_named(capsys: pytest.CaptureFixture[str]) -> None
         main([*TINY, "--only", "x,a,y"])
 
 
-def test_every_section_runs_and_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_section_but_that_of_captures_runs_and_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "check.jsonl"
     code = main([*TINY, "--only", "A,C,D,E,F,G,H", "--out", str(out)])
     lines = read(out)
@@ -94,13 +98,15 @@ def test_it_can_be_killed_half_way(tmp_path: Path) -> None:
 
 def test_a_budget_leaves_out_what_would_not_end_in_it(tmp_path: Path) -> None:
     out = tmp_path / "check.jsonl"
-    assert main([*TINY, "--only", "A,B,I", "--budget", "0", "--out", str(out)]) == 0
+    assert main([*TINY, "--only", "A,B,I", "--budget", "0", "--out", str(out)]) == NO_CHECK
     lines = read(out)
     assert [line["skipped"] for line in lines if "skipped" in line][1:] == [
         "capture, tiny shapes",
         "a compiled layer",
     ]
     assert not [line for line in lines if "figure" in line]
+    assert lines[-1]["verdict"] == "nothing checked"
+    assert "nothing checked" in table(lines).splitlines()[0]
 
 
 def test_an_error_ends_its_section_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +125,50 @@ def test_an_error_ends_its_section_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert "a capture failed" in error[0]
     assert "the cause, in a transfer" in error[1]
     assert "from: RuntimeError: the cause, in a transfer" in table(lines)
+
+
+CHILD = """
+import json, sys
+sys.stderr.write("a warning ")
+print('{"check": "first", "sec', end="", flush=True)
+sys.stderr.write("in the midst\\n")
+sys.stderr.flush()
+print('tion": "H", "holds": true, "at": 1.0}')
+print('{"section": "H", "skipped": "a part", "reason": "no room"}')
+print("7")
+print('{"section": "H", "finished": "", "seconds": 0.1}')
+print('{"verdict": "holds", "failures": []}', flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "holds"), [("", True), ("sys.exit(1)", False), ("import os; os.abort()", False)]
+)
+def test_nothing_of_a_sections_own_process_is_lost(end: str, holds: bool, capsys: Any) -> None:
+    """A warning within a line, a part that is left out, and an end that is not that of its verdict."""
+    report = Report(Setting(torch.device("cpu"), tiny=True))
+    with report.section("H", "limits"):
+        repeat(report, [sys.executable, "-c", CHILD + end])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["check"], line["holds"]) for line in lines if "check" in line] == [
+        ("first", True),
+        ("its process ended", holds),
+    ]
+    assert report.skipped == ["H: a part"]
+    assert report.failures == ([] if holds else ["H: its process ended"])
+    ended = next(line for line in lines if line.get("check") == "its process ended")
+    assert holds or ended["output"] == ["7", "a warning in the midst"]
+
+
+def test_a_process_without_a_verdict_fails(capsys: Any) -> None:
+    report = Report(Setting(torch.device("cpu"), tiny=True))
+    repeat(report, [sys.executable, "-c", "print('{}')"])
+    assert report.failures == [": its process ended"]
+
+
+def test_captures_are_tried_of_every_kind_that_drafts_on_the_device() -> None:
+    tried = {RunConfig(draft=draft, tree=tree).base_draft for draft, tree in PAIRS}
+    assert tried >= {kind.name for kind in KINDS.values() if kind.device_build}
 
 
 def verdict(gpu: FakeGpu, draft: str, tree: str, sampling: dict[str, Any], capsys: Any) -> dict[str, Any]:
@@ -233,6 +283,17 @@ def test_a_second_wait_a_round_fails(monkeypatch: pytest.MonkeyPatch, capsys: An
     lines = on_fake_gpu(lambda report, _, family: waits(report, family, [("embedded", "full:2x2")]), capsys)
     assert [(line["holds"], line["waits"]) for line in lines] == [(False, 2.0)]
     assert lines[0]["at"]
+
+
+def test_rounds_that_never_wait_fail(capsys: Any) -> None:
+    """Values have to reach the host once a round: where no wait was seen, none was looked for."""
+
+    def do(report: Report, watch: Watch, family: Family) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
+            waits(report, family, [("embedded", "full:2x2")])
+
+    assert [(line["holds"], line["waits"]) for line in on_fake_gpu(do, capsys)] == [(False, 0.0)]
 
 
 def test_the_rounds_of_a_known_language() -> None:
