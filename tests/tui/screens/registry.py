@@ -86,12 +86,9 @@ def until(*keys: str, then: str, on: str = "") -> Reach:
 
 
 async def watched_figures(pilot: Pilot[Any]) -> None:
-    """The pane of sources, laid out anew once its rows are there."""
+    """The pane of sources: its rows are as wide as they are beside a scrollbar that comes after them."""
     await until(then="YES")(pilot)
     await until("f", then="ms_per_round")(pilot)
-    await pilot.resize_terminal(120, 40)
-    await pilot.pause(0.05)
-    await pilot.resize_terminal(80, 24)
 
 
 async def fleet(pilot: Pilot[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,12 @@ async def picture(pilot: Pilot[Any]) -> str:
     return "\n".join(out) + "\n"
 
 
-async def settled(pilot: Pilot[Any]) -> None:
+async def settled(pilot: Pilot[Any], seconds: float = 60.0) -> None:
     """Until two pictures after each other are the same and nothing waits to be done: a new size takes several steps."""
+    deadline = time.monotonic() + seconds
     before: list[str] = []
     while (now := text_of(lines_of(pilot.app))) != before or not at_rest(pilot.app):
+        assert time.monotonic() < deadline, f"the screen does not come to rest within {seconds:g} s"
         before = now
         await pilot.pause(0.05)
 
@@ -115,7 +118,7 @@ def at_rest(app: App[Any]) -> bool:
     """True when no message waits, no layout is due and nothing remains to be read, however slow the machine is."""
     screen = app.screen
     feed = screen._feed if isinstance(screen, FedScreen) else None
-    if feed is not None and (feed._in_flight or feed.period() == 0.0):
+    if feed is not None and (feed._asked or feed._in_flight or feed.period() == 0.0):
         return False
     waiting = [screen._layout_required, screen._repaint_required, screen._scroll_required, screen._callbacks]
     pumps: list[MessagePump] = [app, screen, *screen.walk_children()]

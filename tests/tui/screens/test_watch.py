@@ -17,6 +17,7 @@ from spectui.store.database import connect
 from spectui.tui.app import SpectuiApp
 from spectui.tui.screens.watch.fleet import FleetScreen
 from spectui.tui.screens.watch.one import WatchedScreen
+from spectui.tui.watching.feed import Views
 from spectui.tui.watching.recorder import Recorder, Watching
 from spectui.tui.widgets.gpu_panel import GpuPanel
 from spectui.tui.widgets.rows import Rows
@@ -106,7 +107,9 @@ async def test_the_answer_is_in_sight_at_any_size(watched: Watched, database: Pa
 
 
 @PAIR
-async def test_keys_of_the_table_and_of_a_server(watched: Watched, database: Path) -> None:
+async def test_keys_of_the_table_and_of_a_server(
+    watched: Watched, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with shown(watched, database, (120, 40)) as pilot:
         assert isinstance(pilot.app.screen, FleetScreen)
         await wait_for(pilot, lambda: "YES" in text(pilot, "pay"))
@@ -129,11 +132,16 @@ async def test_keys_of_the_table_and_of_a_server(watched: Watched, database: Pat
         await pilot.press("b")
         assert watched.fleet.chosen == {}
         await pilot.press("space")
-        held = screen.views
+        held, come, take = screen.views, list[object](), screen.take
+        monkeypatch.setattr(screen, "take", lambda item: (come.append(item), take(item)))
         watched.ask()
-        await pilot.pause(0.3)
+        asked_at = watched.fleet.now()
+        screen._feed.again()
+        await wait_for(pilot, lambda: any(isinstance(one, Views) and one.at >= asked_at for one in come))
         assert screen.views is held
-        await pilot.press("space", "escape")
+        await pilot.press("space")
+        await wait_for(pilot, lambda: screen.views is not held)
+        await pilot.press("escape")
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, FleetScreen))
         await pilot.press("escape")
         await wait_for(pilot, lambda: type(pilot.app.screen).__name__ == "SessionsScreen")
