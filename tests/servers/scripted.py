@@ -21,6 +21,8 @@ class Reply:
     kind: str = "application/json"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    hangs: bool = False
+    """True: after that the line is held, silently, until the server ends."""
 
 
 Route = Callable[[dict[str, Any]], Reply]
@@ -48,6 +50,7 @@ class ScriptedServer:
         self.routes = routes
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.headers: dict[str, str] = {}
+        self._ended = threading.Event()
         scripted = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,6 +81,8 @@ class ScriptedServer:
             for part in (reply.body,) if isinstance(reply.body, bytes) else reply.body:
                 handler.wfile.write(part)
                 handler.wfile.flush()
+            if reply.hangs:
+                self._ended.wait(60)
         except OSError:  # the other side has had enough
             pass
 
@@ -86,5 +91,6 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._http.shutdown()
         self._http.server_close()

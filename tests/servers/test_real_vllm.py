@@ -22,7 +22,7 @@ from spectui.store.reading.steps import rounds_alike
 from spectui.store.samples import Sample
 from spectui.tui.cli import main
 from tests.servers.sessions import new_session, work
-from tests.servers.vllm_server import DRAFTED, MODEL, PYTHON, VllmServer, methods
+from tests.servers.vllm_server import DRAFTED, METHODS, MODEL, PYTHON, VllmServer
 
 pytestmark = [
     pytest.mark.skipif(not PYTHON, reason="vLLM has an environment of its own: make test-vllm"),
@@ -47,7 +47,7 @@ class Ran:
     session: int
 
 
-@pytest.fixture(scope="module", params=["eagle3", "ngram", "draft_model"])
+@pytest.fixture(scope="module", params=METHODS)
 def ran(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ours: Path
 ) -> Iterator[Ran]:
@@ -155,7 +155,3 @@ def test_a_watch_sees_it(ran: Ran) -> None:
     (server,) = json.loads(done.stdout)["servers"]
     assert server["engine"] == "vllm"
     assert server["state"] in ("idle", "live")
-
-
-def test_every_method_is_tried() -> None:
-    assert set(methods()) == {"eagle3", "ngram", "draft_model"}

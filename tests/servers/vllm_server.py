@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,16 +25,12 @@ START_SECONDS = 400
 MODEL = "smol"
 
 
-def methods() -> dict[str, dict[str, Any]]:
-    """Names of drafting methods -> vLLM's ``--speculative-config``."""
-    target = str(embedded.ensure())
-    return {
-        "eagle3": {"method": "eagle3", "model": str(EMBEDDED_HEAD), "num_speculative_tokens": DRAFTED},
-        "ngram": {
-            "method": "ngram", "num_speculative_tokens": DRAFTED, "prompt_lookup_min": 2, "prompt_lookup_max": 4,
-        },
-        "draft_model": {"method": "draft_model", "model": target, "num_speculative_tokens": DRAFTED},
-    }  # fmt: skip
+METHODS: dict[str, Callable[[], dict[str, Any]]] = {
+    "eagle3": lambda: {"model": str(EMBEDDED_HEAD)},
+    "ngram": lambda: {"prompt_lookup_min": 2, "prompt_lookup_max": 4},
+    "draft_model": lambda: {"model": str(embedded.ensure())},
+}
+"""Names of drafting methods -> what vLLM's ``--speculative-config`` has of each."""
 
 
 class VllmServer:
@@ -44,7 +41,10 @@ class VllmServer:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        drafting = ["--speculative-config", json.dumps(methods()[method])] if method else []
+        drafting = []
+        if method:
+            settings = {"method": method, "num_speculative_tokens": DRAFTED, **METHODS[method]()}
+            drafting = ["--speculative-config", json.dumps(settings)]
         details = ["--per-request-spec-decode-metrics", "detailed"] if method else []
         command = [
             # The wheel's own `vllm serve` asks for the metadata of a distribution of another name.
@@ -52,14 +52,14 @@ class VllmServer:
             "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32",
             "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", *drafting, *details,
         ]  # fmt: skip
-        settings = {
+        environment = {
             "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0",
             "VLLM_HOST_IP": "127.0.0.1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
         }  # fmt: skip
         with log.open("w") as out:
             self._process = subprocess.Popen(
                 command,
-                env=os.environ | settings,
+                env=os.environ | environment,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,

@@ -16,6 +16,7 @@ from spectui.servers.watch.figures import Figures, between
 from spectui.servers.watch.payoff import Payoff, Plain, payoff
 from spectui.servers.watch.poller import Poller
 from spectui.servers.watch.server import Watched
+from tests.waiting import until
 
 PROMPTS = (
     "Count from one to a hundred in words:",
@@ -116,16 +117,18 @@ def compare(speculating: Side, plain: Side, *, concurrency: int, turns: int, len
     return Compared(said, plain.client_ms / speculating.client_ms, spans[0])
 
 
-def _until_counted(side: Side, seconds: float = 10.0) -> None:
+def _until_counted(side: Side) -> None:
     """Poll until nothing runs any more: the last request's counts may come after its answer."""
-    deadline = time.monotonic() + seconds
-    counted: Sequence[float | None] = ()
-    while time.monotonic() < deadline:
-        side.poller.poll()
+    before: Sequence[float | None] = ()
+
+    def is_counted() -> bool:
+        nonlocal before
+        time.sleep(0.2)  # twice the same at once would say little
+        if not side.poller.poll():
+            return False
         last = side.watched.history.last
         assert last is not None
-        now = (last.generated, last.decode_s)
-        if not last.running and now == counted:
-            return
-        counted = now
-        time.sleep(0.2)
+        earlier, before = before, (last.generated, last.decode_s)
+        return not last.running and before == earlier
+
+    until(is_counted, what=lambda: f"{side.address} to count its last request")
