@@ -21,8 +21,8 @@ from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two polls right after each other."""
+def quick(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two polls right after each other; earlier watches are looked for in this test's own database."""
     monkeypatch.setattr("spectui.tui.cli.commands.watch.ONCE_S", 0.05)
 
 

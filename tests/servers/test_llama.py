@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,22 +129,29 @@ def test_intervals_cover_the_rates_that_the_server_accepts_by(
     assert report.overall.alpha["match"].mean is None
 
 
-def test_a_server_that_dies_costs_nothing_but_time(gguf: Path, undisturbed: Path, tmp_path: Path) -> None:
-    database = tmp_path / "runs.db"
+def test_a_server_that_dies_costs_nothing_but_time(
+    gguf: Path, self_drafting: LlamaServer, tmp_path: Path
+) -> None:
+    """Of outputs that are long enough for something to happen in the middle of one."""
+    undisturbed, database = tmp_path / "undisturbed.db", tmp_path / "runs.db"
+    long = {"max_new_tokens": 60}
+    assert work(undisturbed, new_session(undisturbed, self_drafting.address, **long)) == 0
     servers = [LlamaServer(gguf, SELF)]
-    session = new_session(database, servers[0].address)
+    session = new_session(database, servers[0].address, **long)
 
-    def when(prompts: int, then: Callable[[], None]) -> threading.Thread:
-        """Something that happens in the middle of the prompt after so many."""
+    def work_until(prompts: int, then: Callable[[], None]) -> int:
+        """Run the session; something happens in the middle of the prompt after so many. The worker's exit code."""
 
         def wait() -> None:
             with Reader(database) as reader:
                 until(lambda: reader.session(session).prompts_done >= prompts and _running(reader, session))
             then()
 
-        thread = threading.Thread(target=wait)
-        thread.start()
-        return thread
+        with ThreadPoolExecutor(1) as pool:
+            disturbance = pool.submit(wait)
+            code = work(database, session)
+            disturbance.result()
+        return code
 
     def kill_and_stop() -> None:
         servers[-1].kill()
@@ -157,9 +164,7 @@ def test_a_server_that_dies_costs_nothing_but_time(gguf: Path, undisturbed: Path
         servers.append(LlamaServer(gguf, SELF, port=servers[0].port))
 
     try:
-        first = when(1, kill_and_stop)
-        assert work(database, session) == 0
-        first.join()
+        assert work_until(1, kill_and_stop) == 0
         with Reader(database) as reader:
             stopped = reader.session(session)
             assert (stopped.status, reader.unfinished(session)) == (
@@ -167,9 +172,7 @@ def test_a_server_that_dies_costs_nothing_but_time(gguf: Path, undisturbed: Path
                 len(TEXTS) - stopped.prompts_done,
             )
         restart()
-        second = when(2, restart)
-        assert work(database, session) == 0
-        second.join()
+        assert work_until(2, restart) == 0
     finally:
         for server in servers:
             server.kill()

@@ -150,7 +150,7 @@ def test_the_audit_finds_it_lossless(ran: Ran) -> None:
 
 
 def test_a_watch_sees_it(ran: Ran) -> None:
-    done = CliRunner().invoke(main, ["watch", ran.address, "--once", "--json", "--no-record"])
+    done = CliRunner().invoke(main, ["watch", ran.address, "--once", "--json", "--db", str(ran.database)])
     assert done.exit_code == 0, done.output
     (server,) = json.loads(done.stdout)["servers"]
     assert server["engine"] == "vllm"

@@ -1,7 +1,7 @@
 """Protects the answer on a real llama.cpp server: it is what clients measure with and without speculation.
 
-Within 15 %, for other programs share the machine. The formulas are held to 5 % on simulated servers (`test_payoff`), and
-real ones at full length, with 1, 4 and 8 requests at a time, by ``python -m tests.bench.watch_payoff``.
+Within 15 %, for other programs share the machine. The formulas are held to 5 % on simulated servers (`test_payoff`),
+and real ones at full length, with 1, 4 and 8 requests at a time, by ``python -m tests.bench.watch_payoff``.
 """
 
 from __future__ import annotations
