@@ -58,6 +58,7 @@ _DAYS = re.compile(r"(\d{1,5})-?days?|(\d{1,5})d")
 MOST_CONCURRENCY = 256
 MOST_NAME = 64
 """Characters of an environment variable's name: keys are longer."""
+NAMES_VARIABLE = "name an environment variable, not the key itself"
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -83,6 +84,11 @@ def drafter_choices(target: str) -> tuple[str, ...]:
     default = default_kind(embedded=embedded).name
     names.insert(names.index(default) + 1, f"{default}{WITH_LOOKUP}")
     return ("", *names)
+
+
+def names_variable(text: str) -> bool:
+    """True for what can be the name of an environment variable; most keys cannot."""
+    return text.isidentifier() and text.isascii() and len(text) <= MOST_NAME
 
 
 @dataclass(frozen=True)
@@ -184,11 +190,12 @@ class RunConfig:
     api_key_env: str = option(
         "",
         "--api-key-env",
-        "With --server: the environment variable that holds the key. The key itself is never stored or printed.",
+        "With --server: the environment variable that holds the key. The key itself is never stored or printed, "
+        "and goes to the host of --server alone.",
         metavar="NAME",
         rule=Rule(
-            "name an environment variable, not the key itself",
-            lambda value: not value or (value.isidentifier() and value.isascii() and len(value) <= MOST_NAME),
+            NAMES_VARIABLE,
+            lambda value: not value or names_variable(value),
         ),
         setting="",
         part=Part.MODELS,

@@ -37,6 +37,12 @@ def read_address(text: str, option: str = "--server") -> str:
     return address
 
 
+def key_for(address: str, first: str, key_env: str) -> str:
+    """`key_env` for an address on the host of `first`, the server it was given for; "" for another host's."""
+    one, other = httpx2.URL(address), httpx2.URL(first)
+    return key_env if (one.scheme, one.host) == (other.scheme, other.host) else ""
+
+
 def is_local(address: str) -> bool:
     """True for an address on this machine, to which no proxy leads."""
     return httpx2.URL(address).host in LOOPBACK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import ssl
@@ -14,15 +15,19 @@ from typing import Any, Self
 
 import httpx2
 
+from spectui.decoding.config import NAMES_VARIABLE, names_variable
 from spectui.decoding.errors import UsageError
 from spectui.servers.address import is_local
 from spectui.servers.errors import NotFound, ServerError
+from spectui.servers.words import clean
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Answers after which asking again may help."""
 _SHOWN = 160
 """Characters of a server's own words in a message."""
 MOST_EVENT_BYTES = 8 << 20
+SECONDS_A_TOKEN = 5.0
+"""For an answer, at the slowest server that is waited for."""
 DONE = "[DONE]"
 """The last event of a stream, as OpenAI's API has it."""
 
@@ -35,9 +40,14 @@ class Bounds:
     silent_seconds: float = 60.0
     """Between two pieces of an answer; the first one of a long prompt takes longest."""
     whole_seconds: float = 600.0
-    """For an answer from its beginning to its end."""
+    """Waited for one answer, from its beginning to its end."""
     most_bytes: int = 64 << 20
     """Of one answer, however it comes."""
+
+    @classmethod
+    def of_tokens(cls, most: int) -> Bounds:
+        """Bounds for answers of so many tokens at most, however slow the server."""
+        return cls(whole_seconds=max(cls.whole_seconds, most * SECONDS_A_TOKEN))
 
 
 class Client:
@@ -57,6 +67,7 @@ class Client:
             base_url=address,
             headers=headers,
             timeout=httpx2.Timeout(bounds.silent_seconds, connect=bounds.connect_seconds),
+            verify=_tls(),
             trust_env=not is_local(address),  # proxies of the environment, but none to this machine
         )
 
@@ -161,7 +172,9 @@ class Client:
                 words = ""
             if words:
                 return _refused(code, f"{self.address}{path} answers {code}: {words}")
-        return _refused(code, f"{self.address}{path} answers {code} {response.reason_phrase}".rstrip())
+        return _refused(
+            code, f"{self.address}{path} answers {code} {self._shown(response.reason_phrase)}".rstrip()
+        )
 
     def _words(self, answer: Any) -> str:
         """A server's own words on an error, in one line, without the key."""
@@ -171,9 +184,11 @@ class Client:
                 words = words[key]
         if not isinstance(words, str):
             words = json.dumps(words)
-        if self._key:
-            words = words.replace(self._key, "***")
-        return clean(words, _SHOWN)
+        return self._shown(words)
+
+    def _shown(self, words: str) -> str:
+        """Words from the other side in one line, without the key."""
+        return clean(words.replace(self._key, "***") if self._key else words, _SHOWN)
 
     @contextlib.contextmanager
     def _explained(self, path: str) -> Iterator[None]:
@@ -189,16 +204,16 @@ class Client:
                 f"{self.address} was silent for {self._bounds.silent_seconds:g} s", passing=True
             ) from error
         except httpx2.ProxyError as error:
-            raise ServerError(f"the proxy to {self.address} refuses: {clean(str(error), _SHOWN)}") from error
+            raise ServerError(f"the proxy to {self.address} refuses: {self._shown(str(error))}") from error
         except httpx2.ConnectError as error:
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, ssl.SSLError):
                 cause = cause.__cause__ or cause.__context__
             if cause is not None or "ssl" in str(error).lower():
-                words = clean(str(cause or error), _SHOWN)
+                words = self._shown(str(cause or error))
                 raise ServerError(f"no TLS with {self.address}: {words}") from error
             raise ServerError(
-                f"no server answers at {self.address} ({clean(str(error), _SHOWN)}); is it running?",
+                f"no server answers at {self.address} ({self._shown(str(error))}); is it running?",
                 passing=True,
             ) from error
         except httpx2.SSEError as error:
@@ -206,7 +221,7 @@ class Client:
         except (httpx2.StreamError, RuntimeError) as error:
             raise ServerError(f"the connection to {self.address} was closed", passing=True) from error
         except httpx2.HTTPError as error:
-            words = clean(str(error), _SHOWN) or type(error).__name__
+            words = self._shown(str(error)) or type(error).__name__
             raise ServerError(f"the answer of {self.address} broke off: {words}", passing=True) from error
 
 
@@ -218,14 +233,23 @@ class _Bounded(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes as they come. Raises `ServerError` beyond a bound."""
-        begun, size = time.monotonic(), 0
-        for data in self._stream:
+        parts = iter(self._stream)
+        waited, size = (
+            0.0,
+            0,
+        )  # of time, that of the server alone: a run may be paused while its answer is read
+        while True:
+            asked = time.monotonic()
+            data = next(parts, None)
+            waited += time.monotonic() - asked
+            if data is None:
+                return
             size += len(data)
             if size > self._bounds.most_bytes:
                 raise ServerError(
                     f"{self._address} answers with more than {self._bounds.most_bytes >> 20} MB"
                 )
-            if time.monotonic() - begun > self._bounds.whole_seconds:
+            if waited > self._bounds.whole_seconds:
                 raise ServerError(
                     f"{self._address} has not come to an end after {self._bounds.whole_seconds:g} s",
                     passing=True,
@@ -237,21 +261,25 @@ class _Bounded(httpx2.SyncByteStream):
         self._stream.close()
 
 
-def clean(text: str, most: int = 200) -> str:
-    """A server's words in one line, without what would steer a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
-
-
 def read_key(name: str) -> str:
     """The key that an environment variable holds; "" without a name. Raises `UsageError` when it holds none."""
     if not name:
         return ""
+    # The words do not repeat the name: some put the key itself there, and some keys could be names.
+    if not names_variable(name):
+        raise UsageError(f"--api-key-env: {NAMES_VARIABLE}")
     key = os.environ.get(name, "").strip()
     if not key:
-        raise UsageError(f"--api-key-env names {clean(name, 40)}, which is not set; export it before the run")
+        raise UsageError("--api-key-env names a variable that is not set; export it before the run")
     if not key.isascii() or not key.isprintable():
-        raise UsageError(f"the key in {clean(name, 40)} has characters that no header can carry")
+        raise UsageError("the key that --api-key-env names has characters that no header can carry")
     return key
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """The certificates that are trusted, read once: there is a client for each prompt."""
+    return httpx2.create_ssl_context()
 
 
 def _refused(code: int, words: str) -> ServerError:

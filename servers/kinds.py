@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from spectui.decoding.errors import UsageError
-from spectui.servers.client import Client, clean
+from spectui.servers.client import Client
 from spectui.servers.errors import ServerError
+from spectui.servers.words import clean
 
 Kind = Literal["llama.cpp", "vLLM", "SGLang", "other"]
 LLAMA: Kind = "llama.cpp"

@@ -115,7 +115,7 @@ def with_addresses(config: RunConfig) -> RunConfig:
 
     Raises `UsageError` for those that are none and for a model that is not served, `ServerError` where none answers.
     """
-    from spectui.servers.address import read_address
+    from spectui.servers.address import key_for, read_address
     from spectui.servers.client import Client
     from spectui.servers.kinds import choose_model, recognise
 
@@ -127,7 +127,9 @@ def with_addresses(config: RunConfig) -> RunConfig:
     with Client(config.server, config.api_key_env) as client:
         choose_model(recognise(client), config.model, config.server)
     if config.baseline_server:
-        with Client(config.baseline_server, config.api_key_env) as client:
+        with Client(
+            config.baseline_server, key_for(config.baseline_server, config.server, config.api_key_env)
+        ) as client:
             recognise(client)
     return config
 

@@ -75,8 +75,9 @@ class Audit:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all, of those that could be compared; `FAILED` where none could."""
-        ranked = (BUG, UNKNOWN, TIE, IDENTICAL)
+        """The worst of all that could be compared; `FAILED` without a bug where more than half could not."""
+        failed = 2 * self.counts.get(FAILED, 0) > len(self.compared)
+        ranked = (BUG,) if failed else (BUG, UNKNOWN, TIE, IDENTICAL)
         return next((verdict for verdict in ranked if self.counts.get(verdict)), FAILED)
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 
 from spectui.decoding.errors import UsageError
-from spectui.servers.address import read_address
+from spectui.servers.address import key_for, read_address
 from spectui.servers.watch.clock import Clock
 from spectui.servers.watch.payoff import Plain
 from spectui.servers.watch.poller import Poller
@@ -84,7 +84,10 @@ class LiveFleet(Fleet):
 
     def __init__(self, servers: Sequence[Watched], key_env: str = "") -> None:
         super().__init__(servers)
-        self.pollers = [Poller(server, key_env, clock=self.clock) for server in servers]
+        self.pollers = [
+            Poller(server, key_for(server.url, servers[0].url, key_env), clock=self.clock)
+            for server in servers
+        ]
 
     def ask_all(self) -> None:
         """Ask every server once, all at the same time, and wait."""

@@ -100,7 +100,7 @@ def test_the_export_is_prometheus_text_without_what_is_not_known(tmp_path: Path)
         (["http://gpu:1", "http://gpu:1/v1"], "named twice"),
         (["http://gpu:1", "--json"], "--json goes with --once"),
         (["http://gpu:1", "--fail-on-alert"], "--fail-on-alert goes with --once"),
-        (["http://gpu:1", "--api-key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY, which is not set"),
+        (["http://gpu:1", "--api-key-env", "NO_SUCH_KEY"], "names a variable that is not set"),
     ],
 )
 def test_bad_use_is_one_line(arguments: list[str], words: str) -> None:

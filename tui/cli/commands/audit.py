@@ -25,6 +25,8 @@ OF_THE_TARGET = ("target", "device", "dtype", "raw")
 """Options of a run that choose the target here."""
 SHOWN = 20
 """Outputs that part, listed; `--json` has all."""
+MOST_FAILURES = 3
+"""Prompts that fail one after the other, before a server is given up."""
 TITLES: dict[Verdict, str] = {
     "identical": "identical",
     "tie": "ties",
@@ -39,7 +41,7 @@ WORDS: dict[Verdict, str] = {
     " the server such as a repetition penalty is not what it should be.",
     "unknown": "not known: outputs part, and nothing tells how likely the other token was there. Audit against local,"
     " or against a server that gives log probabilities.",
-    "failed": "not known: no output could be compared.",
+    "failed": "not known: more than half of the outputs could not be compared.",
 }
 
 
@@ -68,7 +70,12 @@ def _options(function: Callable[..., int]) -> Callable[..., int]:
 @click.option(
     "--model", metavar="NAME", default="", help="Model to ask for (default: the only one that it serves)."
 )
-@click.option("--api-key-env", metavar="NAME", default="", help="Environment variable that holds the key.")
+@click.option(
+    "--api-key-env",
+    metavar="NAME",
+    default="",
+    help="Environment variable that holds the key of --server's host; sent to no other, never printed.",
+)
 @_options
 @click.option(
     "--tolerance",
@@ -92,9 +99,10 @@ def audit(
     Sends the same greedy prompts to both. Says where outputs part from those of the reference, and by what margin the
     reference prefers its own token. Two programs round differently, so that outputs may part where two tokens are
     nearly as likely; where the margin is larger, it is a bug. Against the target here every token is checked, not only
-    the first that differs. Ends with 1 for a bug. Three prompts a task and 64 tokens unless options say otherwise.
+    the first that differs. Ends with 1 for a bug, and where more than half of the outputs could not be compared. Three
+    prompts a task and 64 tokens unless options say otherwise.
     """
-    from spectui.servers.address import read_address
+    from spectui.servers.address import key_for, read_address
     from spectui.servers.audit.verdict import audit_of
 
     chosen = {name: value for name, value in values.items() if value is not None}
@@ -106,19 +114,20 @@ def audit(
     if other is not None and set(chosen) & set(OF_THE_TARGET):
         raise click.UsageError("--target, --device, --dtype and --raw belong to --against local")
     with Bar(delay=1.0) as bar:
+        key_there = key_for(other or address, address, api_key_env)
         if other is not None:
-            _look_at(other, api_key_env, model)  # before prompts are asked for minutes
+            _look_at(other, key_there, model)  # before prompts are asked for minutes
         outputs, about = _ask(address, api_key_env, model, prompts, most, bar)
         if other is None:
             compared, reference = _judged_here(prompts, outputs, chosen | {"max_new_tokens": most}, bar)
         else:
-            compared, reference = _beside(prompts, outputs, (other, api_key_env, model, most), bar)
+            compared, reference = _beside(prompts, outputs, (other, key_there, model, most), bar)
     result = audit_of(compared, tolerance)
     if as_json:
         json_line(_as_json(result, address, about, reference))
     else:
         _print(result, f"{address} ({about.kind} {about.version})".replace(" )", ")"), reference)
-    return 1 if result.verdict == "bug" else 0
+    return 1 if result.verdict in ("bug", "failed") else 0
 
 
 def _prompts(chosen: dict[str, Any]) -> list[Prompt]:
@@ -151,6 +160,7 @@ def _ask(
     from spectui.servers.kinds import choose_model, recognise
 
     outputs: list[Output] = []
+    failures = 0
     with Client(address, key_env) as client:
         about = recognise(client)
         name = choose_model(about, model, address)
@@ -167,6 +177,13 @@ def _ask(
                 if not outputs:
                     raise
                 outputs.append(Output((), None, str(error)))
+                failures += 1
+                if error.everywhere or failures == MOST_FAILURES:
+                    rest = len(prompts) - len(outputs)
+                    outputs += [Output((), None, f"not asked, after: {error}")] * rest
+                    break
+            else:
+                failures = 0
     return outputs, about
 
 
@@ -224,7 +241,9 @@ def _print(result: Audit, server: str, reference: str) -> None:
         line(f"and {len(parted) - SHOWN} more; --json has all")
     if any(each.partings for each in parted):
         prose(f"Margins up to {result.limit:.2g} nats are rounding here, {result.limit_from}.")
-    prose(f"Verdict: {WORDS[result.verdict]}")
+    number, failed = len(result.compared), result.counts.get("failed", 0)
+    on = f" on {count(number - failed)} of {count(number)} outputs" if failed else ""
+    prose(f"Verdict{on}: {WORDS[result.verdict]}")
 
 
 def _sentence(each: Compared, verdict: str) -> str:

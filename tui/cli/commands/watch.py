@@ -36,7 +36,7 @@ ONCE_S = 1.2
     "--api-key-env",
     default="",
     metavar="NAME",
-    help="Environment variable that holds the key; never stored or printed.",
+    help="Environment variable that holds the key of the first URL's host; sent to no other, never stored or printed.",
 )
 @click.option("--once", is_flag=True, help="Ask twice within a second or so, print, and end.")
 @click.option("--fail-on-alert", is_flag=True, help="With --once: end with 3 when there is an alert.")
