@@ -6,6 +6,7 @@ prometheus-client parses the text. Of a page's lines only those of known names g
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -14,12 +15,18 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from spectui.servers.words import clean
 from spectui.store.samples import Histogram, Sample, TaskCounts
 
 TASK_LABEL = "task"
 """The custom label of SGLang that carries the task (`--tokenizer-metrics-allowed-custom-labels task`)."""
 MOST_POSITIONS = 256
 """Positions of a draft that a page may name; llama.cpp's n-gram drafters name 64."""
+MOST_BUCKETS = 128
+MOST_LABELS = 64
+"""Tasks, or reasons of an end, that a page may name."""
+MOST_LABEL = 120
+"""Characters of one of them."""
 _START = "process_start_time_seconds"
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
@@ -123,6 +130,15 @@ def _by(series: Series, name: str, label: str) -> dict[str, float]:
     return sums
 
 
+def _few(sums: Mapping[str, float]) -> dict[str, float]:
+    """The first of them, their names fit to be shown."""
+    few: dict[str, float] = {}
+    for name, value in itertools.islice(sums.items(), MOST_LABELS):
+        shown = clean(name, MOST_LABEL)
+        few[shown] = few.get(shown, 0.0) + value
+    return few
+
+
 def _positions(series: Series, name: str) -> tuple[float, ...]:
     """Counts by position from 0; a hole ends them."""
     sums = {
@@ -143,6 +159,7 @@ def _histogram(series: Series, *names: str) -> Histogram | None:
         total = _total(series, f"{name}_sum")
         if buckets and total is not None:
             bounds = sorted(bound for bound in buckets if bound is not None)
+            bounds[MOST_BUCKETS - 1 : -1] = []  # the last one has all observations
             return Histogram(tuple(bounds), tuple(buckets[bound] for bound in bounds), total)
     return None
 
@@ -159,7 +176,7 @@ def _label(series: Series, label: str) -> str:
     for several in series.values():
         for one in several:
             if one.labels.get(label):
-                return one.labels[label]
+                return clean(one.labels[label], MOST_LABEL)
     return ""
 
 
@@ -209,7 +226,7 @@ def _vllm(series: Series, at: float) -> Sample:
         prefix_queries=_total(series, "vllm:prefix_cache_queries_total"),
         prefix_hits=_total(series, "vllm:prefix_cache_hits_total"),
         preempted=_total(series, "vllm:num_preemptions_total"),
-        finished=tuple(_by(series, "vllm:request_success_total", "finished_reason").items()),
+        finished=tuple(_few(_by(series, "vllm:request_success_total", "finished_reason")).items()),
         running=_total(series, "vllm:num_requests_running"),
         waiting=_total(series, "vllm:num_requests_waiting"),
         kv=_most(series, "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
@@ -330,11 +347,10 @@ def _tasks(series: Series) -> tuple[TaskCounts, ...]:
     tokens, requests, rounds = (
         _by(series, name, TASK_LABEL) for name in (_S_GENERATED, _S_REQUESTS, _S_VERIFY)
     )
-    return tuple(
-        TaskCounts(task, max(tokens[task] - requests.get(task, 0.0), 0.0), rounds[task])
-        for task in tokens
-        if task and task in rounds
-    )
+    told = {task: tokens[task] for task in tokens if task and task in rounds}
+    committed = {task: max(count - requests.get(task, 0.0), 0.0) for task, count in told.items()}
+    verified = _few({task: rounds[task] for task in told})
+    return tuple(TaskCounts(task, count, verified[task]) for task, count in _few(committed).items())
 
 
 _S_NAMES = frozenset((

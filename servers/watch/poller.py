@@ -10,12 +10,13 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from spectui.servers.client import Bounds, Client, clean
+from spectui.servers.client import Bounds, Client
 from spectui.servers.errors import NotFound, ServerError
 from spectui.servers.kinds import recognise
 from spectui.servers.metrics import PageError, read_page
 from spectui.servers.watch.clock import Clock
 from spectui.servers.watch.server import About, Watched
+from spectui.servers.words import clean
 from spectui.store.samples import Sample
 
 PERIOD_S = 1.0
@@ -46,8 +47,10 @@ class Poller:
         self._decoded: dict[int, float] = {}
         """Task of llama.cpp -> tokens it has decoded so far."""
         self._asked_about: tuple[float | None, int] | None = None
-        self._asked_at = 0.0
         """The start of the server that was asked about itself."""
+        self._asked_at = 0.0
+        self._has_slots = True
+        """False once it said that it was started without them, until it starts anew."""
         self._failures = 0
 
     def start(self) -> None:
@@ -108,10 +111,13 @@ class Poller:
 
     def _with_slots(self, sample: Sample, before: Sample | None) -> Sample:
         """llama.cpp counts when a request ends; its slots say how far those at work are."""
+        if not self._has_slots:
+            return sample
         try:
             slots = self._client.json("/slots")
-        except ServerError:
-            return sample  # started without them
+        except ServerError as error:
+            self._has_slots = error.passing
+            return sample
         if not isinstance(slots, list):
             return sample
         decoded: dict[int, float] = {}
@@ -129,11 +135,14 @@ class Poller:
             brought = sum(count - self._decoded.get(task, 0.0) for task, count in decoded.items())
             rate = max(brought, 0.0) / (sample.at - before.at)
         self._decoded = decoded
-        return replace(sample, speculative=speculative, live_rate=rate, running=sample.running)
+        return replace(sample, speculative=speculative, live_rate=rate)
 
     def _ask_about_if_due(self, sample: Sample) -> None:
         """Ask for version and model at each start of the server, and now and then while something is not known."""
+        if self.server.history.segments.mixed:
+            return  # every other poll would be another server's start
         start = (sample.mark, self.server.history.segment)
+        self._has_slots |= self._asked_about not in (None, start)
         about = self.server.about
         known = about.version and about.model and (about.drafter or sample.engine != "llama.cpp")
         if start != self._asked_about or (not known and sample.at - self._asked_at >= ASK_AGAIN_S):

@@ -29,6 +29,8 @@ IDLE_S = 10.0
 MOST_EVENTS = 200
 COMPARED = 60
 """Busy minutes on either side of a restart that are compared."""
+MOST_UNSAVED = 3600
+"""Samples, and events, that wait for who records them; beyond it the oldest are dropped."""
 SPANS = (60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 """Lengths of the charts: the shortest that holds what was watched, and an hour at most unless asked for more."""
 
@@ -163,8 +165,8 @@ class Watched:
     _busy_at: float | None = None
     _restarted_at: float | None = None
     _compared: set[int] = field(default_factory=set)
-    _unsaved: list[tuple[int, Sample]] = field(default_factory=list)
-    _unsaved_events: list[Event] = field(default_factory=list)
+    _unsaved: deque[tuple[int, Sample]] = field(default_factory=lambda: deque(maxlen=MOST_UNSAVED))
+    _unsaved_events: deque[Event] = field(default_factory=lambda: deque(maxlen=MOST_UNSAVED))
 
     # From the poller.
 
@@ -254,8 +256,9 @@ class Watched:
     def unsaved(self) -> tuple[list[tuple[int, Sample]], list[Event]]:
         """Samples with their segments, and events, since the last call: for who records them."""
         with self.lock:
-            samples, self._unsaved = self._unsaved, []
-            events, self._unsaved_events = self._unsaved_events, []
+            samples, events = list(self._unsaved), list(self._unsaved_events)
+            self._unsaved.clear()
+            self._unsaved_events.clear()
             return samples, events
 
     def _add(self, kind: str, at: float, text: str) -> None:

@@ -13,6 +13,8 @@ from spectui.store.reading.reader import Reader
 
 CHUNK = 10_000
 """Rows held at a time."""
+OUTPUTS = 100
+"""Outputs with their prompts held at a time."""
 
 # CROSS JOIN keeps the order of the loops, which is that of the indexes: nothing has to be sorted.
 _ROUNDS = """
@@ -55,9 +57,13 @@ class Alike:
     """Of the others, those that are the last round of their output in one of both."""
 
 
+_OUTPUTS = """
+    SELECT id, task, prompt_text, output FROM generation
+    WHERE session_id = ? AND status = 'finished' AND output <> ''
+    ORDER BY position
+"""
 _PLACES = """
-    SELECT generation.task, generation.prompt_text, generation.output,
-        round.prefix_length - generation.prompt_tokens, round.accepted_length,
+    SELECT generation.id, round.prefix_length - generation.prompt_tokens, round.accepted_length,
         round.number = generation.round_count
     FROM generation CROSS JOIN round ON round.generation_id = generation.id
     WHERE generation.session_id = ? AND generation.status = 'finished' AND round.prefix_length IS NOT NULL
@@ -72,15 +78,26 @@ def rounds_alike(reader: Reader, a: int, b: int) -> Alike:
     Engines begin their first round a token apart, and end by rules of their own; in between, a head that both have
     drafts from the same places.
     """
-    of_a, of_b = _places(reader, a), _places(reader, b)
+    numbers: dict[tuple[str, str, str], int] = {}
+    of_a, of_b = _places(reader, a, numbers), _places(reader, b, numbers)
     shared = of_a.keys() & of_b.keys()
     other = [place for place in shared if of_a[place][0] != of_b[place][0]]
     last = sum(of_a[place][1] or of_b[place][1] for place in other)
     return Alike(len(shared), len(shared) - len(other), last)
 
 
-def _places(reader: Reader, session_id: int) -> dict[tuple[str, str, str, int], tuple[int, bool]]:
+def _places(
+    reader: Reader, session_id: int, numbers: dict[tuple[str, str, str], int]
+) -> dict[tuple[int, int], tuple[int, bool]]:
+    """(number of the output, place in it) -> accepted length, and True for the last round; numbers new outputs."""
+    outputs = {
+        generation: numbers.setdefault((task, prompt, output), len(numbers))
+        for rows in reader.scan(_OUTPUTS, session_id, chunk=OUTPUTS)
+        for generation, task, prompt, output in rows
+    }
     rows = (row for rows in reader.scan(_PLACES, session_id, chunk=CHUNK) for row in rows)
     return {
-        (task, prompt, output, at): (length, bool(last)) for task, prompt, output, at, length, last in rows
+        (outputs[generation], at): (length, bool(last))
+        for generation, at, length, last in rows
+        if at is not None
     }

@@ -88,12 +88,15 @@ class SampleWriter(SessionRow):
             end = latest - age
             begin = 0.0 if everything else end - 10 * THIN_EVERY_S
             self._connection.execute(
-                "DELETE FROM sample WHERE session_id = ?1 AND at >= ?2 AND at < ?3 AND EXISTS ("
-                " SELECT 1 FROM sample AS later WHERE later.session_id = ?1 AND later.at > sample.at"
-                " AND later.segment = sample.segment"
-                " AND CAST(later.at / ?4 AS INTEGER) = CAST(sample.at / ?4 AS INTEGER)) AND EXISTS ("
-                " SELECT 1 FROM sample AS earlier WHERE earlier.session_id = ?1 AND earlier.at < sample.at"
-                " AND earlier.segment = sample.segment)",
+                # Segments follow each other in time: the sample before and the one after tell all, by the index.
+                "DELETE FROM sample WHERE session_id = ?1 AND at >= ?2 AND at < ?3 AND ("
+                " SELECT later.segment = sample.segment"
+                " AND CAST(later.at / ?4 AS INTEGER) = CAST(sample.at / ?4 AS INTEGER)"
+                " FROM sample AS later WHERE later.session_id = ?1 AND later.at > sample.at"
+                " ORDER BY later.at LIMIT 1) AND ("
+                " SELECT earlier.segment = sample.segment"
+                " FROM sample AS earlier WHERE earlier.session_id = ?1 AND earlier.at < sample.at"
+                " ORDER BY earlier.at DESC LIMIT 1)",
                 (self._session_id, begin, end // step * step, step),
             )
         self._connection.execute(

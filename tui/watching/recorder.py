@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +15,7 @@ from spectui.servers.watch.events import Event
 from spectui.servers.watch.export import exposition
 from spectui.servers.watch.fleet import Fleet
 from spectui.servers.watch.payoff import Plain
-from spectui.servers.watch.server import View, Watched
+from spectui.servers.watch.server import MOST_UNSAVED, View, Watched
 from spectui.store.database import Connection, connect
 from spectui.store.errors import StoreError
 from spectui.store.files import write_text
@@ -27,8 +26,6 @@ from spectui.store.writing.samples import KEEP_DAYS, SampleWriter, create_watch
 SAVE_S = 5.0
 """Between two transactions: what a kill can lose."""
 EXPORT_S = 5.0
-MOST_UNSAVED = 3600
-"""Samples of a server that wait for a database which cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +97,8 @@ class Recorder:
         recall: Callable[[], dict[str, Plain]] = dict,
     ) -> None:
         self._fleet, self._database, self._export = fleet, database, export
+        self._db: Connection | None = None
+        """None until the database could be opened."""
         group = uuid4().hex
         self._recordings = [_Recording(server, group, keep_days) for server in fleet.servers]
         self._on_turn, self._recall = on_turn, recall
@@ -122,28 +121,22 @@ class Recorder:
 
     def _run(self) -> None:
         self._fleet.remembered |= self._recall()
-        if self._database is None:
-            self._turns(None)
-            return
-        while not self._stopped.is_set():
-            try:
-                with closing(connect(self._database)) as db:
-                    self._turns(db)
-                    return
-            except (StoreError, sqlite3.Error, OSError) as error:
-                self.trouble = f"not recorded: {error}"
-                self._stopped.wait(SAVE_S)
+        try:
+            self._turns()
+        finally:
+            if self._db is not None:
+                self._db.close()
 
-    def _turns(self, db: Connection | None) -> None:
+    def _turns(self) -> None:
         saved = exported = 0.0
         while True:
             last = self._stopped.wait(1.0)
             now = time.monotonic()
             self._fleet.look_for_alerts()
             trouble = ""
-            if db is not None and (last or now - saved >= SAVE_S or not saved):
+            if self._database is not None and (last or now - saved >= SAVE_S or not saved):
                 saved = now
-                trouble = self._saved(db, last=last)
+                trouble = self._saved(self._database, last=last)
             if self._export is not None and (last or now - exported >= EXPORT_S):
                 exported = now
                 trouble = self._exported() or trouble
@@ -153,13 +146,15 @@ class Recorder:
             if last:
                 return
 
-    def _saved(self, db: Connection, *, last: bool) -> str:
+    def _saved(self, database: Path, *, last: bool) -> str:
         try:
+            if self._db is None:
+                self._db = connect(database)
             for recording in self._recordings:
-                recording.save(db)
+                recording.save(self._db)
                 if last:
                     recording.end()
-        except (StoreError, sqlite3.Error) as error:
+        except (StoreError, sqlite3.Error, OSError) as error:
             return f"not recorded: {error}"
         return ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spectui.servers.metrics import PageError, read_page
+from spectui.servers.metrics import MOST_BUCKETS, MOST_LABELS, PageError, read_page
 from spectui.servers.watch.figures import between
 from spectui.servers.watch.server import Watched
 from spectui.store.samples import Sample, from_row, to_row
@@ -140,3 +140,25 @@ def test_positions_beyond_a_hole_or_any_number_are_left_out() -> None:
         f'{name}{{position="{place}"}} 5' for place in ("0", "1", "3", "x", "-1", "99999999999999999999")
     ]
     assert read_page("\n".join(lines) + "\n", 1.0).by_position == (5, 5)
+
+
+def test_what_a_page_names_is_bounded_and_fit_to_be_shown() -> None:
+    tasks = "".join(
+        f'sglang:{name}{{model_name="m\x1b[2J\u202e",task="t\x1b{task}"}} {value}\n'
+        for task in range(500)
+        for name, value in (
+            ("generation_tokens_total", 30),
+            ("num_requests_total", 10),
+            ("spec_verify_calls_total", 5),
+        )
+    )
+    name = "sglang:time_to_first_token_seconds"
+    buckets = "".join(f'{name}_bucket{{le="{bound}"}} {bound}\n' for bound in range(500))
+    text = f'{tasks}{buckets}{name}_bucket{{le="+Inf"}} 9999\n{name}_sum 1\n'
+    one = read_page(text, 0.0)
+    assert len(one.tasks) == MOST_LABELS
+    assert (one.tasks[0].task, one.tasks[0].tokens) == ("t 0", 20)
+    assert one.model.isprintable()
+    assert one.first_token is not None
+    assert len(one.first_token.bounds) == MOST_BUCKETS
+    assert one.first_token.count == 9999

@@ -16,7 +16,9 @@ from spectui.servers.watch.clock import Clock
 from spectui.servers.watch.export import exposition
 from spectui.servers.watch.fleet import LiveFleet, read_servers
 from spectui.servers.watch.poller import BOUNDS, Poller
-from spectui.servers.watch.server import Watched
+from spectui.servers.watch.server import MOST_UNSAVED, Watched
+from spectui.store.samples import Sample
+from spectui.tui.watching.recorder import Recorder
 from tests.servers.watch.fake import SETUPS, Answer, FakeServer, page, simulated
 from tests.servers.watch.simulated import Setup, Simulated
 from tests.servers.watch.test_metrics import page as recorded_page
@@ -128,6 +130,67 @@ def test_two_servers_behind_one_address_are_said_and_no_rates() -> None:
     assert "two servers answer here" in view.words
     assert (view.figures, view.payoff.speedup) == (None, None)
     assert sum(event.kind == "mixed" for event in view.events) == 1
+
+
+def test_two_servers_behind_one_address_are_not_asked_about_themselves_each_time() -> None:
+    pages = [simulated("vllm", SETUPS["eagle"], before_s=age) for age in (90.0, 40.0)]
+    turns, about = itertools.cycle(pages), list[str]()
+
+    def answer(path: str) -> Answer | None:
+        if path == "/metrics":
+            return next(turns)(path)
+        about.append(path)
+        return pages[0](path)
+
+    with FakeServer(answer) as server:
+        watched = Watched(server.url, "gpu:1")
+        poller = Poller(watched)
+        while watched.view(0.0).state != "mixed":
+            poller.poll()
+        about.clear()
+        for _ in range(5):
+            poller.poll()
+    assert about == []
+
+
+def test_slots_that_llama_cpp_does_not_have_are_asked_for_once() -> None:
+    slow, slots = Simulated(Setup(depth=3, survives=(0.5, 0.5, 0.5))), list[str]()
+    slow.run(30.0)
+
+    def answer(path: str) -> Answer | None:
+        if path == "/slots":
+            slots.append(path)
+            return 501, "application/json", '{"error": "start it with --slots"}'
+        return page(slow.llama()) if path == "/metrics" else (404, "", "")
+
+    with FakeServer(answer) as server:
+        watched = Watched(server.url, "gpu:1")
+        poller = Poller(watched)
+        poller._ask_about = lambda: None  # type: ignore[method-assign]
+        for _ in range(4):
+            poller.poll()
+    assert slots == ["/slots"]
+
+
+def test_what_nobody_records_is_not_kept_for_ever() -> None:
+    watched = Watched("http://gpu:1", "gpu:1")
+    for second in range(MOST_UNSAVED + 100):
+        watched.take(Sample(at=float(second), engine="vllm", generated=1.0))
+    assert len(watched.unsaved()[0]) == MOST_UNSAVED
+    assert watched.unsaved() == ([], [])
+
+
+def test_a_database_that_cannot_be_opened_stops_neither_export_nor_turns(tmp_path: Path) -> None:
+    turns = list[int]()
+    with FakeServer(simulated("vllm", SETUPS["eagle"], before_s=60.0)) as server:
+        fleet = LiveFleet(read_servers([server.url]))
+        fleet.ask_all()
+        out = tmp_path / "x.prom"
+        with Recorder(fleet, tmp_path, export=out, on_turn=lambda: turns.append(1)) as recorder:
+            pass  # the last turn comes at the end
+    assert turns
+    assert "spectui_watch_up" in out.read_text(encoding="utf-8")
+    assert recorder.trouble.startswith("not recorded: ")
 
 
 def test_a_clock_that_differs_is_said_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -35,6 +36,18 @@ def test_rounds_are_alike_where_they_begin_alike(db: Database, path: Path) -> No
     with Reader(path) as reader, reader.snapshot():
         assert rounds_alike(reader, a, b) == Alike(rounds=3, same=2, last=1)
         assert rounds_alike(reader, a, a) == Alike(rounds=5, same=5, last=0)
+
+
+def test_texts_are_not_held_once_a_round(db: Database, path: Path) -> None:
+    """A session may have millions of rounds."""
+    output = "x" * 50_000
+    session_id = record(db, [[(place, 0) for place in range(200)]], [output])
+    with Reader(path) as reader, reader.snapshot():
+        tracemalloc.start()
+        assert rounds_alike(reader, session_id, session_id).rounds == 200
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 20 * len(output)
 
 
 def test_steps_are_rounds_that_had_a_draft(db: Database, path: Path) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from sqlite_utils import Database
 
 from spectui.store.care.space import delete_session
+from spectui.store.database import raw
 from spectui.store.reading.reader import Reader
 from spectui.store.reading.samples import samples, watched_together
 from spectui.store.samples import Histogram, Sample, TaskCounts
@@ -56,6 +57,27 @@ def test_old_samples_thin_out_and_the_oldest_go(db: Database) -> None:
     assert steps.count(10.0) > 500
     assert max(steps) <= 60
     assert len(times) < 1500
+
+
+def test_thinning_costs_no_more_the_longer_a_watch_lasts(db: Database) -> None:
+    """It runs under the writer's lock, once a minute."""
+    costs = list[int]()
+    for hours in (3, 200):
+        session, ticks = create_watch(db, SERVER, "g"), list[int]()
+        writer, latest = SampleWriter(db, session), hours * 3600.0
+        with raw(db) as connection:  # as a watch of so many hours has thinned them
+            kept = [*range(59, int(latest) - 7260, 60), *range(int(latest) - 7251, int(latest) - 660, 10)]
+            kept += range(int(latest) - 660, int(latest))
+            connection.executemany(
+                "INSERT INTO sample (session_id, segment, at, engine, model, more) VALUES (?, ?, ?, 'vllm', '', '{}')",
+                [(session, 1 + (at >= latest - 3000), float(at)) for at in kept],
+            )
+        writer._thinned_at = latest - 61
+        connection.set_progress_handler(lambda ticks=ticks: ticks.append(1), 100)  # type: ignore[misc]
+        writer.add([(2, replace(SAMPLE, at=latest))], [])
+        connection.set_progress_handler(None, 0)
+        costs.append(len(ticks))
+    assert costs[1] < 1.5 * costs[0]
 
 
 def test_samples_go_with_their_session(db: Database) -> None:
