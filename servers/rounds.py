@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from spectui.servers.errors import ServerError
 from spectui.store.records import UNKNOWN_TOKEN, Cut, NodeRecord, RoundRecord
+
+MOST_DRAFTED = 10_000
+"""A server that tells of as many draft tokens in one round talks rubbish."""
 
 
 @dataclass(frozen=True)
 class ServerRound:
-    """One draft and its verification, or a plain step, for which nothing was drafted."""
+    """One draft and its verification, or a plain step, for which nothing was drafted.
+
+    Raises `ServerError` for counts that cannot be.
+    """
 
     drafted: int
     accepted: int
@@ -22,6 +29,13 @@ class ServerRound:
     prefix_length: int | None = None
     """Tokens before it, those of the prompt included; None where its place is not known."""
     cut: Cut | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.accepted <= self.drafted < MOST_DRAFTED:
+            raise ServerError(
+                f"the server tells of a round with {self.drafted:.6g} draft tokens, {self.accepted:.6g} of them"
+                " accepted, which cannot be"
+            )
 
 
 def ended(rounds: Sequence[ServerRound], tokens: int, reason: str | None) -> list[ServerRound]:

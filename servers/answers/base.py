@@ -159,3 +159,11 @@ def count_in(table: Mapping[str, Any], name: str) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         raise ServerError(f"the answer's {name} is no count")
     return int(value)
+
+
+def token_ids(event: Mapping[str, Any]) -> tuple[int, ...]:
+    """The ids of the tokens in an event, where the server tells them."""
+    choices = event.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    ids = choice.get("token_ids") if isinstance(choice, Mapping) else None
+    return tuple(each for each in ids if isinstance(each, int)) if isinstance(ids, list) else ()

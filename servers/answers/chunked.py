@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spectui.servers.answers.base import Pieces, Text
+from spectui.servers.answers.base import Pieces, Text, token_ids
 from spectui.servers.answers.token_texts import TokenTexts
 from spectui.servers.errors import ServerError
 
@@ -36,14 +36,13 @@ class Chunks:
     def feed(self, event: Mapping[str, Any], at: float) -> None:
         """Take up an event; one without tokens adds none."""
         piece, choice = self.text.feed(event)
-        ids = choice.get("token_ids")
-        tokens = tuple(t for t in ids if isinstance(t, int)) if isinstance(ids, list) else ()
+        tokens = token_ids(event)
         size = len(tokens) or _logprobs(choice) or (1 if piece else 0)
         if size:
             self.all.append(Chunk(at, piece, tokens, size))
             self._count += size
-            if self._count > self._most:
-                raise ServerError("the server sends more tokens than it was asked for")
+        if max(self._count, self.text.tokens or 0) > self._most:
+            raise ServerError("the server sends more tokens than it was asked for")
 
     @property
     def count(self) -> int:
@@ -57,8 +56,6 @@ class Chunks:
 
     def ids(self, pieces: Pieces, texts: TokenTexts | None = None) -> list[int]:
         """Ids of all tokens by their texts, where `texts` has them; else a chunk's text is that of its last token."""
-        if texts is not None:
-            texts.learn([token for chunk in self.all for token in chunk.tokens])
         ids: list[int] = []
         for chunk in self.all:
             parts = None if texts is None or not chunk.tokens else texts.of(chunk.tokens)

@@ -7,6 +7,7 @@ is a guess, which is said.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -84,7 +85,8 @@ class LlamaReading:
         if new < 0 or more_drafted < 0 or not 0 <= more_accepted <= more_drafted:
             raise ServerError("llama.cpp's counts of drafted and accepted tokens run backwards")
         self._seen, self._drafted, self._accepted = seen, drafted, accepted
-        now_ms = float(ms) if isinstance(ms, int | float) and ms >= self._ms else self._ms
+        sound = isinstance(ms, int | float) and self._ms <= ms < math.inf
+        now_ms = float(ms or 0.0) if sound else self._ms
         # Without text at the end: an end token.
         self._silent_end |= bool(new and self._text.reason and not piece)
         # Text that was held back belongs to the last of the tokens that it took.
@@ -148,7 +150,7 @@ class LlamaReading:
             return [(0, 0)] * tokens
         count = max(tokens - accepted, 1)
         if self._longest and tokens > 1:
-            count = max(count, -(-drafted // self._longest))
+            count = min(max(count, -(-drafted // self._longest)), tokens)  # each has one of them at least
         if count == 1:
             if tokens == 1:
                 self._longest = max(self._longest, drafted)

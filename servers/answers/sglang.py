@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 from spectui.servers.answers.base import CHAT, Answer, Pieces, Question
 from spectui.servers.answers.chunked import Chunks
 from spectui.servers.answers.vllm import Counts, rounds_of_counts
 from spectui.servers.errors import ServerError
-from spectui.servers.rounds import ServerRound, unordered
+from spectui.servers.rounds import MOST_DRAFTED, ServerRound, unordered
 
 
 class HistogramReading:
@@ -48,7 +49,7 @@ class HistogramReading:
         if tokens is None:
             raise ServerError("the answer does not say how many tokens it has")
         after_first = max(tokens - 1, 0)
-        rounds = unordered(rounds_of_histogram(self._details), after_first, text.reason)
+        rounds = unordered(rounds_of_histogram(self._details, tokens), after_first, text.reason)
         plain = after_first - sum(each.emitted for each in rounds)
         rounds += [ServerRound(0, 0, 1)] * plain
         whole = self._chunks.ms
@@ -66,16 +67,18 @@ def spec_details(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return details if isinstance(details, Mapping) else None
 
 
-def rounds_of_histogram(details: Mapping[str, Any]) -> list[ServerRound]:
+def rounds_of_histogram(details: Mapping[str, Any], tokens: int) -> list[ServerRound]:
     """The rounds that a histogram counts, the longest first. Raises `ServerError` for one that contradicts itself."""
     histogram = details.get("spec_correct_drafts_histogram")
     proposed = details.get("spec_num_proposed_drafts")
     calls = details.get("spec_verify_ct")
     counts = histogram if isinstance(histogram, list) else []
-    if not counts or not all(isinstance(n, int) and n >= 0 for n in [*counts, proposed, calls]):
+    if not 0 < len(counts) <= MOST_DRAFTED or not all(
+        isinstance(n, int) and n >= 0 for n in [*counts, proposed, calls]
+    ):
         raise ServerError("SGLang's spec_tokens_details are not as they should be")
-    by_position = tuple(sum(counts[length:]) for length in range(1, len(counts)))
+    by_position = tuple(accumulate(reversed(counts[1:])))[::-1]
     drafts = sum(counts)
     if drafts != calls:
         raise ServerError("SGLang's histogram does not have as many rounds as it verified")
-    return rounds_of_counts(Counts(drafts, int(proposed or 0), sum(by_position), by_position, 0))
+    return rounds_of_counts(Counts(drafts, int(proposed or 0), sum(by_position), by_position, 0), tokens)

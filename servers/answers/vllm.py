@@ -12,7 +12,7 @@ from spectui.servers.answers.base import CHAT, Answer, Pieces, Question
 from spectui.servers.answers.chunked import Chunks
 from spectui.servers.answers.token_texts import TokenTexts
 from spectui.servers.errors import ServerError
-from spectui.servers.rounds import ServerRound, ended, unordered
+from spectui.servers.rounds import MOST_DRAFTED, ServerRound, ended, unordered
 
 
 class VllmReading:
@@ -75,8 +75,9 @@ class DetailedReading(VllmReading):
     def close(self) -> Answer:
         """The end, with all rounds, in order. Raises `ServerError` where the arrays are missing."""
         self._chunks.text.finish_reason(self._question.max_tokens)
-        rounds = [ServerRound(d, a, a + 1) for d, a in steps_of(self._details)]
-        tokens = self._token_count()
+        tokens, steps_told = self._token_count(), steps_of(self._details)
+        refuse_more_rounds(len(steps_told), tokens)
+        rounds = [ServerRound(d, a, a + 1) for d, a in steps_told]
         after_first = max(tokens - 1, 0)
         plain = after_first - sum(each.emitted for each in rounds)
         rounds = ended(rounds, after_first, self._chunks.text.reason)
@@ -183,7 +184,7 @@ class CountersReading(VllmReading):
                 " that its counters tell nothing of one request",
                 passing=True,
             )
-        rounds = rounds_of_counts(added)
+        rounds = rounds_of_counts(added, tokens)
         after_first = max(tokens - 1, 0)
         plain = after_first - sum(each.emitted for each in rounds)
         rounds = unordered(rounds, after_first, self._chunks.text.reason)
@@ -239,15 +240,24 @@ def steps_of(details: Mapping[str, Any] | None) -> list[tuple[int, int]]:
         raise ServerError("the answer lacks vLLM's per-step arrays, which the answers before it had")
     steps = list(zip(drafted, accepted, strict=False))
     sound = len(drafted) == len(accepted) and all(
-        isinstance(d, int) and isinstance(a, int) and 0 <= a <= d < 10_000 for d, a in steps
+        isinstance(d, int) and isinstance(a, int) and 0 <= a <= d < MOST_DRAFTED for d, a in steps
     )
     if not sound:
         raise ServerError("vLLM's per-step arrays contradict each other")
     return steps
 
 
-def rounds_of_counts(added: Counts) -> list[ServerRound]:
-    """Rounds of which the counts are the sums, the longest first; their draft lengths are spread evenly."""
+def refuse_more_rounds(rounds: int, tokens: int) -> None:
+    """Raise `ServerError` for more rounds than an answer has tokens: each brings one at least."""
+    if rounds > tokens:
+        raise ServerError(f"the server counted {rounds:.6g} rounds for an answer of {tokens} tokens")
+
+
+def rounds_of_counts(added: Counts, tokens: int) -> list[ServerRound]:
+    """Rounds of which the counts are the sums, the longest first; their draft lengths are spread evenly.
+
+    Raises `ServerError` for counts that contradict themselves, or an answer of so many tokens.
+    """
     reaching = (added.drafts, *added.by_position)
     falls = any(a < b for a, b in pairwise(reaching))
     if (
@@ -259,6 +269,7 @@ def rounds_of_counts(added: Counts) -> list[ServerRound]:
         raise ServerError(
             "the server's counters ran backwards: it was restarted, or there are two of it", passing=True
         )
+    refuse_more_rounds(added.drafts, tokens)
     accepted = sorted(
         (sum(1 for reached in added.by_position if reached > index) for index in range(added.drafts)),
         reverse=True,

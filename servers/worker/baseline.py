@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -48,8 +49,9 @@ class PlainServer:
         for event in self._client.stream(CHAT, body):
             chunks.feed(event, time.perf_counter())
             timings = event.get("timings")
-            if isinstance(timings, dict) and isinstance(timings.get("predicted_ms"), int | float):
-                timed = float(timings["predicted_ms"])  # by its own clock
+            told = timings.get("predicted_ms") if isinstance(timings, dict) else None
+            if isinstance(told, int | float) and 0 <= told < math.inf:
+                timed = float(told)  # by its own clock
         tokens = (chunks.text.tokens or chunks.count) - 1
         whole = timed or chunks.ms
         if tokens < LEAST_TOKENS or not whole:

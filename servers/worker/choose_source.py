@@ -20,6 +20,7 @@ from spectui.servers.answers.vllm import (
 from spectui.servers.client import Client
 from spectui.servers.errors import ServerError
 from spectui.servers.kinds import LLAMA, SGLANG, VLLM, Recognised
+from spectui.servers.worker.flights import Learn
 
 PROBE = "Repeat this line five times: one two three one two three"
 """A question whose answer any drafter drafts a part of."""
@@ -35,6 +36,8 @@ class Chosen:
     read: Callable[[Question], Reading]
     drafted: int = 0
     """Draft tokens of a round, as far as the server says; else 0."""
+    learn: Learn | None = None
+    """Learns about the tokens of an answer, before it is read to its end."""
     notes: tuple[str, ...] = ()
     """Sentences for the log of the run, such as how to get a better source."""
 
@@ -53,7 +56,7 @@ def choose_source(client: Client, server: Recognised, model: str, pieces: Pieces
                 " --speculative-algorithm"
             )
         return Chosen("SGLang histogram", lambda asked: HistogramReading(asked, pieces))
-    texts = TokenTexts(client, model)
+    texts = TokenTexts(model)
     details = details_of(_object(client.post(CHAT, body)))
     if details is not None and isinstance(details.get("per_step_accepted"), list):
         drafted = details.get("num_spec_tokens")
@@ -61,6 +64,7 @@ def choose_source(client: Client, server: Recognised, model: str, pieces: Pieces
             "vLLM detailed",
             lambda asked: DetailedReading(asked, pieces, texts),
             drafted if isinstance(drafted, int) else 0,
+            texts.learn,
         )
     advice = (
         "vLLM tells the rounds of each request when started with --per-request-spec-decode-metrics detailed"
@@ -72,14 +76,16 @@ def choose_source(client: Client, server: Recognised, model: str, pieces: Pieces
         if not counts.drafts:
             notes = ("its counters have no drafts: this server does not speculate",)
         return Chosen(
-            "counters", lambda asked: CountersReading(asked, pieces, _counter(client)), drafted, notes
+            "counters", lambda asked: CountersReading(asked, pieces, _counter(client)), drafted, notes=notes
         )
     if counts is not None:
         notes = (
             *notes,
             "its counters tell the rounds of a request where there is one at a time: --concurrency 1",
         )
-    return Chosen("chunks", lambda asked: ChunksReading(asked, pieces, texts, drafted), drafted, notes)
+    return Chosen(
+        "chunks", lambda asked: ChunksReading(asked, pieces, texts, drafted), drafted, texts.learn, notes
+    )
 
 
 def _counter(client: Client) -> Callable[[], Counts]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spectui.servers.answers.base import token_ids
 from spectui.servers.client import Client
 from spectui.servers.errors import ServerError
 
+Learn = Callable[[Client, Sequence[int]], None]
+"""Asks the server about tokens by their ids. Called in the flight's thread when all have come, before its end."""
 QUEUED = 4096
 """Events that wait to be read before the streams do; while a run is paused they come to an end here."""
 
@@ -37,10 +40,11 @@ class Flight(threading.Thread):
         body: Mapping[str, Any],
         events: queue.Queue[Event],
         headers: Mapping[str, str],
+        learn: Learn | None = None,
     ) -> None:
         super().__init__(name="flight", daemon=True)
         self._client, self._path, self._body, self._events = client, path, body, events
-        self._headers = headers
+        self._headers, self._learn = headers, learn
         self.dropped = False
 
     def drop(self) -> None:
@@ -49,13 +53,16 @@ class Flight(threading.Thread):
 
     def run(self) -> None:
         """Stream the answer into the queue."""
-        error = None
+        error, tokens = None, dict[int, None]()
         try:
             with self._client:
                 for data in self._client.stream(self._path, self._body, self._headers):
                     if self.dropped:  # leaving the stream closes the connection, by which the server knows
                         return
                     self._events.put(Event(self, time.perf_counter(), data))
+                    tokens |= dict.fromkeys(token_ids(data))
+                if self._learn is not None:
+                    self._learn(self._client, list(tokens))
         except ServerError as trouble:
             error = trouble
         except Exception as trouble:  # a thread's error would be lost

@@ -8,8 +8,8 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
@@ -17,8 +17,9 @@ from typing import Any, Self
 from spectui.decoding.config import RunConfig
 from spectui.decoding.worker.control import Control, LimitReached, Limits, Refused, Skipped
 from spectui.prompts.chat import from_json, objects
+from spectui.servers.address import key_for
 from spectui.servers.answers.base import Pieces, Question, Reading
-from spectui.servers.client import Client
+from spectui.servers.client import Bounds, Client
 from spectui.servers.errors import ServerError
 from spectui.servers.kinds import LLAMA, VLLM, choose_model, recognise
 from spectui.servers.rounds import ServerRound, to_record
@@ -71,6 +72,7 @@ class ServerRun:
     ) -> None:
         self._writer, self._control, self._progress = writer, control, progress
         self._config = config = RunConfig.from_dict(before.config)
+        self._bounds = Bounds.of_tokens(config.max_new_tokens)
         self._open = ExitStack()
         self._client = self._connect(config.server)
         self._server = recognise(self._client)
@@ -85,6 +87,7 @@ class ServerRun:
         self._longest = max(int(chain) if chain.isdecimal() else 0, self._source.drafted)
         """The longest draft so far."""
         self._named = 0
+        self._asked_method = False
         self._plain = self._plain_server()
         if before.server is not None:
             self._resume(before, force=force)
@@ -112,7 +115,7 @@ class ServerRun:
         while pending or self._flying:
             self._obey(pending)
             while pending and len(self._flying) < self._config.concurrency:
-                self._take_off(pending.popleft())
+                self._take_off(pending.popleft(), pending)
             try:
                 event = self._events.get(timeout=POLL_SECONDS)
             except queue.Empty:
@@ -138,11 +141,17 @@ class ServerRun:
             elif pending:
                 self._finish(pending.popleft(), "skipped", output="", reason="skipped")
 
-    def _take_off(self, generation: PendingGeneration) -> None:
+    def _take_off(self, generation: PendingGeneration, pending: deque[PendingGeneration]) -> None:
         """Send a prompt."""
-        reading = self._source.read(self._question(generation))
-        client = Client(self._config.server, self._config.api_key_env)
-        flight = Flight(client, reading.path, reading.body(), self._events, self._labels(generation))
+        try:
+            reading = self._source.read(self._question(generation))
+        except ServerError as error:  # some sources ask the server first
+            self._fail(generation, error, pending)
+            return
+        client = Client(self._config.server, self._config.api_key_env, self._bounds)
+        flight = Flight(
+            client, reading.path, reading.body(), self._events, self._labels(generation), self._source.learn
+        )
         self._writer.start_generation(generation.id)
         self._flying[flight] = _Asked(generation, reading, flight)
         flight.start()
@@ -168,11 +177,19 @@ class ServerRun:
         self._drop(asked)
         self._finish(asked.generation, "finished", output=answer.text, reason=answer.reason)
         self._name_tree()
-        if not self._server.method and self._server.kind == LLAMA:  # which says it of requests that it had
-            self._server = recognise(self._client)
-            self._describe_server()
+        self._learn_method()
         if self._plain is not None:
             self._measure_plain(self._plain, asked.generation)
+
+    def _learn_method(self) -> None:
+        """Ask llama.cpp once how it drafts: it says so of requests that it had."""
+        if self._server.method or self._server.kind != LLAMA or self._asked_method:
+            return
+        with suppress(ServerError):  # the prompt is done, and the next will tell whether the server is gone
+            method = recognise(self._client).method
+            self._asked_method = True
+            self._server = replace(self._server, method=method)
+            self._describe_server()
 
     def _measure_plain(self, plain: PlainServer, generation: PendingGeneration) -> None:
         """Ask the same without speculation, which is no time of the run, obeying commands; a skip gives it up.
@@ -278,7 +295,8 @@ class ServerRun:
         )
 
     def _connect(self, address: str) -> Client:
-        return self._open.enter_context(Client(address, self._config.api_key_env))
+        key_env = key_for(address, self._config.server, self._config.api_key_env)
+        return self._open.enter_context(Client(address, key_env, self._bounds))
 
     def _plain_server(self) -> PlainServer | None:
         if not self._config.baseline_server:
