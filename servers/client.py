@@ -234,10 +234,7 @@ class _Bounded(httpx2.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         """The bytes as they come. Raises `ServerError` beyond a bound."""
         parts = iter(self._stream)
-        waited, size = (
-            0.0,
-            0,
-        )  # of time, that of the server alone: a run may be paused while its answer is read
+        waited, size = 0.0, 0  # the server's time alone: a run may be paused while its answer is read
         while True:
             asked = time.monotonic()
             data = next(parts, None)

@@ -347,9 +347,9 @@ def _tasks(series: Series) -> tuple[TaskCounts, ...]:
     tokens, requests, rounds = (
         _by(series, name, TASK_LABEL) for name in (_S_GENERATED, _S_REQUESTS, _S_VERIFY)
     )
-    told = {task: tokens[task] for task in tokens if task and task in rounds}
-    committed = {task: max(count - requests.get(task, 0.0), 0.0) for task, count in told.items()}
-    verified = _few({task: rounds[task] for task in told})
+    counted = {task: tokens[task] for task in tokens if task and task in rounds}
+    committed = {task: max(count - requests.get(task, 0.0), 0.0) for task, count in counted.items()}
+    verified = _few({task: rounds[task] for task in counted})
     return tuple(TaskCounts(task, count, verified[task]) for task, count in _few(committed).items())
 
 

@@ -49,9 +49,9 @@ class PlainServer:
         for event in self._client.stream(CHAT, body):
             chunks.feed(event, time.perf_counter())
             timings = event.get("timings")
-            told = timings.get("predicted_ms") if isinstance(timings, dict) else None
-            if isinstance(told, int | float) and 0 <= told < math.inf:
-                timed = float(told)  # by its own clock
+            by_server = timings.get("predicted_ms") if isinstance(timings, dict) else None
+            if isinstance(by_server, int | float) and 0 <= by_server < math.inf:
+                timed = float(by_server)
         tokens = (chunks.text.tokens or chunks.count) - 1
         whole = timed or chunks.ms
         if tokens < LEAST_TOKENS or not whole:
