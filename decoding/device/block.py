@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectui.decoding.block.head import BlockHead
 from spectui.decoding.device.attention import kernel_for_head, preferring
 from spectui.decoding.device.cache import BufferedCache, capacity_for
 from spectui.decoding.device.clock import Stopwatch
@@ -22,15 +21,7 @@ from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.block import BlockDrafter
 from spectui.decoding.drafters.markov import MarkovBlock, MarkovDrafter
 from spectui.decoding.phases import LEVEL, phase
-from spectui.decoding.target.language_model import Scored
-from spectui.decoding.trees.shape import BoolArray, IntArray, Shape
-
-
-def build(setup: Setup) -> DeviceBlockDrafter:
-    """See `DrafterKind.device_build`."""
-    return DeviceBlockDrafter(
-        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
-    )
+from spectui.decoding.trees.shape import BoolArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -55,18 +46,10 @@ class DeviceBlockDrafter(BlockDrafter):
     _product = True
     """True where a level's distributions depend on the depth alone."""
 
-    def __init__(
-        self,
-        head: BlockHead,
-        shape: Shape,
-        *,
-        name: str = "dflash",
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-    ) -> None:
-        super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
         self._cache = BufferedCache()
-        self._grower = TreeGrower(self._expander, self._device, head.draft_ids, product=self._product)
+        self._grower = TreeGrower(self._expander, self._device, self.head.draft_ids, product=self._product)
         self._forwards = Graphs(self._device)
         self._inputs_of: dict[tuple[int, int], _Inputs] = {}
         self._stopwatch = Stopwatch(self._device)
@@ -83,7 +66,7 @@ class DeviceBlockDrafter(BlockDrafter):
         if depth < 1 or not (self._length or self._features) or not self._grower.fits(depth):
             return None
         with phase(LEVEL):
-            logits = self._block(root)
+            logits, _ = self._block(root)
         return self._grower.grow_product(depth, logits)
 
     def set_slots(self, slots: Sequence[int]) -> None:
@@ -107,18 +90,16 @@ class DeviceBlockDrafter(BlockDrafter):
         """Most slots behind the committed tokens: those of a block, and of padding."""
         return ROWS[-1] + self.head.config.block_size
 
-    def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
-        """See `BlockDrafter.begin`."""
-        self._make_room(len(prompt))
-        super().begin(prompt, scored, seed)
+    def _commit(self) -> None:
+        self._make_room(self._length + sum(map(len, self._features)))
+        super()._commit()
 
     def _pick(self, features: torch.Tensor, rows: list[int]) -> torch.Tensor:
         return features.index_select(0, upload(np.asarray(rows), features.device))
 
-    def _block_and_states(self, root: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _block(self, root: int) -> tuple[torch.Tensor, torch.Tensor]:
         config, block = self.head.config, self.head.config.block_size
         if sum(map(len, self._features)) > ROWS[-1]:  # lookup had many rounds in a row
-            self._make_room(self._length + sum(map(len, self._features)))
             self._commit()
         # A block without new context has one row of padding.
         features = self._pending() if self._features else None
@@ -185,13 +166,6 @@ class DeviceBlockDrafter(BlockDrafter):
         self._inputs_of.clear()
 
 
-def build_markov(setup: Setup) -> DeviceMarkovDrafter:
-    """See `DrafterKind.device_build`."""
-    return DeviceMarkovDrafter(
-        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
-    )
-
-
 class DeviceMarkovDrafter(DeviceBlockDrafter, MarkovDrafter):
     """`MarkovDrafter` as a `decoding.device.tree.DeviceDrafter`."""
 
@@ -204,7 +178,7 @@ class DeviceMarkovDrafter(DeviceBlockDrafter, MarkovDrafter):
         if depth < 1 or not (self._length or self._features) or not self._grower.fits(depth):
             return None
         with phase(LEVEL):
-            block = MarkovBlock(self.head, *self._block_and_states(root), root)
+            block = MarkovBlock(self.head, *self._block(root), root)
 
         def score(
             token: torch.Tensor, deep: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor

@@ -19,17 +19,9 @@ from spectui.decoding.device.transfer import fill_visibility, pinned, upload
 from spectui.decoding.device.tree import DeviceTree
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
-from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.language_model import PREFILL_CHUNK
-from spectui.decoding.trees.shape import BoolArray, IntArray, Shape
-
-
-def build(setup: Setup) -> DeviceEagleDrafter:
-    """See `DrafterKind.device_build`."""
-    return DeviceEagleDrafter(
-        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
-    )
+from spectui.decoding.trees.shape import BoolArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -56,18 +48,10 @@ class DeviceEagleDrafter(EagleDrafter):
     _product = False
     """True where a level's distributions depend on the depth alone."""
 
-    def __init__(
-        self,
-        head: EagleHead,
-        shape: Shape,
-        *,
-        name: str = "eagle",
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-    ) -> None:
-        super().__init__(head, shape, name=name, temperature=temperature, top_p=top_p)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
         self._cache = BufferedCache()
-        self._grower = TreeGrower(self._expander, self._device, head.draft_ids, product=self._product)
+        self._grower = TreeGrower(self._expander, self._device, self.head.draft_ids, product=self._product)
         self._forwards = Graphs(self._device)
         self._inputs_of: dict[tuple[bool, int, int, int], _Inputs] = {}
         self._stopwatch = Stopwatch(self._device)
@@ -99,19 +83,18 @@ class DeviceEagleDrafter(EagleDrafter):
         """Commit all pending pairs; the logits ``[1, W]`` that the tree grows from."""
         if len(self._tokens) > PREFILL_CHUNK:  # lookup had many rounds in a row
             self._cache.set_length(self._length)
-            self._feed_pending(len(self._tokens) - 1)
+            self._commit()
         count = len(self._tokens)
-        features = torch.cat(self._features) if len(self._features) > 1 else self._features[0]
         hidden, logits = self._forward(
             True,
             upload(np.asarray(self._tokens, dtype=np.int64), self._device),
-            features.to(self._device),
+            self._pending(),
             np.arange(count),
             np.tri(count, dtype=np.bool_),
         )
         self._hidden = hidden[count - 1 : count]
         self._length += count
-        self._tokens, self._features = [], []
+        self._tokens = []
         return logits
 
     def set_slots(self, slots: Sequence[int]) -> None:

@@ -11,28 +11,16 @@ from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.tree import DeviceTree
-from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.lm import LMDrafter
 from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.trees.shape import BoolArray, IntArray
-
-
-def build(setup: Setup) -> DeviceLMDrafter:
-    """See `DrafterKind.device_build`."""
-    return DeviceLMDrafter(
-        BufferedModel(setup.draft),
-        setup.shape,
-        setup.vocab_size,
-        name=setup.name,
-        temperature=setup.temperature,
-        top_p=setup.top_p,
-    )
 
 
 class DeviceLMDrafter(LMDrafter):
     """`LMDrafter` as a `decoding.device.tree.DeviceDrafter`."""
 
     _model: BufferedModel
+    _model_class = BufferedModel
 
     @cached_property
     def grower(self) -> TreeGrower:

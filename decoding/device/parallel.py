@@ -11,21 +11,12 @@ import torch
 from spectui.decoding.device.eagle import DeviceEagleDrafter
 from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.lm import DeviceLMDrafter
-from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.transfer import upload
 from spectui.decoding.device.tree import DeviceTree
-from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.parallel_eagle import ParallelEagleDrafter
 from spectui.decoding.drafters.parallel_lm import ParallelLMDrafter
 from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.language_model import PREFILL_CHUNK
-
-
-def build_eagle(setup: Setup) -> DeviceParallelEagleDrafter:
-    """See `DrafterKind.device_build`."""
-    return DeviceParallelEagleDrafter(
-        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
-    )
 
 
 class DeviceParallelEagleDrafter(DeviceEagleDrafter, ParallelEagleDrafter):
@@ -46,25 +37,13 @@ class DeviceParallelEagleDrafter(DeviceEagleDrafter, ParallelEagleDrafter):
         depth = self._expander.shape.max_depth
         if len(self._tokens) + depth > PREFILL_CHUNK:  # lookup had many rounds in a row
             self._cache.set_length(self._length)
-            self._feed_pending(len(self._tokens) - 1)
+            self._commit()
         tokens, features = self._with_masks(depth - 1)
         rows = len(tokens)
         ids = upload(np.asarray(tokens, dtype=np.int64), self._device)
         _, logits = self._forward(True, ids, features, np.arange(rows), np.tri(rows, dtype=np.bool_), depth)
         self._length += rows - depth + 1
         return logits
-
-
-def build_lm(setup: Setup) -> DeviceParallelLMDrafter:
-    """See `DrafterKind.device_build`."""
-    return DeviceParallelLMDrafter(
-        BufferedModel(setup.draft),
-        setup.shape,
-        setup.vocab_size,
-        name=setup.name,
-        temperature=setup.temperature,
-        top_p=setup.top_p,
-    )
 
 
 class DeviceParallelLMDrafter(DeviceLMDrafter, ParallelLMDrafter):

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from spectui.decoding.drafters.base import Setup
-from spectui.decoding.drafters.expansion import Expander
+from spectui.decoding.drafters.head import HeadDrafter
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.phases import LEVEL, phase
-from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.language_model import PREFILL_CHUNK, Scored
-from spectui.decoding.trees.shape import BoolArray, IntArray, Shape, TokenTree
+from spectui.decoding.trees.shape import BoolArray, IntArray, TokenTree
 
 
-def build(setup: Setup) -> EagleDrafter:
-    """See `DrafterKind.build`."""
-    return EagleDrafter(
-        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
-    )
-
-
-class EagleDrafter:
+class EagleDrafter(HeadDrafter):
     """Trees of a head, whose keys and values are kept for every committed pair, computed from the target's features.
 
     A pair needs a feature of the target, which is known one round after the position was drafted: the head's own
@@ -34,55 +23,22 @@ class EagleDrafter:
     tree grows. Pair j stands at position j: only distances matter to rotary embeddings.
     """
 
-    wants_prompt_logits = False
-    _cheap_levels = False
+    head: EagleHead
 
-    def __init__(
-        self,
-        head: EagleHead,
-        shape: Shape,
-        *,
-        name: str = "eagle",
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-    ) -> None:
-        self.name = name
-        self.feature_layers = head.config.feature_layers
-        self.head = head
-        self._device = head.draft_ids.device
-        self._expander = Expander(
-            shape,
-            head.config.vocab_size,
-            head.config.draft_vocab_size,
-            ids=head.draft_ids.cpu().numpy(),
-            temperature=temperature,
-            top_p=top_p,
-            device=self._device,
-            cheap_levels=self._cheap_levels,
-        )
-        self._cache: Any = TreeCache()
-        self._length = 0
-        """Committed pairs in the cache; slots behind them belong to the tree of the round."""
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
         self._tokens: list[int] = []
-        self._features: list[torch.Tensor] = []
-        """Pairs committed since the last proposal: a token each, and rows of features."""
+        """Tokens of the pairs committed since the last proposal, whose features are `_features`."""
         self._hidden = torch.empty(0)
         """The head's states of the nodes fed last, which their children are paired with."""
-        self._seconds = 0.0
-
-    def use(self, shape: Shape) -> None:
-        """See `Drafter`."""
-        self._expander.use(shape)
 
     def begin(self, prompt: Sequence[int], scored: Scored, seed: int = 0) -> None:
         """Feed the prompt's pairs but the last, which the first proposal starts from."""
-        self._cache.reset()
-        self._expander.begin(seed)
-        self._length = 0
-        self._tokens, self._features = list(prompt[1:]), []
-        if scored.features is not None:
-            self._features.append(scored.features)
-            self._feed_pending(len(self._tokens) - 1)
+        self._tokens = list(prompt[1:])
+        super().begin(prompt, scored, seed)
+
+    def _commit(self) -> None:
+        self._feed_pending(len(self._tokens) - 1)
 
     @torch.inference_mode()
     def propose(self, root: int, max_depth: int) -> TokenTree:
@@ -104,30 +60,16 @@ class EagleDrafter:
         self, root: int, tree: TokenTree, scored: Scored, path: Sequence[int], bonus: int | None
     ) -> None:
         """Pair each committed token with the target's feature of the position before it."""
-        assert scored.features is not None
+        super().observe(root, tree, scored, path, bonus)
         tokens = [int(tree.token[node]) for node in path]
         self._tokens += tokens if bonus is None else [*tokens, bonus]
-        rows = [0, *(node + 1 for node in path)]
-        if bonus is None:
-            rows.pop()
-        # Mostly the path is the tree's first branch, and a slice is no copy.
-        first = rows == list(range(len(rows)))
-        features = scored.features
-        self._features.append(features[: len(rows)] if first else self._pick(features, rows))
-
-    def _pick(self, features: torch.Tensor, rows: list[int]) -> torch.Tensor:
-        return features[rows]
-
-    def seconds_in_models(self) -> float:
-        """Time spent in the head's forwards."""
-        return self._seconds
 
     @torch.inference_mode()
     def _feed_pending(self, count: int) -> None:
         """Commit the first `count` pending pairs."""
         if count < 1:
             return
-        features = torch.cat(self._features) if len(self._features) > 1 else self._features[0]
+        features = self._pending()
         tokens = torch.tensor(self._tokens[:count], device=self._device)
         for start in range(0, count, PREFILL_CHUNK):
             part = tokens[start : min(start + PREFILL_CHUNK, count)]
@@ -140,7 +82,7 @@ class EagleDrafter:
             with self._timed():
                 self._hidden = self.head(
                     part,
-                    self.head.fuse(features[start : start + size].to(self._device)),
+                    self.head.fuse(features[start : start + size]),
                     torch.arange(self._length, self._length + size, device=self._device),
                     self._cache,
                     mask,
@@ -164,11 +106,3 @@ class EagleDrafter:
                 sees,
             )
             return self.head.logits(self._hidden).float()
-
-    @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self._seconds += time.perf_counter() - start

@@ -14,18 +14,6 @@ from spectui.decoding.target.language_model import PREFILL_CHUNK, LanguageModel,
 from spectui.decoding.trees.shape import BoolArray, IntArray, Shape, TokenTree
 
 
-def build(setup: Setup) -> LMDrafter:
-    """See `DrafterKind.build`."""
-    return LMDrafter(
-        LanguageModel(setup.draft),
-        setup.shape,
-        setup.vocab_size,
-        name=setup.name,
-        temperature=setup.temperature,
-        top_p=setup.top_p,
-    )
-
-
 class LMDrafter:
     """Trees from a model's full vocabulary (see `Expander`).
 
@@ -34,29 +22,22 @@ class LMDrafter:
 
     wants_prompt_logits = False
     feature_layers: tuple[int, ...] = ()
+    _model_class = LanguageModel
     _cheap_levels = False
+    """See `Expander`."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        shape: Shape,
-        vocab_size: int,
-        *,
-        name: str = "lm",
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-    ) -> None:
-        self.name = name
-        self._model = model
+    def __init__(self, setup: Setup) -> None:
+        self.name = setup.name
+        self._model = self._model_class(setup.draft)
         # Padded embeddings may differ in size; a token that the draft cannot name has probability 0.
-        self._named = min(vocab_size, model.vocab_size)
+        self._named = min(setup.vocab_size, self._model.vocab_size)
         self._expander = Expander(
-            shape,
-            vocab_size,
+            setup.shape,
+            setup.vocab_size,
             self._named,
-            temperature=temperature,
-            top_p=top_p,
-            device=model.device,
+            temperature=setup.temperature,
+            top_p=setup.top_p,
+            device=self._model.device,
             cheap_levels=self._cheap_levels,
         )
         self._pending: list[int] = []

@@ -5,17 +5,9 @@ from __future__ import annotations
 import torch
 
 from spectui.decoding.block.head import BlockHead
-from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.block import BlockDrafter
 from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.trees.shape import BoolArray, IntArray, TokenTree
-
-
-def build(setup: Setup) -> MarkovDrafter:
-    """See `DrafterKind.build`."""
-    return MarkovDrafter(
-        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
-    )
 
 
 class MarkovDrafter(BlockDrafter):
@@ -27,7 +19,7 @@ class MarkovDrafter(BlockDrafter):
         if max_depth < 1 or not (self._length or self._features):
             return TokenTree.empty()
         with phase(LEVEL):
-            block = MarkovBlock(self.head, *self._block_and_states(root), root)
+            block = MarkovBlock(self.head, *self._block(root), root)
 
         def score(token: IntArray, depth: IntArray, mask: BoolArray, above: IntArray) -> torch.Tensor:
             tokens, rows = (torch.from_numpy(values).to(self._device) for values in (token, above))

@@ -6,18 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.language_model import PREFILL_CHUNK
 from spectui.decoding.trees.shape import TokenTree
-
-
-def build(setup: Setup) -> ParallelEagleDrafter:
-    """See `DrafterKind.build`."""
-    return ParallelEagleDrafter(
-        setup.draft, setup.shape, name=setup.name, temperature=setup.temperature, top_p=setup.top_p
-    )
 
 
 class ParallelEagleDrafter(EagleDrafter):
@@ -42,7 +34,7 @@ class ParallelEagleDrafter(EagleDrafter):
         self._cache.set_length(self._length)
         depth = self._expander.shape.max_depth
         if len(self._tokens) + depth > PREFILL_CHUNK:
-            self._feed_pending(len(self._tokens) - 1)
+            self._commit()
         start = self._length
         tokens, features = self._with_masks(depth - 1)
         rows = len(tokens)
@@ -61,8 +53,5 @@ class ParallelEagleDrafter(EagleDrafter):
         assert masked is not None
         assert mask_token is not None
         tokens = [*self._tokens, *[mask_token] * count]
-        like = self._features[0]
-        rows = masked[0].to(like.device, like.dtype).expand(count, -1)
-        features = torch.cat([*self._features, rows]).to(self._device)
-        self._tokens, self._features = [], []
-        return tokens, features
+        self._tokens, features = [], self._pending()
+        return tokens, torch.cat([features, masked[0].to(features).expand(count, -1)])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -11,20 +9,8 @@ from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.lm import LMDrafter
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.phases import LEVEL, phase
-from spectui.decoding.target.language_model import PREFILL_CHUNK, LanguageModel
-from spectui.decoding.trees.shape import Shape, TokenTree
-
-
-def build(setup: Setup) -> ParallelLMDrafter:
-    """See `DrafterKind.build`."""
-    return ParallelLMDrafter(
-        LanguageModel(setup.draft),
-        setup.shape,
-        setup.vocab_size,
-        name=setup.name,
-        temperature=setup.temperature,
-        top_p=setup.top_p,
-    )
+from spectui.decoding.target.language_model import PREFILL_CHUNK
+from spectui.decoding.trees.shape import TokenTree
 
 
 class ParallelLMDrafter(LMDrafter):
@@ -32,8 +18,9 @@ class ParallelLMDrafter(LMDrafter):
 
     _cheap_levels = True
 
-    def __init__(self, model: LanguageModel, shape: Shape, vocab_size: int, **options: Any) -> None:
-        super().__init__(model, shape, vocab_size, **options)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        model = self._model
         token = getattr(model.model.config, "pard_token", None)
         if type(token) is not int or not 0 <= token < model.rows:
             raise DecodingError(

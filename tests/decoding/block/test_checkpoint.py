@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from spectui.decoding.block.checkpoint import describe, load_block_head, read_config
 from spectui.decoding.block.head import Sight
 from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.block import BlockDrafter
 from spectui.decoding.drafters.registry import DFLASH, DSPARK, kind_in
 from spectui.decoding.engine import SpeculativeDecoder
@@ -255,8 +256,8 @@ def test_pickles_and_halves_are_refused(target: Any, tmp_path: Path) -> None:
 def test_a_chain_longer_than_the_block_is_refused_and_a_dynamic_tree_ends_with_it(target: Any) -> None:
     head = tiny_block_head(target)
     with pytest.raises(UsageError, match=r"'chain:5' is 5 deep.*4 tokens a round \(block_size 5\)"):
-        BlockDrafter(head, parse_tree("chain:5"))
-    drafter = BlockDrafter(head, parse_tree("chain:4"))
+        BlockDrafter(Setup(parse_tree("chain:5"), head.config.vocab_size, "dflash", head))
+    drafter = BlockDrafter(Setup(parse_tree("chain:4"), head.config.vocab_size, "dflash", head))
     with pytest.raises(UsageError, match="block_size 5"):
         drafter.use(parse_tree("full:5x2"))
     model = LanguageModel(target, drafter.feature_layers)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.engine import SpeculativeDecoder
@@ -58,7 +59,7 @@ def test_drafting_with_the_cache_equals_drafting_from_scratch(
 ) -> None:
     """Random features and random accepted paths: what the head kept may depend on neither's history."""
     head = tiny_head(target, **changes)
-    drafter = EagleDrafter(head, parse_tree(spec))
+    drafter = EagleDrafter(Setup(parse_tree(spec), head.config.vocab_size, "eagle", head))
     rng = np.random.default_rng(0)
     lengths = set()
     for prompt_length in (1, 2, 9):
@@ -71,7 +72,7 @@ def test_drafting_with_the_cache_equals_drafting_from_scratch(
             tree = drafter.propose(tokens[-1], most)
             tree.check()
             if features and most:
-                scratch = EagleDrafter(head, parse_tree(spec))
+                scratch = EagleDrafter(Setup(parse_tree(spec), head.config.vocab_size, "eagle", head))
                 scratch.begin(tokens, Scored(None, torch.cat(features)))
                 _same(tree, scratch.propose(tokens[-1], most))
             else:
@@ -111,7 +112,7 @@ def test_every_node_has_the_probability_that_the_head_gives_it(
 ) -> None:
     """Masks, positions and carried states: each node against a run of its own path alone."""
     head = tiny_head(target, **changes)
-    drafter = EagleDrafter(head, parse_tree(spec))
+    drafter = EagleDrafter(Setup(parse_tree(spec), head.config.vocab_size, "eagle", head))
     rng = np.random.default_rng(1)
     tokens = [int(t) for t in rng.integers(0, 384, 7)]
     scored = _scored(rng, 6)
@@ -139,7 +140,7 @@ def test_a_long_prompt_is_fed_in_chunks_without_loss(target: Any) -> None:
     tokens = [int(t) for t in rng.integers(0, 384, PREFILL_CHUNK + 40)]
     scored = _scored(rng, len(tokens) - 1)
     assert scored.features is not None
-    drafter = EagleDrafter(head, parse_tree("chain:1"))
+    drafter = EagleDrafter(Setup(parse_tree("chain:1"), head.config.vocab_size, "eagle", head))
     drafter.begin(tokens, scored)
     tree = drafter.propose(tokens[-1], 1)
     with torch.inference_mode():

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.drafters.kind import DrafterKind, imported
 from spectui.decoding.drafters.registry import DFLASH, DSPARK, MTP, PARD, PEAGLE
@@ -160,7 +161,7 @@ def test_mtp_of_qwen3_next() -> None:
                 f"{context}.round1",
             ),
         ):
-            drafter = EagleDrafter(head, parse_tree("chain:3"))
+            drafter = EagleDrafter(Setup(parse_tree("chain:3"), head.config.vocab_size, "eagle", head))
             drafter.begin([*committed, root], Scored(None, features(committed)))
             logits = DraftedSequence.of(drafter, committed, root).logits_along(path[:2])
             close(logits, f"{keys}.logits", name)
