@@ -49,6 +49,8 @@ class Round:
     draft_ms: float
     verify_ms: float
     other_ms: float
+    captured: bool = False
+    """True where something was captured on the way, which takes many times as long as a round."""
 
     @property
     def tokens(self) -> tuple[int, ...]:

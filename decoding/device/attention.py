@@ -65,7 +65,8 @@ def fastest_kernel(shape: AttentionShape, kernels: Sequence[SDPBackend] = MASKED
 
 @torch.inference_mode()
 def _milliseconds(shape: AttentionShape, kernel: SDPBackend) -> float | None:
-    """The time of one attention by `kernel`, replayed where it can be captured; None where it cannot run."""
+    """The time of one attention by `kernel`, replayed where anything is captured; None where it cannot run, or be
+    captured."""
     as_model = torch.ones((), dtype=shape.dtype, device=shape.device)
     query = as_model.new_ones(1, shape.heads, shape.rows, shape.width)
     keys = as_model.new_ones(1, shape.heads, shape.slots, shape.width)
@@ -82,12 +83,16 @@ def _milliseconds(shape: AttentionShape, kernel: SDPBackend) -> float | None:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             return None
-        return min(_timed(attend, shape.device)) / CALLS
+        took = _timed(attend, shape.device)
+    return None if took is None else min(took) / CALLS
 
 
-def _timed(function: Callable[[], torch.Tensor], device: torch.device) -> list[float]:
-    graphs, clock, marks = Graphs(device), Clock(device), []
+def _timed(function: Callable[[], torch.Tensor], device: torch.device) -> list[float] | None:
+    """Milliseconds of some looks; None where it cannot be captured, though others can."""
+    graphs, clock, marks = Graphs(device, probe=True), Clock(device), []
     graphs.run("attention", function)
+    if graphs.failed and Graphs.broken is None:
+        return None
     for _ in range(LOOKS):
         start = clock.mark()
         graphs.run("attention", function)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from traceback import walk_tb
 from typing import Any, ClassVar
 
@@ -25,11 +25,16 @@ class Graphs:
     running another."""
 
     broken: ClassVar[str | None] = None
-    """The reason for which no `Graphs` of the process captures any more: a capture that had begun went wrong."""
+    """The reason for which no `Graphs` of the process captures any more: a capture was broken off, by another error
+    than a lack of memory. One that was refused before it began, or was a probe, is no such reason."""
     _streams: ClassVar[dict[torch.device, Any]] = {}
 
-    def __init__(self, device: torch.device, *, refused: str = "") -> None:
-        """`refused` is a reason for capturing nothing that is known beforehand."""
+    def __init__(self, device: torch.device, *, refused: str = "", probe: bool = False) -> None:
+        """`refused` is a reason for capturing nothing that is known beforehand; a `probe` finds out what can be
+        captured, and its failure stops no other."""
+        self.captures = 0
+        """Functions captured so far."""
+        self._probe = probe
         self._reason: str | None = None
         self._failed = False
         if device.type != "cuda":
@@ -70,10 +75,12 @@ class Graphs:
             try:
                 self._kept[key] = self._capture(function)
             except RuntimeError as error:
-                if isinstance(error, torch.OutOfMemoryError):
-                    raise
+                shortage = _lack_of_memory(error)
+                if shortage is not None:
+                    raise shortage from None
                 self._fail(error)
                 return function()
+            self.captures += 1
         graph, out = self._kept[key]
         graph.replay()
         return out
@@ -81,7 +88,8 @@ class Graphs:
     def _fail(self, error: RuntimeError) -> None:
         self._reason, self._failed = _reason(error), True
         self.forget()
-        log.warning("forwards run one kernel at a time: %s", self._reason)
+        level = logging.DEBUG if self._probe else logging.WARNING
+        log.log(level, "forwards run one kernel at a time: %s", self._reason)
 
     def _capture(self, function: Callable[[], Any]) -> tuple[Any, Any]:
         """The graph of `function`, and what it returned.
@@ -93,7 +101,38 @@ class Graphs:
             side = self._stream()
             _warm_up(function, side, torch.cuda.current_stream(self._device))
             self._pool = self._pool or torch.cuda.graph_pool_handle()
-            return _captured(function, side, self._pool)
+            return self._record(function, side)
+
+    def _record(self, function: Callable[[], Any], side: Any) -> tuple[Any, Any]:
+        """The graph of `function` on the current device, and what it returned. Raises `RuntimeError` after cleaning up
+        what torch leaves behind: the stream, and an allocator that takes the capture for under way."""
+        before, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+        context = torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local")
+        underway, warned = False, list[warnings.WarningMessage]()
+        try:
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                with context:
+                    underway = True
+                    out = function()
+                underway = False
+            if any(map(_of_empty_graph, warned)):
+                raise RuntimeError("nothing was captured: the kernels ran on another device or stream")
+        except BaseException as error:
+            torch.cuda.set_stream(before)
+            if underway:
+                # Where the capture was ended after all, the first of them refuses.
+                with contextlib.suppress(Exception):
+                    torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
+                    torch._C._cuda_releasePool(torch.cuda.current_device(), self._pool)
+                if isinstance(error, RuntimeError) and not self._probe and _lack_of_memory(error) is None:
+                    Graphs.broken = _reason(error)
+            raise
+        finally:
+            for one in warned:
+                if not _of_empty_graph(one):
+                    warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        return graph, out
 
     def _stream(self) -> Any:
         if self._device not in self._streams:
@@ -108,7 +147,7 @@ def _warm_up(function: Callable[[], Any], side: Any, before: Any) -> None:
     mode = torch.cuda.get_sync_debug_mode()
     try:
         with torch.cuda.stream(side), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch calls the mode a prototype, once a process
+            warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
             for _ in range(WARM_UPS - 1):
                 function()
             torch.cuda.set_sync_debug_mode("error")
@@ -118,38 +157,26 @@ def _warm_up(function: Callable[[], Any], side: Any, before: Any) -> None:
         before.wait_stream(side)
 
 
-def _captured(function: Callable[[], Any], side: Any, pool: Any) -> tuple[Any, Any]:
-    """The graph of `function` on the current device, and what it returned. Raises `RuntimeError` after cleaning up what
-    torch leaves behind: the stream, and an allocator that takes the capture for under way."""
-    before, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
-    context = torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local")
-    begun = False
-    try:
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            with context:
-                begun = True
-                out = function()
-        if any("Graph is empty" in str(one.message) for one in warned):
-            raise RuntimeError("nothing was captured: the kernels ran on another device or stream")
-    except BaseException as error:
-        torch.cuda.set_stream(before)
-        if begun:
-            with contextlib.suppress(
-                Exception
-            ):  # where the capture was ended after all, the first of them refuses
-                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
-                torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-            Graphs.broken = _reason(error)
-        raise
-    return graph, out
+def _of_empty_graph(warning: warnings.WarningMessage) -> bool:
+    return "Graph is empty" in str(warning.message)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, that which it was raised upon, and so on."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__context__
+
+
+def _lack_of_memory(error: BaseException) -> torch.OutOfMemoryError | None:
+    """The lack of memory behind an error: the end of a capture that it interrupts raises another."""
+    return next((link for link in _chain(error) if isinstance(link, torch.OutOfMemoryError)), None)
 
 
 def _reason(error: BaseException) -> str:
     """The first error of a chain, and the line that met it: the end of a capture only says that there was one."""
-    while error.__context__ is not None:
-        error = error.__context__
+    *_, error = _chain(error)
     places = [
         f" ({module}:{line})"
         for frame, line in walk_tb(error.__traceback__)

@@ -58,12 +58,15 @@ class Judge:
         self._rules = rules
         self.graphs = Graphs(device)
         self._buffers: dict[Size, _Buffers] = {}
+        self._nodes = 0
+        """Of the size that was judged last."""
 
     def judge(
         self, tree: DeviceTree, logits: torch.Tensor, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The figures of the round, packed (see `figures_of`), and the slots of the path in the cache."""
         size = Size.of(tree)
+        self._nodes = size.nodes
         if size not in self._buffers:
             if len(self._buffers) == KEPT:
                 self._buffers.clear()
@@ -79,9 +82,10 @@ class Judge:
         )
         return judged
 
-    def figures_of(self, tree: DeviceTree, packed: Sequence[float]) -> RoundFigures[NDArray[Any]]:
-        """The figures of the nodes of `tree` and of those that fill its size up, which are not valid."""
-        return unpack(packed, Size.of(tree).nodes)
+    def figures_of(self, packed: Sequence[float]) -> RoundFigures[NDArray[Any]]:
+        """The figures of the nodes of the tree that was judged last, and of those that fill its size up, which are not
+        valid."""
+        return unpack(packed, self._nodes)
 
 
 @dataclass
@@ -90,7 +94,8 @@ class _Buffers:
 
     tensors: dict[str, torch.Tensor]
     blank: dict[str, torch.Tensor]
-    """The same for a tree without nodes: those that fill a size up lie below the root, and are not valid."""
+    """Those of them that are not zero for a tree without nodes: the nodes that fill a size up lie below the root, and
+    are not valid."""
     loaded: int = -1
     """Nodes of the tree that was loaded last."""
 
@@ -98,28 +103,33 @@ class _Buffers:
     def allocate(cls, size: Size, tree: DeviceTree, logits: torch.Tensor) -> _Buffers:
         """Buffers for trees of a size that are like `tree`."""
         nodes, device = size.nodes, logits.device
-        blank = {
-            name: tensor.new_zeros(nodes)
+        tensors = {
+            name: tensor.new_empty(nodes)
             for name in (*_OF_TREE, *_OF_INDEX)
             if (tensor := getattr(tree if name in _OF_TREE else tree.index, name)) is not None
             and tensor.dim() == 1
         }
-        blank["parent"].fill_(ROOT)
-        blank["ancestors"] = torch.eye(nodes, dtype=torch.bool, device=device)
-        blank["logits"] = logits.new_zeros(nodes + 1, logits.shape[1])
-        blank["uniforms"] = torch.zeros(nodes + 1, dtype=torch.float64, device=device)
+        tensors["logits"] = logits.new_empty(nodes + 1, logits.shape[1])
+        tensors["uniforms"] = torch.empty(nodes + 1, dtype=torch.float64, device=device)
+        blank = {
+            "parent": torch.full_like(tensors["parent"], ROOT),
+            "ancestors": torch.eye(nodes, dtype=torch.bool, device=device),
+        }
         if tree.rows is not None:
-            blank["rows"] = tree.rows.new_zeros(nodes + 1, tree.rows.shape[1])
+            tensors["rows"] = tree.rows.new_empty(nodes + 1, tree.rows.shape[1])
             # Every node has a place in the table: these are children of their own, which nothing leads to.
             blank["table"] = torch.full((nodes + 1, size.width), ROOT, device=device)
             blank["table"][1:, 0] = torch.arange(nodes, device=device)
-        return cls({name: torch.empty_like(tensor) for name, tensor in blank.items()}, blank)
+        return cls(tensors | {name: torch.empty_like(tensor) for name, tensor in blank.items()}, blank)
 
     def load(self, tree: DeviceTree, logits: torch.Tensor, uniforms: torch.Tensor | None) -> None:
         """Copy the tensors of a round into the buffers."""
         if tree.index.size != self.loaded:
             for name, tensor in self.tensors.items():
-                tensor.copy_(self.blank[name])
+                if name in self.blank:
+                    tensor.copy_(self.blank[name])
+                else:
+                    tensor.zero_()
             self.loaded = tree.index.size
         for name, tensor in self.tensors.items():
             if name == "logits":

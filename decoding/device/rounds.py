@@ -67,6 +67,7 @@ class DeviceRounds(BaseRounds):
         """See `Rounds.step`."""
         self.number += 1
         target, clock = self._target, self._clock
+        captured = self._captures()
         began, start = time.perf_counter(), clock.mark()
         prefix = target.length + 1
         with phase(DRAFT):
@@ -88,7 +89,7 @@ class DeviceRounds(BaseRounds):
                 best = top_tokens(scored.logits, self._best_read)
                 packed = torch.cat([packed, best.flatten().double()])
             values = packed.cpu().tolist()
-            figures = self._judge.figures_of(tree, values)
+            figures = self._judge.figures_of(values)
             if self._best_read:
                 of_rows = np.asarray(values[-best.numel() :], dtype=np.int64).reshape(best.shape)
                 scored = replace(scored, best=of_rows)
@@ -123,7 +124,11 @@ class DeviceRounds(BaseRounds):
             draft_ms=draft_ms,
             verify_ms=verify_ms,
             other_ms=max(1e3 * (time.perf_counter() - began) - draft_ms - verify_ms, 0.0),
+            captured=self._captures() > captured,
         )
+
+    def _captures(self) -> int:
+        return sum(graphs.captures for graphs in self.graphs)
 
     def _draft(self, root: int, max_depth: int) -> DeviceTree:
         """The drafter's tree, on the device."""

@@ -18,8 +18,9 @@ import torch
 
 from spectui.decoding.config import WITH_LOOKUP, RunConfig
 from spectui.decoding.device import judgement
-from spectui.decoding.device.graphs import WARM_UPS, Graphs
+from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.rounds import DeviceRounds
+from spectui.decoding.device.tree import DeviceTree
 from spectui.decoding.drafters.kind import DrafterKind
 from spectui.decoding.drafters.lookup import LookupDrafter
 from spectui.decoding.drafters.registry import DRAFT_MODEL, RECYCLING
@@ -27,7 +28,6 @@ from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.rounds import Round
 from spectui.decoding.target.attention import use_grouped_attention
-from spectui.decoding.target.distributions import distribution
 from spectui.decoding.target.lean import use_lean_layers
 from spectui.decoding.target.parts import MergedParts
 from spectui.decoding.target.rope import PerRowRotary
@@ -37,7 +37,6 @@ from spectui.decoding.trees.spec import chain_shape
 from tests.decoding.drafters.kinds import EVERY, name_of, trees_of, weights_for
 from tests.decoding.drafters.toy_entry import TOY
 from tests.fake_gpu import PAGEABLE, PINNED, WAIT, FakeGpu
-from tests.fake_gpu.seen import NOT_PERMITTED, SYNCHRONISING
 from tests.models import tiny_llama, tiny_tokenizer
 from tests.tiny_families import tiny_config, tiny_model
 
@@ -284,74 +283,35 @@ def test_a_run_on_the_second_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert gpu.replays > len(rounds)
 
 
-def test_a_wait_is_refused_before_a_capture_begins_and_its_line_is_named() -> None:
-    """Nothing is left behind: other functions are captured as before."""
-    with FakeGpu() as gpu:
-        x, ours = torch.ones(1, 3, device="cuda"), torch.cuda.current_stream()
-        graphs, others = Graphs(x.device), Graphs(x.device)
-        assert graphs.run("reads", lambda: distribution(x, 1.0, 0.9)).shape == x.shape
-        assert graphs.failed
-        assert graphs.reason is not None
-        assert graphs.reason.startswith(f"capturing failed: {SYNCHRONISING} ({distribution.__module__}:")
-        assert torch.cuda.current_stream() is ours
-        assert (gpu.captures, gpu.underway, torch.cuda.get_sync_debug_mode()) == (0, 0, 0)
-        assert others.run("adds", lambda: x + 1).tolist() == [[2.0, 2.0, 2.0]]
-        assert (others.reason, others.failed, gpu.captures) == (None, False, 1)
+def test_rounds_in_which_something_was_captured_say_so(pair: Pair) -> None:
+    with FakeGpu() as gpu, torch.inference_mode():
+        config = RunConfig(draft=DRAFT_MODEL.name, tree="chain:3", max_new_tokens=16)
+        decoder = SpeculativeDecoder(config, models=pair.models(DRAFT_MODEL, torch.float32, gpu))
+        before, captured = 0, list[bool]()
+        for round_ in decoder.generate(SHORT):
+            captured.append(gpu.captures > before)
+            assert round_.captured == captured[-1]
+            before = gpu.captures
+    assert captured[0]
+    assert not captured[-1]
 
 
-def test_a_capture_that_fails_is_cleaned_up_and_none_is_begun_after_it() -> None:
-    """Its reason is what went wrong inside, not what the end of the capture said."""
-    with FakeGpu() as gpu:
-        x, ours = torch.ones(1, 3, device="cuda"), torch.cuda.current_stream()
-        graphs, others, calls = Graphs(x.device), Graphs(x.device), list[int]()
+def test_a_size_is_kept_once_and_worked_out_once_a_round(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of logits are the largest of its buffers."""
+    made, of = list[judgement.Size](), judgement.Size.of
 
-        def reads_at_last() -> torch.Tensor:
-            calls.append(1)
-            return distribution(x, 1.0, 0.9, wait=len(calls) == WARM_UPS + 1)
+    def watched(tree: DeviceTree) -> judgement.Size:
+        made.append(of(tree))
+        return made[-1]
 
-        assert graphs.run("reads", reads_at_last).shape == x.shape
-        assert graphs.reason is not None
-        assert graphs.reason.startswith(f"capturing failed: {NOT_PERMITTED} ({distribution.__module__}:")
-        assert torch.cuda.current_stream() is ours
-        assert (gpu.captures, gpu.underway, torch.cuda.get_sync_debug_mode()) == (0, 0, 0)
-        assert others.run("adds", lambda: x + 1).tolist() == [[2.0, 2.0, 2.0]]
-        assert (others.reason, others.failed, gpu.captures) == (graphs.reason, True, 0)
-        assert not Graphs(torch.device("cpu")).failed
-
-
-def test_memory_that_runs_out_in_a_capture_leaves_the_stream_and_the_allocator_as_they_were() -> None:
-    with FakeGpu() as gpu:
-        x, ours, calls = torch.arange(3, device="cuda"), torch.cuda.current_stream(), list[int]()
-
-        def runs_out() -> torch.Tensor:
-            calls.append(1)
-            if len(calls) == WARM_UPS + 1:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return x + 1
-
-        graphs = Graphs(x.device)
-        with pytest.raises(torch.OutOfMemoryError):
-            graphs.run("adds", runs_out)
-        assert torch.cuda.current_stream() is ours
-        assert gpu.underway == 0
-        assert graphs.run("adds", runs_out).tolist() == [1, 2, 3]
-        assert graphs.reason is None
-
-
-def test_a_capture_of_nothing_is_refused() -> None:
-    """As of kernels that run on another device than the graph's."""
-    with FakeGpu():
-        x, graphs = torch.arange(3, device="cuda:0"), Graphs(torch.device("cuda", 1))
-        assert graphs.run("adds", lambda: x + 1).tolist() == [1, 2, 3]
-        assert graphs.reason is not None
-        assert "nothing was captured" in graphs.reason
-
-
-def test_graphs_of_another_device_than_the_current_one() -> None:
-    with FakeGpu() as gpu:
-        x = torch.arange(3, device="cuda:1")
-        graphs = Graphs(x.device)
-        for add in range(3):
-            x.fill_(add)
-            assert graphs.run("adds", lambda: x + 1).tolist() == [add + 1] * 3
-        assert (graphs.reason, gpu.captures, gpu.replays) == (None, 1, 3)
+    monkeypatch.setattr(judgement.Size, "of", watched)
+    with FakeGpu() as gpu, torch.inference_mode():
+        config = RunConfig(draft=DRAFT_MODEL.name, tree="chain:3", max_new_tokens=16, temperature=0.8)
+        decoder = SpeculativeDecoder(config, models=pair.models(DRAFT_MODEL, torch.float32, gpu))
+        rounds = rounds_of(decoder, [SHORT])
+        assert isinstance(decoder.rounds, DeviceRounds)
+        buffers = decoder.rounds._judge._buffers
+    assert len(made) == len(rounds)
+    kept = [name for each in buffers.values() for name in each.tensors.keys() & each.blank.keys()]
+    assert {"logits", "rows"} <= {name for each in buffers.values() for name in each.tensors}
+    assert not {"logits", "rows"} & {*kept}
