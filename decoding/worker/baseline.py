@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -19,7 +20,7 @@ from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError, one_line
 from spectui.decoding.machine.energy import decoding_now
 from spectui.decoding.rounds import Round
-from spectui.decoding.worker.prompt_runner import out_of_memory
+from spectui.decoding.worker.memory import free_unused, out_of_memory
 from spectui.store.writing.writer import SessionWriter
 
 TOKENS = 6
@@ -47,9 +48,16 @@ def plain_decoder(decoder: SpeculativeDecoder) -> SpeculativeDecoder:
 def plain_ms_per_token(decoder: SpeculativeDecoder, prompt: str, tokens: int) -> float:
     """Median milliseconds per token over `tokens` rounds of plain decoding, the first one left out.
 
-    Prefill does not count. Raises `DecodingError` when the prompt does not fit.
+    Prefill does not count, and the decoder's cache is gone afterwards. Raises `DecodingError` when the prompt does not
+    fit.
     """
-    times = [total_ms(each) for each in islice(plain_decoder(decoder).generate(prompt), tokens + 1)]
+    try:
+        times = [total_ms(each) for each in islice(plain_decoder(decoder).generate(prompt), tokens + 1)]
+    except Exception as error:
+        traceback.clear_frames(error.__traceback__)  # they hold on to the decoder
+        raise
+    finally:
+        free_unused()
     return median(times[1:] or times)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import itertools
 import json
@@ -26,6 +25,7 @@ from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.decoding.trees.shape import ancestor_mask
 from spectui.decoding.trees.spec import recycling_shape, trimmed_spec
+from spectui.decoding.worker.memory import free_unused
 
 STAGE = "measuring what a tree costs"
 
@@ -109,10 +109,12 @@ def measure(
             rounds[tree] += itertools.islice(more, each if in_turn else 0)
     if not in_turn:
         del model
-        for tree in rounds:
-            _free()
-            rounds[tree] = list(itertools.islice(endless.pop(tree), passes * each))
-        _free()
+        try:
+            for tree in rounds:
+                free_unused()
+                rounds[tree] = list(itertools.islice(endless.pop(tree), passes * each))
+        finally:
+            free_unused()
     draft, other, other_node = _of_rounds(rounds.pop(PLAIN), list(rounds.values()))
     return Costs(
         machine(config, models),
@@ -123,13 +125,6 @@ def measure(
         datetime.now(UTC).isoformat(timespec="seconds"),
         other_node,
     )
-
-
-def _free() -> None:
-    """Free the caches of decoders that are not in use any more: their layers know their caches."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def refine_steps(rows: Sequence[int], more: int, looks: int, ms: Callable[[int], float]) -> list[int]:

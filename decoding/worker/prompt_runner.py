@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
@@ -18,6 +15,7 @@ from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.rounds import Round
 from spectui.decoding.tokens.chat import PromptInput
 from spectui.decoding.worker.control import Control, LimitReached, Limits, Skipped, Stopped
+from spectui.decoding.worker.memory import free_unused, out_of_memory
 from spectui.decoding.worker.recorder import Recorder
 from spectui.decoding.worker.tree_plan import PlanFollower
 from spectui.prompts.chat import from_json
@@ -112,9 +110,7 @@ class PromptRunner:
     def _replace_decoder(self, config: RunConfig) -> None:
         if hasattr(self, "decoder"):
             del self.decoder
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_unused()
         self.decoder = SpeculativeDecoder(config, models=self._models)
 
     def _decode(self, generation: PendingGeneration) -> None:
@@ -132,7 +128,7 @@ class PromptRunner:
                 self._limits.count(round_.tree.size, len(round_.tokens))
                 tokens += round_.tokens
                 finish = round_.finish
-                if self.baselines is not None:
+                if self.baselines is not None and not round_.captured:
                     self.baselines.add_round(ms, round_.tree.size)
                 if finish is None:
                     self._measure_plain(generation.prompt_text)
@@ -247,11 +243,3 @@ def find_loop(tokens: Sequence[int]) -> tuple[int, int] | None:
         if end - start >= max(LOOP_TOKENS, LOOP_TIMES * length):
             return length, start
     return None
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """True where `error` says that the device, or the host, has no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # PyTorch's allocator for the CPU has no exception of its own.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

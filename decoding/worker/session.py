@@ -13,13 +13,13 @@ from spectui.decoding.models.fingerprint import Basis, differences, model_files
 from spectui.decoding.models.load import LoadedModels, Progress, load_models
 from spectui.decoding.tokens.chat import unused_switches
 from spectui.decoding.trees.costs import Costs, to_json
-from spectui.decoding.worker.baseline import baselines_of
+from spectui.decoding.worker.baseline import Baselines, baselines_of
 from spectui.decoding.worker.choose_tree import known_costs, with_tree
-from spectui.decoding.worker.control import Control, Refused, Skipped
+from spectui.decoding.worker.control import Control, Refused, Skipped, Stopped
 from spectui.decoding.worker.prompt_runner import PromptRunner
 from spectui.decoding.worker.tree_plan import plan_of_run
 from spectui.store.rows import SessionSummary
-from spectui.store.writing.writer import SessionWriter
+from spectui.store.writing.writer import PendingGeneration, SessionWriter
 
 
 class SessionRun:
@@ -76,17 +76,27 @@ class SessionRun:
         self._progress("decoding", None, None, "")
         writer.set_status("running")
         decoding_now.set()
-        for generation in pending:
-            try:
-                runner.check()
-            except Skipped:
-                writer.finish_generation(generation.id, "skipped", finish_reason="skipped")
-            else:
-                if between_prompts and baselines.due:
-                    baselines.take(generation.prompt_text)
-                runner.run(generation)
-            writer.prune(kept_from(self._config.keep_nodes))
+        try:
+            for generation in pending:
+                self._decode(generation, baselines if between_prompts else None)
+        except Stopped:
+            baselines.finish()
+            raise
         baselines.finish()
+
+    def _decode(self, generation: PendingGeneration, baselines: Baselines | None) -> None:
+        """Decode one prompt, unless it is to be skipped; plain decoding is measured before it where `baselines` are
+        due."""
+        writer, runner = self._writer, self._runner
+        try:
+            runner.check()
+        except Skipped:
+            writer.finish_generation(generation.id, "skipped", finish_reason="skipped")
+        else:
+            if baselines is not None and baselines.due:
+                baselines.take(generation.prompt_text)
+            runner.run(generation)
+        writer.prune(kept_from(self._config.keep_nodes))
 
     def _note_models(self, config: RunConfig, models: LoadedModels) -> None:
         for note in models.notes:

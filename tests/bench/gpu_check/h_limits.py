@@ -13,7 +13,7 @@ import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
-from spectui.decoding.worker.prompt_runner import out_of_memory
+from spectui.decoding.worker.memory import out_of_memory
 from tests.bench.gpu_check.report import Report
 from tests.bench.gpu_check.shapes import draft_sizes, free, loaded, prompt, random_llama, target_sizes
 from tests.bench.gpu_check.texts import decode, environment

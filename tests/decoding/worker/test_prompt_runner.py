@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +14,13 @@ import torch
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device.graphs import Graphs
+from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.drafters.registry import EMBEDDED_HEAD
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.fingerprint import ALIKE, Basis, differences, digest, model_files
 from spectui.decoding.models.load import LoadedModels, load_models
 from spectui.decoding.rounds import Round
-from spectui.decoding.worker import prompt_runner
+from spectui.decoding.worker import baseline, prompt_runner
 from spectui.decoding.worker.baseline import Baselines, total_ms
 from spectui.decoding.worker.control import Control
 from spectui.decoding.worker.idle import IdleTime
@@ -295,3 +298,53 @@ def test_plain_decoding_between_two_rounds_changes_nothing(
     # After each round of a prompt but its last.
     assert [rounds for rounds, _ in seen] == [*range(1, counts[0]), *range(counts[0] + 1, sum(counts))]
     assert min(ms for _, ms in seen) > 0
+
+
+def test_rounds_in_which_something_was_captured_are_compared_with_no_baseline(
+    tmp_path: Path, config: RunConfig, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate, compared = SpeculativeDecoder.generate, list[int]()
+
+    def capturing(self: SpeculativeDecoder, *arguments: Any, **options: Any) -> Iterator[Round]:
+        for round_ in generate(self, *arguments, **options):
+            yield replace(round_, captured=round_.number == 1)
+
+    class Seeing(Baselines):
+        due = False
+
+        def add_round(self, ms: float, nodes: int) -> None:
+            compared.append(nodes)
+
+    monkeypatch.setattr(SpeculativeDecoder, "generate", capturing)
+    seeing = Seeing(lambda _: 1.0, 1, lambda *_: None, lambda _: None)
+    ran = Ran(tmp_path / "runs.db", config, models, lambda *_: seeing)
+    assert len(compared) == sum(prompt.round_count - 1 for prompt in ran.prompts) > 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_plain_decoding_between_prompts_leaves_no_cache_behind(
+    config: RunConfig, models: LoadedModels, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """On fixed sizes, where it has a cache of its own; only the garbage collector finds it."""
+    monkeypatch.setenv("SPECTUI_STATIC", "1")
+    decoder, made = SpeculativeDecoder(config, models=models), list[weakref.ref[Any]]()
+    make = baseline.plain_decoder
+
+    def watched(decoder: SpeculativeDecoder) -> SpeculativeDecoder:
+        plain = make(decoder)
+        assert isinstance(plain.target, BufferedModel)
+        made.append(weakref.ref(plain.target._cache))
+        return plain
+
+    monkeypatch.setattr(baseline, "plain_decoder", watched)
+    gc.disable()
+    try:
+        if fails:
+            break_rounds(monkeypatch, RuntimeError("a kernel failed"), times=1)
+            with pytest.raises(RuntimeError, match="a kernel failed"):
+                baseline.plain_ms_per_token(decoder, TEXTS[0], 6)
+        else:
+            assert baseline.plain_ms_per_token(decoder, TEXTS[0], 6) > 0.0
+    finally:
+        gc.enable()
+    assert [each() for each in made] == [None]
