@@ -64,7 +64,8 @@ class Expander:
         self.vocab_size, self._ids, self.columns = vocab_size, ids, width
         self._token_of = list(range(width)) if ids is None else ids.tolist()
         self.temperature, self.top_p = temperature, top_p
-        self.generator = torch.Generator(device=device or "cpu")
+        self._device = device or torch.device("cpu")
+        self.generator = torch.Generator(device=self._device)
         self.begin(0)
         self.use(shape)
 
@@ -105,11 +106,16 @@ class Expander:
 
     def _fill(self, growth: _Growth, shape: TreeShape, levels: _Levels) -> None:
         """Fill every node of `shape` for which there is a token of some probability."""
-        made = {ROOT: ROOT}
-        above = [ROOT]
-        inner = set(shape.parent.tolist())
-        for level in shape.levels:
-            candidates = levels.candidates(growth, above, int(shape.rank[level].max()) + 1)
+        inner, made = set(shape.parent.tolist()), {ROOT: ROOT}
+        parents = [[ROOT], *([i for i in level.tolist() if i in inner] for level in shape.levels)]
+        for places, level in zip(parents, shape.levels, strict=False):
+            numbers = self._numbers([place in made for place in places])
+            above = [made[place] for place in places if place in made]
+            if not above:
+                continue
+            if above != [ROOT]:
+                levels.descend(growth, above)
+            candidates = levels.candidates(growth, above, int(shape.rank[level].max()) + 1, numbers)
             row_of = {node: row for row, node in enumerate(above)}
             for i in level.tolist():
                 parent = made.get(int(shape.parent[i]))
@@ -118,10 +124,15 @@ class Expander:
                 node = growth.add(parent, int(shape.rank[i]), row_of[parent], candidates)
                 if node is not None:
                     made[i] = node
-            above = [made[i] for i in level.tolist() if i in made and i in inner]
-            if not above:
-                return
-            levels.descend(growth, above)
+
+    def _numbers(self, made: list[bool]) -> torch.Tensor | None:
+        """The numbers ``[m, W]`` by which children are drawn below the m places of a level that were `made`; None where
+        children are not drawn. They are drawn for the other places too: the device's do not know which were made."""
+        if not self.drawn:
+            return None
+        numbers = torch.empty(len(made), self.columns, device=self._device)
+        numbers.exponential_(generator=self.generator)
+        return numbers if all(made) else numbers[[row for row, there in enumerate(made) if there]]
 
     def _choose(self, growth: _Growth, shape: DynamicShape, levels: _Levels, depth: int) -> list[int]:
         """The best nodes of all that were scored (see `best_nodes`), each before the branch of its siblings of
@@ -158,8 +169,16 @@ class Expander:
             kept = max(likely, best_nodes(growth.reach, growth.depth, shape.least), key=len)
         return growth.branch_by_branch(kept)
 
-    def candidates(self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int) -> _Candidates:
-        """`width` children for each of the nodes `above`, whose logits are the rows of `logits`."""
+    def candidates(
+        self,
+        growth: _Growth,
+        above: list[int],
+        logits: torch.Tensor,
+        width: int,
+        numbers: torch.Tensor | None = None,
+    ) -> _Candidates:
+        """`width` children for each of the nodes `above`, whose logits are the rows of `logits`; with `numbers` they
+        are drawn by these."""
         if self.temperature == 0.0:
             columns, values = largest(logits, width)
             logs, nats = softmax_sums(logits, [row[0] for row in values])
@@ -167,19 +186,23 @@ class Expander:
                 [_likelihood(value - log) for value in row] for row, log in zip(values, logs, strict=True)
             ]
         else:
-            columns, logprob, nats = self._sampled_candidates(growth, above, logits, width)
+            columns, logprob, nats = self._sampled_candidates(growth, above, logits, width, numbers)
         return _Candidates([[self._token_of[column] for column in row] for row in columns], logprob, nats)
 
     def _sampled_candidates(
-        self, growth: _Growth, above: list[int], logits: torch.Tensor, width: int
+        self,
+        growth: _Growth,
+        above: list[int],
+        logits: torch.Tensor,
+        width: int,
+        numbers: torch.Tensor | None,
     ) -> tuple[list[list[int]], list[list[float]], list[float]]:
         """Columns, log-probabilities and entropies when sampling."""
         q = distribution(logits, self.temperature, self.top_p)
-        if self.drawn:
+        if numbers is not None:
             growth.rows += zip(above, q, strict=True)
             # The exponential race: q / Exp(1) orders tokens as successive draws without replacement do.
-            race = q / torch.empty_like(q).exponential_(generator=self.generator)
-            chosen = race.topk(width, dim=-1).indices
+            chosen = (q / numbers).topk(width, dim=-1).indices
         else:
             # Likelihood only grows with the logit, and the best one's is wanted below.
             chosen = logits.topk(width, dim=-1).indices
@@ -321,8 +344,11 @@ class _Growth:
 class _Levels(Protocol):
     """Distributions of one level of a growing tree after another."""
 
-    def candidates(self, growth: _Growth, above: list[int], width: int) -> _Candidates:
-        """`width` children for each of the nodes `above`, those that the last `descend` named."""
+    def candidates(
+        self, growth: _Growth, above: list[int], width: int, numbers: torch.Tensor | None = None
+    ) -> _Candidates:
+        """`width` children for each of the nodes `above`, those that the last `descend` named, see
+        `Expander.candidates`."""
 
     def descend(self, growth: _Growth, above: list[int]) -> None:
         """Go on to the children of the nodes `above`."""
@@ -334,8 +360,10 @@ class _FedLevels:
     def __init__(self, expander: Expander, root_logits: torch.Tensor, score: Score) -> None:
         self._expander, self._logits, self._score = expander, root_logits, score
 
-    def candidates(self, growth: _Growth, above: list[int], width: int) -> _Candidates:
-        return self._expander.candidates(growth, above, self._logits, width)
+    def candidates(
+        self, growth: _Growth, above: list[int], width: int, numbers: torch.Tensor | None = None
+    ) -> _Candidates:
+        return self._expander.candidates(growth, above, self._logits, width, numbers)
 
     def descend(self, growth: _Growth, above: list[int]) -> None:
         self._logits = growth.score(self._score, above)
@@ -348,11 +376,13 @@ class _ProductLevels:
         self._expander, self._logits, self._level = expander, logits, 0
         self._sorted: _Candidates | None = None
 
-    def candidates(self, growth: _Growth, above: list[int], width: int) -> _Candidates:
+    def candidates(
+        self, growth: _Growth, above: list[int], width: int, numbers: torch.Tensor | None = None
+    ) -> _Candidates:
         level, expander = self._level, self._expander
-        if expander.drawn:
+        if numbers is not None:
             logits = self._logits[level : level + 1].expand(len(above), -1)
-            return expander.candidates(growth, above, logits, width)
+            return expander.candidates(growth, above, logits, width, numbers)
         if self._sorted is None:
             widest = max(width, expander.shape.width if isinstance(expander.shape, TreeShape) else 0)
             self._sorted = expander.candidates(growth, above, self._logits, widest)

@@ -101,6 +101,18 @@ def test_both_paths_give_the_same_rounds(
             assert output == greedy_reference(pair.target, ids, 20)
 
 
+@pytest.mark.parametrize("tree", ["full:3x3", "paths:000,01,10,2"])
+def test_nuclei_of_fewer_tokens_than_siblings(
+    pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str
+) -> None:
+    """Nodes without a token, and all below them, take none of the numbers that later ones are drawn by."""
+    config = RunConfig(draft="embedded", tree=tree, max_new_tokens=40, temperature=0.5, top_p=0.4)
+    on_host, on_device, _ = both(monkeypatch, config, pair)
+    assert_same(on_host, on_device)
+    sizes = [r.tree.size for r in on_host]
+    assert len(set(sizes)) > 2, sizes
+
+
 @settings(max_examples=25, deadline=None)
 @given(parents=st.lists(st.integers(-1, 20), min_size=1, max_size=24), hot=st.booleans())
 def test_any_tree(parents: list[int], hot: bool) -> None:
