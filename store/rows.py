@@ -193,7 +193,7 @@ class GenerationRow(NodeSums):
     """Time of giving up its nodes off the committed paths (see `store.care.pruning`); None while all are there."""
 
     total_ms = TOTAL_MS
-    match_rate = Metric(metrics.match_rate, "match_count", "judged_count")
+    match_rate = Metric(metrics.match_rate, "match_count", "node_count", "unjudged_count")
     mean_accepted_length = Metric(metrics.mean_accepted_length, "accepted_count", "round_count")
     tokens_per_round = Metric(metrics.tokens_per_round, "token_count", "round_count")
 
@@ -267,7 +267,7 @@ class DepthFigures(NodeSums):
     rounds_at_risk: int
     rounds_reached: int
 
-    match_rate = Metric(metrics.match_rate, "match_count", "judged_count")
+    match_rate = Metric(metrics.match_rate, "match_count", "nodes", "unjudged_count")
     hazard = Metric(metrics.hazard, "rounds_reached", "rounds_at_risk")
 
 
@@ -293,7 +293,7 @@ class TaskFigures(NodeSums):
 
     total_ms = TOTAL_MS
     tokens_per_second = Metric(metrics.tokens_per_second, "tokens", "total_ms")
-    match_rate = Metric(metrics.match_rate, "match_count", "judged_count")
+    match_rate = Metric(metrics.match_rate, "match_count", "nodes", "unjudged_count")
     mean_accepted_length = Metric(metrics.mean_accepted_length, "accepted_count", "rounds")
     tokens_per_round = Metric(metrics.tokens_per_round, "tokens", "rounds")
 

@@ -44,13 +44,13 @@ class Metric(Generic[Value]):
 
 
 RATIOS: dict[str, tuple[str, str]] = {
-    "match_rate": ("match_count", "judged_count"),
+    "match_rate": ("match_count", "node_count - unjudged_count"),
     "accepted_at_risk": ("accepted_count", "at_risk_count"),
     "mean_overlap": ("overlap_sum", "overlap_count"),
     "mean_accepted_length": ("accepted_count", "round_count"),
     "tokens_per_round": ("token_count", "round_count"),
 }
-"""Ratios of two sums over prompts: name -> (numerator, denominator) columns of `generation`."""
+"""Ratios of two sums over prompts: name -> (numerator, denominator), in SQL, of columns of `generation`."""
 
 
 def ratio(part: float, whole: float) -> float | None:
@@ -100,9 +100,9 @@ def at_risk_columns(on_path: Any, depth: Any, accepted_length: Any, is_cut: Any)
     return on_path & (~is_cut | (depth <= accepted_length))
 
 
-def match_rate(match_count: int, judged_count: int) -> float | None:
+def match_rate(match_count: int, node_count: int, unjudged_count: int = 0) -> float | None:
     """Share of nodes that are the target's argmax at their parent, of those of which that is known."""
-    return ratio(match_count, judged_count)
+    return ratio(match_count, node_count - unjudged_count)
 
 
 def mean_overlap(overlap_sum: float, overlap_count: int) -> float | None:

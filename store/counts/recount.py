@@ -156,8 +156,8 @@ def _checked(sums: dict[str, Any]) -> Sums:
     """`sums`, refused when they are not as written here: their names go into SQL."""
     if not all(name.isidentifier() and isinstance(value, int | float | None) for name, value in sums.items()):
         raise ValueError("no sums")
-    if "match_count" in sums:  # of every node, where it was counted before there were servers
-        sums.setdefault("judged_count", sums.get("nodes", sums.get("node_count")))
+    if "match_count" in sums:  # kept by a spectui that knew whether each node matched
+        sums.setdefault("unjudged_count", 0)
     return sums
 
 

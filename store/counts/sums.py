@@ -20,8 +20,8 @@ class NodeSums:
     accepted_count: int = field(metadata={"sql": "sum(node.accepted)"})
     overlap_sum: float = field(metadata={"sql": f"total({OVERLAP_SQL})"})
     overlap_count: int = field(metadata={"sql": "count(node.draft_p + node.target_p)"})
-    judged_count: int = field(metadata={"sql": 'count(node."match")'})
-    """Nodes of which it is known whether they match."""
+    unjudged_count: int = field(metadata={"sql": 'count(*) - count(node."match")'})
+    """Nodes of which it is not known whether they match."""
 
     accepted_at_risk = Metric(metrics.accepted_at_risk, "accepted_count", "at_risk_count")
     mean_overlap = Metric(metrics.mean_overlap, "overlap_sum", "overlap_count")

@@ -44,7 +44,7 @@ class DepthTally:
             accepted,
             self.overlap_sum,
             self.overlap_count,
-            sum(self.fates) - self.unjudged,
+            self.unjudged,
         )
 
 

@@ -26,7 +26,7 @@ _SESSION_COLUMNS = (
 )
 _SESSION_SUMS = (
     "tokens, rounds, nodes, draft_ms, verify_ms, other_ms, match_count, at_risk_count, accepted_count,"
-    " judged_count"
+    " unjudged_count"
 )
 _SESSION_NAMES, _SUM_NAMES = _SESSION_COLUMNS.split(", "), _SESSION_SUMS.split(", ")
 _SESSION = Typed(
@@ -140,8 +140,8 @@ def _summary(
     columns = dict(zip(_SESSION_NAMES, row, strict=True))
     totals = dict(zip(_SUM_NAMES, sums, strict=True))
     recorded = columns.pop("status")
-    matches, at_risk, accepted, judged = (
-        totals.pop(name) for name in ("match_count", "at_risk_count", "accepted_count", "judged_count")
+    matches, at_risk, accepted, unjudged = (
+        totals.pop(name) for name in ("match_count", "at_risk_count", "accepted_count", "unjudged_count")
     )
     columns["config"] = json_object(columns["config"], "configuration")
     columns["versions"] = json_object(columns["versions"], "versions")
@@ -164,7 +164,7 @@ def _summary(
         prompts_done=done[0],
         prompts_failed=done[1],
         tasks=tasks,
-        match_rate=metrics.match_rate(matches, judged),
+        match_rate=metrics.match_rate(matches, totals["nodes"], unjudged),
         accepted_at_risk=metrics.accepted_at_risk(accepted, at_risk),
         mean_accepted_length=metrics.mean_accepted_length(accepted, totals["rounds"]),
         tokens_per_round=metrics.tokens_per_round(totals["tokens"], totals["rounds"]),

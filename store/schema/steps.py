@@ -374,16 +374,11 @@ _SERVERS = (
     "ALTER TABLE session ADD COLUMN server TEXT",
     # The token that a server emits with the prompt's own pass, before any round; NULL where the first round gave it.
     "ALTER TABLE generation ADD COLUMN first_token_id INTEGER",
-    # Nodes of which it is known whether they match: those that a share of matches is of.
-    "ALTER TABLE generation ADD COLUMN judged_count INTEGER NOT NULL DEFAULT 0",
+    # Nodes of which it is not known whether they match; a share of matches is of the others. The 0 is true of every
+    # row of before, and of those that an older spectui goes on to write while its worker lasts.
     *(
-        f"ALTER TABLE {table} ADD COLUMN judged_count INTEGER NOT NULL DEFAULT 0"
-        for table in ("rollup_task", "rollup_depth", "rollup_block_depth")
-    ),
-    "UPDATE generation SET judged_count = node_count",
-    *(
-        f"UPDATE {table} SET judged_count = nodes"
-        for table in ("rollup_task", "rollup_depth", "rollup_block_depth")
+        f"ALTER TABLE {table} ADD COLUMN unjudged_count INTEGER NOT NULL DEFAULT 0"
+        for table in ("generation", "rollup_task", "rollup_depth", "rollup_block_depth")
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,25 @@ ROUNDS = [
     ServerRound(3, 0, 1, ms=12.0, tokens=(8,), prefix_length=15),
     ServerRound(2, 2, 2, ms=12.0, tokens=(9, 10), prefix_length=16, cut="length"),
 ]
+
+AS_AN_OLDER_ONE = (
+    "INSERT INTO round (generation_id, number, prefix_length, accepted_length, node_count, draft_ms, verify_ms,"
+    " other_ms) SELECT generation_id, number + 1, prefix_length + accepted_length + (bonus_token_id IS NOT NULL), 1, 1,"
+    " 1.0, 1.0, 1.0 FROM round WHERE generation_id = :generation ORDER BY number DESC LIMIT 1",
+    'INSERT INTO node (round_id, idx, depth, rank, token_id, target_p, target_entropy, "match", accepted)'
+    " SELECT max(id), 0, 1, 0, 1, 0.5, 1.0, 1, 1 FROM round",
+    "UPDATE generation SET round_count = round_count + 1, token_count = token_count + 1, node_count = node_count + 1,"
+    " match_count = match_count + 1, at_risk_count = at_risk_count + 1, accepted_count = accepted_count + 1,"
+    " draft_ms = draft_ms + 1, verify_ms = verify_ms + 1, other_ms = other_ms + 1 WHERE id = :generation",
+    "UPDATE rollup_task SET rounds = rounds + 1, tokens = tokens + 1, nodes = nodes + 1, match_count = match_count + 1,"
+    " at_risk_count = at_risk_count + 1, accepted_count = accepted_count + 1, draft_ms = draft_ms + 1,"
+    " verify_ms = verify_ms + 1, other_ms = other_ms + 1 WHERE session_id = :session AND task = :task",
+    "UPDATE rollup_length SET rounds = rounds + 1 WHERE session_id = :session AND task = :task AND accepted_length = 1",
+    "UPDATE rollup_depth SET nodes = nodes + 1, match_count = match_count + 1, at_risk_count = at_risk_count + 1,"
+    " accepted_count = accepted_count + 1, rounds_at_risk = rounds_at_risk + 1, rounds_reached = rounds_reached + 1"
+    " WHERE session_id = :session AND task = :task AND depth = 1",
+)
+"""A round of one node, accepted, as a spectui from before there were servers records it."""
 
 
 def test_what_a_server_keeps_to_itself_is_unknown_and_all_else_is_counted(tmp_path: Path) -> None:
@@ -78,16 +99,37 @@ def test_rounds_without_places_tokens_or_times_are_kept(tmp_path: Path) -> None:
     db.close()
 
 
-def test_an_older_file_takes_them_while_another_program_has_it_open(tmp_path: Path) -> None:
+def test_an_older_worker_goes_on_in_a_file_that_was_upgraded_beneath_it(tmp_path: Path) -> None:
     path = unpack(tmp_path) / "before.db"
-    db = connect(path)
+    with closing(sqlite3.connect(path)) as older:
+        generation, session, task = older.execute(
+            "SELECT id, session_id, task FROM generation WHERE round_count > 0"
+            " AND id NOT IN (SELECT generation_id FROM pruned) LIMIT 1"
+        ).fetchone()
+        older.execute("UPDATE generation SET status = 'running' WHERE id = ?", (generation,))
+        older.commit()
+        db = connect(path)
+        rate = Reader(db).session(session).match_rate
+        names = {"generation": generation, "session": session, "task": task}
+        with older:
+            for statement in AS_AN_OLDER_ONE:
+                assert older.execute(statement, names).rowcount == 1
+    summary = Reader(db).session(session)
+    assert rate is not None
+    assert summary.match_rate == (rate * (summary.nodes - 1) + 1) / summary.nodes
+    assert check(db) == []
+    db.close()
+
+
+def test_an_older_file_takes_them(tmp_path: Path) -> None:
+    db = connect(unpack(tmp_path) / "before.db")
     writer = claimed_writer(db, ["code"])
     (generation,) = writer.pending_generations()
     writer.start_generation(generation.id)
     writer.record_round(generation.id, to_record(1, ROUNDS[0]))
     tables = ("rollup_task", "rollup_depth", "rollup_block_depth")
     for table in tables:
-        sql = f"SELECT count(*) FROM {table} WHERE judged_count != nodes"
+        sql = f"SELECT count(*) FROM {table} WHERE unjudged_count != 0"
         assert db.execute(sql).fetchone()[0] == {"rollup_task": 1, "rollup_depth": 3}.get(table, 0)
     assert check(db) == []
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

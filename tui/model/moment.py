@@ -76,7 +76,7 @@ def state_at(
         rounds=rounds,
         nodes=nodes,
         match_rate=metrics.match_rate(
-            sum(f.match_count for f in figures), sum(f.judged_count for f in figures)
+            sum(f.match_count for f in figures), nodes, sum(f.unjudged_count for f in figures)
         ),
         accepted_at_risk=metrics.accepted_at_risk(accepted, sum(f.at_risk_count for f in figures)),
         mean_accepted_length=metrics.mean_accepted_length(accepted, rounds),

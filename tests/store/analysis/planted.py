@@ -106,7 +106,7 @@ def prompt_of(index: int, task: str) -> GenerationRow:
         id=index + 1, session_id=1, position=index, prompt_id=f"{task}-{index}", task=task,
         prompt_text=f"prompt {index}", status="finished", output="", error=None, finish_reason="eos",
         prompt_tokens=10, token_count=0, round_count=1, node_count=0, match_count=0, accepted_count=0,
-        at_risk_count=0, overlap_sum=0.0, overlap_count=0, judged_count=0, draft_ms=0.0, verify_ms=0.0, other_ms=0.0,
+        at_risk_count=0, overlap_sum=0.0, overlap_count=0, unjudged_count=0, draft_ms=0.0, verify_ms=0.0, other_ms=0.0,
         started_at=None, ended_at=None,
     )  # fmt: skip
 
