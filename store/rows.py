@@ -29,8 +29,39 @@ MOST_APART = 2.0
 COMMANDS = ("pause", "resume", "skip", "stop")
 
 
+class Paced:
+    """The speed of rounds over plain decoding, of rows that have tokens, times and a baseline."""
+
+    tokens: int
+    total_ms: Any
+    baseline_ms: Any
+    baseline_low_ms: Any
+    baseline_high_ms: Any
+
+    @property
+    def speedup(self) -> float | None:
+        """Speed over the one-at-a-time baseline; None where there is no `speedup_range`."""
+        return metrics.speedup(self.tokens, self.total_ms, self.plain_ms)
+
+    @property
+    def plain_ms(self) -> float | None:
+        """`baseline_ms` where it is known well enough to compare the session with."""
+        low, high = self.baseline_low_ms, self.baseline_high_ms
+        known = low is not None and high is not None and high <= MOST_APART * low
+        return self.baseline_ms if known else None
+
+    @property
+    def speedup_range(self) -> tuple[float, float] | None:
+        """95 % interval of `speedup`; None where it is not known, or so wide that it says nothing."""
+        if self.plain_ms is None:
+            return None
+        low = metrics.speedup(self.tokens, self.total_ms, self.baseline_low_ms)
+        high = metrics.speedup(self.tokens, self.total_ms, self.baseline_high_ms)
+        return None if low is None or high is None else (low, high)
+
+
 @dataclass(frozen=True)
-class SessionSummary:
+class SessionSummary(Paced):
     """A session: its columns, then figures from its rollups."""
 
     id: int
@@ -107,6 +138,11 @@ class SessionSummary:
     """The source of its rounds, a name of `store.sources`."""
     server: Server | None = None
     """None of a session that spectui's own engine decoded."""
+    shard: dict[str, Any] | None = None
+    """JSON of `store.shards.Shard`; None where the session has all prompts of its run."""
+    devices: int = 1
+    """Classes of devices that it was decoded on. Of several its times, baseline, costs and energy are None here, and
+    `store.reading.devices` has those of each."""
 
     total_ms = TOTAL_MS
     tokens_per_second = Metric(metrics.tokens_per_second, "tokens", "total_ms")
@@ -125,27 +161,6 @@ class SessionSummary:
     def study(self) -> bool:
         """True for a session set up as the published study: `spectui run --study`."""
         return self.config.get("study") is True
-
-    @property
-    def speedup(self) -> float | None:
-        """Speed over the one-at-a-time baseline; None where there is no `speedup_range`."""
-        return metrics.speedup(self.tokens, self.total_ms, self.plain_ms)
-
-    @property
-    def plain_ms(self) -> float | None:
-        """`baseline_ms` where it is known well enough to compare the session with."""
-        low, high = self.baseline_low_ms, self.baseline_high_ms
-        known = low is not None and high is not None and high <= MOST_APART * low
-        return self.baseline_ms if known else None
-
-    @property
-    def speedup_range(self) -> tuple[float, float] | None:
-        """95 % interval of `speedup`; None where it is not known, or so wide that it says nothing."""
-        if self.plain_ms is None:
-            return None
-        low = metrics.speedup(self.tokens, self.total_ms, self.baseline_low_ms)
-        high = metrics.speedup(self.tokens, self.total_ms, self.baseline_high_ms)
-        return None if low is None or high is None else (low, high)
 
 
 @dataclass(frozen=True)

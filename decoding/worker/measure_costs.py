@@ -26,6 +26,7 @@ from spectui.decoding.trees.costs import Costs, Machine, Timing
 from spectui.decoding.trees.shape import ancestor_mask
 from spectui.decoding.trees.spec import recycling_shape, trimmed_spec
 from spectui.decoding.worker.memory import free_unused
+from spectui.store.device_class import DeviceClass
 
 STAGE = "measuring what a tree costs"
 
@@ -74,6 +75,12 @@ def machine(config: RunConfig, models: LoadedModels) -> Machine:
         threads=torch.get_num_threads() if device.type == "cpu" else 0,
         torch=torch.__version__,
     )
+
+
+def device_class(config: RunConfig, models: LoadedModels) -> DeviceClass:
+    """The class of device that these models decode on here."""
+    here = machine(config, models)
+    return DeviceClass(here.device, here.dtype, here.threads)
 
 
 def measure(

@@ -16,6 +16,7 @@ from spectui.decoding.trees.costs import Costs, to_json
 from spectui.decoding.worker.baseline import Baselines, baselines_of
 from spectui.decoding.worker.choose_tree import known_costs, with_tree
 from spectui.decoding.worker.control import Control, Refused, Skipped, Stopped
+from spectui.decoding.worker.measure_costs import device_class
 from spectui.decoding.worker.prompt_runner import PromptRunner
 from spectui.decoding.worker.tree_plan import plan_of_run
 from spectui.store.rows import SessionSummary
@@ -134,6 +135,7 @@ class SessionRun:
             versions=basis.versions,
             model_files=basis.files,
             costs_json=None if costs is None else to_json(costs),
+            machine_json=device_class(self._config, models).to_json(),
         )
 
 

@@ -19,6 +19,7 @@ _OTHERS = {
     "event": _OF_SESSION,
     "pruned": "WHERE generation_id IN (SELECT id FROM generation WHERE session_id = ?)",
     "tree_choice": _OF_SESSION,
+    "replica": _OF_SESSION,
     "baseline": _OF_SESSION,
     "sample": _OF_SESSION,
     "rollup_task": _OF_SESSION,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import groupby
 
 from spectui.store.counts import metrics
@@ -12,6 +12,7 @@ from spectui.store.counts.bins import Bins, bins_of, unpack
 from spectui.store.counts.metrics import Interval
 from spectui.store.errors import StoreError
 from spectui.store.liveness import is_local
+from spectui.store.reading.devices import several_devices
 from spectui.store.reading.queries import Queries
 from spectui.store.reading.summaries import explain_missing, json_object, summaries, task_counts
 from spectui.store.records import NODE_FLAGS, NODE_TYPES
@@ -205,7 +206,10 @@ class Reader(Queries):
                 session_id,
             )
             cuts = self.fetch(metrics.CUTS_SQL.format(which="generation.session_id = ?"), session_id)
+            several = session_id in several_devices(self, session_id)
         rows = (TaskFigures(*(*row, {}, {}, {})) for row in _TASK.checked(tasks))
+        if several:  # times of different classes of devices are nothing together
+            rows = (replace(row, draft_ms=None, verify_ms=None, other_ms=None) for row in rows)
         by_task = {figures.task: figures for figures in rows}
         for task, length, rounds in _LENGTH.checked(lengths):
             by_task[task].lengths[length] = rounds

@@ -12,6 +12,7 @@ from spectui.store.counts.sums import TIMES, whole
 from spectui.store.errors import StoreError
 from spectui.store.labels import split_tags
 from spectui.store.liveness import WORKER_COLUMNS, effective_status, silent_seconds
+from spectui.store.reading.devices import several_devices
 from spectui.store.reading.queries import Queries
 from spectui.store.rows import SessionSummary
 from spectui.store.sources import Server
@@ -22,13 +23,21 @@ _SESSION_COLUMNS = (
     "id, name, status, stage, stage_done, stage_total, stage_unit, pid, pid_created, host, heartbeat_at, created_at,"
     " started_at, ended_at, config, target, drafter, tree, device, tokenizer_id, versions, notes, tags, error,"
     " prompt_count, baseline_ms, cpu_percent, rss_bytes, gpu, log_path, costs, energy_joules, energy_seconds,"
-    " round_at, worker_place, baseline_low_ms, baseline_high_ms, baseline_count, source, server"
+    " round_at, worker_place, baseline_low_ms, baseline_high_ms, baseline_count, source, server, shard"
 )
 _SESSION_SUMS = (
     "tokens, rounds, nodes, draft_ms, verify_ms, other_ms, match_count, at_risk_count, accepted_count,"
     " unjudged_count"
 )
 _SESSION_NAMES, _SUM_NAMES = _SESSION_COLUMNS.split(", "), _SESSION_SUMS.split(", ")
+_OF_ONE_CLASS = (
+    "baseline_ms",
+    "baseline_low_ms",
+    "baseline_high_ms",
+    "costs",
+    "energy_joules",
+    "energy_seconds",
+)
 _SESSION = Typed(
     "a session",
     {
@@ -73,6 +82,7 @@ def summaries(
                 *ids,
             )
         )
+        several = several_devices(queries)
     none = (0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0, 0)
     return [
         _summary(
@@ -81,6 +91,7 @@ def summaries(
             tasks.get(row[0], {}),
             sums.get(row[0], none),
             pruned.get(row[0], 0),
+            several.get(row[0], 1),
             queries.file,
         )
         for row in _SESSION.checked(sessions)
@@ -135,6 +146,7 @@ def _summary(
     tasks: dict[str, int],
     sums: tuple[Any, ...],
     pruned: int,
+    devices: int,
     file: FileIdentity | None,
 ) -> SessionSummary:
     columns = dict(zip(_SESSION_NAMES, row, strict=True))
@@ -146,11 +158,14 @@ def _summary(
     columns["config"] = json_object(columns["config"], "configuration")
     columns["versions"] = json_object(columns["versions"], "versions")
     columns["tags"] = split_tags(columns["tags"])
-    for name in ("gpu", "costs"):
+    for name in ("gpu", "costs", "shard"):
         if columns[name] is not None:
             columns[name] = json_object(columns[name], name)
     if columns["server"] is not None:
         columns["server"] = Server.from_dict(json_object(columns["server"], "server"))
+    if devices > 1:  # times of different classes are nothing together
+        columns |= dict.fromkeys(_OF_ONE_CLASS) | {"baseline_count": 0}
+        totals |= dict.fromkeys(TIMES)
     worker = {name: columns[name] for name in WORKER_COLUMNS}
     del columns["worker_place"]
     status = effective_status(recorded, **worker, file=file)
@@ -158,6 +173,7 @@ def _summary(
         **columns,
         **totals,
         pruned=pruned,
+        devices=devices,
         status=status,
         recorded_status=recorded,
         silent_seconds=silent_seconds(status, **worker),

@@ -425,6 +425,36 @@ _SAMPLES = (
 # The time of the rounds beside a measurement, which it is compared with; NULL in sessions from before.
 _ROUNDS_BESIDE = ("ALTER TABLE baseline ADD COLUMN round_ms REAL",)
 
+_REPLICAS = (
+    # Who decoded a part of the prompts: a shard of a merged session, or one of several at work at once. `machine` is
+    # JSON of `store.device_class.DeviceClass`: times of different ones are never added up. Costs are as in `session`.
+    """
+    CREATE TABLE replica (
+        id INTEGER PRIMARY KEY,
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        host TEXT NOT NULL DEFAULT '',
+        pid INTEGER,
+        device TEXT NOT NULL DEFAULT '',
+        machine TEXT NOT NULL DEFAULT '',
+        costs TEXT,
+        energy_joules REAL,
+        energy_seconds REAL,
+        joined_at TEXT,
+        left_at TEXT,
+        reason TEXT NOT NULL DEFAULT '',
+        UNIQUE (session_id, number)
+    )
+    """,
+    # An id of replica; NULL where the session's own worker decoded. No reference: deleting a session would look through
+    # all prompts for each replica.
+    "ALTER TABLE generation ADD COLUMN replica_id INTEGER",
+    "ALTER TABLE baseline ADD COLUMN replica_id INTEGER",
+    "ALTER TABLE session ADD COLUMN machine TEXT NOT NULL DEFAULT ''",
+    # JSON of `store.shards.Shard`; NULL where the session has all prompts of its run.
+    "ALTER TABLE session ADD COLUMN shard TEXT",
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -440,5 +470,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0012_servers", _SERVERS),
     ("0013_samples", _SAMPLES),
     ("0014_rounds_beside", _ROUNDS_BESIDE),
+    ("0015_replicas", _REPLICAS),
 )
 """Migration name -> its statements. What `store.schema.migrations.FILLS` names is filled from the nodes afterwards."""

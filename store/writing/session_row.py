@@ -130,6 +130,7 @@ class SessionRow:
         costs_json: str | None = None,
         source: str | None = None,
         server_json: str | None = None,
+        machine_json: str | None = None,
     ) -> None:
         """Write facts of the run that have become known; None leaves a column as it was."""
         columns = {
@@ -146,6 +147,7 @@ class SessionRow:
             "costs": costs_json,
             "source": source,
             "server": server_json,
+            "machine": machine_json,
         }
         self._update(**{name: value for name, value in columns.items() if value is not None})
 
@@ -153,6 +155,7 @@ class SessionRow:
         """Keep a measurement of plain decoding over so many tokens, beside rounds that took `round_ms`, if known."""
         with self._lock, transaction(self._connection):
             add_baseline(self._connection, self._session_id, ms_per_token, tokens, round_ms)
+            refresh(self._connection, self._session_id)
 
     def commands_wait(self) -> bool:
         """True when there are commands to take: a read of a few microseconds."""

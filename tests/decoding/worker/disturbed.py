@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from spectui.decoding.worker.baseline import Baselines
+from spectui.store.counts.pace import pace
 from spectui.store.rows import MOST_APART
-from spectui.store.writing.baselines import pace
 
 TOKEN_MS, ROUND_MS = 27.0, 40.0
 """A plain token and a mean round on the idle machine."""

@@ -203,7 +203,7 @@ def test_figures_and_summaries_never_look_at_nodes(db: Database) -> None:
     db.conn.set_authorizer(None)
     # Of rounds the few whose path was cut, by an index that has no others.
     rollups = {"rollup_task", "rollup_length", "rollup_depth"}
-    assert looked_at == {"session", "generation", "pruned", "round", *rollups}
+    assert looked_at == {"session", "generation", "pruned", "replica", "round", *rollups}
     sql = metrics.CUTS_SQL.format(which="generation.session_id = 1")
     plan = [row[-1] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")]
     assert any("round USING COVERING INDEX round_cut" in step for step in plan), plan
