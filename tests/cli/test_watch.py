@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
 
+from spectui.servers.watch.events import Event
+from spectui.servers.watch.fleet import Fleet, LiveFleet, read_servers
+from spectui.servers.watch.payoff import Plain
+from spectui.servers.watch.server import Watched
 from spectui.tui.cli import main
+from spectui.tui.watching.once import EventLines
+from spectui.tui.watching.recorder import Recorder
 from tests.servers.watch.fake import SETUPS, FakeServer, page, simulated
 from tests.tui.screens import data
 from tests.waiting import until
@@ -158,11 +165,58 @@ def test_two_watches_are_compared_and_nothing_else_with_one(recorded: Path) -> N
     assert json.loads(read(recorded, "compare", "1", "2", "--json").stdout)["speedup"] > 1.3
 
 
-@pytest.mark.parametrize("command", ["attach 1 --headless", "run --resume 1", "advise 1"])
-def test_what_a_watch_does_not_have_is_said(recorded: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("attach 1 --headless", "is a watched server"),
+        ("run --resume 1", ""),
+        ("advise 1", ""),
+        ("report 1 --html x.html", "as text or with --json"),
+        ("report 1 --csv x", "as text or with --json"),
+        ("report 1 --price 2", "as text or with --json"),
+        ("sessions export 1 --out x", "use --format sqlite"),
+        ("sessions export 1 --format aiperf --out x", "use --format sqlite"),
+    ],
+)
+def test_what_a_watch_does_not_have_is_said(
+    recorded: Path, command: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty file, or an option without effect, would be taken for an answer."""
+    monkeypatch.chdir(tmp_path)
     result = read(recorded, *command.split())
     assert result.exit_code in (1, 2)
     assert len(result.stderr.splitlines()) == 1
+    assert words in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_events_of_one_moment_are_each_printed_once() -> None:
+    server = Watched("http://gpu:1", "gpu:1")
+    lines = EventLines(Fleet([server]))
+    printed = []
+    for text in ("one", "two", "three"):
+        server.events.append(Event(1000.0, "silent", text))
+        printed.append([line.rpartition(" ")[2] for line in lines.fresh()])
+    assert printed == [["one"], ["two"], ["three"]]
+    assert lines.fresh() == []
+
+
+def test_servers_are_asked_while_earlier_watches_are_read() -> None:
+    """A database of months may be on a slow disk; what is in it changes no poll."""
+    read_now = threading.Event()
+    kept = {"http://gpu:9": Plain("session #1", ())}
+
+    def recall() -> dict[str, Plain]:
+        assert read_now.wait(30)
+        return kept
+
+    with served("eagle", 30.0) as eagle:
+        fleet = LiveFleet(read_servers([eagle.url]))
+        with fleet, Recorder(fleet, None, recall=recall):
+            until(lambda: fleet.views(columns=0)[0].answers)
+            assert fleet.remembered == {}
+            read_now.set()
+            until(lambda: fleet.remembered == kept)
 
 
 def test_plain_decoding_of_an_earlier_watch_is_remembered(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from spectui.store.care.space import delete_session
 from spectui.store.database import raw
 from spectui.store.reading.reader import Reader
-from spectui.store.reading.samples import samples, watched_together
+from spectui.store.reading.samples import plain_stretch, samples, watched_together
 from spectui.store.samples import Histogram, Sample, TaskCounts
 from spectui.store.sources import WATCH, Server
 from spectui.store.writing.samples import SampleWriter, create_watch
@@ -88,3 +88,26 @@ def test_samples_go_with_their_session(db: Database) -> None:
     writer.set_status("finished")
     delete_session(db, session)
     assert db.execute("SELECT count(*) FROM sample").fetchone() == (0,)
+
+
+def test_the_latest_plain_decoding_of_an_address_is_read_and_no_more(db: Database) -> None:
+    """A watch records for a month; a later one starts with the last hours of it that were plain."""
+    plain = replace(SAMPLE, speculative=False)
+    older, newer, elsewhere = (
+        create_watch(db, replace(SERVER, url=url), "g") for url in (SERVER.url, SERVER.url, "http://gpu:9")
+    )
+    SampleWriter(db, older).add([(1, plain)], [])
+    begin = 500_000.0
+    rows = [(2, replace(plain, at=begin + 60.0 * minute)) for minute in range(600)]
+    rows += [(3, replace(SAMPLE, at=begin + 60.0 * minute)) for minute in range(600, 900)]
+    SampleWriter(db, newer).add([(1, replace(plain, at=begin - 1)), *rows], [])
+    SampleWriter(db, elsewhere).add([(1, SAMPLE)], [])
+    reader = Reader(db)
+    stretch = plain_stretch(reader, SERVER.url, 7200.0, 10_000)
+    assert stretch is not None
+    assert stretch[0] == newer
+    assert [one.at - begin for one in stretch[1]] == [60.0 * minute for minute in range(479, 600)]
+    shorter = plain_stretch(reader, SERVER.url, 7200.0, 5)
+    assert shorter is not None
+    assert shorter[1] == stretch[1][-5:]
+    assert plain_stretch(reader, "http://gpu:9", 7200.0, 5) is None

@@ -148,6 +148,17 @@ async def test_keys_of_the_table_and_of_a_server(
 
 
 @PAIR
+async def test_a_server_that_fell_silent_is_counted_as_that_alone(watched: Watched, database: Path) -> None:
+    async with shown(watched, database, (120, 40)) as pilot:
+        head = pilot.app.screen.query_one("#head", Rows)
+        await wait_for(pilot, lambda: "1 speculate · 1 plain" in head.text)
+        watched.fakes[0].__exit__()
+        watched.ask()
+        watched.ask()
+        await wait_for(pilot, lambda: "0 speculate · 1 plain · 1 silent" in head.text)
+
+
+@PAIR
 async def test_a_recorded_watch_opens_from_the_list(watched: Watched, database: Path) -> None:
     with Recorder(watched.fleet, database):
         pass  # what was asked is recorded at the end, too

@@ -123,6 +123,8 @@ class FleetScreen(WatchScreen):
             parts.append(f"{plain} plain")
         if silent := states.count("silent") + states.count("foreign"):
             parts.append(f"{silent} silent")
+        if mixed := states.count("mixed"):
+            parts.append(f"{mixed} mixed")
         alerts = sum(len(view.alerts) for view in self.views)
         name = "recorded" if self.recorded else "watch"
         words = [f"{name} · {len(self.views)} servers", " · ".join(parts)]
