@@ -110,4 +110,7 @@ def test_the_latest_plain_decoding_of_an_address_is_read_and_no_more(db: Databas
     shorter = plain_stretch(reader, SERVER.url, 7200.0, 5)
     assert shorter is not None
     assert shorter[1] == stretch[1][-5:]
+    whole = plain_stretch(reader, SERVER.url, 1e6, 10_000)
+    assert whole is not None
+    assert len(whole[1]) == 600  # nothing of another start, whose counters are others
     assert plain_stretch(reader, "http://gpu:9", 7200.0, 5) is None
