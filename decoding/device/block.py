@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from spectui.decoding.device.attention import kernel_for_head, preferring
-from spectui.decoding.device.cache import BufferedCache, capacity_for
-from spectui.decoding.device.clock import Stopwatch
-from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.growth import TreeGrower
+from spectui.decoding.device.head import DeviceHeadDrafter
 from spectui.decoding.device.model import ROWS, padded_rows, view_of
-from spectui.decoding.device.transfer import upload
 from spectui.decoding.device.tree import DeviceTree
-from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.block import BlockDrafter
 from spectui.decoding.drafters.markov import MarkovBlock, MarkovDrafter
 from spectui.decoding.phases import LEVEL, phase
@@ -36,28 +29,14 @@ class _Inputs:
     """Tokens that the block stands behind."""
 
 
-class DeviceBlockDrafter(BlockDrafter):
+class DeviceBlockDrafter(DeviceHeadDrafter, BlockDrafter):
     """`BlockDrafter` as a `decoding.device.tree.DeviceDrafter`.
 
     Padding rows of the context write behind the block, where no row attends to.
     """
 
-    _cache: BufferedCache
+    _inputs_of: dict[tuple[int, int], _Inputs]
     _product = True
-    """True where a level's distributions depend on the depth alone."""
-
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self._cache = BufferedCache()
-        self._grower = TreeGrower(self._expander, self._device, self.head.draft_ids, product=self._product)
-        self._forwards = Graphs(self._device)
-        self._inputs_of: dict[tuple[int, int], _Inputs] = {}
-        self._stopwatch = Stopwatch(self._device)
-
-    @property
-    def graphs(self) -> tuple[Graphs, ...]:
-        """Everything that it captures."""
-        return self._forwards, self._grower.graphs
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
@@ -69,33 +48,13 @@ class DeviceBlockDrafter(BlockDrafter):
             logits, _ = self._block(root)
         return self._grower.grow_product(depth, logits)
 
-    def set_slots(self, slots: Sequence[int]) -> None:
-        """Nothing to remember: no node is fed to the head."""
-
-    def seconds_in_models(self) -> float:
-        """Time spent in the head's forwards; on a GPU waits for the work that it has been given."""
-        return self._seconds + self._stopwatch.seconds()
-
-    def settle(self) -> None:
-        """See `DeviceDrafter.settle`."""
-        self._stopwatch.settle()
-
-    def reserve(self, tokens: int, context: int) -> None:
-        """See `DeviceDrafter.reserve`."""
-        if self._cache.renew(capacity_for(tokens, self._behind, context)):
-            self._forget_captured()
-
     @property
     def _behind(self) -> int:
-        """Most slots behind the committed tokens: those of a block, and of padding."""
-        return ROWS[-1] + self.head.config.block_size
+        return super()._behind + self.head.config.block_size
 
     def _commit(self) -> None:
         self._make_room(self._length + sum(map(len, self._features)))
         super()._commit()
-
-    def _pick(self, features: torch.Tensor, rows: list[int]) -> torch.Tensor:
-        return features.index_select(0, upload(np.asarray(rows), features.device))
 
     def _block(self, root: int) -> tuple[torch.Tensor, torch.Tensor]:
         config, block = self.head.config, self.head.config.block_size
@@ -155,15 +114,6 @@ class DeviceBlockDrafter(BlockDrafter):
                     torch.zeros((), **numbers),
                 )
         return self._inputs_of[rows, view]
-
-    def _make_room(self, slots: int) -> None:
-        """Make room for `slots`, and forget what was captured on buffers that have moved."""
-        if self._cache.grow_to(slots):
-            self._forget_captured()
-
-    def _forget_captured(self) -> None:
-        self._forwards.forget()
-        self._inputs_of.clear()
 
 
 class DeviceMarkovDrafter(DeviceBlockDrafter, MarkovDrafter):

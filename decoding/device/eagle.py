@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +9,10 @@ import numpy as np
 import torch
 
 from spectui.decoding.device.attention import kernel_for_head, preferring
-from spectui.decoding.device.cache import BufferedCache, capacity_for
-from spectui.decoding.device.clock import Stopwatch
-from spectui.decoding.device.graphs import Graphs
-from spectui.decoding.device.growth import TreeGrower
-from spectui.decoding.device.model import ROWS, padded_rows, view_of
+from spectui.decoding.device.head import DeviceHeadDrafter
+from spectui.decoding.device.model import padded_rows, view_of
 from spectui.decoding.device.transfer import fill_visibility, pinned, upload
 from spectui.decoding.device.tree import DeviceTree
-from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.phases import LEVEL, phase
 from spectui.decoding.target.language_model import PREFILL_CHUNK
@@ -38,33 +33,13 @@ class _Inputs:
     """Rows of the pairs that the tree grows from."""
 
 
-class DeviceEagleDrafter(EagleDrafter):
+class DeviceEagleDrafter(DeviceHeadDrafter, EagleDrafter):
     """`EagleDrafter` as a `decoding.device.tree.DeviceDrafter`.
 
     Padding rows carry token 0, look at the first slot alone, and write behind the real rows, as in `BufferedModel`.
     """
 
-    _cache: BufferedCache
-    _product = False
-    """True where a level's distributions depend on the depth alone."""
-
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self._cache = BufferedCache()
-        self._grower = TreeGrower(self._expander, self._device, self.head.draft_ids, product=self._product)
-        self._forwards = Graphs(self._device)
-        self._inputs_of: dict[tuple[bool, int, int, int], _Inputs] = {}
-        self._stopwatch = Stopwatch(self._device)
-
-    @property
-    def graphs(self) -> tuple[Graphs, ...]:
-        """Everything that it captures."""
-        return self._forwards, self._grower.graphs
-
-    def reserve(self, tokens: int, context: int) -> None:
-        """See `DeviceDrafter.reserve`."""
-        if self._cache.renew(capacity_for(tokens, ROWS[-1], context)):
-            self._forget_captured()
+    _inputs_of: dict[tuple[bool, int, int, int], _Inputs]
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:
@@ -96,20 +71,6 @@ class DeviceEagleDrafter(EagleDrafter):
         self._length += count
         self._tokens = []
         return logits
-
-    def set_slots(self, slots: Sequence[int]) -> None:
-        """Nothing to remember: the tree's keys and values are dropped."""
-
-    def _pick(self, features: torch.Tensor, rows: list[int]) -> torch.Tensor:
-        return features.index_select(0, upload(np.asarray(rows), features.device))
-
-    def seconds_in_models(self) -> float:
-        """Time spent in the head's forwards; on a GPU waits for the work that it has been given."""
-        return self._seconds + self._stopwatch.seconds()
-
-    def settle(self) -> None:
-        """See `DeviceDrafter.settle`."""
-        self._stopwatch.settle()
 
     def _score_tensors(
         self, token: torch.Tensor, depth: IntArray, mask: BoolArray | torch.Tensor, above: torch.Tensor
@@ -179,12 +140,3 @@ class DeviceEagleDrafter(EagleDrafter):
                     torch.zeros(last, **numbers),
                 )
         return self._inputs_of[key]
-
-    def _make_room(self, slots: int) -> None:
-        """Make room for `slots`, and forget what was captured on buffers that have moved."""
-        if self._cache.grow_to(slots):
-            self._forget_captured()
-
-    def _forget_captured(self) -> None:
-        self._forwards.forget()
-        self._inputs_of.clear()

@@ -21,11 +21,13 @@ class DeviceLMDrafter(LMDrafter):
 
     _model: BufferedModel
     _model_class = BufferedModel
+    _product = False
+    """See `TreeGrower`."""
 
     @cached_property
     def grower(self) -> TreeGrower:
         """Grows its trees."""
-        return TreeGrower(self._expander, self._model.device)
+        return TreeGrower(self._expander, self._model.device, product=self._product)
 
     @property
     def graphs(self) -> tuple[Graphs, ...]:

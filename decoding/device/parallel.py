@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
 
 from spectui.decoding.device.eagle import DeviceEagleDrafter
-from spectui.decoding.device.growth import TreeGrower
 from spectui.decoding.device.lm import DeviceLMDrafter
 from spectui.decoding.device.transfer import upload
 from spectui.decoding.device.tree import DeviceTree
@@ -49,10 +47,7 @@ class DeviceParallelEagleDrafter(DeviceEagleDrafter, ParallelEagleDrafter):
 class DeviceParallelLMDrafter(DeviceLMDrafter, ParallelLMDrafter):
     """`ParallelLMDrafter` as a `decoding.device.tree.DeviceDrafter`."""
 
-    @cached_property
-    def grower(self) -> TreeGrower:
-        """Grows its trees."""
-        return TreeGrower(self._expander, self._model.device, product=True)
+    _product = True
 
     @torch.inference_mode()
     def propose_tensors(self, root: int, max_depth: int) -> DeviceTree | None:

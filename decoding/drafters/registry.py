@@ -10,13 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spectui.decoding.drafters.kind import DrafterKind, Weights
 from spectui.decoding.trees.profile import AcceptanceProfile
-
-if TYPE_CHECKING:
-    pass
 
 EMBEDDED_HEAD = Path(__file__).parents[1] / "eagle" / "smollm2-135m-instruct"
 """The EAGLE-3 head of the embedded target, part of the package."""
