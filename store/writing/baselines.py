@@ -58,7 +58,7 @@ def refresh(connection: sqlite3.Connection, session_id: int) -> None:
     ).fetchone()
     if not rows:
         return
-    several = connection.execute(SEVERAL_SQL.format(which="= ?"), (session_id,)).fetchone() is not None
+    several = connection.execute(SEVERAL_SQL.format(which="= ?1"), (session_id,)).fetchone() is not None
     connection.execute(
         "UPDATE session SET baseline_ms = ?, baseline_low_ms = ?, baseline_high_ms = ?, baseline_count = ?"
         " WHERE id = ?",
