@@ -13,6 +13,7 @@ from spectui import prompts
 from spectui.decoding.config import RunConfig
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.options import add_arguments, options_of
+from spectui.decoding.progress import ProgressPrinter
 from spectui.decoding.tokens.template_args import read_switches
 from spectui.store.errors import StoreError
 
@@ -76,7 +77,7 @@ def _measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[d
 
     Imports torch only here: ``--help`` should not wait for it.
     """
-    tell = _ProgressPrinter()
+    tell = ProgressPrinter()
     chosen = prompts.interleave(prompts.select(arguments.prompts, arguments.tasks, arguments.per_task, tell))
     config = RunConfig(
         **{name: getattr(arguments, name) for name in OF_A_RUN}
@@ -96,18 +97,6 @@ def _measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[d
 
     comparison = compare(parse_drafters(arguments.drafters, config), chosen, tell=tell)
     return drafters_figures.figures(config, comparison), drafters_table.table
-
-
-class _ProgressPrinter:
-    """Prints progress to stderr, each line once."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, text: str) -> None:
-        if text != self._last:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
-            self._last = text
 
 
 if __name__ == "__main__":

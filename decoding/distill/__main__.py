@@ -13,6 +13,7 @@ from spectui.decoding.distill.prompts import heldout
 from spectui.decoding.drafters.registry import EAGLE
 from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.options import add_arguments, options_of
+from spectui.decoding.progress import ProgressPrinter
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,14 +37,10 @@ def parser() -> argparse.ArgumentParser:
     return out
 
 
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
 def main() -> int:
     """Entry point of ``python -m spectui.decoding.distill`` and of ``spectui distill``."""
     arguments = parser().parse_args()
+    say = ProgressPrinter()
     try:
         from spectui.decoding.distill.evaluate import evaluate, table
 

@@ -199,6 +199,7 @@ def test_a_head_is_distilled_through_a_kill(tmp_path: Path) -> None:
     )
     assert second.returncode == 0, second.stderr
     assert "resumed at step" in second.stderr
+    assert second.stderr.count("loading target\n") == 1
     assert {p: p.stat().st_mtime_ns for p in (work / "text").rglob("shard-*")} == shards
     figures = json.loads(second.stdout)
     check_keys("spectui distill --json", figures)
