@@ -45,9 +45,13 @@ class Bounds:
     """Of one answer, however it comes."""
 
     @classmethod
-    def of_tokens(cls, most: int) -> Bounds:
+    def of_tokens(cls, most: int, *, streamed: bool = True) -> Bounds:
         """Bounds for answers of so many tokens at most, however slow the server."""
-        return cls(whole_seconds=max(cls.whole_seconds, most * SECONDS_A_TOKEN))
+        seconds = most * SECONDS_A_TOKEN
+        return cls(
+            silent_seconds=cls.silent_seconds if streamed else max(cls.silent_seconds, seconds),
+            whole_seconds=max(cls.whole_seconds, seconds),
+        )
 
 
 class Client:

@@ -21,6 +21,8 @@ class Reply:
     kind: str = "application/json"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    reason: str | None = None
+    """Words after the status; the usual ones if None."""
     hangs: bool = False
     """True: after that the line is held, silently, until the server ends."""
 
@@ -73,7 +75,7 @@ class ScriptedServer:
         self.asked.append((handler.path, body))
         route = self.routes.get(handler.path)
         reply = Reply(b"{}", status=404) if route is None else route(body)
-        handler.send_response(reply.status)
+        handler.send_response(reply.status, reply.reason)
         for name, value in {"content-type": reply.kind, **reply.headers}.items():
             handler.send_header(name, value)
         handler.end_headers()

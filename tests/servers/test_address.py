@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spectui.decoding.errors import UsageError
-from spectui.servers.address import is_local, read_address
+from spectui.servers.address import is_local, key_for, read_address
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,16 @@ def test_no_proxy_leads_to_this_machine() -> None:
     assert is_local("http://127.0.0.1:8000")
     assert is_local("http://[::1]:8000")
     assert not is_local("http://gpu7:8000")
+
+
+@pytest.mark.parametrize(
+    ("other", "key"),
+    [
+        ("http://gpu7:9000", "KEY"),
+        ("http://gpu8:8000", ""),
+        ("https://gpu7:8000", ""),
+        ("http://gpu7.evil.example:8000", ""),
+    ],
+)
+def test_a_key_is_for_the_host_that_it_was_given_for(other: str, key: str) -> None:
+    assert key_for(other, "http://gpu7:8000", "KEY") == key

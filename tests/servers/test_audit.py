@@ -15,6 +15,7 @@ from spectui.servers.audit.verdict import LEAST_NATS, NOISE, TIE_NATS, Compared,
 from spectui.servers.errors import ServerError
 from spectui.tui.cli import main
 from tests.servers.llama_server import PENALTY, PLAIN, LlamaServer
+from tests.servers.scripted import Reply, ScriptedServer, as_json
 
 QUESTIONS = (
     "Count: 1 2 3 4 5 1 2 3 4 5. Repeat that list twice.",
@@ -100,6 +101,31 @@ def test_what_cannot_be_audited_is_said_in_a_line(
     assert done.exit_code in (1, 2)
     assert words in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_goes_away_is_given_up_and_not_called_identical(tmp_path: Path) -> None:
+    several = tmp_path / "p.jsonl"
+    several.write_text("".join(json.dumps({"task": "t", "prompt": f"Say {n}."}) + "\n" for n in range(9)))
+
+    def server(answers: int) -> ScriptedServer:
+        def chat(_: dict[str, Any]) -> Reply:
+            chats = sum(path.endswith("completions") for path, _ in scripted.asked)
+            return as_json(answer("stop", "Hi", HI)) if chats <= answers else as_json({"error": "gone"}, 503)
+
+        models = as_json({"data": [{"id": "m", "owned_by": "vllm"}]})
+        scripted = ScriptedServer({"/v1/models": lambda _: models, "/v1/chat/completions": chat})
+        return scripted
+
+    with server(2) as dying, server(9) as other:
+        done = audit(several, "--server", dying.address, "--against", other.address)
+        words = CliRunner().invoke(
+            main, ["audit", "--prompts", str(several), "--server", dying.address, "--against", other.address]
+        )
+    assert done.exit_code == 1
+    result = json.loads(done.stdout)
+    assert (result["verdict"], result["counts"]) == ("failed", {"identical": 2, "failed": 7})
+    assert sum(path.endswith("completions") for path, _ in dying.asked) == 2 + 3 + 1
+    assert "gone" in words.stderr  # not even the first prompt is answered now
 
 
 # What answers say.
@@ -222,6 +248,9 @@ def test_other_prompts_and_broken_outputs_are_not_compared() -> None:
     assert refused.failure == "the prompt is too long"
     audit = audit_of([other, short, refused])
     assert (audit.verdict, audit.counts) == ("failed", {"failed": 3})
+    same = compare("p", "t", here, there)
+    assert audit_of([same, other, short]).verdict == "failed"  # of one in three nothing follows for the rest
+    assert audit_of([same, same, other, short]).verdict == "identical"
 
 
 def test_one_bug_outweighs_all_else() -> None:

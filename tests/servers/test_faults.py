@@ -7,11 +7,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from spectui.decoding.errors import DecodingError, UsageError
+from spectui.servers.answers.token_texts import TokenTexts
 from spectui.servers.client import Bounds, Client
 from spectui.servers.errors import NotFound, ServerError
 from spectui.servers.kinds import choose_model, recognise
@@ -19,7 +21,7 @@ from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from spectui.store.sessions import send_command
 from tests.servers.recorded_vllm import RecordedVllm
-from tests.servers.scripted import Reply, ScriptedServer, as_json, as_stream
+from tests.servers.scripted import RECORDED, Reply, ScriptedServer, as_json, as_stream
 from tests.servers.sessions import new_session, work
 from tests.waiting import until
 
@@ -111,6 +113,26 @@ def test_an_answer_without_end_is_given_up() -> None:
         list(client.stream("/s", {}))
 
 
+def test_an_answer_may_take_the_longer_the_more_is_asked_for() -> None:
+    assert Bounds.of_tokens(10) == Bounds()
+    assert Bounds.of_tokens(2000).whole_seconds == 10_000
+    assert Bounds.of_tokens(2000).silent_seconds == 60  # a stream says something with each token
+    assert Bounds.of_tokens(2000, streamed=False).silent_seconds == 10_000
+
+
+def test_time_in_which_an_answer_is_not_read_is_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run may be paused for hours."""
+    clock = [0.0]
+    monkeypatch.setattr("spectui.servers.client.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    stream = {"/s": lambda _: as_stream([{"n": n, "text": "x" * 100_000} for n in range(5)])}
+    read = 0
+    with ScriptedServer(stream) as server, Client(server.address) as client:
+        for _ in client.stream("/s", {}):
+            clock[0] += 3600.0
+            read += 1
+    assert read == 5
+
+
 def test_nobody_there_and_no_tls_are_said() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
@@ -138,7 +160,10 @@ def test_a_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert server.headers["authorization"] == f"Bearer {KEY}"
         session = new_session(database, server.address, api_key_env="THE_KEY")
         assert work(database, session) == 1
-    assert KEY not in str(refusal.value)
+        server.routes["/v1/models"] = lambda _: Reply(b"", status=401, reason=f"not {KEY}")
+        with Client(server.address, "THE_KEY") as client, pytest.raises(ServerError) as reason:
+            client.json("/v1/models")
+    assert KEY not in str(refusal.value) + str(reason.value)
     with Reader(database) as reader:
         assert "***" in (reader.session(session).error or "")
     assert KEY.encode() not in database.read_bytes() + database.with_name("runs.db-wal").read_bytes()
@@ -147,6 +172,22 @@ def test_a_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path
         with pytest.raises(UsageError) as missing:
             Client("http://127.0.0.1:1", name)
         assert "ключ" not in str(missing.value)
+        assert name not in str(missing.value)  # some give the key itself
+
+
+def test_a_key_is_not_sent_to_another_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("THE_KEY", KEY)
+    vllm, plain, database = RecordedVllm("eagle3"), RecordedVllm("eagle3"), tmp_path / "runs.db"
+    with ScriptedServer(vllm.routes) as server, ScriptedServer(plain.routes) as without:
+        elsewhere = without.address.replace("127.0.0.1", "localhost")
+        session = new_session(
+            database, server.address, [("a", "one")], max_new_tokens=64, api_key_env="THE_KEY",
+            baseline_server=elsewhere,
+        )  # fmt: skip
+        assert work(database, session) == 0
+    assert server.headers["authorization"] == f"Bearer {KEY}"
+    assert any(path.endswith("completions") for path, _ in without.asked)
+    assert "authorization" not in without.headers
 
 
 @pytest.mark.parametrize(
@@ -214,6 +255,41 @@ def test_one_bad_answer_costs_one_prompt_at_most(
         assert reader.session(session).status == "finished"
 
 
+def test_a_fault_between_prompts_costs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counters are read before a prompt is asked."""
+    monkeypatch.setattr("spectui.servers.worker.session.BACK_OFF_SECONDS", (0.0,) * 3)
+    vllm, database = RecordedVllm("eagle3", detailed=False), tmp_path / "runs.db"
+    pages = list[int]()
+
+    def metrics(request: dict[str, Any]) -> Reply:
+        pages.append(1)
+        return as_json({"error": "busy"}, 503) if len(pages) == 2 else vllm.routes["/metrics"](request)
+
+    with ScriptedServer(vllm.routes | {"/metrics": metrics}) as server:
+        session = new_session(database, server.address, [("a", "one"), ("a", "two")], max_new_tokens=64)
+        assert work(database, session) == 0
+    with Reader(database) as reader:
+        assert [row.status for row in reader.generations(session)] == ["finished"] * 2
+        assert [event.kind for event in reader.events(session)].count("retry") == 1
+
+
+def test_a_server_that_no_longer_says_how_it_drafts_is_asked_on(tmp_path: Path) -> None:
+    """It is asked so after the first prompt, of which llama.cpp says it."""
+    database, stream = tmp_path / "runs.db", (RECORDED / "llamacpp-stream.txt").read_bytes()
+
+    def models(_: dict[str, Any]) -> Reply:
+        chatting = any(path.endswith("completions") for path, _ in server.asked)
+        return as_json({"data": [{"id": "m", "owned_by": "llamacpp"}]}, 503 if chatting else 200)
+
+    with ScriptedServer({
+        "/v1/models": models, "/v1/chat/completions": lambda _: Reply(stream, "text/event-stream")
+    }) as server:  # fmt: skip
+        session = new_session(database, server.address, [("a", "one"), ("a", "two")], max_new_tokens=24)
+        assert work(database, session) == 0
+    with Reader(database) as reader:
+        assert [row.status for row in reader.generations(session)] == ["finished"] * 2
+
+
 def test_a_run_whose_server_is_gone_ends_with_its_prompts_still_to_be_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +334,46 @@ def test_a_session_goes_on_with_the_server_it_began_with_alone(tmp_path: Path) -
             assert "the model is 'x', not 'smol'" in (reader.session(session).error or "")
         assert work(database, session, force=True) == 0
         assert json.dumps(server.asked[-1][1]["model"]) == '"x"'
+
+
+def test_commands_are_obeyed_while_the_texts_of_tokens_are_asked_for(tmp_path: Path) -> None:
+    vllm, database = RecordedVllm("eagle3"), tmp_path / "runs.db"
+
+    def interfere() -> None:
+        until(lambda: any(path == "/detokenize" for path, _ in server.asked))
+        db = connect(database)
+        send_command(db, session, "skip")
+        db.close()
+        with Reader(database) as reader:
+            until(lambda: reader.generations(session)[0].status == "skipped")
+        server.routes = vllm.routes
+
+    with ScriptedServer(vllm.routes | {"/detokenize": lambda _: silent()}) as server:
+        session = new_session(database, server.address, [("a", "one")], max_new_tokens=64)
+        thread = threading.Thread(target=interfere)
+        thread.start()
+        assert work(database, session) == 0
+        thread.join()
+    with Reader(database) as reader:
+        assert [row.status for row in reader.generations(session)] == ["skipped"]
+
+
+def test_texts_of_tokens_are_asked_for_again_after_a_fault() -> None:
+    codes = [503, 200, 200]
+
+    def detokenize(body: dict[str, Any]) -> Reply:
+        return as_json({"prompt": "".join(f" t{token}" for token in body["tokens"])}, codes.pop(0))
+
+    texts = TokenTexts("m")
+    with ScriptedServer({"/detokenize": detokenize}) as server, Client(server.address) as client:
+        texts.learn(client, [7])
+        assert texts.of([7]) is None
+        texts.learn(client, [7])
+        assert texts.of([7]) == [" t7"]
+        server.routes = {}
+        for token in range(9):
+            texts.learn(client, [token])
+    assert len(server.asked) == 4  # without the route none is asked again
 
 
 @pytest.mark.parametrize("command", ["skip", "stop", "pause"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from click.testing import CliRunner
 
 from spectui.servers.answers.base import Pieces, Question
 from spectui.servers.answers.llama import LlamaReading
-from spectui.servers.answers.vllm import DetailedReading, interleaved
+from spectui.servers.answers.vllm import Counts, DetailedReading, interleaved, rounds_of_counts
 from spectui.servers.client import Client
+from spectui.servers.errors import ServerError
 from spectui.servers.rounds import ServerRound
 from spectui.store.care.check import check
 from spectui.store.database import connect
@@ -144,6 +146,35 @@ def test_an_estimate_is_called_one_in_a_terminal(tmp_path: Path) -> None:
     assert "rounds of vLLM 0.32.0, from the sizes of streamed chunks, an estimate" in shown
 
 
+def test_counts_that_cannot_be_are_refused_before_they_are_rounds() -> None:
+    """Each count a round, they would fill memory."""
+    for drafts, drafted in ((10**12, 10**13), (2, 10**12)):
+        with pytest.raises(ServerError, match=r"1e\+12 rounds|5e\+11 draft tokens"):
+            rounds_of_counts(Counts(drafts, drafted, 0, (0,), 64), 64)
+    with pytest.raises(ServerError, match=r"1e\+08 draft tokens"):
+        llama_rounds(
+            {"predicted_n": 1, "predicted_ms": 0.001},
+            {"predicted_n": 3, "predicted_ms": 5.0, "draft_n": 10**8, "draft_n_accepted": 1},
+        )
+
+
+def test_a_time_that_cannot_be_is_none_of_a_round() -> None:
+    times = (0.001, 5.0, math.inf, 9.0)
+    rounds = llama_rounds(*({"predicted_n": n, "predicted_ms": ms} for n, ms in enumerate(times, 1)))
+    assert len(rounds) == 3
+    assert sum(each.ms or 0.0 for each in rounds) == pytest.approx(9.0, abs=0.01)
+
+
+def llama_rounds(*timings: dict[str, Any]) -> list[ServerRound]:
+    reading, rounds = LlamaReading(Question("m", (), 24, 0.0, 1.0, 0), Pieces()), list[ServerRound]()
+    for each in timings:
+        end = "length" if each is timings[-1] else None
+        rounds += reading.feed(
+            {"choices": [{"delta": {"content": "x"}, "finish_reason": end}], "timings": each}, 0.0
+        )
+    return [*rounds, *reading.close().rounds]
+
+
 def test_a_server_without_speculation_decodes_one_token_a_round(tmp_path: Path) -> None:
     vllm = RecordedVllm("eagle3", detailed=False)
     vllm._page = (RECORDED / "vllm-metrics-none.txt").read_text()
@@ -239,6 +270,14 @@ def test_a_histogram_of_sglang_is_rounds_in_no_order(tmp_path: Path) -> None:
         (None, "needs 0.5.19 or newer"),
         (SGLANG | {"spec_correct_drafts_histogram": [9, 1]}, "as many rounds as it verified"),
         (SGLANG | {"spec_verify_ct": None}, "not as they should be"),
+        (
+            SGLANG | {"spec_correct_drafts_histogram": [10**12, 1], "spec_verify_ct": 10**12 + 1},
+            "rounds for an answer of 11 tokens",
+        ),
+        (
+            SGLANG | {"spec_correct_drafts_histogram": [1] * 20_000, "spec_verify_ct": 20_000},
+            "not as they should",
+        ),
     ],
 )
 def test_sglang_without_sound_details_is_refused_in_one_line(

@@ -155,13 +155,13 @@ def _ask(
     """The server's outputs, and the server. Raises `ServerError` where it gives not even the first."""
     from spectui.prompts.chat import USER, objects
     from spectui.servers.audit.outputs import Output, ask
-    from spectui.servers.client import Client
+    from spectui.servers.client import Bounds, Client
     from spectui.servers.errors import ServerError
     from spectui.servers.kinds import choose_model, recognise
 
     outputs: list[Output] = []
     failures = 0
-    with Client(address, key_env) as client:
+    with Client(address, key_env, Bounds.of_tokens(most, streamed=False)) as client:
         about = recognise(client)
         name = choose_model(about, model, address)
         for done, prompt in enumerate(prompts):
