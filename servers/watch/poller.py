@@ -131,7 +131,8 @@ class Poller:
             if slot.get("is_processing") and count is not None and isinstance(slot.get("id_task"), int):
                 decoded[slot["id_task"]] = count
         rate: float | None = None
-        if before is not None and sample.at > before.at:
+        # Requests that run, of which no slot says how far they are: nothing is known, which is not 0.
+        if before is not None and sample.at > before.at and (decoded or not sample.running):
             brought = sum(count - self._decoded.get(task, 0.0) for task, count in decoded.items())
             rate = max(brought, 0.0) / (sample.at - before.at)
         self._decoded = decoded

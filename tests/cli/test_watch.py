@@ -19,8 +19,14 @@ from spectui.servers.watch.events import Event
 from spectui.servers.watch.fleet import Fleet, LiveFleet, read_servers
 from spectui.servers.watch.payoff import Plain
 from spectui.servers.watch.server import Watched
+from spectui.store.database import connect
+from spectui.store.reading.reader import Reader
+from spectui.store.samples import Sample
+from spectui.store.sources import Server
+from spectui.store.writing.samples import SampleWriter, create_watch
 from spectui.tui.cli import main
 from spectui.tui.watching.once import EventLines
+from spectui.tui.watching.recorded import RecordedFleet
 from spectui.tui.watching.recorder import Recorder
 from tests.servers.watch.fake import SETUPS, FakeServer, page, simulated
 from tests.tui.screens import data
@@ -222,9 +228,6 @@ def test_servers_are_asked_while_earlier_watches_are_read() -> None:
 def test_plain_decoding_of_an_earlier_watch_is_remembered(tmp_path: Path) -> None:
     """A/B by restart: the server decoded plainly yesterday, and speculates today."""
     from spectui.servers.metrics import read_page
-    from spectui.store.database import connect
-    from spectui.store.sources import Server
-    from spectui.store.writing.samples import SampleWriter, create_watch
     from tests.servers.watch.simulated import Simulated
 
     database = tmp_path / "w.db"
@@ -238,3 +241,33 @@ def test_plain_decoding_of_an_earlier_watch_is_remembered(tmp_path: Path) -> Non
         result = run(eagle.url, "--once", "--db", str(database))
     assert re.search(r"YES  1\.\d\d× plain", result.stdout), result.output
     assert "plain: session #1, 2 running" in result.stdout
+
+
+def test_a_watch_that_goes_on_is_shown_from_what_is_kept_of_it(tmp_path: Path) -> None:
+    """Its recording thins as it ages; who looks at it for days must not hold all that was ever in it."""
+    db = connect(tmp_path / "w.db")
+    session = create_watch(db, Server("vLLM", "http://gpu:1", "m"), "g")
+    writer, fleet = SampleWriter(db, session), RecordedFleet(session)
+    writer.claim()
+    writer.set_status("running")
+
+    def add(begin: int, end: int) -> None:
+        events = [(float(begin), "clock", f"event {begin}")]
+        writer.add(
+            [(1, Sample(at=1e6 + at, engine="vllm", rounds=1.0 * at)) for at in range(begin, end)], events
+        )
+        with Reader(tmp_path / "w.db") as reader:
+            fleet.load(reader)
+
+    for minute in range(70):
+        add(60 * minute, 60 * minute + 60)
+        (server,) = fleet.servers
+        kept = len(server.history.of_segment(1))
+        if minute == 59:
+            assert kept == 3600
+    (rows,) = db.execute("SELECT count(*) FROM sample").fetchone()
+    assert kept < rows + 600 < 2000
+    whole = server.history.since_start()
+    assert whole is not None
+    assert whole.rounds == 70 * 60 - 1
+    assert [event.text for event in server.events] == [f"event {60 * minute}" for minute in range(70)]

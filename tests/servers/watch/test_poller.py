@@ -225,8 +225,11 @@ def test_recorded_pages_are_watched(name: str) -> None:
     assert view.page_bytes == len(recorded_page(name))
 
 
-def test_llama_cpp_is_live_by_its_slots() -> None:
-    """Its counters stand still until a request ends."""
+@pytest.mark.parametrize(
+    ("known", "speed"), [(True, 50), (False, None)], ids=["slots that count", "slots that do not"]
+)
+def test_llama_cpp_is_live_by_its_slots(known: bool, speed: float | None) -> None:
+    """Its counters stand still until a request ends; a speed that no slot tells is none, not 0."""
     decoded = iter((10, 40, 90))
     slow = Simulated(Setup(depth=3, survives=(0.5, 0.5, 0.5)))
     slow.run(30.0)
@@ -238,7 +241,7 @@ def test_llama_cpp_is_live_by_its_slots() -> None:
             "is_processing": True,
             "id_task": 4,
             "speculative": True,
-            "next_token": [{"n_decoded": next(decoded)}],
+            "next_token": [{"n_decoded": next(decoded)}] if known else [],
         }
         return (200, "application/json", json.dumps([slot])) if path == "/slots" else (404, "", "")
 
@@ -249,7 +252,10 @@ def test_llama_cpp_is_live_by_its_slots() -> None:
         poller._ask_about = lambda: None  # type: ignore[method-assign]
         for _ in range(3):
             poller.poll()
-    assert watched.view(102.0).tokens_per_second == 50
+    sample = watched.view(102.0).sample
+    assert sample is not None
+    assert sample.running == 1
+    assert sample.live_rate == speed
 
 
 def test_the_key_is_sent_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
