@@ -13,6 +13,7 @@ from spectui.decoding.drafters.registry import DRAFT_MODEL
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers, set_draft_vocabulary
 from spectui.decoding.models.load import LoadedModels, tune
 from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.worker.memory import free_unused
 from tests.bench.gpu_check.report import Setting
 from tests.models import tiny_tokenizer
 
@@ -104,7 +105,4 @@ def prompt(length: int, start: int = 0) -> list[int]:
 def free(setting: Setting) -> None:
     """Give memory of models that are gone back to the device."""
     if setting.on_gpu:
-        import gc
-
-        gc.collect()
-        torch.cuda.empty_cache()
+        free_unused()
