@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("prompts", "decoding", "servers", "store", "tui")
+ROOMS = ("prompts", "decoding", "recorder", "servers", "store", "tui")
 
 
 @cache
