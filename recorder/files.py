@@ -72,9 +72,8 @@ class Files:
         now = time.time_ns()
         self._start = self._start or now
         self._path = os.path.join(self._folder, f"{now}-{os.getpid()}-{self._role}.jsonl")  # noqa: PTH118
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         header = self._header(self._start, self._part)
-        descriptor = os.open(self._path, flags, 0o600)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
             if os.write(descriptor, header) < len(header):
                 raise OSError("only a part was taken")
@@ -117,9 +116,10 @@ class Files:
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 if NAME.fullmatch(entry.name):
-                    status = entry.stat(follow_symlinks=False)
-                    if stat.S_ISREG(status.st_mode):
-                        found.append((status.st_mtime_ns, entry.path, status.st_size))
+                    with suppress(FileNotFoundError):  # gone meanwhile
+                        status = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode):
+                            found.append((status.st_mtime_ns, entry.path, status.st_size))
         return {path: size for _, path, size in sorted(found)}
 
     def _fail(self, problem: str) -> None:

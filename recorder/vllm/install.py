@@ -11,18 +11,20 @@ from spectui.recorder.vllm.drafts import Drafts
 from spectui.recorder.vllm.scheduler import Commits
 from spectui.recorder.vllm.verdicts import Rank, VerdictsV1, VerdictsV2
 
-_installed: list[Sink] = []
+_tried: list[bool] = []
 
 
 def install() -> None:
     """Wrap what is to be recorded, once a process. Raises nothing: vLLM would not start."""
     log = logging.getLogger("vllm.spectui")
+    if _tried:
+        return
+    _tried.append(True)
     try:
         settings = from_environment("SPECTUI_VLLM")
-        if settings is None or _installed:
+        if settings is None:
             return
         engine, worker = Sink(settings, "engine", "vllm", log), Sink(settings, "worker", "vllm", log)
-        _installed.extend((engine, worker))
         on_import({"vllm.v1.core.sched.scheduler": Commits(engine).change})
         if not (settings.target or settings.draft or settings.ids):
             return
