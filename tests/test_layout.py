@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,11 +12,11 @@ import pytest
 
 from tests.slow import SLOW
 from tests.sources import ROOMS, ROOT
+from tests.wheel import build_wheel
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 AT_MOST, AT_ROOT = 20, 15
 """Modules in one folder, and at the root of a package; `__init__` is none."""
-BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
 
 
 def _packages() -> list[Path]:
@@ -43,19 +42,7 @@ def test_every_slow_file_is_there() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of a clean copy: what git knows, and files that are to be added."""
-    copy, built = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
-    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (source := ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy / name)
-    done = subprocess.run(
-        [sys.executable, "-c", BUILD, str(built)], cwd=copy, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return built / done.stdout.split()[-1]
+    return build_wheel(tmp_path_factory.mktemp("built"))
 
 
 def test_a_wheel_puts_nothing_but_spectui_beside_other_packages(wheel: Path) -> None:

@@ -34,9 +34,20 @@ METHODS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 class VllmServer:
-    """A server that listens on this machine alone; a context, which ends it. Without a `method` it does not draft."""
+    """A server that listens on this machine alone; a context, which ends it. Without a `method` it does not draft.
 
-    def __init__(self, log: Path, method: str = "") -> None:
+    Variables of the environment and arguments come on top; `within` is a command that runs the server.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        method: str = "",
+        *,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -48,9 +59,9 @@ class VllmServer:
         details = ["--per-request-spec-decode-metrics", "detailed"] if method else []
         command = [
             # The wheel's own `vllm serve` asks for the metadata of a distribution of another name.
-            PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded.ensure()),
+            *within, PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded.ensure()),
             "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32",
-            "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", *drafting, *details,
+            "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", *drafting, *details, *arguments,
         ]  # fmt: skip
         environment = {
             "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0",
