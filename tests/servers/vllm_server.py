@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,14 +63,14 @@ class VllmServer:
             "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32",
             "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", *drafting, *details, *arguments,
         ]  # fmt: skip
-        environment = {
+        cpu = {
             "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0",
             "VLLM_HOST_IP": "127.0.0.1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
         }  # fmt: skip
         with log.open("w") as out:
             self._process = subprocess.Popen(
                 command,
-                env=os.environ | environment,
+                env=os.environ | cpu | dict(environment or {}),
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
