@@ -9,6 +9,8 @@ ENGINE = "engine"
 """The source of sessions that spectui decoded itself."""
 WATCH = "watch"
 """The source of sessions that hold the samples of a watched server, and neither prompts nor rounds."""
+WAITING = "waiting for the server"
+"""The stage of a session whose server is gone, and may come back."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from spectui.servers.worker.choose_source import choose_source
 from spectui.servers.worker.flights import QUEUED, Event, Flight
 from spectui.store.records import UNKNOWN_TOKEN
 from spectui.store.rows import SessionSummary
-from spectui.store.sources import Server
+from spectui.store.sources import WAITING, Server
 from spectui.store.writing.writer import PendingGeneration, SessionWriter
 
 POLL_SECONDS = 0.1
@@ -250,7 +250,7 @@ class ServerRun:
     def _wait_for_server(self, error: ServerError, tries: int) -> None:
         """Return when the server answers, and is the same. Raises `ServerError` when it stays away."""
         for seconds in BACK_OFF_SECONDS[tries - 1 :]:
-            self._progress("waiting for the server", None, None, "")
+            self._progress(WAITING, None, None, "")
             self._sleep(seconds)
             try:
                 again = recognise(self._client)

@@ -45,6 +45,11 @@ def as_stream(events: Iterable[object], *, done: bool = True) -> Reply:
     return Reply(parts(), "text/event-stream")
 
 
+def silent() -> Reply:
+    """Begins an answer, then holds the line until the other side gives up."""
+    return Reply(b"data: {}\n\n", "text/event-stream", hangs=True)
+
+
 class ScriptedServer:
     """Serves routes by their paths; a context. `asked` has the requests, `headers` those of the last one."""
 
