@@ -29,6 +29,8 @@ class ServerRound:
     prefix_length: int | None = None
     """Tokens before it, those of the prompt included; None where its place is not known."""
     cut: Cut | None = None
+    nodes: tuple[NodeRecord, ...] = ()
+    """Those that were drafted, where more is known of them than which were accepted."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.accepted <= self.drafted < MOST_DRAFTED:
@@ -86,7 +88,8 @@ def to_record(number: int, each: ServerRound) -> RoundRecord:
         draft_ms=None,
         verify_ms=None,
         other_ms=each.ms,
-        nodes=[
+        nodes=each.nodes
+        or [
             NodeRecord(
                 idx=idx,
                 parent=idx - 1 if idx else None,
