@@ -12,6 +12,9 @@ WATCH = "watch"
 WAITING = "waiting for the server"
 """The stage of a session whose server is gone, and may come back."""
 
+RECORDER = "vLLM recorder"
+"""The source of sessions whose rounds our plugin wrote from inside a server."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -32,6 +35,7 @@ class Source:
 SOURCES: dict[str, Source] = {
     ENGINE: Source("spectui's own engine", nodes=True, split_time=True),
     "llama.cpp stream": Source("the timings in llama.cpp's stream"),
+    RECORDER: Source("our recorder inside vLLM", nodes=True),
     "vLLM detailed": Source("vLLM's per-request metrics"),
     "counters": Source("the server's counters, with one request in flight", ordered=False),
     "chunks": Source("the sizes of streamed chunks, an estimate", exact=False),

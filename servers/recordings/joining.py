@@ -62,6 +62,7 @@ class Over:
     """Of the output, as far as they are known."""
     whole: bool
     """False where rows are lost."""
+    most_tokens: int | None
 
 
 Joined: TypeAlias = Begun | First | Happened | Over
@@ -183,7 +184,13 @@ class Joiner:
         complete = prompt is not None and of_request.reached == prompt + of_request.end.tokens
         if complete or not wait:
             self.forget(name)
-            yield Over(name, of_request.end, tuple(of_request.tokens), of_request.whole and complete)
+            yield Over(
+                name,
+                of_request.end,
+                tuple(of_request.tokens),
+                of_request.whole and complete,
+                of_request.request.most_tokens,
+            )
         else:
             self._waiting.setdefault(name, now)
 

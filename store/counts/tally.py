@@ -82,11 +82,10 @@ def tally(record: RoundRecord) -> RoundTally:
         if accepted and not on_path:
             raise _not_a_tree(record, f"node {i} is accepted, its parent is not")
         # Also catches NaN, which SQLite would store as NULL.
-        if target_p is not None:
-            if not target_p >= 0.0:
-                raise _not_a_tree(record, f"node {i} has target probability {target_p}")
-            if node.target_entropy is None or node.target_entropy != node.target_entropy:
-                raise _not_a_tree(record, f"node {i} has a target probability and no target entropy")
+        if target_p is not None and not target_p >= 0.0:
+            raise _not_a_tree(record, f"node {i} has target probability {target_p}")
+        if node.target_entropy is not None and node.target_entropy != node.target_entropy:
+            raise _not_a_tree(record, f"node {i} has no target entropy")
         at_depth = depths.get(depth)
         if at_depth is None:
             at_depth = depths[depth] = DepthTally()

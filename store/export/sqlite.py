@@ -21,6 +21,7 @@ _OTHERS = {
     "tree_choice": _OF_SESSION,
     "replica": _OF_SESSION,
     "baseline": _OF_SESSION,
+    "request": _OF_SESSION,
     "sample": _OF_SESSION,
     "rollup_task": _OF_SESSION,
     "rollup_length": _OF_SESSION,

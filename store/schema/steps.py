@@ -455,6 +455,28 @@ _REPLICAS = (
     "ALTER TABLE session ADD COLUMN shard TEXT",
 )
 
+_REQUESTS = (
+    # A request of a server's clients, as the server recorded it. `name` is the engine's id of it, `reached` the tokens
+    # up to which it is recorded, those of the prompt included.
+    """
+    CREATE TABLE request (
+        generation_id INTEGER PRIMARY KEY REFERENCES generation(id) ON DELETE CASCADE,
+        session_id INTEGER NOT NULL REFERENCES session(id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        reached INTEGER,
+        temperature REAL,
+        most_tokens INTEGER,
+        preempted INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (session_id, name)
+    )
+    """,
+    # Greedy rounds of which the target's argmax is recorded, those whose verdict it explains, and the first that it
+    # does not.
+    "ALTER TABLE session ADD COLUMN greedy_rounds INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE session ADD COLUMN explained_rounds INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE session ADD COLUMN unexplained_round_id INTEGER",
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -471,5 +493,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0013_samples", _SAMPLES),
     ("0014_rounds_beside", _ROUNDS_BESIDE),
     ("0015_replicas", _REPLICAS),
+    ("0016_requests", _REQUESTS),
 )
 """Migration name -> its statements. What `store.schema.migrations.FILLS` names is filled from the nodes afterwards."""

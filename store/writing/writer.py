@@ -11,7 +11,7 @@ from spectui.store.clock import now
 from spectui.store.counts import metrics
 from spectui.store.counts.recount import rebuild
 from spectui.store.counts.rollups import Rollups, add_block, forget_blocks
-from spectui.store.counts.tally import tally
+from spectui.store.counts.tally import RoundTally, tally
 from spectui.store.database import Connection
 from spectui.store.errors import StoreError
 from spectui.store.reading.choices import add_choice
@@ -148,30 +148,36 @@ class SessionWriter(SessionRow):
         `StoreError`, with nothing written, otherwise and when the nodes are no tree.
         """
         counts = tally(record)
-        task = self._task(generation_id)
         with self._lock, transaction(self._connection, undo=self._rollups.forget):
-            self._rollups.add_to_prompt(generation_id, record, counts)
-            round_id = self._connection.execute(
-                _ADD_ROUND,
-                (
-                    generation_id,
-                    record.number,
-                    record.prefix_length,
-                    record.accepted_length,
-                    record.bonus_token_id,
-                    record.cut,
-                    len(record.nodes),
-                    record.draft_ms,
-                    record.verify_ms,
-                    record.other_ms,
-                    record.choice_id,
-                ),
-            ).lastrowid
-            self._connection.executemany(_ADD_NODE, [(round_id, *node) for node in record.nodes])
-            self._rollups.add_round(generation_id, task, record, counts)
+            self._write_round(generation_id, record, counts)
         self.round_at = now()
         if record.number % LOG_CHECK_ROUNDS == 0:
             self._truncate_log()
+
+    def _write_round(self, generation_id: int, record: RoundRecord, counts: RoundTally) -> int:
+        """Write a round within the caller's transaction; returns its id."""
+        task = self._task(generation_id)
+        self._rollups.add_to_prompt(generation_id, record, counts)
+        round_id = self._connection.execute(
+            _ADD_ROUND,
+            (
+                generation_id,
+                record.number,
+                record.prefix_length,
+                record.accepted_length,
+                record.bonus_token_id,
+                record.cut,
+                len(record.nodes),
+                record.draft_ms,
+                record.verify_ms,
+                record.other_ms,
+                record.choice_id,
+            ),
+        ).lastrowid
+        assert round_id is not None
+        self._connection.executemany(_ADD_NODE, [(round_id, *node) for node in record.nodes])
+        self._rollups.add_round(generation_id, task, record, counts)
+        return round_id
 
     def finish_generation(
         self,

@@ -163,7 +163,7 @@ BROKEN: dict[str, tuple[Callable[[RoundRecord], RoundRecord], str]] = {
     "a second time": (lambda r: replace(r, number=1), "not the next"),
     "a gap": (lambda r: replace(r, number=3), "not the next"),
     "not a number": (swap(0, token_id=object()), "database"),
-    "a missing entropy": (swap(6, target_entropy=None), "no target entropy"),
+    "a broken entropy": (swap(6, target_entropy=float("nan")), "no target entropy"),
 }
 
 
