@@ -143,6 +143,12 @@ class SessionSummary(Paced):
     devices: int = 1
     """Classes of devices that it was decoded on. Of several its times, baseline, costs and energy are None here, and
     `store.reading.devices` has those of each."""
+    greedy_rounds: int = 0
+    """Greedy rounds of which a server recorded the target's argmax."""
+    explained_rounds: int = 0
+    """Those of them whose verdict the argmax explains: all, or the server is wrong."""
+    unexplained_round_id: int | None = None
+    """The first that it does not; None where there is none."""
 
     total_ms = TOTAL_MS
     tokens_per_second = Metric(metrics.tokens_per_second, "tokens", "total_ms")
