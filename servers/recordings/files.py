@@ -148,7 +148,9 @@ class Start:
     def facts(self) -> dict[str, Any]:
         """What the processes say of themselves and of the server; the engine has the last word."""
         engine_last = sorted(self.metas, key=lambda meta: meta.role == "engine")
-        return {name: value for meta in engine_last for name, value in meta.facts.items() if value is not None}
+        return {
+            name: value for meta in engine_last for name, value in meta.facts.items() if value is not None
+        }
 
     @property
     def depth(self) -> int:
@@ -164,10 +166,8 @@ class Start:
 
     @property
     def has_figures(self) -> bool:
-        """False where no verdicts come."""
-        return any(stream.role != "engine" for stream in self.streams.values()) or (
-            self.facts.get("server") == "sglang"
-        )
+        """False where no verdicts come, as the server's recorder is told to give none."""
+        return any(self.switches.get(name) is not False for name in ("target", "draft"))
 
     def notes(self) -> Iterator[tuple[str, str]]:
         """Events that tell what the recorder leaves out: kind and words."""
@@ -244,7 +244,7 @@ class Folder:
 
     def _names(self) -> Iterator[str]:
         try:
-            names = sorted(name for name in os.listdir(self.path) if name.endswith(ENDING))
+            names = sorted(path.name for path in self.path.iterdir() if path.name.endswith(ENDING))
         except OSError as error:
             raise UsageError(
                 f"the folder {self.path} cannot be read ({error.strerror}); give --vllm-dir the folder that the server"

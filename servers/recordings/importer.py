@@ -70,7 +70,7 @@ class Importer:
             folder = Folder(self._path)
             self._look(folder, db)
             try:
-                while any([recording.read() for recording in self._recordings.values()]):
+                while self._read():
                     pass
             finally:
                 self._leave()
@@ -97,12 +97,17 @@ class Importer:
                     self._look(folder, db)
                     self._tell_foreign(folder)
                     looked_at = time.monotonic()
-                busy = [recording.read() for recording in list(self._recordings.values())]
+                busy = self._read()
                 self.trouble = ""
-                if not any(busy):
+                if not busy:
                     self._stopped.wait(IDLE_S)
         finally:
             self._leave()
+
+    def _read(self) -> bool:
+        """Some of every recording; True while there may be more at once."""
+        busy = [recording.read() for recording in self._recordings.values()]
+        return any(busy)
 
     def _look(self, folder: Folder, db: Connection) -> None:
         for key in folder.look():

@@ -16,6 +16,8 @@ from spectui.store.records import UNKNOWN_TOKEN, Cut, NodeRecord
 
 PATIENCE_S = 2.0
 """For how long a commit waits for its verdict once all files are read to their ends: they are written every 50 ms."""
+MOST_OVER = 100_000
+"""Ends that are remembered, so that rows which come behind them are left out."""
 MOST_EARLY = 50_000
 """Verdicts that wait for their commits; those of aborted requests wait for ever."""
 _CUTS: dict[str, Cut] = {"FINISHED_LENGTH_CAPPED": "length"}
@@ -91,12 +93,13 @@ class Counts:
 
 
 class Joiner:
-    """Joins the rows of one server's start. `figures` is False where its workers give none, so that none is waited for."""
+    """Joins the rows of one server's start. `figures` is False where workers give none, so that none is waited for."""
 
     def __init__(self) -> None:
         self.figures = True
         self.counts = Counts()
         self._open: dict[str, _Open] = {}
+        self._over: dict[str, None] = {}
         self._early: dict[str, dict[int, Verified]] = {}
         self._early_count = 0
         self._waiting: dict[str, float] = {}
@@ -114,18 +117,15 @@ class Joiner:
 
     def feed(self, row: Row, now: float) -> Iterator[Joined]:
         """What a row completes."""
-        if isinstance(row, Request):
-            if row.id not in self._open:
-                self._open[row.id] = _Open(row, row.prompt_tokens, before=None)
-                yield Begun(row)
-        elif isinstance(row, Step):
-            of_request = self._open.get(row.id)
-            if of_request is None:
-                request = Request(row.id, row.at, None, "", None, None)
-                of_request = self._open[row.id] = _Open(request, None)
-                yield Begun(request)
-            of_request.steps.append(row)
-            yield from self._drain(of_request, now)
+        if isinstance(row, Request | Step | Verified | End) and row.id in self._over:
+            return
+        if isinstance(row, Request | Step) and row.id not in self._open:
+            request = row if isinstance(row, Request) else Request(row.id, row.at, None, "", None, None)
+            self._open[row.id] = _Open(request, request.prompt_tokens)
+            yield Begun(request)
+        if isinstance(row, Step) and row.id in self._open:
+            self._open[row.id].steps.append(row)
+            yield from self._drain(self._open[row.id], now)
         elif isinstance(row, Verified):
             self._keep_early(row)
             if row.id in self._waiting:
@@ -141,10 +141,18 @@ class Joiner:
         of_request.tokens = list(tokens)
 
     def forget(self, name: str) -> None:
-        """Leave a request out: it is recorded already."""
+        """Leave a request out from now on: it is recorded already."""
+        self._over[name] = None
+        if len(self._over) > MOST_OVER:
+            del self._over[next(iter(self._over))]
         self._open.pop(name, None)
         self._waiting.pop(name, None)
         self._early_count -= len(self._early.pop(name, ()))
+
+    def drop_early(self, names: set[str]) -> None:
+        """Give up verdicts of requests that were never committed to, as they were aborted."""
+        for name in names - self._open.keys():
+            self._early_count -= len(self._early.pop(name, ()))
 
     def settle(self, now: float) -> Iterator[Joined]:
         """What need not wait any longer, as all files are read to their ends."""

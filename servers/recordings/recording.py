@@ -12,7 +12,16 @@ from pathlib import Path
 from spectui.servers.recordings.files import Start, Stream
 from spectui.servers.recordings.joining import Begun, First, Happened, Joined, Joiner, Over
 from spectui.servers.recordings.names import failure_of, names_of, reason_of
-from spectui.servers.recordings.rows import MOST_NAME, Damaged, Meta, Request, Stat, Verified, printable, read_line
+from spectui.servers.recordings.rows import (
+    MOST_NAME,
+    Damaged,
+    Meta,
+    Request,
+    Stat,
+    Verified,
+    printable,
+    read_line,
+)
 from spectui.servers.recordings.texts import Texts, find_texts
 from spectui.servers.rounds import ServerRound, to_record
 from spectui.store.database import Connection
@@ -31,6 +40,8 @@ from spectui.store.writing.requests import (
 BEAT_S = 1.0
 PLACE_S = 10.0
 """Between two notes of how far the files are read, at least."""
+EARLY_S = 10.0
+"""For how long verdicts wait for a commit that does not come, as the request was aborted."""
 HOLD_S = 0.03
 """The time that one transaction should take: others wait for their turn."""
 QUIET_S = 600.0
@@ -59,8 +70,8 @@ class Recording:
         self._latest = 0.0
         self._longest = 0
         self._beat_at = self._place_at = float("-inf")
-        self._mark: tuple[dict[str, int], set[str]] | None = None
-        """Places in the files, and the requests that were unfinished there."""
+        self._mark: tuple[float, dict[str, int], set[str]] | None = None
+        """A time, the places in the files then, and the requests that were unfinished there."""
         self.ended = False
         """True where the server is gone and all of it is recorded."""
         self.stopped = self._paused = False
@@ -130,6 +141,8 @@ class Recording:
                 self._record(self._joiner.settle(now))
             if not self._alive():
                 self.end()
+                return False
+        self._keep_place(now, caught_up=not lines)
         return bool(lines)
 
     def end(self) -> None:
@@ -149,7 +162,7 @@ class Recording:
     def leave(self) -> None:
         """Record no more for now; the next time it goes on from here."""
         if not (self.ended or self.stopped):
-            self._keep_place(float("inf"))
+            self._keep_place(float("inf"), caught_up=False)
             self._writer.set_status("stopped")
         self.stopped = True
         self.start.close()
@@ -190,9 +203,7 @@ class Recording:
                     self._take_line(*lines[done], now)
                     done += 1
             if done < len(lines):
-                time.sleep((time.perf_counter() - begun) / 2)
-        if lines:
-            self._keep_place(now)
+                time.sleep((time.perf_counter() - begun) / 4)
 
     def _take_line(self, stream: Stream, line: bytes, now: float) -> None:
         try:
@@ -226,7 +237,13 @@ class Recording:
         prompt_id, task = names_of(request)
         known = self._writer.begin(
             NewRequest(
-                request.id, prompt_id, task, request.at, request.prompt_tokens, request.temperature, request.most_tokens
+                request.id,
+                prompt_id,
+                task,
+                request.at,
+                request.prompt_tokens,
+                request.temperature,
+                request.most_tokens,
             )
         )
         if known.over:
@@ -238,7 +255,8 @@ class Recording:
         self._open[request.id] = known
         if request.temperature:
             self._note(
-                "sampling", "some requests are sampled; p and the target's entropies are those of temperature 1"
+                "sampling",
+                "some requests are sampled; p and the target's entropies are those of temperature 1",
             )
 
     def _add_round(self, known: Recorded, item: Happened) -> None:
@@ -306,18 +324,20 @@ class Recording:
                 self.leave()
         self._note_troubles()
 
-    def _keep_place(self, now: float) -> None:
-        """Note a place in the files behind which everything is recorded, so that the next time begins there."""
+    def _keep_place(self, now: float, *, caught_up: bool) -> None:
+        """Note a place in the files before which everything is recorded, so that the next time begins there."""
         if now - self._place_at < PLACE_S:
             return
         self._place_at = now
+        if self._mark is not None and caught_up and now - self._mark[0] >= EARLY_S:
+            self._joiner.drop_early(self._mark[2])
         unfinished = self._joiner.unfinished
-        if self._mark is not None and not self._mark[1] & unfinished:
-            self._kept["places"] = self._mark[0]
+        if self._mark is not None and not self._mark[2] & unfinished:
+            self._kept["places"] = self._mark[1]
             self._mark = None
             self._writer.keep_place(self._kept)
         if self._mark is None:
-            self._mark = (self.start.places(), unfinished)
+            self._mark = (now, self.start.places(), unfinished)
 
     def _note_troubles(self) -> None:
         """Keep events on what went wrong, again when it has doubled."""
@@ -346,9 +366,7 @@ class Recording:
         facts = self.start.facts
         host = next((meta.host for meta in self.start.metas if meta.host), "")
         kind = "SGLang" if facts.get("server") == "sglang" else "vLLM"
-        texts = {
-            name: printable(value, MOST_NAME) for name, value in facts.items() if isinstance(value, str)
-        }
+        texts = {name: printable(value, MOST_NAME) for name, value in facts.items() if isinstance(value, str)}
         model = texts.get("model", "")
         return Server(
             kind,

@@ -76,6 +76,8 @@ def _places(model: str) -> Iterable[Path]:
     if Path(model).is_absolute():
         yield Path(model) / TOKENIZER
         return
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub")
+    hub = Path(
+        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
+    )
     of_model = hub.expanduser() / f"models--{model.replace('/', '--')}" / "snapshots"
     yield from sorted(of_model.glob(f"*/{TOKENIZER}"), reverse=True)

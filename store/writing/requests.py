@@ -7,7 +7,6 @@ reads the server's rows again after any failure knows which of them are there al
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from spectui.store.counts.rollups import add_block
 from spectui.store.counts.tally import tally
 from spectui.store.database import Connection, raw
 from spectui.store.labels import fresh_name
-from spectui.store.records import UNKNOWN_TOKEN, RoundRecord
+from spectui.store.records import RoundRecord
 from spectui.store.sources import RECORDER, Server
 from spectui.store.sqlite.transactions import explained, transaction
 from spectui.store.writing.session_row import storable
@@ -158,7 +157,7 @@ class RequestWriter(SessionWriter):
             " JOIN generation ON generation.id = generation_id WHERE request.session_id = ? AND name = ?",
             (self._session_id, storable(name)),
         ).fetchone()
-        return None if row is None else Recorded(*row[:4], over=bool(row[4]))
+        return None if row is None else Recorded(row[0], row[1], row[2], row[3], over=bool(row[4]))
 
     def output_tokens(self, generation_id: int) -> tuple[int, ...]:
         """The tokens of a request's output so far."""

@@ -56,6 +56,19 @@ ONCE_S = 1.2
     help="Keep samples for so long.",
 )
 @click.option("--no-record", is_flag=True, help="Record nothing.")
+@click.option(
+    "--vllm-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Record what servers with our recorder write there (SPECTUI_VLLM_DIR), every request and node of it.",
+)
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="PATH",
+    help="With --vllm-dir: the model's folder or tokenizer.json, for texts of tokens (default: the server's).",
+)
+@click.option("--no-text", is_flag=True, help="With --vllm-dir: keep figures alone, and no token.")
 @click.option("--headless", is_flag=True, help="Print events as lines even in a terminal.")
 @json_option
 @display_options
@@ -71,6 +84,9 @@ def watch(
     export: Path | None,
     keep_days: float,
     no_record: bool,
+    vllm_dir: Path | None,
+    tokenizer: Path | None,
+    no_text: bool,
     headless: bool,
     as_json: bool,
 ) -> int:
@@ -78,12 +94,26 @@ def watch(
 
     Each URL is a vLLM, llama.cpp or SGLang server; without any, those of this machine are looked for. Nothing is sent
     but questions for counters. What they answer is recorded as a session.
+    With --vllm-dir nothing is asked: what a vLLM with our recorder writes becomes a session for each start of it.
     """
     from spectui.decoding.errors import UsageError
     from spectui.servers.watch.fleet import LiveFleet, read_servers
 
     if (as_json or fail_on_alert) and not once:
         raise UsageError(f"{'--json' if as_json else '--fail-on-alert'} goes with --once")
+    if vllm_dir is not None:
+        from spectui.tui.cli.recordings import watch_folder
+
+        if no_record:
+            raise UsageError("--vllm-dir records; leave out --no-record")
+        if urls or baseline_server or export or fail_on_alert:
+            raise UsageError("--vllm-dir reads files alone: watch a URL with another spectui watch")
+        shown = has_terminal() and not headless
+        return watch_folder(
+            state, vllm_dir, tokenizer, text=not no_text, once=once, as_json=as_json, shown=shown
+        )
+    if tokenizer is not None or no_text:
+        raise UsageError(f"{'--no-text' if no_text else '--tokenizer'} goes with --vllm-dir")
     servers = read_servers(urls or _probed(), baseline_server)
     fleet = LiveFleet(servers, api_key_env)
     if once:
