@@ -149,6 +149,12 @@ def remove_drafts(folder: Path) -> None:
             draft.unlink()
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The files and links of a folder itself. Raises `OSError` where it cannot be read."""
+    with os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if not entry.is_dir(follow_symlinks=False)]
+
+
 def files_below(folder: Path, pattern: str = "*") -> Iterator[Path]:
     """Every file below `folder` whose name fits `pattern`, in no order, while others may be at work there.
 

@@ -1,1 +1,1 @@
-"""What a vLLM with our plugin wrote of its requests: read, joined, and recorded as sessions."""
+"""Files that our recorder inside a vLLM wrote of its requests: read, joined, and recorded as sessions."""

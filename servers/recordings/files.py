@@ -20,6 +20,7 @@ from spectui.servers.recordings.rows import (
     printable,
     read_line,
 )
+from spectui.store.files import files_in
 
 ENDING = ".jsonl"
 CHUNK = 1 << 18
@@ -146,7 +147,7 @@ class Start:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the processes say of themselves and of the server; the engine has the last word."""
+        """The facts that the processes tell of themselves and of the server; the engine has the last word."""
         engine_last = sorted(self.metas, key=lambda meta: meta.role == "engine")
         return {
             name: value for meta in engine_last for name, value in meta.facts.items() if value is not None
@@ -244,7 +245,7 @@ class Folder:
 
     def _names(self) -> Iterator[str]:
         try:
-            names = sorted(path.name for path in self.path.iterdir() if path.name.endswith(ENDING))
+            names = sorted(path.name for path in files_in(self.path) if path.name.endswith(ENDING))
         except OSError as error:
             raise UsageError(
                 f"the folder {self.path} cannot be read ({error.strerror}); give --vllm-dir the folder that the server"

@@ -44,7 +44,7 @@ class NewRequest:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is recorded of a request."""
+    """The place up to which a request is recorded."""
 
     generation_id: int
     task: str
@@ -68,7 +68,7 @@ def find_recording(db: Connection, start: str) -> int | None:
 
 
 def recording_of(config: str) -> Mapping[str, Any]:
-    """What a session's configuration says of the recording that it comes from."""
+    """The part of a session's configuration that is about the recording it comes from."""
     try:
         recording = json.loads(config).get(RECORDING)
     except (ValueError, AttributeError):
@@ -151,7 +151,7 @@ class RequestWriter(SessionWriter):
         return Recorded(generation_id, task, 0, request.prompt_tokens, over=False)
 
     def recorded(self, name: str) -> Recorded | None:
-        """What is recorded of a request; None where nothing is."""
+        """The place up to which a request is recorded; None where it is not there."""
         row: Any = self._connection.execute(
             "SELECT generation_id, task, round_count, reached, status <> 'running' FROM request"
             " JOIN generation ON generation.id = generation_id WHERE request.session_id = ? AND name = ?",

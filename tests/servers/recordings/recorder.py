@@ -1,4 +1,4 @@
-"""What a real vLLM's recorder wrote while 8 of our prompts were asked, and ways to write it again."""
+"""The files of a real vLLM's recorder while 8 of our prompts were asked, and ways to write them again."""
 
 from __future__ import annotations
 

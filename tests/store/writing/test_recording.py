@@ -70,8 +70,8 @@ def test_counts_of_two_rounds_are_those_worked_out_by_hand(db: Database) -> None
     assert (figures.draft_ms, figures.verify_ms, figures.other_ms) == (2.0, 20.0, 1.0)
     assert figures.lengths == {1: 2}
     assert figures.depths == {
-        1: DepthFigures(2, 4, 2, 3.0, 4, 4, depth=1, nodes=4, rounds_at_risk=2, rounds_reached=2),
-        2: DepthFigures(2, 1, 0, 0.5, 2, 4, depth=2, nodes=4, rounds_at_risk=1, rounds_reached=0),
+        1: DepthFigures(2, 4, 2, 3.0, 4, 0, depth=1, nodes=4, rounds_at_risk=2, rounds_reached=2),
+        2: DepthFigures(2, 1, 0, 0.5, 2, 0, depth=2, nodes=4, rounds_at_risk=1, rounds_reached=0),
     }
     assert figures.accepted_at_risk == 2 / 5
     assert figures.match_rate == 4 / 8
