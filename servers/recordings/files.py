@@ -161,7 +161,7 @@ class Start:
 
     @property
     def switches(self) -> dict[str, Any]:
-        """What was on in the server, as its recorder says; all of it in its first version."""
+        """The switches of the server's recorder; {} of its first version, where all is on."""
         switches = self.facts.get("switches")
         return switches if isinstance(switches, dict) else {}
 

@@ -38,7 +38,7 @@ class Importer:
         self._path, self._database = folder, database
         self._tokenizer, self._text = tokenizer, text
         self._tell = tell
-        self._told: set[str] = set()
+        self._spoken: set[str] = set()
         self._recordings: dict[str, Recording] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="import", daemon=True)
@@ -133,6 +133,6 @@ class Importer:
             self._say(f"left out: {words}")
 
     def _say(self, words: str) -> None:
-        if words not in self._told:
-            self._told.add(words)
+        if words not in self._spoken:
+            self._spoken.add(words)
             self._tell(words)

@@ -116,7 +116,7 @@ class Joiner:
         return self._open.keys() | self._early.keys()
 
     def feed(self, row: Row, now: float) -> Iterator[Joined]:
-        """What a row completes."""
+        """Take up a row; yields all that it completes."""
         if isinstance(row, Request | Step | Verified | End) and row.id in self._over:
             return
         if isinstance(row, Request | Step) and row.id not in self._open:
@@ -155,7 +155,7 @@ class Joiner:
             self._early_count -= len(self._early.pop(name, ()))
 
     def settle(self, now: float) -> Iterator[Joined]:
-        """What need not wait any longer, as all files are read to their ends."""
+        """Yield all that need not wait any longer, as all files are read to their ends."""
         for name, since in list(self._waiting.items()):
             if now - since >= PATIENCE_S:
                 yield from self._drain(self._open[name], now, wait=False)

@@ -69,7 +69,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step of the engine brought one request."""
+    """The tokens that one step of the engine brought one request."""
 
     id: str
     at: float

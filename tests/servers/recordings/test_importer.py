@@ -58,18 +58,20 @@ def test_a_session_equals_the_answers(whole: Path) -> None:
             row, response = prompts[answer["id"]], answer["resp"]
             rounds = reader.rounds(row.id)
             choice = response["choices"][0]
-            told = response["metrics"]["speculative_decoding"]
+            counted = response["metrics"]["speculative_decoding"]
             assert row.task == answer["task"]
             assert row.prompt_tokens == response["usage"]["prompt_tokens"]
             assert row.finish_reason == {"stop": "eos", "length": "length"}[choice["finish_reason"]]
             emitted = [token for each in rounds for token in each.emitted]
             assert [row.first_token_id, *emitted] == choice["token_ids"]
-            assert [len(each.nodes) for each in rounds] == told["per_step_drafted"]
+            assert [len(each.nodes) for each in rounds] == counted["per_step_drafted"]
             # vLLM counts what was accepted beyond the end, too.
             ends = [each.cut is not None for each in rounds]
             assert not any(ends[:-1])
             accepted = [each.accepted_length for each in rounds]
-            assert accepted[: len(rounds) - ends[-1]] == told["per_step_accepted"][: len(rounds) - ends[-1]]
+            assert (
+                accepted[: len(rounds) - ends[-1]] == counted["per_step_accepted"][: len(rounds) - ends[-1]]
+            )
         assert (session.rounds, session.nodes) == (189, 567)
         assert (session.greedy_rounds, session.explained_rounds) == (189, 189)
         assert session.unexplained_round_id is None
@@ -311,9 +313,9 @@ def test_other_files_are_left_out_and_named(tmp_path: Path) -> None:
     (folder / "c.jsonl").write_bytes(b"x" * 9_000_000)
     (folder / "d.jsonl").symlink_to(folder / "1-1-engine.jsonl")
     (folder / "empty.jsonl").touch()
-    told: list[str] = []
-    import_all(folder, tmp_path / "runs.db", tell=told.append)
-    left_out = sorted(words for words in told if words.startswith("left out"))
+    spoken: list[str] = []
+    import_all(folder, tmp_path / "runs.db", tell=spoken.append)
+    left_out = sorted(words for words in spoken if words.startswith("left out"))
     assert [words.split()[2][0] for words in left_out] == ["a", "b", "c", "d"]
     assert "newer than this spectui" in left_out[1]
     with Reader(tmp_path / "runs.db") as reader:
