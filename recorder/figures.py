@@ -49,7 +49,7 @@ def on_device(numbers: Sequence[int], device: torch.device) -> torch.Tensor:
 
 
 def is_capturing(tensor: torch.Tensor) -> bool:
-    """Whether a CUDA graph is being recorded, into which nothing of ours must get."""
+    """True while a CUDA graph is being recorded, into which nothing of ours must get."""
     import torch
 
     return tensor.is_cuda and torch.cuda.is_current_stream_capturing()

@@ -46,7 +46,7 @@ class Files:
         return written.count(b"\n")
 
     def _append(self, data: bytes, limit: int) -> bytes:
-        """What was written of it."""
+        """The bytes of it that were written."""
         if self._newest and self._size > self._limit // PORTIONS:
             self._end()
         if self._descriptor is None:
@@ -93,7 +93,7 @@ class Files:
         self._size = 0
 
     def _room(self, size: int, limit: int) -> bool:
-        """Whether so many bytes fit, as the folder was when last looked at: a sixteenth of its room ago at most."""
+        """True where so many bytes fit, as the folder was when last looked at: a sixteenth of its room ago at most."""
         if size > self._granted:
             sizes = self._sizes()
             free = limit - sum(sizes.values())
@@ -112,15 +112,15 @@ class Files:
 
     def _sizes(self) -> dict[str, int]:
         """Recorders' files in the folder -> their bytes; the one that was written to least lately first."""
-        found = []
+        recorded = []
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 if NAME.fullmatch(entry.name):
                     with suppress(FileNotFoundError):  # gone meanwhile
                         status = entry.stat(follow_symlinks=False)
                         if stat.S_ISREG(status.st_mode):
-                            found.append((status.st_mtime_ns, entry.path, status.st_size))
-        return {path: size for _, path, size in sorted(found)}
+                            recorded.append((status.st_mtime_ns, entry.path, status.st_size))
+        return {path: size for _, path, size in sorted(recorded)}
 
     def _fail(self, problem: str) -> None:
         self.problem = problem

@@ -49,7 +49,7 @@ class Part:
     def __init__(self, name: str, log: logging.Logger) -> None:
         self.name = name
         self.off = ""
-        """Why it is off; "" while it is on."""
+        """The reason that it is off; "" while it is on."""
         self.errors = 0
         self.last_error = ""
         self.meters: dict[str, Meter] = {}

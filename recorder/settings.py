@@ -1,4 +1,4 @@
-"""What is recorded, from the server's environment."""
+"""The choice of what is recorded, from the server's environment."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class Settings:
     max_mb: float = 1024.0
     """At most so much lies in the folder."""
     keep: str = "old"
-    """When the folder is full: "old" rows stay and new ones are dropped, or room is made for the "new" ones."""
+    """For a full folder: "old" rows stay and new ones are dropped, or room is made for the "new" ones."""
     queue: int = 1024
     """Rows that may wait to be written."""
 
     @property
     def switches(self) -> dict[str, Any]:
-        """What stands in every file's first line."""
+        """The part of every file's first line."""
         named = asdict(self)
         return {
             name: named[name] for name in ("target", "entropy", "draft", "ids", "sample", "max_mb", "keep")
         }
 
     def chooses(self, request: str) -> bool:
-        """Whether a request is recorded: the same answer in every process."""
+        """True where a request is recorded: the same answer in every process."""
         return self.sample >= 1 or zlib.crc32(request.encode(errors="replace")) < self.sample * 2**32
 
 

@@ -49,7 +49,7 @@ class Sink:
         self._queue: deque[tuple[Part, Row | Callable[[], Row | None]]] = deque()
         self._files = Files(self.settings, self.role, self._first_line)
         self._writer = Meter()
-        self._said: set[str] = set()
+        self._spoken: set[str] = set()
         self._counted: tuple[int, ...] = ()
         self._ending = threading.Event()
 
@@ -110,8 +110,8 @@ class Sink:
             self.rows += written
             self.dropped += len(lines) - written
             problem = self._files.problem
-            if problem and problem not in self._said:
-                self._said.add(problem)
+            if problem and problem not in self._spoken:
+                self._spoken.add(problem)
                 self._log.warning("spectui: %s; rows are dropped while that is so", problem)
             time.sleep(0)
 

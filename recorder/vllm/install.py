@@ -1,4 +1,4 @@
-"""What is wrapped where, in a process of vLLM."""
+"""The wrapping of vLLM's methods, in one of its processes."""
 
 from __future__ import annotations
 

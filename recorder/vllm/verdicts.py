@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Rank:
-    """Whether this process writes: tensor parallel rank 0 of the last stage, where all have the same logits."""
+    """True where this process writes: tensor parallel rank 0 of the last stage, where all have the same logits."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._records: bool | None = None
 
     def records(self, device: object, *, v2: bool = False) -> bool:
-        """Whether it does; begins to write when asked for the first time."""
+        """True where it does; begins to write when asked for the first time."""
         if self._records is None:
             self._records = is_recording_rank()
         if self._records and not self._sink.begun:
@@ -33,7 +33,7 @@ class Rank:
 
 
 def is_recording_rank() -> bool:
-    """Whether this process is the one of its group that records."""
+    """True where this process is the one of its group that records."""
     from vllm.distributed.parallel_state import get_pp_group, get_tensor_model_parallel_rank
 
     return bool(get_tensor_model_parallel_rank() == 0 and get_pp_group().is_last_rank)

@@ -57,7 +57,7 @@ class Request:
 
 
 class SchedulerWork:
-    """What vLLM's scheduler does with the output of a step."""
+    """The scheduler's work with the output of a step, as in vLLM."""
 
     def __init__(self, *, asynchronous: bool = False) -> None:
         self.requests: dict[str, Request] = {}
@@ -135,7 +135,7 @@ class ProposerWork:
 
 
 class RunnerWork:
-    """What model runner V1 does: verify the drafts of a batch, then draft again."""
+    """The work of model runner V1: verify the drafts of a batch, then draft again."""
 
     def __init__(self, target: torch.Tensor, proposer: Any) -> None:
         self.target, self.drafter = target, proposer

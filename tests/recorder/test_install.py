@@ -48,7 +48,7 @@ print(*sorted(name for name in sys.modules
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """What a server's environment has: a vLLM, and of spectui what a wheel installs."""
+    """The packages of a server's environment: a vLLM, and of spectui what a wheel installs."""
     folder = tmp_path / "site"
     package = folder / "vllm" / "v1" / "core" / "sched"
     package.mkdir(parents=True)
