@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding
 
 from spectui.decoding.block.head import BlockConfig, BlockHead, Sight
+from spectui.decoding.eagle.first import FirstEagleHead, FirstHeadConfig
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, set_draft_vocabulary
 from spectui.decoding.heads.files import stored_name
 from spectui.decoding.mtp.head import MtpConfig, MtpHead
@@ -48,6 +49,26 @@ def tiny_head(target: Any, *, seed: int = 0, tokens: list[int] | None = None, **
         chosen = range(0, 2 * config.draft_vocab_size, 2) if tokens is None else tokens
         set_draft_vocabulary(head, list(chosen))
     return head
+
+
+def tiny_first_head(target: Any, *, seed: int = 1, **changes: Any) -> FirstEagleHead:
+    """An EAGLE-1 head for `target`, whose embedding and LM head it reads."""
+    model = target.config
+    sizes: dict[str, Any] = {
+        "hidden_size": model.hidden_size,
+        "intermediate_size": 2 * model.hidden_size,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": model.hidden_size // 4,
+        "vocab_size": model.vocab_size,
+        "feature_layers": (model.num_hidden_layers,),
+        "fc_bias": True,
+    }
+    config = FirstHeadConfig(**sizes | changes)
+    torch.manual_seed(seed)
+    head = FirstEagleHead(config, target.get_input_embeddings, target.get_output_embeddings, target.dtype)
+    _randomise(head)
+    return head.to(target.dtype).eval()
 
 
 def tiny_block_head(

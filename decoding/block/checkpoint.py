@@ -16,7 +16,7 @@ import torch
 
 from spectui.decoding.block.head import BlockConfig, BlockHead, Sight
 from spectui.decoding.block.markov import TYPES
-from spectui.decoding.drafters.registry import describes_dspark
+from spectui.decoding.drafters.registry import DSPARK
 from spectui.decoding.heads.config import (
     check_sizes,
     check_target,
@@ -163,13 +163,13 @@ def _anchored(folder: Path, data: Mapping[str, Any]) -> bool:
     """
     chosen = _value(folder, data, "sample_from_anchor")
     if chosen is None:
-        return describes_dspark(data) and not section(folder, data, "dflash_config")
+        return DSPARK.recognises(data) and not section(folder, data, "dflash_config")
     return bool(chosen)
 
 
 def _markov_type(folder: Path, data: Mapping[str, Any]) -> str | None:
     """The Markov head of a DSpark head; None for DFlash."""
-    if not describes_dspark(data):
+    if not DSPARK.recognises(data):
         return None
     kind = str(_value(folder, data, "markov_head_type") or TYPES[0])
     if kind not in TYPES:

@@ -16,7 +16,6 @@ from spectui.decoding.drafters.registry import KINDS, accepted_weights, either, 
 from spectui.decoding.errors import DecodingError
 
 _OTHER_DRAFTS = {
-    "eagle": "an EAGLE-1 or EAGLE-2 head",
     "dflash2": "a DFlash 2 block drafter",
     "mtp": "multi-token-prediction (MTP) layers, which belong to their own model",
     "medusa": "Medusa heads",
@@ -29,7 +28,6 @@ _OTHER_DRAFTS = {
 _BY_ARCHITECTURE = (
     (r"dflash2", "dflash2"),
     (r"medusa", "medusa"), (r"hydra", "hydra"), (r"mlpspeculator", "mlp_speculator"), (r"mtp|nextn", "mtp"),
-    (r"eagle(?!3|.*eagle3)", "eagle"),
 )  # fmt: skip
 
 _TAKE = f"give --draft {either([*accepted_weights(), *(kind.name for kind in named_kinds(embedded=False))])}"
@@ -40,7 +38,7 @@ def refuse_foreign(name: str, folder: Path) -> None:
     if what := _foreign_folder(folder):
         raise DecodingError(f"'{name}' {what}")
     described = _json(folder / "config.json")
-    if what := other_draft(described, folder):
+    if what := other_draft(described):
         raise DecodingError(f"'{name}' is {what}, which spectui does not run; {_TAKE}")
 
 
@@ -52,7 +50,7 @@ def refuse_foreign_on_hub(name: str, folder: Path) -> None:
     described = _json(folder / "config.json")
     if what := _mlx(described):
         raise DecodingError(f"'{name}' {what}")
-    if what := other_draft(described, folder):
+    if what := other_draft(described):
         raise DecodingError(f"'{name}' is {what}, which spectui does not run; {_TAKE}")
 
 
@@ -122,7 +120,7 @@ def _mlx(described: Mapping[str, Any]) -> str | None:
     return None
 
 
-def other_draft(described: Mapping[str, Any], folder: Path) -> str | None:
+def other_draft(described: Mapping[str, Any]) -> str | None:
     """Words on the draft that a ``config.json`` describes, if it is one of a kind that is not loaded."""
     kind = described.get("speculators_model_type")
     if any(known.recognises(described) for known in KINDS.values()):
@@ -140,19 +138,16 @@ def other_draft(described: Mapping[str, Any], folder: Path) -> str | None:
     for pattern, name in _BY_ARCHITECTURE:
         if re.search(pattern, named.lower()):
             return _OTHER_DRAFTS[name]
-    if described.get("num_hidden_layers") == 1 and _looks_like_eagle(folder):
-        return _OTHER_DRAFTS["eagle"]
     return None
 
 
-def _looks_like_eagle(folder: Path) -> bool:
-    """True when the stored tensors are those of an EAGLE-1 or 2 head: a layer behind an ``fc``, and no output layer."""
+def is_eagle1(described: Mapping[str, Any], folder: Path) -> bool:
+    """True for an EAGLE-1 or 2 head of its authors, which calls itself a Llama of one layer: its tensors are a layer
+    behind an ``fc``."""
+    if described.get("num_hidden_layers") != 1:
+        return False
     names = {name.removeprefix("model.") for name in stored_names(folder)}
-    return (
-        "fc.weight" in names
-        and any(name.startswith("layers.0.") for name in names)
-        and "midlayer" not in str(names)
-    )
+    return "fc.weight" in names and any(name.startswith("layers.0.") for name in names)
 
 
 class _Names:

@@ -34,6 +34,8 @@ class Weights:
     """The weights with their article, as messages name them: "an EAGLE-3 head"."""
     recognise: Callable[[Mapping[str, Any]], bool] | None = None
     """Recognises weights of this kind by their ``config.json``; None for those that nothing else recognises."""
+    recognise_files: Spot = ""
+    """Recognises them by ``(config, folder)`` where no kind recognises ``config.json``."""
     whole_model: bool = False
     """True for causal language models, which transformers loads: they may be targets too, and the target may draft for
     itself."""
@@ -102,6 +104,11 @@ class DrafterKind:
         return (
             self.weights is not None and self.weights.recognise is not None and self.weights.recognise(config)
         )
+
+    def recognises_files(self, config: Mapping[str, Any], folder: Path) -> bool:
+        """True for weights of this kind in `folder` whose ``config.json`` could be a model's."""
+        spot = self.weights.recognise_files if self.weights is not None else ""
+        return bool(spot) and bool(imported(spot)(config, folder))
 
     def check_tree(self, shape: Shape) -> None:
         """Raise `UsageError` for a tree that it cannot fill."""

@@ -8,7 +8,8 @@ A drafter is added by a module beside this one and an entry of `KINDS`, all of w
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +20,29 @@ EMBEDDED_HEAD = Path(__file__).parents[1] / "eagle" / "smollm2-135m-instruct"
 """The EAGLE-3 head of the embedded target, part of the package."""
 
 
-def _describes_eagle3(config: Mapping[str, Any]) -> bool:
+def _described_by(config: Mapping[str, Any]) -> str | None:
+    """Name of the kind of draft head that a ``config.json`` describes; None where it describes none of them."""
     if (kind := config.get("speculators_model_type")) is not None:
-        return bool(kind == "eagle3")
+        return {"eagle3": "eagle", "eagle": "eagle1"}.get(kind, str(kind))
     named = str(config.get("architectures")).lower()
-    if describes_peagle(config):
-        return False
-    return "eagle3" in named or ("draft_vocab_size" in config and not _of_another_kind(config))
-
-
-def _of_another_kind(config: Mapping[str, Any]) -> bool:
-    """True for the architecture of a draft that is no EAGLE-3 head."""
-    named = str(config.get("architectures")).lower()
-    return "dflash_config" in config or any(word in named for word in ("dflash", "dspark", "peagle", "mtp"))
-
-
-def describes_peagle(config: Mapping[str, Any]) -> bool:
-    """True for the ``config.json`` of a P-EAGLE head."""
-    if (kind := config.get("speculators_model_type")) is not None:
-        return bool(kind == "peagle")
-    named = str(config.get("architectures")).lower()
-    return "peagle" in named or "paralleleagle" in named or ("eagle3" in named and "ptd_token_id" in config)
-
-
-def describes_dspark(config: Mapping[str, Any]) -> bool:
-    """True for the ``config.json`` of a DSpark head."""
-    if (kind := config.get("speculators_model_type")) is not None:
-        return bool(kind == "dspark")
     inner = config.get("dflash_config")
-    projector = inner.get("projector_type") if isinstance(inner, Mapping) else None
-    return "dspark" in str(config.get("architectures")).lower() or projector == "dspark"
+    block = inner if isinstance(inner, Mapping) else {}
+    if "dspark" in named or block.get("projector_type") == "dspark":
+        return "dspark"
+    if "dflash2" in named or "selector_rank" in block or "mtp" in named:
+        return None
+    if "dflash" in named or "dflash_config" in config:
+        return "dflash"
+    if "peagle" in named or "paralleleagle" in named or ("eagle3" in named and "ptd_token_id" in config):
+        return "peagle"
+    if "eagle3" in named or ("draft_vocab_size" in config and "eagle" not in named):
+        return "eagle"
+    # "Eagle2_5" is a family of targets.
+    return "eagle1" if re.search(r"eagle(?!2_5)", f"{named} {config.get('model_type')}".lower()) else None
 
 
-def _describes_dflash(config: Mapping[str, Any]) -> bool:
-    if (kind := config.get("speculators_model_type")) is not None:
-        return bool(kind == "dflash")
-    named, inner = str(config.get("architectures")).lower(), config.get("dflash_config")
-    inner = inner if isinstance(inner, Mapping) else {}
-    if describes_dspark(config) or "dflash2" in named or "selector_rank" in inner:
-        return False
-    return "dflash" in named or "dflash_config" in config
+def _recognises(name: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda config: _described_by(config) == name
 
 
 EAGLE = DrafterKind(
@@ -69,7 +53,7 @@ EAGLE = DrafterKind(
     device_build="spectui.decoding.device.eagle:DeviceEagleDrafter",
     weights=Weights(
         noun="an EAGLE-3 head",
-        recognise=_describes_eagle3,
+        recognise=_recognises("eagle"),
         load="spectui.decoding.eagle.checkpoint:load_head",
         tune="spectui.decoding.eagle.lean:use_lean_head",
         describe="spectui.decoding.eagle.checkpoint:describe",
@@ -89,7 +73,7 @@ DFLASH = DrafterKind(
     device_build="spectui.decoding.device.block:DeviceBlockDrafter",
     weights=Weights(
         noun="a DFlash head",
-        recognise=_describes_dflash,
+        recognise=_recognises("dflash"),
         load="spectui.decoding.block.checkpoint:load_block_head",
         tune="spectui.decoding.block.lean:use_lean_block",
         describe="spectui.decoding.block.checkpoint:describe",
@@ -105,7 +89,7 @@ DSPARK = DrafterKind(
     device_build="spectui.decoding.device.block:DeviceMarkovDrafter",
     weights=Weights(
         noun="a DSpark head",
-        recognise=describes_dspark,
+        recognise=_recognises("dspark"),
         load="spectui.decoding.block.checkpoint:load_block_head",
         tune="spectui.decoding.block.lean:use_lean_block",
         describe="spectui.decoding.block.checkpoint:describe",
@@ -121,11 +105,28 @@ PEAGLE = DrafterKind(
     device_build="spectui.decoding.device.parallel:DeviceParallelEagleDrafter",
     weights=Weights(
         noun="a P-EAGLE head",
-        recognise=describes_peagle,
+        recognise=_recognises("peagle"),
         load="spectui.decoding.eagle.checkpoint:load_head",
         tune="spectui.decoding.eagle.lean:use_lean_head",
         describe="spectui.decoding.eagle.checkpoint:describe",
         size_from_config="spectui.decoding.models.described:head_bytes",
+    ),
+)
+
+EAGLE1 = DrafterKind(
+    name="eagle1",
+    help="an EAGLE-1 or EAGLE-2 head",
+    default_tree="dynamic:8x4",
+    build="spectui.decoding.drafters.eagle:EagleDrafter",
+    device_build="spectui.decoding.device.eagle:DeviceEagleDrafter",
+    weights=Weights(
+        noun="an EAGLE-1 or EAGLE-2 head",
+        recognise=_recognises("eagle1"),
+        recognise_files="spectui.decoding.checkpoints.foreign:is_eagle1",
+        load="spectui.decoding.eagle.first_checkpoint:load_first_head",
+        tune="spectui.decoding.eagle.lean:use_lean_first_head",
+        describe="spectui.decoding.eagle.first_checkpoint:describe",
+        size_from_config="spectui.decoding.models.described:first_head_bytes",
     ),
 )
 
@@ -193,7 +194,7 @@ DRAFT_MODEL = DrafterKind(
 )
 """The kind of every id and folder that is recognised as no other."""
 
-KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, DSPARK, PEAGLE, LOOKUP, RECYCLING, PARD, MTP)}
+KINDS = {kind.name: kind for kind in (EAGLE, DFLASH, DSPARK, PEAGLE, EAGLE1, LOOKUP, RECYCLING, PARD, MTP)}
 """All but `DRAFT_MODEL`, in the order that forms and benchmarks show them in; weights are of the first kind that
 recognises them."""
 
@@ -206,14 +207,18 @@ def kind_of(draft: str) -> DrafterKind:
 
 
 def kind_in(folder: Path) -> DrafterKind:
-    """The kind of the weights in `folder`, by its ``config.json``."""
+    """The kind of the weights in `folder`, by its ``config.json``, or where that tells nothing by their names."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return DRAFT_MODEL
     if not isinstance(config, dict):
         return DRAFT_MODEL
-    return next((kind for kind in KINDS.values() if kind.recognises(config)), DRAFT_MODEL)
+    kinds = KINDS.values()
+    return next(
+        (kind for kind in kinds if kind.recognises(config)),
+        next((kind for kind in kinds if kind.recognises_files(config, folder)), DRAFT_MODEL),
+    )
 
 
 def named_kinds(*, embedded: bool) -> list[DrafterKind]:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from spectui.decoding.checkpoints.weight_files import HEAD_FILES
-from spectui.decoding.drafters.registry import describes_peagle
+from spectui.decoding.drafters.registry import PEAGLE
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers
 from spectui.decoding.heads.config import (
     LayerConfig,
@@ -176,7 +176,7 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
 
 def _mask_token(folder: Path, data: dict[str, Any]) -> int | None:
     """The mask token of a P-EAGLE head; None for other heads."""
-    if not describes_peagle(data):
+    if not PEAGLE.recognises(data):
         return None
     values = {key: data[key] for key in _MASK_TOKEN if data.get(key) is not None}
     key, token = next(iter(values.items()), (_MASK_TOKEN[0], None))

@@ -1,6 +1,7 @@
 """The decoder layers of a draft head, as its ``config.json`` describes them. Torch-free.
 
-Authors write the sizes at the top of the file, `speculators` in ``transformer_layer_config``.
+Authors write the sizes at the top of the file, `speculators` in ``transformer_layer_config``, vLLM's converter of
+EAGLE-1 heads in ``model``.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def read_json(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise head_error(folder, f"has no readable config.json: {error}") from error
-    layer: Any = data.get("transformer_layer_config") or data if isinstance(data, dict) else None
+    layer: Any = _layer_part(data) if isinstance(data, dict) else None
     rope = (layer.get("rope_parameters") or layer.get("rope_scaling") or {}) if isinstance(layer, dict) else 0
     if not all(isinstance(part, dict) for part in (data, layer, rope)):
         raise head_error(
@@ -63,6 +64,12 @@ def read_json(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     _check_version(folder, data)
     return data, layer
+
+
+def _layer_part(data: Mapping[str, Any]) -> Any:
+    """The object that describes the layers, which `speculators` and vLLM put inside."""
+    wrapped = data.get("model")
+    return data.get("transformer_layer_config") or (wrapped if isinstance(wrapped, dict) else None) or data
 
 
 def section(folder: Path, data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

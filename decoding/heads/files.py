@@ -110,6 +110,16 @@ def fill(
     head.load_state_dict(state | dict(extra), assign=True)
 
 
+def same_weights(module: Any, tensor: torch.Tensor) -> bool:
+    """True where a module of the target has these weights already, which then need not be kept twice."""
+    weight = getattr(module, "weight", None)
+    return (
+        isinstance(weight, torch.Tensor)
+        and weight.shape == tensor.shape
+        and torch.equal(weight, tensor.to(weight.device, weight.dtype))
+    )
+
+
 def draft_ids(
     folder: Path, size: int, vocab: int, offsets: torch.Tensor | None, present: torch.Tensor | None
 ) -> torch.Tensor:

@@ -5,6 +5,8 @@ H is the head's width, d the head dimension. Everything is computed in the type 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention, silu
@@ -20,15 +22,15 @@ ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
 class DraftLayer(nn.Module):
     """A decoder layer of Llama or Qwen3. With `fused` its attention reads twice the width, a token and a feature side
-    by side."""
+    by side; without `normed` it reads what it is given as it is."""
 
-    def __init__(self, config: LayerConfig, *, fused: bool = False) -> None:
+    def __init__(self, config: LayerConfig, *, fused: bool = False, normed: bool = True) -> None:
         super().__init__()
         width, inner, eps = config.hidden_size, config.intermediate_size, config.rms_norm_eps
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         queries, keys = self.heads * config.head_dim, self.kv_heads * config.head_dim
         reads, bias = (2 if fused else 1) * width, config.attention_bias
-        self.input_layernorm = nn.RMSNorm(width, eps)
+        self.input_layernorm: Any = nn.RMSNorm(width, eps) if normed else nn.Identity()
         self.hidden_norm = nn.RMSNorm(width, eps) if fused else None
         self.q_proj = nn.Linear(reads, queries, bias=bias)
         self.k_proj = nn.Linear(reads, keys, bias=bias)

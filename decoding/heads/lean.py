@@ -39,9 +39,11 @@ class LeanDraftLayer(nn.Module):
     def __init__(self, layer: DraftLayer, index: int, *, normed_residual: bool = False) -> None:
         super().__init__()
         self.index, self.heads, self.kv_heads = index, layer.heads, layer.kv_heads
-        self.eps = float(layer.input_layernorm.eps or 0.0)
+        self.eps = float(layer.post_attention_layernorm.eps or 0.0)
+        self.normed = not isinstance(layer.input_layernorm, nn.Identity)
         self.fused = layer.hidden_norm is not None
-        first = layer.input_layernorm.weight.detach()
+        width = layer.q_proj.in_features
+        first = layer.input_layernorm.weight.detach() if self.normed else torch.ones(width)
         feature = None if layer.hidden_norm is None else layer.hidden_norm.weight.detach()
         self.residual_norm = feature if normed_residual else None
         norm = first if feature is None else torch.cat([first, feature])
@@ -68,7 +70,7 @@ class LeanDraftLayer(nn.Module):
     ) -> torch.Tensor:
         """``[n, H]`` from the layer's input `hidden` ``[n, H]``, and the tokens' embeddings where it is fused."""
         rows = len(hidden)
-        normed = unit_rms(hidden, self.eps)
+        normed = unit_rms(hidden, self.eps) if self.normed else hidden
         x = torch.cat([unit_rms(embeds, self.eps), normed], dim=-1) if self.fused else normed
         x = self.qkv(x).view(1, rows, self.heads + 2 * self.kv_heads, -1)
         turned = x[:, :, : self.heads + self.kv_heads]

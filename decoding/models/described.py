@@ -11,6 +11,8 @@ from spectui.decoding.block.checkpoint import read_config as read_block_config
 from spectui.decoding.block.head import BlockHead
 from spectui.decoding.checkpoints.weight_files import Tensor, read_config
 from spectui.decoding.eagle.checkpoint import read_config as read_head_config
+from spectui.decoding.eagle.first import FirstEagleHead
+from spectui.decoding.eagle.first_checkpoint import read_config as read_first_config
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.errors import DecodingError, explain_model_error
 from spectui.decoding.models.memory import BYTES
@@ -75,6 +77,14 @@ def head_bytes(folder: Path) -> int:
     """Bytes in half precision of the EAGLE-3 head of ``config.json``, which reads its target's embedding."""
     with torch.device("meta"):
         head = EagleHead(read_head_config(folder, layers=32), nn.Embedding(1, 1))
+    return sum(2 * parameter.numel() for parameter in head.parameters())
+
+
+def first_head_bytes(folder: Path) -> int:
+    """Bytes in half precision of the EAGLE-1 head of ``config.json``, with its target's embedding and LM head."""
+    with torch.device("meta"):
+        config = read_first_config(folder, layers=32)
+        head = FirstEagleHead(config, lambda: nn.Identity(), lambda: nn.Identity())
     return sum(2 * parameter.numel() for parameter in head.parameters())
 
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from spectui.decoding.checkpoints.weight_files import check_weights, read_config, shards, tensors
 from spectui.decoding.errors import DecodingError
+from spectui.decoding.heads.files import same_weights
 from spectui.decoding.mtp.head import MtpConfig, MtpHead
 from spectui.decoding.target.layer_inputs import BEFORE_NORM
 from spectui.decoding.target.norms import fuse_norms
@@ -87,7 +88,7 @@ def load_module(
     parts = _family(target, config, layout)
     embedding, output = target.get_input_embeddings, target.get_output_embeddings
     for name, borrowed in (("own_embedding.weight", embedding), ("lm_head.weight", output)):
-        if name in stored and _same(borrowed(), stored[name]):
+        if name in stored and same_weights(borrowed(), stored[name]):
             del stored[name]
     described = MtpConfig(
         hidden_size=int(config.hidden_size),
@@ -222,16 +223,6 @@ def _family(target: Any, config: Any, layout: Layout) -> _Parts:
     with torch.device("cpu"):
         rotary = named("RotaryEmbedding")(ours)
     return _Parts(partial(named("DecoderLayer"), ours, index), norm, rotary)
-
-
-def _same(module: Any, tensor: torch.Tensor) -> bool:
-    """True where a module of the target has these weights already."""
-    weight = getattr(module, "weight", None)
-    return (
-        isinstance(weight, torch.Tensor)
-        and weight.shape == tensor.shape
-        and torch.equal(weight, tensor.to(weight.device, weight.dtype))
-    )
 
 
 def _fill(

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from spectui.decoding.checkpoints.locate import locate
 from spectui.decoding.checkpoints.weight_files import read_config, shards, uncommon_name
 from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.registry import EAGLE1, kind_in
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.loading import load_tokenizer
 from spectui.decoding.models.needs import needs_of
@@ -64,11 +65,9 @@ def test_a_file_is_told_for_what_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"speculators_model_type": "eagle"}, "EAGLE-1"),
         ({"speculators_model_type": "dflash2"}, "DFlash 2"),
         ({"speculators_model_type": "new-kind"}, "of kind 'new-kind'"),
         ({"architectures": ["DFlashDraftModel"], "dflash_config": {"selector_rank": 8}}, "DFlash 2"),
-        ({"architectures": ["LlamaForCausalLMEagle"], "model_type": "llama"}, "EAGLE-1"),
         ({"medusa_num_heads": 3}, "Medusa"),
         ({"hydra_num_heads": 3}, "Hydra"),
         ({"architectures": ["MiMoMTPModel"], "model_type": "mimo_mtp"}, "multi-token"),
@@ -85,24 +84,15 @@ def test_a_draft_of_a_kind_that_is_not_run_is_named(
 
 
 @pytest.mark.parametrize("pickled", [False, True])
-def test_heads_are_told_by_their_tensors(tmp_path: Path, pickled: bool) -> None:
-    """EAGLE-1 and 2 in their authors' layout call themselves a Llama of one layer."""
-    layer = {"fc.weight": torch.zeros(2, 4), "layers.0.self_attn.q_proj.weight": torch.zeros(2, 2)}
-    kinds = {
-        "EAGLE-1": (
-            {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 1},
-            layer,
-        ),
-    }
-    for words, (config, tensors) in kinds.items():
-        folder = tmp_path / words
-        folder.mkdir()
-        (folder / "config.json").write_text(json.dumps(config))
-        if pickled:
-            torch.save(tensors, folder / "pytorch_model.bin")
-        else:
-            save_file(tensors, folder / "model.safetensors")
-        assert words in _said(folder)
+def test_a_head_that_calls_itself_a_llama_is_told_by_its_tensors(tmp_path: Path, pickled: bool) -> None:
+    tensors = {"fc.weight": torch.zeros(2, 4), "layers.0.self_attn.q_proj.weight": torch.zeros(2, 2)}
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if pickled:
+        torch.save(tensors, tmp_path / "pytorch_model.bin")
+    else:
+        save_file(tensors, tmp_path / "model.safetensors")
+    assert kind_in(tmp_path) is EAGLE1
 
 
 def _as_autogptq_left_it(folder: Path, *, shards: int = 1) -> None:

@@ -9,11 +9,21 @@ import torch
 
 from spectui.decoding.config import WITH_LOOKUP
 from spectui.decoding.drafters.kind import DrafterKind
-from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, DSPARK, EAGLE, KINDS, MTP, PARD, PEAGLE
+from spectui.decoding.drafters.registry import (
+    DFLASH,
+    DRAFT_MODEL,
+    DSPARK,
+    EAGLE,
+    EAGLE1,
+    KINDS,
+    MTP,
+    PARD,
+    PEAGLE,
+)
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.decoding.drafters.toy_entry import TOY
-from tests.heads import tiny_block_head, tiny_head, tiny_module
+from tests.heads import tiny_block_head, tiny_first_head, tiny_head, tiny_module
 
 EVERY = {**KINDS, DRAFT_MODEL.name: DRAFT_MODEL, TOY.name: TOY}
 """Registered kinds, and the toy, which tests register."""
@@ -74,6 +84,7 @@ _HEADS = {
     MTP.name: tiny_module,
     PEAGLE.name: _peagle,
     EAGLE.name: _eagle,
+    EAGLE1.name: tiny_first_head,
     DFLASH.name: _dflash,
 }
 

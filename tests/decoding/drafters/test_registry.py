@@ -28,7 +28,6 @@ DRAFTERS = "decoding/drafters/"
 OTHER_MEANINGS = {
     ("decoding/trees/spec.py", "recycling"),  # as in the tree recycling:8
     ("decoding/checkpoints/foreign.py", "mtp"),  # layers given without their model
-    ("decoding/checkpoints/foreign.py", "eagle"),  # as `speculators` calls EAGLE-1, which is not drafted with
 }
 """Files and words that happen to be the name of a drafter."""
 ASKING = ("startswith", "endswith", "get", "index", "removeprefix")
