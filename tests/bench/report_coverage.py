@@ -69,7 +69,7 @@ def _intervals(counts: Counts, task: int | None) -> dict[str, Interval | None]:
 
 def _truth(icc: float, rounds: int | tuple[int, ...]) -> dict[str, float]:
     """The true figures: those of a session of very many prompts."""
-    tasks = {"all": Truth(HAZARD, off_path=0.8, prompts=4000, rounds=rounds)}
+    tasks = {"all": Truth(HAZARD, off_path=0.8, prompts=30_000, rounds=rounds)}
     counts = Counts(planted_trees(tasks, icc=icc, seed=10**6))
     at_3, reached = counts.on_path[2], counts.reached[2]
     return {
@@ -175,7 +175,7 @@ def main() -> None:
             if design != before:
                 print(design)
             before = design
-            print(f"  {what:<28}{share}", flush=True)
+            print(f"  {what:<30}{share}", flush=True)
 
 
 if __name__ == "__main__":
