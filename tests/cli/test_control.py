@@ -97,7 +97,7 @@ def test_there_is_nothing_to_tell_a_session_without_a_worker(session: Worked, in
         )
     refused = invoke("--db", session.database, "sessions", "resume")
     assert refused.exit_code == 2
-    assert refused.stderr.endswith("go on with: spectui run --resume 1\n")
+    assert refused.stderr.endswith(f"go on with: spectui run --resume 1 --db {session.database}\n")
 
 
 def test_a_command_the_worker_has_not_obeyed_yet_is_said_to_be_pending(
@@ -248,7 +248,7 @@ def test_a_run_that_ended_at_its_limit_is_a_success_that_says_so(
     limited.close()
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert shown.stdout.splitlines()[-1] == (
-        "the run reached --max-nodes 10; go on with: spectui run --resume 1"
+        f"the run reached --max-nodes 10; go on with: spectui run --resume 1 --db {limited.database}"
     )
 
 

@@ -180,7 +180,7 @@ def test_interrupting_a_headless_run_stops_it_and_keeps_what_it_found(
     stdout, stderr = process.communicate(timeout=TIMEOUT_S)
     assert "stopping after this round" in stdout
     assert process.returncode == 1
-    assert stderr == "spectui: session 1 is stopped\n"
+    assert stderr == "spectui: session 1 is stopped; go on with: spectui run --resume 1\n"
     assert reader.session("last").status == "stopped"
     reader.close()
     db = open_database(database)

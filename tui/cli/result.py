@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectui.tui.cli.options import State
 from spectui.tui.cli.output import duration, prose, table
 from spectui.tui.model.speedups import range_words, unknown_words
 from spectui.tui.terminal.cells import NOTHING, count, number
@@ -83,6 +85,12 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
         prose(f"a million tokens take {plain_words.replace('price', 'a price of')}")
 
 
+def resume_command(session: int, database: Path) -> str:
+    """The command that goes on with a session; it names the database where commands take another by themselves."""
+    chosen = "" if database == State().database else f" --db {shlex.quote(str(database))}"
+    return f"spectui run --resume {session}{chosen}"
+
+
 def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | None:
     """The reason for which a run is no success, with its log; None when it is one."""
     from spectui.decoding.worker.launch import log_path
@@ -94,11 +102,11 @@ def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | No
         return summary.error  # it was to go on and was refused
     if summary.status == "failed":
         return (summary.error or "the run failed") + log
+    again = f"; go on with: {resume_command(summary.id, database)}"
     if summary.status == "interrupted":
-        again = f"; go on with: spectui run --resume {summary.id}"
         return f"session {summary.id} was interrupted: its worker is gone{log}{again}"
     if not as_asked and summary.status != "finished":
-        return f"session {summary.id} is {summary.status}"
+        return f"session {summary.id} is {summary.status}{again}"
     if summary.prompts_failed:
         generations = reader.generations(summary.id, texts=False)
         first = next(generation for generation in generations if generation.status == "failed")

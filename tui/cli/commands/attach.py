@@ -12,7 +12,7 @@ from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashbo
 from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import json_line, line
 from spectui.tui.cli.result import as_json as figures_json
-from spectui.tui.cli.result import failure, limit_reached, print_figures
+from spectui.tui.cli.result import failure, limit_reached, print_figures, resume_command
 
 
 @click.command()
@@ -66,7 +66,7 @@ def watch(database: Path, session: int, *, as_json: bool, stop_on_interrupt: boo
             print_figures(reader, summary)
         limit = limit_reached(reader, summary)
         if limit is not None:
-            say(f"the run {limit}; go on with: spectui run --resume {summary.id}")
+            say(f"the run {limit}; go on with: {resume_command(summary.id, database)}")
     if summary.live:
         return 0  # left on purpose
     if problem is not None:

@@ -49,6 +49,7 @@ def _command(kind: str, does: str) -> click.Command:
     def command(state: State, session: str) -> int:
         from spectui.store.errors import StoreError
         from spectui.store.rows import LIVE_STATUSES
+        from spectui.tui.cli.result import resume_command
         from spectui.tui.feeds.writes import send
 
         with state.reader() as reader:
@@ -56,7 +57,7 @@ def _command(kind: str, does: str) -> click.Command:
             if kind == "resume" and not summary.live:
                 raise StoreError(
                     f"session '{summary.name}' is {summary.status}: there is no worker to resume it; go on with: "
-                    f"spectui run --resume {summary.id}"
+                    f"{resume_command(summary.id, state.database)}"
                 )
             by_signal = send(state.database, summary.id, kind)
 
