@@ -19,7 +19,7 @@ from spectui.decoding.drafters.registry import (
     named_kinds,
 )
 from spectui.decoding.errors import UsageError
-from spectui.decoding.options import Form, Part, Rule, fits, option, options_of, read_duration
+from spectui.decoding.options import Form, Part, Rule, fits, option, options_of, read_duration, read_shard
 from spectui.decoding.tokens.template_args import check_switches
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 OF_A_SERVER = ("model", "api_key_env", "concurrency", "baseline_server")
 """Fields that mean nothing without `server`."""
 OF_MODELS_HERE = (
-    "study", "target", "draft", "tree", "raw", "device", "dtype", "max_nodes", "keep_nodes", "allow_pickle",
+    "study", "target", "draft", "tree", "raw", "device", "dtype", "max_nodes", "keep_nodes", "allow_pickle", "shard",
 )  # fmt: skip
 """Fields that mean nothing with `server`."""
 
@@ -75,6 +75,14 @@ A_DEVICE = Rule(
     "use auto, cpu, cuda or cuda:N",
     lambda value: value in DEVICES or value.removeprefix("cuda:").isdecimal(),
 )
+
+
+def _is_shard(value: str) -> bool:
+    """True for a shard as `read_shard` takes it, and for none."""
+    try:
+        return not value or bool(read_shard(value))
+    except ValueError:
+        return False
 
 
 def drafter_choices(target: str) -> tuple[str, ...]:
@@ -326,6 +334,19 @@ class RunConfig:
             about="Price of an hour of the device, in any currency; adds the price of a million tokens.",
         ),
     )
+    shard: str = option(
+        "",
+        "--shard",
+        "Run one of N shards of the prompts, such as 2/3: every N-th prompt of each task. 'spectui sessions "
+        "merge' makes one session of all.",
+        metavar="I/N",
+        rule=Rule("write it as 2/3: shards are counted from 1/3 to 3/3", _is_shard),
+        setting="",
+        part=Part.PROMPTS,
+    )
+    independent: bool = False
+    """True forgets at each prompt what a drafter learned of earlier ones, so that rounds do not depend on which prompts
+    ran before."""
     force_budget: bool = False
     """True uses a plan file that was made for other models or another machine."""
     speculate: bool = True
@@ -339,6 +360,10 @@ class RunConfig:
             raise UsageError("--template-arg is no table of names and values")
         check_switches(self.template_args)
         self._check_server()
+        if self.shard and self.keep_nodes != KEEP_ALL:
+            raise UsageError(
+                f"--keep-nodes {self.keep_nodes} does not go with --shard: prune what shards are merged into"
+            )
         if self.study:
             self._check_study()
         if self.speculate and not self.server:

@@ -16,7 +16,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.device.model import BufferedModel
 from spectui.decoding.device.rounds import DeviceRounds
 from spectui.decoding.device.switch import language_model
-from spectui.decoding.drafters.base import Drafter, NoDrafter
+from spectui.decoding.drafters.base import Drafter, NoDrafter, Remembers
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.host_rounds import HostRounds
 from spectui.decoding.models.generation_settings import GenerationSettings, PromptSettings
@@ -108,6 +108,14 @@ class SpeculativeDecoder:
             if self.prompt_settings is not None:
                 self.prompt_settings.commit(round_.tokens)
             committed += round_.tokens
+
+    def forget_prompts(self) -> bool:
+        """Let the drafter forget earlier prompts; returns whether it is one that remembers any."""
+        parts = getattr(self.drafter, "parts", (self.drafter,))
+        remembering = [part for part in parts if isinstance(part, Remembers)]
+        for part in remembering:
+            part.forget()
+        return bool(remembering)
 
     def plain_round(self) -> Round:
         """A round without a draft behind the last one of `generate`, for its time; nothing of it stays.

@@ -175,6 +175,15 @@ def _kind(annotation: Any) -> tuple[type, bool]:
     return KINDS[plain], bool(none)
 
 
+def read_shard(text: str) -> tuple[int, int]:
+    """The number of a shard and of how many it is one, written as 2/3, the first 1/3. Raises `ValueError`."""
+    number, slash, of = text.partition("/")
+    plain = number.isascii() and of.isascii() and number.isdecimal() and of.isdecimal() and len(text) < 16
+    if not slash or not plain or not 1 <= int(number) <= int(of):
+        raise ValueError("write it as 2/3: shards are counted from 1/3 to 3/3")
+    return int(number), int(of)
+
+
 def read_duration(text: str) -> float:
     """Seconds of a time written as 90, 90s, 45m or 12h. Raises `ValueError`."""
     number = text.strip().lower()

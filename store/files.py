@@ -6,12 +6,15 @@ such as a cache, go through `replacing` and `write_text`. A test lists the few o
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
+import glob
 import os
 import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +24,8 @@ from spectui.store.errors import StoreError
 _ANOTHER = "name another place"
 _OWN_DESCRIPTOR = re.compile(r"/dev/(?:std(?P<name>out|err)|fd/(?P<fd>\d+))|/proc/self/fd/(?P<proc>\d+)")
 _SQLITES = ("-wal", "-shm", "-journal")
+FRESH_S = 10.0
+"""Age in seconds below which a draft is never taken for dead."""
 
 
 @contextmanager
@@ -76,6 +81,40 @@ def new_file(path: Path, *, force: bool | None) -> Iterator[Path]:
                 raise StoreError(f"{path} is a database in use; close it, or {_ANOTHER}")
         with replacing(path, force=force) as draft:
             yield draft
+
+
+@contextmanager
+def held_draft(path: Path, *, force: bool | None) -> Iterator[Path]:
+    """As `new_file`, for what may be killed after minutes: the draft is locked meanwhile, so that one that nobody holds
+    is known as dead, and dead ones of the same file are removed first.
+
+    Close what reads or writes the draft within the block.
+    """
+    _remove_dead_drafts(path)
+    with new_file(path, force=force) as draft:
+        handle = os.open(draft, os.O_RDWR)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield draft
+        finally:
+            os.close(handle)
+
+
+def _remove_dead_drafts(path: Path) -> None:
+    """Remove the drafts of `held_draft` that killed processes left."""
+    with suppress(OSError):
+        for draft in path.parent.glob(f"{glob.escape(_prefix(path))}*.part"):
+            with suppress(OSError):
+                if time.time() - draft.stat().st_mtime < FRESH_S:
+                    continue  # maybe made a moment ago and not locked yet
+                handle = os.open(draft, os.O_RDWR)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    for suffix in ("", *_SQLITES):
+                        draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+                finally:
+                    os.close(handle)
 
 
 def check_free(path: Path, *, force: bool | None, names: Sequence[str] | None = None) -> None:

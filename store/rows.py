@@ -37,6 +37,7 @@ class Paced:
     baseline_ms: Any
     baseline_low_ms: Any
     baseline_high_ms: Any
+    baseline_count: int
 
     @property
     def speedup(self) -> float | None:
@@ -139,7 +140,7 @@ class SessionSummary(Paced):
     server: Server | None = None
     """None of a session that spectui's own engine decoded."""
     shard: dict[str, Any] | None = None
-    """JSON of `store.shards.Shard`; None where the session has all prompts of its run."""
+    """JSON of `store.merging.shards.Shard`; None where the session has all prompts of its run."""
     devices: int = 1
     """Classes of devices that it was decoded on. Of several its times, baseline, costs and energy are None here, and
     `store.reading.devices` has those of each."""

@@ -29,11 +29,13 @@ def create_session(
     tree: str,
     prompts: Sequence[PromptRecord],
     notes: str = "",
+    positions: Sequence[int] | None = None,
+    shard_json: str | None = None,
 ) -> int:
     """Insert a session ("starting") with its prompts pending in the order given; returns its id.
 
-    Without a name it gets a memorable one. Raises `StoreError` when the name is taken or unfit, or
-    when there are no prompts.
+    `positions` are those of the prompts among all of the run, where these are but a shard of them. Without a name it
+    gets a memorable one. Raises `StoreError` when the name is taken or unfit, or when there are no prompts.
     """
     if not prompts:
         raise StoreError("a session needs at least one prompt")
@@ -41,14 +43,19 @@ def create_session(
     with transaction(connection):
         name = fresh_name(_names(connection)) if name is None else _free_name(connection, name)
         session_id = connection.execute(
-            "INSERT INTO session (name, status, created_at, config, target, drafter, tree, notes, prompt_count)"
-            " VALUES (?, 'starting', ?, ?, ?, ?, ?, ?, ?)",
-            (name, now(), config_json, target, drafter, tree, notes, len(prompts)),
+            "INSERT INTO session (name, status, created_at, config, target, drafter, tree, notes, prompt_count, shard)"
+            " VALUES (?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?)",
+            (name, now(), config_json, target, drafter, tree, notes, len(prompts), shard_json),
         ).lastrowid
         connection.executemany(
             "INSERT INTO generation (session_id, position, prompt_id, task, prompt_text, messages)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            [(session_id, i, p.prompt_id, p.task, p.text, p.messages) for i, p in enumerate(prompts)],
+            [
+                (session_id, position, p.prompt_id, p.task, p.text, p.messages)
+                for position, p in zip(
+                    range(len(prompts)) if positions is None else positions, prompts, strict=True
+                )
+            ],
         )
     assert session_id is not None
     return session_id

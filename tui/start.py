@@ -18,6 +18,7 @@ from spectui.store.paths import expanded
 
 if TYPE_CHECKING:
     from spectui.decoding.config import RunConfig
+    from spectui.store.records import PromptRecord
 
 CLAIM_POLL_S = 0.05
 THEIRS = "the server's"
@@ -45,6 +46,11 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
         PromptRecord(p.id, p.task, p.text, None if p.messages is None else to_json(p.messages))
         for p in interleave(prompts)
     ]
+    positions: Sequence[int] = range(len(records))
+    part = None
+    if config.shard:
+        config = config.changed(independent=True)
+        positions, part = _shard(config.shard, records)
     db = connect(database)
     try:
         session = create_session(
@@ -54,7 +60,9 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
             target=(config.model or config.server) if config.server else model_name(config.target),
             drafter=THEIRS if config.server else model_name(config.draft_name),
             tree=THEIRS if config.server else config.tree_label,
-            prompts=records,
+            prompts=[records[position] for position in positions],
+            positions=positions,
+            shard_json=part,
         )
         try:
             launch_worker(database, session, module=SERVERS if config.server else ENGINE)
@@ -64,6 +72,18 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
     finally:
         db.close()
     return session
+
+
+def _shard(shard: str, records: Sequence[PromptRecord]) -> tuple[Sequence[int], str]:
+    """The positions of a shard's prompts among those of the run, and its place among the others as JSON."""
+    from spectui.decoding.options import read_shard
+    from spectui.store.merging.shards import Shard, digest_of, positions_of
+
+    number, of = read_shard(shard)
+    positions = positions_of([record.task for record in records], number, of)
+    if not positions:
+        raise PromptError(f"--shard {shard} has no prompts: no task has {number} of them; use fewer shards")
+    return positions, Shard(number, of, len(records), digest_of(records)).to_json()
 
 
 def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:

@@ -68,6 +68,14 @@ class ReadsBest(Protocol):
     """Number of tokens behind each row."""
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """A drafter that drafts by what it saw of earlier prompts, too."""
+
+    def forget(self) -> None:
+        """Draft the next prompt as if it were the first."""
+
+
 class ModelFree:
     """Base of drafters without a model, which spend no time in one and read only tokens unless they say otherwise."""
 

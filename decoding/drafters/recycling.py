@@ -39,9 +39,16 @@ class RecyclingDrafter(ModelFree):
         self._width = self.best_read = min(max(shape.width, RECYCLING_WIDTH), vocab_size)
         # Rows of tokens never seen hold the most frequent predictions, so that every tree is whole and siblings
         # always differ; `_known` marks the others.
-        self._successors: IntArray = np.tile(np.arange(self._width, dtype=np.int64), (vocab_size, 1))
-        self._known = np.zeros(vocab_size, dtype=np.bool_)
-        self._predicted = np.zeros(vocab_size, dtype=np.int64)
+        self._successors: IntArray = np.empty((vocab_size, self._width), dtype=np.int64)
+        self._known = np.empty(vocab_size, dtype=np.bool_)
+        self._predicted = np.empty(vocab_size, dtype=np.int64)
+        self.forget()
+
+    def forget(self) -> None:
+        """See `Remembers`: no token has been seen."""
+        self._successors[:] = np.arange(self._width)
+        self._known[:] = False
+        self._predicted[:] = 0
 
     def use(self, shape: Shape) -> None:
         """See `Drafter`; static trees no wider than the rows that are kept."""

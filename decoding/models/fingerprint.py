@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from spectui.decoding.config import EMBEDDED_TARGET, RunConfig
 from spectui.decoding.drafters.kind import Weights
+from spectui.store.merging.basis import ALIKE as ALIKE
+from spectui.store.merging.basis import Basis as Basis
+from spectui.store.merging.basis import differences as differences
 from spectui.store.paths import expanded
 
 ENDINGS = (".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".py")
@@ -21,48 +22,6 @@ WHOLE_BYTES = 32 << 20
 Training changes every tensor and is always noticed; a few patched bytes may not be."""
 BLOCKS = 256
 BLOCK_BYTES = 1 << 16
-
-ALIKE = {"82eabc6d3cea895f": "629fa7fa8bcf28da"}
-"""Digests of files of ours that were changed, to what they are now, where outputs are the same: the embedded head's
-config.json before it named its verifier by its id on the hub."""
-
-Files = Mapping[str, str]
-"""Digest by file name."""
-
-
-@dataclass(frozen=True)
-class Basis:
-    """Everything that the output of a run depends on beside its configuration."""
-
-    versions: Mapping[str, str]
-    device: str
-    files: Mapping[str, Files] = field(default_factory=dict)
-    """By role: "target", and "draft" where it has files of its own."""
-
-
-def differences(then: Basis, now: Basis) -> list[str]:
-    """A phrase for each difference; none when the run can go on as it is."""
-    return [
-        *(_changed(name, then.versions[name], now.versions.get(name, "gone")) for name in then.versions
-          if then.versions[name] != now.versions.get(name)),
-        *([_changed("the device", then.device, now.device)] if then.device != now.device else []),
-        *(phrase for role in sorted({*then.files, *now.files})
-          for phrase in _file_differences(role, then.files.get(role, {}), now.files.get(role, {}))),
-    ]  # fmt: skip
-
-
-def _changed(name: str, then: str, now: str) -> str:
-    return f"{name} was {then} and is {now}"
-
-
-def _file_differences(role: str, then: Files, now: Files) -> Iterator[str]:
-    for name in sorted({*then, *now}):
-        if name not in now:
-            yield f"the {role}'s {name} is gone"
-        elif name not in then:
-            yield f"the {role}'s {name} is new"
-        elif ALIKE.get(then[name], then[name]) != now[name]:
-            yield f"the {role}'s {name} has changed"
 
 
 def model_files(config: RunConfig) -> dict[str, dict[str, str]]:

@@ -29,14 +29,16 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
 
     Costs come from the cache, or are measured now (six seconds) and kept; acceptance is that of greedy
     decoding, measured too for a draft model that came without it. Other drafters whose acceptance is not known, and
-    any with ``SPECTUI_MEASURE=0``, take their default tree, no deeper than they draft. Raises `DecodingError` for a
-    broken profile beside a draft.
+    any with ``SPECTUI_MEASURE=0`` or in a shard, take their default tree, no deeper than they draft. Raises
+    `DecodingError` for a broken profile beside a draft.
     """
     if not config.chooses_tree or not config.speculate:
         return config
     kind = models.drafter_kind(config)
-    profile = profile_of(config, models) if measuring_allowed() else None
-    if profile is None and measuring_allowed() and kind.drafts_as_it_reads:
+    # Each shard would measure its own machine, and those with other trees cannot be merged.
+    measuring = measuring_allowed() and not config.shard
+    profile = profile_of(config, models) if measuring else None
+    if profile is None and measuring and kind.drafts_as_it_reads:
         profile = measured_profile(config, models, progress)
     if profile is None:
         if not kind.named and kind is not config.kind:  # its folder says more than its name did

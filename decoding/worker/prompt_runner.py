@@ -121,6 +121,8 @@ class PromptRunner:
             writer.start_generation(generation.id, len(ids))
             finish = None
             choice = self._choose(generation.task)
+            if self._config.independent:
+                self.decoder.forget_prompts()
             for measured in self.decoder.generate(ids, position=generation.position):
                 round_ = self._idle.without_standstills(measured)
                 self._note_standstills(generation, measured)

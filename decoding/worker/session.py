@@ -52,10 +52,18 @@ class SessionRun:
             self._resume(before, Basis(before.versions, before.device, files), basis, force=force)
         # One tree for the whole session: acceptance by depth and task can only be compared on the same one.
         self._config = with_tree(config, models, progress)
+        if config.shard and config.chooses_tree:
+            writer.add_event(
+                "tree", f"{self._config.tree_spec}, the drafter's default, which every shard takes"
+            )
         # With a plan each task has its own; rounds say which.
         costs = known_costs(self._config, models)
         plan = plan_of_run(self._config, models, writer)
         self._runner = PromptRunner(writer, control, self._config, models, plan)
+        if self._config.independent and self._runner.decoder.forget_prompts():
+            writer.add_event(
+                "draft", f"{self._config.base_draft} forgets each prompt after it, as prompts run apart"
+            )
         for note in self._runner.decoder.settings.notes:
             writer.add_event("settings", note)
         # Earlier versions chose a session's trees while it ran, and its rounds have several.

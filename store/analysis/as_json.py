@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from spectui.store.analysis import published
@@ -12,7 +13,7 @@ from spectui.store.analysis.effects import Difference
 from spectui.store.analysis.figures import Clustering, Estimate, GroupFigures, Step
 from spectui.store.analysis.populations import AT_RISK
 from spectui.store.analysis.predictors import Predictor
-from spectui.store.analysis.report import Report
+from spectui.store.analysis.report import DevicePart, Report
 from spectui.store.analysis.spending import device_word, spending_json, watts_of
 from spectui.store.analysis.verdict import EFFECT, Verdict
 from spectui.store.counts.intervals import Pair
@@ -55,7 +56,27 @@ def report_json(report: Report) -> dict[str, Any]:
             "mean_watts": watts_of(report.session),
             "tasks": spending_json(report.spending),
         },
+        **({"devices": [_device(part) for part in report.devices]} if report.devices else {}),
         "notes": report.notes,
+    }
+
+
+def _device(part: DevicePart) -> dict[str, Any]:
+    """The figures of one of several classes of devices; times are here alone."""
+    each = part.figures
+    return {
+        "device": each.device,
+        **asdict(each.machine),
+        "hosts": list(each.hosts),
+        "prompts": each.prompts,
+        "rounds": each.rounds,
+        "tokens": each.tokens,
+        "tokens_per_second": each.tokens_per_second,
+        "speedup": each.speedup,
+        "speedup_range": each.speedup_range,
+        "baseline_count": each.baseline_count,
+        "mean_watts": watts_of(each),
+        "per_million_tokens": spending_json(part.spending),
     }
 
 

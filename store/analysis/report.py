@@ -13,11 +13,12 @@ from spectui.store.analysis.counts import Counts
 from spectui.store.analysis.figures import GroupFigures
 from spectui.store.analysis.predictors import TITLES, Labels, Predictor, label, predictor
 from spectui.store.analysis.resampling import POSITIVE, SHARE, Draws, draw
-from spectui.store.analysis.spending import Spending, spending
+from spectui.store.analysis.spending import Spending, device_spending, spending
 from spectui.store.analysis.verdict import CLAIM, Verdict, judge, sentence
 from spectui.store.counts import metrics
 from spectui.store.counts.intervals import Figure, mean_of
 from spectui.store.reading.columns import Bools, Floats, Progress, silent
+from spectui.store.reading.devices import DeviceFigures, device_figures
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 from spectui.store.sources import lacking
@@ -46,7 +47,17 @@ class Report:
     contrasts: dict[str, TaskContrasts] = field(default_factory=dict)
     """Each task less each other: accepted length, and acceptance by the published definition."""
     spending: tuple[Spending, ...] = ()
-    """Costs of a million tokens by task; empty before the first round."""
+    """Costs of a million tokens by task; empty before the first round and on several classes of devices."""
+    devices: tuple[DevicePart, ...] = ()
+    """The classes of devices where there are several."""
+
+
+@dataclass(frozen=True)
+class DevicePart:
+    """The part of a session that one of several classes of devices decoded."""
+
+    figures: DeviceFigures
+    spending: tuple[Spending, ...]
 
 
 class Analysis:
@@ -192,6 +203,12 @@ def build_report(
     report = report_of(read_session(reader, ref, progress), progress)
     if not report.session.tokens:
         return report
+    if report.session.devices > 1:
+        parts = [
+            DevicePart(each, tuple(device_spending(report.session, each, price)))
+            for each in device_figures(reader, report.session.id)
+        ]
+        return replace(report, devices=tuple(parts))
     spent = spending(report.session, reader.figures(report.session.id), price)
     return replace(report, spending=tuple(spent))
 
@@ -257,6 +274,10 @@ def _circumstances(data: Measured) -> dict[str, str]:
         )
     elif any(prompt.status != "finished" for prompt in data.prompts):
         notes["prompts"] = "none has finished: these are the figures of what there is of them"
+    if summary.devices > 1:
+        notes["speed"] = (
+            f"{summary.devices} classes of devices decoded it, whose times are not added up: each has a line of its own"
+        )
     if summary.pruned:
         notes["pruned"] = f"{summary.pruned} prompts are left out: their nodes were given up (--keep-nodes)"
     return notes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectui.store.counts.metrics import joules_per_million, price_per_million, seconds_per_million
+from spectui.store.reading.devices import DeviceFigures, Times
 from spectui.store.rows import SessionSummary, TaskFigures
 
 
@@ -37,7 +38,7 @@ def device_word(device: str) -> str:
     return "GPU" if device.startswith(("cuda", "gpu")) else "CPU"
 
 
-def watts_of(summary: SessionSummary) -> float | None:
+def watts_of(summary: SessionSummary | DeviceFigures) -> float | None:
     """Mean power while the run decoded; None where nothing measured it."""
     if not summary.energy_joules or not summary.energy_seconds:
         return None
@@ -60,14 +61,27 @@ def spending(
     summary: SessionSummary, figures: Mapping[str, TaskFigures], price: float | None = None
 ) -> list[Spending]:
     """Costs by task, then of all together. `price` is for an hour of the device; None: the run's own."""
-    price, watts = price_of(summary, price), watts_of(summary)
+    return _spending(summary, figures, price_of(summary, price))
+
+
+def device_spending(
+    summary: SessionSummary, device: DeviceFigures, price: float | None = None
+) -> list[Spending]:
+    """As `spending`, of the part of a session that one class of device decoded."""
+    return _spending(device, device.tasks, price_of(summary, price))
+
+
+def _spending(
+    of: SessionSummary | DeviceFigures, figures: Mapping[str, TaskFigures | Times], price: float | None
+) -> list[Spending]:
+    watts = watts_of(of)
 
     def per(seconds: float | None) -> PerMillion:
         return PerMillion(seconds, price_per_million(seconds, price), joules_per_million(seconds, watts))
 
-    plain = per(None if summary.plain_ms is None else seconds_per_million(1, summary.plain_ms))
+    plain = per(None if of.plain_ms is None else seconds_per_million(1, of.plain_ms))
     rows = [(task, f.tokens, f.total_ms) for task, f in figures.items() if f.tokens]
-    rows.append((ALL, summary.tokens, summary.total_ms))
+    rows.append((ALL, of.tokens, of.total_ms))
     return [Spending(task, per(seconds_per_million(tokens, ms)), plain) for task, tokens, ms in rows]
 
 

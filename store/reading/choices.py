@@ -25,12 +25,19 @@ class TreeChoice:
 
 
 def add_choice(
-    connection: sqlite3.Connection, session_id: int, task: str, tree: str, kind: str, reason: str
+    connection: sqlite3.Connection,
+    session_id: int,
+    task: str,
+    tree: str,
+    kind: str,
+    reason: str,
+    *,
+    at: str | None = None,
 ) -> int:
     """Insert a choice of any `kind` and return its id; call within a transaction."""
     row_id = connection.execute(
         "INSERT INTO tree_choice (session_id, task, tree, kind, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
-        (session_id, task, tree, kind, reason, now()),
+        (session_id, task, tree, kind, reason, at or now()),
     ).lastrowid
     assert row_id is not None
     return row_id

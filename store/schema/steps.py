@@ -451,7 +451,7 @@ _REPLICAS = (
     "ALTER TABLE generation ADD COLUMN replica_id INTEGER",
     "ALTER TABLE baseline ADD COLUMN replica_id INTEGER",
     "ALTER TABLE session ADD COLUMN machine TEXT NOT NULL DEFAULT ''",
-    # JSON of `store.shards.Shard`; NULL where the session has all prompts of its run.
+    # JSON of `store.merging.shards.Shard`; NULL where the session has all prompts of its run.
     "ALTER TABLE session ADD COLUMN shard TEXT",
 )
 

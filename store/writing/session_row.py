@@ -151,10 +151,26 @@ class SessionRow:
         }
         self._update(**{name: value for name, value in columns.items() if value is not None})
 
-    def add_baseline(self, ms_per_token: float, tokens: int, round_ms: float | None) -> None:
+    def add_baseline(
+        self,
+        ms_per_token: float,
+        tokens: int,
+        round_ms: float | None,
+        replica_id: int | None = None,
+        *,
+        at: str | None = None,
+    ) -> None:
         """Keep a measurement of plain decoding over so many tokens, beside rounds that took `round_ms`, if known."""
         with self._lock, transaction(self._connection):
-            add_baseline(self._connection, self._session_id, ms_per_token, tokens, round_ms)
+            add_baseline(
+                self._connection,
+                self._session_id,
+                ms_per_token,
+                tokens,
+                round_ms,
+                at=at,
+                replica_id=replica_id,
+            )
             refresh(self._connection, self._session_id)
 
     def commands_wait(self) -> bool:

@@ -80,27 +80,29 @@ class SessionWriter(SessionRow):
         self._connection.executemany("DELETE FROM pruned WHERE generation_id = ?", rows)
         self._connection.executemany(
             "UPDATE generation SET status = 'pending', prompt_tokens = NULL, started_at = NULL, ended_at = NULL,"
-            " output = '', error = NULL, finish_reason = NULL, first_token_id = NULL WHERE id = ?",
+            " output = '', error = NULL, finish_reason = NULL, first_token_id = NULL, replica_id = NULL WHERE id = ?",
             rows,
         )
         rebuild(self._connection, self._session_id)
         self._rollups.forget()
 
-    def add_event(self, kind: str, text: str, generation_id: int | None = None) -> None:
-        """Keep an event of the run or of one prompt, for ever and with its time.
+    def add_event(
+        self, kind: str, text: str, generation_id: int | None = None, *, at: str | None = None
+    ) -> None:
+        """Keep an event of the run or of one prompt, for ever and with its time, now unless given.
 
         `kind` is any short name: a run must not fail because of what it wants to say.
         """
         with self._lock, transaction(self._connection):
             self._connection.execute(
                 "INSERT INTO event (session_id, generation_id, at, kind, text) VALUES (?, ?, ?, ?, ?)",
-                (self._session_id, generation_id, now(), kind, storable(text)),
+                (self._session_id, generation_id, at or now(), kind, storable(text)),
             )
 
-    def add_choice(self, task: str, tree: str, kind: str, reason: str) -> int:
+    def add_choice(self, task: str, tree: str, kind: str, reason: str, *, at: str | None = None) -> int:
         """Keep that `task` has `tree` from now on, and the reason (`store.reading.choices`); returns the id."""
         with self._lock, transaction(self._connection):
-            return add_choice(self._connection, self._session_id, task, tree, kind, reason)
+            return add_choice(self._connection, self._session_id, task, tree, kind, reason, at=at)
 
     def pending_generations(self) -> list[PendingGeneration]:
         """The prompts still to be run, in order."""
@@ -128,14 +130,22 @@ class SessionWriter(SessionRow):
                 (prompt_tokens, first_token_id, generation_id),
             )
 
-    def start_generation(self, generation_id: int, prompt_tokens: int | None = None) -> None:
-        """Mark a pending prompt as running. `StoreError` if it is not pending."""
+    def start_generation(
+        self,
+        generation_id: int,
+        prompt_tokens: int | None = None,
+        replica_id: int | None = None,
+        *,
+        at: str | None = None,
+    ) -> None:
+        """Mark a pending prompt as running, on a replica or here, since a time or now. `StoreError` if it is not
+        pending."""
         task = self._task(generation_id)
         with self._lock, transaction(self._connection):
             started = self._connection.execute(
-                "UPDATE generation SET status = 'running', prompt_tokens = ?, started_at = ?"
+                "UPDATE generation SET status = 'running', prompt_tokens = ?, started_at = ?, replica_id = ?"
                 " WHERE id = ? AND status = 'pending'",
-                (prompt_tokens, now(), generation_id),
+                (prompt_tokens, at or now(), replica_id, generation_id),
             ).rowcount
             if not started:
                 raise StoreError(f"prompt {generation_id} was started before")
@@ -187,8 +197,9 @@ class SessionWriter(SessionRow):
         output: str = "",
         error: str | None = None,
         finish_reason: str | None = None,
+        at: str | None = None,
     ) -> None:
-        """Mark a prompt as finished, skipped or failed (started or not)."""
+        """Mark a prompt as finished, skipped or failed (started or not), at a time or now."""
         if status not in GENERATION_STATUSES[2:]:
             raise ValueError(f"{status!r} is no status of a generation that ended")
         if finish_reason is not None and finish_reason not in FINISH_REASONS:
@@ -201,7 +212,14 @@ class SessionWriter(SessionRow):
             self._connection.execute(
                 "UPDATE generation SET status = ?, output = ?, error = ?, finish_reason = ?, ended_at = ?"
                 " WHERE id = ?",
-                (status, storable(output), error and storable(error), finish_reason, now(), generation_id),
+                (
+                    status,
+                    storable(output),
+                    error and storable(error),
+                    finish_reason,
+                    at or now(),
+                    generation_id,
+                ),
             )
             add_block(self._connection, generation_id)
         self._tasks.pop(generation_id, None)

@@ -11,11 +11,9 @@ import os
 import re
 import shlex
 import shutil
-import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -28,7 +26,7 @@ from spectui.store.reading.reader import Reader
 from spectui.tui.cli import main
 from spectui.tui.cli.options import State
 from tests.decoding.worker.workers import CONTEXT as PROCESSES
-from tests.decoding.worker.workers import run_worker, set_apart
+from tests.decoding.worker.workers import end_forked, forked
 from tests.docs.documents import GUIDES, ROOT, blocks, prose
 from tests.heads import tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
@@ -96,6 +94,12 @@ def _no_file(_: Callable[..., Result]) -> None:
     Path("FILE").unlink()
 
 
+def _shards(invoke: Callable[..., Result]) -> None:
+    for number in (1, 2, 3):
+        done = invoke(*f"run --tree full:3x2 --per-task 3 --shard {number}/3 --db {number}.db".split())
+        assert done.exit_code == 0, done.output
+
+
 def _no_settings(_: Callable[..., Result]) -> None:
     Path("config.toml").unlink()
 
@@ -107,6 +111,7 @@ BEFORE: dict[str, Callable[[Callable[..., Result]], None]] = {
     "spectui sessions backup FILE": _no_file,
     "spectui advise --save FILE": _no_file,
     "spectui config init": _no_settings,
+    "spectui sessions merge whole.db 1.db 2.db 3.db": _shards,
 }
 """Steps that a command needs to have been done before."""
 
@@ -188,10 +193,7 @@ def invoke(
     for name, content in FILES.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
     yield _runner(monkeypatch, tmp_path)
-    for worker in _workers:
-        worker.kill()
-        worker.join()
-    _workers.clear()
+    end_forked()
 
 
 @pytest.fixture
@@ -200,42 +202,14 @@ def server() -> Iterator[ScriptedServer]:
         yield scripted
 
 
-_workers: list[Any] = []
-
-
 def _runner(patch: pytest.MonkeyPatch, folder: Path) -> Callable[..., Result]:
     patch.chdir(folder)
     patch.setenv("SPECTUI_DB", str(folder / "spectui.db"))
     patch.setenv("SPECTUI_LOGS", str(folder / "logs"))
     patch.setenv("SPECTUI_CONFIG", str(folder / "config.toml"))
     patch.setenv("SPECTUI_CACHE", str(folder / "cache"))
-    patch.setattr(launch, "start", _forked)
+    patch.setattr(launch, "start", forked)
     return lambda *arguments: CliRunner().invoke(main, list(arguments))
-
-
-class _Forked:
-    """The part of a worker that `decoding.worker.launch` uses."""
-
-    def __init__(self, module: str, arguments: list[str], log: Path) -> None:
-        self._process = PROCESSES.Process(target=_work, args=(module, arguments, log, dict(os.environ)))
-        self._process.start()
-        self._ended = threading.Lock()
-        _workers.append(self._process)
-        assert self._process.pid is not None
-        self.pid: int = self._process.pid
-
-    def wait(self) -> None:
-        """Left to the fixture."""
-
-
-def _forked(command: list[str], **_: object) -> _Forked:
-    module, *arguments = command[command.index("-m") + 1 :]
-    return _Forked(module, arguments, Path(arguments[arguments.index("--log") + 1]))
-
-
-def _work(module: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
-    set_apart(log)
-    raise SystemExit(run_worker(arguments, environment | {"SPECTUI_MEASURE": "0"}, module))
 
 
 @pytest.mark.parametrize("command", [c for c, _ in OURS if not _not_run(c)])
@@ -256,6 +230,8 @@ def test_it_runs(
     if "--name" in words:  # one of the recorded sessions has it
         name = words[words.index("--name") + 1]
         assert invoke("sessions", "rename", name, f"{name}-before").exit_code == 0
+    if "--shard" in words:  # of more prompts than the settings leave
+        words += ["--per-task", "3"]
     if "--study" in words:  # its size cannot be changed, but it can be ended
         words += ["--max-tokens", "20", "--target", str(small / "target"), "--draft", str(small / "draft")]
     done = invoke(*words)

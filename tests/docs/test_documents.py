@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
 import tomllib
 from pathlib import Path
 from urllib.parse import unquote
@@ -23,7 +24,7 @@ from tests.store.samples import record_all
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = [pytest.param(document, id=str(document.relative_to(ROOT))) for document in DOCUMENTS]
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
-LANGUAGES = {"", "json", "python", "sql", "text", "toml"}
+LANGUAGES = {"", "bash", "json", "python", "sql", "text", "toml"}
 
 
 def anchors(document: Path) -> set[str]:
@@ -79,6 +80,12 @@ def test_data_parses(block: Block) -> None:
         tomllib.loads(block.text)
     else:
         json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", _of("bash"))
+def test_scripts_parse(block: Block) -> None:
+    done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("block", _of("sql"))

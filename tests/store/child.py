@@ -84,7 +84,24 @@ def half_a_round(path: Path) -> None:
     say("recorded")
 
 
+def half_a_merge(folder: Path) -> None:
+    """Merge the shards 1.db to 3.db, half-way, and wait for ever."""
+    from spectui.store.merging.merge import merge
+    from spectui.store.merging.parts import Place
+
+    def stop(done: int, total: int) -> None:
+        if done == total // 2:
+            say("half-way")
+            sys.stdin.read()
+
+    merge([Place(folder / f"{i}.db") for i in (1, 2, 3)], folder / "out.db", progress=stop)
+
+
 if __name__ == "__main__":
-    {"create": create, "record": record, "record_some": record_some, "half_a_round": half_a_round}[
-        sys.argv[1]
-    ](Path(sys.argv[2]))
+    {
+        "create": create,
+        "record": record,
+        "record_some": record_some,
+        "half_a_round": half_a_round,
+        "half_a_merge": half_a_merge,
+    }[sys.argv[1]](Path(sys.argv[2]))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from spectui.store.reading.devices import several_devices
 from spectui.store.reading.moments import stretches, tasks_of
 from spectui.store.reading.reader import Reader
 from spectui.tui.charts.base import Source, source_of
-from spectui.tui.charts.time_spans import TimeSpans
+from spectui.tui.charts.time_spans import Span, TimeSpans
 
 
 class SourceReader:
@@ -28,10 +31,17 @@ class SourceReader:
                 self._spans = TimeSpans(
                     figures, tasks_of(reader, self._session_id), stretches(reader, self._session_id)
                 )
+            several = self._session_id in several_devices(reader, self._session_id)
         known = {task: of_task for task, of_task in bins.items() if not of_task.empty}
         spans = self._spans
+
+        def spans_of(task: str) -> tuple[Span, ...]:
+            every = spans.spans(task)
+            # Of several classes of devices there is no speed: their times are nothing together.
+            return tuple(replace(each, ms=0.0) for each in every) if several else every
+
         return {
-            task: source_of(of_task, known.get(task), spans.spans(task), spans.total_ms)
+            task: source_of(of_task, known.get(task), spans_of(task), spans.total_ms)
             for task, of_task in figures.items()
         }
 

@@ -13,6 +13,7 @@ from spectui.tui.terminal.cells import NOTHING, count, number
 
 if TYPE_CHECKING:
     from spectui.store.counts.metrics import Interval
+    from spectui.store.reading.devices import DeviceFigures
     from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary, TaskFigures
 
@@ -38,7 +39,7 @@ def as_json(reader: Reader, summary: SessionSummary) -> dict[str, Any]:
         "mean_accepted_length": summary.mean_accepted_length,
         "tokens_per_round": summary.tokens_per_round,
         "tokens_per_second": summary.tokens_per_second,
-        "seconds": summary.total_ms / 1000,
+        "seconds": summary.total_ms / 1000 if summary.devices == 1 else None,
         "speedup": summary.speedup,
         "speedup_range": summary.speedup_range,
         "baseline_count": summary.baseline_count,
@@ -69,16 +70,32 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
         lone = [name for name in figures if name not in intervals]
         if lone:
             prose(f"no 95 % interval for {', '.join(lone)}: that takes two finished prompts that differ")
-    prose(
-        f"{count(summary.tokens)} tokens in {count(summary.rounds)} rounds and "
-        f"{duration(summary.total_ms / 1000)} of decoding: {number(summary.tokens_per_second, 1)} tok/s, "
-        f"{number(summary.tokens_per_round)} tok/round{_speedup(summary)}"
-    )
+    rounds = f"{count(summary.tokens)} tokens in {count(summary.rounds)} rounds"
+    if summary.devices > 1:
+        prose(
+            f"{rounds}, {number(summary.tokens_per_round)} tok/round, on {summary.devices} classes of devices, whose"
+            " times are not added up:"
+        )
+    else:
+        prose(
+            f"{rounds} and {duration(summary.total_ms / 1000)} of decoding: "
+            f"{number(summary.tokens_per_second, 1)} tok/s, {number(summary.tokens_per_round)} tok/round"
+            f"{_speedup(summary)}"
+        )
     if summary.server is not None:
         prose(f"rounds of {summary.server.name}, from {summary.rounds_from.words}")
     unknown = unknown_words(summary)
     if unknown is not None:
         prose(unknown)
+    if summary.devices > 1:
+        from spectui.store.reading.devices import device_figures
+
+        for each in device_figures(reader, summary.id):
+            prose(
+                f"{each.machine.words}: {count(each.prompts)} prompts, {count(each.tokens)} tokens in "
+                f"{duration(each.total_ms / 1000)} of decoding, {number(each.tokens_per_second, 1)} tok/s"
+                f"{_speedup(each)}"
+            )
     words = spending_words(summary)
     if words:
         plain_words = words.replace(" s/M tok", " s of decoding").replace("/M tok", "")
@@ -122,7 +139,7 @@ def limit_reached(reader: Reader, summary: SessionSummary) -> str | None:
     return last[0].text if summary.status == "stopped" and last and last[0].kind == "limit" else None
 
 
-def _speedup(summary: SessionSummary) -> str:
+def _speedup(summary: SessionSummary | DeviceFigures) -> str:
     if summary.speedup is None:
         return ""
     return f", {summary.speedup:.2f}x one token at a time ({range_words(summary)})"

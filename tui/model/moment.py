@@ -60,6 +60,8 @@ def state_at(
     nodes = sum(f.nodes for f in figures)
     zero: float | None = 0.0
     times: dict[str, Any] = {name: reduce(plus, (getattr(f, name) for f in figures), zero) for name in TIMES}
+    if base.summary.devices > 1:  # times of different classes are nothing together
+        times = dict.fromkeys(TIMES)
     summary = replace(
         base.summary,
         status=status,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spectui.store.rows import SessionSummary
+from spectui.store.rows import Paced, SessionSummary
 
 
-def range_words(summary: SessionSummary) -> str:
+def range_words(summary: Paced) -> str:
     """``1.31 to 1.55, measured 40 times``; for a session with a speed-up."""
     low, high = summary.speedup_range or (0.0, 0.0)
     return f"{low:.2f} to {high:.2f}, measured {times_words(summary.baseline_count)}"

@@ -92,6 +92,11 @@ def _error(timing: Timing) -> float:
 
 def prices_of(summary: SessionSummary, rounds: Rounds) -> Priced:
     """The costs of a session's rounds. Raises `DecodingError` when it has none and too few rounds to estimate them."""
+    if summary.devices > 1:
+        raise DecodingError(
+            f"session '{summary.name}' was decoded on {summary.devices} classes of devices, whose times are not added "
+            "up; advise on a session of one, such as a shard"
+        )
     kept = None if summary.costs is None else costs_module.from_dict(summary.costs)
     return Priced(_estimated(summary, rounds), ESTIMATED) if kept is None else _fitted(kept, summary, rounds)
 

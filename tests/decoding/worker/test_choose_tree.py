@@ -401,3 +401,8 @@ def test_a_doctor_tells_each_stage_in_quarters(capsys: pytest.CaptureFixture[str
         "tuning", "loading target 0/272 tensors", "loading target 68/272 tensors", "loading target 136/272 tensors",
         "loading target 204/272 tensors", "loading target 272/272 tensors",
     ]  # fmt: skip
+
+
+def test_shards_take_one_tree_whatever_their_machines_cost(models: LoadedModels, unmeasured: None) -> None:
+    config = with_tree(RunConfig(target="embedded", draft="recycling", shard="2/3"), models)
+    assert config.tree == "recycling:8"

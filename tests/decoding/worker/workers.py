@@ -113,6 +113,42 @@ def run_worker(arguments: list[str], environment: Mapping[str, str], module: str
     return main(ask if module == SERVERS else decode)
 
 
+class Forked:
+    """The part of a worker that `decoding.worker.launch` uses."""
+
+    def __init__(self, module: str, arguments: list[str], log: Path) -> None:
+        self._process = CONTEXT.Process(target=_be_launched, args=(module, arguments, log, dict(os.environ)))
+        self._process.start()
+        _forked.append(self._process)
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    def wait(self) -> None:
+        """Left to `end_forked`."""
+
+
+_forked: list[BaseProcess] = []
+
+
+def forked(command: list[str], **_: object) -> Forked:
+    """In place of `launch.start`: the worker of such a command line."""
+    module, *arguments = command[command.index("-m") + 1 :]
+    return Forked(module, arguments, Path(arguments[arguments.index("--log") + 1]))
+
+
+def end_forked() -> None:
+    """Leave none of them."""
+    for worker in _forked:
+        worker.kill()
+        worker.join()
+    _forked.clear()
+
+
+def _be_launched(module: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+    set_apart(log)
+    raise SystemExit(run_worker(arguments, environment | {"SPECTUI_MEASURE": "0"}, module))
+
+
 class Worked:
     """A session of a database and the workers that were started for it, one after the other."""
 

@@ -12,6 +12,7 @@ import click
 from spectui.tui.cli.commands import control, space
 from spectui.tui.cli.commands.backup import backup
 from spectui.tui.cli.commands.export import export
+from spectui.tui.cli.commands.merge import merge
 from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import json_line, line, table
 from spectui.tui.cli.result import as_json as figures_json
@@ -180,6 +181,7 @@ control.add_commands(sessions)
 space.add_commands(sessions)
 sessions.add_command(export)
 sessions.add_command(backup)
+sessions.add_command(merge)
 
 
 def _facts(
