@@ -119,6 +119,8 @@ def save_block_head(head: BlockHead, folder: Path, **changes: Any) -> None:
         )
     }  # fmt: skip
     if config.markov is not None:
+        changes = {"enable_confidence_head": config.confident, **changes}
+        changes = {"confidence_head_with_markov": config.confidence_reads_token, **changes}
         changes = {"architectures": ["DSparkDraftModel"], "markov_head_type": config.markov, **changes}
         changes |= {"markov_rank": config.markov_rank, "sample_from_anchor": config.anchored}
     windows = [sight.window for sight in config.sights]

@@ -9,6 +9,7 @@ it in that of `speculators`, as vLLM does, which trains and serves those heads.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,10 @@ def load_block_head(
     ids = draft_ids(
         folder, config.draft_vocab_size, config.vocab_size, stored.pop("d2t", None), stored.pop("t2d", None)
     )
-    # It foretells acceptance, which nothing here asks for.
-    stored = {name: tensor for name, tensor in stored.items() if not name.startswith("confidence_head.")}
+    if _value(folder, read_json(folder)[0], "enable_confidence_head") is None and config.markov is not None:
+        config = replace(config, confident="confidence_head.proj.weight" in stored)
+    if not config.confident:
+        stored = {name: tensor for name, tensor in stored.items() if not name.startswith("confidence_head.")}
     output = None
     if "lm_head.weight" not in stored:
         if config.draft_vocab_size != config.vocab_size:
@@ -106,6 +109,8 @@ def read_config(folder: Path, *, layers: int) -> BlockConfig:
             anchored=_anchored(folder, data),
             markov=_markov_type(folder, data),
             markov_rank=int(_value(folder, data, "markov_rank") or 0),
+            confident=DSPARK.recognises(data) and bool(_value(folder, data, "enable_confidence_head")),
+            confidence_reads_token=_value(folder, data, "confidence_head_with_markov") is not False,
             sights=tuple(_sights(folder, data, layer, sizes["num_hidden_layers"], ours=ours)),
             embedding_scale=float(_value(folder, data, "input_embedding_scale") or 1.0),
             output_multiplier=float(_value(folder, data, "output_multiplier") or 1.0),
@@ -151,7 +156,8 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
         f"{f', {sliding} sliding,' if sliding else ''} over "
         f"{len(config.feature_layers)} hidden states",
         f"drafts chains and trees up to {config.drafted} deep (block_size {config.block_size}), of "
-        f"{config.draft_vocab_size} tokens, in one forward a round",
+        f"{config.draft_vocab_size} tokens, in one forward a round"
+        f"{', down to where its confidence head says (dynamic:NxD~C)' if config.confident else ''}",
     ]
     return "; ".join(parts)
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from spectui.decoding.block.markov import MarkovHead
+from spectui.decoding.block.markov import ConfidenceHead, MarkovHead
 from spectui.decoding.heads.config import LayerConfig
 from spectui.decoding.heads.layers import DraftLayer, Rotary, attend
 
@@ -68,6 +68,10 @@ class BlockConfig(LayerConfig):
     markov: str | None = None
     """Type of the Markov head of DSpark (`decoding.block.markov`); None for DFlash."""
     markov_rank: int = 0
+    confident: bool = False
+    """It has a confidence head."""
+    confidence_reads_token: bool = True
+    """That reads the token before, too."""
 
     @property
     def drafted(self) -> int:
@@ -101,6 +105,11 @@ class BlockHead(nn.Module):
             else MarkovHead(
                 config.markov, config.vocab_size, config.draft_vocab_size, config.markov_rank, width
             )
+        )
+        self.confidence_head = (
+            ConfidenceHead(width, config.markov_rank if config.confidence_reads_token else 0)
+            if config.confident
+            else None
         )
         # In a list, so that it is no submodule.
         self._borrowed = [embed_tokens]

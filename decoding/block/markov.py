@@ -1,4 +1,4 @@
-"""DSpark's Markov head: what a block predicts at a position, moved by the token before it."""
+"""The heads of DSpark: what a block predicts at a position, moved by the token before it, and how sure that is."""
 
 from __future__ import annotations
 
@@ -38,3 +38,19 @@ class MarkovHead(nn.Module):
             memory = gate * memory + (1.0 - gate) * torch.tanh(candidate)
             token = torch.tanh(out)
         return self.markov_w2(token).float(), memory
+
+
+class ConfidenceHead(nn.Module):
+    """An estimate that a drafted token is accepted, given those before it. H is the width of a block's states, R the
+    Markov head's rank, 0 where the token before is not read."""
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.rank = rank
+        self.proj = nn.Linear(width + rank, 1)
+
+    def forward(self, states: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """Chances ``[n]`` of `states` ``[n, H]`` and of the tokens before, embedded by the Markov head, ``[n, R]``."""
+        read = torch.cat([states, before], dim=-1) if self.rank else states
+        out: torch.Tensor = torch.sigmoid(self.proj(read).float())
+        return out.squeeze(-1)

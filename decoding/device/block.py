@@ -135,4 +135,4 @@ class DeviceMarkovDrafter(DeviceBlockDrafter, MarkovDrafter):
         ) -> torch.Tensor:
             return block.descend(token, int(deep[0]), above)
 
-        return self._grower.grow(depth, block.first, score)
+        return self._grower.grow(depth, block.first, score, block.confidence)

@@ -74,6 +74,14 @@ class DynamicGrowth:
         self._masks = [
             torch.zeros(front, (level + 1) * front, dtype=torch.bool, device=device) for level in range(depth)
         ]
+        # The draft's confidence in what is below each node that was fed, and in the whole path to there.
+        self._sure, self._trust = (
+            [
+                torch.ones(1 if level == 0 else front, dtype=torch.float64, device=device)
+                for level in range(depth)
+            ]
+            for _ in range(2)
+        )
         self._alive = torch.ones(depth, dtype=torch.bool, device=device)
 
     @staticmethod
@@ -83,11 +91,18 @@ class DynamicGrowth:
         return depth * math.log2(width + 1) < 62 and shape.frontier <= width
 
     @torch.inference_mode()
-    def grow(self, root_logits: torch.Tensor, score: ScoreTensors) -> DeviceTree:
+    def grow(
+        self,
+        root_logits: torch.Tensor,
+        score: ScoreTensors,
+        confidence: Callable[[], torch.Tensor] | None = None,
+    ) -> DeviceTree:
         """A tree from the draft's logits after the root, ``[1, W]``. Its tensors are overwritten by the next."""
         logits = root_logits
         for level in range(self._depth):
             self._logits[level].copy_(logits)
+            if self._shape.confidence and confidence is not None:
+                self._sure[level].copy_(confidence())
             self._graphs.run((id(self), level), partial(self._choose_level, level))
             if level + 1 < self._depth:
                 depth = np.full(self._front, level + 1)
@@ -118,6 +133,12 @@ class DynamicGrowth:
             reach = logprob + so_far[:, None]
             code = self._code[above][:, None] + (rank * step)[None]
             self._parent[start:end] = above.repeat_interleave(width)
+        if self._shape.confidence:
+            trust = self._sure[level]
+            if level:
+                trust = trust * self._trust[level - 1][self._rows[level - 1]]
+            self._trust[level].copy_(trust)
+            reach = reach.masked_fill((trust < self._shape.confidence)[:, None], -torch.inf)
         self._token[start:end] = (chosen if self._ids is None else self._ids[chosen]).flatten()
         self._logprob[start:end] = logprob.flatten()
         self._nats[start:end] = nats.repeat_interleave(width)

@@ -42,11 +42,18 @@ class TreeGrower:
             return True
         return DynamicGrowth.fits(shape, min(depth, shape.max_depth), self._expander.columns)
 
-    def grow(self, depth: int, root_logits: torch.Tensor, score: ScoreTensors) -> DeviceTree:
-        """A tree at most `depth` deep from the draft's logits after the root, ``[1, W]``."""
+    def grow(
+        self,
+        depth: int,
+        root_logits: torch.Tensor,
+        score: ScoreTensors,
+        confidence: Callable[[], torch.Tensor] | None = None,
+    ) -> DeviceTree:
+        """A tree at most `depth` deep from the draft's logits after the root, ``[1, W]``; `confidence` as of
+        `Expander.grow`."""
         expander, shape = self._expander, self._expander.shape
         if isinstance(shape, DynamicShape):
-            return self._growth(shape, min(depth, shape.max_depth)).grow(root_logits, score)
+            return self._growth(shape, min(depth, shape.max_depth)).grow(root_logits, score, confidence)
         index = tree_index(shape.trimmed(depth), self._device)
         generator = expander.generator if expander.drawn else None
         return _grow_static(index, root_logits, score, expander.vocab_size, self._law, generator, self._ids)

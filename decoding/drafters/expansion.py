@@ -40,6 +40,7 @@ class Expander:
     `vocab_size` is the target's; `ids` ``[W]`` maps columns of the draft's logits to target tokens and is
     None where column is token (then W may not exceed `vocab_size`). With `cheap_levels` a further level costs
     the draft next to nothing: dynamic trees are the best of all there are, not of a few that are expanded.
+    `confident` is true for a draft that estimates the acceptance of its tokens.
 
     Greedy decoding takes the most likely children. Sampling draws those of a static shape without
     replacement, and takes the most likely ones of a dynamic tree too: chosen by rank, the tree depends on the
@@ -59,8 +60,9 @@ class Expander:
         top_p: float = 1.0,
         device: torch.device | None = None,
         cheap_levels: bool = False,
+        confident: bool = False,
     ) -> None:
-        self._cheap_levels = cheap_levels
+        self._cheap_levels, self._confident = cheap_levels, confident
         self.vocab_size, self._ids, self.columns = vocab_size, ids, width
         self._token_of = list(range(width)) if ids is None else ids.tolist()
         self.temperature, self.top_p = temperature, top_p
@@ -74,10 +76,16 @@ class Expander:
         self.generator.manual_seed(seed)
 
     def use(self, shape: Shape) -> None:
-        """Grow trees of `shape` from now on. Raises `UsageError` when there are fewer tokens than siblings."""
+        """Grow trees of `shape` from now on. Raises `UsageError` when there are fewer tokens than siblings, or nothing
+        that a limit of confidence could be held against."""
         if isinstance(shape, TreeShape) and shape.width > self.columns:
             raise UsageError(
                 f"tree '{shape.name}' has {shape.width} siblings; the draft knows {self.columns} tokens"
+            )
+        if isinstance(shape, DynamicShape) and shape.confidence and not self._confident:
+            raise UsageError(
+                f"tree '{shape.name}' ends where a confidence head expects it to, and this draft has none; leave out "
+                f"~{shape.confidence:g}, or draft with a DSpark head that has one (enable_confidence_head)"
             )
         self.shape = (
             replace(shape, exhaustive=True)
@@ -86,9 +94,19 @@ class Expander:
         )
         self.drawn = self.temperature > 0.0 and isinstance(shape, TreeShape)
 
-    def grow(self, root_logits: torch.Tensor, score: Score, max_depth: int) -> Expansion:
-        """A tree at most `max_depth` deep from the draft's logits after the root, ``[1, W]``."""
-        return self._grow(_FedLevels(self, root_logits, score), max_depth)
+    def grow(
+        self,
+        root_logits: torch.Tensor,
+        score: Score,
+        max_depth: int,
+        confidence: Callable[[], torch.Tensor] | None = None,
+    ) -> Expansion:
+        """A tree at most `max_depth` deep from the draft's logits after the root, ``[1, W]``.
+
+        `confidence` returns the chance ``[m]`` that what is drafted below each node fed last is accepted, of a draft
+        that is confident.
+        """
+        return self._grow(_FedLevels(self, root_logits, score, confidence), max_depth)
 
     def grow_product(self, logits: torch.Tensor, max_depth: int) -> TokenTree:
         """A tree at most `max_depth` deep from distributions that depend on the depth alone: the logits of depth 1, 2,
@@ -144,7 +162,11 @@ class Expander:
         for level in range(1, depth + 1):
             candidates = levels.candidates(growth, above, width)
             first = growth.size
+            if shape.confidence:
+                growth.trust(above, levels.confidence())
             for row, parent in enumerate(above):
+                if shape.confidence and growth.trusted[parent] < shape.confidence:
+                    continue
                 so_far = growth.reach_of(parent)
                 for rank in range(width):
                     # Neither it nor its siblings of higher rank could be among the best.
@@ -274,6 +296,8 @@ class _Growth:
         self.slot: dict[int, int] = {}
         """Nodes fed to the draft, in order."""
         self.rows: list[tuple[int, torch.Tensor]] = []
+        self.trusted: dict[int, float] = {}
+        """The draft's estimate that a path through a node and to a child of it is accepted; of a confident one."""
         self._row = {ROOT: 0}
 
     @property
@@ -297,6 +321,11 @@ class _Growth:
     def reach_of(self, node: int) -> float:
         """Log-probability of the path to `node`, which may be the root."""
         return 0.0 if node == ROOT else self.reach[node]
+
+    def trust(self, nodes: list[int], confidence: list[float]) -> None:
+        """Take note of the chance that what is drafted below each of `nodes` is accepted."""
+        for node, chance in zip(nodes, confidence, strict=True):
+            self.trusted[node] = chance if node == ROOT else chance * self.trusted[self.parent[node]]
 
     def score(self, score: Score, nodes: list[int]) -> torch.Tensor:
         """Feed `nodes`, children of those fed last; logits ``[len(nodes), W]`` after each."""
@@ -353,12 +382,22 @@ class _Levels(Protocol):
     def descend(self, growth: _Growth, above: list[int]) -> None:
         """Go on to the children of the nodes `above`."""
 
+    def confidence(self) -> list[float]:
+        """The chance that what is drafted below each of those nodes is accepted, of a confident draft."""
+
 
 class _FedLevels:
     """Levels of a draft that is fed the nodes of the one before."""
 
-    def __init__(self, expander: Expander, root_logits: torch.Tensor, score: Score) -> None:
+    def __init__(
+        self,
+        expander: Expander,
+        root_logits: torch.Tensor,
+        score: Score,
+        confidence: Callable[[], torch.Tensor] | None,
+    ) -> None:
         self._expander, self._logits, self._score = expander, root_logits, score
+        self._confidence = confidence
 
     def candidates(
         self, growth: _Growth, above: list[int], width: int, numbers: torch.Tensor | None = None
@@ -367,6 +406,10 @@ class _FedLevels:
 
     def descend(self, growth: _Growth, above: list[int]) -> None:
         self._logits = growth.score(self._score, above)
+
+    def confidence(self) -> list[float]:
+        assert self._confidence is not None
+        return self._confidence().tolist()
 
 
 class _ProductLevels:
@@ -393,3 +436,6 @@ class _ProductLevels:
 
     def descend(self, growth: _Growth, above: list[int]) -> None:
         self._level += 1
+
+    def confidence(self) -> list[float]:
+        raise NotImplementedError("no draft of this kind is confident")

@@ -40,6 +40,7 @@ class HeadDrafter:
             top_p=setup.top_p,
             device=self._device,
             cheap_levels=self._cheap_levels,
+            confident=getattr(self.head, "confidence_head", None) is not None,
         )
         self._cache: Any = TreeCache()
         self._length = 0

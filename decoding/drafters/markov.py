@@ -25,7 +25,8 @@ class MarkovDrafter(BlockDrafter):
             tokens, rows = (torch.from_numpy(values).to(self._device) for values in (token, above))
             return block.descend(tokens, int(depth[0]), rows)
 
-        return self._expander.grow(block.first, score, min(max_depth, self.head.config.drafted)).tree
+        depth = min(max_depth, self.head.config.drafted)
+        return self._expander.grow(block.first, score, depth, block.confidence).tree
 
 
 class MarkovBlock:
@@ -34,6 +35,8 @@ class MarkovBlock:
     def __init__(self, head: BlockHead, logits: torch.Tensor, states: torch.Tensor, root: int) -> None:
         assert head.markov_head is not None
         self._markov, self._logits, self._states = head.markov_head, logits, states
+        self._estimate = head.confidence_head
+        self._last = (states, torch.empty(0))
         self._memory = states.new_zeros(1, head.markov_head.rank)
         token = torch.full((1,), root, dtype=torch.int64, device=states.device)
         self.first = self.descend(token, 0, torch.zeros_like(token))
@@ -43,6 +46,14 @@ class MarkovBlock:
         """Logits ``[m, W]`` after the nodes `token` ``[m]`` of one `depth`, whose parents are rows `above` of the call
         before."""
         states = self._states[depth].expand(len(token), -1)
+        self._last = (states, token)
         bias, self._memory = self._markov(token, states, self._memory.index_select(0, above))
         logits: torch.Tensor = self._logits[depth] + bias
         return logits
+
+    def confidence(self) -> torch.Tensor:
+        """The chance ``[m]`` that a token drafted after each of the nodes named last is accepted."""
+        assert self._estimate is not None
+        states, token = self._last
+        chance: torch.Tensor = self._estimate(states, self._markov.markov_w1(token))
+        return chance

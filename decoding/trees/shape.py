@@ -132,6 +132,9 @@ class DynamicShape:
     """Further nodes are proposed only if the draft's probability of their path is at least this."""
     stop: float = 0.0
     """A further level is drafted only while the probabilities of the nodes that it grows from sum to at least this."""
+    confidence: float = 0.0
+    """Children are drafted only where the chance that a path down to them is accepted is at least this, by the draft's
+    own estimate of it (the confidence head of DSpark)."""
     exhaustive: bool = False
     """The nodes are the likeliest of all there are, for a draft whose levels cost next to nothing."""
 

@@ -19,20 +19,23 @@ _RANK_DIGITS = "0123456789abcdefghijklmnopqrstuv"
 def parse_tree(spec: str) -> Shape:
     """The tree that a ``--tree`` argument names: ``dynamic:NxD`` (nodes x depth), or what `parse_shape` reads.
 
-    ``dynamic:L-NxD@F/S`` stops by itself: see `DynamicShape` for `least`, `floor` and `stop`.
+    ``dynamic:L-NxD@F/S`` stops by itself, and so does either with ``~C``: see `DynamicShape` for `least`, `floor`,
+    `stop` and `confidence`.
     Raises `UsageError` with what is accepted.
     """
     kind, _, rest = spec.partition(":")
     if kind != "dynamic":
         return parse_shape(spec)
+    rest, _, confidence = rest.partition("~")
     extent, _, rule = rest.partition("@")
     nodes, _, depth = extent.partition("x")
     least, dash, most = nodes.partition("-")
     floor, _, stop = rule.partition("/")
     try:
+        sure = float(confidence) if "~" in spec else None
         if not dash and not rule:
-            return dynamic_shape(int(nodes), int(depth))
-        return dynamic_shape(int(most), int(depth), int(least), float(floor), float(stop or 0))
+            return dynamic_shape(int(nodes), int(depth), confidence=sure)
+        return dynamic_shape(int(most), int(depth), int(least), float(floor), float(stop or 0), sure)
     except ValueError:
         raise UsageError(_unreadable(spec)) from None
 
@@ -115,9 +118,15 @@ def recycling_shape(nodes: int) -> TreeShape:
 
 
 def dynamic_shape(
-    nodes: int, depth: int, least: int | None = None, floor: float = 0.0, stop: float = 0.0
+    nodes: int,
+    depth: int,
+    least: int | None = None,
+    floor: float = 0.0,
+    stop: float = 0.0,
+    confidence: float | None = None,
 ) -> DynamicShape:
-    """The dynamic tree of at most `nodes` nodes, at most `depth` deep; `least` makes one that stops by itself."""
+    """The dynamic tree of at most `nodes` nodes, at most `depth` deep; `least` makes one that stops by itself,
+    `confidence` one that ends where the draft expects it to."""
     if least is None:
         name = f"dynamic:{nodes}x{depth}"
     else:
@@ -125,9 +134,13 @@ def dynamic_shape(
         _check_range(name, "least number of nodes", least, nodes)
         if not (0.0 <= floor <= 1.0 and 0.0 <= stop <= MAX_NODES):
             raise UsageError(f"tree '{name}': the probability behind @ must be between 0 and 1")
+    if confidence is not None:
+        name += f"~{confidence:g}"
+        if not 0.0 < confidence <= 1.0:
+            raise UsageError(f"tree '{name}': the confidence behind ~ must be above 0 and at most 1")
     _check_range(name, "number of nodes", nodes, MAX_NODES)
     _check_range(name, "depth", depth, MAX_DEPTH)
-    return DynamicShape(name, nodes, depth, nodes if least is None else least, floor, stop)
+    return DynamicShape(name, nodes, depth, nodes if least is None else least, floor, stop, confidence or 0.0)
 
 
 def trimmed_spec(spec: str, depth: int) -> str:

@@ -136,6 +136,8 @@ def _recorded_by(tree: str) -> _Recorded:
         return _Recorded()
     if isinstance(shape, TreeShape):
         return _Recorded(shape.max_depth, fixed=True)
+    if shape.confidence > 0.0:
+        return _Recorded()
     return _Recorded(0 if shape.stop > 0.0 else shape.max_depth, shape.floor or 1.0)
 
 

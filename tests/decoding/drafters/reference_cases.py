@@ -133,7 +133,7 @@ class DraftedSequence:
         drafter: Any = self.drafter
         if hasattr(drafter, "propose_tensors"):
             grower = drafter.grower if hasattr(drafter, "grower") else drafter._grower
-            grower.grow = lambda _, logits, score: follow(
+            grower.grow = lambda _, logits, score, *__: follow(
                 logits,
                 lambda *inputs: score(torch.from_numpy(inputs[0]), *inputs[1:3], torch.from_numpy(inputs[3])),
             )
@@ -143,7 +143,7 @@ class DraftedSequence:
             expander = drafter._expander
             grow = expander.grow
 
-            def instead(logits: torch.Tensor, score: Any, _: int) -> None:
+            def instead(logits: torch.Tensor, score: Any, *_: object) -> None:
                 follow(logits, score)
                 raise _LeftError
 

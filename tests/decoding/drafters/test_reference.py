@@ -16,6 +16,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.drafters.kind import DrafterKind, imported
+from spectui.decoding.drafters.markov import MarkovBlock
 from spectui.decoding.drafters.registry import DFLASH, DSPARK, MTP, PARD, PEAGLE
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
@@ -125,6 +126,27 @@ def test_dspark(name: str, way: str) -> None:
                 assert sequence.ids(logits.argmax(-1)) == other["argmax_after_each"]
             if "then_accepted" in case:
                 sequence.accept(drafted[: case["then_accepted"]], case["then_bonus"])
+
+
+@pytest.mark.parametrize("name", ["dspark-anchor", "dspark-fillin-d2t"])
+def test_confidence_of_dspark(name: str, way: str) -> None:
+    """Of a token after those before it, which one head reads and the other does not."""
+    _, sequence = begin(name, way)
+    drafter: Any = sequence.drafter
+    for case in (rounds[0] for rounds in expected(name)["contexts"].values()):
+        for path, chances in (
+            (case["drafted"], case["confidence"]),
+            (case["other_path"]["path"], case["other_path"]["confidence"]),
+        ):
+            sequence.begin(case["committed"], case["root"])
+            with torch.inference_mode():
+                logits, states = drafter._block(case["root"])
+                block = MarkovBlock(drafter.head, logits, states, case["root"])
+                ours = [float(block.confidence())]
+                for depth, token in enumerate(path[:-1], start=1):
+                    block.descend(torch.tensor([token]), depth, torch.tensor([0]))
+                    ours.append(float(block.confidence()))
+            assert ours == pytest.approx(chances, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["mtp-mimo", "mtp-glm4moe"])

@@ -74,6 +74,13 @@ def test_named_shapes(spec: str, nodes: int, depth: int, width: int) -> None:
     assert sum(len(level) for level in shape.levels) == nodes
 
 
+@pytest.mark.parametrize("spec", ["dynamic:8x4~0.3", "dynamic:2-8x4@0.1/0.5~0.3"])
+def test_a_limit_of_confidence_is_part_of_the_name(spec: str) -> None:
+    shape = parse_tree(spec)
+    assert isinstance(shape, DynamicShape)
+    assert (shape.name, shape.confidence, shape.size) == (spec, 0.3, 8)
+
+
 def test_a_dynamic_tree_is_a_budget_that_static_drafters_refuse() -> None:
     shape = parse_tree("dynamic:8x4")
     assert isinstance(shape, DynamicShape)
@@ -120,6 +127,10 @@ def test_shape_files(tmp_path: Path) -> None:
         "dynamic:513x4",
         "dynamic:8x4x2",
         "dynamic:ax4",
+        "dynamic:8x4~",
+        "dynamic:8x4~0",
+        "dynamic:8x4~2",
+        "dynamic:8x4~nan",
     ],
 )
 def test_bad_shapes_are_one_line(spec: str) -> None:
