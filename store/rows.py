@@ -9,7 +9,7 @@ from spectui.store.counts import metrics
 from spectui.store.counts.metrics import Metric
 from spectui.store.counts.sums import TIMES, NodeSums
 from spectui.store.records import NodeRecord
-from spectui.store.sources import ENGINE, Server, Source, source_of
+from spectui.store.sources import ENGINE, RECORDING, Server, Source, source_of
 
 NodeRow = NodeRecord
 """A node reads back as it was written."""
@@ -163,6 +163,11 @@ class SessionSummary(Paced):
     def rounds_from(self) -> Source:
         """The knowledge of its rounds that their source gives."""
         return source_of(self.source)
+
+    @property
+    def of_clients(self) -> bool:
+        """True where its prompts are requests of a server's clients, which come as they come."""
+        return isinstance(self.config.get(RECORDING), dict)
 
     @property
     def study(self) -> bool:

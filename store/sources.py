@@ -13,7 +13,10 @@ WAITING = "waiting for the server"
 """The stage of a session whose server is gone, and may come back."""
 
 RECORDER = "vLLM recorder"
-"""The source of sessions whose rounds our plugin wrote from inside a server."""
+"""The source of sessions whose rounds our recorder wrote from inside a server."""
+RECORDING = "recording"
+"""The key of a session's configuration that says how far a server's start is recorded: its prompts are requests of the
+server's clients, which come as they come."""
 
 
 @dataclass(frozen=True)

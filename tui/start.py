@@ -109,6 +109,10 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
             raise StoreError(
                 f"session '{summary.name}' is {summary.status}; watch it with: spectui attach {summary.id}"
             )
+        if summary.of_clients:
+            raise StoreError(
+                f"session '{summary.name}' has requests of a server's clients: spectui watch --vllm-dir goes on with it"
+            )
         if not reader.unfinished(summary.id):
             raise StoreError(
                 f"session '{summary.name}' has no unfinished prompt: there is nothing to go on with"

@@ -17,6 +17,7 @@ from spectui.store.analysis.spending import Spending, device_spending, spending
 from spectui.store.analysis.verdict import CLAIM, Verdict, judge, sentence
 from spectui.store.counts import metrics
 from spectui.store.counts.intervals import Figure, mean_of
+from spectui.store.explained import explained_words
 from spectui.store.reading.columns import Bools, Floats, Progress, silent
 from spectui.store.reading.devices import DeviceFigures, device_figures
 from spectui.store.reading.reader import Reader
@@ -261,6 +262,8 @@ def _circumstances(data: Measured) -> dict[str, str]:
     notes = {}
     if summary.server is not None:
         notes["rounds"] = f"of {summary.server.name}, from {summary.rounds_from.words}"
+    if words := explained_words(summary):
+        notes["argmax"] = words
     if summary.live:
         notes["session"] = f"it is {summary.status}: these are the figures so far"
     elif summary.prompts_done < summary.prompt_count:

@@ -100,6 +100,14 @@ class Reader(Queries):
         condition = "session_id = ? AND position >= ? AND position < ? ORDER BY position"
         return self._prompts(condition, session_id, first, end, texts=texts, outputs=outputs)
 
+    def place_of(self, round_id: int) -> tuple[int, int] | None:
+        """Position of the prompt and number of a round; None where it is gone."""
+        rows = self.fetch(
+            "SELECT position, number FROM round JOIN generation ON generation.id = generation_id WHERE round.id = ?",
+            round_id,
+        )
+        return rows[0] if rows else None  # type: ignore[return-value]
+
     def prompt_texts(self, session_id: int, within: tuple[int, int] = (0, 2**62)) -> dict[int, str]:
         """Prompt id -> text, for positions from the one of `within` to before the other."""
         rows = self.fetch(

@@ -19,13 +19,10 @@ from spectui.store.counts.tally import tally
 from spectui.store.database import Connection, raw
 from spectui.store.labels import fresh_name
 from spectui.store.records import RoundRecord
-from spectui.store.sources import RECORDER, Server
+from spectui.store.sources import RECORDER, RECORDING, Server
 from spectui.store.sqlite.transactions import explained, transaction
 from spectui.store.writing.session_row import storable
 from spectui.store.writing.writer import SessionWriter
-
-RECORDING = "recording"
-"""The key of a session's configuration under which the server's start is named."""
 
 
 @dataclass(frozen=True)

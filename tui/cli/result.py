@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spectui.store.counts.metrics import Interval
     from spectui.store.reading.devices import DeviceFigures
     from spectui.store.reading.reader import Reader
-from spectui.store.rows import SessionSummary, TaskFigures
+    from spectui.store.rows import SessionSummary, TaskFigures
 
 HEAD = ("task", "prompts", "rounds", "nodes", "tokens", "match", "accepted length", "95 %", "tok/round")
 
@@ -61,6 +61,7 @@ def as_json(reader: Reader, summary: SessionSummary) -> dict[str, Any]:
 
 def print_figures(reader: Reader, summary: SessionSummary) -> None:
     """The table per task and the totals under it."""
+    from spectui.store.explained import explained_words
     from spectui.tui.report.spending import spending_words
 
     figures = reader.figures(summary.id)
@@ -84,6 +85,8 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
         )
     if summary.server is not None:
         prose(f"rounds of {summary.server.name}, from {summary.rounds_from.words}")
+    if words := explained_words(summary):
+        prose(words)
     unknown = unknown_words(summary)
     if unknown is not None:
         prose(unknown)
@@ -119,7 +122,8 @@ def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | No
         return summary.error  # it was to go on and was refused
     if summary.status == "failed":
         return (summary.error or "the run failed") + log
-    again = f"; go on with: {resume_command(summary.id, database)}"
+    goes_on = "spectui watch --vllm-dir DIR" if summary.of_clients else resume_command(summary.id, database)
+    again = f"; go on with: {goes_on}"
     if summary.status == "interrupted":
         return f"session {summary.id} was interrupted: its worker is gone{log}{again}"
     if not as_asked and summary.status != "finished":

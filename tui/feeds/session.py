@@ -35,6 +35,8 @@ INTERVAL_SECONDS, INTERVAL_SHARE = 5.0, 0.02
 """Between two resamplings of the prompts: at least, and the share of the time they may take when prompts are many."""
 PROMPTS_SECONDS = 30.0
 """Between two readings of all prompts; in between, only those that have begun and not ended are read."""
+DWELL_SECONDS = 2.0
+"""For how long a prompt is followed at least, unless it ends."""
 TREE_SECONDS = 1.0
 """Least time between two trees while they come by themselves: more could not be read."""
 
@@ -54,6 +56,7 @@ class SessionFeed(Feed):
         self._gaps = GapFinder()
         self._seen = 0
         self._more = False
+        self._opened_at = float("-inf")
         self._shown_round: tuple[int, int, int] | None = None
         self._state: RunState | None = None
         self._by_id: dict[int, GenerationRow] = {}
@@ -130,20 +133,31 @@ class SessionFeed(Feed):
             self._prompts,
             tuple(reader.pending_commands(self.session_id)),
             self._complete,
+            self._unexplained(reader, summary),
         )
         if state != self._state:
             self._state = state
             self._by_id = {g.id: g for g in state.generations}
             yield state
 
+    def _unexplained(self, reader: Reader, summary: SessionSummary) -> tuple[int, int] | None:
+        if summary.unexplained_round_id is None:
+            return None
+        known = self._state.unexplained if self._state is not None else None
+        return known or reader.place_of(summary.unexplained_round_id)
+
     def _generations(self, reader: Reader, summary: SessionSummary, now: float) -> tuple[GenerationRow, ...]:
         """The prompts; their texts never change and are read once, those that ended not again while a run goes on."""
         same = _identity(summary)
         if same == self._rows_of and now - self._rows_at < PROMPTS_SECONDS:
             first = next((i for i, g in enumerate(self._rows) if g.status in ("pending", "running")), None)
+            if first is None and summary.of_clients:
+                first = len(self._rows)
             if first is not None:
-                begun = reader.begun_generations(self.session_id, self._rows[first].position)
-                if [g.id for g in begun] == [g.id for g in self._rows[first : first + len(begun)]]:
+                position = self._rows[first].position if first < len(self._rows) else first
+                begun = reader.begun_generations(self.session_id, position)
+                both = min(len(begun), len(self._rows) - first)
+                if [g.id for g in begun[:both]] == [g.id for g in self._rows[first : first + both]]:
                     self._rows[first : first + len(begun)] = begun
                     return tuple(self._rows)
         if not self._complete:
@@ -189,13 +203,14 @@ class SessionFeed(Feed):
         state = self._state
         if state is None or not state.generations:
             return
-        wanted = self._by_id.get(self._wanted) if self._wanted is not None else _newest(state.generations)
+        wanted = self._by_id.get(self._wanted) if self._wanted is not None else self._followed(state)
         if wanted is None:
             return
         # A run that is taken up again begins its unfinished prompt anew.
         begun_anew = self._state_fresh and wanted.round_count < self._seen
         self._state_fresh = False
         if self._generation is None or wanted.id != self._generation.id or begun_anew:
+            self._opened_at = monotonic()
             self._decoder = StreamDecoder()
             self._gaps = GapFinder()
             self._seen = 0
@@ -205,6 +220,14 @@ class SessionFeed(Feed):
             self._generation = wanted
             yield Opened(wanted)
         self._generation = wanted
+
+    def _followed(self, state: RunState) -> GenerationRow:
+        """The newest prompt; the one before it for a moment, where prompts are many at once: each can then be read."""
+        newest = _newest(state.generations)
+        shown = self._by_id.get(self._generation.id) if self._generation is not None else None
+        if shown is None or shown.status != "running" or monotonic() - self._opened_at >= DWELL_SECONDS:
+            return newest
+        return shown
 
     def _read_rounds(self, reader: Reader, now: float) -> Iterator[Stream | Tree | Ended | Gaps]:
         generation = self._generation
@@ -294,7 +317,9 @@ class SessionFeed(Feed):
 
 def _identity(summary: SessionSummary) -> tuple[object, ...]:
     """Everything that differs when prompts that had ended may have changed."""
-    return (summary.pid, summary.status, summary.started_at, summary.prompt_count, summary.pruned)
+    # Requests of clients come on top of those that are known.
+    prompts = 0 if summary.of_clients else summary.prompt_count
+    return (summary.pid, summary.status, summary.started_at, prompts, summary.pruned)
 
 
 def _newest(generations: tuple[GenerationRow, ...]) -> GenerationRow:

@@ -36,6 +36,8 @@ class RunState:
     """Commands that the worker has not taken yet."""
     complete: bool = True
     """False where these prompts are some of the session's, and all follow soon."""
+    unexplained: tuple[int, int] | None = None
+    """Position of the prompt and number of the first round that the target's argmax does not explain."""
 
     @property
     def growing(self) -> bool:

@@ -124,7 +124,7 @@ class BaseScreen(Screen[None]):
 
     def action_leave(self) -> None:
         """Leave the dashboard."""
-        self.app.leave([summary for summary in self.running() if summary is not None and summary.live])
+        self.app.leave([one for one in self.running() if one is not None and one.live and not one.of_clients])
 
     def action_back(self) -> None:
         """Go back to where this was opened."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from spectui.store.rows import GenerationRow, SessionSummary
@@ -118,10 +119,10 @@ class Status(Line):
     def _tails(self, summary: SessionSummary) -> Iterator[list[Cell]]:
         """Progress and estimated end in ever less room: the time to wait stays longest."""
         done: Cell = (f"  {count(summary.prompts_done)}/{count(summary.prompt_count)}", "strong")
-        word: Cell = (" prompts", "muted")
+        word: Cell = (" requests" if summary.of_clients else " prompts", "muted")
         clock: Cell = ("  " + pad(duration(elapsed_seconds(summary)), 7, "right"), "text")
         wait: list[Cell] = []
-        if summary.live:
+        if summary.live and not summary.of_clients:
             silent = summary.silent_seconds is not None
             eta = NOTHING if silent else duration(eta_seconds(self._generations))
             wait = [("  ETA ", "muted"), (pad(eta, 7, "right"), "text")]
@@ -142,6 +143,7 @@ class Status(Line):
             [(pad(number(summary.tokens_per_round), 4, "right"), "strong"), (" tok/round", "muted")],
             _plain_cells(summary),
             _share_cells(summary),
+            _explained_cells(summary),
             _spending_cells(summary),
             _machine_cells(summary),
         ]
@@ -214,6 +216,20 @@ def _share_cells(summary: SessionSummary) -> list[Cell]:
         words = pad(percent(None if value is None or not total else value / total), 5, "right")
         cells += [(f"{' ' if cells else ''}{name} ", "muted"), (words, "text")]
     return cells
+
+
+def _explained_cells(summary: SessionSummary) -> list[Cell]:
+    """The share of greedy rounds that the target's argmax explains, where a server recorded it: all, or it is wrong."""
+    if not summary.greedy_rounds:
+        return []
+    whole = summary.explained_rounds == summary.greedy_rounds
+    part = math.floor(1000 * summary.explained_rounds / summary.greedy_rounds) / 10
+    words = "100 %" if whole else f"{part:.1f} %"
+    return [
+        ("argmax explains ", "muted"),
+        (words, "good" if whole else "bad"),
+        (f" of {count(summary.greedy_rounds)} greedy rounds", "muted"),
+    ]
 
 
 def _spending_cells(summary: SessionSummary) -> list[Cell]:

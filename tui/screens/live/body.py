@@ -12,7 +12,14 @@ from spectui.tui.charts.base import Chart
 from spectui.tui.memory import REJECTED, SHOWN_CHART
 from spectui.tui.model.state import Charts, RunState, Stream, Tree
 from spectui.tui.screens.base import Dashboard
-from spectui.tui.screens.live.titles import choice_title, prompt_columns, text_title, tree_title
+from spectui.tui.screens.live.titles import (
+    choice_title,
+    prompt_columns,
+    prompt_words,
+    text_title,
+    tree_title,
+    word_for,
+)
 from spectui.tui.terminal.cells import count
 from spectui.tui.terminal.textsafe import sanitize
 from spectui.tui.widgets.histogram import Histogram
@@ -110,7 +117,8 @@ class LiveBody(Horizontal):
         self.stream.set_growing(state.growing)
         self.table.show(state.generations)
         shown = f"{count(len(state.generations))} of {count(state.summary.prompt_count)}, loading…"
-        set_title(self.query_one("#prompts"), "prompts" if state.complete else f"prompts · {shown}")
+        title = f"{word_for(state.summary)}s"
+        set_title(self.query_one("#prompts"), title if state.complete else f"{title} · {shown}")
 
     def open(self, generation: GenerationRow, *, follow: bool) -> None:
         """Begin to show another prompt."""
@@ -119,7 +127,8 @@ class LiveBody(Horizontal):
         self._placeholder = generation.status == "pending"
         self.stream.clear(WAITING if self._placeholder else "")
         self.tree_view.clear()
-        self.prompt.show(self._state.prompts.get(generation.id, "") if self._state else "")
+        text = self._state.prompts.get(generation.id, "") if self._state else ""
+        self.prompt.show(prompt_words(generation, text))
         if not self.table.has_focus:
             self.table.select(generation.id)
 

@@ -115,7 +115,13 @@ class LiveScreen(FedScreen):
         """The one-line parts: header, titles, legend, notice."""
         self.body.draw_lines(self.shown, follow=self.follow)
         summary = self.state.summary if self.state else None
-        rows = notice_rows(summary, self.trouble, self._gaps.words, self.size.width)
+        rows = notice_rows(
+            summary,
+            self.trouble,
+            self._gaps.words,
+            self.size.width,
+            self.state.unexplained if self.state else None,
+        )
         if summary is not None:
             pane = self.body.pane if self.body.single else 0
             self.query_one("#head", Line).set_rows(
@@ -286,6 +292,9 @@ class LiveScreen(FedScreen):
 
     def action_skip_prompt(self) -> None:
         """Leave the prompt that is being decoded."""
+        if self.state is not None and self.state.summary.of_clients:
+            self.inform("These are requests of the server's clients: they are not ours to skip.")
+            return
         self._send("skip")
 
     def _send(self, kind: str) -> None:

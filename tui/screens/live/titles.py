@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from textual.content import Content
 
+from spectui.store.explained import explained_words
 from spectui.store.reading.choices import TreeChoice
 from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
 from spectui.tui.model.progress import silence
@@ -25,11 +26,24 @@ def text_title(shown: GenerationRow | None, state: RunState, width: int) -> Cont
         return Content("no prompts" if state.complete else "loading")
     parts = [
         sanitize_line(shown.task),
-        f"prompt {count(shown.position + 1)} of {count(state.summary.prompt_count)}",
+        f"{word_for(state.summary)} {count(shown.position + 1)} of {count(state.summary.prompt_count)}",
         shown.status,
         *(["rejected drafts pruned"] if shown.pruned_at else []),
     ]
     return Content(fitting(parts, width))
+
+
+def word_for(summary: SessionSummary) -> str:
+    """The word for one prompt of a session."""
+    return "request" if summary.of_clients else "prompt"
+
+
+def prompt_words(row: GenerationRow, text: str) -> str:
+    """The prompt's text; of a request, whose text is not recorded, its id and length."""
+    if text:
+        return text
+    length = "" if row.prompt_tokens is None else f", {count(row.prompt_tokens)} tokens of prompt"
+    return f"{row.prompt_id}{length}"
 
 
 def tree_title(row: RoundRow, last: int, *, pinned: bool) -> list[str]:
@@ -52,9 +66,20 @@ def choice_title(choice: TreeChoice, budgets: Mapping[str, TreeChoice]) -> str:
     return sanitize_line(words)
 
 
-def notice_rows(summary: SessionSummary | None, trouble: str, gaps: str, width: int) -> list[Row]:
-    """Errors in words, then gaps, each on at most three lines; none when all is well."""
-    return [*_wrong(summary, trouble, width), *(_wrapped(f"! {gaps}", "warning", width) if gaps else [])]
+def notice_rows(
+    summary: SessionSummary | None,
+    trouble: str,
+    gaps: str,
+    width: int,
+    unexplained: tuple[int, int] | None = None,
+) -> list[Row]:
+    """Errors in words, then what a server verified wrongly, then gaps, each on at most three lines; none when all is
+    well."""
+    rows = _wrong(summary, trouble, width)
+    if summary is not None and unexplained is not None:
+        words = explained_words(summary, unexplained)
+        rows += _wrapped(f"✗ {words[:1].upper()}{words[1:]}.", "bad", width)
+    return [*rows, *(_wrapped(f"! {gaps}", "warning", width) if gaps else [])]
 
 
 def _wrong(summary: SessionSummary | None, trouble: str, width: int) -> list[Row]:
@@ -71,7 +96,8 @@ def _wrong(summary: SessionSummary | None, trouble: str, width: int) -> list[Row
         words = f"! {silence(summary).capitalize()} ({who}): it is stopped, or hangs.{log}"
         return _wrapped(sanitize_line(words), "warning", width)
     if summary.status == "interrupted":
-        more = f"spectui run --resume {summary.id} goes on with it."
+        goes_on = "watch --vllm-dir" if summary.of_clients else f"run --resume {summary.id}"
+        more = f"spectui {goes_on} goes on with it."
         words = f"! The worker is gone; what it had decoded is kept. {more}{log}"
         return _wrapped(sanitize_line(words), "warning", width)
     return []
@@ -91,7 +117,7 @@ def prompt_columns(state: Callable[[], RunState | None]) -> list[Column[Generati
     def prompt(row: GenerationRow) -> Cell:
         now = state()
         text = now.prompts.get(row.id, "") if now else ""
-        return sanitize_line(text[:200]), "muted" if row.status == "pending" else "text"
+        return sanitize_line(prompt_words(row, text)[:200]), "muted" if row.status == "pending" else "text"
 
     return [
         Column("", sign, 1),
