@@ -63,7 +63,7 @@ NAMES_VARIABLE = "name an environment variable, not the key itself"
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
-OF_A_SERVER = ("model", "api_key_env", "concurrency", "baseline_server")
+OF_A_SERVER = ("model", "api_key_env", "concurrency", "baseline_server", "vllm_dir")
 """Fields that mean nothing without `server`."""
 OF_MODELS_HERE = (
     "study", "target", "draft", "tree", "raw", "device", "dtype", "max_nodes", "keep_nodes", "allow_pickle", "shard",
@@ -225,6 +225,15 @@ class RunConfig:
         "With --server: the same server without speculation, which is given each prompt, too, so that the speed-up is "
         "measured in pairs.",
         metavar="URL",
+        setting="",
+        part=Part.MODELS,
+    )
+    vllm_dir: str = option(
+        "",
+        "--vllm-dir",
+        "With --server: the folder that the recorder inside a vLLM writes to, for every node (default: looked up for a "
+        "server on this machine).",
+        metavar="DIR",
         setting="",
         part=Part.MODELS,
     )

@@ -31,6 +31,8 @@ class ServerRound:
     cut: Cut | None = None
     nodes: tuple[NodeRecord, ...] = ()
     """Those that were drafted, where more is known of them than which were accepted."""
+    explained: bool | None = None
+    """As in `store.records.RoundRecord`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.accepted <= self.drafted < MOST_DRAFTED:
@@ -88,6 +90,7 @@ def to_record(number: int, each: ServerRound) -> RoundRecord:
         draft_ms=None,
         verify_ms=None,
         other_ms=each.ms,
+        explained=each.explained,
         nodes=each.nodes
         or [
             NodeRecord(

@@ -82,6 +82,9 @@ class RoundRecord:
     nodes: Sequence[NodeRecord]
     choice_id: int | None = None
     """The choice of the tree (`store.reading.choices`); None where the session has one tree."""
+    explained: bool | None = None
+    """True where the target's argmax, as a server recorded it, explains what a greedy round accepted; None where that
+    cannot be told."""
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,7 @@ def with_addresses(config: RunConfig) -> RunConfig:
     config = config.changed(
         server=read_address(config.server),
         baseline_server=read_address(baseline, "--baseline-server") if baseline else "",
+        vllm_dir=str(expanded(config.vllm_dir).absolute()) if config.vllm_dir else "",
     )
     with Client(config.server, config.api_key_env) as client:
         choose_model(recognise(client), config.model, config.server)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from spectui.servers.errors import ServerError
 from spectui.servers.rounds import ServerRound
 
 CHAT = "/v1/chat/completions"
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _REASONS = {"stop": "eos", "eos": "eos", "length": "length"}
 """``finish_reason`` of OpenAI's API -> `store.rows.FINISH_REASONS`."""
 
@@ -63,6 +65,8 @@ class Reading(Protocol):
     """Reads one answer, event by event, in order."""
 
     path: str
+    headers: Mapping[str, str]
+    """Of the request, beside those that every one has."""
 
     def body(self) -> dict[str, Any]:
         """The request that is sent."""
@@ -96,6 +100,10 @@ class Pieces:
     def load(self, tokens: Mapping[int, bytes]) -> None:
         """Take up pieces that an earlier worker has kept."""
         self._ids.update({data: token for token, data in sorted(tokens.items()) if token >= 0})
+
+    def keep(self, tokens: Mapping[int, bytes]) -> None:
+        """Take up tokens by ids of the server's own; a session has either these or pieces of ours."""
+        self._new.update(tokens)
 
     def take_new(self) -> dict[int, bytes]:
         """Pieces that were not yet taken, by id."""

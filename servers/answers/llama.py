@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spectui.servers.answers.base import CHAT, Answer, Pieces, Question, Text, count_in
+from spectui.servers.answers.base import CHAT, NO_HEADERS, Answer, Pieces, Question, Text, count_in
 from spectui.servers.errors import ServerError
 from spectui.servers.rounds import ServerRound, ended
 
@@ -47,6 +47,7 @@ class LlamaReading:
     """Reads one streamed answer of llama.cpp."""
 
     path = CHAT
+    headers = NO_HEADERS
 
     def __init__(self, question: Question, pieces: Pieces) -> None:
         self._question = question

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
-from spectui.servers.answers.base import CHAT, Answer, Pieces, Question
+from spectui.servers.answers.base import CHAT, NO_HEADERS, Answer, Pieces, Question
 from spectui.servers.answers.chunked import Chunks
 from spectui.servers.answers.vllm import Counts, rounds_of_counts
 from spectui.servers.errors import ServerError
@@ -17,6 +17,7 @@ class HistogramReading:
     """Reads one streamed answer of SGLang."""
 
     path = CHAT
+    headers = NO_HEADERS
 
     def __init__(self, question: Question, pieces: Pieces) -> None:
         self._question = question

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from spectui.servers.answers.base import CHAT, Answer, Pieces, Question
+from spectui.servers.answers.base import CHAT, NO_HEADERS, Answer, Pieces, Question
 from spectui.servers.answers.chunked import Chunks
 from spectui.servers.answers.token_texts import TokenTexts
 from spectui.servers.errors import ServerError
@@ -19,6 +19,7 @@ class VllmReading:
     """Reads one streamed answer of vLLM; a subclass for each source of its rounds."""
 
     path = CHAT
+    headers = NO_HEADERS
 
     def __init__(self, question: Question, pieces: Pieces, texts: TokenTexts | None = None) -> None:
         self._question = question

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from spectui.servers.recordings.rows import End, Request, Row, Step, Verified
@@ -48,8 +48,6 @@ class Happened:
     round: ServerRound
     reached: int
     """Tokens after it, those of the prompt included."""
-    explained: bool | None
-    """True where the target's argmax explains what a greedy round accepted; None where that cannot be told."""
     gap: int
     """Tokens before it whose rows are lost."""
 
@@ -224,13 +222,10 @@ class Joiner:
         reason = _CUTS.get(of_request.end.status if of_request.end else "", "eos")
         ms = None if before is None or step.at < before else 1e3 * (step.at - before)
         greedy = request.temperature == 0
-        yield Happened(
-            name,
-            to_round(step, verdict, reason, ms, placed=not gap),
-            after,
-            explained(step, verdict) if greedy and verdict is not None else None,
-            gap,
-        )
+        each = to_round(step, verdict, reason, ms, placed=not gap)
+        if greedy and verdict is not None:
+            each = replace(each, explained=explained(step, verdict))
+        yield Happened(name, each, after, gap)
 
 
 def to_round(

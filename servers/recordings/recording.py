@@ -266,7 +266,7 @@ class Recording:
             self._writer.note("lost", words, known.generation_id)
         try:
             record = to_record(known.rounds + 1, self._kept_round(item.round))
-            self._writer.add_round(known.generation_id, record, item.reached, item.explained)
+            self._writer.add_round(known.generation_id, record, item.reached)
         except BadRound:
             self._damaged += 1
             return

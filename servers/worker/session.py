@@ -28,7 +28,7 @@ from spectui.servers.worker.choose_source import choose_source
 from spectui.servers.worker.flights import QUEUED, Event, Flight
 from spectui.store.records import UNKNOWN_TOKEN
 from spectui.store.rows import SessionSummary
-from spectui.store.sources import WAITING, Server
+from spectui.store.sources import RECORDER, WAITING, Server
 from spectui.store.writing.writer import PendingGeneration, SessionWriter
 
 POLL_SECONDS = 0.1
@@ -81,7 +81,7 @@ class ServerRun:
         self._pieces = Pieces()
         progress("asking what it tells of rounds", None, None, "")
         self._source = choose_source(
-            self._client, self._server, self._model, self._pieces, config.concurrency
+            self._client, self._server, self._model, self._pieces, config.concurrency, config.vllm_dir
         )
         chain = before.tree.removeprefix(f"{CHAIN}:")
         self._longest = max(int(chain) if chain.isdecimal() else 0, self._source.drafted)
@@ -150,7 +150,12 @@ class ServerRun:
             return
         client = Client(self._config.server, self._config.api_key_env, self._bounds)
         flight = Flight(
-            client, reading.path, reading.body(), self._events, self._labels(generation), self._source.learn
+            client,
+            reading.path,
+            reading.body(),
+            self._events,
+            {**self._labels(generation), **reading.headers},
+            self._source.learn,
         )
         self._writer.start_generation(generation.id)
         self._flying[flight] = _Asked(generation, reading, flight)
@@ -312,6 +317,8 @@ class ServerRun:
         else:
             messages = objects(from_json(generation.messages))
         extra: dict[str, Any] = {}
+        if self._source.name == RECORDER:
+            extra["vllm_xargs"] = {"task": generation.task}
         if config.template_args:
             extra["chat_template_kwargs"] = config.template_args
         if not config.greedy:

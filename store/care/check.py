@@ -205,6 +205,14 @@ def _check_counts(connection: sqlite3.Connection) -> list[str]:
         ]
     )
     wrong = connection.execute(
+        "SELECT name FROM session WHERE deleted_at IS NULL AND (greedy_rounds, explained_rounds) != ("
+        " SELECT count(explained), coalesce(sum(explained), 0) FROM generation"
+        " JOIN round ON round.generation_id = generation.id WHERE session_id = session.id)"
+    ).fetchall()
+    problems += _listed(
+        [f"session '{name}': its count of explained rounds is not that of its rounds" for (name,) in wrong]
+    )
+    wrong = connection.execute(
         "SELECT name FROM session"
         " WHERE deleted_at IS NULL"
         " AND prompt_count != (SELECT count(*) FROM generation WHERE session_id = session.id)"

@@ -106,7 +106,7 @@ class Reader(Queries):
             "SELECT position, number FROM round JOIN generation ON generation.id = generation_id WHERE round.id = ?",
             round_id,
         )
-        return rows[0] if rows else None  # type: ignore[return-value]
+        return rows[0] if rows else None
 
     def prompt_texts(self, session_id: int, within: tuple[int, int] = (0, 2**62)) -> dict[int, str]:
         """Prompt id -> text, for positions from the one of `within` to before the other."""

@@ -470,8 +470,9 @@ _REQUESTS = (
         UNIQUE (session_id, name)
     )
     """,
-    # Greedy rounds of which the target's argmax is recorded, those whose verdict it explains, and the first that it
-    # does not.
+    # 1 where the target's argmax explains what a greedy round accepted, 0 where it does not; NULL where that cannot be
+    # told. Then the counts of a session, and the first round that it does not.
+    "ALTER TABLE round ADD COLUMN explained INTEGER",
     "ALTER TABLE session ADD COLUMN greedy_rounds INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE session ADD COLUMN explained_rounds INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE session ADD COLUMN unexplained_round_id INTEGER",

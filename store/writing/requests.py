@@ -179,18 +179,10 @@ class RequestWriter(SessionWriter):
         )
         self._reach(generation_id, reached)
 
-    def add_round(
-        self, generation_id: int, record: RoundRecord, reached: int, explained: bool | None
-    ) -> None:
-        """Write a round of a running request; `explained` says of a greedy one whether the argmax explains it."""
-        round_id = self._write_round(generation_id, record, tally(record))
+    def add_round(self, generation_id: int, record: RoundRecord, reached: int) -> None:
+        """Write a round of a running request."""
+        self._write_round(generation_id, record, tally(record))
         self._reach(generation_id, reached)
-        if explained is not None:
-            self._connection.execute(
-                "UPDATE session SET greedy_rounds = greedy_rounds + 1, explained_rounds = explained_rounds + ?,"
-                " unexplained_round_id = coalesce(unexplained_round_id, ?) WHERE id = ?",
-                (explained, None if explained else round_id, self._session_id),
-            )
 
     def end(
         self,

@@ -22,11 +22,23 @@ from spectui.store.writing.session_row import SessionRow, storable
 
 _ADD_ROUND = """
     INSERT INTO round (generation_id, number, prefix_length, accepted_length, bonus_token_id, cut, node_count,
-                       draft_ms, verify_ms, other_ms, choice_id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                       draft_ms, verify_ms, other_ms, choice_id, explained)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _NODE_COLUMNS = ", ".join(f'"{name}"' for name in ("round_id", *NodeRecord._fields))
 _ADD_NODE = f"INSERT INTO node ({_NODE_COLUMNS}) VALUES ({', '.join('?' * (1 + len(NodeRecord._fields)))})"
+_ADD_EXPLAINED = """
+    UPDATE session SET greedy_rounds = greedy_rounds + 1, explained_rounds = explained_rounds + ?,
+                       unexplained_round_id = coalesce(unexplained_round_id, ?)
+    WHERE id = ?
+"""
+_COUNT_EXPLAINED = """
+    UPDATE session SET (greedy_rounds, explained_rounds, unexplained_round_id) = (
+        SELECT count(explained), coalesce(sum(explained), 0), min(CASE WHEN explained = 0 THEN round.id END)
+        FROM generation JOIN round ON round.generation_id = generation.id WHERE session_id = session.id
+    )
+    WHERE id = ? AND greedy_rounds > 0
+"""
 
 LOG_CHECK_ROUNDS = 16
 """Rounds between two looks at the size of the log: a megabyte of it, or two."""
@@ -84,6 +96,7 @@ class SessionWriter(SessionRow):
             rows,
         )
         rebuild(self._connection, self._session_id)
+        self._connection.execute(_COUNT_EXPLAINED, (self._session_id,))
         self._rollups.forget()
 
     def add_event(
@@ -164,8 +177,8 @@ class SessionWriter(SessionRow):
         if record.number % LOG_CHECK_ROUNDS == 0:
             self._truncate_log()
 
-    def _write_round(self, generation_id: int, record: RoundRecord, counts: RoundTally) -> int:
-        """Write a round within the caller's transaction; returns its id."""
+    def _write_round(self, generation_id: int, record: RoundRecord, counts: RoundTally) -> None:
+        """Write a round within the caller's transaction."""
         task = self._task(generation_id)
         self._rollups.add_to_prompt(generation_id, record, counts)
         round_id = self._connection.execute(
@@ -182,12 +195,15 @@ class SessionWriter(SessionRow):
                 record.verify_ms,
                 record.other_ms,
                 record.choice_id,
+                record.explained,
             ),
         ).lastrowid
-        assert round_id is not None
         self._connection.executemany(_ADD_NODE, [(round_id, *node) for node in record.nodes])
         self._rollups.add_round(generation_id, task, record, counts)
-        return round_id
+        if record.explained is not None:
+            self._connection.execute(
+                _ADD_EXPLAINED, (record.explained, None if record.explained else round_id, self._session_id)
+            )
 
     def finish_generation(
         self,
