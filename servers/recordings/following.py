@@ -48,7 +48,7 @@ class Following:
         self._news.pop(name, None)
 
     def facts(self, name: str) -> Mapping[str, Any]:
-        """What the server that has a request says of itself; {} before it is seen."""
+        """The facts that the server of a request tells of itself; {} before it is seen."""
         start = self._folder.starts.get(self._starts.get(name, ""))
         return {} if start is None else start.facts
 
