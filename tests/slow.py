@@ -32,6 +32,8 @@ SLOW = (
     "decoding/machine/test_gpu_check.py",
     "decoding/models/test_architectures.py",
     "decoding/models/test_generation_settings.py",
+    "decoding/replicas/test_dispatch.py",
+    "decoding/replicas/test_pipes.py",
     "decoding/target/test_rope.py",
     "decoding/test_acceptance.py",
     "decoding/test_engine.py",

@@ -69,6 +69,12 @@ ALLOWED = {
     ("decoding/distill/pipeline.py", "Log.__init__"): "a log of ours, appended to",
     ("decoding/worker/launch.py", "launch_worker"): "a log of ours, appended to",
     ("decoding/worker/log.py", "WorkerLog._open"): "a log of ours, appended to",
+    ("decoding/replicas/child.py", "Server._answer"): "no file",
+    ("decoding/replicas/pipes.py", "PipeLink.ask"): "no file",
+    (
+        "decoding/replicas/ray_engine.py",
+        "_private_folder",
+    ): "a fresh folder for Ray, removed when the run is over",
     ("store/database.py", "_create"): "the database, put in its place when it is whole",
     ("store/database.py", "_link"): "the database, put in its place when it is whole",
     ("tui/model/transcript.py", "Transcript.cut"): "no file",

@@ -18,6 +18,7 @@ from spectui.store.paths import expanded
 
 if TYPE_CHECKING:
     from spectui.decoding.config import RunConfig
+    from spectui.decoding.worker.launch import Replicas
     from spectui.store.records import PromptRecord
 
 CLAIM_POLL_S = 0.05
@@ -25,7 +26,14 @@ THEIRS = "the server's"
 """Drafter and tree of a session until its server has said more."""
 
 
-def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name: str | None = None) -> int:
+def start_run(
+    database: Path,
+    config: RunConfig,
+    prompts: Sequence[Prompt],
+    name: str | None = None,
+    *,
+    replicas: Replicas | None = None,
+) -> int:
     """Record a session with `prompts`, tasks taking turns, start its worker, return the session's id.
 
     Everything that can be checked without loading a model is, before anything is written: raises
@@ -41,6 +49,7 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
 
     if not prompts:
         raise PromptError("there are no prompts to run; choose other --tasks or another --prompts file")
+    check_replicas(config, replicas)
     config = with_addresses(config) if config.server else anchored(config)
     records = [
         PromptRecord(p.id, p.task, p.text, None if p.messages is None else to_json(p.messages))
@@ -65,7 +74,7 @@ def start_run(database: Path, config: RunConfig, prompts: Sequence[Prompt], name
             shard_json=part,
         )
         try:
-            launch_worker(database, session, module=SERVERS if config.server else ENGINE)
+            launch_worker(database, session, module=SERVERS if config.server else ENGINE, replicas=replicas)
         except DecodingError as error:
             SessionWriter(db, session).set_status("failed", error=str(error))
             raise
@@ -86,13 +95,16 @@ def _shard(shard: str, records: Sequence[PromptRecord]) -> tuple[Sequence[int], 
     return positions, Shard(number, of, len(records), digest_of(records)).to_json()
 
 
-def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
+def resume_run(
+    database: Path, ref: int | str, *, force: bool = False, replicas: Replicas | None = None
+) -> int:
     """Start a worker for a session that ended before its prompts did; returns the session's id.
 
     The worker looks whether model files and versions are as they were (`decoding.models.fingerprint`), which
     `force` overrides, so that a refusal is in the session. Raises `StoreError` when there is nothing to go
     on with or somebody is at work on it, `DecodingError` when the worker does not start.
     """
+    from spectui.decoding.config import RunConfig
     from spectui.decoding.errors import DecodingError
     from spectui.decoding.worker.launch import ENGINE, SERVERS, launch_worker, log_path
     from spectui.decoding.worker.log import last_words
@@ -118,7 +130,8 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
                 f"session '{summary.name}' has no unfinished prompt: there is nothing to go on with"
             )
         module = SERVERS if summary.config.get("server") else ENGINE
-        pid = launch_worker(database, summary.id, module=module, force=force)
+        check_replicas(RunConfig.from_dict(summary.config), replicas)
+        pid = launch_worker(database, summary.id, module=module, force=force, replicas=replicas)
         # Until the worker has taken the session it looks ended to whoever watches it.
         try:
             while reader.session(summary.id).pid != pid:
@@ -132,6 +145,20 @@ def resume_run(database: Path, ref: int | str, *, force: bool = False) -> int:
                 os.kill(pid, signal.SIGTERM)
             raise
     return summary.id
+
+
+def check_replicas(config: RunConfig, replicas: Replicas | None) -> None:
+    """Raise `UsageError` for replicas that the configuration does not go with, or whose cluster nobody answers for."""
+    if replicas is None:
+        return
+    from spectui.decoding.replicas.devices import check_address, check_config, local_devices, read_count
+
+    check_config(config)
+    count = read_count(replicas.count)
+    if replicas.ray:
+        check_address(replicas.ray)
+    else:
+        local_devices(config, count)
 
 
 def with_addresses(config: RunConfig) -> RunConfig:

@@ -1,7 +1,8 @@
-"""The version of this program. Torch-free: the command line says it, too."""
+"""The versions of this program and of what it decodes with. Torch-free: the command line says its own, too."""
 
 from __future__ import annotations
 
+import platform
 from importlib.metadata import PackageNotFoundError, version
 
 UNINSTALLED = "0+tree"
@@ -14,3 +15,9 @@ def own_version() -> str:
         return version("spectui")
     except PackageNotFoundError:
         return UNINSTALLED
+
+
+def run_versions() -> dict[str, str]:
+    """The versions that the outputs of a run depend on; imports none of the packages."""
+    libraries = {name: version(name) for name in ("torch", "transformers")}
+    return {"python": platform.python_version(), "spectui": own_version(), **libraries}

@@ -21,7 +21,7 @@ from spectui.decoding.errors import DecodingError, one_line
 from spectui.decoding.machine.energy import decoding_now
 from spectui.decoding.rounds import Round
 from spectui.decoding.worker.memory import free_unused, out_of_memory
-from spectui.store.writing.writer import SessionWriter
+from spectui.decoding.worker.run_writer import RunWriter
 
 TOKENS = 6
 """Tokens of a measurement between prompts; behind a round's prefix it is one."""
@@ -163,7 +163,7 @@ class Baselines:
             self._keep(waiting.ms_per_token, self._tokens, waiting.round_ms)
 
 
-def baselines_of(decoder: Callable[[], SpeculativeDecoder], writer: SessionWriter) -> Baselines:
+def baselines_of(decoder: Callable[[], SpeculativeDecoder], writer: RunWriter) -> Baselines:
     """Measurements of plain decoding for a session, by its current decoder."""
     between_rounds = decoder().rounds.interruptible
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.worker.idle import IdleTime
-from spectui.store.writing.writer import SessionWriter
+from spectui.decoding.worker.run_writer import RunWriter
 
 COMMAND_POLL_SECONDS = 0.1
 """Time between two looks for commands of a paused worker; a running one looks between rounds."""
@@ -38,20 +39,27 @@ class Refused(Exception):  # noqa: N818
 
 
 class Control:
-    """Obeys signals and commands between rounds. Make it in the main thread."""
+    """Obeys signals and commands between rounds. Make it in the main thread, unless it is without `signals`."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle: IdleTime | None = None, *, signals: bool = True) -> None:
         self._stop = threading.Event()
         self._ended = False
         self._commands_waiting = False
-        self.idle = IdleTime()
+        self.breaks_off = True
+        """False where a signal sets the flag alone: whoever waits looks at it, and must not be interrupted."""
+        self.idle = idle or IdleTime()
+        if signals:
+            self.hear_signals()
+
+    def hear_signals(self) -> None:
+        """Take the signals that end a run, also from a library that took them meanwhile."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop_signal)
         signal.signal(signal.SIGALRM, self._on_grace_over)
         # The terminal that started the run may go; the run stays.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def listen(self, writer: SessionWriter) -> None:
+    def listen(self, writer: RunWriter) -> None:
         """Note whether commands are waiting for `check`; called as each round is written, beside decoding."""
         self._commands_waiting = writer.commands_wait()
 
@@ -59,8 +67,11 @@ class Control:
         """True where there is anything to `check`, as far as `listen` and signals have noted; reads no database."""
         return self._commands_waiting or self._stop.is_set()
 
-    def check(self, writer: SessionWriter) -> None:
-        """Obey the commands that have come in; waits while paused. Raises `Stopped` or `Skipped`."""
+    def check(self, writer: RunWriter, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Obey the commands that have come in; waits while paused, and calls `meanwhile` again and again then.
+
+        Raises `Stopped` or `Skipped`.
+        """
         paused = skip = False
         while True:
             self._commands_waiting = False
@@ -89,6 +100,7 @@ class Control:
             if not paused:
                 return
             self.note_standstills(writer, "while the run was paused")
+            meanwhile()
             self._stop.wait(COMMAND_POLL_SECONDS)
 
     @property
@@ -96,7 +108,7 @@ class Control:
         """True where the run was asked to end."""
         return self._stop.is_set()
 
-    def note_standstills(self, writer: SessionWriter, where: str, generation_id: int | None = None) -> None:
+    def note_standstills(self, writer: RunWriter, where: str, generation_id: int | None = None) -> None:
         """Record the standstills noticed since the last call; `where` says during what."""
         for standstill in self.idle.take_standstills():
             writer.add_event("standstill", f"{standstill.text} {where}", generation_id)
@@ -115,12 +127,14 @@ class Control:
     def end(self) -> None:
         """Let no signal break off the run any more: it is being closed."""
         self._ended = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if threading.current_thread() is threading.main_thread():
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _on_stop_signal(self, _number: int, _frame: FrameType | None) -> None:
         if not self._ended:
             self._stop.set()
-            signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+            if self.breaks_off:
+                signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
     def _on_grace_over(self, _number: int, _frame: FrameType | None) -> None:
         if not self._ended:

@@ -42,7 +42,9 @@ def heartbeat(database: Path, session_id: int, recorder: SessionWriter | None = 
         meter = EnergyMeter(gpus=gpus)
         while not done.wait(HEARTBEAT_SECONDS):
             try:
-                writer.heartbeat(*_usage(process, gpus, meter), recorder.round_at if recorder else None)
+                asked = None if recorder is None else recorder.usage
+                used = process_usage(process, gpus, meter) if asked is None else asked()
+                writer.heartbeat(*used, recorder.round_at if recorder else None)
                 logged = ""
             except Exception as error:  # without heartbeats the run would be taken for dead
                 if str(error) != logged:  # not once a second for a whole weekend
@@ -59,7 +61,7 @@ def heartbeat(database: Path, session_id: int, recorder: SessionWriter | None = 
         thread.join(timeout=5.0)
 
 
-def _usage(
+def process_usage(
     process: psutil.Process, gpus: Gpus, meter: EnergyMeter
 ) -> tuple[float | None, int | None, dict[str, Any] | None, tuple[float, float] | None]:
     """The arguments of `SessionWriter.heartbeat`; all None where they cannot be read, for the process lives anyway."""

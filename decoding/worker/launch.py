@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from spectui.decoding.errors import DecodingError
@@ -47,11 +48,34 @@ def log_folder() -> Path:
     return Path(os.environ.get("SPECTUI_LOGS") or user_folder("log", "SPECTUI_LOGS"))
 
 
-ENGINE, SERVERS = "spectui.decoding.worker", "spectui.servers.worker"
-"""Modules that run sessions: with spectui's own engine, and with a server."""
+ENGINE, SERVERS, REPLICAS = "spectui.decoding.worker", "spectui.servers.worker", "spectui.decoding.replicas"
+"""Modules that run sessions: with spectui's own engine, with a server, and with replicas of the models."""
 
 
-def launch_worker(database: Path, session_id: int, *, module: str = ENGINE, force: bool = False) -> int:
+@dataclass(frozen=True)
+class Replicas:
+    """The replicas that a run asks for. They change nothing of its result, so that they are no part of its
+    configuration: a session may go on with others, or without."""
+
+    count: str = "auto"
+    """A number, or as many as there is room for."""
+    ray: str = ""
+    """Address of a Ray cluster; "" for this machine."""
+
+    @property
+    def options(self) -> list[str]:
+        """Their options on the worker's command line."""
+        return ["--replicas", self.count, *(["--ray", self.ray] if self.ray else [])]
+
+
+def launch_worker(
+    database: Path,
+    session_id: int,
+    *,
+    module: str = ENGINE,
+    force: bool = False,
+    replicas: Replicas | None = None,
+) -> int:
     """Start the worker of a session that `store.sessions.create_session` made; returns its pid.
 
     `force` lets a session that was begun before go on with other model files or versions.
@@ -59,8 +83,9 @@ def launch_worker(database: Path, session_id: int, *, module: str = ENGINE, forc
     """
     database = database.resolve()
     log = log_path(database, session_id)
-    command = python("-m", module, "--db", str(database))
+    command = python("-m", REPLICAS if replicas else module, "--db", str(database))
     command += ["--session", str(session_id), "--log", str(log), *(["--force"] if force else [])]
+    command += replicas.options if replicas else []
     try:
         private_folder(log.parent)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

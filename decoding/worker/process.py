@@ -96,14 +96,19 @@ def run(work: Work, database: Path, session_id: int, log_file: str = "", *, forc
     return 0
 
 
-def main(work: Work) -> int:
-    """Run the session that the command line names; returns the exit code."""
+def command_line() -> argparse.ArgumentParser:
+    """The options that every worker has."""
     parser = argparse.ArgumentParser(prog="spectui worker", description=__doc__)
     parser.add_argument("--db", type=Path, required=True)
     parser.add_argument("--session", type=int, required=True)
     parser.add_argument("--log", default="")
     parser.add_argument("--force", action="store_true")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main(work: Work, arguments: argparse.Namespace | None = None) -> int:
+    """Run the session that the command line names; returns the exit code."""
+    arguments = arguments or command_line().parse_args()
     log_to(arguments.log)
     try:
         return run(work, arguments.db, arguments.session, arguments.log, force=arguments.force)

@@ -17,10 +17,11 @@ from spectui.decoding.tokens.chat import PromptInput
 from spectui.decoding.worker.control import Control, LimitReached, Limits, Skipped, Stopped
 from spectui.decoding.worker.memory import free_unused, out_of_memory
 from spectui.decoding.worker.recorder import Recorder
+from spectui.decoding.worker.run_writer import RunWriter
 from spectui.decoding.worker.tree_plan import PlanFollower
 from spectui.prompts.chat import from_json
 from spectui.store.errors import BadRound, StoreError
-from spectui.store.writing.writer import PendingGeneration, SessionWriter
+from spectui.store.writing.writer import PendingGeneration
 
 if TYPE_CHECKING:
     from spectui.decoding.worker.baseline import Baselines
@@ -43,7 +44,7 @@ class PromptRunner:
 
     def __init__(
         self,
-        writer: SessionWriter,
+        writer: RunWriter,
         control: Control,
         config: RunConfig,
         models: LoadedModels,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spectui.decoding.trees.shape import ROOT
+from spectui.decoding.worker.run_writer import RunWriter
 from spectui.store.records import NodeRecord, RoundRecord
-from spectui.store.writing.writer import SessionWriter
 
 if TYPE_CHECKING:
     from spectui.decoding.engine import SpeculativeDecoder
@@ -34,7 +34,7 @@ class Recorder:
 
     def __init__(
         self,
-        writer: SessionWriter,
+        writer: RunWriter,
         decoder: SpeculativeDecoder,
         *,
         after: Callable[[], None] | None = None,

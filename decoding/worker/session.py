@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import platform
-from importlib.metadata import version
 
 from spectui.decoding.config import AUTO, CHAIN_BESIDE, RunConfig, kept_from
 from spectui.decoding.machine.energy import decoding_now
-from spectui.decoding.machine.versions import own_version
-from spectui.decoding.models.fingerprint import Basis, differences, model_files
+from spectui.decoding.machine.versions import run_versions
+from spectui.decoding.models.fingerprint import Basis, model_files
 from spectui.decoding.models.load import LoadedModels, Progress, load_models
 from spectui.decoding.tokens.chat import unused_switches
 from spectui.decoding.trees.costs import Costs, to_json
 from spectui.decoding.worker.baseline import Baselines, baselines_of
 from spectui.decoding.worker.choose_tree import known_costs, with_tree
-from spectui.decoding.worker.control import Control, Refused, Skipped, Stopped
+from spectui.decoding.worker.control import Control, Skipped, Stopped
 from spectui.decoding.worker.measure_costs import device_class
 from spectui.decoding.worker.prompt_runner import PromptRunner
+from spectui.decoding.worker.resuming import go_on
 from spectui.decoding.worker.tree_plan import plan_of_run
 from spectui.store.rows import SessionSummary
 from spectui.store.writing.writer import PendingGeneration, SessionWriter
@@ -46,10 +45,11 @@ class SessionRun:
         self._progress = progress
         config = RunConfig.from_dict(before.config)
         models = load_models(config, progress)
-        self._note_models(config, models)
-        basis = Basis(_versions(), str(models.target.device), model_files(config))
+        for kind, text in model_notes(config, models):
+            writer.add_event(kind, text)
+        basis = Basis(run_versions(), str(models.target.device), model_files(config))
         if before.started_at is not None:
-            self._resume(before, Basis(before.versions, before.device, files), basis, force=force)
+            go_on(writer, before, Basis(before.versions, before.device, files), basis, force=force)
         # One tree for the whole session: acceptance by depth and task can only be compared on the same one.
         self._config = with_tree(config, models, progress)
         if config.shard and config.chooses_tree:
@@ -107,31 +107,6 @@ class SessionRun:
             runner.run(generation)
         writer.prune(kept_from(self._config.keep_nodes))
 
-    def _note_models(self, config: RunConfig, models: LoadedModels) -> None:
-        for note in models.notes:
-            self._writer.add_event("draft", note)
-        for name in unused_switches(models.tokenizer.tokenizer, config.template_args):
-            self._writer.add_event(
-                "template", f"no chat template here mentions '{name}', so that it changes nothing"
-            )
-
-    def _resume(self, before: SessionSummary, then: Basis, now: Basis, *, force: bool) -> None:
-        """Prepare a session that was begun before; raises `Refused` when it would not be the same run."""
-        differing = []
-        if before.rounds:  # else nothing was begun that could come out mixed
-            unknown = ["which model files it began with was not recorded"]
-            differing = differences(then, now) if then.files else unknown
-        if differing and not force:
-            raise Refused(
-                f"session '{before.name}' cannot go on as it began: {'; '.join(differing)} "
-                "(--force goes on all the same)"
-            )
-        if differing:
-            self._writer.add_event("forced", f"resumed although {'; '.join(differing)}")
-        again = self._writer.restart_unfinished()
-        half_done = {0: "no prompt was half-done", 1: "1 half-done prompt began again"}
-        self._writer.add_event("resumed", half_done.get(again, f"{again} half-done prompts began again"))
-
     def _describe(self, models: LoadedModels, basis: Basis, costs: Costs | None, tree: str) -> None:
         """Record the models, versions, tree and costs of the run."""
         self._writer.describe(
@@ -147,6 +122,8 @@ class SessionRun:
         )
 
 
-def _versions() -> dict[str, str]:
-    libraries = {name: version(name) for name in ("torch", "transformers")}
-    return {"python": platform.python_version(), "spectui": own_version(), **libraries}
+def model_notes(config: RunConfig, models: LoadedModels) -> list[tuple[str, str]]:
+    """Kind and text of the events that tell the limits of the models."""
+    unused = unused_switches(models.tokenizer.tokenizer, config.template_args)
+    switches = [f"no chat template here mentions '{name}', so that it changes nothing" for name in unused]
+    return [*(("draft", note) for note in models.notes), *(("template", note) for note in switches)]

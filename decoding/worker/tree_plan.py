@@ -11,13 +11,13 @@ from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.trees.plan_file import Identity, TreePlan, differences, read_plan
 from spectui.decoding.trees.spec import parse_tree
 from spectui.decoding.worker.measure_costs import machine
-from spectui.store.writing.writer import SessionWriter
+from spectui.decoding.worker.run_writer import RunWriter
 
 
 class PlanFollower:
     """Gives the decoder the tree of each prompt's task, and records it."""
 
-    def __init__(self, writer: SessionWriter, plan: TreePlan, source: str) -> None:
+    def __init__(self, writer: RunWriter, plan: TreePlan, source: str) -> None:
         self._writer = writer
         self._plan = plan
         self._source = source
@@ -36,7 +36,7 @@ class PlanFollower:
         return self._choices[task]
 
 
-def plan_of_run(config: RunConfig, models: LoadedModels, writer: SessionWriter) -> PlanFollower | None:
+def plan_of_run(config: RunConfig, models: LoadedModels, writer: RunWriter) -> PlanFollower | None:
     """The plan of a run with ``--tree auto:FILE``; None where it has one tree. Raises `DecodingError` for a plan file
     of other models or another machine, unless the run is forced, and `UsageError` for one that cannot be read."""
     if not config.plan_file or not config.speculate:

@@ -15,12 +15,13 @@ from spectui.store.rows import TOTAL_MS, Paced
 
 SEVERAL_SQL = """
     SELECT session_id, count(DISTINCT machine) FROM (
-        SELECT session_id, machine FROM replica WHERE session_id {which}
+        SELECT session_id, machine FROM replica WHERE (machine != '' OR engine = '') AND session_id {which}
         UNION SELECT id, machine FROM session
         WHERE machine != '' AND id IN (SELECT session_id FROM replica WHERE session_id {which})
     ) GROUP BY session_id HAVING count(DISTINCT machine) > 1
 """
-"""Sessions that were decoded on several classes of devices, and how many; `which` narrows them."""
+"""Sessions that were decoded on several classes of devices, and how many; `which` narrows them. The class of a replica
+at work is not known before its models are loaded, and it decodes nothing before."""
 
 
 @dataclass
@@ -98,7 +99,9 @@ def device_figures(queries: Queries, session_id: int) -> list[DeviceFigures]:
         sums = queries.fetch(
             "SELECT replica_id, task, sum(token_count), sum(round_count), count(*),"
             f" {', '.join(map(whole, TIMES))} FROM generation"
-            " WHERE session_id = ? AND status != 'pending' GROUP BY 1, 2 ORDER BY min(position)",
+            " WHERE session_id = ? AND status != 'pending' GROUP BY 1, 2"
+            # A prompt that was skipped before anyone had it is nobody's.
+            " HAVING replica_id IS NOT NULL OR sum(round_count) > 0 ORDER BY min(position)",
             session_id,
         )
         measured = queries.fetch(

@@ -478,6 +478,16 @@ _REQUESTS = (
     "ALTER TABLE session ADD COLUMN unexplained_round_id INTEGER",
 )
 
+_AT_WORK = (
+    # A replica while it is at work: its starter ('' of a shard), its activity, its last sign of life and its usage.
+    "ALTER TABLE replica ADD COLUMN engine TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE replica ADD COLUMN stage TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE replica ADD COLUMN heartbeat_at TEXT",
+    "ALTER TABLE replica ADD COLUMN cpu_percent REAL",
+    "ALTER TABLE replica ADD COLUMN rss_bytes INTEGER",
+    "ALTER TABLE replica ADD COLUMN gpu TEXT",
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -495,5 +505,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0014_rounds_beside", _ROUNDS_BESIDE),
     ("0015_replicas", _REPLICAS),
     ("0016_requests", _REQUESTS),
+    ("0017_at_work", _AT_WORK),
 )
 """Migration name -> its statements. What `store.schema.migrations.FILLS` names is filled from the nodes afterwards."""

@@ -207,6 +207,8 @@ for _name in (
     "restart_generation",
     "add_event",
     "add_choice",
+    "add_replica",
+    "update_replicas",
     "pending_generations",
     "start_generation",
     "record_round",

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from spectui.store.clock import now
@@ -18,6 +18,10 @@ from spectui.store.sqlite.log import LogKeeper
 from spectui.store.sqlite.transactions import explained, path_of, transaction
 from spectui.store.whereabouts import identity, whereabouts
 from spectui.store.writing.baselines import add_baseline, refresh
+from spectui.store.writing.replicas import leave_all
+
+Usage = Callable[[], tuple[float | None, int | None, dict[str, Any] | None, tuple[float, float] | None]]
+"""Returns the arguments of `SessionRow.heartbeat`: CPU, memory, GPUs, energy."""
 
 
 class SessionRow:
@@ -34,6 +38,8 @@ class SessionRow:
         self._log = LogKeeper(path_of(self._connection))
         self.round_at: str | None = None
         """Time of the last recorded round."""
+        self.usage: Usage | None = None
+        """Says what the run uses, where that is more than this process."""
         self._read("SELECT id FROM session WHERE id = ? AND deleted_at IS NULL", session_id)
 
     def claim(
@@ -72,6 +78,7 @@ class SessionRow:
                 " heartbeat_at = ?, started_at = coalesce(started_at, ?), ended_at = NULL, error = NULL WHERE id = ?",
                 (pid, pid_created, host, place, now(), now(), self._session_id),
             )
+            leave_all(self._connection, self._session_id)
 
     def config_json(self) -> str:
         """The run's configuration as `create_session` was given it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spectui.store.care.pruning import prune_session
 from spectui.store.clock import now
@@ -18,6 +18,7 @@ from spectui.store.reading.choices import add_choice
 from spectui.store.records import NodeRecord, RoundRecord
 from spectui.store.rows import FINISH_REASONS, GENERATION_STATUSES, HALF_DONE_SQL
 from spectui.store.sqlite.transactions import explained, transaction
+from spectui.store.writing.replicas import add_replica, update_replica
 from spectui.store.writing.session_row import SessionRow, storable
 
 _ADD_ROUND = """
@@ -239,6 +240,17 @@ class SessionWriter(SessionRow):
             )
             add_block(self._connection, generation_id)
         self._tasks.pop(generation_id, None)
+
+    def add_replica(self, engine: str, host: str, pid: int) -> tuple[int, int]:
+        """Keep that a replica has joined; returns its id and its number."""
+        with self._lock, transaction(self._connection):
+            return add_replica(self._connection, self._session_id, engine, host, pid)
+
+    def update_replicas(self, columns: Mapping[int, Mapping[str, Any]]) -> None:
+        """Write columns of some replicas, by id."""
+        with self._lock, transaction(self._connection):
+            for replica_id, values in columns.items():
+                update_replica(self._connection, replica_id, values)
 
     def prune(self, before: datetime | None) -> None:
         """Give up nodes of prompts that ended by `before` (`store.care.pruning`), in short transactions."""

@@ -25,6 +25,7 @@ from spectui.decoding.worker.baseline import Baselines, total_ms
 from spectui.decoding.worker.control import Control
 from spectui.decoding.worker.idle import IdleTime
 from spectui.decoding.worker.prompt_runner import PromptRunner, find_loop
+from spectui.decoding.worker.run_writer import RunWriter
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
@@ -45,14 +46,14 @@ class Undisturbed(Control):
     def __init__(self) -> None:
         self.idle = IdleTime()
 
-    def listen(self, writer: SessionWriter) -> None:
+    def listen(self, writer: RunWriter) -> None:
         """Nobody speaks."""
 
     def due(self) -> bool:
         """Between any two rounds."""
         return True
 
-    def check(self, writer: SessionWriter) -> None:
+    def check(self, writer: RunWriter, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Nothing to obey."""
 
 

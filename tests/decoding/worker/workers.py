@@ -14,13 +14,13 @@ from pathlib import Path
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.worker.launch import ENGINE, SERVERS
+from spectui.decoding.worker.run_writer import RunWriter
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord
 from spectui.store.rows import SessionSummary
 from spectui.store.sessions import create_session, send_command
-from spectui.store.writing.writer import SessionWriter
 from tests.waiting import until
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -81,7 +81,7 @@ def _send_stop(database: Path, session_id: int, rounds: int) -> None:
 
     listen, heard = Control.listen, itertools.count(1)
 
-    def send_and_listen(self: Control, writer: SessionWriter) -> None:
+    def send_and_listen(self: Control, writer: RunWriter) -> None:
         if next(heard) == rounds:
             connection = connect(database)
             send_command(connection, session_id, "stop")
@@ -108,6 +108,10 @@ def run_worker(arguments: list[str], environment: Mapping[str, str], module: str
     from spectui.servers.worker.__main__ import ask
 
     os.environ.update(environment)
+    if "--replicas" in arguments:
+        from spectui.decoding.replicas.__main__ import worker
+
+        return worker(arguments)
     torch.set_num_threads(1)
     sys.argv = ["spectui worker", *arguments]
     return main(ask if module == SERVERS else decode)
@@ -167,9 +171,12 @@ class Worked:
         )  # fmt: skip
         self.reader = Reader(self.database)
 
-    def work(self, *, force: bool = False, stop_after: int | None = None, **environment: str) -> None:
+    def work(
+        self, *, force: bool = False, stop_after: int | None = None, replicas: int = 0, **environment: str
+    ) -> None:
         """Start a worker, to begin or to go on; a stop command comes when it has written `stop_after` rounds."""
         arguments = ["--db", str(self.database), "--session", str(self.id), *(["--force"] if force else [])]
+        arguments += ["--replicas", str(replicas)] if replicas else []
         self.process = CONTEXT.Process(
             target=_work, args=(arguments, self.log, {"SPECTUI_MEASURE": "0", **environment}, stop_after)
         )

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from spectui.decoding.config import OF_MODELS_HERE, STUDY_TOKENS, STUDY_TREE, RunConfig
+from spectui.decoding.config import AUTO, OF_MODELS_HERE, STUDY_TOKENS, STUDY_TREE, RunConfig
 from spectui.decoding.options import options_of
+from spectui.decoding.worker.launch import Replicas
 from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
 from spectui.tui.cli.options import State, run_option, shared_options
 from spectui.tui.cli.output import json_line, line
@@ -62,6 +63,17 @@ def all_options(function: Callable[..., int]) -> Callable[..., int]:
 
 @click.command()
 @all_options
+@click.option(
+    "--replicas",
+    metavar="N",
+    help="Decode on N replicas of the models at a time, or auto: one a GPU; without GPUs as many as cores and memory "
+    "allow. With --resume, too.",
+)
+@click.option(
+    "--ray",
+    metavar="HOST:PORT",
+    help="Have a Ray cluster run the replicas (pip install 'spectui[ray]'), one a GPU unless --replicas says how many.",
+)
 @click.option("--detach", is_flag=True, help="Start the run in the background and return at once.")
 @click.option("--headless", is_flag=True, help="Print progress lines even in a terminal.")
 @click.option(
@@ -79,6 +91,8 @@ def run(
     *,
     resume: str | None,
     force: bool,
+    replicas: str | None,
+    ray: str | None,
     detach: bool,
     headless: bool,
     as_json: bool,
@@ -93,9 +107,10 @@ def run(
 
     database = state.database
     chosen = {name: value for name, value in values.items() if value is not None}
+    asked = Replicas(replicas or AUTO, ray or "") if replicas or ray else None
     if resume is not None:
         _refuse_options(chosen)
-        session = resume_run(database, resume, force=force)
+        session = resume_run(database, resume, force=force, replicas=asked)
     else:
         if not chosen.get("study"):  # which is what it is, whatever the user's defaults are
             chosen = _with_defaults(state, chosen)
@@ -105,7 +120,7 @@ def run(
             raise click.UsageError("--force belongs to --resume or to --tree auto:FILE")
         config = config.changed(force_budget=force)
         prompts = request.read_prompts(study=config.study, tell=lambda note: line(note, err=True))
-        session = start_run(database, config, prompts, request.name)
+        session = start_run(database, config, prompts, request.name, replicas=asked)
     if detach:
         return _say_detached(state, session, as_json)
     if has_terminal() and not headless and not as_json:

@@ -1,0 +1,107 @@
+"""Protects: real replicas decode what a plain run does, and a death among them loses and doubles nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from spectui.store.device_class import read_class
+from tests.decoding.worker.workers import Worked, make_model
+from tests.waiting import until
+
+CONTENT = (
+    "SELECT position, status, finish_reason, output, prompt_tokens, number, prefix_length, accepted_length,"
+    " bonus_token_id, cut, idx, parent, depth, rank, token_id, draft_p, target_p, draft_entropy, target_entropy,"
+    ' "match", accepted FROM generation JOIN round ON round.generation_id = generation.id'
+    " JOIN node ON node.round_id = round.id WHERE session_id = ? ORDER BY position, number, idx"
+)
+"""All that a session recorded, but times."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("replicas")
+    make_model(folder / "tiny", endless=True)
+    return folder
+
+
+@pytest.fixture
+def sessions(folder: Path) -> Iterator[list[Worked]]:
+    """Sessions of one database, closed in the end."""
+    opened: list[Worked] = []
+    yield opened
+    for each in opened:
+        each.close()
+
+
+def begin(sessions: list[Worked], folder: Path, name: str, **config: object) -> Worked:
+    config = {"draft": str(folder / "tiny"), "tree": "full:2x2", "max_new_tokens": 24, **config}
+    sessions.append(Worked(folder, folder / "tiny", name, **config))
+    return sessions[-1]
+
+
+def content(session: Worked) -> list[tuple[Any, ...]]:
+    return session.reader.fetch(CONTENT, session.id)
+
+
+def replicas(session: Worked) -> list[tuple[int, str | None]]:
+    """Pid, and why it left."""
+    return session.reader.fetch(
+        "SELECT pid, reason FROM replica WHERE session_id = ? ORDER BY id", session.id
+    )
+
+
+def test_two_replicas_sample_what_one_process_samples(sessions: list[Worked], folder: Path) -> None:
+    plain = begin(sessions, folder, "sampled plainly", temperature=0.8, top_p=0.9, seed=7)
+    plain.work()
+    assert plain.ended() == 0, plain.log_text()
+    shared = begin(sessions, folder, "sampled by two", temperature=0.8, top_p=0.9, seed=7)
+    shared.work(replicas=2, SPECTUI_RAY="0", OMP_NUM_THREADS="1")
+    assert shared.ended() == 0, shared.log_text()
+    assert content(shared) == content(plain)
+    assert shared.problems() == []
+    summary = shared.now()
+    assert (summary.device, summary.tree, summary.drafter) == ("cpu", "full:2x2", plain.now().drafter)
+    assert summary.tokenizer_id == plain.now().tokenizer_id
+    assert summary.baseline_count >= 1
+    owners = {g.replica_id for g in shared.reader.generations(shared.id)}
+    rows = shared.reader.fetch(
+        "SELECT id, device, machine, reason FROM replica WHERE session_id = ?", shared.id
+    )
+    # The second may still have been loading when the first had done everything.
+    decoded = {row_id: row for row_id, *row in rows if row_id in owners}
+    assert set(decoded) == owners
+    assert {(device, reason) for device, _, reason in decoded.values()} == {("cpu", "the run ended")}
+    assert {read_class(machine).threads for _, machine, _ in decoded.values()} == {1}
+
+
+def test_a_killed_replica_and_a_killed_worker_cost_nothing_that_was_recorded(
+    sessions: list[Worked], folder: Path
+) -> None:
+    plain = begin(sessions, folder, "plain", max_new_tokens=100)
+    plain.work()
+    assert plain.ended() == 0, plain.log_text()
+    shared = begin(sessions, folder, "killed", max_new_tokens=100)
+    shared.work(replicas=2, SPECTUI_RAY="0", OMP_NUM_THREADS="1")
+    shared.until_rounds(5)
+    shared.send("pause")  # so that it does not come to its end meanwhile
+    until(lambda: shared.now().status == "paused" or not shared.alive, what=shared.log_text)
+    first = next(pid for pid, reason in replicas(shared) if not reason)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: len(replicas(shared)) >= 3 or not shared.alive, what=shared.log_text)
+    assert dict(replicas(shared))[first] == "it was ended by signal 9"
+    pids = [pid for pid, _ in replicas(shared)]
+    os.kill(pids[-1], signal.SIGSTOP)  # it cannot notice that nobody is there any more
+    shared.kill()
+    until(lambda: not any(psutil.pid_exists(pid) for pid in pids), what=lambda: f"the end of {pids}")
+    shared.work()  # without replicas
+    assert shared.ended() == 0, shared.log_text()
+    assert content(shared) == content(plain)
+    assert shared.problems() == []
+    assert all(reason for _, reason in replicas(shared))
