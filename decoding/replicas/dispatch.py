@@ -236,7 +236,7 @@ class Dispatcher:
 
     def _join(self, member: Member, facts: Facts) -> None:
         member.facts, member.state = facts, State.JOINED
-        member.row, member.number = self._writer.add_replica(self._transport.name, facts.host, facts.pid)
+        member.row, member.number = self._writer.join_replica(self._transport.name, facts.host, facts.pid)
 
     def _compare(self) -> None:
         """Compare all replicas before the first of them loads anything, and each that comes later."""

@@ -207,7 +207,7 @@ for _name in (
     "restart_generation",
     "add_event",
     "add_choice",
-    "add_replica",
+    "join_replica",
     "update_replicas",
     "pending_generations",
     "start_generation",

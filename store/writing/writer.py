@@ -241,7 +241,7 @@ class SessionWriter(SessionRow):
             add_block(self._connection, generation_id)
         self._tasks.pop(generation_id, None)
 
-    def add_replica(self, engine: str, host: str, pid: int) -> tuple[int, int]:
+    def join_replica(self, engine: str, host: str, pid: int) -> tuple[int, int]:
         """Keep that a replica has joined; returns its id and its number."""
         with self._lock, transaction(self._connection):
             return add_replica(self._connection, self._session_id, engine, host, pid)
