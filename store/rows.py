@@ -217,7 +217,7 @@ class GenerationRow(NodeSums):
     first_token_id: int | None = None
     """The token that a server emitted with the prompt's own pass, before any round; None where the first round did."""
     replica_id: int | None = None
-    """Row of `store.replicas` that decoded it; None where the session's worker did."""
+    """Row of `store.reading.replicas` that decoded it; None where the session's worker did."""
     pruned_at: str | None = None
     """Time of giving up its nodes off the committed paths (see `store.care.pruning`); None while all are there."""
 

@@ -1,9 +1,14 @@
-"""Replicas: the processes that decoded a session's prompts beside its worker, as rows."""
+"""Reading of replicas: who decoded a session's prompts beside, or instead of, its worker."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+from spectui.store.device_class import DeviceClass, read_class
+from spectui.store.reading.queries import Queries
+from spectui.store.reading.summaries import json_object
+from spectui.store.sqlite.typed import Typed, declared
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,8 @@ class ReplicaRow:
     pid: int | None
     device: str
     """cpu, cuda:0, ...; "" until its models are loaded."""
-    machine: str
-    """JSON of `store.device_class.DeviceClass`; "" until the models are loaded."""
+    machine: DeviceClass
+    """Known when the models are loaded."""
     joined_at: str | None
     left_at: str | None
     reason: str
@@ -47,3 +52,26 @@ class ReplicaRow:
     def name(self) -> str:
         """``replica 2 on node-7``."""
         return f"replica {self.number} on {self.host}"
+
+
+_JSON = ("gpu", "costs")
+_COLUMNS = [field.name for field in fields(ReplicaRow)]
+_REPLICA = Typed("a replica", {**declared(ReplicaRow), "machine": "str"}, finite=True)
+
+
+def replicas(queries: Queries, session_id: int) -> list[ReplicaRow]:
+    """The replicas of a session, in the order in which they joined; none of a session that its worker decoded alone."""
+    rows = _REPLICA.checked(
+        queries.fetch(
+            f"SELECT {', '.join(_COLUMNS)} FROM replica WHERE session_id = ? ORDER BY number", session_id
+        )
+    )
+    return [_row(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+
+
+def _row(columns: dict[str, Any]) -> ReplicaRow:
+    columns["machine"] = read_class(columns["machine"])
+    for name in _JSON:
+        if columns[name] is not None:
+            columns[name] = json_object(columns[name], f"replica's {name}")
+    return ReplicaRow(**columns)
