@@ -69,6 +69,8 @@ class Recording:
         self._spelled: set[int] = set()
         self._latest = 0.0
         self._longest = 0
+        self._temperature = 0.0
+        """The highest of any request."""
         self._beat_at = self._place_at = float("-inf")
         self._mark: tuple[float, dict[str, int], set[str]] | None = None
         """A time, the places in the files then, and the requests that were unfinished there."""
@@ -254,6 +256,9 @@ class Recording:
             self._joiner.resume(request.id, known.reached or 0, tokens)
         self._open[request.id] = known
         if request.temperature:
+            if request.temperature > self._temperature:
+                self._temperature = request.temperature
+                self._writer.name_temperature(request.temperature)
             self._note(
                 "sampling",
                 "some requests are sampled; p and the target's entropies are those of temperature 1",

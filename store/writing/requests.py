@@ -250,6 +250,13 @@ class RequestWriter(SessionWriter):
         """Write that the recording goes on, and the time of its newest row; 0 before any."""
         self._update(heartbeat_at=now(), **({"round_at": _stamp(latest)} if latest else {}))
 
+    def name_temperature(self, temperature: float) -> None:
+        """Keep a temperature that requests are sampled with as the session's own."""
+        self._connection.execute(
+            "UPDATE session SET config = json_set(config, '$.temperature', ?) WHERE id = ?",
+            (temperature, self._session_id),
+        )
+
     def keep_place(self, recording: Mapping[str, Any]) -> None:
         """Write how far the server's files are read, into the session's configuration."""
         config = json.loads(self.config_json())

@@ -211,8 +211,9 @@ def _facts(
     if summary.study:
         yield "set-up", "the published study's"
     from spectui.decoding.config import OF_A_SERVER, OF_MODELS_HERE
+    from spectui.store.sources import RECORDING
 
-    apart: tuple[str, ...] = ("target", "draft", "tree", "study", "server", "baseline_server")
+    apart: tuple[str, ...] = ("target", "draft", "tree", "study", "server", "baseline_server", RECORDING)
     apart += OF_A_SERVER if summary.server is None else OF_MODELS_HERE
     config = {k: v for k, v in summary.config.items() if k not in apart and v not in (None, "")}
     yield "settings", ", ".join(f"{key} {value}" for key, value in config.items())
