@@ -89,7 +89,7 @@ class Tail:
         return os.pread(self._descriptor, most_bytes, self.offset + len(self._rest))
 
 
-@dataclass
+@dataclass(eq=False)
 class Stream:
     """The files of one process and role, one after the other."""
 

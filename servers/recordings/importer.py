@@ -6,10 +6,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from spectui.decoding.errors import UsageError
+from spectui.decoding.errors import UsageError, one_line
 from spectui.servers.recordings.files import Folder
 from spectui.servers.recordings.recording import Recording
 from spectui.store.database import Connection, connect
@@ -83,10 +83,12 @@ class Importer:
                 with closing(connect(self._database)) as db:
                     self._follow(db)
             except (StoreError, UsageError, sqlite3.Error, OSError) as error:
-                # What was read and not recorded is read again: the database says where to go on.
                 self.trouble = f"not recorded: {error}"
-                self._recordings.clear()
-                self._stopped.wait(AGAIN_S)
+            except Exception as error:  # a thread's error would be lost
+                self.trouble = f"not recorded: {one_line(error)}"
+            # What was read and not recorded is read again: the database says where to go on.
+            self._recordings.clear()
+            self._stopped.wait(AGAIN_S if self.trouble else 0.0)
 
     def _follow(self, db: Connection) -> None:
         folder = Folder(self._path)
@@ -101,8 +103,11 @@ class Importer:
                 self.trouble = ""
                 if not busy:
                     self._stopped.wait(IDLE_S)
-        finally:
-            self._leave()
+        except Exception as error:
+            with suppress(StoreError, sqlite3.Error):
+                self._leave(one_line(error))
+            raise
+        self._leave()
 
     def _read(self) -> bool:
         """Some of every recording; True while there may be more at once."""
@@ -124,9 +129,9 @@ class Importer:
             if not (recording.ended or recording.stopped):
                 self._say(f"session {recording.session}: {recording.words}")
 
-    def _leave(self) -> None:
+    def _leave(self, error: str | None = None) -> None:
         for recording in self._recordings.values():
-            recording.leave()
+            recording.leave(error)
 
     def _tell_foreign(self, folder: Folder) -> None:
         for words in folder.foreign.values():

@@ -161,11 +161,12 @@ class Recording:
         self.start.close()
         self.ended = True
 
-    def leave(self) -> None:
-        """Record no more for now; the next time it goes on from here."""
+    def leave(self, error: str | None = None) -> None:
+        """Record no more for now, because of an error if there is one; the next time it goes on from here."""
         if not (self.ended or self.stopped):
-            self._keep_place(float("inf"), caught_up=False)
-            self._writer.set_status("stopped")
+            if error is None:
+                self._keep_place(float("inf"), caught_up=False)
+            self._writer.set_status("stopped", error=error)
         self.stopped = True
         self.start.close()
 

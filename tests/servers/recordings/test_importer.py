@@ -306,6 +306,18 @@ def test_rounds_without_a_verdict_have_no_figures(tmp_path: Path) -> None:
     assert sound(tmp_path / "runs.db")
 
 
+def test_losses_inside_the_server_are_events(tmp_path: Path) -> None:
+    stat = json.dumps(["stat", {"t": 1.0, "rows": 9, "dropped": 12, "errors": 3, "error": "KeyError: 'x'"}])
+    write(tmp_path / "recorded", [*ENGINE, stat.encode() + b"\n"], WORKER)
+    import_all(tmp_path / "recorded", tmp_path / "runs.db")
+    with Reader(tmp_path / "runs.db") as reader:
+        words = [event.text for event in reader.events(1)]
+    assert any(text.startswith("12 rows were lost in the server") for text in words)
+    assert any(
+        text.startswith("3 faults inside the server's recorder") and "KeyError" in text for text in words
+    )
+
+
 def test_other_files_are_left_out_and_named(tmp_path: Path) -> None:
     folder = write(tmp_path / "recorded")
     (folder / "a.jsonl").write_text('{"not": "ours"}\n')

@@ -95,6 +95,8 @@ def _wrong(summary: SessionSummary | None, trouble: str, width: int) -> list[Row
         who = f"process {summary.pid} on {summary.host}" if summary.pid is not None else "no worker yet"
         words = f"! {silence(summary).capitalize()} ({who}): it is stopped, or hangs.{log}"
         return _wrapped(sanitize_line(words), "warning", width)
+    if summary.status == "stopped" and summary.error:
+        return _wrapped(sanitize_line(f"! Stopped: {summary.error}."), "warning", width)
     if summary.status == "interrupted":
         goes_on = "watch --vllm-dir" if summary.of_clients else f"run --resume {summary.id}"
         more = f"spectui {goes_on} goes on with it."
