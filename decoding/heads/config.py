@@ -72,6 +72,18 @@ def _layer_part(data: Mapping[str, Any]) -> Any:
     return data.get("transformer_layer_config") or (wrapped if isinstance(wrapped, dict) else None) or data
 
 
+def sizes_read(data: Mapping[str, Any], *, head: bool = False) -> tuple[Any, Any] | None:
+    """Hidden size and vocabulary of the target that the head of a ``config.json`` reads, or of a model itself; None
+    where it names none. For choices to offer: `check_target` decides."""
+    text = data.get("text_config")
+    part = _layer_part(data) if head else text if isinstance(text, Mapping) else data
+    if not isinstance(part, Mapping):
+        return None
+    hidden = (data.get("target_hidden_size") if head else None) or part.get("hidden_size")
+    vocabulary = part.get("vocab_size")
+    return None if hidden is None or vocabulary is None else (hidden, vocabulary)
+
+
 def section(folder: Path, data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """The object `key` of a configuration; empty where there is none. Raises `DecodingError` for something else."""
     inner = data.get(key) or {}

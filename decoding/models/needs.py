@@ -43,7 +43,7 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
         raise DecodingError(
             f"target {config.target} is {of_target.weights.noun}; give it as --draft, and its model here"
         )
-    needs = {"target": _need(config.target, folder, config, from_config)}
+    needs = {"target": need_of(config.target, folder, config, from_config=from_config)}
     if not config.speculate or config.kind.weights is None:
         return needs
     draft = locate_draft(config.base_draft, folder, progress, weights=False)
@@ -54,11 +54,12 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
             imported(kind.weights.describe)(draft, sizes_of(folder, read_config(folder)))
         needs["draft head"] = _head_need(kind.weights, draft, needs["target"], from_config)
     elif draft != folder:
-        needs["draft"] = _need(config.base_draft, draft, config, from_config)
+        needs["draft"] = need_of(config.base_draft, draft, config, from_config=from_config)
     return needs
 
 
-def _need(name: str, folder: Path, config: RunConfig, from_config: bool) -> Need:
+def need_of(name: str, folder: Path, config: RunConfig, *, from_config: bool = False) -> Need:
+    """Memory of the model `name` in `folder`. Raises `DecodingError` as `needs_of`."""
     described = read_config(folder)
     register_family(described)
     check_quantization(name, described, installed=not from_config)

@@ -1,4 +1,4 @@
-"""Protects `models check MODEL`: what a pair takes, revisions, and one line for what cannot be loaded."""
+"""Protects `models check MODEL`: what a pair takes, revisions, and one line for what cannot be loaded; `models ls`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests import published
 from tests.before.files import check_keys
 from tests.cli.conftest import Invoke
 from tests.gptq_checkpoint import gptq_llama
+from tests.hub_cache import fill_cache
 from tests.hub_server import COMMIT, hub
 from tests.published import described
 
@@ -61,3 +62,16 @@ def test_what_cannot_be_loaded_is_one_line(invoke: Invoke, tmp_path: Path) -> No
     assert result.exit_code == 1
     (said,) = result.stderr.splitlines()
     assert said.startswith(f"spectui: the GPTQ model '{tmp_path / 'model'}' has weights of 5 bits")
+
+
+def test_models_ls_shows_them(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_cache(tmp_path, monkeypatch)
+    done = invoke("models", "ls")
+    assert done.exit_code == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("a/target"))
+    assert line.split()[1:3] == ["LlamaForCausalLM", "model"]
+    assert line.endswith("a/dflash@v2, a/eagle, a/small")
+    assert "a/half: has no weights here: only its description was fetched" in done.stdout
+    missing = invoke("models", "ls", "nowhere")
+    assert missing.exit_code == 2
+    assert "nowhere is no folder" in missing.stderr

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from spectui.decoding.config import RunConfig
 from spectui.prompts import bundled
@@ -136,6 +137,7 @@ def test_models_are_shown_whether_there_or_not(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPECTUI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     (model,) = json.loads(invoke("models", "ls", "--json").stdout)
     check_keys("spectui models ls --json", model)
     assert model["ready"] is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from textual import events, on
@@ -92,6 +93,8 @@ class NewRunScreen(ModalScreen[int | None]):
         super().__init__()
         self.database = database
         self._starting = False
+        self._offered: dict[str, list[str]] = {}
+        """Drafts on this machine, by target."""
 
     def compose(self) -> ComposeResult:
         """A line for each field, what is wrong, two buttons."""
@@ -118,6 +121,7 @@ class NewRunScreen(ModalScreen[int | None]):
         form.border_title = "new run"
         form.border_subtitle = f"enter starts  {key_for(self, 'cancel')} cancels"
         self._show_defaults()
+        self._look_for_drafts()
         self.query_one("#target").focus()
 
     @on(Input.Changed, "#target, #draft")
@@ -125,11 +129,26 @@ class NewRunScreen(ModalScreen[int | None]):
         """Show what an empty draft and an empty tree stand for, given the fields before them."""
         target, tree = (self.query_one(f"#{name}", Input) for name in ("target", "tree"))
         draft = self.query_one("#draft", ChoiceInput)
-        draft.choices = drafter_choices(target.value.strip())
+        draft.choices = (*drafter_choices(target.value.strip()), *self._offered.get(target.value.strip(), ()))
         with contextlib.suppress(UsageError):  # said when the form is sent
             meant = RunConfig(target=target.value.strip() or DEFAULTS.target)
             draft.placeholder = meant.draft_name
             tree.placeholder = meant.changed(draft=draft.value).tree_label
+
+    @on(Input.Changed, "#target")
+    def _look_for_drafts(self) -> None:
+        """Look on the disk, which takes a moment, for drafts to offer."""
+        target = self.query_one("#target", Input).value.strip()
+        if target not in self._offered:
+            look = partial(self._find_drafts, target)
+            self.run_worker(look, group="drafts", thread=True, exclusive=True, exit_on_error=False)
+
+    def _find_drafts(self, target: str) -> None:
+        from spectui.decoding.models.local import drafts_offered
+
+        self._offered[target] = drafts_offered(target or DEFAULTS.target)
+        if self.is_attached:
+            self.app.call_from_thread(self._show_defaults)
 
     @on(Input.Changed, "#study")
     def _fill_in_the_study(self, event: Input.Changed) -> None:

