@@ -25,6 +25,7 @@ from spectui.servers.errors import ServerError
 from spectui.servers.kinds import LLAMA, SGLANG, VLLM, Recognised
 from spectui.servers.recordings.following import Following
 from spectui.servers.recordings.local import recorder_folder
+from spectui.servers.recordings.rows import printable
 from spectui.servers.worker.flights import Learn
 from spectui.store.sources import RECORDER
 
@@ -46,6 +47,8 @@ class Chosen:
     """Learns about the tokens of an answer, before it is read to its end."""
     notes: tuple[str, ...] = ()
     """Sentences for the log of the run, such as how to get a better source."""
+    method: str = ""
+    """The way in which the server drafts, where the source tells; else ""."""
 
 
 def choose_source(
@@ -122,7 +125,8 @@ def _recorded(
         following = Following(folder)
     except UsageError as error:
         return str(error)
-    name = sees_requests(following, lambda headers: client.post(CHAT, body, headers))
+    tagged = {**body, "vllm_xargs": {"task": "spectui"}}  # for whoever watches the folder, too
+    name = sees_requests(following, lambda headers: client.post(CHAT, tagged, headers))
     if not name:
         return folder_words(folder)
 
@@ -131,12 +135,14 @@ def _recorded(
         return {token: text[0].encode() for token in ids if (text := texts.of([token])) is not None}
 
     spell = spelling_of(following, name, ask)
-    drafted = following.facts(name).get("k")
+    facts = following.facts(name)
+    drafted, method = facts.get("k"), facts.get("method")
     following.leave(name)
     return Chosen(
         RECORDER,
         lambda asked: RecordedReading(asked, pieces, following, spell),
         drafted if isinstance(drafted, int) else 0,
+        method=printable(method, 60) if isinstance(method, str) else "",
     )
 
 

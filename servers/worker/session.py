@@ -83,6 +83,8 @@ class ServerRun:
         self._source = choose_source(
             self._client, self._server, self._model, self._pieces, config.concurrency, config.vllm_dir
         )
+        if self._source.method:
+            self._server = replace(self._server, method=self._source.method)
         chain = before.tree.removeprefix(f"{CHAIN}:")
         self._longest = max(int(chain) if chain.isdecimal() else 0, self._source.drafted)
         """The longest draft so far."""

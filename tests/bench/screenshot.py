@@ -33,6 +33,7 @@ from spectui.tui.start import start_run
 from spectui.tui.terminal.theme import DEFAULT_THEME
 from tests.bench.terminal_svg import Moment, look_at, svg
 from tests.servers.llama_server import SELF, LlamaServer
+from tests.servers.recordings.recorder import RECORDED, import_all
 from tests.tui.screens import data
 from tests.tui.screens.registry import says
 
@@ -186,6 +187,16 @@ def main() -> None:
                 Shot("watch-fleet", True, ("escape",), "FleetScreen", "YES"),
             ):
                 app = SpectuiApp(Path("watched.db"), session, WATCH)
+                write(out, shot.name, [(asyncio.run(drawn(app, size, shot)), 1.0)])
+        if not arguments.only or "rejected" in arguments.only:
+            # What a real vLLM's recorder wrote; `tests/servers/recorded` has it.
+            recorded = Path("recorded.db")
+            (session,) = import_all(RECORDED, recorded, tokenizer=embedded.ensure())
+            for shot in (
+                Shot("rejected", True, ("left", "left"), "LiveScreen", "189 greedy"),
+                Shot("rejected-inspector", True, ("left", "enter", "n"), "InspectorScreen", "Rejected:"),
+            ):
+                app = SpectuiApp(recorded, session)
                 write(out, shot.name, [(asyncio.run(drawn(app, size, shot)), 1.0)])
         if not arguments.only or "live" in arguments.only:
             chosen = prompts.interleave(prompts.bundled(per_task=4))  # every histogram fills

@@ -141,9 +141,9 @@ class Status(Line):
         parts: list[list[Cell]] = [
             [(pad(rate(self._rate), 7, "right"), "strong"), (" tok/s", "muted")],
             [(pad(number(summary.tokens_per_round), 4, "right"), "strong"), (" tok/round", "muted")],
-            _plain_cells(summary),
-            _share_cells(summary),
             _explained_cells(summary),
+            _plain_cells(summary) if summary.speedup or not summary.of_clients else [],
+            _share_cells(summary),
             _spending_cells(summary),
             _machine_cells(summary),
         ]
@@ -228,7 +228,7 @@ def _explained_cells(summary: SessionSummary) -> list[Cell]:
     return [
         ("argmax explains ", "muted"),
         (words, "good" if whole else "bad"),
-        (f" of {count(summary.greedy_rounds)} greedy rounds", "muted"),
+        (f" of {count(summary.greedy_rounds)} greedy", "muted"),
     ]
 
 

@@ -76,7 +76,7 @@ def test_a_run_has_every_node_of_its_requests(tmp_path: Path) -> None:
     with Reader(database) as reader:
         summary = reader.session(1)
         assert (summary.source, summary.tree, summary.of_clients) == ("vLLM recorder", "chain:3", False)
-        assert (summary.rounds, summary.nodes) == (189, 567)
+        assert (summary.rounds, summary.nodes, summary.drafter) == (189, 567, "eagle3")
         assert (summary.greedy_rounds, summary.explained_rounds) == (189, 189)
         for row, answer in zip(reader.generations(1), ANSWERS, strict=True):
             choice = answer["resp"]["choices"][0]

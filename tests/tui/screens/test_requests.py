@@ -62,7 +62,7 @@ async def test_requests_are_the_prompts_and_the_newest_is_followed(
         grow([*requests[5:], *[line for line in engine if line not in requests and line != engine[0]]])
         await wait_for(pilot, lambda: screen.state and screen.state.summary.prompts_done == 8)
         await wait_for(pilot, lambda: "⟨id" in text_of(screen))  # no tokenizer: tokens by their ids
-        await wait_for(pilot, lambda: "100 % of 189 greedy rounds" in screen.query_one(Status).text)
+        await wait_for(pilot, lambda: "100 % of 189 greedy" in screen.query_one(Status).text)
         assert "tokens are shown as their ids" in screen.query_one("#notice", Line).text
     recording.leave()
     db.close()
