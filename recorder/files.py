@@ -97,7 +97,7 @@ class Files:
         if size > self._granted:
             sizes = self._sizes()
             free = limit - sum(sizes.values())
-            for path, bytes_ in sizes.items() if self._newest else ():
+            for path, bytes_ in sizes.items() if self._newest and size <= limit else ():
                 if free >= size:
                     break
                 if path != self._path or self._descriptor is None:

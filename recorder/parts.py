@@ -24,12 +24,12 @@ class Meter:
         self.longest = 0.0
         self.latest: deque[float] = deque(maxlen=LATEST)
 
-    def add(self, seconds: float) -> None:
-        """Count one call."""
-        self.calls += 1
+    def add(self, seconds: float, calls: int = 1) -> None:
+        """Count one call, or several that took so long together."""
+        self.calls += calls
         self.seconds += seconds
-        self.longest = max(self.longest, seconds)
-        self.latest.append(seconds)
+        self.longest = max(self.longest, seconds / calls)
+        self.latest.append(seconds / calls)
 
     def row(self) -> dict[str, float]:
         """Its figures in microseconds, as files have them."""
@@ -113,25 +113,67 @@ class Part:
         not as expected.
         """
         original = owner.__dict__.get(method)
-        names = list(inspect.signature(original).parameters) if callable(original) else None
-        if original is None or names is None or names[: len(parameters)] != list(parameters):
-            there = f"{method}({', '.join(names)})" if names else f"no method {method}"
-            raise TypeError(f"{owner.__name__} has {there}, not {method}({', '.join(parameters)})")
+        _check(f"{owner.__name__}.{method}", original, parameters)
+        assert original is not None
         self.meters[meter or method] = timed = Meter()
 
         @functools.wraps(original)
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            if self.off:
-                return original(*args, **kwargs)
-            begun = perf_counter()
-            seen = self.call(before, *args, **kwargs) if before else True
-            spent = perf_counter() - begun
-            result = original(*args, **kwargs)
-            begun = perf_counter()
-            if after and seen is not None:
-                self.call(after, seen, result, *args, **kwargs)
-            if seen is not None:
-                timed.add(spent + perf_counter() - begun)
-            return result
+            return self._through(original, args, kwargs, before, after, timed)
 
         setattr(owner, method, recorded)
+
+    def hook(
+        self,
+        parameters: Sequence[str],
+        *,
+        before: Callable[..., Any] | None = None,
+        after: Callable[..., Any] | None = None,
+        meter: str,
+    ) -> Callable[..., Any]:
+        """A function to be called with a function and its arguments, where the server itself wraps; else as `wrap`.
+
+        The function is known at the first call only. One that is not as expected turns the part off.
+        """
+        self.meters[meter] = timed = Meter()
+        checked: list[Any] = []
+
+        def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            if not checked:
+                checked.append(original)
+                self.attempt(
+                    lambda known: _check(getattr(known, "__name__", meter), known, parameters), original
+                )
+            return self._through(original, args, kwargs, before, after, timed)
+
+        return around
+
+    def _through(
+        self,
+        original: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        before: Callable[..., Any] | None,
+        after: Callable[..., Any] | None,
+        timed: Meter,
+    ) -> Any:
+        if self.off:
+            return original(*args, **kwargs)
+        begun = perf_counter()
+        seen = self.call(before, *args, **kwargs) if before else True
+        spent = perf_counter() - begun
+        result = original(*args, **kwargs)
+        begun = perf_counter()
+        if after and seen is not None:
+            self.call(after, seen, result, *args, **kwargs)
+        if seen is not None:
+            timed.add(spent + perf_counter() - begun)
+        return result
+
+
+def _check(name: str, function: Any, parameters: Sequence[str]) -> None:
+    """Raise `TypeError` unless a function's parameters begin with these."""
+    names = list(inspect.signature(function).parameters) if callable(function) else []
+    if names[: len(parameters)] != list(parameters):
+        there = f"{name}({', '.join(names)})" if names else f"no {name}"
+        raise TypeError(f"there is {there}, not {name}({', '.join(parameters)})")

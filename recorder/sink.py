@@ -88,7 +88,7 @@ class Sink:
             if waiting:
                 rows_at, begun = now, time.thread_time()
                 self._drain()
-                self._writer.add((time.thread_time() - begun) / waiting)
+                self._writer.add(time.thread_time() - begun, waiting)
             counts = (self.rows, self.dropped, self.unsampled, *(part.errors for part in self.parts))
             lost = counts[1:] != self._counted[1:] and now - counted_at > QUIET
             due = now - counted_at > OFTEN or now - rows_at > QUIET or lost or ended

@@ -13,6 +13,8 @@ Scheduler: TypeAlias = Any
 Request: TypeAlias = Any
 SchedulerOutput: TypeAlias = Any
 RunnerOutput: TypeAlias = Any
+Seen: TypeAlias = tuple[str, Request, int, list[int], list[int], int]
+"""Name, request, tokens before, drafts, sampled tokens, and drafts that a grammar forbids."""
 
 
 class Commits:
@@ -97,37 +99,49 @@ class Commits:
 
     def _before_update(
         self, scheduler: Scheduler, scheduler_output: SchedulerOutput, model_runner_output: RunnerOutput
-    ) -> list[tuple[Request, list[Any]]] | None:
-        """The commits as far as they are known, if there are any."""
+    ) -> list[Seen] | None:
+        """The commits as far as they are known, if there are any. Lists are copied: the scheduler cuts them."""
         sampled = model_runner_output.sampled_token_ids
         if not sampled or not self._sink.begun:
             return None
         settings = self._sink.settings
-        places = model_runner_output.req_id_to_index
+        everyone = settings.sample >= 1
+        places, requests = model_runner_output.req_id_to_index, scheduler.requests
         drafts = scheduler_output.scheduled_spec_decode_tokens
         invalid = scheduler_output.num_invalid_spec_tokens or {}
-        seen = []
+        seen: list[Seen] = []
         for name in scheduler_output.num_scheduled_tokens:
-            request, tokens = scheduler.requests.get(name), sampled[places[name]]
-            if request is None or not len(tokens) or request.is_finished() or not settings.chooses(name):
+            request, tokens = requests.get(name), sampled[places[name]]
+            if request is None or not len(tokens) or request.is_finished():
                 continue
-            if request.num_stale_output_tokens and request.drop_stale_output:
-                continue  # computed before a preemption; the scheduler drops it
-            drafted = drafts.get(name) or ()
-            # Under asynchronous scheduling all are placeholders, -1: the worker knows better.
-            known = settings.ids and len(drafted) and max(drafted) >= 0
-            kept = list(tokens) if settings.ids else [-1] * len(tokens)
-            row = [clean(name), request.num_tokens, len(drafted), list(drafted) if known else None, kept]
-            seen.append((request, [*row, invalid.get(name, 0)]))
+            if not everyone and not settings.chooses(name):
+                continue
+            drafted = drafts.get(name)
+            seen.append(
+                (
+                    name,
+                    request,
+                    request.num_tokens,
+                    list(drafted) if drafted else [],
+                    list(tokens),
+                    invalid.get(name, 0),
+                )
+            )
         return seen or None
 
-    def _after_update(
-        self, seen: list[tuple[Request, list[Any]]], _: object, __: Scheduler, *args: object, **kwargs: object
-    ) -> None:
-        rows = []
-        for request, row in seen:
-            kept = min(request.num_tokens - row[1], len(row[4]))
-            if kept > 0:  # none where the scheduler has dropped the step of a request
-                rows.append([*row, kept])
-        if rows:
-            self._sink.put(self._part, ["step", time.time(), rows])
+    def _after_update(self, seen: list[Seen], *_: object, **__: object) -> None:
+        kept = [min(request.num_tokens - prefix, len(tokens)) for _, request, prefix, _, tokens, _ in seen]
+        now, ids = time.time(), self._sink.settings.ids
+        self._sink.put(self._part, lambda: _commits(now, seen, kept, ids=ids))
+
+
+def _commits(now: float, seen: list[Seen], kept: list[int], *, ids: bool) -> list[Any] | None:
+    """The row of a step, without what the scheduler has dropped: computed before a preemption, or of no use then."""
+    rows = []
+    for (name, _, prefix, drafts, tokens, invalid), number in zip(seen, kept, strict=True):
+        if number > 0:
+            # Under asynchronous scheduling all are placeholders, -1: the worker knows better.
+            known = drafts if ids and drafts and max(drafts) >= 0 else None
+            sampled = tokens if ids else [-1] * len(tokens)
+            rows.append([clean(name), prefix, len(drafts), known, sampled, invalid, number])
+    return ["step", now, rows] if rows else None

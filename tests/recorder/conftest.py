@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +19,7 @@ from spectui.recorder.vllm.drafts import Drafts
 from spectui.recorder.vllm.scheduler import Commits
 from spectui.recorder.vllm.verdicts import Rank, VerdictsV1, VerdictsV2
 from tests.recorder.fake_vllm import Server, modules
+from tests.recorder.records import Records
 
 
 @dataclass
@@ -32,7 +32,6 @@ class Recorder:
     worker: Sink
     folder: Path
     closed: bool = False
-    rows: dict[str, list[Any]] = field(default_factory=dict)
 
     def close(self) -> None:
         """Write what waits."""
@@ -42,21 +41,11 @@ class Recorder:
                 if sink.begun:
                     sink.close()
 
-    def read(self, kind: str) -> list[Any]:
-        """Rows of a kind, without it."""
+    @property
+    def records(self) -> Records:
+        """The rows that were written."""
         self.close()
-        if not self.rows:
-            for file in sorted(self.folder.glob("*.jsonl")):
-                for line in file.read_text(encoding="ascii").splitlines():
-                    name, *values = json.loads(line)
-                    self.rows.setdefault(name, []).append(values)
-        return self.rows.get(kind, [])
-
-    def commits(self) -> list[Any]:
-        return [commit for _, commits in self.read("step") for commit in commits]
-
-    def verdicts(self) -> list[Any]:
-        return [verdict for (verdicts,) in self.read("verify") for verdict in verdicts]
+        return Records(self.folder)
 
     def counts(self, sink: Sink) -> dict[str, Any]:
         self.close()

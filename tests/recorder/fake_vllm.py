@@ -99,7 +99,8 @@ class SchedulerWork:
             invalid = (scheduler_output.num_invalid_spec_tokens or {}).get(name, 0)
             known = drafts if drafts and max(drafts) >= 0 else None
             if sampled:
-                self.truth.append([name, prefix, len(drafts or ()), known, sampled, invalid, kept])
+                self.truth.append([name, prefix, len(drafts or ()), known, list(sampled), invalid, kept])
+            del sampled[kept:]  # vLLM cuts the runner's own list
             if request.is_finished():
                 self._free_request(request)  # type: ignore[attr-defined]
         return sorted(self.requests)
@@ -276,7 +277,7 @@ class Server:
         sampled, proposed = self.runner.step(running, drafts)
         for request, prefix, each, tokens in zip(running, prefixes, drafts, sampled, strict=True):
             if each:
-                self.verified.append([request.request_id, prefix, each, tokens])
+                self.verified.append([request.request_id, prefix, each, list(tokens)])
         if aborted:
             self.scheduler.requests[aborted].status = Status.FINISHED_ABORTED
             self.scheduler._free_request(self.scheduler.requests[aborted])

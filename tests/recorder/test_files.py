@@ -85,6 +85,18 @@ def test_the_oldest_are_deleted_where_new_ones_are_kept(tmp_path: Path) -> None:
     assert len({start for start, _ in starts}) == 1
 
 
+def test_a_line_that_fits_nowhere_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PATIENCE", 0)
+    file = opened(tmp_path, max_mb=0.004, keep="new")
+    (tmp_path / "1-1-worker.jsonl").write_bytes(b"")
+    longer, as_long_as_the_limit = b"x" * 5000 + b"\n", b"x" * 3739 + b"\n"
+    assert [file.write([line]) for line in (LINE, longer, LINE)] == [1, 0, 1]
+    assert recorded(tmp_path) == [HEADER, LINE, LINE]
+    assert (tmp_path / "1-1-worker.jsonl").exists()
+    assert file.write([as_long_as_the_limit]) == 0
+    assert recorded(tmp_path) == [HEADER, LINE, LINE]
+
+
 def test_a_full_disk_cuts_a_line_and_nothing_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +181,7 @@ def test_counts_are_written_once_the_server_rests(tmp_path: Path, monkeypatch: p
     until(lambda: bool(stats(tmp_path)))
     (stat,) = stats(tmp_path)
     assert (stat["rows"], stat["errors"], stat["error"]) == (1, 1, "ZeroDivisionError: division by zero")
-    assert stat["times"]["writer"]["n"] == 1
+    assert stat["times"]["writer"]["n"] == 2
     recorder.close()
     assert len(stats(tmp_path)) == 1  # nothing new to say
 

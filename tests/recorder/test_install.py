@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spectui.recorder.settings import SettingsError, from_environment
+from spectui.recorder.settings import Settings, SettingsError, from_environment
 from tests.recorder.fake_vllm import SIGNATURES
 from tests.sources import ROOT
 
@@ -126,6 +126,12 @@ def test_settings_hold_for_the_processes_that_a_server_starts(
     assert first.folder == str(tmp_path / "rows")
     assert (first.sample, first.draft, first.target, len(first.run)) == (0.25, False, True, 12)
     assert from_environment("X", {}) is None
+
+
+def test_a_sample_is_chosen_by_what_no_process_changes() -> None:
+    half = Settings("x", sample=0.5)
+    assert [number for number in range(8) if half.chooses(f"chatcmpl-{number}")] == [2, 3, 6, 7]
+    assert not any(Settings("x", sample=0).chooses(f"chatcmpl-{number}") for number in range(100))
 
 
 def test_servers_find_it() -> None:

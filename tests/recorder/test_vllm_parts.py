@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from spectui.recorder.parts import Part
 from spectui.recorder.vllm import drafts, scheduler, verdicts
 from tests.recorder.conftest import Make, Recorder
 from tests.recorder.fake_vllm import DRAFTED, SIGNATURES, VOCABULARY, Request, Server, modules
@@ -80,26 +80,26 @@ def test_everything_that_the_server_did_is_written(
     recorder = make(version)
     assert ran(recorder) == answers
     assert [part.state for sink in (recorder.engine, recorder.worker) for part in sink.parts] == ["on"] * 4
-    assert recorder.commits() == recorder.server.scheduler.truth
-    assert [verdict[:4] for verdict in recorder.verdicts()] == recorder.server.verified
-    drafted = Counter(len(commit[4]) - 1 for commit in recorder.commits() if commit[2])
+    assert recorder.records.commits == recorder.server.scheduler.truth
+    assert [verdict[:4] for verdict in recorder.records.verdicts] == recorder.server.verified
+    drafted = Counter(len(commit[4]) - 1 for commit in recorder.records.commits if commit[2])
     assert set(drafted) == set(range(DRAFTED + 1))  # rounds of every length
-    assert {(name, prefix) for name, prefix, number, *_ in recorder.commits() if number} == {
-        (name, prefix) for name, prefix, *_ in recorder.verdicts()
+    assert {(name, prefix) for name, prefix, number, *_ in recorder.records.commits if number} == {
+        (name, prefix) for name, prefix, *_ in recorder.records.verdicts
     }
     whole = {request.request_id: [*request.tokens[: request.num_prompt_tokens], *answer]
              for request, answer in zip(requests(), answers, strict=True)}  # fmt: skip
-    for verdict in recorder.verdicts():
+    for verdict in recorder.records.verdicts:
         check_figures(recorder, verdict, whole[verdict[0]][: verdict[1]])
-    asked = [row for (row,) in recorder.read("req")]
+    asked = recorder.records.objects("req")
     assert [(row["task"], row["prompt"], row["max"]) for row in asked] == [
         (name, 8 + i, 24) for i, name in enumerate(NAMES)
     ]
-    ended = {row["id"]: row for (row,) in recorder.read("end")}
+    ended = {row["id"]: row for row in recorder.records.objects("end")}
     assert {name: row["out"] for name, row in ended.items()} == {
         request.request_id: len(answer) for request, answer in zip(requests(), answers, strict=True)
     }
-    first, of_worker = (meta for (meta,) in recorder.read("meta"))
+    first, of_worker = sorted(recorder.records.objects("meta"), key=lambda meta: meta["role"])
     assert (first["format"], first["k"], first["method"], first["vocab"]) == (
         1,
         DRAFTED,
@@ -110,7 +110,7 @@ def test_everything_that_the_server_did_is_written(
     assert first["switches"] == {
         "target": True, "entropy": True, "draft": True, "ids": True, "sample": 1.0, "max_mb": 1024.0, "keep": "old",
     }  # fmt: skip
-    for (stat,) in recorder.read("stat"):
+    for stat in recorder.records.objects("stat"):
         assert (stat["dropped"], stat["errors"], stat["error"]) == (0, 0, None)
 
 
@@ -122,14 +122,14 @@ def test_asynchronous_scheduling_has_its_drafts_from_the_worker(make: Make) -> N
         recorder.server.step()
     recorder.server.step(aborted=asked[1].request_id)
     recorder.server.run()
-    commits = recorder.commits()
+    commits = recorder.records.commits
     assert commits == recorder.server.scheduler.truth
     assert {commit[3] for commit in commits} == {None}
     assert max(commit[2] for commit in commits) == DRAFTED
-    assert [verdict[:4] for verdict in recorder.verdicts()] == recorder.server.verified
+    assert [verdict[:4] for verdict in recorder.records.verdicts] == recorder.server.verified
     # What was verified of the aborted request in that step did not happen.
-    assert len(recorder.verdicts()) == sum(commit[2] > 0 for commit in commits) + 1
-    ended = {row["id"]: row["status"] for (row,) in recorder.read("end")}
+    assert len(recorder.records.verdicts) == sum(commit[2] > 0 for commit in commits) + 1
+    ended = {row["id"]: row["status"] for row in recorder.records.objects("end")}
     assert ended[asked[1].request_id] == "FINISHED_ABORTED"
 
 
@@ -141,9 +141,9 @@ def test_what_the_scheduler_drops_after_a_preemption_is_no_commit(make: Make) ->
     asked.num_stale_output_tokens, asked.drop_stale_output, asked.num_preemptions = 4, True, 1
     recorder.server.step()
     recorder.server.run()
-    assert recorder.commits() == recorder.server.scheduler.truth
-    assert len(recorder.verdicts()) == sum(commit[2] > 0 for commit in recorder.commits()) + 1
-    assert [row["preempted"] for (row,) in recorder.read("end")] == [1]
+    assert recorder.records.commits == recorder.server.scheduler.truth
+    assert len(recorder.records.verdicts) == sum(commit[2] > 0 for commit in recorder.records.commits) + 1
+    assert [row["preempted"] for row in recorder.records.objects("end")] == [1]
 
 
 def test_drafts_that_a_grammar_forbids_are_counted(make: Make) -> None:
@@ -153,15 +153,38 @@ def test_drafts_that_a_grammar_forbids_are_counted(make: Make) -> None:
     recorder.server.step()
     recorder.server.step(invalid={asked.request_id: 2})
     recorder.server.run()
-    assert recorder.commits() == recorder.server.scheduler.truth
-    assert recorder.commits()[1][3][1:] == [-1, -1]
-    assert recorder.commits()[1][5] == 2
+    assert recorder.records.commits == recorder.server.scheduler.truth
+    assert recorder.records.commits[1][3][1:] == [-1, -1]
+    assert recorder.records.commits[1][5] == 2
+
+
+def test_a_draft_that_is_no_token_is_no_error(make: Make) -> None:
+    recorder = make()
+    (asked, *_) = requests()
+    recorder.server.add(asked)
+    recorder.server.step()
+    asked.drafts = [-1, 3, 4]
+    recorder.server.step()
+    assert recorder.records.verdicts[0][2] == [-1, 3, 4]
+    assert recorder.counts(recorder.worker)["errors"] == 0
+
+
+def test_drafts_that_another_made_have_no_figures_of_the_draft_model(make: Make) -> None:
+    recorder = make()
+    first, second, *_ = requests()
+    recorder.server.add(first, second)
+    recorder.server.step()
+    first.drafts = [(first.drafts[0] + 1) % VOCABULARY, *first.drafts[1:]]
+    recorder.server.step()
+    verdicts_ = {verdict[0]: verdict for verdict in recorder.records.verdicts}
+    assert verdicts_[first.request_id][8:] == [None, None]
+    assert None not in verdicts_[second.request_id][8:]
 
 
 def test_drafts_of_a_block_are_told_apart(make: Make) -> None:
     recorder = make(at_once=True)
     ran(recorder)
-    verdicts_ = recorder.verdicts()
+    verdicts_ = recorder.records.verdicts
     assert len(verdicts_) > 20
     for verdict in verdicts_:
         assert len(set(verdict[8])) == 1  # all drafted after the same token, by the same table
@@ -182,18 +205,18 @@ def test_each_switch_leaves_its_figures_out_and_nothing_else(make: Make, answers
         assert ran(recorder) == answers
         expected = [
             [None if place in places else value for place, value in enumerate(verdict)]
-            for verdict in whole.verdicts()
+            for verdict in whole.records.verdicts
         ]
-        assert recorder.verdicts() == expected
-        assert recorder.commits() == whole.commits()
-        assert {meta["switches"][name] for (meta,) in recorder.read("meta")} == {False}
+        assert recorder.records.verdicts == expected
+        assert recorder.records.commits == whole.records.commits
+        assert {meta["switches"][name] for meta in recorder.records.objects("meta")} == {False}
 
 
 def test_without_ids_places_are_equal_where_tokens_are(make: Make, answers: list[list[int]]) -> None:
     whole, recorder = make(), make(settings={"ids": False})
     ran(whole)
     assert ran(recorder) == answers
-    for verdict, bare in zip(whole.verdicts(), recorder.verdicts(), strict=True):
+    for verdict, bare in zip(whole.records.verdicts, recorder.records.verdicts, strict=True):
         assert bare[:2] + bare[4:5] + bare[6:] == verdict[:2] + verdict[4:5] + verdict[6:]
         assert max(*bare[2], *bare[3], *bare[5]) < 0
         for (one, other), (bare_one, bare_other) in (
@@ -204,7 +227,7 @@ def test_without_ids_places_are_equal_where_tokens_are(make: Make, answers: list
             assert [a == b for a, b in zip(one, other, strict=False)] == [
                 a == b for a, b in zip(bare_one, bare_other, strict=False)
             ]
-    for commit, bare in zip(whole.commits(), recorder.commits(), strict=True):
+    for commit, bare in zip(whole.records.commits, recorder.records.commits, strict=True):
         assert bare == [*commit[:3], None, [-1] * len(commit[4]), *commit[5:]]
     text = "".join(file.read_text() for file in recorder.folder.iterdir())
     assert f"[{', '.join(map(str, answers[0][:3]))}".replace(" ", "") not in text
@@ -214,11 +237,13 @@ def test_a_sample_of_requests_is_the_same_in_all_processes(make: Make, answers: 
     whole, recorder = make(), make(settings={"sample": 0.5})
     ran(whole)
     assert ran(recorder) == answers
-    chosen = {row["id"] for (row,) in recorder.read("req")}
+    chosen = {row["id"] for row in recorder.records.objects("req")}
     assert 0 < len(chosen) < len(NAMES)
-    assert recorder.commits() == [commit for commit in whole.commits() if commit[0] in chosen]
-    assert recorder.verdicts() == [verdict for verdict in whole.verdicts() if verdict[0] in chosen]
-    assert {row["id"] for (row,) in recorder.read("end")} == chosen
+    assert recorder.records.commits == [commit for commit in whole.records.commits if commit[0] in chosen]
+    assert recorder.records.verdicts == [
+        verdict for verdict in whole.records.verdicts if verdict[0] in chosen
+    ]
+    assert {row["id"] for row in recorder.records.objects("end")} == chosen
     assert recorder.counts(recorder.engine)["unsampled"] == len(NAMES) - len(chosen)
 
 
@@ -239,11 +264,11 @@ def test_a_part_whose_method_has_changed_is_left_out_alone(
         recorder = make(changed=changed)
     (message,) = [record.getMessage() for record in caplog.records]
     owner, method = changed.split(".")
-    assert message.startswith(f"spectui records no {part}: {owner} has {method}(self, renamed")
+    assert message.startswith(f"spectui records no {part}: there is {owner}.{method}(self, renamed")
     states = {each.name: each.state for sink in (recorder.engine, recorder.worker) for each in sink.parts}
     assert [name for name, state in states.items() if state != "on"] == [part]
     ran(recorder)
-    assert {kind for kind in ("req", "step", "end", "verify") if recorder.read(kind)} == kinds
+    assert {kind for kind in ("req", "step", "end", "verify") if kind in recorder.records.rows} == kinds
 
 
 HOOKS = (
@@ -291,6 +316,13 @@ def test_errors_in_a_row_turn_a_part_off(make: Make, monkeypatch: pytest.MonkeyP
     assert len(caplog.records) == 2  # the first error, and the end
 
 
+def test_errors_now_and_then_leave_a_part_on() -> None:
+    part = Part("part", logging.getLogger("vllm.spectui"))
+    for call in range(300):
+        part.call(broken if call % 2 else lambda: None)
+    assert (part.state, part.errors) == ("on", 150)
+
+
 def test_a_server_that_does_not_speculate_is_left_alone(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     recorder = make()
     recorder.server.scheduler.vllm_config.speculative_config = None
@@ -307,11 +339,11 @@ def test_words_of_clients_cannot_steer_a_terminal_or_fill_a_disk(make: Make) -> 
     long = "x" * 3000 + "-0123abcd"
     recorder.server.add(Request(long, [1, 2, 3, 4, 5], 2, task="a\x1b[2Jb\n"))
     recorder.server.run()
-    ((row,),) = recorder.read("req")
+    (row,) = recorder.records.objects("req")
     assert row["task"] == "a?[2Jb?"
     assert len(row["id"]) == 200
     assert row["id"].endswith("-0123abcd")
-    assert {commit[0] for commit in recorder.commits()} == {row["id"]}
+    assert {commit[0] for commit in recorder.records.commits} == {row["id"]}
 
 
 def test_model_runner_v2_is_read_by_its_indices(make: Make) -> None:
@@ -335,7 +367,7 @@ def test_model_runner_v2_is_read_by_its_indices(make: Make) -> None:
     sampler = recorder.modules["vllm.v1.worker.gpu.spec_decode.rejection_sampler"].RejectionSampler()
     output = sampler(logits, batch, draft_logits)
     assert output.num_sampled.tolist()[1] == 3
-    second, third = recorder.verdicts()
+    second, third = recorder.records.verdicts
     assert second[:4] == ["b", 21, ids[6:9].tolist(), output.sampled_token_ids[1, :3].tolist()]
     assert third[:3] == ["c", 34, ids[10:12].tolist()]
     for verdict, slot, rows in ((second, 2, (1, 2, 3)), (third, 5, (5, 6))):
@@ -349,20 +381,29 @@ def test_model_runner_v2_is_read_by_its_indices(make: Make) -> None:
             assert (verdict[8][level], verdict[9][level]) == pytest.approx(
                 (expected[0], expected[3]), abs=2e-6
             )
-    assert [meta["v2"] for (meta,) in recorder.read("meta")] == [True]
+    assert [meta["v2"] for meta in recorder.records.objects("meta")] == [True]
 
 
 def test_figures_of_a_grammars_mask_are_finite_and_others_are_null(make: Make) -> None:
-    recorder = make()
-    recorder.server.target[:, ::2] = float("-inf")
-    recorder.server.target[5] = float("nan")
-    recorder.server.add(*requests())
-    for _ in range(6):
-        recorder.server.step()
-    verdicts_ = recorder.verdicts()
-    assert verdicts_
-    text = json.dumps(verdicts_)
+    broken_row = -1
+    for _ in range(2):
+        recorder = make()
+        recorder.server.target[:, ::2] = float("-inf")
+        if broken_row >= 0:
+            recorder.server.target[broken_row] = float("nan")
+        recorder.server.add(*requests())
+        for _ in range(6):
+            recorder.server.step()
+        after = [
+            (token, entropy, p)
+            for verdict in recorder.records.verdicts
+            for token, entropy, p in zip(verdict[2], verdict[7][1:], verdict[4][1:], strict=False)
+        ]
+        assert {token for token, entropy, p in after if entropy is None or p is None} <= {broken_row}
+        assert all(0 < entropy < 4 for _, entropy, _ in after if entropy is not None)
+        assert any(p == 0 for _, _, p in after)
+        broken_row = after[0][0]
+    text = "".join(file.read_text() for file in recorder.folder.iterdir())
     assert "NaN" not in text
     assert "Infinity" not in text
-    assert any(p == 0 for verdict in verdicts_ for p in verdict[4])
-    assert all(entropy is None or 0 <= entropy < 4 for verdict in verdicts_ for entropy in verdict[7])
+    assert (broken_row, None, None) in after
