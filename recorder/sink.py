@@ -66,7 +66,7 @@ class Sink:
         self._thread = threading.Thread(target=self._run, name=f"spectui-{self.role}", daemon=True)
         self._thread.start()
         atexit.register(self.close)
-        self._log.info("spectui records its %s's %s into %s", self._server, self.role, self.settings.folder)
+        self._log.info("spectui records what this %s does into %s", self.role, self.settings.folder)
 
     def put(self, part: Part, row: Row | Callable[[], Row | None]) -> None:
         """Have a row written, or what a function makes of it in the writer's thread; drop it when too many wait."""

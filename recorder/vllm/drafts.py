@@ -132,9 +132,10 @@ class Drafts:
         depth, rest = divmod(logits.shape[0], self._batch)
         if rest or tokens.shape[0] != logits.shape[0]:
             return
-        rows = on_device(
-            [place * depth + level for level in range(depth) for place in self._chosen], logits.device
-        )
+        places = torch.arange(logits.shape[0], device=logits.device).view(self._batch, depth)
+        if len(self._chosen) < self._batch:
+            places = places[on_device(self._chosen, logits.device)]
+        rows = places.T.reshape(-1)
         tokens = tokens[rows]
         of_rows = figures(logits, rows, tokens, entropy=self._entropy)
         columns = [tokens.float(), of_rows[P], *([of_rows[ENTROPY]] if self._entropy else [])]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,6 +114,29 @@ def test_everything_that_the_server_did_is_written(
     }  # fmt: skip
     for stat in recorder.records.objects("stat"):
         assert (stat["dropped"], stat["errors"], stat["error"]) == (0, 0, None)
+
+
+@pytest.mark.parametrize(("rank", "last", "records"), [(0, True, True), (1, True, False), (0, False, False)])
+def test_one_process_of_a_group_records(
+    make: Make, monkeypatch: pytest.MonkeyPatch, rank: int, last: bool, records: bool
+) -> None:
+    """Tensor parallel rank 0 of the last stage; all have the same logits."""
+    groups = SimpleNamespace(
+        get_tensor_model_parallel_rank=lambda: rank, get_pp_group=lambda: SimpleNamespace(is_last_rank=last)
+    )
+    recorder = make()
+    monkeypatch.undo()
+    for name, module in {"vllm": SimpleNamespace(__version__="0.0"), "vllm.distributed": SimpleNamespace(),
+                         "vllm.distributed.parallel_state": groups}.items():  # fmt: skip
+        monkeypatch.setitem(sys.modules, name, module)
+    recorder.server.add(*requests())
+    recorder.server.run()
+    assert recorder.records.commits == recorder.server.scheduler.truth
+    assert [verdict[:4] for verdict in recorder.records.verdicts] == (
+        recorder.server.verified if records else []
+    )
+    roles = {meta["role"] for meta in recorder.records.objects("meta")}
+    assert roles == ({"engine", "worker"} if records else {"engine"})
 
 
 def test_asynchronous_scheduling_has_its_drafts_from_the_worker(make: Make) -> None:
