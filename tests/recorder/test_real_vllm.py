@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -350,6 +351,15 @@ def answers_of(
     folder.mkdir()
     with VllmServer(folder / "vllm.log", "eagle3", environment=environment, within=within) as running:
         answers = [ask(running.address, prompt.id, prompt.text, prompt.task, max_tokens=32) for prompt in FEW]
+        with ThreadPoolExecutor(len(FEW)) as pool:  # all at once: more rows than two wait to be written
+            list(
+                pool.map(
+                    lambda prompt: ask(
+                        running.address, f"{prompt.id}-again", prompt.text, prompt.task, max_tokens=9
+                    ),
+                    FEW,
+                )
+            )
         if (folder / "rows").is_dir() and not within:
             until(lambda: _settled(folder / "rows"))
     return [answer["choices"][0]["token_ids"] for answer in answers], (folder / "vllm.log").read_text()
@@ -378,7 +388,7 @@ def test_the_servers_answers_are_the_same_in_trouble(
     if trouble == "unwritable folder":
         environment["SPECTUI_VLLM_DIR"] = "/proc/spectui"
     if trouble == "queue of 2":
-        environment |= {"SPECTUI_VLLM_QUEUE": "2", "SPECTUI_VLLM_SAMPLE": "1"}
+        environment["SPECTUI_VLLM_QUEUE"] = "2"
     if trouble == "exceptions":
         information = tmp_path / "broken" / "broken-1.dist-info"
         information.mkdir(parents=True)
