@@ -44,8 +44,8 @@ class Weights:
     tune: Spot = ""
     """Makes loaded weights faster; they go on computing the same."""
     describe: Spot = ""
-    """One line on weights that are no whole model, ``(folder, sizes of the target or None)``: their layout, the target
-    that they are for, what they draft. Raises `DecodingError` where they are unfit or for another target."""
+    """One line on weights that do not draft as any model does, ``(folder, sizes of the target or None)``: their layout,
+    the target that they are for, what they draft. Raises `DecodingError` where they are unfit or for another target."""
     size_from_config: Spot = ""
     """Bytes of the weights that the ``config.json`` of a folder describes."""
     home: Callable[[Path], Path] | None = None

@@ -163,7 +163,12 @@ PARD = DrafterKind(
     default_tree="chain:6",
     build="spectui.decoding.drafters.parallel_lm:ParallelLMDrafter",
     device_build="spectui.decoding.device.parallel:DeviceParallelLMDrafter",
-    weights=Weights(noun="a PARD model", recognise=lambda config: "pard_token" in config, whole_model=True),
+    weights=Weights(
+        noun="a PARD model",
+        recognise=lambda config: "pard_token" in config,
+        describe="spectui.decoding.models.pard:describe",
+        whole_model=True,
+    ),
 )
 
 MTP = DrafterKind(

@@ -16,14 +16,13 @@ from spectui.decoding.config import EMBEDDED_TARGET, RunConfig
 from spectui.decoding.drafters.kind import Weights, imported
 from spectui.decoding.drafters.registry import named_kinds
 from spectui.decoding.errors import DecodingError
-from spectui.decoding.models.load import check_same_vocabulary
 from spectui.decoding.models.loading import load_tokenizer
 from spectui.decoding.models.local import LocalModel, local_models
 from spectui.decoding.models.memory import Need
 from spectui.decoding.models.needs import need_of
 from spectui.decoding.models.placement import free_bytes, resolve_device
 from spectui.decoding.target.sizes import Sizes, sizes_of
-from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.tokens.vocabulary import Vocabulary, check_same_vocabulary
 
 
 class _Listed:

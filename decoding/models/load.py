@@ -14,7 +14,6 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.device.switch import uses_fixed_sizes
 from spectui.decoding.drafters.kind import DrafterKind, imported
 from spectui.decoding.drafters.registry import kind_in
-from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.loading import load_model, load_tokenizer
 from spectui.decoding.models.needs import needs_of
 from spectui.decoding.models.placement import Placement, place, resolve_device
@@ -25,7 +24,7 @@ from spectui.decoding.target.norms import fuse_norms
 from spectui.decoding.target.packed import pack_linears
 from spectui.decoding.target.rope import depends_on_length, original_context, sequence_rotary
 from spectui.decoding.target.sizes import context_of, embedding_rows, text_config
-from spectui.decoding.tokens.vocabulary import Vocabulary
+from spectui.decoding.tokens.vocabulary import Vocabulary, check_same_vocabulary
 from spectui.decoding.trees.limits import MAX_DEPTH
 
 if TYPE_CHECKING:
@@ -203,30 +202,3 @@ def make_drafter(config: RunConfig, models: LoadedModels) -> Drafter:
     if not config.looks_up:
         return drafter
     return CombinedDrafter(drafter, LookupDrafter(config.lookup_shape(), COMBINED_MATCH))
-
-
-def check_same_vocabulary(target: Vocabulary, draft: Vocabulary, target_name: str, draft_name: str) -> None:
-    """Raise `DecodingError` with the first differing entry unless both map the same tokens to the same ids.
-
-    Embeddings may be padded to other sizes, and tokens that were added to only one of the two do no harm: no id stands
-    for two of them.
-    """
-    if target.tokens == draft.tokens:
-        return
-    of_target = {i: token for token, i in target.tokens.items()}
-    of_draft = {i: token for token, i in draft.tokens.items()}
-    different = [
-        i
-        for i in of_target.keys() | of_draft.keys()
-        if of_target.get(i) != of_draft.get(i)
-        and not (i not in of_target and i in draft.added)
-        and not (i not in of_draft and i in target.added)
-    ]
-    if not different:
-        return
-    first = min(different)
-    raise DecodingError(
-        f"draft '{draft_name}' and target '{target_name}' have different vocabularies: token {first} is "
-        f"{of_draft.get(first)!r} in the draft and {of_target.get(first)!r} in the target; "
-        "choose a draft of the target's family"
-    )

@@ -27,6 +27,7 @@ from spectui.decoding.models.quantization import check_quantization
 from spectui.decoding.options import add_arguments, options_of
 from spectui.decoding.target.sizes import sizes_of
 from spectui.decoding.target.support import check_family
+from spectui.decoding.tokens.vocabulary import check_same_vocabulary
 
 
 def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Need]:
@@ -49,9 +50,11 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
     draft = locate_draft(config.base_draft, folder, progress, weights=False)
     kind = config.kind if config.kind.named else kind_in(draft)
     assert kind.weights is not None
+    if kind.weights.describe:  # refuses one for another target
+        imported(kind.weights.describe)(draft, sizes_of(folder, read_config(folder)))
     if not kind.weights.whole_model:
-        if kind.weights.describe:  # refuses one for another target
-            imported(kind.weights.describe)(draft, sizes_of(folder, read_config(folder)))
+        if not from_config:
+            _check_files(config.base_draft, draft, config)
         needs["draft head"] = _head_need(kind.weights, draft, needs["target"], from_config)
     elif draft != folder:
         needs["draft"] = need_of(config.base_draft, draft, config, from_config=from_config)
@@ -73,8 +76,7 @@ def need_of(name: str, folder: Path, config: RunConfig, *, from_config: bool = F
         )
 
         stored = model_tensors(folder)
-    elif shards(folder) or not hub.is_id(name) or any(folder.glob("*.bin")):
-        check_weights(folder, pickled=config.allow_pickle)
+    elif _check_files(name, folder, config):
         stored = tensors(folder)
     else:
         stored = hub.remote_tensors(name)
@@ -88,6 +90,14 @@ def need_of(name: str, folder: Path, config: RunConfig, *, from_config: bool = F
     )
 
 
+def _check_files(name: str, folder: Path, config: RunConfig) -> bool:
+    """False for weights that are on the hub and not here. Raises `DecodingError` for half of them, and for pickles."""
+    if not shards(folder) and hub.is_id(name) and not any(folder.glob("*.bin")):
+        return False
+    check_weights(folder, pickled=config.allow_pickle)
+    return True
+
+
 def _head_need(weights: Weights, folder: Path, target: Need, from_config: bool) -> Need:
     """Memory of a head: its weights in the target's type; the cache of its few layers is left out."""
     described = from_config or weights.inside
@@ -99,16 +109,34 @@ def _head_need(weights: Weights, folder: Path, target: Need, from_config: bool) 
     return Need(stored * width, 0, 0, target.tokens, target.context, target.dtype, None)
 
 
-def draft_words(name: str, progress: Progress) -> str | None:
-    """One line on the weights `name` where they draft and are no model of their own; None for others.
+def draft_words(config: RunConfig, progress: Progress, *, from_config: bool = False) -> str | None:
+    """One line on the weights of `config`'s target where they draft; None for a model that drafts as any other.
 
     Raises `DecodingError` as `needs_of`.
     """
-    folder = locate(name, progress, weights=False)
+    folder = locate(config.target, progress, weights=False)
     weights = kind_in(folder).weights
-    if weights is None or weights.whole_model:
+    if weights is None or (weights.whole_model and not weights.describe):
         return None
-    return str(imported(weights.describe)(folder, None)) if weights.describe else weights.noun
+    words = str(imported(weights.describe)(folder, None)) if weights.describe else weights.noun
+    if not from_config:
+        _check_files(config.target, folder, config)
+    return words
+
+
+def check_vocabularies(config: RunConfig, progress: Progress) -> None:
+    """Raise `DecodingError` where the draft is a model of another vocabulary than the target's; of files alone."""
+    target = locate(config.target, progress, weights=False)
+    if not config.speculate or config.kind.named:
+        return
+    draft = locate(config.base_draft, progress, weights=False)
+    if kind_in(draft).is_head or draft == target:
+        return
+    from spectui.decoding.models.loading import load_tokenizer
+
+    check_same_vocabulary(
+        load_tokenizer(target, None), load_tokenizer(draft, None), config.target, config.base_draft
+    )
 
 
 def described(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Any]:
@@ -156,22 +184,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="spectui models check", description=__doc__)
     parser.add_argument("target")
     run = options_of(RunConfig)
-    add_arguments(parser, [run[name] for name in ("draft", "device", "dtype", "max_new_tokens")])
+    add_arguments(
+        parser, [run[name] for name in ("draft", "device", "dtype", "max_new_tokens", "allow_pickle")]
+    )
     parser.add_argument("--from-config", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = vars(parser.parse_args())
     as_json, from_config = arguments.pop("json"), arguments.pop("from_config")
     try:
         config = RunConfig(**arguments)
-        if words := draft_words(config.target, lambda *_: None):
+        words = draft_words(config, lambda *_: None, from_config=from_config)
+        if words and kind_in(locate(config.target, lambda *_: None, weights=False)).is_head:
             what = {"draft": config.target, "words": words}
             sys.stdout.write((json.dumps(what) if as_json else f"{config.target}: {words}") + "\n")
             return 0
+        if not from_config:
+            check_vocabularies(config, lambda *_: None)
         figures = described(config, lambda *_: None, from_config=from_config)
     except DecodingError as error:
         sys.stderr.write(f"spectui: {error}\n")
         return 2 if isinstance(error, UsageError) else 1
-    sys.stdout.write((json.dumps(figures) if as_json else table(figures)) + "\n")
+    if words:
+        figures |= {"words": words}
+    lines = [f"{config.target}: {words}"] if words else []
+    sys.stdout.write((json.dumps(figures) if as_json else "\n".join([*lines, table(figures)])) + "\n")
     if not figures["fits"]:
         sys.stderr.write(
             "spectui: these models do not fit; use a smaller or quantised one, or another --device\n"

@@ -119,3 +119,30 @@ class Vocabulary:
     @cached_property
     def _spelling(self) -> Spelling:
         return Spelling(self.tokenizer, list(self.tokens))
+
+
+def check_same_vocabulary(target: Vocabulary, draft: Vocabulary, target_name: str, draft_name: str) -> None:
+    """Raise `DecodingError` with the first differing entry unless both map the same tokens to the same ids.
+
+    Embeddings may be padded to other sizes, and tokens that were added to only one of the two do no harm: no id stands
+    for two of them.
+    """
+    if target.tokens == draft.tokens:
+        return
+    of_target = {i: token for token, i in target.tokens.items()}
+    of_draft = {i: token for token, i in draft.tokens.items()}
+    different = [
+        i
+        for i in of_target.keys() | of_draft.keys()
+        if of_target.get(i) != of_draft.get(i)
+        and not (i not in of_target and i in draft.added)
+        and not (i not in of_draft and i in target.added)
+    ]
+    if not different:
+        return
+    first = min(different)
+    raise DecodingError(
+        f"draft '{draft_name}' and target '{target_name}' have different vocabularies: token {first} is "
+        f"{of_draft.get(first)!r} in the draft and {of_target.get(first)!r} in the target; "
+        "choose a draft of the target's family"
+    )

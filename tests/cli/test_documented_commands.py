@@ -49,6 +49,7 @@ NOT_RUN = {
     "spectui distill": "hours; tests/decoding/test_distill*.py train tiny heads",
     "spectui doctor": "imports every backend in a child, for seconds; tests/cli/test_doctor.py runs it",
     "spectui run --target MODEL --draft mtp": "takes a target with an MTP module; tests/decoding/mtp has some",
+    "spectui models ls DIR": "loads torch in a child, for seconds; tests/cli/test_models_command.py runs it",
     "spectui models check": "loads torch in a child, for seconds; tests/cli/test_models_command.py runs it",
 }
 """Commands, with what has to follow them, that are only parsed, and why; a file's name stands for any."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.kind import Weights
@@ -116,7 +118,7 @@ def test_a_kind_with_weights_needs_its_entry_alone_from_folder_to_output(
     reference = tiny_llama(model)
     head.mkdir()
     (head / "config.json").write_text('{"toy": 1}')
-    (head / "model.safetensors").write_bytes(bytes(1000))
+    save_file({"toy": torch.zeros(250)}, head / "model.safetensors")
     config = RunConfig(target=str(model), draft=str(head), max_new_tokens=12)
     needs = needs_of(config, lambda *_: None)
     assert needs["draft head"].weights >= 1000

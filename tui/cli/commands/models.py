@@ -143,6 +143,7 @@ def pull(force: bool) -> None:
 @run_option(RUN["device"], help="Device to load on (default: auto).")
 @run_option(RUN["dtype"])
 @run_option(RUN["max_new_tokens"], help="Count a cache for this many new tokens.")
+@run_option(RUN["allow_pickle"])
 @click.option("--from-config", is_flag=True, help="Count by config.json alone, without weights.")
 @json_option
 @shared_options
@@ -151,13 +152,13 @@ def check(model: str | None, from_config: bool, as_json: bool, **options: Any) -
 
     MODEL is a hub id (also MODEL@REVISION), a folder or 'embedded'. No weights are fetched or loaded.
     """
-    chosen = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    chosen = {name.replace("_", "-"): value for name, value in options.items() if value not in (None, False)}
     if model is not None:
         from spectui.decoding.processes import python, run
 
         command = python("-m", "spectui.decoding.models.needs", model, *(["--json"] if as_json else []))
         for name, value in chosen.items():
-            command += [f"--{name}", str(value)]
+            command += [f"--{name}", *([] if value is True else [str(value)])]
         command += ["--from-config"] if from_config else []
         done = run(command)
         for text in done.stdout.splitlines():

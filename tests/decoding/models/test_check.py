@@ -1,0 +1,149 @@
+"""`spectui models check` tells what a draft is, and refuses an unfit one in one line with the key or the figure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spectui.decoding.eagle.checkpoint import save_head
+from spectui.decoding.models import needs
+from tests.heads import save_block_head, tiny_block_head, tiny_head
+from tests.models import tiny_llama, tiny_tokenizer
+
+Check = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``target`` and ``other``, a model of another vocabulary."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_llama(folder / "target", layers=3)
+    tiny_llama(folder / "other", layers=1, tokenizer=tiny_tokenizer(extra="quite other words, other merges"))
+    return folder
+
+
+@pytest.fixture
+def check(folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Run the command with these arguments; exit code, and what it printed, of a refusal one line."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["check", *map(str, arguments)])
+        capsys.readouterr()
+        code = needs.main()
+        printed = capsys.readouterr()
+        if code:
+            assert len(printed.err.splitlines()) == 1
+        return code, printed.err if code else printed.out
+
+    return run
+
+
+@pytest.fixture
+def head(folders: Path, tmp_path: Path) -> Path:
+    """A DFlash head for the target."""
+    save_block_head(tiny_block_head(tiny_llama(layers=3)), tmp_path / "head")
+    return tmp_path / "head"
+
+
+def change(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def test_a_head_is_told_by_itself_and_counted_beside_its_target(
+    folders: Path, head: Path, check: Check
+) -> None:
+    code, words = check(head)
+    assert code == 0
+    assert words.startswith(
+        f"{head}: a DFlash head in its authors' layout; for a target of hidden size 32 and 384"
+    )
+    assert "up to 4 deep (block_size 5)" in words
+    code, words = check(folders / "target", "--draft", head)
+    assert (code, words.splitlines()[1].split()[:2]) == (0, ["draft", "head"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"block_size": 4, "dflash_config": {"block_size": 8, "mask_token_id": 1}},
+            "block_size = 4 and in its",
+        ),
+        ({"dflash_config": {"mask_token_id": 384, "target_layer_ids": [0]}}, "mask_token_id = 384"),
+        ({"dflash_config": {"mask_token_id": 3, "target_layer_ids": [7]}}, "target_layer_ids.* 3 layers"),
+        ({"hidden_size": 64}, "hidden size 64, and this one has 32"),
+        ({"vocab_size": 500}, "vocabulary size 500, and this one has 384"),
+        ({"num_target_layers": 36}, "num_target_layers 36, and this one has 3"),
+        ({"speculators_model_type": "dflash", "speculators_version": "1.2"}, "speculators_version 1.2"),
+    ],
+)
+def test_an_unfit_head_is_refused_by_its_key(
+    folders: Path, head: Path, check: Check, changes: dict[str, Any], says: str
+) -> None:
+    change(head, **changes)
+    code, words = check(folders / "target", "--draft", head)
+    assert code == 1
+    assert re.search(says, words), words
+
+
+def test_half_a_head_and_pickles_are_refused_before_a_run(folders: Path, head: Path, check: Check) -> None:
+    weights = head / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    for arguments in ((head,), (folders / "target", "--draft", head)):
+        code, words = check(*arguments)
+        assert (code, "was cut" in words) == (1, True)
+    weights.write_bytes(whole)
+    torch.save(load_file(weights), head / "pytorch_model.bin")
+    weights.unlink()
+    code, words = check(folders / "target", "--draft", head)
+    assert (code, "--allow-pickle" in words) == (1, True)
+    assert check(folders / "target", "--draft", head, "--allow-pickle")[0] == 0
+    (head / "pytorch_model.bin").unlink()
+    assert check(folders / "target", "--draft", head)[0] == 1
+    index = {"weight_map": {"fc.weight": "model-00001-of-00002.safetensors"}}
+    (head / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model-00001-of-00002.safetensors is missing" in check(head)[1]
+
+
+def test_an_eagle_head_is_told_with_its_target(tmp_path: Path, folders: Path, check: Check) -> None:
+    save_head(tiny_head(tiny_llama(layers=3)), tmp_path, target_name="target")
+    assert "an EAGLE-3 head in the layout of speculators; for 'target'" in check(tmp_path)[1]
+    assert check(folders / "target", "--draft", tmp_path)[0] == 0
+
+
+def test_a_draft_model_of_another_vocabulary_is_refused_with_the_token(folders: Path, check: Check) -> None:
+    code, words = check(folders / "target", "--draft", folders / "other")
+    assert code == 1
+    assert "have different vocabularies: token " in words
+
+
+def test_a_pard_model_is_told_beside_its_memory(tmp_path: Path, folders: Path, check: Check) -> None:
+    tiny_llama(tmp_path / "pard", layers=1)
+    change(tmp_path / "pard", pard_token=383)
+    code, words = check(tmp_path / "pard", "--draft", "recycling")
+    assert code == 0
+    assert words.splitlines()[0].endswith("of 384 tokens; drafts trees of any depth, one forward a round")
+    told = json.loads(check(tmp_path / "pard", "--json", "--draft", "lookup")[1])
+    assert "a PARD model with pard_token 383" in told["words"]
+    assert check(folders / "target", "--draft", tmp_path / "pard")[0] == 0
+    change(tmp_path / "pard", pard_token=384)
+    code, words = check(folders / "target", "--draft", tmp_path / "pard")
+    assert (code, "pard_token = 384" in words) == (1, True)
+
+
+def test_a_module_that_a_conversion_dropped_is_named_by_the_key_that_announces_it(
+    tmp_path: Path, check: Check
+) -> None:
+    tiny_llama(tmp_path / "target")
+    change(tmp_path / "target", num_nextn_predict_layers=1)
+    code, words = check(tmp_path / "target", "--draft", "mtp")
+    assert (code, "num_nextn_predict_layers = 1, so a conversion dropped it" in words) == (1, True)
