@@ -30,9 +30,11 @@ def install() -> None:
             return
         rank = Rank(worker)
         drafts = Drafts(worker, rank) if settings.draft else None
+        of_v1, of_v2 = VerdictsV1(worker, rank, drafts), VerdictsV2(worker, rank)
         changes: dict[str, Change] = {
-            "vllm.v1.worker.gpu_model_runner": VerdictsV1(worker, rank, drafts).change,
-            "vllm.v1.worker.gpu.spec_decode.rejection_sampler": VerdictsV2(worker, rank).change,
+            "vllm.v1.worker.gpu_model_runner": of_v1.change,
+            "vllm.v1.worker.gpu.spec_decode.rejection_sampler": of_v2.change,
+            "vllm.v1.worker.gpu.sample.batch_shard": of_v2.change_sharing,
         }
         if drafts:
             changes["vllm.v1.spec_decode.llm_base_proposer"] = drafts.change

@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 
 
 class Rank:
-    """True where this process writes: tensor parallel rank 0 of the last stage, where all have the same logits."""
+    """The process that writes: tensor parallel rank 0 of the last stage, where all have the same logits.
+
+    Where the ranks share out a batch's requests, each of them does.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._records: bool | None = None
+
+    def share(self, *_: object, **__: object) -> None:
+        """Record here from now on: this rank has requests that no other has."""
+        self._records = True
 
     def records(self, device: object, *, v2: bool = False) -> bool:
         """True where it does; begins to write when asked for the first time."""
@@ -180,6 +187,14 @@ class VerdictsV2:
     def change(self, module: Any) -> None:
         """Wrap the sampler's call."""
         self._part.attempt(self._wrap, module.RejectionSampler)
+
+    def change_sharing(self, module: Any) -> None:
+        """Wrap the method that shares out a batch: without it, rank 0 would look complete."""
+        self._part.attempt(self._wrap_sharing, module.BatchSharder)
+
+    def _wrap_sharing(self, sharder: type) -> None:
+        parameters = ("self", "input_batch", "grammar_output")
+        self._part.wrap(sharder, "shard_sampler_inputs", parameters, before=self._rank.share, meter="sharing")
 
     def _wrap(self, sampler: type) -> None:
         parameters = ("self", "logits", "input_batch", "draft_logits", "invalid_drafts")

@@ -74,7 +74,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         rank = Rank(worker)
         drafts = Drafts(worker, rank) if chosen.draft else None
         VerdictsV1(worker, rank, drafts).change(everything["vllm.v1.worker.gpu_model_runner"])
-        VerdictsV2(worker, rank).change(everything["vllm.v1.worker.gpu.spec_decode.rejection_sampler"])
+        of_v2 = VerdictsV2(worker, rank)
+        of_v2.change(everything["vllm.v1.worker.gpu.spec_decode.rejection_sampler"])
+        of_v2.change_sharing(everything["vllm.v1.worker.gpu.sample.batch_shard"])
         if drafts:
             drafts.change(everything["vllm.v1.spec_decode.llm_base_proposer"])
         made.append(Recorder(Server(everything, **server), everything, engine, worker, folder))

@@ -219,7 +219,15 @@ class SamplerWork:
         return SimpleNamespace(sampled_token_ids=torch.tensor(rows), num_sampled=torch.tensor(counts))
 
 
+class SharderWork:
+    """Shares out the requests of a batch among ranks; here this one gets all."""
+
+    def do_shard_sampler_inputs(self, batch: Any, grammar: object) -> Any:
+        return batch
+
+
 WORK = {
+    "BatchSharder": SharderWork,
     "Scheduler": SchedulerWork,
     "GPUModelRunner": RunnerWork,
     "SpecDecodeBaseProposer": ProposerWork,

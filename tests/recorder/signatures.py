@@ -24,6 +24,7 @@ WRAPPED = {
         "GPUModelRunner.propose_draft_token_ids",
     ),
     "vllm.v1.worker.gpu.spec_decode.rejection_sampler": ("RejectionSampler.__call__",),
+    "vllm.v1.worker.gpu.sample.batch_shard": ("BatchSharder.shard_sampler_inputs",),
     "vllm.v1.spec_decode.llm_base_proposer": ("SpecDecodeBaseProposer._sample_draft_tokens",),
 }
 

@@ -272,10 +272,26 @@ def test_a_sample_of_requests_is_the_same_in_all_processes(make: Make, answers: 
     assert recorder.counts(recorder.engine)["unsampled"] == len(NAMES) - len(chosen)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_each_rank_records_its_own_requests_where_they_are_shared_out(
+    make: Make, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    recorder = make()
+    monkeypatch.setattr(verdicts, "is_recording_rank", lambda: False)
+    logits, batch, draft_logits = of_v2()
+    if shared:
+        sharder = recorder.modules["vllm.v1.worker.gpu.sample.batch_shard"].BatchSharder()
+        batch = sharder.shard_sampler_inputs(batch, None)
+    sampler = recorder.modules["vllm.v1.worker.gpu.spec_decode.rejection_sampler"].RejectionSampler()
+    sampler(logits, batch, draft_logits)
+    assert [verdict[0] for verdict in recorder.records.verdicts] == (["b", "c"] if shared else [])
+
+
 CHANGED = {
     "Scheduler.update_from_output": ("commits", {"verify"}),
     "GPUModelRunner._sample": ("target", {"req", "step", "end"}),
     "SpecDecodeBaseProposer._sample_draft_tokens": ("draft", {"req", "step", "end", "verify"}),
+    "BatchSharder.shard_sampler_inputs": ("target V2", {"req", "step", "end", "verify"}),
     "RejectionSampler.__call__": ("target V2", {"req", "step", "end", "verify"}),
 }
 
@@ -371,9 +387,8 @@ def test_words_of_clients_cannot_steer_a_terminal_or_fill_a_disk(make: Make) -> 
     assert {commit[0] for commit in recorder.records.commits} == {row["id"]}
 
 
-def test_model_runner_v2_is_read_by_its_indices(make: Make) -> None:
-    """A prefill of 5 tokens, 3 drafts, and 2 drafts; slots 7, 2 and 5 of the draft's logits."""
-    recorder = make()
+def of_v2() -> tuple[torch.Tensor, Any, torch.Tensor]:
+    """Logits, batch and draft logits: a prefill of 5 tokens, 3 drafts, and 2; slots 7, 2 and 5 of the draft logits."""
     generator = torch.Generator().manual_seed(3)
     lengths, starts = (5, 4, 3), (0, 20, 33)
     ids = torch.randint(0, VOCABULARY, (12,), generator=generator)
@@ -389,6 +404,13 @@ def test_model_runner_v2_is_read_by_its_indices(make: Make) -> None:
         "expanded_idx_mapping": torch.tensor([7, 2, 2, 2, 2, 5, 5, 5]),
         "expanded_local_pos": torch.tensor([0, 0, 1, 2, 3, 0, 1, 2]),
     })  # fmt: skip
+    return logits, batch, draft_logits
+
+
+def test_model_runner_v2_is_read_by_its_indices(make: Make) -> None:
+    recorder = make()
+    logits, batch, draft_logits = of_v2()
+    ids = batch.input_ids
     sampler = recorder.modules["vllm.v1.worker.gpu.spec_decode.rejection_sampler"].RejectionSampler()
     output = sampler(logits, batch, draft_logits)
     assert output.num_sampled.tolist()[1] == 3
