@@ -141,6 +141,9 @@ class SessionSummary(Paced):
     """None of a session that spectui's own engine decoded."""
     shard: dict[str, Any] | None = None
     """JSON of `store.merging.shards.Shard`; None where the session has all prompts of its run."""
+    sweep_id: int | None = None
+    """With `cell` its place in a sweep (`store.sweeps`); None where it is of none."""
+    cell: str | None = None
     devices: int = 1
     """Classes of devices that it was decoded on. Of several its times, baseline, costs and energy are None here, and
     `store.reading.devices` has those of each."""

@@ -31,21 +31,44 @@ def create_session(
     notes: str = "",
     positions: Sequence[int] | None = None,
     shard_json: str | None = None,
+    cell: tuple[int, str] | None = None,
 ) -> int:
     """Insert a session ("starting") with its prompts pending in the order given; returns its id.
 
-    `positions` are those of the prompts among all of the run, where these are but a shard of them. Without a name it
-    gets a memorable one. Raises `StoreError` when the name is taken or unfit, or when there are no prompts.
+    `positions` are those of the prompts among all of the run, where these are but a shard of them; `cell` is the
+    session's place in a sweep. Without a name it gets a memorable one. Raises `StoreError` when the name is taken or
+    unfit, when the sweep has a session of that cell, or when there are no prompts.
     """
     if not prompts:
         raise StoreError("a session needs at least one prompt")
     connection = raw(db)
     with transaction(connection):
         name = fresh_name(_names(connection)) if name is None else _free_name(connection, name)
+        sweep_id, combination = cell or (None, None)
+        of_cell = connection.execute(
+            "SELECT name FROM session WHERE sweep_id = ? AND cell = ? AND deleted_at IS NULL",
+            (sweep_id, combination),
+        ).fetchone()
+        if of_cell is not None:
+            raise StoreError(
+                f"session '{of_cell[0]}' has this cell of the sweep; is it being run from elsewhere, too?"
+            )
         session_id = connection.execute(
-            "INSERT INTO session (name, status, created_at, config, target, drafter, tree, notes, prompt_count, shard)"
-            " VALUES (?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?)",
-            (name, now(), config_json, target, drafter, tree, notes, len(prompts), shard_json),
+            "INSERT INTO session (name, status, created_at, config, target, drafter, tree, notes, prompt_count, shard,"
+            " sweep_id, cell) VALUES (?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                name,
+                now(),
+                config_json,
+                target,
+                drafter,
+                tree,
+                notes,
+                len(prompts),
+                shard_json,
+                sweep_id,
+                combination,
+            ),
         ).lastrowid
         connection.executemany(
             "INSERT INTO generation (session_id, position, prompt_id, task, prompt_text, messages)"

@@ -7,8 +7,6 @@ refused with the closest one that there is.
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from spectui.store.errors import StoreError
 from spectui.store.paths import expanded, user_folder
-from spectui.tui.terminal.suggest import closest
+from spectui.tui.toml_file import SettingsError as SettingsError
+from spectui.tui.toml_file import TomlReader, read_table, read_text
 
 if TYPE_CHECKING:
     from spectui.decoding.options import Option
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-class SettingsError(Exception):
-    """The file cannot be used; the message says where and what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +42,6 @@ class Settings:
     """Screen -> action -> key, as in `tui.navigation.keymap`."""
 
 
-_TABLE = re.compile(r"^\s*\[([^\[\]]+)\]\s*(?:#.*)?$")
-_KEY = re.compile(
-    r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
-)
-_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
-
-SHOWN = 80
-"""Characters of a wrong value that a message repeats."""
 FPS = range(1, 61)
 
 
@@ -87,40 +74,18 @@ def load(path: Path | None = None) -> Settings:
         except StoreError:  # no home, no settings
             return Settings()
     try:
-        data = path.read_bytes()
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return Settings()
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise SettingsError(f"{path}:{line}: this is not UTF-8; save the file as UTF-8") from error
     return parse(text, path)
 
 
 def parse(text: str, path: Path) -> Settings:
     """The settings that a text means. Raises `SettingsError` naming `path` and the line."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        words, _, at = str(error).rpartition(" (at ")
-        line = at.removeprefix("line ").partition(",")[0]
-        where = line if line.isdigit() else str(text.count("\n") + 1)
-        raise SettingsError(f"{path}:{where}: {words or error}") from error
-    except (RecursionError, ValueError) as error:  # brackets by the thousand, a number of thousands of digits
-        raise SettingsError(
-            f"{path}:1: something here is nested too deeply, or a number too long to be read"
-        ) from error
-    return _Reader(text, path).settings(table)
+    return _Reader(text, path).settings(read_table(text, path))
 
 
-class _Reader:
-    def __init__(self, text: str, path: Path) -> None:
-        self.text = text
-        self.path = path
-
+class _Reader(TomlReader):
     def settings(self, table: Mapping[str, Any]) -> Settings:
         self.known(table, ("theme", "database", "ascii", "fps", "mouse", "run", "keys"), ())
         values: dict[str, Any] = {}
@@ -194,37 +159,6 @@ class _Reader:
             raise self.error(("keys", *problem.path), str(problem)) from problem
         return MappingProxyType(changes)
 
-    def table(self, table: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
-        value = table.get(path[-1], {})
-        if not isinstance(value, dict):
-            name = ".".join(path)
-            raise self.error(path, f"{name} is a table; write [{name}] and its settings below")
-        return value
-
-    def value(self, table: Mapping[str, Any], kind: type, path: tuple[str, ...]) -> Any:
-        value = table[path[-1]]
-        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if not fits:
-            from spectui.decoding.options import WORDS
-
-            shown = repr(value)
-            shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
-            raise self.error(path, f"{'.'.join(path)} is {shown}; it must be {WORDS[kind]}")
-        return value
-
-    def known(
-        self, table: Mapping[str, Any], names: Collection[str], path: tuple[str, ...], *, flags: bool = False
-    ) -> None:
-        for name in table:
-            if (name.replace("_", "-") if flags else name) not in names:
-                what = f"[{'.'.join(path)}] has no" if path else "there is no"
-                raise self.error((*path, name), f"{what} setting '{name}'; {closest(name, names)}")
-
-    def error(self, path: Sequence[str], words: str) -> SettingsError:
-        return SettingsError(f"{self.path}:{line_of(self.text, path)}: {words}")
-
 
 CHOSEN_FOR = {
     "target": ("draft", "tree"),
@@ -244,26 +178,3 @@ def defaults_beside(run: Mapping[str, Any], chosen: Collection[str]) -> dict[str
 
 def _either(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def line_of(text: str, path: Sequence[str]) -> int:
-    """The line, from 1, on which the key or the table of that path is set; that of the nearest table around
-    it when it is set in a way not looked for, such as within an inline table."""
-    wanted = tuple(path)
-    table: tuple[str, ...] = ()
-    best, depth = 1, -1
-    for number, line in enumerate(text.split("\n"), start=1):
-        if heading := _TABLE.match(line):
-            table = _parts(heading.group(1))
-            place = table
-        elif key := _KEY.match(line):
-            place = (*table, *_parts(key.group(1)))
-        else:
-            continue
-        if wanted[: len(place)] == place and len(place) > depth:
-            best, depth = number, len(place)
-    return best
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in _PART.findall(text))

@@ -33,8 +33,11 @@ def start_run(
     name: str | None = None,
     *,
     replicas: Replicas | None = None,
+    cell: tuple[int, str] | None = None,
 ) -> int:
     """Record a session with `prompts`, tasks taking turns, start its worker, return the session's id.
+
+    `cell` is its place in a sweep (`store.sweeps`).
 
     Everything that can be checked without loading a model is, before anything is written: raises
     `UsageError` for a model folder that is none, `PromptError` without prompts, `StoreError` for the
@@ -43,7 +46,6 @@ def start_run(
     from spectui.decoding.errors import DecodingError
     from spectui.decoding.worker.launch import ENGINE, SERVERS, launch_worker
     from spectui.store.database import connect
-    from spectui.store.records import PromptRecord
     from spectui.store.sessions import create_session
     from spectui.store.writing.writer import SessionWriter
 
@@ -51,10 +53,7 @@ def start_run(
         raise PromptError("there are no prompts to run; choose other --tasks or another --prompts file")
     check_replicas(config, replicas)
     config = with_addresses(config) if config.server else anchored(config)
-    records = [
-        PromptRecord(p.id, p.task, p.text, None if p.messages is None else to_json(p.messages))
-        for p in interleave(prompts)
-    ]
+    records = prompt_records(prompts)
     positions: Sequence[int] = range(len(records))
     part = None
     if config.shard:
@@ -72,6 +71,7 @@ def start_run(
             prompts=[records[position] for position in positions],
             positions=positions,
             shard_json=part,
+            cell=cell,
         )
         try:
             launch_worker(database, session, module=SERVERS if config.server else ENGINE, replicas=replicas)
@@ -81,6 +81,16 @@ def start_run(
     finally:
         db.close()
     return session
+
+
+def prompt_records(prompts: Sequence[Prompt]) -> list[PromptRecord]:
+    """Prompts as a session keeps them, tasks taking turns."""
+    from spectui.store.records import PromptRecord
+
+    return [
+        PromptRecord(p.id, p.task, p.text, None if p.messages is None else to_json(p.messages))
+        for p in interleave(prompts)
+    ]
 
 
 def _shard(shard: str, records: Sequence[PromptRecord]) -> tuple[Sequence[int], str]:

@@ -19,6 +19,7 @@ _OTHERS = {
     "event": _OF_SESSION,
     "pruned": "WHERE generation_id IN (SELECT id FROM generation WHERE session_id = ?)",
     "tree_choice": _OF_SESSION,
+    "sweep": "WHERE id = (SELECT sweep_id FROM session WHERE id = ?)",
     "replica": _OF_SESSION,
     "baseline": _OF_SESSION,
     "request": _OF_SESSION,

@@ -23,7 +23,7 @@ _SESSION_COLUMNS = (
     "id, name, status, stage, stage_done, stage_total, stage_unit, pid, pid_created, host, heartbeat_at, created_at,"
     " started_at, ended_at, config, target, drafter, tree, device, tokenizer_id, versions, notes, tags, error,"
     " prompt_count, baseline_ms, cpu_percent, rss_bytes, gpu, log_path, costs, energy_joules, energy_seconds,"
-    " round_at, worker_place, baseline_low_ms, baseline_high_ms, baseline_count, source, server, shard,"
+    " round_at, worker_place, baseline_low_ms, baseline_high_ms, baseline_count, source, server, shard, sweep_id, cell,"
     " greedy_rounds, explained_rounds, unexplained_round_id"
 )
 _SESSION_SUMS = (

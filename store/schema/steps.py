@@ -488,6 +488,24 @@ _AT_WORK = (
     "ALTER TABLE replica ADD COLUMN gpu TEXT",
 )
 
+_SWEEPS = (
+    # Sessions of every combination of some options (`store.sweeps`): `cells` is JSON of the combinations, `options` of
+    # all that they have in common.
+    """
+    CREATE TABLE sweep (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        cells TEXT NOT NULL,
+        options TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    )
+    """,
+    # The sweep that a session is of, and the combination that it has; NULL where none.
+    "ALTER TABLE session ADD COLUMN sweep_id INTEGER",
+    "ALTER TABLE session ADD COLUMN cell TEXT",
+    "CREATE UNIQUE INDEX session_cell ON session (sweep_id, cell) WHERE cell IS NOT NULL AND deleted_at IS NULL",
+)
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_initial", _INITIAL),
     ("0002_tags", _TAGS),
@@ -506,5 +524,6 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0015_replicas", _REPLICAS),
     ("0016_requests", _REQUESTS),
     ("0017_at_work", _AT_WORK),
+    ("0018_sweeps", _SWEEPS),
 )
 """Migration name -> its statements. What `store.schema.migrations.FILLS` names is filled from the nodes afterwards."""

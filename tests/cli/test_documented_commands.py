@@ -75,7 +75,14 @@ max_new_tokens = 4
 """
 """The user's own defaults: small numbers, and models in place of the embedded ones."""
 
+SWEEP = """
+drafters = ["lookup"]
+trees = ["chain:2", "chain:3"]
+tasks = ["code"]
+"""
+
 FILES = {
+    "night.toml": SWEEP,
     "FILE": '{"task": "rag", "prompt": "One two"}\n{"task": "chat", "prompt": "Three"}\n',
     "mine.jsonl": '{"task": "rag", "prompt": "One two"}\n',
 }
@@ -104,6 +111,10 @@ def _shards(invoke: Callable[..., Result]) -> None:
         assert done.exit_code == 0, done.output
 
 
+def _swept(invoke: Callable[..., Result]) -> None:
+    assert invoke("sweep", "night.toml").exit_code == 0
+
+
 def _no_settings(_: Callable[..., Result]) -> None:
     Path("config.toml").unlink()
 
@@ -115,6 +126,7 @@ BEFORE: dict[str, Callable[[Callable[..., Result]], None]] = {
     "spectui sessions backup FILE": _no_file,
     "spectui advise --save FILE": _no_file,
     "spectui config init": _no_settings,
+    "spectui compare --sweep night": _swept,
     "spectui sessions merge whole.db 1.db 2.db 3.db": _shards,
 }
 """Steps that a command needs to have been done before."""

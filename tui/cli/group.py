@@ -19,6 +19,7 @@ from spectui.tui.cli.commands.prompts import prompts
 from spectui.tui.cli.commands.report import report
 from spectui.tui.cli.commands.run import run
 from spectui.tui.cli.commands.sessions import sessions
+from spectui.tui.cli.commands.sweep import sweep
 from spectui.tui.cli.commands.watch import watch
 from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
 from spectui.tui.cli.guard import GuardedGroup
@@ -46,6 +47,7 @@ def main(context: click.Context) -> int:
 
 for command in (
     run,
+    sweep,
     attach,
     watch,
     sessions,

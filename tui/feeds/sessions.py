@@ -8,6 +8,7 @@ from time import monotonic
 
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
+from spectui.store.sweeps.cells import Sweep, sweeps
 from spectui.tui.feeds.base import CHART_SECONDS, IDLE_SECONDS, PRESENCE_SECONDS, Feed
 from spectui.tui.model.state import Card, Sessions
 
@@ -23,6 +24,7 @@ class SessionsFeed(Feed):
         self._rows: tuple[SessionSummary, ...] | None = None
         self._by_id: dict[int, SessionSummary] = {}
         self._unread = 0
+        self._sweep: Sweep | None = None
         self._read_at = 0.0
         self._wanted: int | None = None
         self._described: SessionSummary | None = None
@@ -45,12 +47,12 @@ class SessionsFeed(Feed):
         likewise, and before the rest."""
         silent = monotonic() - self._read_at > PRESENCE_SECONDS and any(r.live for r in self._rows or ())
         if self._rows is None:
-            yield self._list(reader.sessions(PAGE), reader.session_count())
+            yield self._list(reader, reader.sessions(PAGE), reader.session_count())
         elif self._unread and self._described is None and self._wanted in self._by_id:
             pass  # its summary is small
         elif changed or silent or self._unread:
-            before = Sessions(self._rows, self._unread)
-            listed = self._list(reader.sessions())
+            before = Sessions(self._rows, self._unread, self._sweep)
+            listed = self._list(reader, reader.sessions())
             if listed != before:  # also where the rest is gone by now: the title counted it
                 yield listed
         summary = self._by_id.get(self._wanted) if self._wanted is not None else None
@@ -63,13 +65,16 @@ class SessionsFeed(Feed):
                 reader.events(summary.id),
             )
 
-    def _list(self, rows: Sequence[SessionSummary], count: int = 0) -> Sessions:
+    def _list(self, reader: Reader, rows: Sequence[SessionSummary], count: int = 0) -> Sessions:
         """These `rows` as the list that is shown from now on, of `count` sessions or of no more than these."""
         self._read_at = monotonic()
         self._rows = tuple(self._same(row) for row in rows)
         self._by_id = {row.id: row for row in self._rows}
         self._unread = max(count - len(self._rows), 0)
-        return Sessions(self._rows, self._unread)
+        of_sweep = None if self._unread or not self._rows else self._rows[0].sweep_id
+        every = () if of_sweep is None else sweeps(reader, self._rows)
+        self._sweep = next((each for each in every if each.id == of_sweep and not each.complete), None)
+        return Sessions(self._rows, self._unread, self._sweep)
 
     def _same(self, row: SessionSummary) -> SessionSummary:
         """The object posted before when nothing about it has changed, so that views can go by identity."""

@@ -15,6 +15,7 @@ from spectui.store.rows import (
     SessionSummary,
     TaskFigures,
 )
+from spectui.store.sweeps.cells import Sweep
 from spectui.tui.charts.base import Source
 from spectui.tui.model.pieces import Piece
 from spectui.tui.model.timeline import Place, Timeline
@@ -130,6 +131,8 @@ class Sessions:
     rows: tuple[SessionSummary, ...]
     unread: int = 0
     """Older ones that follow at once."""
+    sweep: Sweep | None = None
+    """The sweep that is going on, or was left last."""
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,11 @@ class Forked:
     def wait(self) -> None:
         """Left to `end_forked`."""
 
+    def kill(self) -> None:
+        """Kill it, and wait for its end."""
+        self._process.kill()
+        self._process.join()
+
 
 _forked: list[BaseProcess] = []
 

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", required=False)
+@click.argument("b", required=False)
+@click.option(
+    "--sweep",
+    "sweep_name",
+    metavar="NAME",
+    help="Compare the sessions of a sweep instead: the best drafter and tree of each task.",
+)
 @json_option
 @shared_options
 @click.pass_obj
-def compare(state: State, a: str, b: str, as_json: bool) -> None:
-    """Compare sessions A and B. Each is an id, a name, or 'last'.
+def compare(state: State, a: str | None, b: str | None, sweep_name: str | None, as_json: bool) -> None:
+    """Compare sessions A and B. Each is an id, a name, or 'last'. With --sweep, those of a sweep.
 
     Shows the figures of both reports side by side, with the interval of each difference; prompts that both ran
     are compared in pairs.
@@ -33,6 +39,13 @@ def compare(state: State, a: str, b: str, as_json: bool) -> None:
     from spectui.tui.cli.output import print_grids
     from spectui.tui.report.contrasts import contrast_subject, contrast_tables
 
+    if sweep_name is not None:
+        if a is not None:
+            raise click.UsageError("give either two sessions, or --sweep")
+        _compare_sweep(state, sweep_name, as_json=as_json)
+        return
+    if a is None or b is None:
+        raise click.UsageError("name two sessions, or a sweep with --sweep NAME")
     with state.reader() as reader:
         summaries = [reader.session(ref) for ref in (a, b)]
         if any(summary.source == WATCH for summary in summaries):
@@ -48,6 +61,24 @@ def compare(state: State, a: str, b: str, as_json: bool) -> None:
         line(f"{what}: {why}")
     line()
     print_grids(contrast_tables(comparison))
+
+
+def _compare_sweep(state: State, name: str, *, as_json: bool) -> None:
+    from spectui.store.sweeps.compare import compare_sweep
+    from spectui.tui.cli.output import print_grids, prose
+    from spectui.tui.report.sweep import sweep_json, sweep_sentences, sweep_tables
+
+    with state.reader() as reader:
+        comparison = compare_sweep(reader, name)
+    if as_json:
+        json_line(sweep_json(comparison))
+        return
+    for sentence in sweep_sentences(comparison):
+        prose(sentence)
+    for what, why in comparison.notes.items():
+        prose(f"{what}: {why}")
+    line()
+    print_grids(sweep_tables(comparison))
 
 
 def _compare_watches(reader: Reader, summaries: Sequence[SessionSummary], *, as_json: bool) -> None:

@@ -112,10 +112,7 @@ def run(
         _refuse_options(chosen)
         session = resume_run(database, resume, force=force, replicas=asked)
     else:
-        if not chosen.get("study"):  # which is what it is, whatever the user's defaults are
-            chosen = _with_defaults(state, chosen)
-        request = Request.taken_from(chosen)
-        config = _config(chosen)
+        config, request = configured(state, chosen)
         if force and not config.plan_file:
             raise click.UsageError("--force belongs to --resume or to --tree auto:FILE")
         config = config.changed(force_budget=force)
@@ -128,6 +125,14 @@ def run(
     from spectui.tui.cli.commands.attach import watch
 
     return watch(database, session, as_json=as_json, stop_on_interrupt=True)
+
+
+def configured(state: State, chosen: dict[str, Any]) -> tuple[RunConfig, Request]:
+    """The run that the options chosen mean, over the user's own defaults. Raises `UsageError`."""
+    if not chosen.get("study"):  # which is what it is, whatever the user's defaults are
+        chosen = _with_defaults(state, chosen)
+    request = Request.taken_from(chosen)
+    return _config(chosen), request
 
 
 def _with_defaults(state: State, chosen: dict[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spectui.tui.cli.commands import control, space
-from spectui.tui.cli.commands.backup import backup
 from spectui.tui.cli.commands.export import export
-from spectui.tui.cli.commands.merge import merge
+from spectui.tui.cli.commands.session.backup import backup
+from spectui.tui.cli.commands.session.merge import merge
 from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import json_line, line, table
 from spectui.tui.cli.result import as_json as figures_json
@@ -72,13 +72,17 @@ RISING = ("name", "status", "target", "drafter")
 @shared_options
 @click.pass_obj
 def ls(state: State, wanted: str, by: str | None, reverse: bool, limit: int | None, as_json: bool) -> None:
-    """List sessions, the newest first."""
+    """List sessions, the newest first, and how far unfinished sweeps are."""
+    from spectui.store.sweeps.cells import Sweep, sweeps
+
     if state.chosen is None and not state.database.exists():
         every: list[SessionSummary] = []  # the default database begins with the first run
+        unfinished: list[Sweep] = []
     else:
         with state.reader() as reader:
             plain = not wanted.strip() and by is None and not reverse
             every = reader.sessions(limit if plain else None)
+            unfinished = [] if as_json else [each for each in sweeps(reader) if not each.complete]
     listed = _chosen(every, wanted, by, reverse)[:limit]
     if as_json:
         json_line([asdict(summary) for summary in listed])
@@ -119,6 +123,8 @@ def ls(state: State, wanted: str, by: str | None, reverse: bool, limit: int | No
             for s in listed
         ]
         table(head, rows, left=5)
+        for each in unfinished:
+            line(each.words)
 
 
 def _chosen(

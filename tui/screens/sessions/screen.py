@@ -12,6 +12,7 @@ from textual.widgets import Input, Label
 
 from spectui.store.paths import expanded
 from spectui.store.rows import SessionSummary
+from spectui.store.sweeps.cells import Sweep
 from spectui.tui.feeds.sessions import SessionsFeed
 from spectui.tui.memory import FALLING, SORTED_BY, SUMMARY
 from spectui.tui.model.session_filter import Entry, Filter, entry_of, parse
@@ -55,6 +56,7 @@ class SessionsScreen(SessionActions):
         """True while it stands in the place of the list, on a terminal too low for both."""
         self._unread = 0
         self._known = False
+        self._sweep: Sweep | None = None
 
     def make_feed(self, post: Callable[[object], None]) -> SessionsFeed:
         """A feed of the list, and of more about the session under the cursor."""
@@ -104,6 +106,7 @@ class SessionsScreen(SessionActions):
             if item.unread and self.table.sorting != ("#", True):
                 return  # in another order the first are among those that follow
             self.sessions, self._unread, self._known = item.rows, item.unread, True
+            self._sweep = item.sweep
             self.show_sessions()
         elif isinstance(item, Card):
             self._show_card(item)
@@ -148,6 +151,8 @@ class SessionsScreen(SessionActions):
         shown = len(self.table.items)
         number = f"{count(shown)} of {count(every)}" if self._filter else count(every)
         title = f"sessions {number} · by {self.table.order}" if self._known else "sessions · loading…"
+        if self._sweep is not None:
+            title += f" · {sanitize_line(self._sweep.words)}"
         chosen = len(self.comparable())
         marked = (
             f"{chosen} marked" + (f", {key_for(self, 'compare')} compares" if chosen > 1 else "")

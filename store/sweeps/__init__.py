@@ -1,0 +1,1 @@
+"""Sweeps: sessions of every combination of some drafters, trees, temperatures and tasks, and their comparison."""

@@ -1,0 +1,1 @@
+"""Commands of `spectui sessions` in modules of their own."""
