@@ -31,6 +31,10 @@ from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
 from spectui.store.sweeps.cells import Cell, Sweep, sweep_named
 
+_MACHINES = """
+    SELECT id, coalesce(nullif(machine, ''), (SELECT machine FROM replica WHERE session_id = session.id), '')
+    FROM session WHERE sweep_id = ?
+"""
 MOST_APART = 10.0
 """Ends of the interval of a ratio that are further apart than by this factor say nothing."""
 NORMAL_95 = 1.96
@@ -120,7 +124,7 @@ def compare_sweep(reader: Reader, name: str) -> SweepComparison:
     """Compare the sessions of a sweep. Raises `StoreError` when there is none of that name."""
     with reader.snapshot():
         sweep = sweep_named(reader, name)
-        machines = dict(reader.fetch("SELECT id, machine FROM session WHERE sweep_id = ?", sweep.id))
+        machines = dict(reader.fetch(_MACHINES, sweep.id))
         entries = {
             cell: _Entry(
                 reader.session(session),

@@ -19,6 +19,7 @@ from spectui.tui.sweep_file import SweepPlan, unfit
 
 if TYPE_CHECKING:
     from spectui.decoding.config import RunConfig
+    from spectui.decoding.worker.launch import Replicas
     from spectui.prompts.lines import Prompt
     from spectui.tui.cli.options import State
 
@@ -40,7 +41,8 @@ class Outcome:
 class SweepRun:
     """A sweep of a file, over a database. Raises what reading prompts and options raises."""
 
-    def __init__(self, state: State, plan: SweepPlan, say: Say) -> None:
+    def __init__(self, state: State, plan: SweepPlan, say: Say, replicas: Replicas | None = None) -> None:
+        self._replicas = replicas
         self._database = state.database
         self._state = state
         self._plan = plan
@@ -112,11 +114,16 @@ class SweepRun:
             self._say(f"session {session} is at work already")
             return session
         if session is not None:
-            return resume_run(self._database, session)
+            return resume_run(self._database, session, replicas=self._replicas)
         config = self._config(cell.draft, cell.tree, cell.temperature)
         prompts = [prompt for prompt in self._prompts if prompt.task == cell.task]
         return start_run(
-            self._database, config, prompts, self._free_name(number), cell=(sweep_id, cell.to_json())
+            self._database,
+            config,
+            prompts,
+            self._free_name(number),
+            replicas=self._replicas,
+            cell=(sweep_id, cell.to_json()),
         )
 
     def _config(self, draft: str, tree: str, temperature: float) -> RunConfig:

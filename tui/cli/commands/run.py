@@ -61,19 +61,34 @@ def all_options(function: Callable[..., int]) -> Callable[..., int]:
     return function
 
 
+def replica_options(function: Callable[..., int]) -> Callable[..., int]:
+    """Add ``--replicas`` and ``--ray``; see `asked_replicas`."""
+    for add in (
+        click.option(
+            "--ray",
+            metavar="HOST:PORT",
+            help="Have a Ray cluster run the replicas (pip install 'spectui[ray]'), one a GPU unless --replicas says "
+            "how many.",
+        ),
+        click.option(
+            "--replicas",
+            metavar="N",
+            help="Decode on N replicas of the models at a time, or auto: one a GPU; without GPUs as many as cores and "
+            "memory allow. With --resume, too.",
+        ),
+    ):
+        function = add(function)
+    return function
+
+
+def asked_replicas(replicas: str | None, ray: str | None) -> Replicas | None:
+    """The replicas that the options ask for; None for none."""
+    return Replicas(replicas or AUTO, ray or "") if replicas or ray else None
+
+
 @click.command()
 @all_options
-@click.option(
-    "--replicas",
-    metavar="N",
-    help="Decode on N replicas of the models at a time, or auto: one a GPU; without GPUs as many as cores and memory "
-    "allow. With --resume, too.",
-)
-@click.option(
-    "--ray",
-    metavar="HOST:PORT",
-    help="Have a Ray cluster run the replicas (pip install 'spectui[ray]'), one a GPU unless --replicas says how many.",
-)
+@replica_options
 @click.option("--detach", is_flag=True, help="Start the run in the background and return at once.")
 @click.option("--headless", is_flag=True, help="Print progress lines even in a terminal.")
 @click.option(
@@ -107,7 +122,7 @@ def run(
 
     database = state.database
     chosen = {name: value for name, value in values.items() if value is not None}
-    asked = Replicas(replicas or AUTO, ray or "") if replicas or ray else None
+    asked = asked_replicas(replicas, ray)
     if resume is not None:
         _refuse_options(chosen)
         session = resume_run(database, resume, force=force, replicas=asked)

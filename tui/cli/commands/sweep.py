@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectui.tui.cli.commands.run import asked_replicas, replica_options
 from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import json_line, line, table
 
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="List the sessions of the sweep and how far they are, and run none."
 )
+@replica_options
 @json_option
 @shared_options
 @click.pass_obj
-def sweep(state: State, file: Path, dry_run: bool, as_json: bool) -> int:
+def sweep(
+    state: State, file: Path, dry_run: bool, replicas: str | None, ray: str | None, as_json: bool
+) -> int:
     """Run each combination of drafters, trees, temperatures and tasks that FILE names, a session each.
 
     FILE is TOML: drafters, trees, temperatures and tasks are lists, name is the sweep's, and [run] has options of
@@ -35,7 +39,7 @@ def sweep(state: State, file: Path, dry_run: bool, as_json: bool) -> int:
 
     say: Callable[[str], None] = lambda text: line(text, err=as_json)  # noqa: E731
     plan = read_sweep(file)
-    run = SweepRun(state, plan, say)
+    run = SweepRun(state, plan, say, asked_replicas(replicas, ray))
     if dry_run:
         _list(run.cells, run.progress(), plan.name, as_json=as_json)
         return 0
