@@ -32,9 +32,8 @@ from spectui.store.writing.requests import (
     NewRequest,
     Recorded,
     RequestWriter,
-    create_recording,
-    find_recording,
     recording_of,
+    session_of_start,
 )
 
 BEAT_S = 1.0
@@ -79,9 +78,7 @@ class Recording:
         self.stopped = self._paused = False
         self.begun = min(meta.at for meta in start.metas)
         server = self._server()
-        session = find_recording(db, start.key)
-        if session is None:
-            session = create_recording(db, start.key, self.begun, server, tree=_tree(start.depth))
+        session = session_of_start(db, start.key, self.begun, server, tree=_tree(start.depth))
         self.session = session
         self._writer = RequestWriter(db, session)
         self._kept = dict(recording_of(self._writer.config_json()))

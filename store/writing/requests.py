@@ -7,6 +7,7 @@ reads the server's rows again after any failure knows which of them are there al
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from spectui.store.database import Connection, raw
 from spectui.store.labels import fresh_name
 from spectui.store.records import RoundRecord
 from spectui.store.sources import RECORDER, RECORDING, Server
-from spectui.store.sqlite.transactions import explained, transaction
+from spectui.store.sqlite.transactions import transaction
 from spectui.store.writing.session_row import storable
 from spectui.store.writing.writer import SessionWriter
 
@@ -51,17 +52,11 @@ class Recorded:
     """True where its end is recorded, too."""
 
 
-def find_recording(db: Connection, start: str) -> int | None:
-    """The session of a server's start that is recorded already; None where there is none."""
-    with explained(None, raw(db)):
-        rows = raw(db).execute(
-            "SELECT id, config FROM session WHERE source = ? AND deleted_at IS NULL ORDER BY id DESC",
-            (RECORDER,),
-        )
-        for session_id, config in rows:
-            if recording_of(config).get("start") == start:
-                return int(session_id)
-    return None
+def _session_of(connection: sqlite3.Connection, start: str) -> int | None:
+    rows = connection.execute(
+        "SELECT id, config FROM session WHERE source = ? AND deleted_at IS NULL ORDER BY id DESC", (RECORDER,)
+    )
+    return next((row[0] for row in rows if recording_of(row[1]).get("start") == start), None)
 
 
 def recording_of(config: str) -> Mapping[str, Any]:
@@ -73,11 +68,13 @@ def recording_of(config: str) -> Mapping[str, Any]:
     return recording if isinstance(recording, dict) else {}
 
 
-def create_recording(db: Connection, start: str, at: float, server: Server, *, tree: str) -> int:
-    """Insert a session without prompts for a server's start; returns its id."""
+def session_of_start(db: Connection, start: str, at: float, server: Server, *, tree: str) -> int:
+    """The session of a server's start, made without prompts where there is none yet; returns its id."""
     connection = raw(db)
     about = {RECORDING: {"start": start}}
-    with transaction(connection):
+    with transaction(connection):  # so that two processes make one
+        if (known := _session_of(connection, start)) is not None:
+            return known
         names = {name for (name,) in connection.execute("SELECT name FROM session")}
         session_id = connection.execute(
             "INSERT INTO session (name, status, created_at, started_at, config, target, drafter, tree, device,"

@@ -163,6 +163,8 @@ def _plain(summary: SessionSummary, round_ms: dict[int, float]) -> tuple[float |
         return summary.baseline_ms, f"measured on {where}" if where else "measured in the run"
     if 0 in round_ms:
         return round_ms[0], "that of this run's rounds without a draft"
+    if summary.of_clients:
+        return None, "not known here: spectui watch URL --baseline-server URL finds it under your own traffic"
     return None, "not known: run again with --baseline-server URL, the same server without speculation"
 
 

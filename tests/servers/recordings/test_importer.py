@@ -12,14 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spectui.decoding.errors import UsageError
+from spectui.servers.recordings import importer as importer_module
 from spectui.servers.recordings import recording as recording_module
 from spectui.servers.recordings.files import Folder
+from spectui.servers.recordings.importer import Importer
 from spectui.servers.recordings.names import names_of
 from spectui.servers.recordings.recording import Recording
 from spectui.servers.recordings.rows import Request, read_line
 from spectui.store.care.check import check
 from spectui.store.database import connect
+from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
+from spectui.store.writing.requests import RequestWriter
 from tests.servers.recordings.recorder import (
     ANSWERS,
     ENGINE,
@@ -31,6 +35,7 @@ from tests.servers.recordings.recorder import (
     without_ids,
     write,
 )
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +311,52 @@ def test_rounds_without_a_verdict_have_no_figures(tmp_path: Path) -> None:
     assert sound(tmp_path / "runs.db")
 
 
+def test_a_fault_of_the_database_loses_nothing(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importer_module, "AGAIN_S", 0.0)
+    folder = write(tmp_path / "recorded")
+    faults = iter([20, 60, 61, 150])
+    rounds, fault_at = 0, next(faults)
+    add_round = RequestWriter.add_round
+
+    def faulty(self: RequestWriter, *args: Any) -> None:
+        nonlocal rounds, fault_at
+        rounds += 1
+        if rounds == fault_at:
+            fault_at = next(faults, 0)
+            raise StoreError("the disk is full")
+        add_round(self, *args)
+
+    monkeypatch.setattr(RequestWriter, "add_round", faulty)
+    with Importer(folder, tmp_path / "runs.db"):
+        until(lambda: (tmp_path / "runs.db").exists() and _ended(tmp_path / "runs.db"))
+    assert not fault_at
+    assert without_ids(contents(tmp_path / "runs.db")) == without_ids(contents(whole))
+    assert sound(tmp_path / "runs.db")
+
+
+def _ended(database: Path) -> bool:
+    with Reader(database) as reader:
+        return [session.status for session in reader.sessions()] == ["finished"]
+
+
+def test_one_process_records_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recording, "_alive", lambda _: True)
+    folder = write(tmp_path / "recorded")
+    db = connect(tmp_path / "runs.db")
+    starts = Folder(folder)
+    (key,) = starts.look()
+    first = Recording(db, starts.starts[key], None)
+    first.claim()
+    db.execute("UPDATE session SET pid = 1, host = 'elsewhere', worker_place = ''")
+    spoken: list[str] = []
+    assert import_all(folder, tmp_path / "runs.db", tell=spoken.append) == [first.session]
+    assert any("process 1 on elsewhere is at work on it" in words for words in spoken)
+    assert contents(tmp_path / "runs.db") == []
+    db.close()
+
+
 def test_losses_inside_the_server_are_events(tmp_path: Path) -> None:
     stat = json.dumps(["stat", {"t": 1.0, "rows": 9, "dropped": 12, "errors": 3, "error": "KeyError: 'x'"}])
     write(tmp_path / "recorded", [*ENGINE, stat.encode() + b"\n"], WORKER)
@@ -364,7 +415,7 @@ RUBBISH = (b"", b"[]", b"null", b'["step", 1, [[]]]', b'["verify", 3]', b'["req"
            b'["step", 1e999, []]', b"[" * 3000, b'["end", {"id": "", "t": 0, "status": "x", "out": 0}]')  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_files_leave_a_sound_session(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
