@@ -238,10 +238,12 @@ class VerdictsV2:
             tokens,
             input_batch.positions[in_batch[rows]],
         )
-        if draft_logits is not None and self._sink.settings.draft:
+        # A draft vocabulary of its own would name other tokens.
+        known = draft_logits is not None and draft_logits.shape[-1] >= logits.shape[-1]
+        if known and self._sink.settings.draft:
             steps = draft_logits.shape[1]  # [requests, steps, vocabulary]
             slots = input_batch.expanded_idx_mapping[rows].long() * steps
-            levels = input_batch.expanded_local_pos[rows].long()
+            levels = input_batch.expanded_local_pos[rows].long().clamp(max=steps - 1)
             packed.add_draft(draft_logits.view(-1, draft_logits.shape[-1]), slots + levels, tokens)
         return packed
 

@@ -272,6 +272,15 @@ def test_a_sample_of_requests_is_the_same_in_all_processes(make: Make, answers: 
     assert recorder.counts(recorder.engine)["unsampled"] == len(NAMES) - len(chosen)
 
 
+def test_drafts_of_another_vocabulary_have_no_figures_of_the_draft_model(make: Make) -> None:
+    recorder = make()
+    logits, batch, draft_logits = of_v2()
+    sampler = recorder.modules["vllm.v1.worker.gpu.spec_decode.rejection_sampler"].RejectionSampler()
+    sampler(logits, batch, draft_logits[..., : VOCABULARY // 2].contiguous())
+    assert [verdict[8:] for verdict in recorder.records.verdicts] == [[None, None]] * 2
+    assert recorder.counts(recorder.worker)["errors"] == 0
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_each_rank_records_its_own_requests_where_they_are_shared_out(
     make: Make, monkeypatch: pytest.MonkeyPatch, shared: bool
