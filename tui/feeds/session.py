@@ -10,6 +10,7 @@ from time import monotonic
 from spectui.store.counts.metrics import Interval
 from spectui.store.reading.choices import choice_of, choices, latest_choices
 from spectui.store.reading.reader import Reader
+from spectui.store.reading.replicas import replicas
 from spectui.store.records import UNKNOWN_TOKEN
 from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
 from spectui.tui.charts.sources import SourceReader
@@ -48,6 +49,8 @@ class SessionFeed(Feed):
         super().__init__(database, post)
         self.session_id = session_id
         self._wanted: int | None = None
+        self._preferred: int | None = None
+        """The one to follow of several that are being decoded; None: the one that is shown."""
         self._wanted_round: int | None = None
         self._generation: GenerationRow | None = None
         self._decoder = StreamDecoder()
@@ -80,10 +83,16 @@ class SessionFeed(Feed):
         self._prompts: dict[int, str] = {}
 
     def look_at(self, generation_id: int | None, *, keep_round: bool = False) -> None:
-        """Show this prompt, or None: whichever is being decoded."""
-        self._wanted = generation_id
+        """Show this prompt, or None: one that is being decoded, and the next when it has ended."""
+        self._wanted = self._preferred = generation_id
         if not keep_round:
             self._wanted_round = None
+        self.ask()
+
+    def follow_from(self, generation_id: int) -> None:
+        """Show this prompt while it is being decoded, then the next that is."""
+        self._wanted, self._preferred = None, generation_id
+        self._wanted_round = None
         self.ask()
 
     def hurry(self) -> None:
@@ -134,6 +143,7 @@ class SessionFeed(Feed):
             tuple(reader.pending_commands(self.session_id)),
             self._complete,
             self._unexplained(reader, summary),
+            tuple(replicas(reader, self.session_id)),
         )
         if state != self._state:
             self._state = state
@@ -222,7 +232,14 @@ class SessionFeed(Feed):
         self._generation = wanted
 
     def _followed(self, state: RunState) -> GenerationRow:
-        """The newest prompt; the one before it for a moment, where prompts are many at once: each can then be read."""
+        """The newest prompt; the one before it for a moment, where prompts are many at once: each can then be read.
+
+        Replicas decode several at a time: then the one that is preferred, or shown, is followed to its end.
+        """
+        for chosen in (self._preferred, self._generation.id if self._generation and state.replicas else None):
+            row = self._by_id.get(chosen) if chosen is not None else None
+            if row is not None and row.status == "running":
+                return row
         newest = _newest(state.generations)
         shown = self._by_id.get(self._generation.id) if self._generation is not None else None
         if shown is None or shown.status != "running" or monotonic() - self._opened_at >= DWELL_SECONDS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from spectui.store.counts.metrics import Interval
 from spectui.store.reading.choices import TreeChoice
+from spectui.store.reading.replicas import ReplicaRow
 from spectui.store.rows import (
     EventRow,
     GenerationRow,
@@ -39,6 +40,8 @@ class RunState:
     """False where these prompts are some of the session's, and all follow soon."""
     unexplained: tuple[int, int] | None = None
     """Position of the prompt and number of the first round that the target's argmax does not explain."""
+    replicas: tuple[ReplicaRow, ...] = ()
+    """Those that decode the prompts, or did; none where the worker does."""
 
     @property
     def growing(self) -> bool:

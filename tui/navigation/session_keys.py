@@ -19,14 +19,25 @@ TEN_ROUNDS = keys(
 )
 PROMPTS = steps("left_square_bracket", "right_square_bracket", "step_prompt", "prompt", "prompt")
 CHARTS = steps("H", "h", "toggle_chart", "chart", "chart")
+RUNNING = steps(
+    "N",
+    "n",
+    "step_running",
+    "prompt being decoded",
+    "",
+    help="follow the next and the previous of several prompts being decoded",
+)
 INSPECT = key("enter", "inspect", "Inspect every node of this round", "inspect")
 REJECTED = key("x", "toggle_rejected", "Show or hide rejected drafts", "rejected")
 REPORT = key("R", "report", "Report on acceptance", "report")
 ADVISE = key("A", "advise", "Advice: the tree that pays for each task", "advise")
 PANES = keys(
-    *(bind(f"{n}", f"pane({n})", name) for n, name in enumerate(("Text", "Tree", "Charts", "Prompts"), 1)),
+    *(
+        bind(f"{n}", f"pane({n})", name)
+        for n, name in enumerate(("Text", "Tree", "Charts", "Prompts", "Replicas"), 1)
+    ),
     hint="pane",
-    help="text, tree, charts or prompts; again: that pane alone",
+    help="text, tree, charts or prompts; again: that pane alone; 5: the replicas of the run",
     click="next_pane",
 )
 
@@ -43,6 +54,7 @@ LIVE = (
     ROUNDS,
     INSPECT,
     PROMPTS,
+    RUNNING,
     CHARTS,
     REJECTED,
     key("z", "zoom_chart", "Show the chart on the whole screen", "zoom"),

@@ -12,16 +12,9 @@ import psutil
 import pytest
 
 from spectui.store.device_class import read_class
+from tests.decoding.replicas.content import content
 from tests.decoding.worker.workers import Worked, make_model
 from tests.waiting import until
-
-CONTENT = (
-    "SELECT position, status, finish_reason, output, prompt_tokens, number, prefix_length, accepted_length,"
-    " bonus_token_id, cut, idx, parent, depth, rank, token_id, draft_p, target_p, draft_entropy, target_entropy,"
-    ' "match", accepted FROM generation JOIN round ON round.generation_id = generation.id'
-    " JOIN node ON node.round_id = round.id WHERE session_id = ? ORDER BY position, number, idx"
-)
-"""All that a session recorded, but times."""
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +39,8 @@ def begin(sessions: list[Worked], folder: Path, name: str, **config: object) -> 
     return sessions[-1]
 
 
-def content(session: Worked) -> list[tuple[Any, ...]]:
-    return session.reader.fetch(CONTENT, session.id)
+def recorded(session: Worked) -> list[tuple[Any, ...]]:
+    return content(session.reader, session.id)
 
 
 def replicas(session: Worked) -> list[tuple[int, str | None]]:
@@ -64,7 +57,7 @@ def test_two_replicas_sample_what_one_process_samples(sessions: list[Worked], fo
     shared = begin(sessions, folder, "sampled by two", temperature=0.8, top_p=0.9, seed=7)
     shared.work(replicas=2, SPECTUI_RAY="0", OMP_NUM_THREADS="1")
     assert shared.ended() == 0, shared.log_text()
-    assert content(shared) == content(plain)
+    assert recorded(shared) == recorded(plain)
     assert shared.problems() == []
     summary = shared.now()
     assert (summary.device, summary.tree, summary.drafter) == ("cpu", "full:2x2", plain.now().drafter)
@@ -102,6 +95,6 @@ def test_a_killed_replica_and_a_killed_worker_cost_nothing_that_was_recorded(
     until(lambda: not any(psutil.pid_exists(pid) for pid in pids), what=lambda: f"the end of {pids}")
     shared.work()  # without replicas
     assert shared.ended() == 0, shared.log_text()
-    assert content(shared) == content(plain)
+    assert recorded(shared) == recorded(plain)
     assert shared.problems() == []
     assert all(reason for _, reason in replicas(shared))

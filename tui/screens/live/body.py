@@ -10,6 +10,7 @@ from spectui.store.rows import GenerationRow
 from spectui.tui.charts import all_charts, chart_after, chart_named
 from spectui.tui.charts.base import Chart
 from spectui.tui.memory import REJECTED, SHOWN_CHART
+from spectui.tui.model.replicas import ReplicaState, replica_states
 from spectui.tui.model.state import Charts, RunState, Stream, Tree
 from spectui.tui.screens.base import Dashboard
 from spectui.tui.screens.live.titles import (
@@ -24,6 +25,7 @@ from spectui.tui.terminal.cells import count
 from spectui.tui.terminal.textsafe import sanitize
 from spectui.tui.widgets.histogram import Histogram
 from spectui.tui.widgets.prose import PromptHead
+from spectui.tui.widgets.replica_panel import pane_title, replica_columns
 from spectui.tui.widgets.rows import TITLE_FRAME, set_title
 from spectui.tui.widgets.table import Table
 from spectui.tui.widgets.token_stream import Legend, TokenStream
@@ -36,8 +38,10 @@ below which the prompt gives way to the text."""
 CHART_PANES = ("lengths", "depths")
 """The second is there on a wide terminal alone, and shows the chart after the first's."""
 
-VIEWS = {1: "#stream", 2: "#tree-view", 3: "#lengths-view", 4: "#prompts-view"}
+VIEWS = {1: "#stream", 2: "#tree-view", 3: "#lengths-view", 4: "#prompts-view", 5: "#replicas-view"}
 """Pane -> the widget that has the focus when it is chosen."""
+REPLICAS = 5
+"""The pane that is only ever shown alone."""
 
 MEANT = "τ tokens per round  α match rate"
 LOADING = "Loading the session…"
@@ -50,7 +54,7 @@ CUTS = {
 
 
 class LiveBody(Horizontal):
-    """Text, tree, charts and prompts: all in sight, or one at a time."""
+    """Text, tree, charts and prompts: all in sight, or one at a time; and the replicas of a run, alone."""
 
     app: Dashboard
 
@@ -62,6 +66,7 @@ class LiveBody(Horizontal):
         self.prompt = PromptHead(id="prompt")
         self.tree_view = TreeView(id="tree-view")
         self.table = Table[GenerationRow](prompt_columns(self.state), lambda g: g.id, id="prompts-view")
+        self.replicas = Table[ReplicaState](replica_columns(), lambda r: r.id, id="replicas-view")
         self.pane = 1
         self._state: RunState | None = None
         self._zoomed = False
@@ -86,6 +91,8 @@ class LiveBody(Horizontal):
                         yield Histogram(self._chart, id=f"{name}-view")
             with Vertical(id="prompts", classes="pane"):
                 yield self.table
+            with Vertical(id="replicas", classes="pane"):
+                yield self.replicas
 
     def on_mount(self) -> None:
         """Name the panes."""
@@ -118,6 +125,8 @@ class LiveBody(Horizontal):
         self.table.show(state.generations)
         shown = f"{count(len(state.generations))} of {count(state.summary.prompt_count)}, loading…"
         title = f"{word_for(state.summary)}s"
+        self.replicas.show(replica_states(state))
+        set_title(self.query_one("#replicas"), pane_title(state))
         set_title(self.query_one("#prompts"), title if state.complete else f"{title} · {shown}")
 
     def open(self, generation: GenerationRow, *, follow: bool) -> None:
@@ -197,9 +206,10 @@ class LiveBody(Horizontal):
         """Go to a pane; where all are in sight, its number shows it alone, then all again."""
         if not self.has_class("-small"):
             self._zoomed = not (self._zoomed and pane == self.pane)
-        self.pane = pane
+        # Replicas have a pane of their own, and a few rows beside the others.
+        self.pane = 1 if pane == REPLICAS and not self.single else pane
         self._arrange()
-        self.query_one(VIEWS[pane]).focus()
+        self.query_one(VIEWS[self.pane]).focus()
         self.app.panes[self._session_id] = (pane, self._zoomed)
 
     def show_all_panes(self) -> bool:
@@ -240,7 +250,7 @@ class LiveBody(Horizontal):
 
     def _arrange(self) -> None:
         self.set_class(self.single, "-single")
-        for pane in (1, 2, 3, 4):
+        for pane in VIEWS:
             self.set_class(pane == self.pane, f"-pane-{pane}")
         self.call_after_refresh(self._fit_tree)
 

@@ -19,11 +19,12 @@ from spectui.tui.model.state import Charts, Ended, Opened, RunState, Stream, Tre
 from spectui.tui.model.timeline import Place
 from spectui.tui.navigation.keymap import bindings
 from spectui.tui.screens.base import FedScreen
-from spectui.tui.screens.live.body import LiveBody
+from spectui.tui.screens.live.body import VIEWS, LiveBody
 from spectui.tui.screens.live.titles import notice_rows
 from spectui.tui.widgets.gpu_panel import GpuPanel
 from spectui.tui.widgets.head import head_row
 from spectui.tui.widgets.key_bar import KeyBar
+from spectui.tui.widgets.replica_panel import ReplicaPanel
 from spectui.tui.widgets.rows import Line
 from spectui.tui.widgets.status import Status
 from spectui.tui.widgets.table import Table
@@ -63,6 +64,7 @@ class LiveScreen(FedScreen):
         yield Line(id="head")
         yield self.body
         yield GpuPanel(id="gpus")
+        yield ReplicaPanel(id="replica-panel")
         yield Line(id="notice")
         yield Status(id="status")
         yield KeyBar(id="keys")
@@ -99,6 +101,8 @@ class LiveScreen(FedScreen):
         self.body.show_state(state)
         for panel in self.query(GpuPanel):  # a replay has none
             panel.show(state.summary)
+        for replicas in self.query(ReplicaPanel):
+            replicas.show(state)
         if not self.MODE:
             self.query_one(KeyBar).set_state("live" if state.summary.live else "over")
         known = state.generations if state.complete else ()
@@ -140,7 +144,7 @@ class LiveScreen(FedScreen):
 
     def action_next_pane(self) -> None:
         """Go to the pane after this one."""
-        self.action_pane(self.body.pane % 4 + 1)
+        self.action_pane(self.body.pane % len(VIEWS) + 1)
 
     def action_toggle_chart(self, step: int) -> None:
         """Show the chart after this one, or before it."""
@@ -230,6 +234,26 @@ class LiveScreen(FedScreen):
         if 0 <= index < len(generations):
             self.open_prompt(generations[index].id)
 
+    def action_step_running(self, step: int) -> None:
+        """Follow the next prompt that is being decoded, of several, or the one before."""
+        if self.state is None or self.shown is None:
+            return
+        running = [g.id for g in self.state.generations if g.status == "running"]
+        if not running or running == [self.shown.id]:
+            self.inform("No other prompt is being decoded.")
+            return
+        place = next((i for i, g in enumerate(running) if g == self.shown.id), -step if step > 0 else 0)
+        self._follow_from(running[(place + step) % len(running)])
+
+    def _follow_from(self, generation_id: int) -> None:
+        """Follow a prompt that is being decoded, of several."""
+        if isinstance(self._feed, SessionFeed):
+            self.follow = True
+            self._round = None
+            self.stream.set_mark(0)
+            self._feed.follow_from(generation_id)
+            self.draw()
+
     def open_prompt(self, generation_id: int) -> None:
         """Show this prompt and stay with it."""
         self.follow = False
@@ -238,9 +262,22 @@ class LiveScreen(FedScreen):
 
     @on(Table.Chosen)
     def _prompt_chosen(self, message: Table.Chosen) -> None:
+        if message.table is self.body.replicas:
+            self._replica_chosen(message.key)
+            return
         self.open_prompt(message.key)
         if self.body.single:
             self.action_pane(1)
+
+    def _replica_chosen(self, replica_id: int) -> None:
+        """Follow the prompt that a replica is decoding."""
+        rows = self.state.generations if self.state else ()
+        running = [g.id for g in rows if g.replica_id == replica_id and g.status == "running"]
+        if not running:
+            self.inform("This replica has no prompt now.")
+            return
+        self._follow_from(running[-1])
+        self.action_pane(1)
 
     def action_step_round(self, step: int) -> None:
         """Draw the tree of the round before or after; stepping past the newest follows again."""
