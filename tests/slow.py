@@ -76,6 +76,7 @@ SLOW = (
     "tui/screens/test_live.py",
     "tui/screens/test_new_run.py",
     "tui/screens/test_replay.py",
+    "tui/screens/test_replicas.py",
     "tui/screens/test_report.py",
     "tui/screens/test_screens.py",
     "tui/screens/test_sessions.py",

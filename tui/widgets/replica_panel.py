@@ -84,6 +84,8 @@ def _row(each: ReplicaState, width: int, note: str) -> Row:
 
 
 def _prompt_words(each: ReplicaState) -> str:
+    if not each.row.at_work:
+        return ""
     if each.prompt is None:
         return sanitize_line(each.row.stage) or "waiting"
     return f"prompt {count(each.prompt.position + 1)} {sanitize_line(each.prompt.task)}"
@@ -118,8 +120,8 @@ def replica_columns() -> list[Column[ReplicaState]]:
         Column("done", text(lambda each: count(each.done)), 4, "right", keep=3),
         Column("tokens", text(lambda each: count(each.tokens)), 6, "right", keep=4),
         Column("memory", text(memory), 7, "right", keep=5),
-        Column("sign of life", _sign, 12, keep=1, grows=True),
-        Column("class", text(device_class), 10, keep=6, widest=40),
+        Column("sign of life", _sign, 16, keep=1, grows=True),
+        Column("class", text(device_class), 10, keep=6, widest=24),
     ]  # fmt: skip
 
 
