@@ -61,9 +61,8 @@ def _state(row: ReplicaRow, prompts: list[GenerationRow], *, live: bool) -> Repl
         tokens += prompt.token_count
     running = [prompt for prompt in prompts if prompt.status == "running"] if live and row.at_work else []
     ended = sum(prompt.status in ("finished", "skipped", "failed") for prompt in prompts)
-    return ReplicaState(
-        row, running[-1] if running else None, ended, tokens, tokens_per_second(tokens, total_ms)
-    )
+    rate = None if total_ms is None else tokens_per_second(tokens, total_ms)
+    return ReplicaState(row, running[-1] if running else None, ended, tokens, rate)
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

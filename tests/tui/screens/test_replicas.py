@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ async def test_one_of_several_is_followed_and_the_others_are_a_key_away(
         assert shown(screen, 2)
         for position in (3, 1, 2):
             await pilot.press("n")
-            await wait_for(pilot, lambda position=position: shown(screen, position))
+            await wait_for(pilot, partial(shown, screen, position))
             assert screen.follow
         await pilot.press("N")
         await wait_for(pilot, lambda: shown(screen, 1))
