@@ -30,6 +30,9 @@ _BY_ARCHITECTURE = (
     (r"medusa", "medusa"), (r"hydra", "hydra"), (r"mlpspeculator", "mlp_speculator"), (r"mtp|nextn", "mtp"),
 )  # fmt: skip
 
+_MOST_LAYERS = 8
+"""Layers of a draft head; the files of larger models are not looked into."""
+
 _TAKE = f"give --draft {either([*accepted_weights(), *(kind.name for kind in named_kinds(embedded=False))])}"
 
 
@@ -142,9 +145,9 @@ def other_draft(described: Mapping[str, Any]) -> str | None:
 
 
 def is_eagle1(described: Mapping[str, Any], folder: Path) -> bool:
-    """True for an EAGLE-1 or 2 head of its authors, which calls itself a Llama of one layer: its tensors are a layer
-    behind an ``fc``."""
-    if described.get("num_hidden_layers") != 1:
+    """True for an EAGLE-1 or 2 head of its authors, which calls itself a Llama of a layer or a few: its tensors are
+    layers behind an ``fc``."""
+    if described.get("num_hidden_layers") not in range(1, _MOST_LAYERS + 1):
         return False
     names = {name.removeprefix("model.") for name in stored_names(folder)}
     return "fc.weight" in names and any(name.startswith("layers.0.") for name in names)

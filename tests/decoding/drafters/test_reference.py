@@ -17,7 +17,7 @@ from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.eagle import EagleDrafter
 from spectui.decoding.drafters.kind import DrafterKind, imported
 from spectui.decoding.drafters.markov import MarkovBlock
-from spectui.decoding.drafters.registry import DFLASH, DSPARK, MTP, PARD, PEAGLE
+from spectui.decoding.drafters.registry import DFLASH, DSPARK, EAGLE1, MTP, PARD, PEAGLE
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.target.language_model import Scored
@@ -85,6 +85,18 @@ def test_eagle3(name: str, way: str) -> None:
         sequence.accept(drafted[:2], later["root"])
         assert sequence.committed == later["committed"]
         close(sequence.logits_along([]), f"{context}.round1.logits", name)
+
+
+def test_eagle1(way: str) -> None:
+    """Prompts, and what stands behind them after rounds of vLLM's."""
+    name = "eagle1-llama"
+    kind, sequence = begin(name, way)
+    assert kind is EAGLE1
+    for number, case in enumerate(expected(name)["contexts"]):
+        sequence.begin(case["committed"], case["root"])
+        assert sequence.tree("chain:3").token.tolist() == case["drafted"]
+        sequence.begin(case["committed"], case["root"])
+        close(sequence.logits_along(case["drafted"][:2]), f"{number}.logits", name)
 
 
 @pytest.mark.parametrize(

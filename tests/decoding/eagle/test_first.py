@@ -1,6 +1,7 @@
 """EAGLE-1 and EAGLE-2 heads draft as a plain computation of theirs without a cache, and unfit ones are refused.
 
-No other package's outputs were at hand: the reference is `reference_logits`, on transformers' own decoder layer.
+That is `reference_logits`, on transformers' own decoder layer, in every layout; beside other references,
+`tests.decoding.drafters.test_reference` holds one head against vLLM.
 """
 
 from __future__ import annotations
@@ -157,9 +158,7 @@ def test_it_drafts_as_a_computation_without_a_cache(
     """Two paths below a root, then behind accepted tokens, in every layout."""
     plain, folder = tmp_path / "plain", tmp_path / "head"
     for each in (plain, folder):
-        # Two layers are no layout of the authors: they are told by their architecture.
-        architecture = "LlamaForCausalLMEagle" if layers > 1 else "LlamaForCausalLM"
-        authors(each, target, layers=layers, architectures=[architecture])
+        authors(each, target, layers=layers)
     LAYOUTS[layout](folder)
     kind = kind_in(folder)
     assert kind is EAGLE1
