@@ -50,6 +50,8 @@ SLOW = (
     "docs/test_recipes.py",
     "docs/test_site.py",
     "fuzz/test_fuzz.py",
+    "recorder/test_install.py",
+    "recorder/test_vllm_parts.py",
     "servers/test_audit.py",
     "servers/test_llama.py",
     "servers/watch/test_llama_payoff.py",
