@@ -247,17 +247,28 @@ def to_round(
 
 
 def explained(step: Step, verdict: Verified) -> bool | None:
-    """True where exactly the drafts that are the target's argmax, up to the first that is not, were accepted.
+    """True where the path goes on just as long as the target's argmax is among the drafts.
 
-    The target's own token is then its argmax, too, as far as a draft stood in its place. None without the argmax.
+    The target's own token is then its argmax, too, as far as a draft stood in its place. None where that cannot be told.
     """
-    if verdict.argmax is None or verdict.parents:
+    if verdict.argmax is None or (verdict.parents and min(verdict.drafts, default=0) < 0):
         return None
-    drafts = verdict.drafts[: step.drafted]
-    run = next((i for i, token in enumerate(drafts) if token != verdict.argmax[i]), len(drafts))
-    if run != len(verdict.sampled) - 1:
-        return False
-    return run == len(drafts) or verdict.sampled[run] == verdict.argmax[run]
+    parents = verdict.parents or range(-1, len(verdict.drafts) - 1)
+    children: dict[int, list[int]] = {}
+    for place, parent in zip(range(len(verdict.drafts)), parents, strict=True):
+        if verdict.parents or place < step.drafted:
+            children.setdefault(parent, []).append(place)
+    at, own = -1, len(verdict.sampled) - 1
+    for number, token in enumerate(verdict.sampled):
+        below = children.get(at, [])
+        if not below:
+            return number == own
+        if token != verdict.argmax[below[0]]:
+            return False
+        at = next((place for place in below if verdict.drafts[place] == token), -2)
+        if (at == -2) != (number == own):
+            return False
+    return True
 
 
 def _belongs(step: Step, verdict: Verified) -> bool:

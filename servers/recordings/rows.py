@@ -241,10 +241,12 @@ def _verification(row: Any) -> Verified:
     return verified
 
 
-def _parents(values: Any) -> tuple[int, ...]:
+def _parents(values: Any) -> tuple[int, ...] | None:
     parents = _ids(values)
     if any(parent >= place for place, parent in enumerate(parents)):
         raise Damaged("a draft comes before its parent")
+    if all(parent == place - 1 for place, parent in enumerate(parents)):
+        return None  # a chain
     return parents
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from spectui.store.reading.reader import Reader
 from spectui.tui.app import SpectuiApp
 from spectui.tui.model import progress
 from spectui.tui.screens.live.screen import LiveScreen
@@ -51,7 +52,11 @@ def running(database: Path) -> Recording:
 
 def app_for(database: Path, session: int | None = None, theme: str = "dark") -> SpectuiApp:
     """The dashboard in a fixed theme, whatever the terminal of the test run is."""
-    app = SpectuiApp(database, session)
+    source = ""
+    if session is not None:
+        with Reader(database) as reader:
+            source = reader.session(session).source
+    app = SpectuiApp(database, session, source)
     app.theme = theme
     return app
 

@@ -387,6 +387,58 @@ def test_other_files_are_left_out_and_named(tmp_path: Path) -> None:
         import_all(tmp_path / "nowhere", tmp_path / "runs.db")
 
 
+TREE = ([11, 12, 13, 14, 15], [-1, -1, 0, 0, 3])
+"""Drafts and their parents: 11 and 12 below the root, 13 and 14 below 11, 15 below 14."""
+
+
+@pytest.mark.parametrize(
+    ("sampled", "argmax", "path", "explained"),
+    [
+        ([11, 14, 99], [11, 11, 14, 14, 99], [0, 3], 1),  # ended where no draft is the argmax
+        ([11, 14, 15, 98], [11, 11, 14, 14, 15], [0, 3, 4], 1),
+        ([11, 97], [11, 11, 14, 14, 99], [0], 0),  # though 14 was drafted
+        ([12, 98], [11, 11, 14, 14, 99], [1], 0),  # which is not the argmax
+    ],
+)
+def test_a_tree_is_recorded_as_one(
+    tmp_path: Path, sampled: list[int], argmax: list[int], path: list[int], explained: int
+) -> None:
+    drafts, parents = TREE
+    some = [0.5] * 5
+    lines: Rows = [
+        [
+            "meta",
+            {
+                "format": 1,
+                "role": "engine",
+                "run": "r",
+                "host": "elsewhere",
+                "t": 1.0,
+                "server": "sglang",
+                "k": 3,
+            },
+        ],
+        ["req", {"id": "one", "t": 1.0, "prompt": 7, "temperature": 0}],
+        ["step", 2.0, [["one", 7, 0, None, [10], 0, 1]]],
+        ["verify", [["one", 8, drafts, sampled, some, argmax, some, some, some, some, parents]]],
+        ["step", 3.0, [["one", 8, 5, drafts, sampled, 0, len(sampled)]]],
+        ["end", {"id": "one", "t": 3.0, "status": "FINISHED_STOPPED", "out": 1 + len(sampled)}],
+    ]
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    (folder / "1-1-engine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    import_all(folder, tmp_path / "runs.db")
+    with Reader(tmp_path / "runs.db") as reader:
+        session = reader.session(1)
+        assert (session.server and session.server.kind, session.greedy_rounds) == ("SGLang", 1)
+        assert session.explained_rounds == explained
+        (row,) = reader.rounds(1)
+        assert [node.idx for node in row.accepted_path] == path
+        assert list(row.emitted) == sampled
+        assert [node.depth for node in row.nodes] == [1, 1, 2, 2, 3]
+    assert sound(tmp_path / "runs.db")
+
+
 @pytest.mark.parametrize(
     ("name", "task", "expected"),
     [
