@@ -249,7 +249,7 @@ def to_round(
 def explained(step: Step, verdict: Verified) -> bool | None:
     """True where the path goes on just as long as the target's argmax is among the drafts.
 
-    The target's own token is then its argmax, too, as far as a draft stood in its place. None where that cannot be told.
+    The target's own token is then its argmax, too, where a draft stood in its place. None where that cannot be told.
     """
     if verdict.argmax is None or (verdict.parents and min(verdict.drafts, default=0) < 0):
         return None
@@ -258,15 +258,15 @@ def explained(step: Step, verdict: Verified) -> bool | None:
     for place, parent in zip(range(len(verdict.drafts)), parents, strict=True):
         if verdict.parents or place < step.drafted:
             children.setdefault(parent, []).append(place)
-    at, own = -1, len(verdict.sampled) - 1
+    at, last = -1, len(verdict.sampled) - 1
     for number, token in enumerate(verdict.sampled):
         below = children.get(at, [])
         if not below:
-            return number == own
+            return number == last
         if token != verdict.argmax[below[0]]:
             return False
         at = next((place for place in below if verdict.drafts[place] == token), -2)
-        if (at == -2) != (number == own):
+        if (at == -2) != (number == last):
             return False
     return True
 
