@@ -13,16 +13,19 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import torch
+from spectui.decoding.imports import all_lasting
 
-from spectui.decoding.config import RunConfig
-from spectui.decoding.errors import DecodingError, one_line
-from spectui.decoding.models.generation_settings import GenerationSettings
-from spectui.decoding.models.load import LoadedModels, load_models
-from spectui.decoding.target.language_model import LanguageModel
-from spectui.decoding.tokens.chat import PromptInput
-from spectui.prompts.chat import from_json
+with all_lasting():
+    import numpy as np
+    import torch
+
+    from spectui.decoding.config import RunConfig
+    from spectui.decoding.errors import DecodingError, one_line
+    from spectui.decoding.models.generation_settings import GenerationSettings
+    from spectui.decoding.models.load import LoadedModels, load_models
+    from spectui.decoding.target.language_model import LanguageModel
+    from spectui.decoding.tokens.chat import PromptInput
+    from spectui.prompts.chat import from_json
 
 CHUNK = 64
 """Tokens judged in one forward pass."""

@@ -12,6 +12,7 @@ from typing import Any
 from spectui import prompts
 from spectui.decoding.config import RunConfig
 from spectui.decoding.errors import DecodingError
+from spectui.decoding.imports import all_lasting
 from spectui.decoding.options import add_arguments, options_of
 from spectui.decoding.progress import ProgressPrinter
 from spectui.decoding.tokens.template_args import read_switches
@@ -84,16 +85,19 @@ def _measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], Callable[[d
         | {"template_args": read_switches(arguments.template_args)}
     )
     if arguments.profile:
-        from spectui.decoding.bench import profile
+        with all_lasting():
+            from spectui.decoding.bench import profile
 
         return profile.figures(*profile.measure(config, chosen, tell)), profile.table
     if arguments.drafters is None:
-        from spectui.decoding.bench import speed
+        with all_lasting():
+            from spectui.decoding.bench import speed
 
         measured = speed.measure(config, chosen, dashboard=not arguments.no_dashboard, tell=tell)
         return speed.summary(*measured), speed.table
-    from spectui.decoding.bench import drafters_figures, drafters_table
-    from spectui.decoding.bench.drafters import compare, parse_drafters
+    with all_lasting():
+        from spectui.decoding.bench import drafters_figures, drafters_table
+        from spectui.decoding.bench.drafters import compare, parse_drafters
 
     comparison = compare(parse_drafters(arguments.drafters, config), chosen, tell=tell)
     return drafters_figures.figures(config, comparison), drafters_table.table

@@ -12,6 +12,7 @@ from spectui.decoding.distill.config import DistillConfig
 from spectui.decoding.distill.prompts import heldout
 from spectui.decoding.drafters.registry import EAGLE
 from spectui.decoding.errors import DecodingError, UsageError
+from spectui.decoding.imports import all_lasting
 from spectui.decoding.options import add_arguments, options_of
 from spectui.decoding.progress import ProgressPrinter
 
@@ -42,7 +43,8 @@ def main() -> int:
     arguments = parser().parse_args()
     say = ProgressPrinter()
     try:
-        from spectui.decoding.distill.evaluate import evaluate, table
+        with all_lasting():
+            from spectui.decoding.distill.evaluate import evaluate, table
 
         if arguments.per_task is not None and arguments.per_task < 1:
             raise UsageError(f"--per-task is {arguments.per_task}; give at least 1")
@@ -52,7 +54,8 @@ def main() -> int:
                 arguments.evaluate, arguments.target, device=arguments.device, questions=questions, tell=say
             )
         else:
-            from spectui.decoding.distill.pipeline import distill
+            with all_lasting():
+                from spectui.decoding.distill.pipeline import distill
 
             config = DistillConfig(**{f.name: getattr(arguments, f.name) for f in fields(DistillConfig)})
             out = arguments.out or arguments.work / "head"

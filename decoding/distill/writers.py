@@ -15,16 +15,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+from spectui.decoding.imports import all_lasting
 
-from spectui.decoding.config import RunConfig
-from spectui.decoding.distill.config import DistillConfig
-from spectui.decoding.distill.generate import generate, pace
-from spectui.decoding.distill.shards import Shards
-from spectui.decoding.errors import DecodingError
-from spectui.decoding.models.load import LoadedModels, load_models
-from spectui.decoding.processes import python, start
-from spectui.decoding.worker.launch import MODEL_PROCESS
+with all_lasting():
+    import torch
+
+    from spectui.decoding.config import RunConfig
+    from spectui.decoding.distill.config import DistillConfig
+    from spectui.decoding.distill.generate import generate, pace
+    from spectui.decoding.distill.shards import Shards
+    from spectui.decoding.errors import DecodingError
+    from spectui.decoding.models.load import LoadedModels, load_models
+    from spectui.decoding.processes import python, start
+    from spectui.decoding.worker.launch import MODEL_PROCESS
 
 STRIDE = 10_000_000
 """Prompts of writer w are numbered from ``w * STRIDE`` on, so that no two writers use the same."""

@@ -11,11 +11,14 @@ import platform
 import sys
 from typing import Any
 
-import psutil
-import torch
+from spectui.decoding.imports import all_lasting
 
-from spectui.decoding.machine.kernels import findings, gather, package_version
-from spectui.decoding.target.packed import can_pack
+with all_lasting():
+    import psutil
+    import torch
+
+    from spectui.decoding.machine.kernels import findings, gather, package_version
+    from spectui.decoding.target.packed import can_pack
 
 
 def environment() -> dict[str, Any]:

@@ -10,24 +10,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spectui.decoding.checkpoints import hub
-from spectui.decoding.checkpoints.generation_file import check_generation_file
-from spectui.decoding.checkpoints.hub import Progress
-from spectui.decoding.checkpoints.locate import locate, locate_draft
-from spectui.decoding.checkpoints.tokenizer_files import check_tokenizer
-from spectui.decoding.checkpoints.weight_files import HEAD_FILES, check_weights, read_config, shards, tensors
-from spectui.decoding.config import RunConfig
-from spectui.decoding.drafters.kind import Weights, imported
-from spectui.decoding.drafters.registry import kind_in
-from spectui.decoding.errors import DecodingError, UsageError
-from spectui.decoding.models.families import register_family
-from spectui.decoding.models.memory import Need, need
-from spectui.decoding.models.placement import all_gpus, free_bytes, gigabytes, resolve_device
-from spectui.decoding.models.quantization import check_quantization
-from spectui.decoding.options import add_arguments, options_of
-from spectui.decoding.target.sizes import sizes_of
-from spectui.decoding.target.support import check_family
-from spectui.decoding.tokens.vocabulary import check_same_vocabulary
+from spectui.decoding.imports import all_lasting
+
+with all_lasting():
+    from spectui.decoding.checkpoints import hub
+    from spectui.decoding.checkpoints.generation_file import check_generation_file
+    from spectui.decoding.checkpoints.hub import Progress
+    from spectui.decoding.checkpoints.locate import locate, locate_draft
+    from spectui.decoding.checkpoints.tokenizer_files import check_tokenizer
+    from spectui.decoding.checkpoints.weight_files import (
+        HEAD_FILES,
+        check_weights,
+        read_config,
+        shards,
+        tensors,
+    )
+    from spectui.decoding.config import RunConfig
+    from spectui.decoding.drafters.kind import Weights, imported
+    from spectui.decoding.drafters.registry import kind_in
+    from spectui.decoding.errors import DecodingError, UsageError
+    from spectui.decoding.models.families import register_family
+    from spectui.decoding.models.memory import Need, need
+    from spectui.decoding.models.placement import all_gpus, free_bytes, gigabytes, resolve_device
+    from spectui.decoding.models.quantization import check_quantization
+    from spectui.decoding.options import add_arguments, options_of
+    from spectui.decoding.target.sizes import sizes_of
+    from spectui.decoding.target.support import check_family
+    from spectui.decoding.tokens.vocabulary import check_same_vocabulary
 
 
 def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False) -> dict[str, Need]:

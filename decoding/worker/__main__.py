@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
+from spectui.decoding.imports import all_lasting
 from spectui.decoding.worker.control import Control
 from spectui.decoding.worker.heartbeat import StageReporter
 from spectui.decoding.worker.process import main
@@ -23,13 +23,10 @@ def decode(
     """Import what decoding takes, and decode."""
     progress = StageReporter(writer)
     progress("starting Python", None, None, "")
-    # Hundreds of thousands of objects are made here and none is garbage: looking for some costs half a second.
-    gc.disable()
-    from spectui.decoding.worker.session import SessionRun
+    with all_lasting():
+        from spectui.decoding.worker.session import SessionRun
 
-    session = SessionRun(writer, control, progress, before, files, force=force)
-    gc.freeze()
-    gc.enable()
+        session = SessionRun(writer, control, progress, before, files, force=force)
     session.decode_prompts()
     control.note_standstills(writer, "at the end of the run")
 

@@ -7,11 +7,14 @@ import json
 import sys
 from dataclasses import asdict
 
-from spectui.decoding.config import RunConfig
-from spectui.decoding.errors import DecodingError
-from spectui.decoding.models.load import Progress, load_models
-from spectui.decoding.options import add_arguments, options_of
-from spectui.decoding.worker.choose_tree import costs_of, with_tree
+from spectui.decoding.imports import all_lasting
+
+with all_lasting():
+    from spectui.decoding.config import RunConfig
+    from spectui.decoding.errors import DecodingError
+    from spectui.decoding.models.load import Progress, load_models
+    from spectui.decoding.options import add_arguments, options_of
+    from spectui.decoding.worker.choose_tree import costs_of, with_tree
 
 
 def main() -> int:

@@ -24,14 +24,7 @@ from spectui.store.sessions import create_session, send_command
 from tests.waiting import until
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "spectui.decoding.worker.process",
-        "spectui.decoding.worker.prompt_runner",
-        "spectui.decoding.worker.choose_tree",
-        "tests.models",
-    ]
-)
+CONTEXT.set_forkserver_preload(["tests.decoding.worker.preloaded"])
 
 TEXTS = [
     ("code", "Write a function."),
