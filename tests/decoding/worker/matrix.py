@@ -73,6 +73,8 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
 }
 """Options of a run. The target's own settings, see `PENALTY`, hold unless `raw`."""
 
+GREEDY, WARM, NUCLEUS = SAMPLINGS
+
 PENALTY = 1.3
 """The target's repetition penalty in its `generation_config.json`."""
 
@@ -84,6 +86,8 @@ class Case:
     kind: Kind
     tree: str
     looks_up: bool
+    samplings: tuple[str, ...]
+    """Of `SAMPLINGS`."""
 
     @property
     def own_samples(self) -> bool:
@@ -103,7 +107,14 @@ class Case:
 
 
 CASES = {
-    f"{name}{WITH_LOOKUP * looks_up} {tree}": Case(kind, tree, looks_up)
+    f"{name}{WITH_LOOKUP * looks_up} {tree}": Case(
+        kind,
+        tree,
+        looks_up,
+        tuple(SAMPLINGS)
+        if len(kind.trees) == 1
+        else (GREEDY, WARM if (number + draft // 2) % 2 else NUCLEUS),
+    )
     for draft, (name, kind) in enumerate(DRAFTS.items())
     for looks_up in (False, True)
     if kind.covers.lookup_beside or not looks_up
@@ -111,7 +122,8 @@ CASES = {
     if len(kind.trees) == 1 or (number + looks_up + draft) % 2 == 0
 }
 """Of a draft with two trees one is alone and one has lookup beside it, in turn: all four take twice the time, and every
-draft runs with both in `tests.decoding.drafters.test_contract`."""
+draft runs with both in `tests.decoding.drafters.test_contract`. Each way to sample comes with every draft, and with
+every tree alone and beside lookup: of a draft with two trees, one case is warm and the other has a nucleus."""
 
 PROMPTS = {
     "usual": "Tom is a cat and Tom is a cat",

@@ -57,10 +57,10 @@ def test_whole_runs(name: str, models: Path, tmp_path: Path) -> None:
     db = connect(database)
     prompts = [PromptRecord(name, "chat", text) for name, text in known["texts"].items()]
     runs = []
-    for sampling, options in SAMPLINGS.items():
+    for sampling in case.samplings:
         for static in (UNBROKEN, BROKEN):
             stopped = {"max_tokens": AT_ONCE} if static == BROKEN else {}
-            config = RunConfig.from_dict({**case.config(models), **options, **stopped})
+            config = RunConfig.from_dict({**case.config(models), **SAMPLINGS[sampling], **stopped})
             session = create_session(
                 db, name=f"{sampling}-{static}", config_json=config.to_json(), target="tiny", drafter="",
                 tree=config.tree_label, prompts=prompts,
@@ -71,7 +71,7 @@ def test_whole_runs(name: str, models: Path, tmp_path: Path) -> None:
     process.join()
     assert process.exitcode == 0, (tmp_path / "log").read_text()
     reader = Reader(db)
-    for sampling in SAMPLINGS:
+    for sampling in case.samplings:
         outputs = [_sound(reader, f"{sampling}-{static}", case) for static in (UNBROKEN, BROKEN)]
         assert outputs[0] == outputs[1]
         if sampling == "greedy" or not case.own_samples:
