@@ -86,7 +86,8 @@ $(VLLM_INSTALLED): tests/servers/vllm-requirements.txt | $(INSTALLED)
 
 test-vllm: $(VLLM_INSTALLED)
 	@SPECTUI_VLLM=$(CURDIR)/$(VLLM_VENV)/bin/python OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest \
-		tests/servers/test_real_vllm.py tests/servers/watch/test_vllm_payoff.py tests/recorder/test_real_vllm.py
+		tests/servers/test_real_vllm.py tests/servers/watch/test_vllm_payoff.py tests/recorder/test_real_vllm.py \
+		tests/servers/recordings/test_real_vllm.py
 
 # As on a GPU machine without a registry: torch, transformers and scipy in the lowest versions that are allowed, the rest
 # from a kit of wheels, and spectui not installed. Python 3.12 where there is one, as GPU images have.
