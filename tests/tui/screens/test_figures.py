@@ -85,6 +85,13 @@ def cut_figures(app: SpectuiApp) -> list[str]:
     return wrong
 
 
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A short path: a figure in one that is too long for the screen may be cut."""
+    monkeypatch.chdir(tmp_path)
+    return Path("spectui.db")
+
+
 async def settled(pilot: Pilot[Any]) -> None:
     """Until nothing waits to be done."""
     for _ in range(200):

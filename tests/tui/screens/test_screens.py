@@ -75,11 +75,12 @@ async def picture(pilot: Pilot[Any]) -> str:
     known: dict[tuple[str, ...], str] = {}
     order = list(THEME_NAMES)
     for width, height in SIZES:
+        settled_text: list[str] = []
         if pilot.app.size != (width, height):
             await pilot.resize_terminal(width, height)
-            await settled(pilot)
+            settled_text = await settled(pilot)
         if (width, height) == WIDEST:  # most of the cells; colours are those of the other sizes
-            out += [f"== {width}x{height}", *text_of(lines_of(pilot.app))]
+            out += [f"== {width}x{height}", *settled_text]
             continue
         themes = {}
         for theme in order:
@@ -95,8 +96,7 @@ async def picture(pilot: Pilot[Any]) -> str:
     pilot.app.plain = PlainFilter("ascii")  # type: ignore[attr-defined]
     for width, height in SIZES:
         await pilot.resize_terminal(width, height)
-        await settled(pilot)
-        texts = text_of(lines_of(pilot.app))
+        texts = await settled(pilot)
         assert all(text.isascii() for text in texts)
         out += [f"== {width}x{height} ascii", *texts]
     for place, theme in enumerate(THEME_NAMES):
@@ -104,14 +104,23 @@ async def picture(pilot: Pilot[Any]) -> str:
     return "\n".join(out) + "\n"
 
 
-async def settled(pilot: Pilot[Any], seconds: float = 60.0) -> None:
-    """Until two pictures after each other are the same and nothing waits to be done: a new size takes several steps."""
+async def settled(pilot: Pilot[Any], seconds: float = 60.0) -> list[str]:
+    """The text of the screen once two pictures of it are the same with nothing waiting to be done in between.
+
+    A new size takes several steps; a picture is dear, and is composed only when nothing waits.
+    """
     deadline = time.monotonic() + seconds
-    before: list[str] = []
-    while (now := text_of(lines_of(pilot.app))) != before or not at_rest(pilot.app):
+    before: list[str] | None = None
+    while True:
         assert time.monotonic() < deadline, f"the screen does not come to rest within {seconds:g} s"
-        before = now
         await pilot.pause(0.05)
+        if not at_rest(pilot.app):
+            before = None
+            continue
+        now = text_of(lines_of(pilot.app))
+        if now == before and at_rest(pilot.app):
+            return now
+        before = now
 
 
 def at_rest(app: App[Any]) -> bool:
