@@ -161,10 +161,13 @@ def _longer(advice: LengthAdvice) -> list[str]:
     before = lengths[-2].reached if len(lengths) > 1 else 1.0
     if not used.reached or not before:
         return []
-    most, alike = used.tokens + share * used.reached, used.tokens + share * used.reached**2 / before
+    again = used.reached / before
+    most = [used.tokens + share * used.reached * more for more in (1, 2)]
+    alike = [used.tokens + share * used.reached * gain for gain in (again, again + again**2)]
     return [
-        f"A draft of {used.drafted + 1} was not recorded: it brings at most {most:.2f} tokens a round, and {alike:.2f}"
-        " if its last token is accepted as the one before it was."
+        f"A draft of {used.drafted + 1} was not recorded: it brings at most {most[0]:.2f} tokens a round, and"
+        f" {alike[0]:.2f} if its last token is accepted as the one before it was; one of {used.drafted + 2} at most"
+        f" {most[1]:.2f}, and {alike[1]:.2f} if both are."
     ]
 
 
