@@ -16,6 +16,7 @@ from spectui.decoding.drafters.kind import DrafterKind
 from spectui.decoding.drafters.registry import DRAFT_MODEL, kind_in
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.heads.config import sizes_read
+from spectui.store.files import files_in, sizes
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class LocalModel:
     @property
     def bytes(self) -> int:
         """Bytes of its files."""
-        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+        return sum(sizes(files_in(self.folder)))
 
 
 def local_models(folders: Iterable[Path] = ()) -> list[LocalModel]:
@@ -121,10 +122,7 @@ def _in_cache(cache: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir())
-    except OSError:
-        return []
+    return sorted(path for path in folder.glob("*") if path.is_dir())
 
 
 def _text(path: Path) -> str:
