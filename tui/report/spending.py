@@ -108,7 +108,7 @@ def spending_words(summary: SessionSummary) -> str:
 
     A price is in whatever --price was given in; seconds are those of the clock while it decodes.
     """
-    if not summary.tokens:
+    if not summary.tokens or not summary.total_ms:  # of several classes of devices there is no time
         return ""
     part = spending(summary, {})[-1].speculative
     words = []

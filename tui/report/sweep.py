@@ -30,7 +30,7 @@ def sweep_sentences(comparison: SweepComparison) -> Iterator[str]:
         rest = (
             ""
             if not others
-            else f"; slower by evidence: all {others} others"
+            else f"; {'the other is' if others == 1 else f'the {others} others are'} slower by evidence"
             if not alike
             else f"; not told apart from it: {', '.join(alike)}"
         )

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
+from spectui.store.counts.pace import pace_of
 from spectui.store.database import connect
 from spectui.store.device_class import DeviceClass
 from spectui.store.errors import StoreError
+from spectui.store.reading.columns import Floats
 from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord
 from spectui.store.sessions import create_session
 from spectui.store.sweeps.cells import Cell, begin_sweep, sweeps
-from spectui.store.sweeps.compare import Contest, SweepComparison, compare_sweep
+from spectui.store.sweeps.compare import (
+    Candidate,
+    Contest,
+    Key,
+    Sums,
+    SweepComparison,
+    _against,
+    compare_sweep,
+)
 from spectui.store.writing.writer import SessionWriter
 from tests.store.samples import make_round
 
@@ -172,3 +186,42 @@ def test_a_name_that_none_has_is_answered_with_those_there_are(path: Path) -> No
     record(path, CELLS[0], accepted=1, round_ms=30.0)
     with Reader(path) as reader, pytest.raises(StoreError, match="there is no sweep 'day'; there are night"):
         compare_sweep(reader, "day")
+
+
+def test_the_interval_of_a_ratio_holds_the_true_one_as_often_as_it_says() -> None:
+    """Prompts differ, drafters do so unlike from prompt to prompt, and each session has a machine of its own pace."""
+    rng = np.random.default_rng(5)
+    true, prompts, sessions = 0.9, 8, 400
+    held = 0
+    for _ in range(sessions):
+        hard, own = np.exp(rng.normal(0.0, 0.3, prompts)), np.exp(rng.normal(0.0, 0.06, prompts))
+        (one, its_prompts), (best, of_best) = (
+            drawn(rng, factor, pace)
+            for factor, pace in zip((hard * own / true, hard), np.exp(rng.normal(0.0, 0.2, 2)), strict=True)
+        )
+        ci = _against(one, best, its_prompts, of_best, True).over_best_ci
+        held += ci is not None and ci[0] <= true <= ci[1]
+    assert 0.92 <= held / sessions <= 0.99
+
+
+def drawn(rng: np.random.Generator, factors: Floats, pace: float) -> tuple[Candidate, dict[Key, Sums]]:
+    """A candidate whose prompts take so many times 20 ms a token, on a machine of that pace, and its prompts."""
+    tokens = rng.integers(40, 128, len(factors))
+    ms = tokens * 20.0 * factors * pace * np.exp(rng.normal(0.0, 0.05, len(factors)))
+    round_ms = float(2 * ms.sum() / tokens.sum())
+    pairs = [
+        (24.0 * pace * math.exp(rng.normal(0.0, 0.1)), round_ms * math.exp(rng.normal(0.0, 0.05)))
+        for _ in range(20)
+    ]
+    known = pace_of(pairs, round_ms)
+    session: Any = SimpleNamespace(
+        plain_ms=known.ms,
+        baseline_low_ms=known.low_ms,
+        baseline_high_ms=known.high_ms,
+        baseline_count=known.times,
+    )
+    prompts = {
+        (str(i), 1): (float(n), n / 2, n / 2, float(t))
+        for i, (n, t) in enumerate(zip(tokens, ms, strict=True))
+    }
+    return Candidate(CELLS[0], session, len(factors), None, None, None, None, None, None), prompts
