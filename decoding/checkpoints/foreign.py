@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from spectui.decoding.checkpoints.tokenizer_files import has_tokenizer
 from spectui.decoding.checkpoints.weight_files import stored_names
 from spectui.decoding.drafters.registry import KINDS, accepted_weights, either, named_kinds
 from spectui.decoding.errors import DecodingError
@@ -147,10 +148,21 @@ def other_draft(described: Mapping[str, Any]) -> str | None:
 def is_eagle1(described: Mapping[str, Any], folder: Path) -> bool:
     """True for an EAGLE-1 or 2 head of its authors, which calls itself a Llama of a layer or a few: its tensors are
     layers behind an ``fc``."""
-    if described.get("num_hidden_layers") not in range(1, _MOST_LAYERS + 1):
+    if not _has_few_layers(described):
         return False
     names = {name.removeprefix("model.") for name in stored_names(folder)}
     return "fc.weight" in names and any(name.startswith("layers.0.") for name in names)
+
+
+def could_be_eagle1(folder: Path) -> bool:
+    """True for a description that `is_eagle1` needs the weights of: that of a model, and no tokenizer beside it."""
+    described = _json(folder / "config.json")
+    unknown = not any(kind.recognises(described) for kind in KINDS.values())
+    return unknown and _has_few_layers(described) and not stored_names(folder) and not has_tokenizer(folder)
+
+
+def _has_few_layers(described: Mapping[str, Any]) -> bool:
+    return described.get("num_hidden_layers") in range(1, _MOST_LAYERS + 1)
 
 
 class _Names:

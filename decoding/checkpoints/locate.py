@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from spectui.decoding.checkpoints import embedded, hub
-from spectui.decoding.checkpoints.foreign import refuse_file, refuse_foreign, refuse_foreign_on_hub
+from spectui.decoding.checkpoints.foreign import (
+    could_be_eagle1,
+    refuse_file,
+    refuse_foreign,
+    refuse_foreign_on_hub,
+)
 from spectui.decoding.checkpoints.hub import Progress
 from spectui.decoding.checkpoints.weight_files import HEAD_FILES
 from spectui.decoding.config import EMBEDDED_TARGET
@@ -17,7 +22,8 @@ from spectui.store.paths import expanded
 def locate(name: str, progress: Progress, *, weights: bool = True, allow_pickle: bool = False) -> Path:
     """The folder of `name`: ``embedded``, a folder, or ``MODEL[@REVISION]`` on the hub, fetched when needed.
 
-    Without `weights` only the small files of a model on the hub are fetched. Raises `DecodingError` in one line.
+    Without `weights` only the small files of a model on the hub are fetched, unless its weights alone tell what it is.
+    Raises `DecodingError` in one line.
     """
     if name == EMBEDDED_TARGET:
         return embedded.ensure(progress)
@@ -37,10 +43,11 @@ def locate(name: str, progress: Progress, *, weights: bool = True, allow_pickle:
         raise DecodingError(
             f"'{name}' has no config.json on the hub: it is no model that transformers can load"
         )
-    if not weights:
+    untold = could_be_eagle1(folder)
+    if not weights and not untold:
         return folder
     folder = hub.fetch(name, progress, pickled=allow_pickle)
-    if kind_in(folder).is_head and not any((folder / file).is_file() for file in HEAD_FILES):
+    if (untold or kind_in(folder).is_head) and not any((folder / file).is_file() for file in HEAD_FILES):
         hub.refuse_pickles(name)
         raise DecodingError(f"draft head '{name}' has no {' or '.join(HEAD_FILES)}; choose another head")
     return folder

@@ -23,11 +23,16 @@ _OTHERS = (
 )
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """True for a folder with files of a tokenizer."""
+    return (folder / _READY).is_file() or any(True for pattern in _OTHERS for _ in folder.glob(pattern))
+
+
 def check_tokenizer(name: str, folder: Path) -> None:
     """Raise `DecodingError` in one line where the model in `folder` has no tokenizer, or one that needs a package."""
     if (folder / _READY).is_file():
         return
-    if not any(True for pattern in _OTHERS for _ in folder.glob(pattern)):
+    if not has_tokenizer(folder):
         raise DecodingError(
             f"model '{name}' has no tokenizer files; copy those of the model it was made from to {folder}"
         )

@@ -56,7 +56,7 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
     needs = {"target": need_of(config.target, folder, config, from_config=from_config)}
     if not config.speculate or config.kind.weights is None:
         return needs
-    draft = locate_draft(config.base_draft, folder, progress, weights=False)
+    draft = locate_draft(config.base_draft, folder, progress, weights=False, allow_pickle=config.allow_pickle)
     kind = config.kind if config.kind.named else kind_in(draft)
     assert kind.weights is not None
     if kind.weights.describe:  # refuses one for another target
@@ -123,7 +123,7 @@ def draft_words(config: RunConfig, progress: Progress, *, from_config: bool = Fa
 
     Raises `DecodingError` as `needs_of`.
     """
-    folder = locate(config.target, progress, weights=False)
+    folder = locate(config.target, progress, weights=False, allow_pickle=config.allow_pickle)
     weights = kind_in(folder).weights
     if weights is None or (weights.whole_model and not weights.describe):
         return None

@@ -11,9 +11,12 @@ from typing import Any
 
 import httpx2
 import pytest
+import torch
 from huggingface_hub.errors import GatedRepoError
+from safetensors.torch import load_file
 
 from spectui.decoding.checkpoints.hub import explain_hub_error, split_revision
+from tests.decoding.eagle.test_first import authors
 from tests.heads import tiny_head
 from tests.hub_server import COMMIT, hub
 from tests.models import tiny_llama
@@ -68,10 +71,18 @@ def _ask(address: str, home: Path, *runs: dict[str, Any], **environment: str) ->
 
 def test_a_hub_of_good_and_bad_repositories(tmp_path: Path) -> None:
     folders = {name: tmp_path / name.replace("/", "-") for name in
-               ("a/target", "a/draft", "a/head", "a/gated", "a/pickled", "a/not-a-model", "a/cut")}  # fmt: skip
+               ("a/target", "a/draft", "a/head", "a/gated", "a/pickled", "a/not-a-model", "a/cut", "a/eagle1",
+               "a/eagle1-pickled")}  # fmt: skip
     model = tiny_llama(folders["a/target"], layers=6, context=512)
     tiny_llama(folders["a/draft"], context=256)
     _save_official_head(model, folders["a/head"])
+    for name in ("a/eagle1", "a/eagle1-pickled"):
+        authors(folders[name], model)
+    torch.save(
+        load_file(folders["a/eagle1-pickled"] / "model.safetensors"),
+        folders["a/eagle1-pickled"] / "pytorch_model.bin",
+    )
+    (folders["a/eagle1-pickled"] / "model.safetensors").unlink()
     for name in ("a/gated", "a/pickled", "a/cut"):
         tiny_llama(folders[name])
     (folders["a/pickled"] / "model.safetensors").rename(folders["a/pickled"] / "pytorch_model.bin")
@@ -81,11 +92,13 @@ def test_a_hub_of_good_and_bad_repositories(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1000])
     home = tmp_path / "home"
     with hub(folders, {"a/gated"}) as address:
-        pair, head, *bad = _ask(
+        pair, head, eagle1, pickled, *bad = _ask(
             address,
             home,
             {"target": "a/target@main", "draft": "a/draft"},
             {"target": f"a/target@{COMMIT}", "draft": "a/head", "allow_pickle": True},
+            {"target": "a/target", "draft": "a/eagle1"},
+            {"target": "a/target", "draft": "a/eagle1-pickled", "allow_pickle": True},
             {"target": "a/gated"},
             {"target": "a/nothing"},
             {"target": "a/target@v9"},
@@ -104,6 +117,7 @@ def test_a_hub_of_good_and_bad_repositories(tmp_path: Path) -> None:
     assert pair["tensors"][0][0] == pair["tensors"][0][1] > 0
     assert "model.safetensors" in pair["files"]
     assert head["draft"] == "EagleHead"
+    assert eagle1["draft"] == pickled["draft"] == "FirstEagleHead"
     said = [one["error"] for one in bad]
     for text, words in zip(
         said,
