@@ -321,7 +321,7 @@ def test_what_it_names_exists(command: str) -> None:
         assert set(words) <= set(targets)
     elif program == "python":
         assert words[0] == "-m"
-        place = ROOT.joinpath(*words[1].split("."))
+        place = ROOT.joinpath(*words[1].removeprefix("spectui.").split("."))
         module = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
         assert module.is_file()
         text = module.read_text(encoding="utf-8")
