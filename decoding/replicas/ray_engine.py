@@ -223,7 +223,7 @@ def start_here(devices: Sequence[str], environment: Mapping[str, str]) -> RayEng
             num_gpus=len(gpus),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE,
-            _temp_dir=str(folder),
+            _temp_dir=str(folder / "r"),  # which Ray opens to all, whatever it was
             _system_config={"prestart_worker_first_driver": False},
         )
     except Exception as error:
@@ -284,10 +284,10 @@ def _connected(folder: Path, **options: Any) -> Any:
 
 
 def _private_folder() -> Path:
-    """A fresh folder that nobody else may look into: Ray's own in it are open to all."""
+    """A fresh folder that nobody else may look into, around those of Ray, which are open to all."""
     name = f"{FOLDER}{os.getpid()}-"
     place = tempfile.gettempdir()
-    if len(place) + len(name) + 9 > LONGEST_FOLDER:
+    if len(place) + len(name) + 11 > LONGEST_FOLDER:
         place = "/tmp"
     return Path(tempfile.mkdtemp(prefix=name, dir=place))
 

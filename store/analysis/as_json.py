@@ -56,6 +56,7 @@ def report_json(report: Report) -> dict[str, Any]:
             "mean_watts": watts_of(report.session),
             "tasks": spending_json(report.spending),
         },
+        **({} if report.replicas is None else {"replicas": asdict(report.replicas)}),
         **({"devices": [_device(part) for part in report.devices]} if report.devices else {}),
         "notes": report.notes,
     }

@@ -12,6 +12,7 @@ from spectui.store.analysis.contrast import Prompts, TaskContrasts, task_contras
 from spectui.store.analysis.counts import Counts
 from spectui.store.analysis.figures import GroupFigures
 from spectui.store.analysis.predictors import TITLES, Labels, Predictor, label, predictor
+from spectui.store.analysis.replicas import ReplicaFactor, replica_factor
 from spectui.store.analysis.resampling import POSITIVE, SHARE, Draws, draw
 from spectui.store.analysis.spending import Spending, device_spending, spending
 from spectui.store.analysis.verdict import CLAIM, Verdict, judge, sentence
@@ -21,6 +22,7 @@ from spectui.store.explained import explained_words
 from spectui.store.reading.columns import Bools, Floats, Progress, silent
 from spectui.store.reading.devices import DeviceFigures, device_figures
 from spectui.store.reading.reader import Reader
+from spectui.store.reading.replicas import replicas
 from spectui.store.rows import SessionSummary
 from spectui.store.sources import lacking
 
@@ -51,6 +53,8 @@ class Report:
     """Costs of a million tokens by task; empty before the first round and on several classes of devices."""
     devices: tuple[DevicePart, ...] = ()
     """The classes of devices where there are several."""
+    replicas: ReplicaFactor | None = None
+    """The replica as a factor, where several decoded the session."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +205,12 @@ def build_report(
     `price` is for an hour of the device (None: the run's own). 1,000,000 nodes take some seconds: call it
     from a thread that may wait.
     """
-    report = report_of(read_session(reader, ref, progress), progress)
+    data = read_session(reader, ref, progress)
+    report = report_of(data, progress)
     if not report.session.tokens:
         return report
+    if rows := replicas(reader, report.session.id):
+        report = replace(report, replicas=replica_factor(Counts(data), rows))
     if report.session.devices > 1:
         parts = [
             DevicePart(each, tuple(device_spending(report.session, each, price)))

@@ -66,12 +66,13 @@ class Tally:
 class Session:
     """A session on replicas that is resumed after each kill until it is finished."""
 
-    def __init__(self, folder: Path, name: str, *, prompts: int = 2) -> None:
+    def __init__(self, folder: Path, name: str, *, prompts: int = 2, sampled: bool = False) -> None:
         self.database = folder / "runs.db"
         self.db = connect(self.database)
         config = RunConfig(
-            target=str(folder / "tiny"), draft=str(folder / "tiny"), tree="full:2x2", max_new_tokens=TOKENS
-        )
+            target=str(folder / "tiny"), draft=str(folder / "tiny"), tree="full:2x2", max_new_tokens=TOKENS,
+            temperature=0.8 if sampled else 0.0, top_p=0.9 if sampled else 1.0, seed=7,
+        )  # fmt: skip
         self.id = create_session(
             self.db, name=name, config_json=config.to_json(), target="tiny", drafter="tiny", tree=config.tree,
             prompts=[PromptRecord(f"{task}-{i}", task, f"{text} {i}") for i in range(prompts)

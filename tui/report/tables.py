@@ -13,6 +13,7 @@ from spectui.store.analysis.verdict import NODES
 from spectui.store.rows import SessionSummary
 from spectui.tui.model.speedups import range_words, unknown_words
 from spectui.tui.report.grid import Cell, Column, Grid, grid
+from spectui.tui.report.replicas import replica_grids
 from spectui.tui.report.spending import device_grids, spending_grid
 
 DEFINITIONS = {
@@ -64,6 +65,7 @@ def tables(report: Report) -> list[Grid]:
         _clusters(groups),
         *([spending_grid(report.session, report.spending)] if report.spending else []),
         *device_grids(report),
+        *replica_grids(report),
     ]
     return [table for table in every if table.rows]
 
