@@ -161,12 +161,19 @@ def check_replicas(config: RunConfig, replicas: Replicas | None) -> None:
     """Raise `UsageError` for replicas that the configuration does not go with, or whose cluster nobody answers for."""
     if replicas is None:
         return
-    from spectui.decoding.replicas.devices import check_address, check_config, local_devices, read_count
+    from spectui.decoding.replicas.devices import (
+        check_address,
+        check_config,
+        check_ray,
+        local_devices,
+        read_count,
+    )
 
     check_config(config)
     count = read_count(replicas.count)
     if replicas.ray:
         check_address(replicas.ray)
+        check_ray(replicas.ray)
     else:
         local_devices(config, count)
 

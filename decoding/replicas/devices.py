@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from importlib.util import find_spec
 
 import psutil
 
@@ -13,6 +14,7 @@ from spectui.decoding.machine.gpu import MachineGpus
 
 AUTO = "auto"
 PROBE_SECONDS = 3.0
+INSTALL_RAY = "pip install 'spectui[ray]'"
 MOST = 1024
 BYTES_PER_REPLICA = 4 << 30
 """Free memory for each replica on CPUs where their number is `AUTO`."""
@@ -53,6 +55,12 @@ def check_address(address: str) -> tuple[str, int]:
             "start the cluster with 'ray start --head', or correct the address"
         ) from error
     return host, int(port)
+
+
+def check_ray(address: str) -> None:
+    """Raise `UsageError` where Ray, which a cluster takes, is not installed."""
+    if find_spec("ray") is None:
+        raise UsageError(f"--ray {address} needs Ray: {INSTALL_RAY}")
 
 
 def visible_gpus() -> list[str]:

@@ -56,7 +56,7 @@ class Replica:
         self._control = Control(self._idle, signals=False)
         self._outbox = Outbox(self._control.note_trouble)
         self._runner: PromptRunner | None = None
-        self._stage: Stage = ("starting", None, None, "")
+        self._stage: Stage = ("starting Python", None, None, "")
         self._usage: Callable[[], tuple[Any, ...]] | None = None
         self._watching = threading.Event()
 

@@ -10,9 +10,8 @@ from typing import Any
 import psutil
 
 from spectui.decoding.config import AUTO, CHAIN_BESIDE, RunConfig, kept_from
-from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.fingerprint import Basis
-from spectui.decoding.replicas.devices import check_config, local_devices, read_count, threads_each
+from spectui.decoding.replicas.devices import check_config, check_ray, local_devices, read_count, threads_each
 from spectui.decoding.replicas.dispatch import Dispatcher
 from spectui.decoding.replicas.members import Member
 from spectui.decoding.replicas.messages import Loaded
@@ -25,7 +24,6 @@ from spectui.store.writing.writer import SessionWriter
 
 RAY_SWITCH = "SPECTUI_RAY"
 """Environment variable; 0 starts replicas of this machine without Ray, though it is installed."""
-INSTALL_RAY = "pip install 'spectui[ray]'"
 
 
 class ReplicaRun:
@@ -93,8 +91,7 @@ class ReplicaRun:
     def _transport(self) -> Transport:
         """Ray for a cluster, and on this machine where it is installed; else processes with pipes."""
         if self._address:
-            if find_spec("ray") is None:
-                raise DecodingError(f"--ray {self._address} needs Ray: {INSTALL_RAY}")
+            check_ray(self._address)
             from spectui.decoding.replicas.ray_engine import join_cluster
 
             return join_cluster(self._address, self._config, self._count)

@@ -127,8 +127,7 @@ def test_two_nodes_decode_a_session_and_one_of_them_is_killed(folder: Path, sess
             [*cluster.within("first"), *command], env={**os.environ, **cluster.environment}
         )
         try:
-            both = lambda: len(set(_owners(shared))) == 2  # noqa: E731
-            until(lambda: both() or worker.poll() is not None, seconds=300)
+            until(lambda: len(set(_owners(shared))) == 2 or worker.poll() is not None, seconds=300)
             assert worker.poll() is None, (folder / "worker.log").read_text()
             cluster.kill("second")
             until(lambda: worker.poll() is not None, seconds=600)
