@@ -24,7 +24,7 @@ def _ip(*arguments: str) -> str:
 
 
 def possible() -> str:
-    """Why there can be no such cluster; "" where there can."""
+    """The reason that there can be no such cluster; "" where there can."""
     if shutil.which("ip") is None or os.getuid() != 0:
         return "network namespaces need root and the command ip"
     name = f"spectui-{os.getpid()}"
@@ -45,7 +45,7 @@ class Cluster:
     address: str = f"{NODES['first']}:{PORT}"
 
     def within(self, node: str) -> list[str]:
-        """What a command begins with to be run on a node."""
+        """The beginning of a command that is to be run on a node."""
         return ["ip", "netns", "exec", f"{self.prefix}-{node}"]
 
     def pids(self, node: str) -> list[int]:
