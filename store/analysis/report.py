@@ -8,11 +8,16 @@ import numpy as np
 
 from spectui.store.analysis import clusters, correlation, figures, published
 from spectui.store.analysis.columns import Measured, read_session
-from spectui.store.analysis.contrast import Prompts, TaskContrasts, task_contrasts
+from spectui.store.analysis.contrast import (
+    Prompts,
+    ReplicaFactor,
+    TaskContrasts,
+    replica_factor,
+    task_contrasts,
+)
 from spectui.store.analysis.counts import Counts
 from spectui.store.analysis.figures import GroupFigures
 from spectui.store.analysis.predictors import TITLES, Labels, Predictor, label, predictor
-from spectui.store.analysis.replicas import ReplicaFactor, replica_factor
 from spectui.store.analysis.resampling import POSITIVE, SHARE, Draws, draw
 from spectui.store.analysis.spending import Spending, device_spending, spending
 from spectui.store.analysis.verdict import CLAIM, Verdict, judge, sentence
