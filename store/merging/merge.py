@@ -23,7 +23,6 @@ from spectui.store.records import Cut, RoundRecord
 from spectui.store.rows import RoundRow
 from spectui.store.sessions import create_session, set_tags
 from spectui.store.sqlite.transactions import transaction
-from spectui.store.writing.baselines import baselines
 from spectui.store.writing.writer import PendingGeneration, SessionWriter
 
 ROUNDS_AT_A_TIME = 256
@@ -77,20 +76,43 @@ def merge(
     return merged
 
 
+_REPLICA_COLUMNS = (
+    "host", "device", "machine", "costs", "energy_joules", "energy_seconds", "joined_at", "left_at", "engine", "reason",
+)  # fmt: skip
+_OF_SESSION = "host, device, machine, costs, energy_joules, energy_seconds, started_at, ended_at, '', ''"
+"""The same of a session's worker."""
+
+
 class _Writer(SessionWriter):
     """The ordinary writer, and what a merge alone writes: the past."""
 
-    def add_replica(self, part: Part, number: int) -> int:
-        """Keep who decoded a part; returns the replica's id."""
-        row = part.row("host, device, machine, costs, energy_joules, energy_seconds, started_at, ended_at")
+    def add_replicas(self, part: Part) -> dict[int | None, int]:
+        """Keep who decoded a part: its own replicas, and its worker where that decoded; returns their ids by those that
+        they have in the part, None of the worker."""
+        reader, session = part.reader, part.summary.id
+        rows = reader.fetch(
+            f"SELECT id, {', '.join(_REPLICA_COLUMNS)} FROM replica WHERE id IN"
+            " (SELECT replica_id FROM generation WHERE session_id = ?) ORDER BY number",
+            session,
+        )
+        ((own,),) = reader.fetch(
+            "SELECT EXISTS (SELECT 1 FROM generation WHERE session_id = ? AND replica_id IS NULL AND round_count)",
+            session,
+        )
+        if own or not rows:
+            rows.append((None, *part.row(_OF_SESSION)))
+        sql = (
+            f"INSERT INTO replica (session_id, number, {', '.join(_REPLICA_COLUMNS)})"
+            " SELECT ?, (SELECT count(*) + 1 FROM replica WHERE session_id = ?),"
+            f" {', '.join('?' * len(_REPLICA_COLUMNS))}"
+        )
+        ids: dict[int | None, int] = {}
         with self._lock, transaction(self._connection):
-            replica_id = self._connection.execute(
-                "INSERT INTO replica (session_id, number, host, device, machine, costs, energy_joules, energy_seconds,"
-                " joined_at, left_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self._session_id, number, *row),
-            ).lastrowid
-        assert replica_id is not None
-        return replica_id
+            for replica_id, *columns in rows:
+                made = self._connection.execute(sql, (self._session_id, self._session_id, *columns)).lastrowid
+                assert made is not None
+                ids[replica_id] = made
+        return ids
 
     def end(self, parts: Sequence[Part]) -> None:
         """Close the session with the times of its parts and, on one class of device, what they spent together."""
@@ -104,9 +126,12 @@ class _Writer(SessionWriter):
             "ended_at": max(ended, default=None),
             "round_at": max(last, default=None),
         }
-        machines, costs, joules, seconds = zip(
-            *(part.row("machine, costs, energy_joules, energy_seconds") for part in parts), strict=True
-        )
+        with self._lock:
+            replicas = self._connection.execute(
+                "SELECT machine, costs, energy_joules, energy_seconds FROM replica WHERE session_id = ?",
+                (self._session_id,),
+            ).fetchall()
+        machines, costs, joules, seconds = zip(*replicas, strict=True)
         if len(set(machines)) == 1:
             columns |= {"machine": machines[0], "costs": next(filter(None, costs), None)}
             if None not in joules:
@@ -149,7 +174,7 @@ class _Merge:
 
     def write(self, progress: Progress) -> Merged:
         """Write everything, prompts in the order of their positions."""
-        copies = {part.label: _Copy(self._writer, part, number) for number, part in enumerate(self._parts, 1)}
+        copies = {part.label: _Copy(self._writer, part) for part in self._parts}
         for part in self._parts:
             copies[part.label].begin(self._choices)
         pending = self._writer.pending_generations()
@@ -171,10 +196,10 @@ class _Merge:
 class _Copy:
     """Writes one part into the merged session."""
 
-    def __init__(self, writer: _Writer, part: Part, number: int) -> None:
+    def __init__(self, writer: _Writer, part: Part) -> None:
         self._writer = writer
         self._part = part
-        self._replica = writer.add_replica(part, number)
+        self._replicas = writer.add_replicas(part)
         self._rows = {row.position: row for row in part.reader.generations(part.summary.id)}
         self._choices: dict[int, int] = {}
         """A choice's id in the part -> its id here."""
@@ -197,8 +222,9 @@ class _Copy:
         """Write a prompt's rounds as they were recorded."""
         row = self._rows[prompt.position]
         self._prompts[row.id] = prompt.id
+        replica = self._replicas.get(row.replica_id)  # of none, if it was skipped before one had it
         if row.started_at is not None:
-            self._writer.start_generation(prompt.id, row.prompt_tokens, self._replica, at=row.started_at)
+            self._writer.start_generation(prompt.id, row.prompt_tokens, replica, at=row.started_at)
         after = 0
         while rounds := self._part.reader.rounds(row.id, after, ROUNDS_AT_A_TIME):
             for each in rounds:
@@ -216,10 +242,12 @@ class _Copy:
     def end(self) -> None:
         """Write the part's measurements and events."""
         reader, session = self._part.reader, self._part.summary.id
-        for each in baselines(reader, session):
-            self._writer.add_baseline(
-                each.ms_per_token, each.tokens, each.round_ms, self._replica, at=each.at
-            )
+        for at, ms, tokens, round_ms, replica in reader.fetch(
+            "SELECT at, ms_per_token, tokens, round_ms, replica_id FROM baseline WHERE session_id = ? ORDER BY id",
+            session,
+        ):
+            if replica in self._replicas:
+                self._writer.add_baseline(ms, tokens, round_ms, self._replicas[replica], at=at)
         for event in reader.events(session):
             text = (
                 event.text if event.generation_id is not None else f"{event.text} ({self._part.shard.words})"

@@ -57,6 +57,7 @@ def _make(
     plain_ms: float = 30.0,
     status: str = "finished",
     config: dict[str, Any] | None = None,
+    replicas: Sequence[DeviceClass] = (),
     **facts: Any,
 ) -> None:
     """Prompts at `undone` have not been begun."""
@@ -81,10 +82,18 @@ def _make(
         writer.claim(host=f"node-{machine.name[:3]}")
         writer.describe(**FACTS | {"machine_json": machine.to_json()} | facts)
         writer.add_tokens("tiny", {1: b"a"})
+        ids: list[int] = []
+        for number, each in enumerate(replicas, start=1):
+            ids.append(number)
+            db.execute(
+                "INSERT INTO replica (id, session_id, number, host, device, machine, energy_joules, energy_seconds)"
+                " VALUES (?, ?, ?, 'node', 'cuda:0', ?, 50.0, 5.0)",
+                (number, session, number, each.to_json()),
+            )
         for prompt in writer.pending_generations():
             if prompt.position in undone:
                 continue
-            writer.start_generation(prompt.id, 10)
+            writer.start_generation(prompt.id, 10, ids[prompt.position % len(ids)] if ids else None)
             for record in random_rounds(rounds, seed=prompt.position):
                 writer.record_round(prompt.id, record)
             writer.add_event("repetition", f"of prompt {prompt.position}", prompt.id)
@@ -92,6 +101,6 @@ def _make(
                 prompt.id, "finished", output=f"output {prompt.position}", finish_reason="eos"
             )
         for off in (0.98, 1.0, 1.02):
-            writer.add_baseline(off * plain_ms, 1, 16.0)
+            writer.add_baseline(off * plain_ms, 1, 16.0, ids[0] if ids else None)
         writer.heartbeat(None, None, energy=(100.0, 10.0))
         writer.set_status(status)

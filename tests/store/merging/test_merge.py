@@ -143,6 +143,21 @@ def test_counts_are_of_all_and_times_of_each_class_of_device(tmp_path: Path) -> 
     assert report["devices"][1]["per_million_tokens"]["all"]["speculative"]["price"] > 0
 
 
+def test_replicas_of_shards_stay_who_they_were(tmp_path: Path) -> None:
+    shards = [make(tmp_path / "1.db", "1/2", replicas=(CPU, GPU)), make(tmp_path / "2.db", "2/2")]
+    made = merged(tmp_path / "out.db", *shards)
+    assert made.devices == 2
+    replicas = rows(tmp_path / "out.db", "SELECT number, machine FROM replica ORDER BY number")
+    assert replicas == [(1, CPU.to_json()), (2, GPU.to_json()), (3, CPU.to_json())]
+    with Reader(tmp_path / "out.db") as reader:
+        of_cpu, of_gpu = device_figures(reader, 1)
+        prompts = reader.fetch("SELECT replica_id, count(*) FROM generation GROUP BY 1 ORDER BY 1")
+    assert prompts == [(1, 2), (2, 2), (3, 4)]
+    assert (of_cpu.prompts, of_gpu.prompts) == (6, 2)
+    assert (of_cpu.baseline_count, of_gpu.baseline_count) == (6, 0)
+    assert (of_cpu.energy_joules, of_gpu.energy_joules) == (150.0, 50.0)
+
+
 Spoil = Callable[[Path], list[Path]]
 OTHER_PROMPTS = [*PROMPTS[:-1], PROMPTS[0]]
 BROKEN: dict[str, tuple[Spoil, str]] = {

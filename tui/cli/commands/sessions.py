@@ -216,6 +216,10 @@ def _facts(
     yield "prompts", f"{done}: {tasks}"
     if summary.study:
         yield "set-up", "the published study's"
+    if summary.cell is not None:
+        from spectui.store.sweeps.cells import read_cell
+
+        yield "sweep", read_cell(summary.cell).words
     from spectui.decoding.config import OF_A_SERVER, OF_MODELS_HERE
     from spectui.store.sources import RECORDING
 
