@@ -289,7 +289,7 @@ def _circumstances(data: Measured) -> dict[str, str]:
         )
     elif any(prompt.status != "finished" for prompt in data.prompts):
         notes["prompts"] = "none has finished: these are the figures of what there is of them"
-    if summary.shard is not None:
+    if summary.shard is not None and summary.prompt_count != summary.shard.get("prompts"):
         notes["shard"] = (
             f"it is shard {summary.shard.get('number')}/{summary.shard.get('of')} of a run of "
             f"{summary.shard.get('prompts')} prompts: spectui sessions merge makes one session of all shards"
