@@ -87,19 +87,19 @@ class _Writer(SessionWriter):
     """The ordinary writer, and what a merge alone writes: the past."""
 
     def add_replicas(self, part: Part) -> dict[int | None, int]:
-        """Keep who decoded a part: its own replicas, and its worker where that decoded; returns their ids by those that
-        they have in the part, None of the worker."""
+        """Keep the replicas that decoded a part, and its worker where that did; returns their ids by those in the part,
+        of which the worker's is None."""
         reader, session = part.reader, part.summary.id
         rows = reader.fetch(
             f"SELECT id, {', '.join(_REPLICA_COLUMNS)} FROM replica WHERE id IN"
             " (SELECT replica_id FROM generation WHERE session_id = ?) ORDER BY number",
             session,
         )
-        ((own,),) = reader.fetch(
+        ((by_worker,),) = reader.fetch(
             "SELECT EXISTS (SELECT 1 FROM generation WHERE session_id = ? AND replica_id IS NULL AND round_count)",
             session,
         )
-        if own or not rows:
+        if by_worker or not rows:
             rows.append((None, *part.row(_OF_SESSION)))
         sql = (
             f"INSERT INTO replica (session_id, number, {', '.join(_REPLICA_COLUMNS)})"
