@@ -231,8 +231,8 @@ class RunConfig:
     vllm_dir: str = option(
         "",
         "--vllm-dir",
-        "With --server: the folder that the recorder inside a vLLM writes to, for every node (default: looked up for a "
-        "server on this machine).",
+        "With --server: the folder that the recorder inside a vLLM writes to, for every node. Of a server on this "
+        "machine it is found without.",
         metavar="DIR",
         setting="",
         part=Part.MODELS,
