@@ -106,9 +106,13 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
 
 
 def resume_command(session: int, database: Path) -> str:
-    """The command that goes on with a session; it names the database where commands take another by themselves."""
-    chosen = "" if database == State().database else f" --db {shlex.quote(str(database))}"
-    return f"spectui run --resume {session}{chosen}"
+    """The command that goes on with a session."""
+    return f"spectui run --resume {session}{database_option(database)}"
+
+
+def database_option(database: Path) -> str:
+    """`` --db FILE`` where commands take another database by themselves; else ""."""
+    return "" if database == State().database else f" --db {shlex.quote(str(database))}"
 
 
 def failure(reader: Reader, summary: SessionSummary, database: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +35,7 @@ def sweep(
     FILE is TOML: drafters, trees, temperatures and tasks are lists, name is the sweep's, and [run] has options of
     'spectui run'. The same command goes on with a sweep that was stopped or killed; what is done is not done again.
     """
+    from spectui.tui.cli.result import database_option
     from spectui.tui.cli.sweeping import SweepRun
     from spectui.tui.sweep_file import read_sweep
 
@@ -51,9 +53,10 @@ def sweep(
             {"sweep": plan.name, "cells": _cells(run.cells, progress), "stopped": outcome.stopped},
             indent=None,
         )
-    say(f"{progress.words}; compare them with: spectui compare --sweep {plan.name}")
+    database = database_option(state.database)
+    say(f"{progress.words}; compare them with: spectui compare --sweep {shlex.quote(plan.name)}{database}")
     if outcome.stopped:
-        say(f"stopped; go on with: spectui sweep {file}")
+        say(f"stopped; go on with: spectui sweep {shlex.quote(str(file))}{database}")
         return 0
     if outcome.failed:
         sessions = "session" if len(outcome.failed) == 1 else "sessions"
