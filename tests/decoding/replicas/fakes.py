@@ -48,6 +48,8 @@ class FakeReplica:
         )
         self.attempt = 0
         self.to_come: deque[Operation] = deque()
+        self.before: list[tuple[int, tuple[Operation, ...]]] = []
+        """Attempt and operations of every prompt so far."""
 
     def ask(self, method: str, *arguments: Any) -> None:
         if self.open:
@@ -93,6 +95,7 @@ class FakeReplica:
             "finish_generation", (generation.id, "finished"), {"output": f"text {generation.position}"}
         )
         self.to_come = deque([Operation("start_generation", (generation.id, 10), {}), *rounds, end])
+        self.before.append((attempt, tuple(self.to_come)))
 
     def _take(self, seconds: float) -> Batch:
         self.taken += 1

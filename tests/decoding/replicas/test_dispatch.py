@@ -132,11 +132,11 @@ def test_an_answer_to_an_earlier_attempt_on_the_same_replica_is_dropped(run: Dis
     replayed: list[Answer] = []
 
     def replay() -> None:
-        for replica in run.transport.replicas[:1]:
-            if replica.taken == 5 and not replayed:  # the second prompt is at work
-                old = Batch(replica.attempt - 1, tuple(replica.to_come), True)
-                replayed.append(Answer(replica, "take", old))
-                run.transport.stray = replayed[:]
+        first = run.transport.replicas[0]
+        if len(first.before) == 2 and first.to_come and not replayed:  # the second prompt is at work
+            attempt, operations = first.before[0]
+            replayed.append(Answer(first, "take", Batch(attempt, operations, True)))
+            run.transport.stray = replayed[:]
 
     run.transport.each_turn = replay
     run.decode()
@@ -145,12 +145,19 @@ def test_an_answer_to_an_earlier_attempt_on_the_same_replica_is_dropped(run: Dis
 
 
 def test_when_the_dispatcher_stood_still_no_replica_is_lost(run: Dispatched) -> None:
+    slept: list[float] = []
+
     def sleep() -> None:
-        if any(replica.taken == 2 for replica in run.transport.replicas) and run.clock.now < 2000:
+        asleep = any(replica.taken == 2 for replica in run.transport.replicas) and not slept
+        if asleep:
+            slept.append(run.clock.now)
             run.clock.now += 5000
+        for replica in run.transport.replicas:  # no answer is there yet when it wakes
+            replica.frozen = asleep
 
     run.transport.each_turn = sleep
     run.decode()
+    assert slept
     run.assert_whole()
     assert run.events("replica-lost") == []
 
