@@ -22,6 +22,9 @@ APART = {
     "spectui.decoding.worker.launch": ("torch", "transformers", "textual"),
     "spectui.decoding.checkpoints.embedded": ("torch", "transformers", "textual"),
     "spectui.decoding.worker.__main__": ("torch", "transformers", "textual"),
+    # A plain run knows nothing of replicas, and the dispatcher has no models.
+    "spectui.decoding.worker.session": ("ray", "spectui.decoding.replicas"),
+    "spectui.decoding.replicas.session": ("torch", "transformers", "textual", "ray"),
     "spectui.servers.worker.session": ("torch", "transformers", "textual", "scipy"),
     "spectui.decoding.bench.__main__": ("torch", "transformers", "textual"),
     "spectui.decoding.models.needs": ("transformers", "textual"),
