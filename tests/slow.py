@@ -34,6 +34,7 @@ SLOW = (
     "decoding/models/test_generation_settings.py",
     "decoding/replicas/test_dispatch.py",
     "decoding/replicas/test_pipes.py",
+    "decoding/replicas/test_replica.py",
     "decoding/target/test_rope.py",
     "decoding/test_acceptance.py",
     "decoding/test_engine.py",

@@ -123,6 +123,12 @@ class ReplicaRun:
             model_files=loaded.basis.files,
             costs_json=loaded.costs_json,
         )
+        sharing = 0 if self._dispatcher is None or self._address else len(self._dispatcher.members)
+        if sharing > 1 and loaded.basis.device == "cpu":
+            self._writer.add_event(
+                "replicas",
+                f"{sharing} replicas share the cores of this machine: times are those of a machine at work",
+            )
         if loaded.forgets:
             self._writer.add_event(
                 "replicas",

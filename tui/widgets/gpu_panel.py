@@ -115,7 +115,7 @@ def _gpu_row(gpu: Mapping[str, Any], width: int, tail: list[Cell]) -> Row:
     history = gpu.get("history")
     points = [p for p in map(_number, history) if p is not None] if isinstance(history, list) else []
     room = width - row_width((*row, *after)) - 3
-    name = sanitize_line(str(gpu.get("name", "")))
+    name = sanitize_line(f"{gpu.get('host', '')} {gpu.get('name', '')}".strip())
     if name and room - cell_len(name) - 2 >= NAMED_PLOT:
         after.append((f"  {name}", "muted"))
         room -= cell_len(name) + 2
