@@ -88,9 +88,12 @@ def test_a_dispatcher_that_fetches_nothing_makes_the_decoding_wait() -> None:
     told: list[float | None] = []
     outbox = Outbox(told.append)
     outbox.begin(1)
-    filler = threading.Thread(
-        target=lambda: [outbox.restart_generation(1) for _ in range(MOST + 1)], daemon=True
-    )
+
+    def fill() -> None:
+        for _ in range(MOST + 1):
+            outbox.restart_generation(1)
+
+    filler = threading.Thread(target=fill, daemon=True)
     filler.start()
     filler.join(0.2)
     assert filler.is_alive()
