@@ -162,7 +162,7 @@ def check_complete(parts: Sequence[Part]) -> None:
         here = {part.shard.number for part in parts}
         of = {part.shard.of for part in parts}
         gone = [f"{number}/{max(of)}" for number in range(1, max(of) + 1) if number not in here]
-        whose = f": shard {_listed(gone)}" if len(of) == 1 and gone else ""
+        whose = f": shard{'s' if len(gone) > 1 else ''} {_listed(gone)}" if len(of) == 1 and gone else ""
         phrases.append(f"{len(missing)} of {total} prompts are missing{whose} ({_prompts(missing)})")
     if double:
         both = " and ".join(part.label for part in holders[double[0]])
