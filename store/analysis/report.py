@@ -214,7 +214,8 @@ def build_report(
     report = report_of(data, progress)
     if not report.session.tokens:
         return report
-    if rows := replicas(reader, report.session.id):
+    # Shards are no replicas: what they are merged into has the report of a run in one go.
+    if rows := [each for each in replicas(reader, report.session.id) if each.engine]:
         report = replace(report, replicas=replica_factor(Counts(data), rows))
     if report.session.devices > 1:
         parts = [
