@@ -14,7 +14,7 @@ from spectui.decoding.bench.arms import Arm, Outcome
 from spectui.decoding.models.generation_settings import GenerationSettings
 from spectui.decoding.trees.shape import TokenTree
 from spectui.prompts import Prompt
-from spectui.store.counts.intervals import median_ranks
+from spectui.store.counts.median import median_ranks
 
 Around = Callable[[str], contextlib.AbstractContextManager[None]]
 """A context, by the arm's name, to decode within."""

@@ -17,7 +17,8 @@ import numpy as np
 from spectui.store.analysis.nulls import tasks_p
 from spectui.store.analysis.predictors import jackknife_bias, r2
 from spectui.store.analysis.resampling import RESAMPLES, SEED
-from spectui.store.counts.intervals import LEVEL, Pair
+from spectui.store.counts.intervals import Pair
+from spectui.store.counts.median import LEVEL
 from spectui.store.reading.columns import Floats, Ints
 
 DRAWS = 2 * RESAMPLES

@@ -20,7 +20,8 @@ from spectui.store.analysis.columns import Measured
 from spectui.store.analysis.counts import Counts
 from spectui.store.analysis.nulls import Units, permuted_labels, permuted_tasks, tasks_p
 from spectui.store.analysis.resampling import RESAMPLES, SEED, SHARE, Draws, interval
-from spectui.store.counts.intervals import LEVEL, Pair
+from spectui.store.counts.intervals import Pair
+from spectui.store.counts.median import LEVEL
 from spectui.store.reading.columns import Bools, Floats, Ints
 from spectui.store.sources import lacking
 

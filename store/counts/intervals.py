@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spectui.store.counts.median import LEVEL
 from spectui.store.counts.metrics import Interval
-
-LEVEL = 0.95
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -182,16 +181,3 @@ def student_t(freedom: float, level: float = LEVEL) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + level) / 2))
-
-
-def median_ranks(count: int) -> tuple[int, int] | None:
-    """Places, in ascending order from 0, of the two of `count` values that are the ends of their median's interval.
-
-    The k-th from either end, for the largest k that leaves out the median in at most one of twenty, whatever the
-    distribution. None with fewer than six values, whose extremes leave it out more often.
-    """
-    below, k = 0.0, 0
-    while below + math.comb(count, k) / 2**count <= (1 - LEVEL) / 2:
-        below += math.comb(count, k) / 2**count
-        k += 1
-    return (k - 1, count - k) if k else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median, stdev
 from typing import NamedTuple
 
-from spectui.store.counts.intervals import median_ranks
+from spectui.store.counts.median import median_ranks
 
 STUDENT_T = {3: 4.303, 4: 3.182, 5: 2.776}
 """Standard errors from the middle of a 95 % interval to its ends, by the number of values (scipy's, which would take a

@@ -47,7 +47,7 @@ def session(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """A session without an end; `launch_worker` starts its workers from the fork server."""
     worked = Worked(tmp_path, tiny, "friday", max_new_tokens=3000, tree="chain:1")
 
-    def start(database: Path, session_id: int, *, module: str, force: bool = False) -> int:
+    def start(database: Path, session_id: int, *, module: str, force: bool = False, replicas: None) -> int:
         assert (database, session_id) == (worked.database, worked.id)
         worked.work(force=force)
         return worked.pid

@@ -50,6 +50,7 @@ def session(kept: Costs | None, *, slower: float = 1.0, plain_known: bool = True
         target="t",
         drafter="d",
         device="cpu",
+        devices=1,
         versions={},
     )
     return prices_of(cast(SessionSummary, summary), cast(Rounds, rounds))
