@@ -122,7 +122,7 @@ def keymap() -> Iterator[Any]:
 async def test_keys_can_be_changed_and_are_shown(database: Path, running: Recording, keymap: Any) -> None:
     keymap(
         {
-            "live": {"toggle_follow": "f", "step_prompt_1": "n,N"},
+            "live": {"toggle_follow": "f", "step_prompt_1": "K,L"},
             "app": {"help": "f2"},
             "table": {"move_1": "J"},
         }
@@ -134,7 +134,7 @@ async def test_keys_can_be_changed_and_are_shown(database: Path, running: Record
         await wait_for(pilot, lambda: screen.shown)
         footer = screen.query_one(KeyBar).text
         assert "f follow" in footer
-        assert "[ n prompt" in footer
+        assert "[ K prompt" in footer
         assert "f2 help" in footer
         await pilot.press("p")
         assert screen.follow
@@ -144,7 +144,7 @@ async def test_keys_can_be_changed_and_are_shown(database: Path, running: Record
         await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
         page = app.screen.query_one(Rows).text
         assert "  f               follow the prompt" in page
-        assert "  [  n            previous and next prompt" in page
+        assert "  [  K            previous and next prompt" in page
     keys.apply({})
     assert "toggle_follow" in keys.actions("live")
     assert LiveScreen._merge_bindings().key_to_bindings["p"][0].action == "toggle_follow"

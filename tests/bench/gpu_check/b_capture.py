@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from spectui.decoding.config import RunConfig
-from spectui.decoding.drafters.registry import DFLASH, DSPARK, EAGLE, KINDS, MTP, PARD, PEAGLE
+from spectui.decoding.drafters.registry import DFLASH, DSPARK, EAGLE, EAGLE1, KINDS, MTP, PARD, PEAGLE
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.tokens.vocabulary import Vocabulary
@@ -29,9 +29,9 @@ PAIRS = (
     ("embedded", "full:3x2"), ("embedded", "dynamic:8x4"), ("eagle", "full:3x2"), ("eagle", "dynamic:8x4"),
     ("recycling", "recycling:8"), ("embedded+lookup", "full:2x2+chain:3"), ("eagle+lookup", "dynamic:8x4+chain:3"),
     ("dflash", "dynamic:8x4"), ("dspark", "full:2x2"), ("peagle", "dynamic:8x4"), ("pard", "full:2x2"),
-    ("mtp", "dynamic:8x4"),
+    ("mtp", "dynamic:8x4"), ("eagle1", "dynamic:8x4"),
 )  # fmt: skip
-WITH_WEIGHTS = (EAGLE, DFLASH, DSPARK, PEAGLE, PARD, MTP)
+WITH_WEIGHTS = (EAGLE, DFLASH, DSPARK, PEAGLE, PARD, MTP, EAGLE1)
 SAMPLINGS: tuple[dict[str, float], ...] = ({}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.7})
 HALVES = (torch.float16, torch.bfloat16)
 TOKENS = 20

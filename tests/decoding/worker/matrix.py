@@ -17,6 +17,7 @@ from spectui.decoding.drafters.registry import (
     DRAFT_MODEL,
     DSPARK,
     EAGLE,
+    EAGLE1,
     KINDS,
     MTP,
     PARD,
@@ -59,6 +60,7 @@ DRAFTS = {
     "module": Kind(MTP, BOTH),
     "Markov head": Kind(DSPARK, BOTH, "markov"),
     "block head": Kind(DFLASH, BOTH, "block"),
+    "first head": Kind(EAGLE1, BOTH, "first"),
     **{
         kind.name: Kind(kind, ("chain:3" if kind.chains_only else "recycling:6",), drawn=False)
         for kind in (*KINDS.values(), TOY)
@@ -152,6 +154,7 @@ def make(folder: Path) -> None:
     from spectui.decoding.tokens.vocabulary import Vocabulary
     from spectui.decoding.worker.baseline import plain_decoder
     from tests.decoding.eagle.test_checkpoint import official
+    from tests.decoding.eagle.test_first import authors
     from tests.heads import module_tensors, save_block_head, tiny_block_head, tiny_head, tiny_module
     from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 
@@ -182,6 +185,7 @@ def make(folder: Path) -> None:
     markov = tiny_block_head(target, tokens=tokens, markov="gated", markov_rank=8)
     save_block_head(markov, folder / "markov")
     save_block_head(tiny_block_head(target, tokens=tokens), folder / "block")
+    authors(folder / "first", target)
 
     vocabulary = Vocabulary(tokenizer, [END])
     texts = dict(PROMPTS)

@@ -22,7 +22,7 @@ RUN = options_of(RunConfig)
 @shared_options
 @click.pass_context
 def models(context: click.Context) -> None:
-    """The models on this machine, and the embedded one (without a command: ls)."""
+    """The models on this machine (without a command: ls)."""
     if context.invoked_subcommand is None:
         context.invoke(ls, folders=(), as_json=False)
 
@@ -32,7 +32,9 @@ def models(context: click.Context) -> None:
 @json_option
 @shared_options
 def ls(folders: tuple[Path, ...], as_json: bool) -> int:
-    """Show the models on this machine: the embedded one, those in the hub's cache, those in or right below FOLDER.
+    """Show the models on this machine.
+
+    The embedded one, those in the hub's cache, and those in or right below FOLDER.
 
     For each: its kind, its size, what it takes in memory, and which of the others draft for it. No weights are loaded.
     """

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 def sweep(
     state: State, file: Path, dry_run: bool, replicas: str | None, ray: str | None, as_json: bool
 ) -> int:
-    """Run each combination of drafters, trees, temperatures and tasks that FILE names, a session each.
+    """Run many drafters and trees, a session each.
 
-    FILE is TOML: drafters, trees, temperatures and tasks are lists, name is the sweep's, and [run] has options of
+    FILE is TOML: drafters, trees, temperatures and tasks are lists, all of whose
+    combinations are run; name is the sweep's, and [run] has options of
     'spectui run'. The same command goes on with a sweep that was stopped or killed; what is done is not done again.
     """
     from spectui.tui.cli.result import database_option

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def merge(
     state: State, out: Path, shards: tuple[str, ...], name: str | None, force: bool, as_json: bool
 ) -> None:
-    """Merge SHARDS of one run (spectui run --shard I/N) into OUT, a new database.
+    """Merge SHARDS of one run into OUT, a new database.
 
     Each is a database file with one session, FILE:SESSION, or a session of the database (an id or a name). They stay as
     they are, and OUT is written whole or not at all: only where they are of one run and have each of its prompts once.
