@@ -32,6 +32,8 @@ from tests.models import tiny_llama, tiny_tokenizer
 from tests.waiting import until
 
 VOCAB = 384
+ENDS = list(range(2, VOCAB, 24))
+"""Of a random target, which would never come to an end with one: it answers with some twenty tokens."""
 MADE_BY = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The embedded target on the hub, where vLLM finds the verifier of a head that is served alone."""
 
@@ -173,7 +175,7 @@ def command(target: Path, work: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "spectui.tui", "distill", "--minutes", "3"),
         *("--target", str(target), "--work", str(work)),
-        *("--tokens", "12000", "--epochs", "12", "--vocabulary", "160", "--slots", "64", "--max-new-tokens", "32"),
+        *("--tokens", "9000", "--epochs", "16", "--vocabulary", "160", "--slots", "64", "--max-new-tokens", "32"),
         *("--per-task", "1", "--json"),
     ]  # fmt: skip
 
@@ -181,7 +183,10 @@ def command(target: Path, work: Path) -> list[str]:
 def test_a_head_is_distilled_through_a_kill(tmp_path: Path) -> None:
     """The command end to end: killed in training, started again, it goes on and the head beats chance widely."""
     target, work = tmp_path / "target", tmp_path / "work"
-    tiny_llama(target, layers=4, vocab_size=VOCAB, tokenizer=tiny_tokenizer())
+    made = tiny_llama(layers=4, vocab_size=VOCAB)
+    made.config.eos_token_id = made.generation_config.eos_token_id = ENDS
+    made.save_pretrained(target)
+    tiny_tokenizer().save_pretrained(target)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(
         command(target, work), env=environment, start_new_session=True,
