@@ -24,7 +24,16 @@ from spectui.store.sessions import create_session, send_command
 from tests.waiting import until
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.decoding.worker.preloaded"])
+CONTEXT.set_forkserver_preload(
+    [
+        # By the names that an installed spectui has: a test that is the first to need a worker may have left the folder
+        # that `tests` is imported from, and what is not imported before takes each worker four seconds.
+        "spectui.decoding.worker.process",
+        "spectui.decoding.worker.prompt_runner",
+        "spectui.decoding.worker.choose_tree",
+        "tests.models",
+    ]
+)
 
 TEXTS = [
     ("code", "Write a function."),
