@@ -35,7 +35,6 @@ def worker(arguments: list[str] | None = None) -> int:
             writer, control, progress, before, files, replicas=asked.replicas, address=asked.ray, force=force
         )
         run.decode_prompts()
-        control.note_standstills(writer, "at the end of the run")
 
     return main(decode, asked)
 

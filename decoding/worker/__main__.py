@@ -28,7 +28,6 @@ def decode(
 
         session = SessionRun(writer, control, progress, before, files, force=force)
     session.decode_prompts()
-    control.note_standstills(writer, "at the end of the run")
 
 
 if __name__ == "__main__":

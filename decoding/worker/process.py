@@ -63,6 +63,7 @@ def run(work: Work, database: Path, session_id: int, log_file: str = "", *, forc
         try:
             try:
                 work(writer, control, before, reader.model_files(session_id), force=force)
+                control.note_standstills(writer, "at the end of the run")
             finally:
                 control.end()
             writer.set_status("finished")

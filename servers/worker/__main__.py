@@ -26,7 +26,6 @@ def ask(
 
     with ServerRun(writer, control, progress, before, force=force) as run:
         run.ask_prompts()
-    control.note_standstills(writer, "at the end of the run")
 
 
 if __name__ == "__main__":
