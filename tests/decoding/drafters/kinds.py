@@ -74,9 +74,11 @@ def _peagle(target: Any) -> Any:
 
 
 def _dspark(target: Any) -> Any:
-    """It cannot name every third token; its Markov head remembers its path."""
+    """It cannot name every third token; its Markov head remembers its path, its confidence head ends trees."""
     tokens = [token for token in range(target.config.vocab_size) if token % 3 != 1]
-    return tiny_block_head(target, tokens=tokens, markov="rnn", markov_rank=8, anchored=True)
+    return tiny_block_head(
+        target, tokens=tokens, markov="rnn", markov_rank=8, anchored=True, confident=True, seed=6
+    )
 
 
 _HEADS = {
@@ -98,6 +100,8 @@ def trees_of(kind: DrafterKind) -> list[str]:
     """Small trees of every sort that a kind can fill."""
     if kind.chains_only:
         return ["chain:3"]
+    if kind is DSPARK:
+        return ["full:2x2", "dynamic:6x3~0.5"]
     return ["full:2x2", "dynamic:6x3"] if kind.probabilities else ["full:2x2", "recycling:6"]
 
 
