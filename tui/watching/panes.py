@@ -151,7 +151,11 @@ def course_columns(width: int) -> int:
 
 
 def course_rows(view: View, width: int) -> list[Row]:
-    """The figures over time: a row each with its present value, its bars and its range."""
+    """The figures over time: a row each with its present value, its bars and its range.
+
+    The present speed is that of the status line: where counters move at the ends of requests only, the last stretch
+    holds all tokens of a request or none.
+    """
     course = view.course
     if course is None:
         return []
@@ -168,6 +172,8 @@ def course_rows(view: View, width: int) -> list[Row]:
         low, high = min(known), max(known)
         extent = f"{low:,.{digits}f} – {high:,.{digits}f}" if low != high else ""
         now = values[-1] if values[-1] is not None else known[-1]
+        if short == "tok/s" and view.tokens_per_second is not None:
+            now = view.tokens_per_second
         rows.append(
             (
                 (fit(name if long else short, name_width), "muted"),

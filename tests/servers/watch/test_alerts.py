@@ -92,6 +92,20 @@ def test_between_two_looks_for_alerts_nothing_is_worked_out(monkeypatch: pytest.
     assert looks <= 4
 
 
+def test_the_speed_over_time_ends_with_the_speed_of_the_status_line() -> None:
+    """llama.cpp counts a request's tokens when it ends: the last stretch held all of them, 127 tok/s beside 8."""
+    watched, first = Watched("http://cpu:1", "cpu:1"), read_page(page("llamacpp-metrics-eagle3"), 1000.0)
+    assert first.generated
+    assert first.rounds
+    for at, requests in enumerate((1, 1, 9)):
+        generated, rounds = requests * first.generated, requests * first.rounds
+        watched.take(replace(first, at=1000.0 + 20 * at, live_rate=8.0, generated=generated, rounds=rounds))
+    view = watched.view(1041.0)
+    (speed,) = [row for row in panes.course_rows(view, 70) if row[0][0].strip() == "tok/s"]
+    assert speed[1][0].strip() == "8"
+    assert "8 tok/s" in panes.live_cells(view, 70)[0][0]
+
+
 def test_no_garbled_page_is_more_than_a_line() -> None:
     """Values of other sizes, lines that are missing, doubled or of others: a view of them is drawn or refused."""
     draw = random.Random(5)
