@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from spectui.decoding.errors import UsageError
 from spectui.servers.client import Client
 from spectui.servers.errors import ServerError
+from spectui.servers.metrics import PageError, read_page
 from spectui.servers.words import clean
 
 Kind = Literal["llama.cpp", "vLLM", "SGLang", "other"]
@@ -18,6 +20,8 @@ SGLANG: Kind = "SGLang"
 OTHER: Kind = "other"
 OWNERS: dict[str, Kind] = {"llamacpp": LLAMA, "vllm": VLLM, "sglang": SGLANG}
 """``owned_by`` of a model in ``/v1/models`` -> kind."""
+NONE = "none"
+"""The method of a server that says that it does not draft."""
 _SHOWN_MODELS = 5
 
 
@@ -31,6 +35,15 @@ class Recognised:
     """Names in ``/v1/models``, in its order."""
     method: str
     """The way in which it drafts, such as "draft-simple"; "" where it does not say."""
+
+    def changes(self, version: str, method: str) -> list[str]:
+        """What is not as it was, in words, of what is known of then and of now."""
+        facts = (("its version", version, self.version), ("its way to draft", method, self.method))
+        return [
+            f"{what} is '{now}', not '{before}'"
+            for what, before, now in facts
+            if before and now and before != now
+        ]
 
 
 def recognise(client: Client) -> Recognised:
@@ -64,6 +77,30 @@ def choose_model(server: Recognised, name: str, address: str) -> str:
     if not server.models:
         raise UsageError(f"{address} names no model; name it with --model")
     raise UsageError(f"{address} serves several models; choose one with --model: {shown}")
+
+
+def asked_method(client: Client, server: Recognised, model: str) -> str:
+    """The way in which a server drafts; of llama.cpp, which tells it of requests alone, after a question of one token.
+
+    "" where it does not say. Raises `ServerError`.
+    """
+    if server.kind != LLAMA or server.method:
+        return server.method
+    question = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    client.post("/v1/chat/completions", question)
+    return recognise(client).method
+
+
+def speculates(client: Client, server: Recognised) -> bool:
+    """True for a server that says, by its method or its counters, that it drafts."""
+    if server.method:
+        return server.method.lower() != NONE
+    try:
+        drafts = read_page(client.text("/metrics"), time.time()).drafts
+    except (ServerError, PageError):
+        return False
+    # vLLM has these counters where it speculates alone.
+    return drafts is not None and (server.kind == VLLM or drafts > 0)
 
 
 def answer_or_none(client: Client, path: str) -> Any:
@@ -106,7 +143,7 @@ def _sglang_facts(client: Client) -> tuple[str, str]:
     info = answer_or_none(client, "/server_info") or answer_or_none(client, "/get_server_info")
     if not isinstance(info, dict):
         return "", ""
-    return str(info.get("version", "")), str(info.get("speculative_algorithm") or "none")
+    return str(info.get("version", "")), str(info.get("speculative_algorithm") or NONE)
 
 
 _FACTS: dict[Kind, Callable[[Client], tuple[str, str]]] = {

@@ -183,9 +183,11 @@ def with_addresses(config: RunConfig) -> RunConfig:
 
     Raises `UsageError` for those that are none and for a model that is not served, `ServerError` where none answers.
     """
+    from spectui.decoding.errors import UsageError
     from spectui.servers.address import key_for, read_address
     from spectui.servers.client import Client
-    from spectui.servers.kinds import choose_model, recognise
+    from spectui.servers.kinds import VLLM, choose_model, recognise
+    from spectui.servers.worker.baseline import refuse_drafting
 
     baseline = config.baseline_server
     config = config.changed(
@@ -193,13 +195,20 @@ def with_addresses(config: RunConfig) -> RunConfig:
         baseline_server=read_address(baseline, "--baseline-server") if baseline else "",
         vllm_dir=str(expanded(config.vllm_dir).absolute()) if config.vllm_dir else "",
     )
+    if config.baseline_server == config.server:
+        raise UsageError("--baseline-server is --server itself; give the same server without speculation")
+    if config.vllm_dir and not Path(config.vllm_dir).is_dir():
+        raise UsageError(f"--vllm-dir: there is no folder {config.vllm_dir}")
     with Client(config.server, config.api_key_env) as client:
-        choose_model(recognise(client), config.model, config.server)
+        server = recognise(client)
+        choose_model(server, config.model, config.server)
+        if config.vllm_dir and server.kind != VLLM:
+            raise UsageError(f"--vllm-dir is for a vLLM, and {config.server} is {server.kind}; leave it out")
     if config.baseline_server:
         with Client(
             config.baseline_server, key_for(config.baseline_server, config.server, config.api_key_env)
         ) as client:
-            recognise(client)
+            refuse_drafting(client, recognise(client))
     return config
 
 

@@ -21,7 +21,7 @@ from spectui.servers.address import key_for
 from spectui.servers.answers.base import Pieces, Question, Reading
 from spectui.servers.client import Bounds, Client
 from spectui.servers.errors import ServerError
-from spectui.servers.kinds import LLAMA, VLLM, choose_model, recognise
+from spectui.servers.kinds import LLAMA, VLLM, asked_method, choose_model, recognise
 from spectui.servers.rounds import ServerRound, to_record
 from spectui.servers.worker.baseline import PlainServer
 from spectui.servers.worker.choose_source import choose_source
@@ -85,8 +85,7 @@ class ServerRun:
         )
         if self._source.method:
             self._server = replace(self._server, method=self._source.method)
-        chain = before.tree.removeprefix(f"{CHAIN}:")
-        self._longest = max(int(chain) if chain.isdecimal() else 0, self._source.drafted)
+        self._longest = max(_longest(before.tree), self._source.drafted)
         """The longest draft so far."""
         self._named = 0
         self._asked_method = False
@@ -261,6 +260,8 @@ class ServerRun:
             self._sleep(seconds)
             try:
                 again = recognise(self._client)
+                if self._server.method:
+                    again = replace(again, method=asked_method(self._client, again, self._model))
             except ServerError as trouble:
                 error = trouble
                 continue
@@ -268,6 +269,11 @@ class ServerRun:
                 raise ServerError(
                     f"{self._config.server} is another server than before: {again.kind} with "
                     f"{', '.join(again.models)[:80]}; start the one before, then spectui run --resume"
+                )
+            if changes := again.changes(self._server.version, self._server.method):
+                raise ServerError(
+                    f"{self._config.server} is not as before: {'; '.join(changes)}; start it as it was, then"
+                    " spectui run --resume"
                 )
             self._progress("decoding", None, None, "")
             return
@@ -348,15 +354,21 @@ class ServerRun:
         """Prepare a session that was begun before; raises `Refused` when its rounds would be mixed."""
         then = before.server
         assert then is not None
+        if before.rounds and then.method:
+            self._server = replace(self._server, method=asked_method(self._client, self._server, self._model))
+        drafted, longest = self._source.drafted, _longest(before.tree)
+        same_source = before.source == self._source.name and before.rounds_from.exact
         differing = [
             f"{what} is '{now}', not '{was}'"
             for what, was, now in (
                 ("the kind of server", then.kind, self._server.kind),
                 ("the model", then.model, self._model),
                 ("the source of rounds", before.source, self._source.name),
+                ("its longest draft", longest, drafted if drafted and longest and same_source else longest),
             )
             if was != now
         ]
+        differing += self._server.changes(then.version, then.method)
         if before.rounds and differing and not force:
             raise Refused(
                 f"session '{before.name}' cannot go on as it began: {'; '.join(differing)}"
@@ -407,3 +419,9 @@ class ServerRun:
         self._writer.add_tokens(self._vocabulary, {UNKNOWN_TOKEN: UNKNOWN_TEXT.encode()})
         for note in self._source.notes:
             self._writer.add_event("server", note)
+
+
+def _longest(tree: str) -> int:
+    """The longest draft that a session's tree names; 0 where it names none."""
+    chain = tree.removeprefix(f"{CHAIN}:")
+    return int(chain) if chain.isdecimal() else 0

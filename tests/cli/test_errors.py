@@ -51,6 +51,16 @@ def one_line(result: Result, code: int) -> str:
         (["run", "--device", "tpu"], "--device"),
         (["run", "--dtype", "int4"], "--dtype"),
         (["run", "--target", ""], "--target"),
+        # A variable of the shell that is not set is no run on models here, nor one without a key or a cluster.
+        *(
+            (["run", flag, ""], f"'{flag}': it is empty")
+            for flag in ("--server", "--draft", "--shard", "--ray")
+        ),
+        (["run", "--server", "http://h", "--api-key-env", ""], "'--api-key-env': it is empty"),
+        (["audit", "--server", "http://h", "--tolerance", "nan"], "'nan' is no number"),
+        (["audit", "--server", "http://h", "--against", "h/"], "--against is the server that is audited"),
+        (["watch", "http://h", "--keep", "nan"], "'nan' is no number"),
+        (["report", "--price", "inf"], "'inf' is no number"),
         (["run", "--target", "./nowhere"], "--target: there is no folder ./nowhere"),
         (["run", "--draft", "/"], "--draft: / is no model folder"),
         (["run", "--tasks", "poetry"], "no bundled task 'poetry'"),

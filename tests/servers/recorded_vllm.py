@@ -16,6 +16,12 @@ _COUNTERS = (
 )
 
 
+PLAIN_PAGE: dict[str, Route] = {
+    "/metrics": lambda _: Reply((RECORDED / "vllm-metrics-none.txt").read_bytes(), "text/plain")
+}
+"""The counters of a vLLM that does not speculate."""
+
+
 class RecordedVllm:
     """Streams the recorded answers one after the other, a chunk a step, and counts them on its metrics page."""
 

@@ -15,7 +15,7 @@ from spectui.servers.client import Bounds, Client
 from spectui.servers.errors import NotFound, ServerError
 from spectui.servers.kinds import choose_model, recognise
 from spectui.store.reading.reader import Reader
-from tests.servers.recorded_vllm import RecordedVllm
+from tests.servers.recorded_vllm import PLAIN_PAGE, RecordedVllm
 from tests.servers.scripted import Reply, ScriptedServer, as_json, as_stream, silent
 from tests.servers.sessions import new_session, work
 
@@ -167,7 +167,7 @@ def test_a_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_key_is_not_sent_to_another_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("THE_KEY", KEY)
     vllm, plain, database = RecordedVllm("eagle3"), RecordedVllm("eagle3"), tmp_path / "runs.db"
-    with ScriptedServer(vllm.routes) as server, ScriptedServer(plain.routes) as without:
+    with ScriptedServer(vllm.routes) as server, ScriptedServer(plain.routes | PLAIN_PAGE) as without:
         elsewhere = without.address.replace("127.0.0.1", "localhost")
         session = new_session(
             database, server.address, [("a", "one")], max_new_tokens=64, api_key_env="THE_KEY",

@@ -20,7 +20,7 @@ from spectui.store.reading.reader import Reader
 from spectui.store.sessions import send_command
 from spectui.store.sources import WAITING
 from spectui.tui.cli.follow import Follower
-from tests.servers.recorded_vllm import RecordedVllm
+from tests.servers.recorded_vllm import PLAIN_PAGE, RecordedVllm
 from tests.servers.scripted import RECORDED, Reply, ScriptedServer, as_json, as_stream, silent
 from tests.servers.sessions import new_session, work
 from tests.store.samples import claimed_writer
@@ -256,7 +256,7 @@ def test_commands_are_obeyed_while_a_server_is_silent(command: str, tmp_path: Pa
 def test_each_prompt_is_asked_on_the_server_without_speculation_too(tmp_path: Path) -> None:
     vllm, database = RecordedVllm("eagle3"), tmp_path / "runs.db"
     plain = RecordedVllm("eagle3", detailed=False)
-    with ScriptedServer(vllm.routes) as server, ScriptedServer(plain.routes) as without:
+    with ScriptedServer(vllm.routes) as server, ScriptedServer(plain.routes | PLAIN_PAGE) as without:
         prompts = [("a", "one"), ("a", "two"), ("b", "three")]
         session = new_session(
             database, server.address, prompts, max_new_tokens=64, baseline_server=without.address
@@ -275,7 +275,7 @@ def test_each_prompt_is_asked_on_the_server_without_speculation_too(tmp_path: Pa
 @pytest.mark.parametrize("command", ["skip", "stop"])
 def test_commands_are_obeyed_while_the_plain_server_is_silent(command: str, tmp_path: Path) -> None:
     vllm, plain, database = RecordedVllm("eagle3"), RecordedVllm("eagle3"), tmp_path / "runs.db"
-    quiet = plain.routes | {"/v1/chat/completions": lambda _: silent()}
+    quiet = plain.routes | PLAIN_PAGE | {"/v1/chat/completions": lambda _: silent()}
 
     def interfere() -> None:
         until(lambda: any(path.endswith("completions") for path, _ in without.asked))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,6 +85,24 @@ def shared_options(function: Function) -> Function:
     return function
 
 
+class Finite(click.FloatRange):
+    """A number within bounds; neither "nan", which no bound holds, nor "inf"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Fails as click's own range does."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is no number", param, ctx)
+        return number
+
+
+def not_empty(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """A callback: refuses "", which is what a variable of the shell that is not set becomes."""
+    if text is not None and not text.strip():
+        raise click.BadParameter("it is empty; leave it out, or set the variable that it comes from")
+    return text
+
+
 def run_option(declared: Option, **changes: Any) -> Callable[[Function], Function]:
     """The click option of an option of a run; its parameter has the name of the field, and is None if not given."""
 
@@ -98,9 +117,13 @@ def run_option(declared: Option, **changes: Any) -> Callable[[Function], Functio
     elif declared.kind is Path:
         settings["type"] = click.Path(path_type=Path)
     elif declared.read is not None:
-        settings["callback"] = lambda _, __, text: None if text is None else declared.parse(text)
+        settings["callback"] = lambda context, parameter, text: (
+            None if not_empty(context, parameter, text) is None else declared.parse(text)
+        )
     else:
         settings["type"] = declared.kind
+        if declared.kind is str and not declared.default:
+            settings["callback"] = not_empty
     return click.option(declared.flag, declared.name, **settings | changes)
 
 
@@ -109,7 +132,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 price_option = run_option(
     options_of(RunConfig)["price"],
-    type=click.FloatRange(min=0.0),
+    type=Finite(min=0.0),
     help="Price of an hour of the device, in any currency (default: the run's own).",
 )
 """For commands that say what tokens cost."""

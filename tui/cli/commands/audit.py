@@ -9,7 +9,7 @@ import click
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.options import options_of
-from spectui.tui.cli.options import json_option, run_option, shared_options
+from spectui.tui.cli.options import Finite, json_option, not_empty, run_option, shared_options
 from spectui.tui.cli.output import Bar, json_line, line, prose, table
 from spectui.tui.run_options import Request
 from spectui.tui.terminal.cells import NOTHING, count
@@ -68,18 +68,21 @@ def _options(function: Callable[..., int]) -> Callable[..., int]:
     help="What they are held against: the same server without speculation, or the target here.",
 )
 @click.option(
-    "--model", metavar="NAME", default="", help="Model to ask for (default: the only one that it serves)."
+    "--model",
+    metavar="NAME",
+    callback=not_empty,
+    help="Model to ask for (default: the only one that it serves).",
 )
 @click.option(
     "--api-key-env",
     metavar="NAME",
-    default="",
+    callback=not_empty,
     help="Environment variable that holds the key of --server's host; sent to no other, never printed.",
 )
 @_options
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=0.0),
+    type=Finite(min=0.0),
     metavar="NATS",
     help="Largest margin that is rounding (default: by how far apart both compute).",
 )
@@ -88,8 +91,8 @@ def _options(function: Callable[..., int]) -> Callable[..., int]:
 def audit(
     server: str,
     against: str,
-    model: str,
-    api_key_env: str,
+    model: str | None,
+    api_key_env: str | None,
     tolerance: float | None,
     as_json: bool,
     **values: Any,
@@ -105,12 +108,17 @@ def audit(
     from spectui.servers.address import key_for, read_address
     from spectui.servers.audit.verdict import audit_of
 
+    model, api_key_env = model or "", api_key_env or ""
     chosen = {name: value for name, value in values.items() if value is not None}
     prompts = _prompts(chosen)
     most = int(chosen.pop("max_new_tokens", 64))
     RunConfig(speculate=False, max_new_tokens=most, **chosen)  # refuses what a run would refuse
     address = read_address(server)
     other = None if against == LOCAL else read_address(against, "--against")
+    if other == address:
+        raise click.UsageError(
+            "--against is the server that is audited; give the same server without speculation, or local"
+        )
     if other is not None and set(chosen) & set(OF_THE_TARGET):
         raise click.UsageError("--target, --device, --dtype and --raw belong to --against local")
     with Bar(delay=1.0) as bar:
@@ -126,7 +134,7 @@ def audit(
     if as_json:
         json_line(_as_json(result, address, about, reference))
     else:
-        _print(result, f"{address} ({about.kind} {about.version})".replace(" )", ")"), reference)
+        _print(result, _named(address, about), reference)
     return 1 if result.verdict in ("bug", "failed") else 0
 
 
@@ -208,6 +216,8 @@ def _beside(
 ) -> tuple[list[Compared], str]:
     """The outputs beside those of another server, and the words for it."""
     from spectui.servers.audit.verdict import compare
+    from spectui.servers.client import Client
+    from spectui.servers.kinds import recognise, speculates
 
     address, key_env, model, most = other
     references, about = _ask(address, key_env, model, prompts, most, bar)
@@ -215,7 +225,14 @@ def _beside(
         compare(prompt.id, prompt.task, output, reference)
         for prompt, output, reference in zip(prompts, outputs, references, strict=True)
     ]
-    return compared, f"{address} ({about.kind} {about.version})"
+    with Client(address, key_env) as client:
+        too = ", which speculates, too" if speculates(client, recognise(client)) else ""
+    return compared, f"{_named(address, about)}{too}"
+
+
+def _named(address: str, about: Recognised) -> str:
+    """A server with its kind and version, for people."""
+    return f"{address} ({f'{about.kind} {about.version}'.strip()})"
 
 
 def _print(result: Audit, server: str, reference: str) -> None:

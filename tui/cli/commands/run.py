@@ -11,7 +11,7 @@ from spectui.decoding.config import AUTO, OF_MODELS_HERE, STUDY_TOKENS, STUDY_TR
 from spectui.decoding.options import options_of
 from spectui.decoding.worker.launch import Replicas
 from spectui.tui.cli.dashboard import display_options, has_terminal, open_dashboard
-from spectui.tui.cli.options import State, run_option, shared_options
+from spectui.tui.cli.options import State, not_empty, run_option, shared_options
 from spectui.tui.cli.output import json_line, line
 from spectui.tui.run_options import Request
 
@@ -67,12 +67,14 @@ def replica_options(function: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--ray",
             metavar="HOST:PORT",
+            callback=not_empty,
             help="Have a Ray cluster run the replicas (pip install 'spectui[ray]'), one a GPU unless --replicas says "
             "how many.",
         ),
         click.option(
             "--replicas",
             metavar="N",
+            callback=not_empty,
             help="Decode on N replicas of the models at a time, or auto: one a GPU; without GPUs as many as cores and "
             "memory allow. With --resume, too.",
         ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spectui.tui.cli.dashboard import display_options, has_terminal
-from spectui.tui.cli.options import State, json_option, shared_options
+from spectui.tui.cli.options import Finite, State, json_option, not_empty, shared_options
 
 if TYPE_CHECKING:
     from spectui.servers.watch.fleet import LiveFleet
@@ -30,12 +30,13 @@ ONCE_S = 1.2
 @click.option(
     "--baseline-server",
     metavar="URL",
+    callback=not_empty,
     help="A server without speculation on the like hardware, which the others are held against.",
 )
 @click.option(
     "--api-key-env",
-    default="",
     metavar="NAME",
+    callback=not_empty,
     help="Environment variable that holds the key of the first URL's host; sent to no other, never stored or printed.",
 )
 @click.option("--once", is_flag=True, help="Ask twice within a second or so, print, and end.")
@@ -49,7 +50,7 @@ ONCE_S = 1.2
 @click.option(
     "--keep",
     "keep_days",
-    type=click.FloatRange(0.01, 3650),
+    type=Finite(0.01, 3650),
     default=30.0,
     show_default=True,
     metavar="DAYS",
@@ -78,7 +79,7 @@ def watch(
     state: State,
     urls: tuple[str, ...],
     baseline_server: str | None,
-    api_key_env: str,
+    api_key_env: str | None,
     once: bool,
     fail_on_alert: bool,
     export: Path | None,
@@ -115,7 +116,7 @@ def watch(
     if tokenizer is not None or no_text:
         raise UsageError(f"{'--no-text' if no_text else '--tokenizer'} goes with --vllm-dir")
     servers = read_servers(urls or _probed(), baseline_server)
-    fleet = LiveFleet(servers, api_key_env)
+    fleet = LiveFleet(servers, api_key_env or "")
     if once:
         fleet.remembered = _remembered(state, fleet)
         return _once(fleet, as_json=as_json, fail_on_alert=fail_on_alert, export=export)

@@ -1,0 +1,1 @@
+"""misbehaving server: modes by port"""
