@@ -37,7 +37,7 @@ class Recognised:
     """The way in which it drafts, such as "draft-simple"; "" where it does not say."""
 
     def changes(self, version: str, method: str) -> list[str]:
-        """What is not as it was, in words, of what is known of then and of now."""
+        """Words for each fact that is known of then and of now, and not as it was."""
         facts = (("its version", version, self.version), ("its way to draft", method, self.method))
         return [
             f"{what} is '{now}', not '{before}'"
