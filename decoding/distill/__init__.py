@@ -1,1 +1,1 @@
-"""Training of an EAGLE-3 head for a target, from prompts to a checkpoint."""
+"""Training of a draft head for a target, from prompts to a checkpoint."""

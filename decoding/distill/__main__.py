@@ -1,4 +1,4 @@
-"""Train an EAGLE-3 head for a target from text it writes itself: ``python -m spectui.decoding.distill``."""
+"""Train a draft head for a target from text it writes itself: ``python -m spectui.decoding.distill``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     """The options: the fields of `DistillConfig`, the folders, and evaluation alone."""
     out = argparse.ArgumentParser(
         prog="spectui distill",
-        description="Train an EAGLE-3 draft head for a target from text that it writes itself. "
+        description="Train a draft head, EAGLE-3 or P-EAGLE, for a target from text that it writes itself. "
         "After an interruption, the same command goes on.",
     )
     add_arguments(out, options_of(DistillConfig).values())

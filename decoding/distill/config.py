@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spectui.decoding.config import A_DEVICE, EMBEDDED_TARGET
+from spectui.decoding.drafters.registry import EAGLE, PEAGLE
 from spectui.decoding.errors import UsageError
 from spectui.decoding.options import Rule, at_least, option, options_of
 from spectui.store.files import write_text
@@ -21,6 +22,19 @@ class DistillConfig:
     """Settings that decide which head comes out. Raises `UsageError` when a field makes no sense."""
 
     target: str = option(EMBEDDED_TARGET, "--target", "model id, folder, or 'embedded' (default {default})")
+    recipe: str = option(
+        EAGLE.name,
+        "--recipe",
+        "kind of head: eagle (EAGLE-3) drafts one level after the other, peagle (P-EAGLE) all levels in one forward "
+        "(default {default})",
+        rule=Rule("use eagle or peagle", lambda value: value in (EAGLE.name, PEAGLE.name)),
+    )
+    layers: int = option(
+        1,
+        "--layers",
+        "decoder layers of the head; those that --start lacks begin without effect (default {default})",
+        rule=Rule("give 1 to 8", lambda value: 1 <= value <= 8),
+    )
     tokens: int = option(
         1_000_000, "--tokens", "response tokens to generate (default {default})", rule=at_least(1000)
     )
@@ -58,7 +72,8 @@ class DistillConfig:
     passes: int = option(
         4,
         "--passes",
-        "passes of training-time test: states of its own in a row that the head learns from (default {default})",
+        "levels that the head learns to draft: the first from the target's states, the others from its own states or, "
+        "with peagle, from none (default {default})",
         rule=Rule("give 1 to 8", lambda value: 1 <= value <= 8),
     )
     seed: int = option(
@@ -67,7 +82,8 @@ class DistillConfig:
     start: str = option(
         "",
         "--start",
-        "head to go on training: a folder, a hub id, or 'eagle' for the one that comes with spectui (default none)",
+        "head to go on training: a folder, a hub id, or 'eagle' for the one that comes with spectui, which a P-EAGLE "
+        "head can start from too (default none)",
     )
     device: str = option("auto", "--device", "auto, cpu, cuda or cuda:N (default {default})", rule=A_DEVICE)
     dtype: str = option(
@@ -103,10 +119,19 @@ class DistillConfig:
         if not path.is_file():
             return
         try:
-            begun_with = json.loads(path.read_text("utf-8"))
+            begun_with = {"recipe": EAGLE.name, "layers": 1} | json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise UsageError(f"{path} is not readable; give another --work folder") from error
-        for name in ("target", "max_new_tokens", "prompt_tokens", "passes", "seed", "dtype"):
+        for name in (
+            "target",
+            "recipe",
+            "layers",
+            "max_new_tokens",
+            "prompt_tokens",
+            "passes",
+            "seed",
+            "dtype",
+        ):
             if begun_with.get(name) != getattr(self, name):
                 raise UsageError(
                     f"--work {path.parent} was begun with {name} {begun_with.get(name)!r}, not "

@@ -15,7 +15,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.distill.initial import feature_layers
 from spectui.decoding.distill.profile import Profile, profile
 from spectui.decoding.distill.shards import Sequence
-from spectui.decoding.drafters.registry import EAGLE
+from spectui.decoding.drafters.registry import EAGLE, PEAGLE
 from spectui.decoding.eagle.checkpoint import load_head
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
@@ -78,8 +78,8 @@ def evaluate(
         observed(models, prompt, output, names.index(q["task"]))
         for q, prompt, output in zip(questions, ids, outputs, strict=True)
     ]
-    if models.kind is not EAGLE or models.draft_folder is None:
-        raise DecodingError(f"'{head}' is no EAGLE-3 head; give a head's folder")
+    if models.kind not in (EAGLE, PEAGLE) or models.draft_folder is None:
+        raise DecodingError(f"'{head}' is no EAGLE-3 head and no P-EAGLE head; give a head's folder")
     # Loaded again as it was trained: the one that decodes has a layer that can only draft.
     net = load_head(models.draft_folder, models.target)
     profiles: dict[str, Profile] = {"all": profile(net, sequences, DEPTHS)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -29,10 +30,10 @@ def feature_layers(model: Any) -> tuple[int, ...]:
     return default_feature_layers(count)
 
 
-def new_head(model: Any, tokens: list[int]) -> EagleHead:
-    """An untrained head for `model` (any Llama-like target) that drafts `tokens`, in float32.
+def new_head(model: Any, tokens: list[int], *, layers: int = 1, mask: int | None = None) -> EagleHead:
+    """An untrained head of `layers` layers for `model` (any Llama-like target) that drafts `tokens`, in float32.
 
-    Raises `DecodingError` for targets without a Llama's layers.
+    With a `mask` token it is a P-EAGLE head. Raises `DecodingError` for targets without a Llama's layers.
     """
     config = model.config.get_text_config()
     layer = model.get_decoder().layers[-1]
@@ -60,11 +61,35 @@ def new_head(model: Any, tokens: list[int]) -> EagleHead:
             rope_theta=float(rope.pop("rope_theta", 10_000.0)),
             rope_scaling={} if rope.get("rope_type", "default") == "default" else rope,
             max_position_embeddings=int(config.max_position_embeddings),
+            num_hidden_layers=layers,
+            mask_token=mask,
         ),
         model.get_input_embeddings(),
     )
     set_draft_vocabulary(head, tokens)
     return head.float()
+
+
+def begin(
+    head: EagleHead, model: Any, earlier: EagleHead | None, sample: Iterable[Sequence], seed: int
+) -> float | None:
+    """Give `head` the weights that training starts from: those of `earlier`, or what `initialise` makes of `sample`.
+
+    A P-EAGLE head that goes on from another kind has masked pairs of the mean feature of the responses in `sample`.
+    Returns what `initialise` does where it was asked.
+    """
+    masks = head.mask_hidden is not None and (earlier is None or earlier.mask_hidden is None)
+    known = list(sample) if earlier is None or masks else []
+    explained = None
+    if earlier is None:
+        explained = initialise(head, model, known, seed)
+    else:
+        take_over(head, earlier, model)
+    if head.mask_hidden is not None and masks:
+        features = torch.cat([s.features[s.answer_from :].flatten(1) for s in known])
+        with torch.no_grad():
+            head.mask_hidden.copy_(features.float().mean(0))
+    return explained
 
 
 @torch.no_grad()
@@ -106,7 +131,24 @@ def initialise(head: EagleHead, model: Any, sample: list[Sequence], seed: int) -
     ours.down_proj.weight.copy_(layer.mlp.down_proj.weight * shrink)
     ours.hidden_norm.weight.copy_(norm_scale(layer.input_layernorm, width))
     ours.post_attention_layernorm.weight.copy_(norm_scale(_before_mlp(layer), width))
+    _add_layers(head, model, 1)
     return float(explained)
+
+
+@torch.no_grad()
+def _add_layers(head: EagleHead, model: Any, begun: int) -> None:
+    """Make the layers of `head` beyond the first `begun` of the target's last ones, without effect as yet."""
+    count, width = len(head.layers), head.config.hidden_size
+    for index in range(begun, count):
+        ours, theirs = head.layers[index], model.get_decoder().layers[index - count]
+        for name in ("q_proj", "k_proj", "v_proj"):
+            getattr(ours, name).weight.copy_(getattr(theirs.self_attn, name).weight)
+        for name in ("gate_proj", "up_proj"):
+            getattr(ours, name).weight.copy_(getattr(theirs.mlp, name).weight)
+        for name in ("o_proj", "down_proj"):
+            getattr(ours, name).weight.zero_()
+        ours.input_layernorm.weight.copy_(norm_scale(theirs.input_layernorm, width))
+        ours.post_attention_layernorm.weight.copy_(norm_scale(_before_mlp(theirs), width))
 
 
 @torch.no_grad()
@@ -130,19 +172,23 @@ def take_over(head: EagleHead, earlier: EagleHead, model: Any) -> None:
     """Give `head` the weights of `earlier`, a head of the same target.
 
     Rows of tokens that `earlier` does not draft start as the target's, moved as training has moved the others
-    on average. Raises `DecodingError` when the two have other sizes or options.
+    on average; layers that it lacks start without effect. Raises `DecodingError` when the two have other sizes or
+    options.
     """
-    if replace(earlier.config, draft_vocab_size=head.config.draft_vocab_size) != head.config:
+    free = ("draft_vocab_size", "num_hidden_layers", *(["mask_token"] if earlier.mask_hidden is None else []))
+    if replace(earlier.config, **{name: getattr(head.config, name) for name in free}) != head.config:
         raise DecodingError(
             "the head of --start has other sizes or options than this target's heads; leave --start out"
         )
+    if (layers := len(earlier.layers)) > len(head.layers):
+        raise DecodingError(f"the head of --start has {layers} layers; give --layers {layers} or more")
     known = {int(token): row for row, token in enumerate(earlier.draft_ids.tolist())}
     rows = [known.get(int(token), -1) for token in head.draft_ids.tolist()]
-    for (name, weight), (_, earlier_weight) in zip(
-        head.named_parameters(), earlier.named_parameters(), strict=True
-    ):
-        if name != "lm_head.weight":
-            weight.copy_(earlier_weight)
+    weights = dict(earlier.named_parameters())
+    for name, weight in head.named_parameters():
+        if name in weights and name != "lm_head.weight":
+            weight.copy_(weights[name])
+    _add_layers(head, model, layers)
     output = model.get_output_embeddings().weight[head.draft_ids].float()
     kept = torch.tensor([row >= 0 for row in rows], device=output.device)
     trained = earlier.lm_head.weight[[row for row in rows if row >= 0]].float()

@@ -29,7 +29,7 @@ from spectui.decoding.distill.profile import profile
 from spectui.decoding.distill.rehearsal import rehearse
 from spectui.decoding.distill.shards import Shards
 from spectui.decoding.distill.train import autocast, check_finite, train
-from spectui.decoding.drafters.registry import EAGLE, kind_in
+from spectui.decoding.drafters.registry import EAGLE, PEAGLE, either, kind_in
 from spectui.decoding.eagle.checkpoint import load_head, save_head
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.errors import DecodingError, UsageError
@@ -107,7 +107,8 @@ def distill(
             )
         start = _start_folder(config, say)
         earlier = None if start is None else load_head(start, models.target, dtype=torch.float32)
-        rehearse(config, models.target, earlier)
+        mask = _mask(config, models, earlier)
+        rehearse(config, models.target, earlier, mask)
         _say_needs(config, models, work, say)
         text = work / "text"
         if _needs_text(config, text):
@@ -118,7 +119,7 @@ def distill(
         tokens = _vocabulary(config, models, data, work, log, earlier)
         budget = 60 * config.minutes * SHARE_OF_TIME["train"]
         head, state = train(
-            config, data, models.target, tokens, work, seconds=budget, log=log, earlier=earlier
+            config, data, models.target, tokens, work, seconds=budget, log=log, earlier=earlier, mask=mask
         )
         return _finish(
             config, models, data, head, state.history, state.seconds, start, work, out, questions, log
@@ -208,9 +209,23 @@ def _start_folder(config: DistillConfig, say: Say) -> Path | None:
         return None
     tell: Progress = lambda stage, *_: say(stage)  # noqa: E731
     folder = locate_draft(config.start, locate(config.target, tell), tell)
-    if kind_in(folder) is not EAGLE:
-        raise UsageError(f"--start {config.start} is no EAGLE-3 head; give the folder of one")
+    nouns = {kind: kind.weights.noun for kind in (EAGLE, PEAGLE) if kind.weights is not None}
+    if config.recipe == EAGLE.name:
+        del nouns[PEAGLE]
+    if kind_in(folder) not in nouns:
+        raise UsageError(
+            f"--start {config.start} is not {either(list(nouns.values()))}; give the folder of one"
+        )
     return folder
+
+
+def _mask(config: DistillConfig, models: LoadedModels, earlier: EagleHead | None) -> int | None:
+    """The token of a P-EAGLE head's masked pairs, that of `earlier` where it has one; None for other heads."""
+    if config.recipe != PEAGLE.name:
+        return None
+    if earlier is not None and earlier.config.mask_token is not None:
+        return earlier.config.mask_token
+    return vocabulary.mask_token(models.tokenizer, int(models.target.config.get_text_config().vocab_size))
 
 
 def _trained_before(start: Path | None) -> list[dict[str, Any]]:

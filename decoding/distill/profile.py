@@ -1,4 +1,4 @@
-"""A head's acceptance by depth and rank, with the target's own tokens as the path down."""
+"""A head's acceptance by depth and rank, along the target's own tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Profile:
     """Shares over all response positions of some sequences.
 
     ``rank_share[d, r]``: the child of rank r of a node at depth d is the target's choice, given that the
-    node was accepted (its true path is fed). ``chain[d]``: the same of rank 0, given that all ranks above
+    node was accepted: its true path is fed, or in a P-EAGLE head, which reads none, the levels above had it among
+    their first `RANKS`. ``chain[d]``: the same of rank 0, given that all ranks above
     were 0 too, which is what a chain sees. ``covered``: the target's choice is in the draft vocabulary.
     """
 
@@ -69,22 +70,26 @@ def profile(head: EagleHead, sequences: Iterable[Sequence], passes: int) -> Prof
         nonlocal covered
         batch = Batch.of(group, device)
         alive = torch.ones_like(batch.tokens, dtype=torch.bool)
+        reached = alive.clone()
         for part in unroll(head, batch, passes, 1.0, None):
             best = part.of(batch.best)
             ranked = ids[head.logits(part.hidden[part.counts]).topk(min(RANKS, len(ids)), dim=-1).indices]
             right = ranked == best[:, None]
-            hits[part.depth, : right.shape[1]] += right.sum(0).cpu()
-            totals[part.depth] += len(best)
+            row = part.rows[part.counts]
+            line = torch.arange(len(part.rows), device=device)[:, None].expand_as(part.rows)[part.counts]
+            there = reached[line, row]
+            hits[part.depth, : right.shape[1]] += right[there].sum(0).cpu()
+            totals[part.depth] += int(there.sum())
             if part.depth == 0:
                 covered += float(torch.isin(best, ids).sum())
             # A chain goes on where the target went along with it: rank 0 right, and the token that came.
-            row = part.rows[part.counts]
-            line = torch.arange(len(part.rows), device=device)[:, None].expand_as(part.rows)[part.counts]
             on = alive[line, row]
             chain[part.depth, 0] += float((right[:, 0] & on).sum())
             chain[part.depth, 1] += float(on.sum())
             followed = part.of(batch.tokens.roll(-1, dims=1)) == best
             alive[line, row] = on & right[:, 0] & followed
+            if head.mask_hidden is not None:
+                reached[line, row] = there & right.any(1) & followed
 
     group: list[Sequence] = []
     for sequence in sequences:

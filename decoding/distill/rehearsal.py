@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from spectui.decoding.distill.config import DistillConfig
-from spectui.decoding.distill.initial import feature_layers, initialise, new_head, take_over
+from spectui.decoding.distill.initial import begin, feature_layers, new_head
 from spectui.decoding.distill.shards import Sequence
 from spectui.decoding.distill.slots import SlotModel
 from spectui.decoding.distill.train import try_step
@@ -22,8 +22,10 @@ SAME = 0.1
 _FAILURES = (RuntimeError, AttributeError, TypeError, ValueError, KeyError, IndexError)
 
 
-def rehearse(config: DistillConfig, model: Any, earlier: EagleHead | None) -> None:
-    """Make text of a few tokens as generation does, and train a head on it for one step.
+def rehearse(
+    config: DistillConfig, model: Any, earlier: EagleHead | None = None, mask: int | None = None
+) -> None:
+    """Make text of a few tokens as generation does, and train a head on it for one step, a P-EAGLE one with `mask`.
 
     Raises `DecodingError` in one line for targets that no head can be trained for, or not from `earlier`.
     """
@@ -33,11 +35,8 @@ def rehearse(config: DistillConfig, model: Any, earlier: EagleHead | None) -> No
         kept = [] if earlier is None else earlier.draft_ids.tolist()
         tokens = sorted({*sequence.best.tolist(), *kept})
         model.requires_grad_(False)
-        head = new_head(model, tokens).to(model.device)
-        if earlier is None:
-            initialise(head, model, [sequence], config.seed)
-        else:
-            take_over(head, earlier, model)
+        head = new_head(model, tokens, layers=config.layers, mask=mask).to(model.device)
+        begin(head, model, earlier, [sequence], config.seed)
         try_step(head, config, model, sequence)
     except torch.OutOfMemoryError:
         raise

@@ -1,4 +1,4 @@
-"""Stage 3: teach a head to go on as the target does, from its own states too (training-time test)."""
+"""Stage 3: teach a head to go on as the target does, several tokens ahead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from spectui.decoding.distill import vocabulary
 from spectui.decoding.distill.config import DistillConfig
-from spectui.decoding.distill.initial import initialise, new_head, take_over
+from spectui.decoding.distill.initial import begin, new_head
 from spectui.decoding.distill.profile import Profile, profile
 from spectui.decoding.distill.shards import Sequence, Shards
 from spectui.decoding.distill.unroll import Batch, unroll
@@ -24,7 +24,8 @@ from spectui.decoding.errors import DecodingError
 from spectui.store.files import replacing
 
 ONE_PASS = 0.35
-"""Share of training that reads true features only; the passes on own states come after."""
+"""Share of training that reads true features only; the passes on own states come after. A P-EAGLE head has none, and
+begins with all its passes."""
 
 PASS_WEIGHT = 0.8
 """Weight of pass k relative to pass k - 1 (EAGLE-3's)."""
@@ -48,7 +49,8 @@ SAY_SECONDS, VALIDATE_SECONDS = 15.0, 300.0
 SAVE_SHARE, SAVE_AT_LEAST, SAVE_AT_MOST = 0.1, 2.0, 60.0
 """Weights are saved when a tenth of the time spent so far would be lost, within these seconds."""
 VALIDATION_SEQUENCES = 160
-RIDGE_SEQUENCES = 400
+SAMPLE_SEQUENCES = 400
+"""Sequences that the weights where training starts are taken from."""
 
 
 @dataclass
@@ -76,11 +78,13 @@ def train(
     seconds: float,
     log: Callable[..., None],
     earlier: EagleHead | None = None,
+    mask: int | None = None,
 ) -> tuple[EagleHead, State]:
     """Train a head that drafts `tokens` for `epochs` passes over the responses, or `seconds` in all.
 
-    It starts from `earlier` where given. Goes on from ``work/training.pt`` when it is there. Returns the
-    trained head and its history. Raises `DecodingError` when there is too little text.
+    It starts from `earlier` where given, and is a P-EAGLE head where a `mask` token is. Goes on from
+    ``work/training.pt`` when it is there. Returns the trained head and its history. Raises `DecodingError`
+    when there is too little text.
     """
     held = vocabulary.held_back(data)
     training = np.flatnonzero(~held)
@@ -92,21 +96,22 @@ def train(
     device, save = model.device, work / "training.pt"
     torch.manual_seed(config.seed)
     model.requires_grad_(False)  # its embedding is read, not trained
-    head = new_head(model, tokens).to(device)
+    head = new_head(model, tokens, layers=config.layers, mask=mask).to(device)
     optimizer = _optimizer(head, config)
     state = State()
     if save.is_file():
         state = _restore(save, head, optimizer, tokens)
         log("train", resumed_at_step=state.step)
-    elif earlier is not None:
-        take_over(head, earlier, model)
-        log("train", parameters=sum(p.numel() for p in head.parameters()), start=config.start)
-        _validate(head, data, checks, config, autocast(device, model.dtype), state, log)
     else:
-        sample = [data.sequence(int(i)) for i in training[:RIDGE_SEQUENCES]]
-        explained = initialise(head, model, sample, config.seed)
+        sample = (data.sequence(int(i)) for i in training[:SAMPLE_SEQUENCES])
+        explained = begin(head, model, earlier, sample, config.seed)
         check_finite(head, "where training starts")
-        log("train", parameters=sum(p.numel() for p in head.parameters()), ridge_explains=round(explained, 3))
+        parameters = sum(p.numel() for p in head.parameters())
+        if explained is not None:
+            log("train", parameters=parameters, ridge_explains=round(explained, 3))
+        else:
+            log("train", parameters=parameters, start=config.start)
+            _validate(head, data, checks, config, autocast(device, model.dtype), state, log)
     row_of = torch.full((int(head.config.vocab_size),), -1, dtype=torch.long, device=device)
     row_of[head.draft_ids] = torch.arange(len(tokens), device=device)
     teacher = model.get_output_embeddings().weight.detach()[head.draft_ids]
@@ -123,7 +128,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * _rate(done, state.step)
         batch = Batch.of([data.sequence(int(i)) for i in batches[state.batch]], device)
-        passes = 1 if done < ONE_PASS else config.passes
+        passes = 1 if done < ONE_PASS and mask is None else config.passes
         with cast:
             loss = _loss(head, batch, passes, teacher, row_of, generator, sums)
         optimizer.zero_grad(set_to_none=True)
@@ -326,6 +331,7 @@ def _validate(
         "seconds": round(state.seconds),
         "top1": [round(v, 4) for v in acceptance.rank_share[:, 0].tolist()],
         "top4": [round(v, 4) for v in acceptance.rank_share[:, :4].sum(1).tolist()],
+        "chain": [round(v, 4) for v in acceptance.chain.tolist()],
     }
     state.history.append(figures)
     log("validate", **figures)

@@ -1,8 +1,8 @@
-"""A head run over whole sequences, with training-time test: its drafts from every position.
+"""A head run over whole sequences: its drafts from every position.
 
-Pass 0 reads the target's features. Pass k stands for the node k levels below: it reads the state of pass
-k - 1 and the true token, and sees pass 0 up to its own row and the states of its own row since (EAGLE-3,
-arXiv 2503.01840, section 3.2).
+Pass 0 reads the target's features. Pass k stands for the node k levels below, and sees pass 0 up to its own row and
+the passes of its own row since. It reads the state of pass k - 1 and the true token (training-time test of EAGLE-3,
+arXiv 2503.01840, section 3.2), or in a P-EAGLE head (arXiv 2602.01469) nothing but a masked pair.
 """
 
 from __future__ import annotations
@@ -82,11 +82,13 @@ def unroll(
     rows = batch.tokens.shape[1] - 1
     device = batch.tokens.device
     row = torch.arange(rows, device=device)
-    hidden = head.fuse(batch.features[:, :-1])
-    q, k0, v0, residual = head.qkv(head.embed(batch.tokens[:, 1:]), hidden, row)
-    k0, v0 = _spread(k0, q), _spread(v0, q)
     visible = (row[:, None] >= row[None])[None, None]
-    state = head.finish(_attend(q, k0, v0, visible, [], []), residual)
+    memories = [_Memory() for _ in head.layers]
+
+    def attention(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return memories[layer].attend(q, _spread(k, q), _spread(v, q), visible)
+
+    state = head.through(batch.tokens[:, 1:], head.fuse(batch.features[:, :-1]), row, attention)
     every = row[None].expand(len(batch.tokens), -1)
     yield Pass(0, state, every, batch.predicted(0))
     if passes == 1:
@@ -99,15 +101,13 @@ def unroll(
     picked = order.topk(min(count, rows), dim=1).indices
     state = state.gather(1, picked[..., None].expand(-1, -1, state.shape[-1]))
     visible = (picked[..., None] >= row)[:, None]
-    keys: list[torch.Tensor] = []
-    values: list[torch.Tensor] = []
-    last = batch.tokens.shape[1] - 1
     for depth in range(1, passes):
-        tokens = batch.tokens.gather(1, (picked + 1 + depth).clamp_max(last))
-        q, k, v, residual = head.qkv(head.embed(tokens), head.carry(state), picked + depth)
-        keys.append(_spread(k, q))
-        values.append(_spread(v, q))
-        state = head.finish(_attend(q, k0, v0, visible, keys, values), residual)
+        if head.mask_hidden is None:
+            tokens, hidden = batch.tokens.gather(1, (picked + 1 + depth).clamp_max(rows)), head.carry(state)
+        else:
+            tokens = torch.full_like(picked, head.config.mask_token)
+            hidden = head.fuse(head.mask_hidden).expand(*picked.shape, -1)
+        state = head.through(tokens, hidden, picked + depth, attention)
         yield Pass(depth, state, picked, (able & batch.predicted(depth)).gather(1, picked))
 
 
@@ -116,21 +116,26 @@ def _spread(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return x.repeat_interleave(like.shape[1] // x.shape[1], dim=1)
 
 
-def _attend(
-    q: torch.Tensor,
-    k0: torch.Tensor,
-    v0: torch.Tensor,
-    visible: torch.Tensor,
-    keys: list[torch.Tensor],
-    values: list[torch.Tensor],
-) -> torch.Tensor:
-    """Attention over pass 0 where `visible`, and over each row's own later `keys`: ``[B, heads, m, d]``."""
-    scale = q.shape[-1] ** -0.5
-    scores = (q @ k0.transpose(-1, -2)).float() * scale
-    scores = scores.masked_fill(~visible, -torch.inf)
-    carried = [(q * k).sum(-1, keepdim=True).float() * scale for k in keys]
-    weights = torch.cat([scores, *carried], dim=-1).softmax(-1).to(v0.dtype)
-    out = weights[..., : k0.shape[-2]] @ v0
-    for column, value in enumerate(values, k0.shape[-2]):
-        out = out + weights[..., column : column + 1] * value
-    return out
+class _Memory:
+    """Keys and values of one layer, ``[B, heads, n, d]``: of pass 0, and of each later pass for its own rows."""
+
+    def __init__(self) -> None:
+        self._keys: list[torch.Tensor] = []
+        self._values: list[torch.Tensor] = []
+
+    def attend(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Tensor
+    ) -> torch.Tensor:
+        """Attention of the next pass, over pass 0 where `visible` and over each row's own later passes."""
+        self._keys.append(k)
+        self._values.append(v)
+        (k0, *keys), (v0, *values) = self._keys, self._values
+        scale = q.shape[-1] ** -0.5
+        scores = (q @ k0.transpose(-1, -2)).float() * scale
+        scores = scores.masked_fill(~visible, -torch.inf)
+        own = [(q * key).sum(-1, keepdim=True).float() * scale for key in keys]
+        weights = torch.cat([scores, *own], dim=-1).softmax(-1).to(v0.dtype)
+        out = weights[..., : k0.shape[-2]] @ v0
+        for column, value in enumerate(values, k0.shape[-2]):
+            out = out + weights[..., column : column + 1] * value
+        return out

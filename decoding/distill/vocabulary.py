@@ -1,4 +1,4 @@
-"""Stage 2: the draft vocabulary, chosen by frequency in the target's text."""
+"""Stage 2: the draft vocabulary, chosen by frequency in the target's text, and the token of masked pairs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from spectui.decoding.distill.generate import Template
 from spectui.decoding.distill.shards import Shards
 from spectui.decoding.errors import DecodingError
+from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import BoolArray, IntArray
 
 HELD_BACK = 50
@@ -59,3 +61,15 @@ def coverage_by_size(train: IntArray, validation: IntArray) -> dict[str, list[fl
         chosen = choose(train, size, ())
         out[str(size)] = [round(coverage(train, chosen), 4), round(coverage(validation, chosen), 4)]
     return out
+
+
+def mask_token(vocabulary: Vocabulary, rows: int) -> int:
+    """A token that texts do not have, of `rows`, for the masked pairs of a P-EAGLE head.
+
+    The last special one that neither stands in the chat template nor ends, begins or pads texts: families reserve
+    such. Without one, the last row of the embedding, which most have beyond their tokenizer's tokens.
+    """
+    tokenizer, template = vocabulary.tokenizer, Template.of(vocabulary)
+    used = {*tokenizer(template.before)["input_ids"], *template.after, *vocabulary.end_ids}
+    used |= {tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
+    return max((token for token in vocabulary.special - used if token < rows), default=rows - 1)

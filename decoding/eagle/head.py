@@ -47,6 +47,10 @@ class HeadConfig(LayerConfig):
         return len(self.feature_layers) * self.target_hidden_size
 
 
+Attention = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Attention of a layer, by its number, with queries, keys and values as `EagleHead.qkv` has them."""
+
+
 def default_feature_layers(layers: int) -> tuple[int, ...]:
     """Layers whose inputs EAGLE-3 reads in a target of n layers: 2, n/2 and n - 3."""
     return (2, layers // 2, layers - 3)
@@ -173,22 +177,35 @@ class EagleHead(nn.Module):
         `mask` ``[n, m]`` true where a pair may attend, over all m slots with the n new ones last; None lets
         every pair attend to every slot.
         """
-        embeds = self.embed(tokens)
         if self.table is not None:
-            angles = self.table(positions)
+            embeds, angles = self.embed(tokens), self.table(positions)
             for layer in self.layers:
                 hidden = layer(embeds, hidden, angles, cache, mask)
             return hidden
-        q, k, v, residual = self.qkv(embeds[None], hidden[None], positions)
-        k, v = cache.update(k, v, 0)
-        h = self.finish(attend(q, k, v, mask), residual)
+
+        def attention(index: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            return attend(q, *cache.update(k, v, index), mask)
+
+        return self.through(tokens[None], hidden[None], positions, attention)[0]
+
+    def through(
+        self, tokens: torch.Tensor, hidden: torch.Tensor, positions: torch.Tensor, attention: Attention
+    ) -> torch.Tensor:
+        """Hidden states ``[B, n, H]`` of pairs, whose layers attend by `attention`.
+
+        `tokens` are ``[B, n]``, `hidden` ``[B, n, H]`` (fused features or carried states), `positions` ``[B, n]`` or
+        ``[n]``.
+        """
+        q, k, v, residual = self.qkv(self.embed(tokens), hidden, positions)
+        h = self.finish(attention(0, q, k, v), residual)
         if len(self.layers) > 1:
             cos, sin = self.angles(positions)
             for index, layer in enumerate(self.layers[1:], 1):
                 x = layer.input_layernorm(h)
-                k, v = cache.update(*layer.keys_values(x, cos, sin), index)
-                h = layer.finish(attend(layer.queries(x, cos, sin), k, v, mask), h)
-        return h[0]
+                h = layer.finish(
+                    attention(index, layer.queries(x, cos, sin), *layer.keys_values(x, cos, sin)), h
+                )
+        return h
 
     def angles(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and sine ``[..., 1, n, d / 2]`` of `positions` ``[..., n]``, to be broadcast over heads."""

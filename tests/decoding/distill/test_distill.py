@@ -38,10 +38,21 @@ MADE_BY = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The embedded target on the hub, where vLLM finds the verifier of a head that is served alone."""
 
 
-def a_head() -> tuple[Any, EagleHead]:
+MADE: dict[str, dict[str, Any]] = {
+    "EAGLE-3": {},
+    "EAGLE-3, 2 layers": {"layers": 2},
+    "P-EAGLE": {"mask": 5},
+    "P-EAGLE, 3 layers": {"mask": 5, "layers": 3},
+}
+
+
+def a_head(**made: Any) -> tuple[Any, EagleHead]:
     model = tiny_llama(layers=4, vocab_size=VOCAB).eval()
     torch.manual_seed(1)
-    return model, new_head(model, list(range(0, VOCAB, 3)))
+    head = new_head(model, list(range(0, VOCAB, 3)), **made)
+    if head.mask_hidden is not None:
+        torch.nn.init.normal_(head.mask_hidden)
+    return model, head
 
 
 @torch.inference_mode()
@@ -74,10 +85,11 @@ def test_a_head_names_its_verifier_as_other_programs_find_it(
     assert {target: verifier_id(target) for target in names} == names
 
 
+@pytest.mark.parametrize("made", MADE.values(), ids=MADE)
 @torch.inference_mode()
-def test_unrolled_states_are_those_of_drafting() -> None:
-    """Row i of pass k equals feeding pairs 0..i with true features and then k tokens on own states."""
-    model, head = a_head()
+def test_unrolled_states_are_those_of_drafting(made: dict[str, Any]) -> None:
+    """Row i of pass k is feeding pairs 0..i with true features and then k tokens on own states or k masked pairs."""
+    model, head = a_head(**made)
     sequences = [text(model, 20, 1), text(model, 13, 2)]
     batch = Batch.of(sequences, torch.device("cpu"))
     for part in unroll(head, batch, 4, 1.0, None):
@@ -96,7 +108,10 @@ def drafted(head: EagleHead, sequence: Sequence, row: int, depth: int) -> torch.
     fused = head.fuse(sequence.features[:pairs].flatten(1))
     h = head(tokens[1 : pairs + 1], fused, torch.arange(pairs), cache, causal)[-1:]
     for k in range(1, depth + 1):
-        h = head(tokens[row + 1 + k][None], head.carry(h), torch.tensor([row + k]), cache, None)
+        token, hidden = tokens[row + 1 + k], head.carry(h)
+        if head.mask_hidden is not None:
+            token, hidden = torch.tensor(head.config.mask_token), head.fuse(head.mask_hidden[0])
+        h = head(token[None], hidden, torch.tensor([row + k]), cache, None)
     last: torch.Tensor = h[0]
     return last
 
@@ -125,10 +140,11 @@ def test_the_loss_has_the_gradient_of_its_formula() -> None:
     torch.testing.assert_close(ours_gradient, again.grad)
 
 
+@pytest.mark.parametrize("made", MADE.values(), ids=MADE)
 @torch.inference_mode()
-def test_a_profile_counts_what_a_head_gets_right() -> None:
+def test_a_profile_counts_what_a_head_gets_right(made: dict[str, Any]) -> None:
     """Against a recount row by row, for the ranks and for the chain."""
-    model, head = a_head()
+    model, head = a_head(**made)
     sequences = [text(model, 30, seed) for seed in range(3)]
     # Following the target makes chains possible at all.
     for sequence in sequences:
@@ -137,7 +153,7 @@ def test_a_profile_counts_what_a_head_gets_right() -> None:
     hits, asked, chain = np.zeros((3, 8)), np.zeros(3), np.zeros((3, 2))
     for sequence in sequences:
         for row in range(4, 28):
-            alive = True
+            alive = reached = True
             for depth in range(3):
                 at = row + 1 + depth
                 if at + 1 >= len(sequence.tokens):
@@ -145,11 +161,15 @@ def test_a_profile_counts_what_a_head_gets_right() -> None:
                 h = drafted(head, sequence, row, depth)
                 ranked = head.draft_ids[head.logits(h).topk(8).indices].tolist()
                 right = [token == sequence.best[at] for token in ranked]
-                hits[depth] += right
-                asked[depth] += 1
+                if reached:
+                    hits[depth] += right
+                    asked[depth] += 1
                 chain[depth] += [right[0] and alive, alive]
-                alive = alive and right[0] and sequence.tokens[at + 1] == sequence.best[at]
-    np.testing.assert_allclose(acceptance.rank_share, hits / asked[:, None])
+                followed = sequence.tokens[at + 1] == sequence.best[at]
+                alive = alive and right[0] and followed
+                if head.mask_hidden is not None:
+                    reached = reached and any(right) and followed
+    np.testing.assert_allclose(acceptance.rank_share, hits / np.maximum(1, asked)[:, None])
     np.testing.assert_allclose(acceptance.chain, chain[:, 0] / np.maximum(1, chain[:, 1]))
     assert acceptance.positions == asked[0]
 
