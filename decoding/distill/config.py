@@ -82,8 +82,8 @@ class DistillConfig:
     start: str = option(
         "",
         "--start",
-        "head to go on training: a folder, a hub id, or 'eagle' for the one that comes with spectui, which a P-EAGLE "
-        "head can start from too (default none)",
+        "head to go on training: a folder, a hub id, or 'eagle' for the one that comes with spectui; a P-EAGLE head "
+        "begins from either kind (default none)",
     )
     device: str = option("auto", "--device", "auto, cpu, cuda or cuda:N (default {default})", rule=A_DEVICE)
     dtype: str = option(

@@ -101,12 +101,13 @@ def unroll(
     picked = order.topk(min(count, rows), dim=1).indices
     state = state.gather(1, picked[..., None].expand(-1, -1, state.shape[-1]))
     visible = (picked[..., None] >= row)[:, None]
+    mask_token, mask_hidden = head.config.mask_token, head.mask_hidden
     for depth in range(1, passes):
-        if head.mask_hidden is None:
+        if mask_token is None or mask_hidden is None:
             tokens, hidden = batch.tokens.gather(1, (picked + 1 + depth).clamp_max(rows)), head.carry(state)
         else:
-            tokens = torch.full_like(picked, head.config.mask_token)
-            hidden = head.fuse(head.mask_hidden).expand(*picked.shape, -1)
+            tokens = torch.full_like(picked, mask_token)
+            hidden = head.fuse(mask_hidden).expand(*picked.shape, -1)
         state = head.through(tokens, hidden, picked + depth, attention)
         yield Pass(depth, state, picked, (able & batch.predicted(depth)).gather(1, picked))
 

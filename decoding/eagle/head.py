@@ -184,7 +184,8 @@ class EagleHead(nn.Module):
             return hidden
 
         def attention(index: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            return attend(q, *cache.update(k, v, index), mask)
+            k, v = cache.update(k, v, index)
+            return attend(q, k, v, mask)
 
         return self.through(tokens[None], hidden[None], positions, attention)[0]
 
