@@ -140,15 +140,15 @@ def _add_layers(head: EagleHead, model: Any, begun: int) -> None:
     """Make the layers of `head` beyond the first `begun` of the target's last ones, without effect as yet."""
     count, width = len(head.layers), head.config.hidden_size
     for index in range(begun, count):
-        ours, theirs = head.layers[index], model.get_decoder().layers[index - count]
+        ours, original = head.layers[index], model.get_decoder().layers[index - count]
         for name in ("q_proj", "k_proj", "v_proj"):
-            getattr(ours, name).weight.copy_(getattr(theirs.self_attn, name).weight)
+            getattr(ours, name).weight.copy_(getattr(original.self_attn, name).weight)
         for name in ("gate_proj", "up_proj"):
-            getattr(ours, name).weight.copy_(getattr(theirs.mlp, name).weight)
+            getattr(ours, name).weight.copy_(getattr(original.mlp, name).weight)
         for name in ("o_proj", "down_proj"):
             getattr(ours, name).weight.zero_()
-        ours.input_layernorm.weight.copy_(norm_scale(theirs.input_layernorm, width))
-        ours.post_attention_layernorm.weight.copy_(norm_scale(_before_mlp(theirs), width))
+        ours.input_layernorm.weight.copy_(norm_scale(original.input_layernorm, width))
+        ours.post_attention_layernorm.weight.copy_(norm_scale(_before_mlp(original), width))
 
 
 @torch.no_grad()

@@ -134,8 +134,8 @@ class _Memory:
         scale = q.shape[-1] ** -0.5
         scores = (q @ k0.transpose(-1, -2)).float() * scale
         scores = scores.masked_fill(~visible, -torch.inf)
-        own = [(q * key).sum(-1, keepdim=True).float() * scale for key in keys]
-        weights = torch.cat([scores, *own], dim=-1).softmax(-1).to(v0.dtype)
+        later = [(q * key).sum(-1, keepdim=True).float() * scale for key in keys]
+        weights = torch.cat([scores, *later], dim=-1).softmax(-1).to(v0.dtype)
         out = weights[..., : k0.shape[-2]] @ v0
         for column, value in enumerate(values, k0.shape[-2]):
             out = out + weights[..., column : column + 1] * value
