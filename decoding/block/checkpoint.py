@@ -1,9 +1,10 @@
 """DFlash heads on disk: the authors' layout and that of `speculators`.
 
-The tensors have the same names. Authors count ``target_layer_ids`` by the layers whose outputs are read,
-`speculators` counts its ``aux_hidden_state_layer_ids`` by transformers' ``hidden_states``, one more. The state
-behind the last layer is read after the target's final norm in the authors' layout, as their code does, and before
-it in that of `speculators`, as vLLM does, which trains and serves those heads.
+The tensors have the same names. Some files bring copies of the target's embedding and LM head. Authors count
+``target_layer_ids`` by the layers whose outputs are read, `speculators` counts its ``aux_hidden_state_layer_ids`` by
+transformers' ``hidden_states``, one more. The state behind the last layer is read after the target's final norm in the
+authors' layout, as their code does, and before it in that of `speculators`, as vLLM does, which trains and serves those
+heads.
 """
 
 from __future__ import annotations
@@ -29,10 +30,18 @@ from spectui.decoding.heads.config import (
     verifier,
     whole_numbers,
 )
-from spectui.decoding.heads.files import draft_ids, fill, read_weights
+from spectui.decoding.heads.files import draft_ids, fill, read_weights, same_weights
 from spectui.decoding.target.layer_inputs import BEFORE_NORM
 from spectui.decoding.target.sizes import Sizes
 
+_NAMES = {"own_embedding.weight": "embed_tokens.weight"}
+_VARIANTS: dict[str, Any] = {
+    "attention_sink_bias": False, "add_swa_attention_sink_bias": False, "attention_value_scale": None,
+    "is_neox_style": True, "use_aux_hidden_state": True,
+}  # fmt: skip
+"""Keys of layers that vLLM knows and that are not built here, and what they say where they change nothing."""
+_MASK_EMBEDDING = "mask_embedding.pt"
+"""A file beside the others with an embedding of the mask token, which vLLM reads."""
 _WITHOUT_WINDOW = 28
 """Layers before the first one with a window in a Qwen3 configuration that does not say otherwise."""
 
@@ -50,17 +59,17 @@ def load_block_head(
     tensors are missing or of other shapes, or when the head was made for another target.
     """
     model = target.config.get_text_config()
-    embedding = target.get_input_embeddings()
     config = read_config(folder, layers=int(model.num_hidden_layers))
     _check_target(
         folder, config, hidden=model.hidden_size, vocab=model.vocab_size, layers=model.num_hidden_layers
     )
-    if config.mask_token >= (rows := int(embedding.weight.shape[0])):
+    stored = read_weights(folder, allow_pickle=allow_pickle)
+    embedding = _borrowed(stored, "embed_tokens.weight", target.get_input_embeddings())
+    if embedding is not None and config.mask_token >= (rows := int(embedding.weight.shape[0])):
         raise head_error(
             folder,
             f"has mask_token_id = {config.mask_token}, and the target has embeddings for {rows} tokens",
         )
-    stored = read_weights(folder, allow_pickle=allow_pickle)
     ids = draft_ids(
         folder, config.draft_vocab_size, config.vocab_size, stored.pop("d2t", None), stored.pop("t2d", None)
     )
@@ -69,7 +78,7 @@ def load_block_head(
     if not config.confident:
         stored = {name: tensor for name, tensor in stored.items() if not name.startswith("confidence_head.")}
     output = None
-    if "lm_head.weight" not in stored:
+    if _borrowed(stored, "lm_head.weight", target.get_output_embeddings()) is not None:
         if config.draft_vocab_size != config.vocab_size:
             raise head_error(
                 folder,
@@ -79,14 +88,29 @@ def load_block_head(
         output = target.get_output_embeddings
     with torch.device("meta"):
         head = BlockHead(config, embedding, output)
-    fill(folder, head, stored, {}, {"draft_ids": ids}, target.dtype)
+    fill(folder, head, stored, _NAMES, {"draft_ids": ids}, target.dtype)
     return head.to(device or target.device).eval()
+
+
+def _borrowed(stored: dict[str, torch.Tensor], name: str, module: Any) -> Any:
+    """The target's `module` where the files have none of that name, or a copy of it, which is dropped; else None."""
+    if name in stored and not same_weights(module, stored[name]):
+        return None
+    stored.pop(name, None)
+    return module
 
 
 def read_config(folder: Path, *, layers: int) -> BlockConfig:
     """The configuration in `folder`, of either layout, for a target of `layers` layers. Raises `DecodingError`."""
     data, layer = read_json(folder)
     sizes = layer_fields(folder, data, layer, "DFlash head")
+    for key, plain in _VARIANTS.items():
+        if (stated := _value(folder, data, key)) not in (None, plain):
+            raise head_error(
+                folder, f"has {key} = {stated}, which spectui does not know; choose another head"
+            )
+    if (folder / _MASK_EMBEDDING).exists():
+        raise head_error(folder, f"has a {_MASK_EMBEDDING}, which spectui does not read; choose another head")
     if data.get("target_hidden_size") not in (None, sizes["hidden_size"]):
         raise head_error(
             folder,
@@ -180,7 +204,7 @@ def _markov_type(folder: Path, data: Mapping[str, Any]) -> str | None:
     kind = str(_value(folder, data, "markov_head_type") or TYPES[0])
     if kind not in TYPES:
         raise head_error(folder, f"has markov_head_type = {kind}; spectui knows {', '.join(TYPES)}")
-    _needed(folder, data, "markov_rank")
+    check_sizes(folder, {"markov_rank": _needed(folder, data, "markov_rank")})
     return kind
 
 
@@ -231,7 +255,9 @@ def _feature_layers(folder: Path, data: Mapping[str, Any], count: int, layers: i
 def _sights(
     folder: Path, data: Mapping[str, Any], layer: Mapping[str, Any], count: int, *, ours: bool
 ) -> list[Sight]:
-    window = layer.get("sliding_window") if layer.get("use_sliding_window") else None
+    inner = section(folder, data, "dflash_config")
+    key = "sliding_window" if inner.get("swa_window_size") is None else "swa_window_size"
+    window = inner.get(key) if key in inner else layer.get(key) if layer.get("use_sliding_window") else None
     kinds = layer.get("layer_types")
     if kinds is None:
         first = layer.get("max_window_layers", _WITHOUT_WINDOW)
@@ -243,15 +269,23 @@ def _sights(
     if unknown := sorted(set(map(str, kinds)) - {"full_attention", "sliding_attention"}):
         raise head_error(folder, f"has layer_types with '{unknown[0]}', which spectui does not know")
     if window is not None and not (type(window) is int and window > 0):
-        raise head_error(folder, f"has sliding_window = {window!r}, which is no number of tokens")
+        raise head_error(folder, f"has {key} = {window!r}, which is no number of tokens")
+    # vLLM's key: a window in every layer where none is said to slide, and no order with it.
+    everywhere = bool(inner.get("use_swa")) and "sliding_attention" not in kinds
+    if everywhere and window is None:
+        raise head_error(
+            folder, "has use_swa = True and no swa_window_size in its config.json; it is damaged"
+        )
     causal = data.get("is_causal")
+    causal = inner.get("causal") if causal is None else causal
     sights = []
     for kind in kinds:
-        slides = kind == "sliding_attention"
-        in_order = slides
+        slides = in_order = kind == "sliding_attention"
         if ours:
             in_order = slides and window is not None and not data.get("sliding_window_non_causal")
-        sights.append(Sight(in_order if causal is None else bool(causal), window if slides else None))
+        sights.append(
+            Sight(in_order if causal is None else bool(causal), window if slides or everywhere else None)
+        )
     return sights
 
 

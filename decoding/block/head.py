@@ -82,11 +82,11 @@ class BlockConfig(LayerConfig):
 class BlockHead(nn.Module):
     """The network. H is its width and its target's, B the rows of a block.
 
-    `embed_tokens` is the target's embedding; `output` finds the target's LM head for a head without one.
+    `embed_tokens` is the target's embedding, and `output` finds the target's LM head; None where the head has its own.
     """
 
     def __init__(
-        self, config: BlockConfig, embed_tokens: nn.Module, output: Callable[[], nn.Module] | None
+        self, config: BlockConfig, embed_tokens: nn.Module | None, output: Callable[[], nn.Module] | None
     ) -> None:
         super().__init__()
         self.config = config
@@ -111,8 +111,9 @@ class BlockHead(nn.Module):
             if config.confident
             else None
         )
+        self.own_embedding = nn.Embedding(config.vocab_size, width) if embed_tokens is None else None
         # In a list, so that it is no submodule.
-        self._borrowed = [embed_tokens]
+        self._borrowed = [] if embed_tokens is None else [embed_tokens]
         self._output = output
         self.rotary = Rotary(config)
 
@@ -147,7 +148,9 @@ class BlockHead(nn.Module):
         None for all slots.
         """
         block = len(tokens)
-        embeds = nn.functional.embedding(tokens, self._borrowed[0].weight)  # type: ignore[arg-type]
+        embedding: Any = self.own_embedding or self._borrowed[0]
+        # The weight alone: a target may scale what it reads of it, a head has a scale of its own.
+        embeds = nn.functional.embedding(tokens, embedding.weight)
         h = (embeds * self.config.embedding_scale).to(self.dtype)[None]
         context = context[None]
         cos, sin = self.rotary.angles(positions, self.dtype)

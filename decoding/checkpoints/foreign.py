@@ -18,6 +18,8 @@ from spectui.decoding.errors import DecodingError
 
 _OTHER_DRAFTS = {
     "dflash2": "a DFlash 2 block drafter",
+    "domino": "a Domino block drafter",
+    "dflare": "a DFlare block drafter",
     "mtp": "multi-token-prediction (MTP) layers, which belong to their own model",
     "medusa": "Medusa heads",
     "hydra": "Hydra heads",
@@ -27,7 +29,7 @@ _OTHER_DRAFTS = {
 """Kinds of drafts that are not loaded, by what `speculators` or their own configurations call them."""
 
 _BY_ARCHITECTURE = (
-    (r"dflash2", "dflash2"),
+    (r"dflash2", "dflash2"), (r"domino", "domino"), (r"dflare", "dflare"),
     (r"medusa", "medusa"), (r"hydra", "hydra"), (r"mlpspeculator", "mlp_speculator"), (r"mtp|nextn", "mtp"),
 )  # fmt: skip
 
@@ -131,17 +133,19 @@ def other_draft(described: Mapping[str, Any]) -> str | None:
         return None
     if kind is not None:
         return _OTHER_DRAFTS.get(str(kind), f"a draft head of kind '{kind}'")
-    for key, name in (
-        ("medusa_num_heads", "medusa"),
-        ("hydra_num_heads", "hydra"),
-        ("dflash_config", "dflash2"),
-    ):
+    for key, name in (("medusa_num_heads", "medusa"), ("hydra_num_heads", "hydra")):
         if key in described:
             return _OTHER_DRAFTS[name]
+    inner = described.get("dflash_config")
+    block: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
     named = f"{described.get('architectures', '')} {described.get('model_type', '')}"
     for pattern, name in _BY_ARCHITECTURE:
-        if re.search(pattern, named.lower()):
+        if re.search(pattern, f"{named} {block.get('projector_type')}".lower()):
             return _OTHER_DRAFTS[name]
+    if "selector_rank" in block:
+        return _OTHER_DRAFTS["dflash2"]
+    if "dflash_config" in described:
+        return f"a block drafter of another kind (architectures: {described.get('architectures')})"
     return None
 
 

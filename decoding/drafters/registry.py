@@ -27,12 +27,15 @@ def _described_by(config: Mapping[str, Any]) -> str | None:
     named = str(config.get("architectures")).lower()
     inner = config.get("dflash_config")
     block = inner if isinstance(inner, Mapping) else {}
-    if "dspark" in named or block.get("projector_type") == "dspark":
+    projector = block.get("projector_type", "dflash")
+    if "dspark" in named or projector == "dspark":
         return "dspark"
-    if "dflash2" in named or "selector_rank" in block or "mtp" in named:
+    if "dflash2" in named or "selector_rank" in block or "mtp" in named or projector != "dflash":
         return None
-    if "dflash" in named or "dflash_config" in config:
+    if "dflash" in named:
         return "dflash"
+    if "dflash_config" in config:  # others than DFlash have one, too
+        return None if config.get("architectures") else "dflash"
     if "peagle" in named or "paralleleagle" in named or ("eagle3" in named and "ptd_token_id" in config):
         return "peagle"
     if "eagle3" in named or ("draft_vocab_size" in config and "eagle" not in named):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from spectui.decoding.checkpoints.weight_files import HEAD_FILES
+from spectui.decoding.checkpoints.weight_files import HEAD_FILES, stored_names
 from spectui.decoding.drafters.registry import PEAGLE
 from spectui.decoding.eagle.head import EagleHead, HeadConfig, default_feature_layers
 from spectui.decoding.heads.config import (
@@ -37,6 +37,7 @@ from spectui.store.files import replacing, write_text
 _NAMES = {"own_embedding.weight": "embed_tokens.weight"}
 _MASK_TOKEN = ("mask_token_id", "ptd_token_id", "pard_token")
 """Names of a P-EAGLE head's mask token, the first in `speculators`, the others in vLLM."""
+_FAMILIES = (None, "llama", "qwen3")
 _LISTED = "eagle_aux_hidden_state_layer_ids"
 
 
@@ -62,6 +63,8 @@ def load_head(
     ids = draft_ids(
         folder, config.draft_vocab_size, config.vocab_size, stored.pop("d2t", None), stored.pop("t2d", None)
     )
+    if "mask_hidden" in stored:  # a row in some files
+        stored["mask_hidden"] = stored["mask_hidden"].reshape(1, 1, -1)
     embedding, output = None, None
     if "embed_tokens.weight" not in stored:
         embedding = target.get_input_embeddings()
@@ -106,10 +109,9 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
     """The configuration in `folder`, of either layout, for a target of `layers` layers. Raises `DecodingError`."""
     data, layer = read_json(folder)
     sizes = layer_fields(folder, data, layer, "EAGLE-3 head")
-    named = f"{data.get('architectures')} {layer.get('model_type')}".lower()
     try:
         config = HeadConfig(
-            **{**sizes, "qk_norm": "qwen3" in named},
+            **{**sizes, "qk_norm": _has_qk_norm(folder, data, layer)},
             vocab_size=int(layer["vocab_size"]),
             draft_vocab_size=int(data.get("draft_vocab_size") or layer["vocab_size"]),
             target_hidden_size=int(data.get("target_hidden_size") or sizes["hidden_size"]),
@@ -172,6 +174,28 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
         f"{'round' if parallel else 'level'}",
     ]
     return "; ".join(parts)
+
+
+def _has_qk_norm(folder: Path, data: dict[str, Any], layer: dict[str, Any]) -> bool:
+    """True for layers of Qwen3, False for those of Llama.
+
+    `speculators` says which they are. In other layouts the layers are Llama's whatever the target is, whose
+    ``model_type`` some makers copy; vLLM has a name for the others.
+    """
+    kind = layer.get("model_type")
+    architectures = str(data.get("architectures")).lower()
+    if "deepseek" in architectures or ("speculators_model_type" in data and kind not in _FAMILIES):
+        raise head_error(
+            folder,
+            f"has layers of another family (architectures {data.get('architectures')}, model_type = {kind}), which "
+            "spectui does not build for a head; choose another",
+        )
+    if "qwen3forcausallm" in architectures:
+        return True
+    names = () if "speculators_model_type" in data else stored_names(folder)
+    if not names:
+        return kind == "qwen3"
+    return all(any(name.endswith(f".{part}.weight") for name in names) for part in ("q_norm", "k_norm"))
 
 
 def _mask_token(folder: Path, data: dict[str, Any]) -> int | None:

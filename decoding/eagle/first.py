@@ -92,7 +92,7 @@ class FirstEagleHead(nn.Module):
     ) -> torch.Tensor:
         """Hidden states ``[n, H]`` of n pairs, as `decoding.eagle.head.EagleHead.forward`."""
         embed: Any = self.own_embedding if self._embedding is None else self._embedding()
-        embeds = embed(tokens).to(self.dtype)
+        embeds = nn.functional.embedding(tokens, embed.weight).to(self.dtype)
         h: torch.Tensor = self.fc(torch.cat([embeds, hidden], dim=-1))
         if self.table is not None:
             angles = self.table(positions)

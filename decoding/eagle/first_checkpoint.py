@@ -29,8 +29,8 @@ from spectui.decoding.heads.files import fill, read_weights, same_weights
 from spectui.decoding.target.sizes import Sizes
 
 _NAMES = {"own_embedding.weight": "embed_tokens.weight"}
-_FAMILIES = (None, "llama", "mistral", "qwen2", "eagle")
-"""Types of models whose layers are the ones that `DraftLayer` computes, but for biases."""
+_FAMILIES = (None, "llama", "mistral", "mixtral", "qwen2", "eagle")
+"""Types of models whose layers are those that `DraftLayer` computes, but for biases. Heads for Mixtral have Llama's."""
 _FC_BIAS = ("bias", "eagle_fc_bias", "fusion_bias")
 """Keys of the authors, vLLM and `speculators` for the bias of ``fc``."""
 _VARIANTS = ("layernorms", "add_para_norm", "hot_token_id", "token_map")

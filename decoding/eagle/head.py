@@ -114,8 +114,9 @@ class EagleHead(nn.Module):
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Target token ids ``[..., n]`` to ``[..., n, H]``."""
-        out: torch.Tensor = self.embed_tokens(tokens).to(self.dtype)
-        return out
+        # The weight alone: a target such as Gemma scales what it reads of it, its head does not.
+        weight: Any = self.embed_tokens.weight
+        return nn.functional.embedding(tokens, weight).to(self.dtype)
 
     def fuse(self, features: torch.Tensor) -> torch.Tensor:
         """Concatenated hidden states of the target ``[..., k Ht]`` to the head's width ``[..., H]``."""

@@ -21,6 +21,8 @@ KNOWN_SPECULATORS = (0, 9)
 _LARGEST = 1 << 31
 """Bound of every size in a head's configuration."""
 _MOST_LAYERS = 1000
+_QWEN3_HEAD_DIM = 128
+"""Of a Qwen3 configuration that names none, in transformers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,7 @@ def layer_fields(
         raise head_error(
             folder, "has a partial_rotary_factor, which spectui does not know; choose another head"
         )
+    qwen3 = layer.get("model_type") == "qwen3"
     try:
         width, heads = int(layer["hidden_size"]), int(layer["num_attention_heads"])
         fields: dict[str, Any] = {
@@ -122,7 +125,7 @@ def layer_fields(
             "intermediate_size": int(layer["intermediate_size"]),
             "num_attention_heads": heads,
             "num_key_value_heads": int(layer.get("num_key_value_heads") or heads),
-            "head_dim": int(layer.get("head_dim") or width // heads),
+            "head_dim": int(layer.get("head_dim") or (_QWEN3_HEAD_DIM if qwen3 else width // heads)),
             "num_hidden_layers": int(layer.get("num_hidden_layers") or 1),
             "rms_norm_eps": float(layer.get("rms_norm_eps") or 1e-6),
             "rope_theta": float(rope.pop("rope_theta", None) or layer.get("rope_theta") or 10_000.0),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Qwen3Config
 
 from spectui.decoding.block.checkpoint import describe, load_block_head, read_config
-from spectui.decoding.block.head import Sight
+from spectui.decoding.block.head import BlockHead, Sight
 from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.base import Setup
 from spectui.decoding.drafters.block import BlockDrafter
@@ -21,6 +23,7 @@ from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.models.described import block_head_bytes
 from spectui.decoding.models.load import load_models
+from spectui.decoding.target.cache import TreeCache
 from spectui.decoding.target.language_model import LanguageModel
 from spectui.decoding.target.layer_inputs import BEFORE_NORM
 from spectui.decoding.trees.spec import parse_tree
@@ -28,6 +31,7 @@ from tests.heads import save_block_head, tiny_block_head
 from tests.models import greedy_reference, tiny_llama
 
 TOKENS = list(range(0, 384, 2))
+INNER = {"mask_token_id": 383, "target_layer_ids": [0, 3]}
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,33 @@ def test_layers_see_what_their_configuration_says(
     assert read_config(written(tmp_path, target, **changes), layers=5).sights == sights
 
 
+def test_a_qwen3_layer_without_a_head_dim_has_that_of_transformers(target: Any, tmp_path: Path) -> None:
+    assert read_config(written(tmp_path, target, head_dim=None), layers=5).head_dim == Qwen3Config().head_dim
+
+
+@pytest.mark.parametrize(
+    ("inner", "sights"),
+    [
+        ({"causal": True}, (Sight(causal=True), Sight(causal=True, window=3))),
+        ({"causal": False}, (Sight(), Sight(window=3))),
+        ({"swa_window_size": 7}, (Sight(), Sight(causal=True, window=7))),
+    ],
+)
+def test_what_vllm_says_of_sight_counts(
+    target: Any, tmp_path: Path, inner: dict[str, Any], sights: tuple[Sight, ...]
+) -> None:
+    assert read_config(written(tmp_path, target, dflash_config=INNER | inner), layers=5).sights == sights
+
+
+def test_a_window_of_vllms_holds_in_every_layer_where_none_is_said_to_slide(
+    target: Any, tmp_path: Path
+) -> None:
+    inner = INNER | {"use_swa": True, "swa_window_size": 7}
+    for kinds in (["full_attention"] * 2, None):
+        folder = written(tmp_path, target, dflash_config=inner, layer_types=kinds, use_sliding_window=False)
+        assert read_config(folder, layers=5).sights == (Sight(window=7),) * 2
+
+
 @pytest.mark.parametrize("non_causal", [None, False, True])
 def test_speculators_slide_in_order_unless_they_say_otherwise(
     target: Any, tmp_path: Path, non_causal: bool | None
@@ -144,6 +175,7 @@ def test_an_unknown_markov_head_is_refused(target: Any, tmp_path: Path) -> None:
     for changes, says in (
         ({"markov_head_type": "lstm"}, "markov_head_type = lstm"),
         ({"markov_rank": None}, "markov_rank"),
+        ({"markov_rank": 0}, "markov_rank = 0"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(described | changes))
         with pytest.raises(DecodingError, match=says):
@@ -169,9 +201,6 @@ def _edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
-
-
-INNER = {"mask_token_id": 383, "target_layer_ids": [0, 3]}
 
 
 @pytest.mark.parametrize(
@@ -202,6 +231,11 @@ INNER = {"mask_token_id": 383, "target_layer_ids": [0, 3]}
         ({"speculators_model_type": "dflash", "mask_token_id": 383}, "aux_hidden_state_layer_ids is None"),
         ({"speculators_model_type": "dflash", "speculators_version": "1.0"}, "speculators_version 1.0"),
         ({"dflash_config": INNER | {"final_logit_softcapping": 0}}, "final_logit_softcapping = 0"),
+        ({"dflash_config": INNER | {"attention_sink_bias": True}}, "attention_sink_bias = True"),
+        ({"dflash_config": INNER | {"attention_value_scale": 0.7}}, "attention_value_scale = 0.7"),
+        ({"is_neox_style": False}, "is_neox_style = False"),
+        ({"dflash_config": INNER | {"use_swa": True}, "layer_types": ["full_attention"] * 2,
+          "use_sliding_window": False}, "use_swa = True and no swa_window_size"),
     ],
 )  # fmt: skip
 def test_unfit_configurations_are_refused_in_one_line(
@@ -235,6 +269,47 @@ def test_unfit_tensors_are_refused_in_one_line(
     with pytest.raises(DecodingError, match=says) as caught:
         load_block_head(folder, target)
     assert "\n" not in str(caught.value)
+
+
+@torch.inference_mode()
+def test_an_embedding_in_the_file_is_read_unless_it_is_the_targets(target: Any, tmp_path: Path) -> None:
+    """`speculators` up to 0.7 and deepseek-ai write one, and an LM head of all tokens beside it."""
+    folder = written(tmp_path, target)
+    copies = {"embed_tokens.weight": target.get_input_embeddings().weight.detach().clone()}
+    _edit(folder, lambda tensors: tensors.update(copies))
+    assert load_block_head(folder, target).own_embedding is None
+    _edit(folder, lambda tensors: tensors.update({"embed_tokens.weight": 2 * copies["embed_tokens.weight"]}))
+    head, plain = (
+        load_block_head(folder, target),
+        load_block_head(written(tmp_path / "plain", target), target),
+    )
+    tokens, positions = torch.tensor([5, 383, 383]), torch.arange(4, 9)
+    context = torch.randn(2, 32)
+
+    def states(one: BlockHead, scale: float) -> torch.Tensor:
+        one.config = replace(one.config, embedding_scale=scale)
+        out: torch.Tensor = one(context, tokens, positions, TreeCache(), [None, None])
+        return out
+
+    assert torch.allclose(states(head, 1.0), states(plain, 2.0), atol=1e-5)
+    assert not torch.allclose(states(head, 1.0), states(plain, 1.0), atol=1e-2)
+
+
+def test_copies_of_the_targets_lm_head_are_not_kept(target: Any, tmp_path: Path) -> None:
+    save_block_head(tiny_block_head(target), tmp_path)
+    _edit(
+        tmp_path, lambda tensors: tensors.update({"lm_head.weight": target.lm_head.weight.detach().clone()})
+    )
+    assert load_block_head(tmp_path, target).lm_head is None
+
+
+def test_an_embedding_of_the_mask_in_a_file_of_its_own_is_not_passed_over(
+    target: Any, tmp_path: Path
+) -> None:
+    folder = written(tmp_path, target)
+    (folder / "mask_embedding.pt").touch()
+    with pytest.raises(DecodingError, match=r"has a mask_embedding\.pt"):
+        load_block_head(folder, target)
 
 
 def test_pickles_and_halves_are_refused(target: Any, tmp_path: Path) -> None:

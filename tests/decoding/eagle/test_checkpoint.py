@@ -20,6 +20,7 @@ from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import load_models
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama
+from tests.tiny_families import tiny_config, tiny_model
 
 TOKENS = [*range(0, 100, 2), *range(100, 242)]
 """A draft vocabulary of 192 with gaps."""
@@ -123,6 +124,8 @@ def test_a_mask_token_is_one_of_the_targets(
     config |= {"mask_token_id": None, "ptd_token_id": 7}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert load_head(tmp_path, target).config.mask_token == 7
+    _edit(tmp_path, lambda tensors: tensors.update(mask_hidden=tensors["mask_hidden"].flatten()[None]))
+    assert load_head(tmp_path, target).config.mask_token == 7
     _edit(tmp_path, lambda tensors: tensors.pop("mask_hidden"))
     with pytest.raises(DecodingError, match="lacks the tensor 'mask_hidden'"):
         load_head(tmp_path, target)
@@ -159,6 +162,50 @@ def test_a_head_with_an_embedding_of_its_own(target: Any, tmp_path: Path) -> Non
     same(loaded, head)
     assert loaded.embed_tokens is not target.get_input_embeddings()
     assert torch.equal(loaded.embed(torch.tensor([3])), head.embed(torch.tensor([3])))
+
+
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"architectures": ["Eagle3Qwen3vlForCausalLM"]},
+        {"architectures": ["LlamaForCausalLMEagle3"], "model_type": "qwen3_moe"},
+        {"architectures": ["LlamaForCausalLMEagle3"], "model_type": "qwen3", "head_dim": 8},
+    ],
+)
+def test_the_tensors_tell_whose_layers_they_are_rather_than_the_name_of_the_target(
+    target: Any, tmp_path: Path, named: dict[str, Any], normed: bool
+) -> None:
+    """Heads for Qwen3 targets have layers of Llama; makers leave Qwen3's name in the configuration."""
+    head = tiny_head(target, tokens=TOKENS, feature_layers=(2, 3, 3), qk_norm=normed)
+    official(head, tmp_path, **named)
+    if normed:
+        norms = {f"midlayer.self_attn.{part}.weight": torch.rand(8) for part in ("q_norm", "k_norm")}
+        _edit(tmp_path, lambda tensors: tensors.update(norms))
+    assert load_head(tmp_path, target).config.qk_norm is normed
+
+
+def test_a_text_reads_a_rotary_scaling_for_pictures_as_none(target: Any, tmp_path: Path) -> None:
+    official(tiny_head(target, tokens=TOKENS, feature_layers=(2, 3, 3)), tmp_path)
+    plain = load_head(tmp_path, target)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["rope_scaling"] = {"type": "mrope", "mrope_section": [2, 1, 1]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    positions = torch.arange(9)
+    for one, other in zip(
+        plain.angles(positions), load_head(tmp_path, target).angles(positions), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_a_head_reads_embeddings_as_they_are_stored() -> None:
+    """A Gemma scales what it reads of its embedding; its head, trained on the stored weights, does not."""
+    gemma = tiny_model(tiny_config("gemma3_text"))
+    made = tiny_head(gemma, draft_vocab_size=gemma.config.vocab_size, feature_layers=(0, 1, 1))
+    token = torch.tensor([7])
+    stored = gemma.get_input_embeddings().weight[7]
+    assert not torch.allclose(gemma.get_input_embeddings()(token)[0], stored)
+    assert torch.equal(made.embed(token)[0], stored)
 
 
 @pytest.mark.parametrize(
@@ -303,6 +350,9 @@ def test_bad_files_are_refused_in_one_line(
         ({"rope_scaling": {"rope_type": "longrope"}}, "'longrope' rotary"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "'llama3' rotary embeddings are not described"),
         ({"intermediate_size": 65}, r"gate_proj.weight' of shape \[64, 32\]"),
+        ({"architectures": ["Eagle3DeepseekV2ForCausalLM"]}, "layers of another family.*DeepseekV2"),
+        ({"model_type": "qwen3_next", "speculators_model_type": "eagle3"}, "model_type = qwen3_next"),
+        ({"architectures": ["Eagle3Qwen3ForCausalLM"]}, "lacks the tensor 'layers.0.self_attn.q_norm"),
     ],
 )
 def test_heads_for_other_targets_are_refused_in_one_line(

@@ -226,6 +226,14 @@ def test_biases_of_qwen2_are_read(target: Any, tmp_path: Path) -> None:
     assert not layer.o_proj.bias.any()
 
 
+def test_the_authors_head_for_mixtral_has_layers_of_llama(target: Any, tmp_path: Path) -> None:
+    authors(tmp_path / "one", target, model_type="mixtral")
+    authors(tmp_path / "other", target)
+    assert (
+        load_first_head(tmp_path / "one", target).config == load_first_head(tmp_path / "other", target).config
+    )
+
+
 def test_it_is_described_and_counted(target: Any, tmp_path: Path) -> None:
     authors(tmp_path, target)
     sizes = Sizes(layers=3, heads=4, hidden=32, inner=64, vocab=384, context=512, cached=96)
