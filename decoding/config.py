@@ -70,6 +70,7 @@ OF_MODELS_HERE = (
 )  # fmt: skip
 """Fields that mean nothing with `server`."""
 
+AT_LEAST_1 = Rule("it must be at least 1", lambda value: value >= 1)
 MORE_THAN_0 = Rule("it must be more than 0", lambda value: value > 0)
 A_DEVICE = Rule(
     "use auto, cpu, cuda or cuda:N",
@@ -134,7 +135,7 @@ class RunConfig:
         "--max-new-tokens",
         "Most tokens per prompt (default: {default}).",
         metavar="T",
-        rule=Rule("it must be at least 1", lambda value: value >= 1),
+        rule=AT_LEAST_1,
         form=Form("new tokens", "most for one prompt", begin="96"),
     )
     target: str = option(

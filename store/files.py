@@ -158,7 +158,11 @@ def replacing(path: Path, *, sync: bool = True, force: bool | None = True) -> It
     there by then. `sync=False` leaves it to the system when it reaches the disk, for
     what costs nothing when it is lost.
     """
-    handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=".part", dir=private_folder(path.parent))
+    try:
+        handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=".part", dir=private_folder(path.parent))
+    except OSError as error:
+        error.filename = str(path)  # rather than the draft's, which nobody asked for
+        raise
     os.close(handle)
     draft = Path(name)
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectui.decoding.config import RunConfig
+from spectui.decoding.config import AT_LEAST_1, RunConfig
 from spectui.decoding.errors import UsageError
 from spectui.decoding.options import Form, Option, Part, option, options_of
 from spectui.store.paths import expanded
@@ -37,6 +37,7 @@ class Request:
         "--per-task",
         "Only the first N prompts of each task.",
         metavar="N",
+        rule=AT_LEAST_1,
         example="3",
         part=Part.PROMPTS,
         form=Form("per task", "how many of each; empty: all", begin="3"),

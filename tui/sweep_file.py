@@ -24,6 +24,7 @@ from spectui.store.labels import check_name
 from spectui.store.paths import expanded
 from spectui.store.sweeps.cells import Cell
 from spectui.tui.run_options import run_options
+from spectui.tui.start import anchored
 from spectui.tui.terminal.suggest import closest
 from spectui.tui.toml_file import SettingsError, TomlReader, read_table, read_text
 
@@ -50,6 +51,8 @@ class SweepPlan:
     """None: all that the prompts have."""
     options: Mapping[str, Any]
     """Of every run: field -> value."""
+    fault: Callable[[Sequence[str], str], SettingsError]
+    """Makes the error about a key of the file, with its line."""
 
     def chosen(self, draft: str, tree: str, temperature: float) -> dict[str, Any]:
         """The options of one run."""
@@ -89,13 +92,18 @@ class _Reader(TomlReader):
             raise self.error((), 'drafters are missing; write drafters = ["eagle", "recycling"]')
         drafters = self.values(table, str, "drafters")
         options = self.options(table)
+        self.checked(
+            partial(anchored, RunConfig(target=str(options.get("target", "embedded")))), "run", "target"
+        )
         for draft in drafters:
             self.check_drafter(draft, str(options.get("target", "embedded")))
         tasks = self.values(table, str, "tasks") if "tasks" in table else None
         temperatures = self.values(table, float, "temperatures") if "temperatures" in table else (0.0,)
         for value in temperatures:
             self.checked(partial(RunConfig, temperature=value), "temperatures")
-        return SweepPlan(name, drafters, self.trees(table, drafters), temperatures, tasks, options)
+        return SweepPlan(
+            name, drafters, self.trees(table, drafters), temperatures, tasks, options, self.error
+        )
 
     def values(self, table: Mapping[str, Any], kind: type, *path: str) -> tuple[Any, ...]:
         """A list of values of one kind, each of them once."""
@@ -106,6 +114,8 @@ class _Reader(TomlReader):
         read = [each.strip() if isinstance(each, str) else each for each in read]
         if not read:
             raise self.error(path, f"{'.'.join(path)} is empty; name at least one")
+        if "" in read:
+            raise self.error(path, f"{'.'.join(path)} has an empty text; write a name in it, or leave it out")
         if len(set(read)) < len(read):
             twice = next(each for each in read if read.count(each) > 1)
             raise self.error(path, f"{'.'.join(path)} has {twice!r} twice")
@@ -155,6 +165,7 @@ class _Reader(TomlReader):
     def check_drafter(self, draft: str, target: str) -> None:
         """Refuse what is neither a drafter's name nor like a folder or an id on the hub."""
         config: RunConfig = self.checked(partial(RunConfig, target=target, draft=draft), "drafters")
+        self.checked(partial(anchored, config), "drafters")
         base = config.base_draft
         if kind_of(base).named or "/" in base or expanded(base).is_dir():
             return
@@ -170,6 +181,8 @@ class _Reader(TomlReader):
 
         if tree not in ("", AUTO) and not tree.startswith(FROM_FILE):
             self.checked(partial(parse_tree, tree.partition(CHAIN_BESIDE)[0]), *path)
+        elif tree.startswith(FROM_FILE):
+            self.checked(partial(anchored, RunConfig(tree=tree)), *path)
 
     def checked(self, read: Callable[[], Any], *path: str) -> Any:
         """The return of `read`; a fault of its value is one of that key."""

@@ -52,7 +52,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "speedup_range": report.session.speedup_range,
         "baseline_count": report.session.baseline_count,
         "per_million_tokens": {
-            "device": device_word(report.session.device),
+            "device": device_word(report.session),
             "mean_watts": watts_of(report.session),
             "tasks": spending_json(report.spending),
         },

@@ -50,6 +50,10 @@ class Card:
     rows: tuple[CardRow, ...]
     left_out: int
     """Prompts with steps that had not finished."""
+    undrafted: int
+    """Finished prompts of which no step had a draft; they are in no row."""
+    undrafted_tasks: tuple[str, ...]
+    """Tasks that have no row, as nothing was drafted in any of their finished prompts."""
 
 
 def build_card(reader: Reader, ref: int | str) -> Card:
@@ -57,6 +61,11 @@ def build_card(reader: Reader, ref: int | str) -> Card:
     with reader.snapshot():
         summary = reader.session(ref)
         every = list(read_steps(reader, summary.id))
+        finished = reader.fetch(
+            "SELECT task, count(*) FROM generation WHERE session_id = ? AND status = 'finished' GROUP BY task"
+            " ORDER BY min(position)",
+            summary.id,
+        )
         ((depth,),) = reader.fetch("SELECT max(depth) FROM rollup_depth WHERE session_id = ?", summary.id)
     prompts = [each for each in every if each.finished] or every
     if not prompts:
@@ -69,7 +78,14 @@ def build_card(reader: Reader, ref: int | str) -> Card:
     rows = [_row(name, [each for each in prompts if each.task == name], positions) for name in subsets]
     if len(subsets) > 1:
         rows.append(_row(OVERALL, prompts, positions))
-    return Card(summary, tuple(rows), len(every) - len(prompts))
+    drafted = sum(each.finished for each in every)
+    return Card(
+        summary,
+        tuple(rows),
+        len(every) - len(prompts),
+        sum(number for _, number in finished) - drafted,
+        tuple(task for task, _ in finished if task not in subsets),
+    )
 
 
 def _row(subset: str, prompts: list[Steps], positions: int) -> CardRow:

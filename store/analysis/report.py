@@ -103,7 +103,7 @@ class Analysis:
             key: figures.estimate(r.select(chosen), of, POSITIVE) for key, r in counts.entropies.items()
         }
         on_path = [ratio.select(chosen) for ratio in counts.on_path]
-        off_path = [ratio.select(chosen) for ratio in counts.off_path]
+        off_path = [ratio.select(chosen) for ratio in counts.off_path] if self.data.judged.any() else []
         alike = self._clustering(chosen, draws)
         return GroupFigures(
             name=name,
@@ -117,7 +117,7 @@ class Analysis:
             accepted_length=lengths["accepted_length"],
             tokens_per_round=lengths["tokens_per_round"],
             on_path=figures.steps_on_path(on_path, [ratio.select(chosen) for ratio in counts.reached], of),
-            off_path=figures.steps_off_path(on_path[0], off_path[1:], of) if on_path else [],
+            off_path=figures.steps_off_path(on_path[0], off_path[1:], of) if off_path else [],
             depths=figures.depth_rows(
                 counts.nodes_by_depth[:, chosen],
                 [ratio.select(chosen) for ratio in counts.match_by_depth],
@@ -249,7 +249,7 @@ def report_of(data: Measured, progress: Progress = silent) -> Report:
         known_predictors[name] = predictor(each, analysis.draws, counts.task)
     unknown = lacking(data.summary.source) if set(missing) == set(TITLES) else ""
     if unknown:
-        notes["match, overlap, entropies, predictors"] = unknown
+        notes["match, overlap, entropies, predictors, acceptance off the path"] = unknown
     else:
         notes |= {f"predictor {TITLES[name]}": why for name, why in missing.items()}
     verdict = None

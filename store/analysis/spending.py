@@ -9,6 +9,7 @@ from typing import Any
 from spectui.store.counts.metrics import joules_per_million, price_per_million, seconds_per_million
 from spectui.store.reading.devices import DeviceFigures, Times
 from spectui.store.rows import SessionSummary, TaskFigures
+from spectui.store.sources import RECORDING
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,17 @@ class Spending:
 ALL = "all"
 
 
-def device_word(device: str) -> str:
-    """The device that the seconds are of, in one word."""
-    return "GPU" if device.startswith(("cuda", "gpu")) else "CPU"
+def device_word(summary: SessionSummary) -> str:
+    """The device that the seconds are of, in one word; a server does not tell its own."""
+    if summary.server is not None:
+        return "server"
+    return "GPU" if summary.device.startswith(("cuda", "gpu")) else "CPU"
+
+
+def overlap(summary: SessionSummary) -> bool:
+    """True where a server had several requests at a time, whose seconds add up to more than those of the clock."""
+    several = summary.config.get("concurrency", 1) != 1 or RECORDING in summary.config
+    return summary.server is not None and several
 
 
 def watts_of(summary: SessionSummary | DeviceFigures) -> float | None:
@@ -60,8 +69,11 @@ def price_of(summary: SessionSummary, price: float | None = None) -> float | Non
 def spending(
     summary: SessionSummary, figures: Mapping[str, TaskFigures], price: float | None = None
 ) -> list[Spending]:
-    """Costs by task, then of all together. `price` is for an hour of the device; None: the run's own."""
-    return _spending(summary, figures, price_of(summary, price))
+    """Costs by task, then of all together. `price` is for an hour of the device; None: the run's own.
+
+    Of requests that overlap there is no price: each has but a share of the device.
+    """
+    return _spending(summary, figures, None if overlap(summary) else price_of(summary, price))
 
 
 def device_spending(

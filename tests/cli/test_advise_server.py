@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,26 @@ def test_there_are_no_trees_to_save(tmp_path: Path) -> None:
     done = advise(tmp_path / "x.db", "--save", str(tmp_path / "plan.json"))
     assert done.exit_code == 2
     assert not (tmp_path / "plan.json").exists()
+
+
+def test_what_a_server_does_not_tell_is_in_no_table(tmp_path: Path) -> None:
+    """Rejected tokens are unknown, so that no row counts 0 of them; a task without drafts is named beside the card."""
+    database = tmp_path / "x.db"
+
+    def read(*words: str) -> Result:
+        return CliRunner().invoke(main, [*words, "--db", str(database)])
+
+    session(database)
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute(
+            "UPDATE round SET node_count = 0, accepted_length = 0"
+            " WHERE generation_id IN (SELECT id FROM generation WHERE task = 'math')"
+        )
+    report = read("report", "last").stdout
+    assert "by depth, on the path" in report
+    assert "by depth, off the path" not in report
+    assert "acceptance off the path: not known of a server" in report
+    card = read("report", "last", "--card").stdout
+    assert "4 finished prompts had no draft and are in no row, none of math." in card
+    priced = read("advise", "last", "--price", "3")
+    assert (priced.exit_code, "has no costs" in priced.stderr) == (2, True)

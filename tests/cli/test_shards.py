@@ -118,6 +118,8 @@ def test_three_shards_merged_are_the_run_in_one_go(
     assert rounds_of(out) == rounds_of(one)
     assert counts_of(out) == counts_of(one)
     assert differences(report_of(one), report_of(out)) == []
+    missing = invoke("sessions", "merge", tmp_path / "other.db", *shards[:2], "gone.db")
+    assert (missing.exit_code, "there is no database at" in missing.stderr) == (2, True)
     again = invoke("sessions", "merge", out, *shards)
     assert (again.exit_code, again.stderr.count("\n")) == (2, 1)
     assert "is there already" in again.stderr

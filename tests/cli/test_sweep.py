@@ -160,7 +160,13 @@ FAULTS = {
     'drafters = ["eagle"]\n[run]\nserver = "http://x"': "3: 'server' does not go with a sweep",
     'drafters = ["eagle"]\n[run]\nmax-new-tokens = 0': "3: max-new-tokens is 0; it must be at least 1",
     'drafters = ["eagle"]\n[run]\nseed = "x"': "3: run.seed is 'x'; it must be a whole number",
-    'drafters = ["eagle"]\ntasks = ["cooking"]': "there is no bundled task 'cooking'",
+    'drafters = ["eagle"]\ntasks = ["cooking"]': "2: there is no bundled task 'cooking'",
+    'drafters = ["eagle", ""]': "1: drafters has an empty text",
+    'drafters = ["eagle", "./none"]': "1: draft: there is no folder ./none",
+    'drafters = ["eagle"]\ntrees = ["auto:./none.json"]': "2: plan file",
+    'drafters = ["eagle"]\n[run]\ntarget = "./none"': "3: target: there is no folder ./none",
+    'drafters = ["eagle"]\n[run]\nper-task = 0': "3: per-task is 0",
+    'drafters = ["eagle"]\n[run]\nprompts = "none.jsonl"': "3: none.jsonl: no such file",
     'drafters = ["lookup"]\ntrees = ["full:2x2"]': "none of its drafters can draft any of its trees",
 }
 

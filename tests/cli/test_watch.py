@@ -163,6 +163,14 @@ def test_a_recorded_watch_is_reported_by_segment(recorded: Path) -> None:
     assert figures["pays"]["plain"] == "gpu1:8000"
 
 
+def test_a_watch_has_no_count_of_prompts_or_tokens(recorded: Path) -> None:
+    listed = read(recorded, "sessions", "ls").stdout.splitlines()
+    assert all(re.search(r"  –\s+–\s+–\s+–\s+–\s+\S", row) for row in listed[1:])
+    shown = read(recorded, "sessions", "show", "1").stdout
+    assert "without rounds of ours" in shown
+    assert not re.search(r"prompts|settings|0 tokens", shown)
+
+
 def test_two_watches_are_compared_and_nothing_else_with_one(recorded: Path) -> None:
     result = read(recorded, "compare", "1", "2")
     assert re.match(
@@ -176,7 +184,7 @@ def test_two_watches_are_compared_and_nothing_else_with_one(recorded: Path) -> N
     [
         ("attach 1 --headless", "is a watched server"),
         ("run --resume 1", ""),
-        ("advise 1", ""),
+        ("advise 1", "is a watched server"),
         ("report 1 --html x.html", "as text or with --json"),
         ("report 1 --csv x", "as text or with --json"),
         ("report 1 --price 2", "as text or with --json"),

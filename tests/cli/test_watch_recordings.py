@@ -40,6 +40,7 @@ def test_a_folder_is_recorded_once(database: Path) -> None:
     [
         ("report last", "the target's argmax explains all 189 greedy rounds"),
         ("compare 1 1", "accepted length"),
+        ("report last --price 3", "no price can be told from them"),
         ("advise last", "A draft of 4 was not recorded"),
         ("sessions show last", "vLLM 0.32.0"),
         ("sessions ls", "8/8"),
@@ -53,6 +54,12 @@ def test_its_session_is_read_like_any_other(database: Path, tmp_path: Path, comm
     assert done.exit_code == 0, done.output
     assert words in " ".join(done.output.split())
     assert "recording {" not in done.output
+
+
+def test_a_folder_without_a_recording_is_no_success(database: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
+    done = spectui(database, "watch", "--vllm-dir", str(tmp_path), "--once")
+    assert (done.exit_code, "nothing is recorded" in done.output) == (4, True)
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,10 @@ def test_intervals_cover_the_rates_that_the_server_accepts_by(
         low, high = step.survival_ci
         assert low <= rate <= high
         assert high - low < 0.5
-    assert "llama.cpp's stream" in report.notes["match, overlap, entropies, predictors"]
+    assert (
+        "llama.cpp's stream" in report.notes["match, overlap, entropies, predictors, acceptance off the path"]
+    )
+    assert report.overall.off_path == []
     assert report.overall.alpha["match"].mean is None
 
 

@@ -13,6 +13,8 @@ from spectui.tui.cli.options import State
 if TYPE_CHECKING:
     from spectui.servers.recordings.importer import Importer
 
+NOTHING_THERE = 4
+"""Exit code of ``--once`` for a folder without a recording, as for a server that tells no counters."""
 FIRST_S = 2.0
 """For how long the dashboard waits for a first session to open."""
 
@@ -60,7 +62,7 @@ def watch_folder(
             line(f"session {one.id} '{one.name}': {requests}; read it with: spectui report {one.id}")
         if not summaries:
             line(f"nothing is recorded in {folder} yet", err=True)
-        return 0
+        return 0 if summaries else NOTHING_THERE
     if shown:
         from spectui.tui.cli.dashboard import open_dashboard
 

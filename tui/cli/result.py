@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectui.store.sources import WATCH
 from spectui.tui.cli.options import State
 from spectui.tui.cli.output import duration, prose, table
 from spectui.tui.model.speedups import range_words, unknown_words
@@ -64,6 +65,9 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
     from spectui.store.explained import explained_words
     from spectui.tui.report.spending import spending_words
 
+    if summary.source == WATCH:
+        prose(f"a watched server, without rounds of ours: spectui report {summary.id} has its figures")
+        return
     figures = reader.figures(summary.id)
     intervals = reader.intervals(summary.id)
     if figures:

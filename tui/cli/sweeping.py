@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spectui.decoding.errors import DecodingError
+from spectui.prompts.errors import PromptError
 from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
 from spectui.store.sweeps.cells import PROMPTS_OF, Cell, Sweep, begin_sweep, sweep_named
@@ -133,7 +134,15 @@ class SweepRun:
         tasks = None if self._plan.tasks is None else ",".join(self._plan.tasks)
         chosen = self._plan.chosen("", "", 0.0) | ({} if tasks is None else {"tasks": tasks})
         _, request = configured(self._state, chosen)
-        return request.read_prompts(study=False, tell=self._say)
+        try:
+            return request.read_prompts(study=False, tell=self._say)
+        except PromptError as error:
+            # Of the file where it names them; else of the user's own settings.
+            if tasks is not None and " task '" in str(error):
+                raise self._plan.fault(("tasks",), str(error)) from error
+            if "prompts" in self._plan.options:
+                raise self._plan.fault(("run", "prompts"), str(error)) from error
+            raise
 
     def _options(self, config: RunConfig) -> dict[str, Any]:
         """Everything that the sessions have in common: configuration, and a digest of each task's prompts."""

@@ -30,6 +30,9 @@ def card_lines(card: Card) -> Iterator[str]:
         f" {prompts:,} prompts, {last.steps:,} verifications with a draft. In brackets: 95 % intervals over prompts."
     )
     yield sanitize_line(text)
+    if card.undrafted:
+        none = f", none of {', '.join(card.undrafted_tasks)}" if card.undrafted_tasks else ""
+        yield sanitize_line(f"{card.undrafted:,} finished prompts had no draft and are in no row{none}.")
     if card.left_out:
         yield f"{card.left_out:,} prompts that did not finish are left out."
 
@@ -39,6 +42,8 @@ def card_json(card: Card) -> dict[str, Any]:
     return {
         "session": card.session.id,
         "left_out": card.left_out,
+        "undrafted": card.undrafted,
+        "undrafted_tasks": list(card.undrafted_tasks),
         "rows": [
             {
                 "subset": row.subset,

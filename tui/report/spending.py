@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spectui.store.analysis.spending import Spending, device_word, price_of, spending, watts_of
+from spectui.store.analysis.spending import Spending, device_word, overlap, price_of, spending, watts_of
 from spectui.store.rows import SessionSummary
 from spectui.tui.report.grid import Cell, Column, Grid, grid
 
@@ -23,13 +23,17 @@ _SPENT = (
     Column("energy_wh", "Wh", digits=1),
     Column("plain_energy_wh", "without", digits=1),
 )
+_OVERLAP = (
+    "seconds: of requests, each from its first token to its last. The server may have had several at a time, so that"
+    " they add up to more than its own: no price can be told from them."
+)
 
 
 def spending_grid(summary: SessionSummary, rows: Sequence[Spending]) -> Grid:
     """By task: seconds of the device, the price, and energy, with speculation and without."""
     watts = watts_of(summary)
     power = "" if watts is None else f" Mean power {watts:.0f} W, measured."
-    note = _note(device_word(summary.device), rows, power)
+    note = _OVERLAP if overlap(summary) else _note(device_word(summary), rows, power)
     return grid("per_million", _TITLE, [_TASK, *_SPENT], [_spent(row) for row in rows], note)
 
 
@@ -108,7 +112,7 @@ def spending_words(summary: SessionSummary) -> str:
 
     A price is in whatever --price was given in; seconds are those of the clock while it decodes.
     """
-    if not summary.tokens or not summary.total_ms:  # of several classes of devices there is no time
+    if not summary.tokens or not summary.total_ms or overlap(summary):  # of several devices there is no time
         return ""
     part = spending(summary, {})[-1].speculative
     words = []
@@ -124,4 +128,4 @@ def spending_words(summary: SessionSummary) -> str:
 def worth_showing(summary: SessionSummary) -> bool:
     """True where a live screen shows it: on a GPU, with a price, or with a power meter."""
     priced = price_of(summary) is not None or watts_of(summary) is not None
-    return priced or device_word(summary.device) == "GPU"
+    return priced or device_word(summary) == "GPU"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spectui.store.errors import StoreError
+from spectui.store.sources import WATCH
 from spectui.tui.cli.options import State, json_option, price_option, shared_options
 from spectui.tui.cli.output import json_line, line
 
@@ -54,7 +56,18 @@ def advise(
 
         check_free(save_file, force=force)
     with state.reader() as reader:
-        if reader.session(session).server is not None:
+        summary = reader.session(session)
+        if summary.source == WATCH:
+            raise StoreError(
+                f"session '{summary.name}' is a watched server, without rounds of ours; what it pays is in:"
+                f" spectui report {summary.id}"
+            )
+        if summary.server is not None:
+            if price is not None:
+                raise click.UsageError(
+                    f"advice on a server's session has no costs; those are in: spectui report {summary.id} --price"
+                    f" {price:g}"
+                )
             _advise_length(reader, session, as_json=as_json, save=save_file is not None)
             return
         advice = weigh(reader, session)

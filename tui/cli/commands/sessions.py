@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectui.store.sources import WATCH
 from spectui.tui.cli.commands import control, space
 from spectui.tui.cli.commands.export import export
 from spectui.tui.cli.commands.session.backup import backup
@@ -91,7 +92,7 @@ def ls(state: State, wanted: str, by: str | None, reverse: bool, limit: int | No
     elif not listed:
         line(f"none of {count(len(every))} sessions matches")
     else:
-        from spectui.tui.model.progress import ago, failed_words, silence
+        from spectui.tui.model.progress import ago, silence
 
         head = (
             "id",
@@ -113,8 +114,8 @@ def ls(state: State, wanted: str, by: str | None, reverse: bool, limit: int | No
                 ", ".join(filter(None, (s.status, silence(s)))),
                 f"{s.target} <- {s.drafter}",
                 ",".join(s.tasks),
-                ", ".join(filter(None, (f"{s.prompts_done}/{s.prompt_count}", failed_words(s)))),
-                count(s.tokens),
+                _prompts(s),
+                NOTHING if s.source == WATCH else count(s.tokens),
                 number(s.match_rate),
                 number(s.tokens_per_round),
                 number(s.speedup),
@@ -125,6 +126,15 @@ def ls(state: State, wanted: str, by: str | None, reverse: bool, limit: int | No
         table(head, rows, left=5)
         for each in unfinished:
             line(each.words)
+
+
+def _prompts(summary: SessionSummary) -> str:
+    """Prompts done of all; a watched server has none."""
+    from spectui.tui.model.progress import failed_words
+
+    if summary.source == WATCH:
+        return NOTHING
+    return ", ".join(filter(None, (f"{summary.prompts_done}/{summary.prompt_count}", failed_words(summary))))
 
 
 def _chosen(
@@ -209,11 +219,12 @@ def _facts(
     if summary.server is not None:
         beside = f", compared with {summary.server.baseline_url}" if summary.server.baseline_url else ""
         yield "server", f"{summary.server.name} at {summary.server.url}{beside}"
-    tasks = ", ".join(f"{task} {prompts}" for task, prompts in summary.tasks.items())
-    done = ", ".join(
-        filter(None, (f"{summary.prompts_done} of {summary.prompt_count} done", failed_words(summary)))
-    )
-    yield "prompts", f"{done}: {tasks}"
+    if summary.source != WATCH:
+        tasks = ", ".join(f"{task} {prompts}" for task, prompts in summary.tasks.items())
+        done = ", ".join(
+            filter(None, (f"{summary.prompts_done} of {summary.prompt_count} done", failed_words(summary)))
+        )
+        yield "prompts", f"{done}: {tasks}"
     if summary.study:
         yield "set-up", "the published study's"
     if summary.cell is not None:
@@ -223,10 +234,20 @@ def _facts(
     from spectui.decoding.config import OF_A_SERVER, OF_MODELS_HERE
     from spectui.store.sources import RECORDING
 
-    apart: tuple[str, ...] = ("target", "draft", "tree", "study", "server", "baseline_server", RECORDING)
+    apart: tuple[str, ...] = (
+        "target",
+        "draft",
+        "tree",
+        "study",
+        "server",
+        "baseline_server",
+        RECORDING,
+        WATCH,
+    )
     apart += OF_A_SERVER if summary.server is None else OF_MODELS_HERE
     config = {k: v for k, v in summary.config.items() if k not in apart and v not in (None, "")}
-    yield "settings", ", ".join(f"{key} {value}" for key, value in config.items())
+    if config:
+        yield "settings", ", ".join(f"{key} {value}" for key, value in config.items())
     yield "started", summary.started_at or NOTHING
     yield "ended", summary.ended_at or NOTHING
     if summary.versions:

@@ -63,8 +63,13 @@ def _place(text: str, state: State) -> Place:
     from spectui.store.paths import expanded
 
     file, colon, session = text.rpartition(":")
-    if expanded(text).is_file() or not (colon or "/" not in text):
+    if expanded(text).is_file() or (not colon and _names_file(text)):
         return Place(expanded(text).resolve())
-    if colon and expanded(file).is_file():
+    if colon and (expanded(file).is_file() or _names_file(file)):
         return Place(expanded(file).resolve(), session)
     return Place(state.database.resolve(), text)
+
+
+def _names_file(text: str) -> bool:
+    """True for what is a file's name rather than a session's, whether or not there is one."""
+    return "/" in text or text.endswith(".db")
