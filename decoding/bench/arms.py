@@ -12,7 +12,7 @@ import subprocess
 import termios
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from spectui.decoding.models.load import LoadedModels
 from spectui.decoding.phases import phase
 from spectui.decoding.processes import python, start
 from spectui.decoding.rounds import Round
+from spectui.decoding.target.sizes import text_config
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from spectui.decoding.trees.shape import ROOT
 from spectui.decoding.worker.recorder import Recorder
@@ -111,6 +112,23 @@ class GenerateArm:
             )
         tokens = [int(t) for t in out[0, len(ids) :]]
         return Outcome(tokens, time.perf_counter() - start)
+
+
+def fit_assistant(model: Any, draft: Any | None, tell: Callable[[str], None]) -> Any | None:
+    """`draft` where transformers can assist `model` with it, else None, and a line on the reason.
+
+    transformers takes models of padded vocabularies for ones of different tokenizers.
+    """
+    if draft is None:
+        return None
+    rows, of_draft = (int(text_config(one.config).vocab_size) for one in (model, draft))
+    if rows == of_draft:
+        return draft
+    tell(
+        f"transformers' assisted mode is left out: it needs a draft of {rows} tokens (vocab_size), and this one has "
+        f"{of_draft}"
+    )
+    return None
 
 
 class EngineArm:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from spectui.decoding.bench.arms import Arm, EngineArm, GenerateArm
+from spectui.decoding.bench.arms import Arm, EngineArm, GenerateArm, fit_assistant
 from spectui.decoding.bench.drafters_table import ASSISTED, GREEDY, PLAIN, PROMPT_LOOKUP
 from spectui.decoding.bench.paired import PairedOutcomes, divergence
 from spectui.decoding.config import EMBEDDED_TARGET, WITH_LOOKUP, RunConfig
@@ -143,9 +143,10 @@ def compare(
             loaded[draft] = with_draft(config, target, progress)
             if loaded[draft].draft_model(config) is not None:
                 model = with_draft(config, reference, progress, tuned=False).draft
-                arms[ASSISTED + draft] = GenerateArm(
-                    reference.target, plain, vocabulary, assistant=model, lookup=False
-                )
+                if fit_assistant(reference.target, model, tell) is not None:
+                    arms[ASSISTED + draft] = GenerateArm(
+                        reference.target, plain, vocabulary, assistant=model, lookup=False
+                    )
     named = _with_trees(drafters, loaded, tell)
     for name, config in named.items():
         with _blaming(name):

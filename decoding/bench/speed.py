@@ -15,7 +15,14 @@ from statistics import median
 from typing import Any
 
 from spectui import prompts
-from spectui.decoding.bench.arms import Arm, EngineArm, GenerateArm, RecordedArm, attached_dashboard
+from spectui.decoding.bench.arms import (
+    Arm,
+    EngineArm,
+    GenerateArm,
+    RecordedArm,
+    attached_dashboard,
+    fit_assistant,
+)
 from spectui.decoding.bench.paired import PairedOutcomes, divergence, median_interval, quartiles, rounded
 from spectui.decoding.config import RunConfig
 from spectui.decoding.engine import SpeculativeDecoder
@@ -37,15 +44,16 @@ def measure(
     config = with_tree(config, models, lambda stage, *_: tell(stage))
     reference = load_models(config.changed(speculate=False), tuned=False)
     model = models.draft_model(config)
+    assistant = model and fit_assistant(
+        reference.target, with_draft(config, reference, tuned=False).draft, tell
+    )
     with tempfile.TemporaryDirectory(prefix="spectui-bench-") as folder:
         quiet = RecordedArm(Path(folder) / "quiet.db", config, models, chosen)
         watched = RecordedArm(Path(folder) / "watched.db", config, models, chosen)
         arms: dict[str, Arm] = {
             "greedy": GenerateArm(reference.target, config, models.tokenizer, assistant=None, lookup=False),
             "assisted": GenerateArm(
-                reference.target, config, models.tokenizer,
-                assistant=model and with_draft(config, reference, tuned=False).draft,
-                lookup=model is None,
+                reference.target, config, models.tokenizer, assistant=assistant, lookup=assistant is None
             ),
             "plain": EngineArm(SpeculativeDecoder(config.changed(speculate=False), models=models)),
             "speculative": EngineArm(SpeculativeDecoder(config, models=models)),

@@ -107,8 +107,8 @@ def _rotary_frequencies(config: LayerConfig) -> tuple[torch.Tensor, float]:
     rope = dict(config.rope_scaling)
     kind = rope.pop("type", None)
     rope = {"rope_theta": config.rope_theta, "rope_type": kind or "default", **rope}
-    if rope["rope_type"] == "mrope":  # of pictures and text: in text alone all positions are the same
-        rope["rope_type"] = "default"
+    if rope["rope_type"] in ("default", "mrope"):  # the latter for pictures: text has one position, not three
+        rope = {"rope_theta": rope["rope_theta"], "rope_type": "default"}
     if rope["rope_type"] not in ROPE_TYPES:
         raise DecodingError(
             f"the draft head uses '{rope['rope_type']}' rotary embeddings; spectui knows {', '.join(ROPE_TYPES)}"

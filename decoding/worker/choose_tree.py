@@ -41,7 +41,7 @@ def with_tree(config: RunConfig, models: LoadedModels, progress: Progress | None
     if profile is None and measuring and kind.drafts_as_it_reads:
         profile = measured_profile(config, models, progress)
     if profile is None:
-        if not kind.named and kind is not config.kind:  # its folder says more than its name did
+        if kind is not config.kind:  # its folder says more than its name did
             default = trimmed_spec(kind.default_tree, models.deepest)
             config = config.changed(tree=default + config.tree.removeprefix(AUTO))
         return config.changed(tree=config.tree_spec)

@@ -336,6 +336,25 @@ def test_the_command_prints_tables_and_json(
     assert "x its assisted" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [["--drafters", "{}"], ["--draft", "{}", "--no-dashboard"]])
+def test_a_draft_of_a_padded_vocabulary_is_measured_without_transformers_assistance(
+    config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    """As Qwen2.5's small models beside its large ones: transformers takes their tokenizers for different ones."""
+    draft, asked = tmp_path / "draft", tmp_path / "asked.jsonl"
+    tiny_llama(draft, vocab_size=392)
+    asked.write_text(json.dumps({"task": CHOSEN[0].task, "prompt": CHOSEN[0].text}) + "\n")
+    options = [option.format(draft) for option in options]
+    options += ["--target", config.target, "--prompts", str(asked), "--max-new-tokens", "6", "--json"]
+    assert bench.main(options) == 0
+    out, said = capsys.readouterr()
+    assert (
+        "assisted mode is left out: it needs a draft of 384 tokens (vocab_size), and this one has 392" in said
+    )
+    if "--drafters" in options:
+        assert list(json.loads(out)["baselines"]) == [PLAIN, GREEDY, PROMPT_LOOKUP]
+
+
 def test_one_draft_and_a_list_of_drafters_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         bench.main(["--drafters", "all", "--draft", "recycling"])

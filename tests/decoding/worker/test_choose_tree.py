@@ -14,9 +14,10 @@ from weakref import WeakSet
 import numpy as np
 import pytest
 
-from spectui.decoding.config import RunConfig
+from spectui.decoding.config import CHAIN_BESIDE, RunConfig
 from spectui.decoding.device.model import BufferedModel
-from spectui.decoding.drafters.registry import EAGLE, PARD
+from spectui.decoding.drafters.kind import DrafterKind
+from spectui.decoding.drafters.registry import EAGLE, KINDS, PARD
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import UsageError
 from spectui.decoding.models.load import LoadedModels, load_models
@@ -366,6 +367,19 @@ def test_a_draft_that_reads_a_text_better_than_it_drafts_keeps_its_default_tree(
     monkeypatch.setattr(auto_tree, "measured_profile", fail)
     pair = replace(models, draft=models.target, kind=PARD)
     assert with_tree(RunConfig(draft="some-draft"), pair).tree == PARD.default_tree
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS.values() if kind.is_head], ids=lambda kind: str(kind.name)
+)
+@pytest.mark.parametrize("draft", ["some-folder", "some-folder+lookup"])
+def test_a_head_without_a_profile_takes_the_default_tree_of_its_kind(
+    models: LoadedModels, kind: DrafterKind, draft: str
+) -> None:
+    """EAGLE-3, too, whose name stands for another head."""
+    pair = replace(models, draft=models.target, kind=kind)
+    tree = with_tree(RunConfig(draft=draft), pair).tree_spec
+    assert tree.partition(CHAIN_BESIDE)[0] == kind.default_tree
 
 
 def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(
