@@ -18,6 +18,8 @@ INSTALL_RAY = "pip install 'spectui[ray]'"
 MOST = 1024
 BYTES_PER_REPLICA = 4 << 30
 """Free memory for each replica on CPUs where their number is `AUTO`."""
+MOST_PER_CORE = 4
+"""Replicas on CPUs for each core: more of them only wait for each other, and a thousand stop the machine."""
 
 
 def read_count(text: str) -> int | None:
@@ -74,7 +76,7 @@ def visible_gpus() -> list[str]:
 def local_devices(config: RunConfig, count: int | None) -> list[str]:
     """The device of each replica on this machine: a GPU, or "" for the CPU.
 
-    Raises `UsageError` where there are fewer GPUs than replicas are asked for.
+    Raises `UsageError` where there are fewer GPUs than replicas are asked for, or far fewer cores.
     """
     gpus = [] if config.device == "cpu" else visible_gpus()
     if gpus:
@@ -86,6 +88,10 @@ def local_devices(config: RunConfig, count: int | None) -> list[str]:
         return gpus[: count or len(gpus)]
     if config.device == "cuda":
         raise UsageError("--device cuda: this machine has 0 usable GPUs; use --device cpu or auto")
+    if count is not None and count > (most := MOST_PER_CORE * cores()):
+        raise UsageError(
+            f"--replicas {count}: this machine has {cores()} cores; ask for at most {most}, or for {AUTO}"
+        )
     return [""] * (count or cpu_replicas())
 
 

@@ -46,6 +46,10 @@ def test_without_gpus_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(devices, "cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert local_devices(RunConfig(), 4) == [""] * 4
+    with pytest.raises(
+        UsageError, match=r"--replicas 33: this machine has 8 cores; ask for at most 32, or for auto"
+    ):
+        local_devices(RunConfig(), 33)
     assert threads_each(4) == {"OMP_NUM_THREADS": "2"}
     assert threads_each(16) == {"OMP_NUM_THREADS": "1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
