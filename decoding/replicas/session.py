@@ -95,7 +95,9 @@ class ReplicaRun:
             from spectui.decoding.replicas.ray_engine import join_cluster
 
             return join_cluster(self._address, self._config, self._count)
-        devices = local_devices(self._config, self._count)
+        to_go = self._before.prompt_count - self._before.prompts_done
+        # One that would never have a prompt takes memory, and the first ones' cores while it loads.
+        devices = local_devices(self._config, self._count)[: max(to_go, 1)]
         environment = {} if devices[0] else threads_each(len(devices))
         if find_spec("ray") is None or os.environ.get(RAY_SWITCH) == "0":
             return Pipes(devices, environment)
