@@ -84,11 +84,16 @@ def why(item: Item, row: RoundRow, items: Sequence[Item], *, greedy: bool) -> st
     In a `greedy` run the target's first choice decides, and nothing is drawn.
     """
     if item.node is None:
+        if any(i.node and i.node.match is None and i.node.parent == _tip(row) for i in items):
+            choice = ", its first choice there" if greedy else ""
+            return f"The target's own token after the accepted path{choice}."
         inside = any(i.node and i.node.match and i.node.parent == _tip(row) for i in items)
         other = "among the drafts, yet " + ("another was taken" if greedy else "another was drawn")
         how = other if inside else "not in the tree"
         return f"The target's own token after the accepted path; its first choice there was {how}."
     node = item.node
+    if node.match is None:
+        return f"{_UNJUDGED[item.fate]} {_unjudged(item, row, items, greedy=greedy)}"
     if item.fate == "accepted":
         return f"Accepted: the path goes through it. {_choice(node, row, items)}"
     if item.fate == "rejected":
@@ -98,6 +103,28 @@ def why(item: Item, row: RoundRow, items: Sequence[Item], *, greedy: bool) -> st
         end = "an end token" if row.cut == "eos" else "the limit of new tokens"
         return f"Never tried: {end} ended the output at its parent. {_choice(node, row, items)}"
     return f"Never tried: the path did not come to its parent. {_choice(node, row, items)}"
+
+
+_UNJUDGED = {
+    "accepted": "Accepted: the path goes through it.",
+    "rejected": "Rejected: the path came to its parent and did not take it.",
+    "cut off": "Never tried: the output ended at its parent.",
+    "not reached": "Never tried: the path did not come to its parent.",
+}
+"""Fate -> what became of a node of which a server does not tell whether it is the target's first choice."""
+
+
+def _unjudged(item: Item, row: RoundRow, items: Sequence[Item], *, greedy: bool) -> str:
+    """The target's first choice at the node's parent, as far as what the path took tells it: where nothing is drawn."""
+    if greedy and item.fate == "accepted":
+        return "It is the target's first choice."
+    parent = None if item.node is None else item.node.parent
+    taken = next((i.text for i in items if i.node and i.node.accepted and i.node.parent == parent), "")
+    if parent == _tip(row):
+        taken = next((i.text for i in items if i.node is None), "")
+    if greedy and item.fate == "rejected" and taken:
+        return f"The target's first choice was {taken}."
+    return "The target's first choice there is not known."
 
 
 def _choice(node: NodeRow, row: RoundRow, items: Sequence[Item]) -> str:

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from rich.cells import cell_len
 
 from spectui.store.rows import SessionSummary, TaskFigures
+from spectui.store.sources import RECORDING, WATCH
 from spectui.tui.model.progress import elapsed_seconds, silence
 from spectui.tui.model.speedups import range_words
 from spectui.tui.model.state import Card
@@ -112,9 +113,9 @@ def fact_rows(summary: SessionSummary, width: int) -> list[Row]:
         ("target", summary.target, "text"),
         ("drafter", summary.drafter, "text"),
         ("tree", "  ".join(part for part in (summary.tree, summary.device) if part), "text"),
-        ("decoding", _decoding(summary), "text"),
-        ("speed", _speed(summary), "text"),
     ]
+    if summary.source != WATCH:
+        facts += [("decoding", _decoding(summary), "text"), ("speed", _speed(summary), "text")]
     if summary.tags:
         facts.append(("tags", " ".join(f"#{tag}" for tag in summary.tags), "accent"))
     if summary.notes:
@@ -171,10 +172,21 @@ def figure_rows(card: Card, width: int = 200) -> list[Row]:
 def sample_rows(card: Card, width: int) -> list[Row]:
     """A prompt and the beginning of what came of it."""
     if card.sample is None:
-        return [(("No output yet." if card.summary.live else "No prompt was finished.", "muted"),)]
+        return [((fit(_without_sample(card.summary), width).rstrip(), "muted"),)]
     asked = " ".join(card.sample.prompt.split())
     head: Cell = (fit(sanitize_line(asked), width).rstrip(), "note")
     return [(head,), *(((line, "text"),) for line in wrap(sanitize(card.sample.output).strip(), width))]
+
+
+def _without_sample(summary: SessionSummary) -> str:
+    """The reason that no output is shown."""
+    if summary.source == WATCH:
+        return "A watched server has no prompts of ours."
+    if summary.live:
+        return "No output yet."
+    if RECORDING in summary.config and summary.prompts_done > summary.prompts_failed:
+        return "Texts of its outputs are not known."
+    return "No prompt was finished."
 
 
 def side_by_side(left: list[Row], right: list[Row], width: int) -> list[Row]:

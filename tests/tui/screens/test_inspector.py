@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,22 @@ def test_says_what_the_target_wanted() -> None:
     assert greedy.startswith("Rejected")
     assert "ampling" not in greedy
     assert ".00" not in greedy
+
+
+def test_of_a_servers_nodes_nothing_is_said_that_it_does_not_tell() -> None:
+    """It tells which were accepted; what the target would have chosen follows where nothing is drawn."""
+    row = row_of([0, 3])
+    row = replace(row, nodes=tuple(node._replace(match=None) for node in row.nodes))
+    items = items_of(row, {row.bonus_token_id or 0: "own"})
+    for greedy in (True, False):
+        words = {item.key: why(item, row, items, greedy=greedy) for item in items}
+        assert not any("not in the tree" in each for each in words.values())
+        assert ("It is the target's first choice" in words[0]) == greedy
+        below = next(node.idx for node in row.nodes if node.parent == 3)
+        assert ("first choice was own" in words[below]) == greedy
+        assert (f"first choice was {items[0].text}" in words[1]) == greedy
+        assert ("its first choice" in words[-1]) == greedy
+        assert "is not known" in words[4]
 
 
 async def test_shows_the_round_the_live_screen_shows(database: Path, finished: Recording) -> None:
