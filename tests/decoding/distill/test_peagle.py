@@ -137,3 +137,15 @@ def test_a_p_eagle_head_is_distilled_from_an_eagle_head(tmp_path: Path) -> None:
         other = replace(config, recipe=recipe, start=str(folder))
         with pytest.raises(UsageError, match=words):
             distill(other, tmp_path / recipe, tmp_path / recipe / "head", said.append, [])
+
+
+def test_what_was_begun_before_there_were_recipes_goes_on(tmp_path: Path) -> None:
+    """A work folder of an earlier version, whose settings name neither a recipe nor layers."""
+    config = DistillConfig()
+    settings = tmp_path / "distill.json"
+    begun = json.loads(config.to_json())
+    del begun["recipe"], begun["layers"]
+    settings.write_text(json.dumps(begun))
+    config.check_continues(settings)
+    with pytest.raises(UsageError, match="was begun with recipe 'eagle', not 'peagle'"):
+        replace(config, recipe="peagle").check_continues(settings)
