@@ -19,7 +19,6 @@ with all_lasting():
     from spectui.decoding.checkpoints.locate import locate, locate_draft
     from spectui.decoding.checkpoints.tokenizer_files import check_tokenizer
     from spectui.decoding.checkpoints.weight_files import (
-        HEAD_FILES,
         check_weights,
         read_config,
         shards,
@@ -30,7 +29,7 @@ with all_lasting():
     from spectui.decoding.drafters.registry import kind_in
     from spectui.decoding.errors import DecodingError, UsageError
     from spectui.decoding.models.families import register_family
-    from spectui.decoding.models.memory import Need, need
+    from spectui.decoding.models.memory import BYTES, CASTABLE, WIDTH, Need, need
     from spectui.decoding.models.placement import all_gpus, free_bytes, gigabytes, resolve_device
     from spectui.decoding.models.quantization import check_quantization
     from spectui.decoding.options import add_arguments, options_of
@@ -59,8 +58,7 @@ def needs_of(config: RunConfig, progress: Progress, *, from_config: bool = False
     draft = locate_draft(config.base_draft, folder, progress, weights=False, allow_pickle=config.allow_pickle)
     kind = config.kind if config.kind.named else kind_in(draft)
     assert kind.weights is not None
-    if kind.weights.describe:  # refuses one for another target
-        imported(kind.weights.describe)(draft, sizes_of(folder, read_config(folder)))
+    _words_beside(kind.weights, draft, folder)  # refuses one for another target
     if not kind.weights.whole_model:
         if not from_config:
             _check_files(config.base_draft, draft, config)
@@ -109,13 +107,31 @@ def _check_files(name: str, folder: Path, config: RunConfig) -> bool:
 
 def _head_need(weights: Weights, folder: Path, target: Need, from_config: bool) -> Need:
     """Memory of a head: its weights in the target's type; the cache of its few layers is left out."""
+    width, half = WIDTH[target.dtype], WIDTH["float16"]  # which heads are published in
     described = from_config or weights.inside
-    stored = int(imported(weights.size_from_config)(folder)) if described else 0
+    stored = int(imported(weights.size_from_config)(folder)) * width // half if described else 0
     if not stored:
-        files = [folder / file for file in HEAD_FILES if (folder / file).is_file()]
-        stored = files[0].stat().st_size if files else 0
-    width = 2 if target.dtype == "float32" else 1  # heads are published in half precision
-    return Need(stored * width, 0, 0, target.tokens, target.context, target.dtype, None)
+        for tensor in tensors(folder):
+            numbers = BYTES[tensor.dtype] if tensor.dtype in CASTABLE else half
+            stored += tensor.bytes // numbers * width
+    return Need(stored, 0, 0, target.tokens, target.context, target.dtype, None)
+
+
+def _words_beside(weights: Weights, draft: Path, target: Path) -> str | None:
+    """One line on the weights in `draft` for the model in `target`; None for a model that drafts as any other."""
+    if not weights.describe:
+        return None
+    return str(imported(weights.describe)(draft, sizes_of(target, read_config(target))))
+
+
+def draft_words_beside(config: RunConfig, progress: Progress) -> str | None:
+    """One line on the draft of `config` for its target; None for a drafter without any, or that drafts as any other."""
+    if not config.speculate or config.kind.weights is None:
+        return None
+    target = locate(config.target, progress, weights=False)
+    draft = locate_draft(config.base_draft, target, progress, weights=False, allow_pickle=config.allow_pickle)
+    weights = (config.kind if config.kind.named else kind_in(draft)).weights
+    return None if weights is None else _words_beside(weights, draft, target)
 
 
 def draft_words(config: RunConfig, progress: Progress, *, from_config: bool = False) -> str | None:
@@ -155,6 +171,7 @@ def described(config: RunConfig, progress: Progress, *, from_config: bool = Fals
     total = sum(need.total for need in needs.values())
     free = free_bytes(device)
     return {
+        "draft_words": draft_words_beside(config, progress),
         "needs": {
             role: {
                 **asdict(need),
@@ -173,7 +190,8 @@ def described(config: RunConfig, progress: Progress, *, from_config: bool = Fals
 
 def table(figures: dict[str, Any]) -> str:
     """The figures of `described` as a table."""
-    lines = []
+    draft = next((part["model"] for role, part in figures["needs"].items() if role != "target"), "the draft")
+    lines = [f"{draft}: {figures['draft_words']}"] if figures["draft_words"] else []
     for role, part in figures["needs"].items():
         kind = f"{part['dtype']}{', ' + part['quantization'] if part['quantization'] else ''}"
         lines.append(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from spectui.decoding.eagle.checkpoint import save_head
 from spectui.decoding.models import needs
@@ -66,8 +66,26 @@ def test_a_head_is_told_by_itself_and_counted_beside_its_target(
         f"{head}: a DFlash head in its authors' layout; for a target of hidden size 32 and 384"
     )
     assert "up to 4 deep (block_size 5)" in words
-    code, words = check(folders / "target", "--draft", head)
-    assert (code, words.splitlines()[1].split()[:2]) == (0, ["draft", "head"])
+    code, beside = check(folders / "target", "--draft", head)
+    assert code == 0
+    assert beside.splitlines()[0] == words.strip()
+    assert beside.splitlines()[2].split()[:2] == ["draft", "head"]
+
+
+def test_a_head_in_shards_is_counted_whole(folders: Path, head: Path, check: Check) -> None:
+    def counted() -> int:
+        code, words = check(folders / "target", "--draft", head, "--json")
+        assert code == 0
+        return int(json.loads(words)["needs"]["draft head"]["weights"])
+
+    whole = counted()
+    tensors = load_file(head / "model.safetensors")
+    (head / "model.safetensors").unlink()
+    files = {name: f"model-0000{i % 2 + 1}-of-00002.safetensors" for i, name in enumerate(tensors)}
+    for file in set(files.values()):
+        save_file({name: tensors[name] for name in tensors if files[name] == file}, head / file)
+    (head / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    assert counted() == whole == sum(4 * tensor.numel() for tensor in tensors.values())
 
 
 @pytest.mark.parametrize(
