@@ -28,9 +28,9 @@ from tests.decoding.drafters.kinds import CASES, EVERY, models_for, name_of, tre
 from tests.decoding.drafters.toy_entry import TOY
 from tests.models import tiny_llama, tiny_tokenizer
 
-CONTEXT, TOKENS = 64, 40
+CONTEXT, TOKENS = 48, 28
 PROMPTS = [
-    [17, 42, 99] * 4, [5], [200, 201, 202, 203, 204, 200, 201, 202, 203], [5, 6, 7, 8] * 10, [17, 42, 99] * 4,
+    [17, 7, 9] * 4, [5], [10, 11, 12, 13, 14, 10, 11, 12, 13], [5, 6, 7, 8] * 7, [17, 7, 9] * 4,
 ]  # fmt: skip
 """Repeating, of one token, new at its end, near the end of the context; and the first one again."""
 LEARNING = [RECYCLING]
@@ -54,7 +54,15 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def target() -> Any:
-    return tiny_llama(layers=3, context=CONTEXT)
+    """Of so few tokens that a random head meets ten of its outputs; they go on and do not repeat themselves."""
+    return tiny_llama(layers=3, context=CONTEXT, vocab_size=24, seed=7)
+
+
+@pytest.fixture(scope="module")
+def plain(target: Any) -> list[list[int]]:
+    """Tokens of plain decoding after each prompt, whatever drafts for the same target."""
+    decoder = plain_decoder(_decoder(target, DRAFT_MODEL, "chain:3", looks_up=False))
+    return [_tokens(list(decoder.generate(ids))) for ids in PROMPTS]
 
 
 def _decoder(
@@ -92,20 +100,18 @@ def test_a_kind_is_found_by_its_name_and_names_functions_that_exist(kind: Drafte
 
 @pytest.mark.parametrize(("kind", "tree", "looks_up"), CASES, ids=name_of)
 def test_greedy_output_is_that_of_plain_decoding_prompt_after_prompt(
-    target: Any, kind: DrafterKind, tree: str, looks_up: bool
+    target: Any, plain: list[list[int]], kind: DrafterKind, tree: str, looks_up: bool
 ) -> None:
     """Up to the end of the context, and after it; what is drafted has probabilities throughout, or none."""
     decoder = _decoder(target, kind, tree, looks_up)
-    plain = plain_decoder(decoder)
     by_prompt = [list(decoder.generate(ids)) for ids in PROMPTS]
-    for ids, of_prompt in zip(PROMPTS, by_prompt, strict=True):
-        assert _tokens(of_prompt) == _tokens(list(plain.generate(ids)))
+    assert [_tokens(of_prompt) for of_prompt in by_prompt] == plain
     # The first prompt comes again, and nothing of those between may be drafted from, unless that is the idea.
     first, again = ([round_.tree.token.tolist() for round_ in by_prompt[i]] for i in (0, -1))
     assert first == again or kind in LEARNING
     rounds = [round_ for of_prompt in by_prompt for round_ in of_prompt]
     assert "context" in {round_.finish for round_ in rounds}
-    assert any(round_.path for round_ in rounds)
+    assert sum(len(round_.path) for round_ in rounds) > 5
     drafted = [round_.tree for round_ in rounds if round_.tree.size]
     if looks_up:  # both have had their turn
         assert decoder.drafter.name == kind.name + WITH_LOOKUP
@@ -118,7 +124,9 @@ def test_greedy_output_is_that_of_plain_decoding_prompt_after_prompt(
 
 
 @pytest.mark.parametrize(("kind", "tree"), [case[:2] for case in CASES if not case[2]], ids=name_of)
-def test_rounds_without_a_tree_change_nothing(target: Any, kind: DrafterKind, tree: str) -> None:
+def test_rounds_without_a_tree_change_nothing(
+    target: Any, plain: list[list[int]], kind: DrafterKind, tree: str
+) -> None:
     """Of three rounds one is not asked for a tree, one is asked for a tree of no depth."""
     decoder = _decoder(target, kind, tree, looks_up=False)
     drafter, rounds, proposals = decoder.drafter, count(), list[TokenTree]()
@@ -132,15 +140,24 @@ def test_rounds_without_a_tree_change_nothing(target: Any, kind: DrafterKind, tr
         return tree
 
     drafter.propose = now_and_then  # type: ignore[method-assign]
-    plain = plain_decoder(decoder)
-    for ids in PROMPTS:
-        assert _tokens(list(decoder.generate(ids))) == _tokens(list(plain.generate(ids)))
+    assert [_tokens(list(decoder.generate(ids))) for ids in PROMPTS] == plain
     assert any(tree.size for tree in proposals)
 
 
-REPEATING = [
-    "Tom is a cat and Tom is a cat", "9:40 plus 2 hours", "def merge(a, b): merge(a, b)", "Tom is a cat",
-]  # fmt: skip
+REPEATING = ["Tom is a cat and Tom is a cat", "def merge(a, b): merge(a, b)", "Tom is a cat"]
+SAMPLED: dict[str, Any] = {"temperature": 0.9, "top_p": 0.8, "max_new_tokens": 24, "seed": 5}
+
+
+def _sample(decoder: SpeculativeDecoder, position: int) -> list[int]:
+    return _tokens(list(decoder.generate(REPEATING[position], position=position)))
+
+
+@pytest.fixture(scope="module")
+def plain_samples() -> list[list[int]]:
+    """Samples of plain decoding, whatever drafts for the same target."""
+    target = tiny_llama(layers=1, seed=3)
+    decoder = plain_decoder(_decoder(target, DRAFT_MODEL, "chain:3", looks_up=False, **SAMPLED))
+    return [_sample(decoder, position) for position in range(len(REPEATING))]
 
 
 @pytest.mark.parametrize(
@@ -156,23 +173,23 @@ REPEATING = [
     ids=name_of,
 )
 def test_a_sample_depends_on_no_prompt_before_and_where_no_tree_is_drawn_on_no_draft(
-    monkeypatch: pytest.MonkeyPatch, kind: DrafterKind, tree: str, looks_up: bool, fixed_sizes: str
+    monkeypatch: pytest.MonkeyPatch,
+    plain_samples: list[list[int]],
+    kind: DrafterKind,
+    tree: str,
+    looks_up: bool,
+    fixed_sizes: str,
 ) -> None:
     """The draft's generator went on from prompt to prompt, and what recycling had learnt moved all draws."""
     monkeypatch.setenv("SPECTUI_STATIC", fixed_sizes)
-    options: dict[str, Any] = {"temperature": 0.9, "top_p": 0.8, "max_new_tokens": 24, "seed": 5}
     target = tiny_llama(layers=1, seed=3)
-
-    def sample(decoder: SpeculativeDecoder, position: int) -> list[int]:
-        return _tokens(list(decoder.generate(REPEATING[position], position=position)))
-
-    decoder = _decoder(target, kind, tree, looks_up, **options)
-    in_turn = [sample(decoder, position) for position in range(len(REPEATING))]
-    alone = [sample(_decoder(target, kind, tree, looks_up, **options), p) for p in range(len(REPEATING))]
-    assert in_turn == alone
+    decoder = _decoder(target, kind, tree, looks_up, **SAMPLED)
+    in_turn = [_sample(decoder, position) for position in range(len(REPEATING))]
+    # The first prompt of a decoder has none before it.
+    for position in range(1, len(REPEATING)):
+        assert in_turn[position] == _sample(_decoder(target, kind, tree, looks_up, **SAMPLED), position)
     if not kind.probabilities or tree.startswith("dynamic"):
-        plain = plain_decoder(decoder)
-        assert in_turn == [sample(plain, position) for position in range(len(REPEATING))]
+        assert in_turn == plain_samples
 
 
 @pytest.mark.parametrize(
@@ -192,12 +209,11 @@ def test_samples_follow_the_targets_own_distribution(
     """Chi-square over all outputs of a few tokens, some of which a head cannot name.
 
     Three are drawn for one kind that drafts level by level and one head; other kinds have their acceptance. Sizes are
-    those that find faults: a bonus drawn from p instead of the residual has 5e-31 after 500 outputs of a full tree, and
-    after 1,100 of a chain, which seldom rejects, 8e-5.
+    those that find faults: a bonus drawn from p instead of the residual has 2e-21 after 300 outputs of a full tree, and
+    2e-15 after 400 of a chain, whose draft is moved away from the target so that it rejects more than now and then.
     """
     target = tiny_llama(vocab_size=VOCAB, layers=1, hidden=16, seed=3)
-    length, fewest_cells = (3, 20) if kind in (DRAFT_MODEL, EAGLE) else (2, 8)
-    trials = 1100 if tree == "chain:3" else 500
+    length, fewest_cells, trials = (3, 15, 400) if kind in (DRAFT_MODEL, EAGLE) else (2, 8, 300)
     options: dict[str, Any] = {
         "temperature": temperature,
         "top_p": top_p,
@@ -205,6 +221,9 @@ def test_samples_follow_the_targets_own_distribution(
         "seed": 11,
     }
     decoder = _decoder(target, kind, tree, looks_up, ends=False, **options)
+    if tree == "chain:3":
+        with torch.no_grad():
+            decoder.models.draft.lm_head.weight += torch.randn_like(decoder.models.draft.lm_head.weight)
     prompt = [1, 4, 2, 5]
     counts = Counter(
         tuple(_tokens(list(decoder.generate(prompt, position=trial)))) for trial in range(trials)
