@@ -129,7 +129,7 @@ def both(
 def test_rounds_replay_as_they_were_captured(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, kind: DrafterKind, tree: str, sampling: dict[str, Any]
 ) -> None:
-    config = RunConfig(draft=kind.name, tree=tree, max_new_tokens=10, **sampling)
+    config = RunConfig(draft=kind.name, tree=tree, max_new_tokens=8, **sampling)
     both(pair, monkeypatch, kind, config, [SHORT, SHORT * 3])
 
 

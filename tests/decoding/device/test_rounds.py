@@ -91,14 +91,14 @@ def test_both_paths_give_the_same_rounds(
 ) -> None:
     drafts = ["embedded", "recycling"] if not tree.startswith("dynamic") else ["embedded"]
     for draft in drafts:
-        config = RunConfig(draft=draft, tree=tree, max_new_tokens=20, **sampling)
+        config = RunConfig(draft=draft, tree=tree, max_new_tokens=12, **sampling)
         models = pair if draft == "embedded" else LoadedModels(pair.target, None, pair.tokenizer)
         on_host, on_device, decoder = both(monkeypatch, config, models)
         assert_same(on_host, on_device)
         if config.greedy:
             ids = decoder.encode(PROMPT)
             output = [t for r in decoder.generate(ids) for t in r.tokens]
-            assert output == greedy_reference(pair.target, ids, 20)
+            assert output == greedy_reference(pair.target, ids, 12)
 
 
 @pytest.mark.parametrize("tree", ["full:3x3", "paths:000,01,10,2"])
@@ -113,7 +113,7 @@ def test_nuclei_of_fewer_tokens_than_siblings(
     assert len(set(sizes)) > 2, sizes
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(parents=st.lists(st.integers(-1, 20), min_size=1, max_size=24), hot=st.booleans())
 def test_any_tree(parents: list[int], hot: bool) -> None:
     shape_parents = [min(p, i - 1) for i, p in enumerate(parents)]
@@ -150,7 +150,7 @@ DYNAMIC = [
 @pytest.fixture(scope="module")
 def headed() -> LoadedModels:
     """A target and a head for it that predicts half of its tokens."""
-    target = tiny_llama(layers=6, context=4096)
+    target = tiny_llama(layers=3, context=4096)
     return LoadedModels(target, tiny_head(target), Vocabulary(tiny_tokenizer(), [2]))
 
 
@@ -168,7 +168,7 @@ def headed() -> LoadedModels:
 def test_a_heads_trees(
     headed: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str, sampling: dict[str, Any]
 ) -> None:
-    config = RunConfig(draft="eagle", tree=tree, max_new_tokens=20, **sampling)
+    config = RunConfig(draft="eagle", tree=tree, max_new_tokens=12, **sampling)
     on_host, on_device, decoder = both(monkeypatch, config, headed)
     assert isinstance(decoder.drafter, DeviceEagleDrafter)
     assert_same(on_host, on_device)
@@ -178,7 +178,7 @@ def test_a_heads_trees(
 def test_dynamic_trees_of_a_draft_model(
     pair: LoadedModels, monkeypatch: pytest.MonkeyPatch, tree: str
 ) -> None:
-    on_host, on_device, _ = both(monkeypatch, RunConfig(draft="embedded", tree=tree, max_new_tokens=24), pair)
+    on_host, on_device, _ = both(monkeypatch, RunConfig(draft="embedded", tree=tree, max_new_tokens=12), pair)
     assert_same(on_host, on_device)
 
 
@@ -203,7 +203,7 @@ def test_lookup_beside_a_draft(
 ) -> None:  # fmt: skip
     """Chains that were looked up and trees of the same size that were drawn, in one text."""
     models = headed if draft.startswith("eagle") else pair
-    config = RunConfig(draft=draft, tree=tree, max_new_tokens=40, temperature=temperature)
+    config = RunConfig(draft=draft, tree=tree, max_new_tokens=20, temperature=temperature)
     guess_now_and_then(monkeypatch, int(tree[-1]), lambda round_: round_ % 2 == 0)
     on_host, on_device, _ = both(monkeypatch, config, models)
     assert_same(on_host, on_device)
@@ -243,19 +243,19 @@ def test_dynamic_trees_where_layers_look_at_a_window(
         (LoadedModels(target, tiny_head(target), vocabulary), "eagle"),
         (LoadedModels(target, target, vocabulary), "embedded"),
     ):
-        run = RunConfig(draft=draft, tree="dynamic:8x4", max_new_tokens=20)
+        run = RunConfig(draft=draft, tree="dynamic:8x4", max_new_tokens=12)
         on_host, on_device, _ = both(monkeypatch, run, models)
         assert_same(on_host, on_device)
 
 
 def test_a_head_whose_tokens_are_the_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     """And whose states are normed before they are handed on; with a prompt that outgrows the first buffers."""
-    target = tiny_llama(layers=6, context=4096)
+    target = tiny_llama(layers=3, context=4096)
     head = tiny_head(target, draft_vocab_size=target.config.vocab_size, norm_output=True)
     models = LoadedModels(target, head, Vocabulary(tiny_tokenizer(), [2]))
-    ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 30)]
+    ids = [3 + i % 300 for i in range(FIRST_CAPACITY - 10)]
     for tree in ("dynamic:8x4", "full:2x2"):
-        config = RunConfig(draft="eagle", tree=tree, max_new_tokens=60)
+        config = RunConfig(draft="eagle", tree=tree, max_new_tokens=20)
         on_host, on_device, _ = both(monkeypatch, config, models, ids)
         assert_same(on_host, on_device)
 
