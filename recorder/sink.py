@@ -140,6 +140,7 @@ class Sink:
             "t": time.time(),
             "run": self.settings.run,
             "host": socket.gethostname(),
+            "pids": _pid_space(),
             "start": start,
             "part": portion,
             "recorder": _version(),
@@ -148,6 +149,14 @@ class Sink:
             "parts": {part.name: part.state for part in self.parts},
         }
         return _line(["meta", about | self._header])
+
+
+def _pid_space() -> str:
+    """The space that process numbers are of: a container has its own, perhaps under its host's name."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+    except OSError:  # not Linux
+        return ""
 
 
 def _version() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +45,8 @@ EARLY_S = 10.0
 HOLD_S = 0.03
 """The time that one transaction should take: others wait for their turn."""
 QUIET_S = 600.0
-"""A server of another host that has written nothing for so long counts as gone; of this host its processes tell."""
+"""A server of another host that has written nothing for so long counts as gone; of this host its
+processes tell, but for those of a container."""
 MANY = 500
 """Rows of one side that wait for the other, from which on the other is read alone."""
 REMOVED = "▯"
@@ -180,7 +182,7 @@ class Recording:
     def _alive(self) -> bool:
         """True while the server may write more."""
         metas = self.start.metas
-        here = [meta for meta in metas if meta.host in ("", socket.gethostname())]
+        here = [meta for meta in metas if _beside_us(meta)]
         if here:
             return any(_runs(meta) for meta in here)
         return time.time() - self.start.written_at() < QUIET_S
@@ -386,6 +388,14 @@ def _name(item: First | Happened | Over) -> str:
 
 def _tree(depth: int) -> str:
     return f"chain:{depth}" if depth else ""
+
+
+def _beside_us(meta: Meta) -> bool:
+    """True where the process numbers of a file are those of this machine, outside of containers or in the same one."""
+    space = ""
+    with suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return meta.host in ("", socket.gethostname()) and meta.text("pids") in ("", space)
 
 
 def _runs(meta: Meta) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +340,21 @@ def test_a_fault_of_the_database_loses_nothing(
 def _ended(database: Path) -> bool:
     with Reader(database) as reader:
         return [session.status for session in reader.sessions()] == ["finished"]
+
+
+def test_a_server_in_a_container_is_not_gone_for_want_of_its_process(tmp_path: Path) -> None:
+    """With the host's name, as containers on the host's network have it, and process numbers of its own."""
+
+    def change(all_rows: Rows) -> Rows:
+        meta, *rest = all_rows
+        about = {"run": "abc", "host": socket.gethostname(), "pids": "pid:[1]", "pid": 2**22}
+        return [["meta", meta[1] | about], *rest]
+
+    folder = write(tmp_path / "recorded", rows(ENGINE[:110], change), rows(WORKER[:90], change))
+    import_all(folder, tmp_path / "runs.db")
+    with Reader(tmp_path / "runs.db") as reader:
+        summary = reader.session(1)
+        assert (summary.status, summary.prompts_failed) == ("stopped", 0)
 
 
 def test_one_process_records_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
