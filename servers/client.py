@@ -23,6 +23,7 @@ from spectui.servers.words import clean
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Answers after which asking again may help."""
+_NO_KEY = "name the variable that has the key: --api-key-env NAME"
 _SHOWN = 160
 """Characters of a server's own words in a message."""
 MOST_EVENT_BYTES = 8 << 20
@@ -175,10 +176,19 @@ class Client:
             except (ValueError, RecursionError):
                 words = ""
             if words:
-                return _refused(code, f"{self.address}{path} answers {code}: {words}")
-        return _refused(
-            code, f"{self.address}{path} answers {code} {self._shown(response.reason_phrase)}".rstrip()
-        )
+                return self._refused(code, f"{self.address}{path} answers {code}: {words}")
+        words = f"{self.address}{path} answers {code} {self._shown(response.reason_phrase)}".rstrip()
+        if response.has_redirect_location:
+            words += f"; give the address that it points to: {self._shown(response.headers['location'])}"
+        return self._refused(code, words)
+
+    def _refused(self, code: int, words: str) -> ServerError:
+        if code == 404:
+            return NotFound(words, everywhere=True)
+        if code in (401, 403):
+            what = "it does not take the key that --api-key-env names" if self._key else _NO_KEY
+            return ServerError(f"{words}; {what}", everywhere=True)
+        return ServerError(words, passing=code in PASSING)
 
     def _words(self, answer: Any) -> str:
         """A server's own words on an error, in one line, without the key."""
@@ -281,13 +291,3 @@ def read_key(name: str) -> str:
 def _tls() -> ssl.SSLContext:
     """The certificates that are trusted, read once: there is a client for each prompt."""
     return httpx2.create_ssl_context()
-
-
-def _refused(code: int, words: str) -> ServerError:
-    if code == 404:
-        return NotFound(words, everywhere=True)
-    if code in (401, 403):
-        return ServerError(
-            f"{words}; name the variable that has the key: --api-key-env NAME", everywhere=True
-        )
-    return ServerError(words, passing=code in PASSING)

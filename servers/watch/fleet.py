@@ -144,5 +144,6 @@ def _names(addresses: Sequence[str]) -> list[str]:
     for address in addresses:
         url = httpx2.URL(address)
         port = f":{url.port}" if url.port else ""
-        names.append(f"{url.host}{port}{url.path.rstrip('/')}")
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        names.append(f"{host}{port}{url.path.rstrip('/')}")
     return names

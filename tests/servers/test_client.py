@@ -36,7 +36,10 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Reply], str]] = {
     "HTML": (lambda _: Reply(b"<html><body>hi", "text/html"), "is a web page, no API"),
     "no JSON": (lambda _: Reply(b"\x00\xff", "application/json"), "not JSON"),
     "not found": (lambda _: as_json({}, 404), "answers 404"),
-    "a redirect": (lambda _: Reply(b"", status=302, headers={"location": "http://elsewhere"}), "answers 302"),
+    "a redirect": (
+        lambda _: Reply(b"", status=302, headers={"location": "http://elsewhere"}),
+        "points to: http://elsewhere",
+    ),
     "a wrong request": (
         lambda _: as_json({"error": {"message": "too long\x1b[2J"}}, 400),
         "answers 400: too long [2J",
@@ -162,6 +165,16 @@ def test_a_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path
             Client("http://127.0.0.1:1", name)
         assert "ключ" not in str(missing.value)
         assert name not in str(missing.value)  # some give the key itself
+
+
+def test_a_key_that_is_not_taken_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_KEY", KEY)
+    with (
+        ScriptedServer({"/v1/models": lambda _: as_json({"error": f"no {KEY}"}, 401)}) as server,
+        Client(server.address, "THE_KEY") as client,
+        pytest.raises(ServerError, match=r"no \*\*\*; it does not take the key that --api-key-env names"),
+    ):
+        recognise(client)
 
 
 def test_a_key_is_not_sent_to_another_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

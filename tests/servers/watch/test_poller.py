@@ -281,6 +281,13 @@ def test_addresses_that_are_none_are_refused(urls: list[str], said: str) -> None
         read_servers(urls)
 
 
+def test_a_server_is_named_as_addresses_are_written() -> None:
+    assert [server.name for server in read_servers(["http://[::1]:8000/llm", "gpu:8000"])] == [
+        "[::1]:8000/llm",
+        "gpu:8000",
+    ]
+
+
 def test_each_is_held_against_what_suits_it(tmp_path: Path) -> None:
     setups = {name: replace(setup, step_ms=60.0) for name, setup in SETUPS.items()}
     made: list[Callable[[str], Answer | None]] = [
