@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -165,22 +165,31 @@ def run(tmp_path: Path, model: Path) -> Iterator[Worked]:
     worked.close()
 
 
-def stand_still(run: Worked, seconds: float) -> None:
-    """Stop the worker by a signal for so long, as a suspend or a freezer does."""
-    begun = time.monotonic()
-    os.kill(run.pid, signal.SIGSTOP)
-    until(lambda: time.monotonic() - begun >= seconds)
-    os.kill(run.pid, signal.SIGCONT)
+STOP_SECONDS = STILL_SECONDS + 0.1
 
 
 def test_a_stopped_worker_counts_its_rounds_and_not_the_stop(run: Worked) -> None:
-    def standstills() -> list[Any]:
-        return [e.text for e in run.reader.events(run.id) if e.kind == "standstill"]
+    texts = list[str]()
+    most = list[float]()
+    """Seconds from before each stop until after it was noticed: a busy machine lets the worker go on late."""
+
+    def stand_still() -> None:
+        """Stop the worker by a signal, as a suspend or a freezer does, until it has noticed."""
+        noticed, begun = len(texts), time.monotonic()
+        os.kill(run.pid, signal.SIGSTOP)
+        until(lambda: time.monotonic() - begun >= STOP_SECONDS)
+        os.kill(run.pid, signal.SIGCONT)
+
+        def is_noticed() -> bool:
+            texts[:] = [str(e.text) for e in run.reader.events(run.id) if e.kind == "standstill"]
+            return len(texts) > noticed
+
+        until(is_noticed, what=lambda: f"{texts} {run.log_text()}")
+        most.append(time.monotonic() - begun)
 
     run.work()
     run.until_rounds(5)
-    stand_still(run, STILL_SECONDS + 1)
-    until(lambda: len(standstills()) == 1, what=lambda: f"{standstills()} {run.log_text()}")
+    stand_still()
     run.send("pause")
     until(lambda: run.now().status == "paused")
     before = run.now()
@@ -189,17 +198,14 @@ def test_a_stopped_worker_counts_its_rounds_and_not_the_stop(run: Worked) -> Non
     assert before.total_ms == pytest.approx(
         sum(row.total_ms for g in run.reader.generations(run.id) for row in run.reader.rounds(g.id))
     )
-    stand_still(run, STILL_SECONDS + 0.5)
-    until(lambda: len(standstills()) == 2, what=lambda: f"{standstills()} {run.log_text()}")
+    stand_still()
     run.send("stop")
     assert run.ended() == 0, run.log_text()
-    first, second = standstills()
-    assert first.startswith("the process stood still for 3 s ")
-    assert first.split(" s ")[1].split(" round ")[0] in ("in", "before")
-    assert first.endswith(" of prompt 1")
-    assert second.removeprefix("the process stood still for ") in (
-        "2 s while the run was paused",
-        "3 s while the run was paused",
-    )
+    places = [r"(in|before) round \d+ of prompt \d+", "while the run was paused"]
+    for text, place, seconds in zip(texts, places, most, strict=True):
+        told = re.fullmatch(rf"the process stood still for (\d+) s {place}", text)
+        assert told, texts
+        # It asks for the time a few times a second, also before the stop.
+        assert round(STILL_SECONDS) <= int(told[1]) <= round(seconds + BEAT_SECONDS), (text, seconds)
     assert run.now().rounds >= before.rounds
     assert run.problems() == []

@@ -113,7 +113,7 @@ async def settled(pilot: Pilot[Any], seconds: float = 60.0) -> list[str]:
     before: list[str] | None = None
     while True:
         assert time.monotonic() < deadline, f"the screen does not come to rest within {seconds:g} s"
-        await pilot.pause(0.05)
+        await pilot.pause(0.02)
         if not at_rest(pilot.app):
             before = None
             continue
