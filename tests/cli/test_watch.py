@@ -163,9 +163,13 @@ def test_a_recorded_watch_is_reported_by_segment(recorded: Path) -> None:
     assert figures["pays"]["plain"] == "gpu1:8000"
 
 
-def test_a_watch_has_no_count_of_prompts_or_tokens(recorded: Path) -> None:
+def test_a_watch_has_no_count_of_prompts_or_tokens(recorded: Path, tmp_path: Path) -> None:
     listed = read(recorded, "sessions", "ls").stdout.splitlines()
     assert all(re.search(r"  –\s+–\s+–\s+–\s+–\s+\S", row) for row in listed[1:])
+    exported = read(
+        recorded, "sessions", "export", "1", "--format", "sqlite", "--out", str(tmp_path / "w.db")
+    )
+    assert "samples of a watched server" in exported.stdout
     shown = read(recorded, "sessions", "show", "1").stdout
     assert "without rounds of ours" in shown
     assert not re.search(r"prompts|settings|0 tokens", shown)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spectui.store.sources import WATCH
 from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import Bar, json_line, line
 from spectui.tui.terminal.cells import count
@@ -66,6 +67,7 @@ def export(state: State, session: str, kind: str, out: Path | None, force: bool,
         line(f"wrote {path}")
     words = {"generation": "prompts", "round": "rounds", "node": "nodes"}
     rows = ", ".join(f"{count(number)} {words[table]}" for table, number in exported.rows.items())
+    rows = "samples of a watched server" if summary.source == WATCH else rows
     so_far = f" so far: it is {summary.status}" if summary.live else ""
     line(f"session {exported.session_id} '{exported.name}': {rows}{so_far}")
     if summary.pruned:

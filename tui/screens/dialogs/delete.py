@@ -8,6 +8,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button
 
 from spectui.store.rows import SessionSummary
+from spectui.store.sources import WATCH
 from spectui.tui.model.transcript import wrap
 from spectui.tui.navigation.keymap import bindings, key_for, key_of
 from spectui.tui.terminal.cells import count, fit, fitting
@@ -56,6 +57,8 @@ class DeleteScreen(ModalScreen[bool]):
             f"{count(summary.rounds)} rounds",
             f"{count(summary.nodes)} nodes",
         ]
+        if summary.source == WATCH:
+            what = ["samples of a watched server"]
         room = min(self.app.size.width, BOX) - FRAME
         name = fit(sanitize_line(summary.name), min(room - len("Delete ?"), 40)).rstrip()
         rows: list[Row] = [
