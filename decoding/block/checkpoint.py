@@ -25,9 +25,12 @@ from spectui.decoding.heads.config import (
     head_error,
     layer_fields,
     layout,
+    number,
     read_json,
     section,
     verifier,
+    vocabulary,
+    whole_number,
     whole_numbers,
 )
 from spectui.decoding.heads.files import draft_ids, fill, read_weights, same_weights
@@ -119,29 +122,24 @@ def read_config(folder: Path, *, layers: int) -> BlockConfig:
         )
     ours = "speculators_model_type" in data
     block, mask = _needed(folder, data, "block_size"), _needed(folder, data, "mask_token_id")
-    vocab = layer.get("vocab_size")
-    drafted = data.get("draft_vocab_size") or vocab
-    cap = _value(folder, data, "final_logit_softcapping")
-    try:
-        config = BlockConfig(
-            **{**sizes, "qk_norm": True},
-            vocab_size=int(vocab or 0),
-            draft_vocab_size=int(drafted or 0),
-            feature_layers=_feature_layers(folder, data, sizes["num_hidden_layers"], layers),
-            block_size=int(block),
-            mask_token=int(mask),
-            anchored=_anchored(folder, data),
-            markov=_markov_type(folder, data),
-            markov_rank=int(_value(folder, data, "markov_rank") or 0),
-            confident=DSPARK.recognises(data) and bool(_value(folder, data, "enable_confidence_head")),
-            confidence_reads_token=_value(folder, data, "confidence_head_with_markov") is not False,
-            sights=tuple(_sights(folder, data, layer, sizes["num_hidden_layers"], ours=ours)),
-            embedding_scale=float(_value(folder, data, "input_embedding_scale") or 1.0),
-            output_multiplier=float(_value(folder, data, "output_multiplier") or 1.0),
-            softcap=None if cap is None else float(cap),
-        )
-    except (TypeError, ValueError) as error:
-        raise head_error(folder, f"has a config.json with a value of the wrong type: {error}") from error
+    vocab = vocabulary(folder, layer, "DFlash head")
+    config = BlockConfig(
+        **{**sizes, "qk_norm": True},
+        vocab_size=vocab,
+        draft_vocab_size=whole_number(folder, "draft_vocab_size", data.get("draft_vocab_size") or vocab),
+        feature_layers=_feature_layers(folder, data, sizes["num_hidden_layers"], layers),
+        block_size=block,
+        mask_token=mask,
+        anchored=_anchored(folder, data),
+        markov=_markov_type(folder, data),
+        markov_rank=whole_number(folder, "markov_rank", _value(folder, data, "markov_rank") or 0),
+        confident=DSPARK.recognises(data) and bool(_value(folder, data, "enable_confidence_head")),
+        confidence_reads_token=_value(folder, data, "confidence_head_with_markov") is not False,
+        sights=tuple(_sights(folder, data, layer, sizes["num_hidden_layers"], ours=ours)),
+        embedding_scale=_number(folder, data, "input_embedding_scale") or 1.0,
+        output_multiplier=_number(folder, data, "output_multiplier") or 1.0,
+        softcap=_number(folder, data, "final_logit_softcapping"),
+    )
     check_sizes(
         folder,
         {
@@ -217,6 +215,11 @@ def _value(folder: Path, data: Mapping[str, Any], key: str) -> Any:
             folder, f"has {key} = {top} and in its dflash_config {key} = {inner}; its config.json is damaged"
         )
     return top if inner is None else inner
+
+
+def _number(folder: Path, data: Mapping[str, Any], key: str) -> float | None:
+    value = _value(folder, data, key)
+    return None if value is None else number(folder, key, value)
 
 
 def _needed(folder: Path, data: Mapping[str, Any], key: str) -> int:

@@ -28,6 +28,8 @@ from spectui.decoding.heads.config import (
     read_json,
     section,
     verifier,
+    vocabulary,
+    whole_number,
     whole_numbers,
 )
 from spectui.decoding.heads.files import draft_ids, fill, public_tensors, read_weights
@@ -109,25 +111,21 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
     """The configuration in `folder`, of either layout, for a target of `layers` layers. Raises `DecodingError`."""
     data, layer = read_json(folder)
     sizes = layer_fields(folder, data, layer, "EAGLE-3 head")
-    try:
-        config = HeadConfig(
-            **{**sizes, "qk_norm": _has_qk_norm(folder, data, layer)},
-            vocab_size=int(layer["vocab_size"]),
-            draft_vocab_size=int(data.get("draft_vocab_size") or layer["vocab_size"]),
-            target_hidden_size=int(data.get("target_hidden_size") or sizes["hidden_size"]),
-            feature_layers=_feature_layers(folder, data, layers) or default_feature_layers(layers),
-            norm_before_residual=bool(data.get("norm_before_residual")),
-            norm_before_fc=bool(_variant(folder, data, "norm_before_fc")),
-            fc_norm=bool(_variant(folder, data, "fc_norm")),
-            norm_output=bool(_variant(folder, data, "norm_output")),
-            mask_token=_mask_token(folder, data),
-        )
-    except KeyError as error:
-        raise head_error(
-            folder, f"has no {error.args[0]} in its config.json; it is no EAGLE-3 head"
-        ) from error
-    except (TypeError, ValueError) as error:
-        raise head_error(folder, f"has a config.json with a value of the wrong type: {error}") from error
+    vocab = vocabulary(folder, layer, "EAGLE-3 head")
+    config = HeadConfig(
+        **{**sizes, "qk_norm": _has_qk_norm(folder, data, layer)},
+        vocab_size=vocab,
+        draft_vocab_size=whole_number(folder, "draft_vocab_size", data.get("draft_vocab_size") or vocab),
+        target_hidden_size=whole_number(
+            folder, "target_hidden_size", data.get("target_hidden_size") or sizes["hidden_size"]
+        ),
+        feature_layers=_feature_layers(folder, data, layers) or default_feature_layers(layers),
+        norm_before_residual=bool(data.get("norm_before_residual")),
+        norm_before_fc=bool(_variant(folder, data, "norm_before_fc")),
+        fc_norm=bool(_variant(folder, data, "fc_norm")),
+        norm_output=bool(_variant(folder, data, "norm_output")),
+        mask_token=_mask_token(folder, data),
+    )
     check_sizes(
         folder,
         {
@@ -203,10 +201,16 @@ def _mask_token(folder: Path, data: dict[str, Any]) -> int | None:
     if not PEAGLE.recognises(data):
         return None
     values = {key: data[key] for key in _MASK_TOKEN if data.get(key) is not None}
-    key, token = next(iter(values.items()), (_MASK_TOKEN[0], None))
+    key = _mask_key(data)
+    token = values.get(key)
     if type(token) is not int or len(set(values.values())) > 1:
         raise head_error(folder, f"has no single token {key} in its config.json ({values or 'none'})")
     return token
+
+
+def _mask_key(data: dict[str, Any]) -> str:
+    """The key that the mask token has here."""
+    return next((key for key in _MASK_TOKEN if data.get(key) is not None), _MASK_TOKEN[0])
 
 
 def _variant(folder: Path, data: dict[str, Any], key: str) -> Any:
@@ -253,9 +257,9 @@ def _check_target(folder: Path, config: HeadConfig, *, hidden: int, vocab: int, 
             f"{layers} layers; choose its own head",
         )
     if config.mask_token is not None and not 0 <= config.mask_token < vocab:
+        key = _mask_key(read_json(folder)[0])
         raise head_error(
-            folder,
-            f"has mask_token_id = {config.mask_token}, and the target has {vocab} tokens; choose its own head",
+            folder, f"has {key} = {config.mask_token}, and the target has {vocab} tokens; choose its own head"
         )
 
 

@@ -24,6 +24,7 @@ from spectui.decoding.heads.config import (
     layout,
     read_json,
     verifier,
+    vocabulary,
 )
 from spectui.decoding.heads.files import fill, read_weights, same_weights
 from spectui.decoding.target.sizes import Sizes
@@ -90,14 +91,8 @@ def read_config(folder: Path, *, layers: int) -> FirstHeadConfig:
                 folder,
                 f"has {key} = {data.get(key) or layer[key]}, which spectui does not know; choose another head",
             )
-    try:
-        config = FirstHeadConfig(**sizes, vocab_size=int(layer["vocab_size"]), feature_layers=(layers,))
-    except KeyError as error:
-        raise head_error(
-            folder, f"has no {error.args[0]} in its config.json; it is no EAGLE-1 or EAGLE-2 head"
-        ) from error
-    except (TypeError, ValueError) as error:
-        raise head_error(folder, f"has a config.json with a value of the wrong type: {error}") from error
+    vocab = vocabulary(folder, layer, "EAGLE-1 or EAGLE-2 head")
+    config = FirstHeadConfig(**sizes, vocab_size=vocab, feature_layers=(layers,))
     check_sizes(folder, {"vocab_size": config.vocab_size})
     for key in ("draft_vocab_size", "truncated_vocab_size"):
         if data.get(key) not in (None, config.vocab_size):

@@ -21,6 +21,7 @@ KNOWN_SPECULATORS = (0, 9)
 _LARGEST = 1 << 31
 """Bound of every size in a head's configuration."""
 _MOST_LAYERS = 1000
+_NEEDED = ("hidden_size", "intermediate_size", "num_attention_heads")
 _QWEN3_HEAD_DIM = 128
 """Of a Qwen3 configuration that names none, in transformers."""
 
@@ -103,6 +104,27 @@ def whole_numbers(folder: Path, key: str, listed: Any) -> tuple[int, ...]:
     return tuple(listed)
 
 
+def whole_number(folder: Path, key: str, value: Any) -> int:
+    """`value` of `key` as a number. Raises `DecodingError` for anything but a whole one."""
+    if type(value) is not int:
+        raise _wrong_type(folder, key, value, "whole number")
+    return value
+
+
+def number(folder: Path, key: str, value: Any) -> float:
+    """`value` of `key` as a number. Raises `DecodingError` for anything else."""
+    if type(value) not in (int, float):
+        raise _wrong_type(folder, key, value, "number")
+    return float(value)
+
+
+def _wrong_type(folder: Path, key: str, value: Any, noun: str) -> DecodingError:
+    return head_error(
+        folder,
+        f"has a config.json with a value of the wrong type: {key} is {str(value)[:60]!r}, and no {noun}",
+    )
+
+
 def layer_fields(
     folder: Path, data: Mapping[str, Any], layer: Mapping[str, Any], noun: str
 ) -> dict[str, Any]:
@@ -117,27 +139,32 @@ def layer_fields(
         raise head_error(
             folder, "has a partial_rotary_factor, which spectui does not know; choose another head"
         )
-    qwen3 = layer.get("model_type") == "qwen3"
-    try:
-        width, heads = int(layer["hidden_size"]), int(layer["num_attention_heads"])
-        fields: dict[str, Any] = {
-            "hidden_size": width,
-            "intermediate_size": int(layer["intermediate_size"]),
-            "num_attention_heads": heads,
-            "num_key_value_heads": int(layer.get("num_key_value_heads") or heads),
-            "head_dim": int(layer.get("head_dim") or (_QWEN3_HEAD_DIM if qwen3 else width // heads)),
-            "num_hidden_layers": int(layer.get("num_hidden_layers") or 1),
-            "rms_norm_eps": float(layer.get("rms_norm_eps") or 1e-6),
-            "rope_theta": float(rope.pop("rope_theta", None) or layer.get("rope_theta") or 10_000.0),
-            "rope_scaling": rope,
-            "max_position_embeddings": int(layer.get("max_position_embeddings") or 2048),
-            "attention_bias": bool(layer.get("attention_bias", data.get("attention_bias"))),
-            "mlp_bias": bool(layer.get("mlp_bias", data.get("mlp_bias"))),
-        }
-    except KeyError as error:
-        raise head_error(folder, f"has no {error.args[0]} in its config.json; it is no {noun}") from error
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise head_error(folder, f"has a config.json with a value of the wrong type: {error}") from error
+
+    def whole(key: str, otherwise: int) -> int:
+        return whole_number(folder, key, layer.get(key) or otherwise)
+
+    def real(key: str, value: Any, otherwise: float) -> float:
+        return number(folder, key, value or otherwise)
+
+    missing = [key for key in _NEEDED if layer.get(key) is None]
+    if missing:
+        raise head_error(folder, f"has no {missing[0]} in its config.json; it is no {noun}")
+    width, inner, heads = (whole_number(folder, key, layer[key]) for key in _NEEDED)
+    of_a_head = _QWEN3_HEAD_DIM if layer.get("model_type") == "qwen3" else width // max(heads, 1)
+    fields: dict[str, Any] = {
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_attention_heads": heads,
+        "num_key_value_heads": whole("num_key_value_heads", heads),
+        "head_dim": whole("head_dim", of_a_head),
+        "num_hidden_layers": whole("num_hidden_layers", 1),
+        "rms_norm_eps": real("rms_norm_eps", layer.get("rms_norm_eps"), 1e-6),
+        "rope_theta": real("rope_theta", rope.pop("rope_theta", None) or layer.get("rope_theta"), 10_000.0),
+        "rope_scaling": rope,
+        "max_position_embeddings": whole("max_position_embeddings", 2048),
+        "attention_bias": bool(layer.get("attention_bias", data.get("attention_bias"))),
+        "mlp_bias": bool(layer.get("mlp_bias", data.get("mlp_bias"))),
+    }
     sizes = {key: value for key, value in fields.items() if type(value) is int}
     check_sizes(folder, sizes)
     if fields["num_hidden_layers"] > _MOST_LAYERS:
@@ -151,6 +178,13 @@ def layer_fields(
             f"{fields['num_key_value_heads']}; its config.json is damaged",
         )
     return fields
+
+
+def vocabulary(folder: Path, layer: Mapping[str, Any], noun: str) -> int:
+    """Tokens of the target, which every head reads. Raises `DecodingError` where a configuration has none."""
+    if layer.get("vocab_size") is None:
+        raise head_error(folder, f"has no vocab_size in its config.json; it is no {noun}")
+    return whole_number(folder, "vocab_size", layer["vocab_size"])
 
 
 def check_sizes(folder: Path, sizes: Mapping[str, int]) -> None:

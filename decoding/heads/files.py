@@ -107,7 +107,20 @@ def fill(
                 "the files do not belong together",
             )
     state = {name: stored[public[name]].to(dtype) for name in expected}
+    check_numbers(folder, {public[name]: tensor for name, tensor in state.items()})
     head.load_state_dict(state | dict(extra), assign=True)
+
+
+def check_numbers(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise `DecodingError` for weights that are no numbers, or too large for the type that they are cast to: their
+    drafts would mean nothing, and no output would show it."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor.sum(dtype=torch.float32))) and not bool(tensor.isfinite().all()):
+            raise head_error(
+                folder,
+                f"has values in '{name}' that are no numbers in {str(tensor.dtype).removeprefix('torch.')}; fetch it "
+                "again, or give another --dtype",
+            )
 
 
 def same_weights(module: Any, tensor: torch.Tensor) -> bool:

@@ -17,7 +17,7 @@ from torch import nn
 
 from spectui.decoding.checkpoints.weight_files import check_weights, read_config, shards, tensors
 from spectui.decoding.errors import DecodingError
-from spectui.decoding.heads.files import same_weights
+from spectui.decoding.heads.files import check_numbers, same_weights
 from spectui.decoding.mtp.head import MtpConfig, MtpHead
 from spectui.decoding.target.layer_inputs import BEFORE_NORM
 from spectui.decoding.target.norms import fuse_norms
@@ -261,4 +261,5 @@ def _fill(
     state = {
         name: tensor.to(torch.float32 if name.endswith(_EXACT) else dtype) for name, tensor in stored.items()
     }
+    check_numbers(folder, {words(name): tensor for name, tensor in state.items()})
     head.load_state_dict(state | {"draft_ids": torch.arange(head.config.vocab_size)}, assign=True)

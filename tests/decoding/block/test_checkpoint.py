@@ -226,6 +226,7 @@ def _edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         ({"num_hidden_layers": 3, "layer_types": None}, r"lacks the tensor 'layers\.2\."),
         ({"intermediate_size": 65}, "gate_proj.weight' of shape"),
         ({"attention_bias": True}, "lacks the tensor 'layers.0.self_attn.q_proj.bias'"),
+        ({"dflash_config": INNER | {"output_multiplier": "1/2"}}, "output_multiplier is '1/2', and no number"),
         ({"sliding_window": "wide"}, "sliding_window = 'wide'"),
         ({"draft_vocab_size": 100}, "d2t of shape"),
         ({"speculators_model_type": "dflash", "mask_token_id": 383}, "aux_hidden_state_layer_ids is None"),
@@ -258,6 +259,10 @@ def test_unfit_configurations_are_refused_in_one_line(
         ),
         (lambda t: t.update({"fc.bias": torch.ones(2)}), "holds a tensor 'fc.bias'"),
         (lambda t: t.pop("d2t"), "no d2t that names them"),
+        (
+            lambda t: t["hidden_norm.weight"][:1].fill_(float("nan")),
+            "'hidden_norm.weight' that are no numbers",
+        ),
         (lambda t: t["d2t"].add_(384), "predicts token"),
     ],
 )

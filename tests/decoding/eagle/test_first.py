@@ -257,7 +257,7 @@ def test_it_is_described_and_counted(target: Any, tmp_path: Path) -> None:
         ({"bias": False}, "bias = False in its config.json and a tensor 'fc.bias'"),
         ({"vocab_size": 500}, "vocabulary size 500, and this one has 384"),
         ({"hidden_size": 64}, "hidden size 64, and this one has 32"),
-        ({"vocab_size": None}, "wrong type"),
+        ({"vocab_size": None}, "no vocab_size in its config.json"),
         ({"num_attention_heads": 3}, "num_attention_heads = 3"),
         ({"num_hidden_layers": 2}, "lacks the tensor 'layers.1"),
     ],

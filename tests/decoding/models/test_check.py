@@ -72,6 +72,15 @@ def test_a_head_is_told_by_itself_and_counted_beside_its_target(
     assert beside.splitlines()[2].split()[:2] == ["draft", "head"]
 
 
+def test_a_damaged_configuration_is_told_before_its_tokenizer(
+    folders: Path, head: Path, check: Check
+) -> None:
+    (head / "config.json").write_text("{'block_size': 5}")
+    code, words = check(folders / "target", "--draft", head)
+    assert code == 1
+    assert "has a config.json that is not JSON" in words
+
+
 def test_a_head_in_shards_is_counted_whole(folders: Path, head: Path, check: Check) -> None:
     def counted() -> int:
         code, words = check(folders / "target", "--draft", head, "--json")
