@@ -17,6 +17,10 @@ os.environ["SPECTUI_MEASURE"] = "0"
 # Nobody's own settings, and nothing to be remembered of what tests do.
 os.environ["SPECTUI_CONFIG"] = os.environ["SPECTUI_STATE"] = os.devnull + "/none"
 
+# Where tests run beside each other, threads of torch would wait for each other by spinning.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 LONGEST = ("test_real_model.py", "test_distill.py")
 """Files with tests of a minute: they begin first, so that the other processes need not wait for one at the end."""

@@ -12,8 +12,10 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 
+from spectui.decoding.worker import launch
 from spectui.store.database import open_database
 from spectui.store.reading.reader import Reader
+from tests.decoding.worker.workers import end_forked, forked
 from tests.models import tiny_llama
 
 SPECTUI = Path(sys.executable).with_name("spectui")
@@ -43,6 +45,14 @@ def invoke(database: Path) -> Invoke:
         return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
     return invoke
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands run by `invoke` fork their workers, which saves each four seconds of imports."""
+    monkeypatch.setattr(launch, "start", forked)
+    yield
+    end_forked()
 
 
 @pytest.fixture

@@ -109,17 +109,17 @@ def test_a_headless_run_ends_in_one_json_object_that_matches_the_database(
     assert sum(figures["nodes"] for figures in printed["tasks"].values()) == printed["nodes"]
 
 
-def test_a_run_in_a_pipe_tells_its_progress_and_ends_in_a_table(
-    spectui: Popen, invoke: Invoke, model: Path, prompt_file: Path
+@pytest.mark.usefixtures("workers")
+def test_a_run_without_a_terminal_tells_its_progress_and_ends_in_a_table(
+    invoke: Invoke, model: Path, prompt_file: Path
 ) -> None:
-    process = spectui(
+    done = invoke(
         "run", "--target", model, "--draft", model, "--depth", 2, "--branching", 2,
         "--prompts", prompt_file, "--tasks", "rag", "--per-task", 1, "--max-new-tokens", 8,
     )  # fmt: skip
-    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, stderr
-    assert stderr == ""
-    lines = stdout.splitlines()
+    assert done.exit_code == 0, done.output
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
     assert "tiny <- tiny, tree full:2x2" in lines[0]
     assert lines[1] == "1 prompts: rag 1"
     assert any(re.match(r"\d\d:\d\d:\d\d  (loading|starting)", line) for line in lines)
@@ -154,18 +154,18 @@ def test_a_detached_run_returns_at_once_and_attach_follows_it_to_its_end(
     assert "3/3 " in stdout
 
 
+@pytest.mark.usefixtures("workers")
 def test_a_model_that_cannot_be_loaded_fails_the_run_in_one_line_with_its_log(
-    spectui: Popen, database: Path, tmp_path: Path, prompt_file: Path
+    invoke: Invoke, tmp_path: Path, prompt_file: Path
 ) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{}")
-    process = spectui("run", "--target", broken, "--prompts", prompt_file)
-    _, stderr = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 1
-    assert stderr.startswith("spectui: ")
-    assert stderr.count("\n") == 1
-    log = stderr.rsplit("(log: ", 1)[1].rstrip(")\n")
+    done = invoke("run", "--target", broken, "--prompts", prompt_file)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("spectui: ")
+    assert done.stderr.count("\n") == 1
+    log = done.stderr.rsplit("(log: ", 1)[1].rstrip(")\n")
     assert Path(log).is_file()
 
 
@@ -188,7 +188,7 @@ def test_interrupting_a_headless_run_stops_it_and_keeps_what_it_found(
     db.close()
 
 
-def test_the_follower_of_a_run_can_be_killed_and_the_run_goes_on(
+def test_the_follower_of_a_run_can_be_killed_and_another_tells_of_a_killed_worker(
     spectui: Popen, database: Path, endless: list[str | Path]
 ) -> None:
     process = spectui(*endless)
@@ -196,22 +196,14 @@ def test_the_follower_of_a_run_can_be_killed_and_the_run_goes_on(
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == -signal.SIGHUP
-    reader = Reader(database)
-    rounds = reader.session("last").rounds
-    until(lambda: reader.session("last").rounds > rounds + 3)
-    assert reader.session("last").status == "running"
-    reader.close()
-
-
-def test_a_worker_that_is_killed_ends_the_run_as_interrupted(
-    spectui: Popen, database: Path, endless: list[str | Path]
-) -> None:
-    process = spectui(*endless)
-    read_until(process, "decoding")
-    reader = Reader(database)
-    pid = reader.session("last").pid
-    reader.close()
+    with Reader(database) as reader:
+        rounds = reader.session("last").rounds
+        until(lambda: reader.session("last").rounds > rounds + 3)
+        assert reader.session("last").status == "running"
+        pid = reader.session("last").pid
     assert pid is not None
+    process = spectui("attach")
+    read_until(process, "decoding")
     os.kill(pid, signal.SIGKILL)
     _, stderr = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 1

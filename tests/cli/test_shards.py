@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
 
-from spectui.decoding.worker import launch
 from spectui.store.analysis.as_json import report_json
 from spectui.store.analysis.report import build_report
 from spectui.store.reading.reader import Reader
 from tests.before.files import differences
-from tests.decoding.worker.workers import end_forked, forked
 from tests.models import cut_down, tiny_llama, tiny_tokenizer
 
+pytestmark = pytest.mark.usefixtures("workers")
 Invoke = Callable[..., Result]
 TIMED = {
     "session", "name", "tokens_per_second", "speedup", "speedup_range", "baseline_count", "per_million_tokens",
@@ -35,13 +34,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     cut_down(tiny_llama(folder / "target", context=4096), folder / "draft", 1, tiny_tokenizer())
     return folder
-
-
-@pytest.fixture(autouse=True)
-def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(launch, "start", forked)
-    yield
-    end_forked()
 
 
 @pytest.fixture

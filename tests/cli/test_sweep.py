@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from spectui.decoding.worker import launch
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
-from tests.decoding.worker.workers import Forked, end_forked, forked, make_model
+from tests.decoding.worker.workers import Forked, forked, make_model
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("workers")
 Invoke = Callable[..., Result]
 SWEEP = """
 drafters = ["recycling", "lookup"]
@@ -36,13 +37,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep") / "target"
     make_model(folder, endless=True)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(launch, "start", forked)
-    yield
-    end_forked()
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_a_server_that_dies_costs_nothing_but_time(
 ) -> None:
     """Of outputs that are long enough for something to happen in the middle of one."""
     undisturbed, database = tmp_path / "undisturbed.db", tmp_path / "runs.db"
-    long: dict[str, Any] = {"max_new_tokens": 60}
+    long: dict[str, Any] = {"max_new_tokens": 40}
     assert work(undisturbed, new_session(undisturbed, self_drafting.address, **long)) == 0
     servers = [LlamaServer(gguf, SELF)]
     session = new_session(database, servers[0].address, **long)

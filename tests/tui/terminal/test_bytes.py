@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spectui.store.reading.reader import Reader
+from spectui.tui.feeds.base import PRESENCE_SECONDS
 from tests.bench.big_database import make
 from tests.tui.replay import Recording
 from tests.tui.screens.data import make_compared
@@ -21,13 +22,17 @@ from tests.waiting import until
 BUDGET = 15_000
 """Bytes a second at `RATE` tokens a second, all panes live, 120x40, 256 colours."""
 RATE = 60
-TOKENS = 480
+TOKENS = 240
 STEP_BUDGET = 12_000
 """Bytes a key that shows another round, which is another text, another tree and other figures."""
 SCROLL_BUDGET = 6_000
 """Bytes a key while the cursor moves through a list that is longer than the screen, 120x40, 256 colours."""
 PAGE_BUDGET = 8000
 """Bytes for a key that moves a page full of text by a line: 38 rows of 115 characters are written anew."""
+
+
+REST = PRESENCE_SECONDS + 0.2
+"""Seconds of silence in which every feed has looked at least once."""
 
 
 def silence(terminal: Terminal, seconds: float, *, since: float = 0.0, of: str = "") -> None:
@@ -98,10 +103,10 @@ def test_screens_that_nothing_happens_on_write_nothing_more(database: Path, fini
         with dashboard(database, finished.id if of_session else None) as terminal:
             terminal.wait_for("finished" if of_session else "quiet-heron")
             if key:
-                silence(terminal, 1.0)
+                silence(terminal, 0.5)
                 pressed = terminal.press(key)
                 until(lambda: terminal.last_write() > pressed, what=lambda: f"an answer to {key}")
-            silence(terminal, 2.5, of=screen)
+            silence(terminal, REST, of=screen)
 
     at_once(watch, QUIET)
 
@@ -113,9 +118,9 @@ def test_a_chart_and_a_comparison_write_little_and_then_nothing(database: Path) 
         terminal.press("Gmkmc")
         terminal.wait_for("outputs")
         terminal.wait_for("differ")
-        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
+        silence(terminal, REST)
         pressed = terminal.press("\x1b[C")
-        until(lambda: time.monotonic() - terminal.last_write() > 1.0 and bool(terminal.output(pressed)))
+        until(lambda: time.monotonic() - terminal.last_write() > 0.5 and bool(terminal.output(pressed)))
         assert len(terminal.output(pressed)) < 2_500, len(terminal.output(pressed))
         terminal.press("q")
         opened = terminal.press("\r")
@@ -124,10 +129,10 @@ def test_a_chart_and_a_comparison_write_little_and_then_nothing(database: Path) 
         zoomed = terminal.press("z")
         terminal.wait_for("share of rounds", since=zoomed)
         terminal.wait_for("0 accepted", since=zoomed)
-        until(lambda: time.monotonic() - terminal.last_write() > 2.5, what=lambda: "silence")
+        silence(terminal, REST)
         pressed = terminal.press("\x1b[C")
         terminal.wait_for("1", since=pressed)
-        until(lambda: time.monotonic() - terminal.last_write() > 1.0)
+        silence(terminal, 0.5)
         assert len(terminal.output(pressed)) < 2_500, len(terminal.output(pressed))
 
 
@@ -166,25 +171,24 @@ def test_screens_over_a_session_are_silent_and_cheap_to_move_in(database: Path, 
         opening, words, budget, moves = case
         with dashboard(database, finished.id) as terminal:
             terminal.wait_for("finished")
-            silence(terminal, 1.0)
+            silence(terminal, 0.5)
             opened = terminal.press(opening)
             terminal.wait_for(words, since=opened)
-            silence(terminal, 2.5)
+            silence(terminal, REST)
             spent = []
             for key in moves:
                 pressed = terminal.press(key)
                 # A key that has nowhere to go writes nothing, and may.
-                silence(terminal, 0.8, since=pressed)
+                silence(terminal, 0.5, since=pressed)
                 spent.append(len(terminal.output(pressed)))
             assert sum(spent) / len(spent) <= budget, (words, spent)
-            silence(terminal, 2.0)
-            silence(terminal, 1.0, since=terminal.press(ESCAPE))
+            silence(terminal, REST, since=terminal.press(ESCAPE))
 
     at_once(visit, visits)
 
 
 def test_a_replay_stays_within_the_budget(database: Path) -> None:
-    """Six seconds at 1x, which is some 50 tokens a second, of prompts as long as those of the live run above."""
+    """Four seconds at 1x, which is some 50 tokens a second, of prompts as long as those of the live run above."""
     made = Recording(database, prompts=8)
     made.begin()
     for _ in range(8):
@@ -192,12 +196,12 @@ def test_a_replay_stays_within_the_budget(database: Path) -> None:
     made.end()
     with dashboard(database, made.id) as terminal:
         terminal.wait_for("finished")
-        silence(terminal, 1.0)
+        silence(terminal, 0.5)
         opened = terminal.press("r")
         terminal.wait_for("REPLAY", since=opened)
-        silence(terminal, 1.5, since=terminal.press("\x1b[H"))
+        silence(terminal, 1.0, since=terminal.press("\x1b[H"))
         begun = terminal.press(" ")
-        terminal.wait_for("0:06", since=begun)
+        terminal.wait_for("0:04", since=begun)
         written = len(terminal.output(begun))
     # By the session's own clock, so that a machine too slow to play at the rate measures the same.
-    assert 500 < written / 6 <= BUDGET, f"{written / 6:.0f} bytes a second"
+    assert 500 < written / 4 <= BUDGET, f"{written / 4:.0f} bytes a second"

@@ -17,7 +17,7 @@ from tests.waiting import until
 
 IDLE, LIVE = 1_000, 3_000
 """Bytes a second, 120x40, 256 colours."""
-SECONDS = 6
+SECONDS = 4
 """Of which the median one counts: a layout that comes late is one second's."""
 WATCH = "import sys; from spectui.tui.cli import main; main(sys.argv[1:])"
 
