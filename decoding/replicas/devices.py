@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from importlib.util import find_spec
@@ -14,6 +15,10 @@ from spectui.decoding.machine.gpu import MachineGpus
 
 AUTO = "auto"
 PROBE_SECONDS = 3.0
+_FRAME, _SETTINGS = 9, 4
+"""Bytes of a frame's head in HTTP/2, on which gRPC is built, and the type of the first one, its fourth byte."""
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
+"""The first bytes of a client: a fixed text, and settings that change nothing."""
 INSTALL_RAY = "pip install 'spectui[ray]'"
 MOST = 1024
 BYTES_PER_REPLICA = 4 << 30
@@ -42,7 +47,7 @@ def check_config(config: RunConfig) -> None:
 
 
 def check_address(address: str) -> tuple[str, int]:
-    """Host and port of ``--ray HOST:PORT``, where somebody answers.
+    """Host and port of ``--ray HOST:PORT``, where a Ray answers, or what could be one.
 
     Raises `UsageError`: Ray itself would try for more than a minute.
     """
@@ -50,13 +55,30 @@ def check_address(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UsageError(f"--ray is '{address}'; give the address of a cluster's head, such as 10.0.0.1:6379")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS) as connection:
+            greeted = _greets(connection)
     except OSError as error:
         raise UsageError(
             f"--ray {address}: nothing answers there ({error.strerror or 'no answer'}); "
             "start the cluster with 'ray start --head', or correct the address"
         ) from error
+    if not greeted:
+        raise UsageError(
+            f"--ray {address}: what answers there is no Ray; give the address that 'ray start --head' printed"
+        )
     return host, int(port)
+
+
+def _greets(connection: socket.socket) -> bool:
+    """True where the other side begins as gRPC does, with its settings; with TLS that cannot be seen."""
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+        return True
+    connection.sendall(_GREETING)
+    answer = b""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while len(answer) < _FRAME and (more := connection.recv(_FRAME - len(answer))):
+            answer += more
+    return len(answer) == _FRAME and answer[3] == _SETTINGS
 
 
 def check_ray(address: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
 
 import pytest
@@ -83,5 +85,37 @@ def test_a_cluster_that_is_not_there_is_missed_at_once_and_nothing_is_recorded(
     assert time.monotonic() - begun < 10
     assert done.exit_code == 2
     assert f"--ray {address}: nothing answers there" in done.output
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_ray"),
+    [
+        (b"\0\0\x18\4\0\0\0\0\0\0\3\x7f", True),  # the beginning of Ray 2.60's
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", False),
+        (b"", False),
+    ],
+    ids=["Ray", "a web server", "silence"],
+)
+def test_what_answers_is_a_ray_or_no_cluster(
+    answer: bytes, is_ray: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself would ask a web server for minutes."""
+    monkeypatch.setattr(devices, "PROBE_SECONDS", 0.5)
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        connection.sendall(answer)
+        with connection, contextlib.suppress(ConnectionError):
+            while connection.recv(1 << 10):  # until the other side has had enough
+                pass
+
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert check_address(f"127.0.0.1:{server.getsockname()[1]}")[0] == "127.0.0.1"
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        if is_ray:
+            assert check_address(address)[0] == "127.0.0.1"
+        else:
+            with pytest.raises(UsageError, match="what answers there is no Ray"):
+                check_address(address)
+        thread.join()
