@@ -18,6 +18,11 @@ from spectui.decoding.errors import DecodingError
 KNOWN_SPECULATORS = (0, 9)
 """The newest version of `speculators` whose layouts were compared with it."""
 
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+"""Rotary scalings whose frequencies do not depend on how long the sequence has become."""
+PICTURES = "mrope"
+"""One that gives pictures three positions each. Those of text are all the same, as without it."""
+
 _LARGEST = 1 << 31
 """Bound of every size in a head's configuration."""
 _MOST_LAYERS = 1000
@@ -125,6 +130,16 @@ def _wrong_type(folder: Path, key: str, value: Any, noun: str) -> DecodingError:
     )
 
 
+def rope_type(scaling: Mapping[str, Any]) -> str:
+    """The type of a rotary scaling. Raises `DecodingError` for one that is not built here."""
+    kind = str(scaling.get("rope_type") or scaling.get("type") or ROPE_TYPES[0])
+    if kind not in (*ROPE_TYPES, PICTURES):
+        raise DecodingError(
+            f"the draft head uses '{kind}' rotary embeddings (rope_scaling); spectui knows {', '.join(ROPE_TYPES)}"
+        )
+    return ROPE_TYPES[0] if kind == PICTURES else kind
+
+
 def layer_fields(
     folder: Path, data: Mapping[str, Any], layer: Mapping[str, Any], noun: str
 ) -> dict[str, Any]:
@@ -135,13 +150,20 @@ def layer_fields(
             folder, f"has hidden_act = {activation}, which spectui does not know; choose another head"
         )
     rope = dict(layer.get("rope_parameters") or layer.get("rope_scaling") or {})
+    rope_type(rope)
+    if quantized := data.get("quantization_config"):
+        raise head_error(
+            folder,
+            f"has a quantization_config ({str(quantized)[:60]}), and spectui reads none that are quantised; "
+            "choose another",
+        )
     if rope.get("partial_rotary_factor", layer.get("partial_rotary_factor")) not in (None, 1, 1.0):
         raise head_error(
             folder, "has a partial_rotary_factor, which spectui does not know; choose another head"
         )
 
     def whole(key: str, otherwise: int) -> int:
-        return whole_number(folder, key, layer.get(key) or otherwise)
+        return otherwise if layer.get(key) is None else whole_number(folder, key, layer[key])
 
     def real(key: str, value: Any, otherwise: float) -> float:
         return number(folder, key, value or otherwise)
@@ -167,6 +189,8 @@ def layer_fields(
     }
     sizes = {key: value for key, value in fields.items() if type(value) is int}
     check_sizes(folder, sizes)
+    if fields["head_dim"] % 2:
+        raise head_error(folder, f"has head_dim = {fields['head_dim']}, which rotary embeddings cannot halve")
     if fields["num_hidden_layers"] > _MOST_LAYERS:
         raise head_error(
             folder, f"has num_hidden_layers = {fields['num_hidden_layers']}, a size that no head has"

@@ -14,10 +14,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from spectui.decoding.errors import DecodingError
-from spectui.decoding.heads.config import LayerConfig
-
-ROPE_TYPES = ("default", "linear", "llama3", "yarn")
-"""Rotary scalings whose frequencies do not depend on how long the sequence has become."""
+from spectui.decoding.heads.config import ROPE_TYPES, LayerConfig, rope_type
 
 
 class DraftLayer(nn.Module):
@@ -104,15 +101,10 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 
 def _rotary_frequencies(config: LayerConfig) -> tuple[torch.Tensor, float]:
     """transformers' frequencies ``[d / 2]`` and scale for `config`; raises `DecodingError` on unknown ones."""
-    rope = dict(config.rope_scaling)
-    kind = rope.pop("type", None)
-    rope = {"rope_theta": config.rope_theta, "rope_type": kind or "default", **rope}
-    if rope["rope_type"] in ("default", "mrope"):  # the latter for pictures: text has one position, not three
-        rope = {"rope_theta": rope["rope_theta"], "rope_type": "default"}
-    if rope["rope_type"] not in ROPE_TYPES:
-        raise DecodingError(
-            f"the draft head uses '{rope['rope_type']}' rotary embeddings; spectui knows {', '.join(ROPE_TYPES)}"
-        )
+    kind = rope_type(config.rope_scaling)
+    rope = {"rope_theta": config.rope_theta, "rope_type": kind}
+    if kind != ROPE_TYPES[0]:
+        rope |= {key: value for key, value in config.rope_scaling.items() if key not in ("type", "rope_type")}
     try:
         # Loading makes the module without memory for its weights; these numbers are no weights.
         with torch.device("cpu"):
