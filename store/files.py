@@ -179,10 +179,15 @@ def replacing(path: Path, *, sync: bool = True, force: bool | None = True) -> It
                 draft.with_name(draft.name + suffix).unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Replace a file of ours by `text`, in UTF-8, as a whole or not at all. Raises `OSError`."""
+def write_text(path: Path, text: str, *, sync: bool = True, public: bool = False) -> None:
+    """Replace a file of ours by `text`, in UTF-8, as a whole or not at all. Raises `OSError`.
+
+    A new one that is `public` can be read by all, as what is written for a service of another user.
+    """
     with replacing(path, sync=sync) as draft:
         draft.write_text(text, encoding="utf-8")
+        if public:
+            draft.chmod(0o644)
 
 
 def remove_drafts(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -93,9 +94,11 @@ def test_an_alert_ends_with_3_where_that_is_asked_for(monkeypatch: pytest.Monkey
 
 def test_the_export_is_prometheus_text_without_what_is_not_known(tmp_path: Path) -> None:
     out = tmp_path / "spectui.prom"
-    out.write_text("old", encoding="utf-8")
     with served("eagle") as eagle:
-        assert run(eagle.url, "http://127.0.0.1:1", "--once", "--export", str(out)).exit_code == 4
+        for mode in (0o644, 0o600):  # a new one is for the collector's user; one that is there keeps its mode
+            assert run(eagle.url, "http://127.0.0.1:1", "--once", "--export", str(out)).exit_code == 4
+            assert stat.S_IMODE(out.stat().st_mode) == mode
+            out.chmod(0o600)
     families = {
         family.name: family for family in text_string_to_metric_families(out.read_text(encoding="utf-8"))
     }

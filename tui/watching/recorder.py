@@ -161,7 +161,9 @@ class Recorder:
     def _exported(self) -> str:
         assert self._export is not None
         try:
-            write_text(self._export, exposition(self._fleet.views(columns=0)))
-        except (OSError, StoreError) as error:
+            write_text(self._export, exposition(self._fleet.views(columns=0)), public=True)
+        except OSError as error:
+            return f"not exported: {error.filename or self._export}: {error.strerror or error}"
+        except StoreError as error:
             return f"not exported: {error}"
         return ""

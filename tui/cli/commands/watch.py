@@ -160,7 +160,7 @@ def _once(fleet: LiveFleet, *, as_json: bool, fail_on_alert: bool, export: Path 
     views = fleet.views(columns=0)
     alerts = [event for view in views for event in view.alerts]
     if export is not None:
-        write_text(export, exposition(views))
+        write_text(export, exposition(views), public=True)
     if as_json:
         json_line({"servers": [view_json(view) for view in views], "alerts": len(alerts)})
     else:
