@@ -69,8 +69,12 @@ def _emitted(
 @pytest.mark.parametrize("draw", ["deterministic", "without_replacement"])
 @pytest.mark.parametrize("spec", ["full:2x3", "chain:2", "full:2x2"])
 def test_sampling_keeps_the_targets_distribution(draw: Draw, spec: str) -> None:
-    """Chi-square over all two-token outputs of a four-token Markov chain whose draft disagrees with it."""
-    vocab, trials = 4, 6000
+    """Chi-square over all two-token outputs of a four-token Markov chain whose draft disagrees with it.
+
+    After so many trials a bonus drawn from p instead of the residual has 3e-12, and siblings drawn from a q that keeps
+    those before them 6e-14.
+    """
+    vocab, trials = 4, 3000
     rng = np.random.default_rng(5)
     target = rng.dirichlet(np.full(vocab, 0.7), size=vocab + 1).astype(np.float32)
     draft = rng.dirichlet(np.full(vocab, 0.7), size=vocab + 1).astype(np.float32)
@@ -94,6 +98,10 @@ def test_sampling_keeps_the_targets_distribution(draw: Draw, spec: str) -> None:
     expected = np.asarray(list(law.values()))
     expected *= trials / expected.sum()
     observed = np.asarray([counts[pair] for pair in law])
+    # Cells too small for the chi-square approximation are pooled.
+    small = expected < 5.0
+    observed = np.append(observed[~small], observed[small].sum())
+    expected = np.append(expected[~small], expected[small].sum())
     assert chisquare(observed, expected).pvalue > 1e-3
 
 

@@ -195,7 +195,7 @@ def command(target: Path, work: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "spectui.tui", "distill", "--minutes", "3"),
         *("--target", str(target), "--work", str(work)),
-        *("--tokens", "9000", "--epochs", "16", "--vocabulary", "160", "--slots", "64", "--max-new-tokens", "32"),
+        *("--tokens", "9000", "--epochs", "10", "--vocabulary", "160", "--slots", "64", "--max-new-tokens", "32"),
         *("--per-task", "1", "--json"),
     ]  # fmt: skip
 

@@ -19,7 +19,7 @@ from tests.decoding.worker.workers import TEXTS, Worked, make_model
 from tests.waiting import until
 
 Begin = Callable[..., Worked]
-KILLS = 20
+KILLS = 10
 ENDLESS = {"max_new_tokens": 3000, "draft": "recycling", "tree": "chain:1"}
 """Still at work whatever a test does to it."""
 
