@@ -33,6 +33,7 @@ LINES = "".join(
 )
 
 
+@pytest.mark.usefixtures("workers")
 def test_conversations_from_stdin_are_decoded_as_generate_does_also_by_a_run_that_goes_on(
     database: Path, invoke: Invoke, tmp_path: Path
 ) -> None:
@@ -41,7 +42,6 @@ def test_conversations_from_stdin_are_decoded_as_generate_does_also_by_a_run_tha
     target = tiny_llama(tmp_path / "model", tokenizer=tokenizer)
     arguments = "run --prompts - --max-new-tokens 8 --tree chain:1 --template-arg enable_thinking=false --template-arg"
     words = [
-        str(SPECTUI),
         *arguments.split(),
         "unheard=1",
         "--target",
@@ -49,11 +49,12 @@ def test_conversations_from_stdin_are_decoded_as_generate_does_also_by_a_run_tha
         "--max-tokens",
         "17",
     ]
-    first = subprocess.run(words, input=LINES, capture_output=True, text=True, timeout=120)
+    first = CliRunner().invoke(main, words, input=LINES)
     assert f"{ANSWERS} (3 of 3 prompts)" in first.stderr
     with Reader(database) as reader:
         assert [row.finish_reason for row in reader.generations(1)] == ["length", "length", "stopped"]
-    subprocess.run([SPECTUI, "run", "--resume", "1"], capture_output=True, timeout=120, check=True)
+    resumed = invoke("run", "--resume", "1")
+    assert resumed.exit_code == 0, resumed.output
     with Reader(database) as reader:
         rows = reader.generations(1)
         events = [event.text for event in reader.events(1)]

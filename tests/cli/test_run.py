@@ -326,6 +326,7 @@ def test_a_worker_that_cannot_be_started_is_a_failed_session(
     assert "SPECTUI_LOGS" in shown["error"]
 
 
+@pytest.mark.usefixtures("workers")
 def test_files_of_a_run_are_kept_as_absolute_paths_and_its_drafter_by_name(
     database: Path,
     tmp_path: Path,

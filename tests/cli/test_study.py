@@ -15,7 +15,7 @@ from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord
 from spectui.store.sessions import create_session
 from spectui.tui.cli import main
-from tests.cli.conftest import Invoke, Popen
+from tests.cli.conftest import Invoke
 
 TIMEOUT_S = 120
 
@@ -74,15 +74,15 @@ def test_help_names_the_tree_and_the_length_in_force() -> None:
     assert f"{STUDY_TOKENS} tokens" in said
 
 
+@pytest.mark.usefixtures("workers")
 def test_it_runs_every_bundled_prompt_and_is_known_as_the_study_afterwards(
-    spectui: Popen, invoke: Invoke, database: Path, model: Path
+    invoke: Invoke, database: Path, model: Path
 ) -> None:
-    process = spectui(
+    done = invoke(
         "run", "--study", "--json", "--target", model, "--draft", model, "--max-new-tokens", 2, "--name", "study"
     )  # fmt: skip
-    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, stderr
-    counts = {task: each["prompts"] for task, each in json.loads(stdout)["tasks"].items()}
+    assert done.exit_code == 0, done.output
+    counts = {task: each["prompts"] for task, each in json.loads(done.stdout)["tasks"].items()}
     assert counts == dict.fromkeys(BUNDLED_TASKS, 50)
     with Reader(database) as reader:
         summary = reader.session("study")
