@@ -82,8 +82,8 @@ def test_a_named_database_has_to_be_there(
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.usefixtures("workers")
 def test_a_recount_that_differs_is_found(
-    spectui: Popen,
     invoke: Invoke,
     database: Path,
     model: Path,
@@ -91,8 +91,8 @@ def test_a_recount_that_differs_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("spectui.tui.cli.commands.doctor._decoding", lambda problems: {})
-    run = spectui("run", "--target", model, "--prompts", prompt_file, "--max-new-tokens", 6)
-    run.communicate(timeout=TIMEOUT_S)
+    done = invoke("run", "--target", model, "--prompts", prompt_file, "--max-new-tokens", "6")
+    assert done.exit_code == 0, done.output
     result = invoke("doctor", "--db", database)
     assert result.exit_code == 0, result.stderr
     assert "sessions: 1" in result.stdout

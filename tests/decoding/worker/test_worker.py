@@ -16,13 +16,14 @@ import pytest
 
 from spectui import prompts
 from spectui.decoding.config import RunConfig
-from spectui.decoding.worker.launch import launch_worker
+from spectui.decoding.worker import launch
 from spectui.store.care.check import check
 from spectui.store.database import open_database
 from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord
 from spectui.store.rows import SessionSummary
 from spectui.store.sessions import create_session, send_command
+from tests.decoding.worker.workers import end_forked, forked
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
 from tests.waiting import until
 
@@ -69,7 +70,7 @@ class Session:
             tree=config.tree_label, prompts=records,
         )  # fmt: skip
         self.reader = Reader(self.database)
-        self.pid = launch_worker(self.database, self.id)
+        self.pid = launch.launch_worker(self.database, self.id)
 
     def now(self) -> SessionSummary:
         return self.reader.session(self.id)
@@ -95,7 +96,8 @@ Start = Callable[..., Session]
 
 
 @pytest.fixture
-def start(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start_afresh(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Sessions with workers that are started as users' are, which takes four seconds of imports."""
     monkeypatch.setenv("SPECTUI_LOGS", str(tmp_path / "logs"))
     # Models this small only lose time to a second thread.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -111,8 +113,16 @@ def start(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         session.end()
 
 
-def test_a_run_from_start_to_end_is_recorded_whole(start: Start, model: Path) -> None:
-    session = start(draft=str(model), tree="full:2x2")
+@pytest.fixture
+def start(start_afresh: Start, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Sessions with forked workers."""
+    monkeypatch.setattr(launch, "start", forked)
+    yield start_afresh
+    end_forked()
+
+
+def test_a_run_from_start_to_end_is_recorded_whole(start_afresh: Start, model: Path) -> None:
+    session = start_afresh(draft=str(model), tree="full:2x2")
     done = session.until_status("finished", "failed")
     assert done.status == "finished", done.error
     assert done.prompts_done == len(TEXTS)
@@ -195,20 +205,18 @@ def test_pause_resume_skip_and_stop_are_obeyed_between_rounds(start: Start, endl
     assert check(open_database(session.database)) == []
 
 
-def test_a_lost_terminal_does_not_stop_it_and_sigterm_stops_it_in_order(start: Start, endless: Path) -> None:
-    session = start(target=str(endless), max_new_tokens=3000, tree="chain:1")
+def test_a_lost_terminal_does_not_stop_it_and_sigterm_stops_it_in_order(
+    start_afresh: Start, endless: Path
+) -> None:
+    """It is a process session of its own."""
+    session = start_afresh(target=str(endless), max_new_tokens=3000, tree="chain:1")
     session.until_rounds(3)
+    assert os.getsid(session.pid) == session.pid != os.getsid(0)
     os.kill(session.pid, signal.SIGHUP)
     session.until_rounds(session.now().rounds + 5)
     os.kill(session.pid, signal.SIGTERM)
     assert session.until_status("stopped", "interrupted").status == "stopped"
     assert check(open_database(session.database)) == []
-
-
-def test_it_is_a_process_session_of_its_own(start: Start, endless: Path) -> None:
-    session = start(target=str(endless), max_new_tokens=3000, tree="chain:1")
-    session.until_rounds(1)
-    assert os.getsid(session.pid) == session.pid != os.getsid(0)
 
 
 def test_a_killed_worker_reads_as_interrupted_and_leaves_whole_rounds(start: Start, endless: Path) -> None:

@@ -157,7 +157,7 @@ def end_forked() -> None:
 
 def _be_launched(module: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
     set_apart(log)
-    raise SystemExit(run_worker(arguments, environment | {"SPECTUI_MEASURE": "0"}, module))
+    raise SystemExit(run_worker(arguments, environment, module))
 
 
 class Worked:
