@@ -165,6 +165,17 @@ FAULTS = {
 }
 
 
+def test_replicas_that_cannot_be_are_refused_before_anything_runs(
+    invoke: Invoke, tmp_path: Path, database: Path
+) -> None:
+    file = tmp_path / "night.toml"
+    file.write_text('drafters = ["lookup"]\ntrees = ["chain:2", "chain:3"]', encoding="utf-8")
+    done = invoke("sweep", file, "--replicas", "x")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert "--replicas is 'x'" in done.stderr
+    assert not database.exists()
+
+
 @pytest.mark.parametrize("text", FAULTS)
 def test_a_fault_of_the_file_is_named_in_a_line(
     invoke: Invoke, tmp_path: Path, database: Path, text: str

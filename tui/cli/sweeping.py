@@ -43,6 +43,8 @@ class SweepRun:
     """A sweep of a file, over a database. Raises what reading prompts and options raises."""
 
     def __init__(self, state: State, plan: SweepPlan, say: Say, replicas: Replicas | None = None) -> None:
+        from spectui.tui.start import check_replicas
+
         self._replicas = replicas
         self._database = state.database
         self._state = state
@@ -64,7 +66,9 @@ class SweepRun:
                 f"sweep '{plan.name}' has no session: none of its drafters can draft any of its trees"
             )
         one = self.cells[0]
-        self._common = self._options(self._config(one.draft, one.tree, one.temperature))
+        config = self._config(one.draft, one.tree, one.temperature)
+        check_replicas(config, replicas)  # once, rather than by each session as it begins
+        self._common = self._options(config)
 
     def progress(self) -> Sweep | None:
         """The sweep as far as it is; None before it was begun."""
