@@ -13,10 +13,12 @@ COUNTS = ("rows", "bytes", "dropped", "unsampled", "errors")
 
 
 def report(folder: Path) -> list[str]:
-    """Lines for each process and role."""
+    """Lines for each process and role; none where the folder has no recording."""
     lines = []
     for file in sorted(folder.glob("*.jsonl")):
         first, last = None, None
+        if file.is_symlink() or not file.is_file():  # a pipe would be waited for
+            continue
         with file.open(encoding="utf-8", errors="replace") as rows:
             for line in rows:
                 if line.startswith('["meta",'):
@@ -24,8 +26,11 @@ def report(folder: Path) -> list[str]:
                 elif line.startswith('["stat",'):
                     last = _object(line) or last
         if first is not None:
-            lines += _of_file(file.name, first, last)
-    return lines or [f"{folder} has no file of a recorder"]
+            try:
+                lines += _of_file(file.name, first, last)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                lines.append(f"{file.name}: what it has counted cannot be read")
+    return [_printable(line) for line in lines]
 
 
 def _of_file(name: str, first: dict[str, Any], last: dict[str, Any] | None) -> list[str]:
@@ -50,6 +55,11 @@ def _of_file(name: str, first: dict[str, Any], last: dict[str, Any] | None) -> l
     return lines
 
 
+def _printable(text: str) -> str:
+    """A line without characters that move a terminal's cursor: some of it is of other programs."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def _object(line: str) -> dict[str, Any] | None:
     try:
         value = json.loads(line)[1]
@@ -63,7 +73,15 @@ def main() -> int:
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m spectui.recorder FOLDER\n")
         return 2
-    sys.stdout.write("\n".join(report(Path(sys.argv[1]))) + "\n")
+    try:
+        lines = report(Path(sys.argv[1]))
+    except OSError as error:
+        sys.stderr.write(f"{_printable(f'{error.filename}: {error.strerror}')}\n")
+        return 1
+    if not lines:
+        sys.stderr.write(f"{_printable(sys.argv[1])} has no file of a recorder\n")
+        return 1
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 

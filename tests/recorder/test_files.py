@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import resource
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from spectui.recorder import files, sink
+from spectui.recorder.__main__ import main
 from spectui.recorder.files import Files
 from spectui.recorder.settings import Settings
 from spectui.recorder.sink import Sink
@@ -203,3 +205,25 @@ def test_a_forked_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
         for file in tmp_path.iterdir()
     }
     assert written == {os.getpid(): ["step", "parent"], child: ["step", "child"]}
+
+
+def test_what_recorders_counted_is_read_of_their_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe would be waited for, and what a file says may move a terminal's cursor."""
+
+    def counted() -> tuple[int, str, str]:
+        code = main()
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    monkeypatch.setattr(sys, "argv", ["spectui.recorder", str(tmp_path)])
+    assert counted() == (1, "", f"{tmp_path} has no file of a recorder\n")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    meta = '["meta",{"role":"engine"}]\n'
+    (tmp_path / "a.jsonl").write_text(meta + '["stat",{"error":"\\u001b[2J"}]\n')
+    (tmp_path / "b.jsonl").write_text(meta + '["stat",{"times":{"commits":3}}]\n')
+    code, out, _ = counted()
+    assert (code, "last error:  [2J" in out, "\x1b" in out) == (0, True, False)
+    assert "b.jsonl: what it has counted cannot be read" in out
