@@ -49,14 +49,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED)
 	@$(SPECTUI) run --per-task 3 --max-new-tokens 96
 
-# Each process has one thread for its models: threads of several processes fight for cores.
+# Each process has one thread for its models: threads of several processes fight for cores. Tests are compiled once and
+# kept, whatever the user's own setting: each of the processes would take four seconds for all of them.
+TESTED = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 test: $(INSTALLED)
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
+	@$(TESTED) $(VENV)/bin/python -m pytest -n auto --dist worksteal
 
 CHANGED = $(shell { git diff --name-only --diff-filter=d HEAD; git ls-files --others --exclude-standard; } | grep '\.py$$')
 quick: $(INSTALLED)
 	@$(if $(CHANGED),$(VENV)/bin/ruff check $(CHANGED) && $(VENV)/bin/ruff format --check $(CHANGED))
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal --quick
+	@$(TESTED) $(VENV)/bin/python -m pytest -n auto --dist worksteal --quick
 
 # gptqmodel pins a numpy of its own and compiles a part of itself (a C compiler is needed), so it has an environment
 # of its own: 1.6 GB, two minutes. Writes a GPTQ checkpoint, loads it as a run does, and decodes with it on the CPU.

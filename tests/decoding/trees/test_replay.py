@@ -61,7 +61,7 @@ def record(models: LoadedModels, tmp_path_factory: pytest.TempPathFactory) -> Re
 
 
 def _record(path: Path, tree: str, models: LoadedModels) -> Positions:
-    config = RunConfig(target="t", draft="d", tree=tree, max_new_tokens=32)
+    config = RunConfig(target="t", draft="d", tree=tree, max_new_tokens=20)
     db = open_database(path)
     session = create_session(
         db, config_json=config.to_json(), target="t", drafter="d", tree=tree,

@@ -20,7 +20,7 @@ from tests.store.analysis.planted_trees import CHAIN, FULL, UNEVEN, Truth, alike
 
 FLAT = dict.fromkeys(("code", "math", "logic", "chat"), 0.4)
 ICC = 0.1
-SESSIONS = 60
+SESSIONS = 40
 
 
 def within(share: float, expected: float, trials: int) -> bool:
