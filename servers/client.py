@@ -210,8 +210,11 @@ class Client:
         try:
             yield
         except httpx2.ConnectTimeout as error:
+            # Some servers without TLS wait for the rest of what they take for a request.
+            hint = "; is it http:// rather than https://?" if self.address.startswith("https://") else ""
             raise ServerError(
-                f"{self.address} does not answer within {self._bounds.connect_seconds:g} s", passing=True
+                f"{self.address} does not answer within {self._bounds.connect_seconds:g} s{hint}",
+                passing=True,
             ) from error
         except httpx2.TimeoutException as error:
             raise ServerError(

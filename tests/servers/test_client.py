@@ -167,6 +167,16 @@ def test_a_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert name not in str(missing.value)  # some give the key itself
 
 
+def test_a_server_that_waits_for_more_than_a_greeting_of_tls_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent_one:
+        address = f"https://127.0.0.1:{silent_one.getsockname()[1]}"
+        with (
+            Client(address, bounds=Bounds(connect_seconds=0.2)) as client,
+            pytest.raises(ServerError, match="is it http:// rather than https://"),
+        ):
+            recognise(client)
+
+
 def test_a_key_that_is_not_taken_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_KEY", KEY)
     with (
