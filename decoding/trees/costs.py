@@ -140,7 +140,8 @@ def _smoothed(rows: list[int], timings: list[Timing]) -> NDArray[np.float64]:
     Least squares: a median is off by its standard error, 1.25 sigma / sqrt(n) with sigma from the quartiles; and a
     point is off the line between its neighbours by `BEND` of itself. Where a machine was idle the medians stay, steps
     of its kernels included; where it was busy, random bumps are removed, which would make trees of one size look better
-    than those a node larger or smaller.
+    than those a node larger or smaller. None is less than half of the least median: a line through a few noisy ones may
+    go below zero.
     """
     count = len(rows)
     y = np.asarray([timing.median for timing in timings])
@@ -153,7 +154,8 @@ def _smoothed(rows: list[int], timings: list[Timing]) -> NDArray[np.float64]:
         off = np.zeros(count)
         off[i - 1 : i + 2] = part - 1.0, 1.0, -part
         matrix += np.outer(off, off) / (BEND * size[i]) ** 2
-    return np.linalg.solve(matrix, right_side)
+    smoothed: NDArray[np.float64] = np.linalg.solve(matrix, right_side)
+    return smoothed.clip(min=y.min() / 2)
 
 
 def folder() -> Path:

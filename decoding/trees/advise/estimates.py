@@ -17,6 +17,8 @@ WIDER = 1.2
 DETECTED = 1.5
 """Half widths from no difference at which one is detected four times in five (normal quantiles .84 and .95)."""
 MOST_PROMPTS = 1_000_000
+WIDEST = 1000.0
+"""Factor from the ratio at which an interval is cut off: it says nothing long before, and a power of it overflows."""
 
 
 @dataclass(frozen=True)
@@ -113,5 +115,5 @@ class Prompts:
             error *= math.sqrt(1 + folds / (folds - 1))
         both = math.hypot(error, costs)
         # Satterthwaite's degrees of freedom; those of costs are taken as unlimited.
-        half = student_t(freedom * (both / error) ** 4, LEVEL) * both
+        half = min(student_t(freedom * (both / error) ** 4, LEVEL) * both, math.log(WIDEST))
         return Estimate(value, (value * math.exp(-half), value * math.exp(half)), prompts)

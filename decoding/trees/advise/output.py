@@ -152,7 +152,8 @@ def undecided(advice: Advice) -> list[str]:
         if task.best.tree == advice.used.tree:
             continue
         if gain.ci is None:
-            lines.append(f"{task.task}: {task.prompts} prompt is too little for an interval; it takes two")
+            few = "1 prompt is too little" if task.prompts == 1 else f"{task.prompts} prompts are too few"
+            lines.append(f"{task.task}: {few} for an interval; it takes two that differ")
         elif gain.ci[0] <= 1.0 <= gain.ci[1]:
             needed = gain.prompts_needed
             if needed is not None and needed > task.prompts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from spectui.decoding.trees.advise.advice import Advice, one_tree_serves, tree_per_task_pays
-from spectui.decoding.trees.advise.estimates import Prompts
+from spectui.decoding.trees.advise.estimates import WIDEST, Prompts
 from spectui.decoding.trees.advise.judge import Judge, in_sample, out_of_fold
 from spectui.decoding.trees.advise.prices import MEASURED, Priced
 from spectui.decoding.trees.advise.replay import Replay
@@ -123,6 +124,15 @@ def test_speed_ups_are_covered_when_costs_are_off(prompts: int) -> None:
         assert estimate.ci is not None
         hits.append(estimate.ci[0] <= true <= estimate.ci[1])
     assert 0.82 <= np.mean(hits) <= 0.99
+
+
+def test_two_prompts_that_have_nothing_in_common_have_an_interval_that_can_be_printed() -> None:
+    """Such as one that repeats itself, where lookup drafts, and one that does not; it has no finite end."""
+    estimate = Prompts([0, 0]).ratio([(np.array([1.0, 1e4]), np.array([1.0, 1.0]))] * 40, new_prompts=True)
+    assert estimate.ci is not None
+    assert estimate.ci == pytest.approx((estimate.value / WIDEST, estimate.value * WIDEST))
+    assert estimate.most is not None
+    assert math.isfinite(estimate.most)
 
 
 def test_tasks_of_one_prompt_are_no_certainty() -> None:

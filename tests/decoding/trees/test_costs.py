@@ -122,6 +122,16 @@ def test_medians_that_fall_share_their_mean() -> None:
     )
 
 
+def test_no_forward_takes_less_than_nothing() -> None:
+    """A session's own few rounds on a busy machine: a line through them would take small trees below zero."""
+    noisy = {
+        1: Timing(9.98, 4.99, 14.96, 1), 6: Timing(3.17, 2.92, 9.74, 11), 9: Timing(3.38, 3.01, 5.37, 15),
+        10: Timing(7.15, 2.91, 11.35, 218),
+    }  # fmt: skip
+    known = Costs(MACHINE, noisy, {1: Timing(1.77, 0.92, 2.71, 249)}, Timing(0.79, 0.68, 5.37, 249), 0, "")
+    assert all(known.verify_ms(rows) >= 3.17 / 2 for rows in range(1, 11))
+
+
 def test_bumps_within_the_noise_go_and_steps_of_a_quiet_machine_stay() -> None:
     """A size whose median happened to be low must not look better than all others."""
     at = {4: 50.0, 6: 50.0, 8: 60.0, 12: 70.0}
