@@ -20,6 +20,8 @@ FIGURES = {
 
 @pytest.mark.parametrize("draft", ["recycling", "model"])
 def test_every_figure_is_there_and_outputs_are_those_of_generate(tmp_path: Path, draft: str) -> None:
+    """A dashboard watches one of them: it is waited for again and again."""
+    watched = draft == "recycling"
     model = tiny_llama(tmp_path / "target", context=2048, layers=3)
     if draft == "model":
         cut_down(model, tmp_path / "draft", 2, tiny_tokenizer())
@@ -34,11 +36,13 @@ def test_every_figure_is_there_and_outputs_are_those_of_generate(tmp_path: Path,
         draft,
     ]
     command += ["--per-task", "1", "--max-new-tokens", "16", "--json"]
+    command += [] if watched else ["--no-dashboard"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     check_keys("spectui bench --json", figures)
-    assert {name for name in FIGURES if isinstance(figures[name], float) and figures[name] > 0} == FIGURES
+    measured = {name for name in FIGURES if isinstance(figures[name], float) and figures[name] > 0}
+    assert measured == FIGURES - (set() if watched else {"dashboard_ratio"})
     assert figures["identical_prompts"] == figures["prompts"] == 4
     assert figures["divergences"] == []
     assert set(figures["tasks"]) == {"code", "math", "logic", "chat"}
