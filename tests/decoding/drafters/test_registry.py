@@ -30,8 +30,14 @@ DRAFTERS = "decoding/drafters/"
 OTHER_MEANINGS = {
     ("decoding/trees/spec.py", "recycling"),  # as in the tree recycling:8
     ("decoding/checkpoints/foreign.py", "mtp"),  # layers given without their model
+    *(
+        (f"decoding/distill/{file}.py", name)
+        for file in ("config", "pipeline")
+        for name in ("eagle", "peagle")
+    ),
+    ("decoding/distill/card.py", "peagle"),  # kinds of head that are trained, not drafters
 }
-"""Files and words that happen to be the name of a drafter."""
+"""Files and words that happen to be the name of a drafter, or mean something else by it."""
 ASKING = ("startswith", "endswith", "get", "index", "removeprefix")
 
 
