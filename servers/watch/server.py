@@ -37,6 +37,7 @@ SPANS = (60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 
 UNKNOWN = Payoff("?", "")
 """Nothing is known yet."""
+NO_BASELINE = "no baseline while it speculates; start it without a draft"
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ class Watched:
             if step == "first":
                 self.began_at = sample.at
                 self._busy_at = sample.at if sample.running else None
-                self._add("watching", sample.at, f"watching; {_speculates(sample)}")
+                unfit = f"; {NO_BASELINE}" if self.reference and sample.speculative else ""
+                self._add("watching", sample.at, f"watching; {_speculates(sample)}{unfit}")
             elif step == "restart" and before is not None:
                 self._restarted_at = sample.at
                 self._add("restart", sample.at, self._restart_words(before, sample))
@@ -348,6 +350,8 @@ class Watched:
         if last.speculative is False:
             token = added_ms(slices, whole)
             return Payoff("?", "it does not speculate", ms_per_token=token)
+        if self.reference and last.speculative and plain is None:
+            return Payoff("?", NO_BASELINE)
         return payoff(slices, whole, plain)
 
     def _window(self, window: str, minutes: Sequence[Figures]) -> tuple[Sequence[Figures], Figures | None]:

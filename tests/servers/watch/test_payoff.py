@@ -12,6 +12,7 @@ import pytest
 from spectui.servers.metrics import read_page
 from spectui.servers.watch.history import History
 from spectui.servers.watch.payoff import Payoff, Plain, payoff
+from spectui.servers.watch.server import Watched
 from tests.servers.watch.simulated import Setup, Simulated
 
 EAGLE = Setup(depth=3, survives=(0.65, 0.5, 0.5))
@@ -109,6 +110,17 @@ def test_without_plain_decoding_there_is_no_verdict_but_the_break_even() -> None
     result = payoff(here.minutes(), here.since_start(), None)
     assert (result.verdict, result.speedup) == ("?", None)
     assert result.why == f"it pays if a plain step takes more than {result.ms_per_token:.1f} ms"
+
+
+def test_a_baseline_that_speculates_is_said_to_be_none() -> None:
+    server, baseline = Simulated(EAGLE), Watched("http://gpu:2", "gpu:2", reference=True)
+    for _ in range(3):
+        server.run(60.0)
+        baseline.take(read_page(server.vllm(), server.now))
+    view = baseline.view(server.now)
+    assert view.payoff.verdict == "?"
+    assert view.payoff.why == "no baseline while it speculates; start it without a draft"
+    assert view.events[0].text.endswith("; no baseline while it speculates; start it without a draft")
 
 
 def test_other_loads_are_not_compared() -> None:

@@ -76,7 +76,7 @@ def replica_options(function: Callable[..., int]) -> Callable[..., int]:
             metavar="N",
             callback=not_empty,
             help="Decode on N replicas of the models at a time, or auto: one a GPU; without GPUs as many as cores and "
-            "memory allow. With --resume, too.",
+            "memory allow. A resumed session takes any number.",
         ),
     ):
         function = add(function)
