@@ -22,7 +22,7 @@ from tests.waiting import until
 BUDGET = 15_000
 """Bytes a second at `RATE` tokens a second, all panes live, 120x40, 256 colours."""
 RATE = 60
-TOKENS = 240
+TOKENS = 480
 STEP_BUDGET = 12_000
 """Bytes a key that shows another round, which is another text, another tree and other figures."""
 SCROLL_BUDGET = 6_000
