@@ -109,7 +109,6 @@ def test_a_headless_run_ends_in_one_json_object_that_matches_the_database(
     assert sum(figures["nodes"] for figures in printed["tasks"].values()) == printed["nodes"]
 
 
-@pytest.mark.usefixtures("workers")
 def test_a_run_without_a_terminal_tells_its_progress_and_ends_in_a_table(
     invoke: Invoke, model: Path, prompt_file: Path
 ) -> None:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from textual import _wait
 from textual.pilot import Pilot
 
 from spectui.store.reading.reader import Reader
@@ -17,10 +16,6 @@ from spectui.tui.model import progress
 from spectui.tui.screens.live.screen import LiveScreen
 from tests.tui.replay import Recording
 from tests.tui.screens.data import make_finished, make_running, worker_words
-
-# The pilot calls an app idle that computed hardly anything for 20 ms, and waits for that twice with every key: a third
-# of the time of these tests. What comes from a thread or a file they wait for by name.
-_wait.SLEEP_GRANULARITY, _wait.SLEEP_IDLE = 0.005, 0.00025
 
 NOW = datetime(2026, 3, 1, 10, 3, 12, tzinfo=UTC)
 
@@ -71,7 +66,7 @@ async def wait_for(pilot: Pilot[None], condition: Callable[[], object], seconds:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the dashboard did not get there in time"
-        await pilot.pause(0.01)
+        await pilot.pause(0.02)
     await pilot.pause()
 
 
