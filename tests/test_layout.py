@@ -31,6 +31,11 @@ def test_a_folder_can_be_held_in_the_head(folder: str) -> None:
     assert (ROOT / folder / "__init__.py").exists()
 
 
+def test_every_module_is_in_a_room_or_a_test() -> None:
+    """A script of somebody's own once stayed beside the README."""
+    assert not [file.name for file in ROOT.glob("*.py")]
+
+
 def test_every_package_is_installed() -> None:
     listed = PROJECT["tool"]["setuptools"]["packages"]
     assert listed == ["spectui." + ".".join(folder.parts) for folder in _packages()]

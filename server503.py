@@ -1,1 +1,0 @@
-"""misbehaving server: modes by port"""
