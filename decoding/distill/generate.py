@@ -223,12 +223,13 @@ def generate(
     model: Any,
     vocabulary: Vocabulary,
     folder: Path,
+    goal: int,
     *,
     deadline: float,
     log: Callable[..., None],
     first: int = 0,
 ) -> None:
-    """Write shards until `config.tokens` response tokens are there or `deadline` (monotonic) is reached.
+    """Write shards until `folder` has `goal` response tokens or `deadline` (monotonic) is reached.
 
     Goes on behind the shards that are there; a folder's first prompt is number `first`.
     Raises `DecodingError` when nothing but loops comes out.
@@ -236,20 +237,20 @@ def generate(
     folder.mkdir(parents=True, exist_ok=True)
     have = shards.Shards(folder)
     tokens, first = have.response_tokens, max(first, int(have.index[:, 5].max(initial=-1)) + 1)
-    if tokens >= config.tokens:
+    if tokens >= goal:
         return
     writer = Writer(model, vocabulary, config, first)
     ready: list[shards.Sequence] = []
     began, before, index, recent = time.monotonic(), tokens, len(have.files), deque[int](maxlen=64)
     while True:
         ready += writer.step()
-        ended = time.monotonic() >= deadline or tokens + _response(ready) >= config.tokens
+        ended = time.monotonic() >= deadline or tokens + _response(ready) >= goal
         if len(ready) >= SEQUENCES_PER_SHARD or (ended and ready):
             shards.write(folder, index, ready)
             index, tokens = index + 1, tokens + _response(ready)
             recent.append(tokens)
             ready = []
-            log("generate", **pace(tokens, before, began, config.tokens, deadline))
+            log("generate", **pace(tokens, before, began, goal, deadline))
         if ended:
             writer.close()
             break

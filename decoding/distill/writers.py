@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from spectui.decoding.imports import all_lasting
@@ -48,19 +47,20 @@ def write_text(
     device = models.target.device
     count = torch.get_num_threads() if device.type == "cpu" else 1
     if count == 1 or config.tokens < 50_000:
-        generate(config, models.target, models.tokenizer, folder / "0", deadline=deadline, log=log)
+        (goal,) = goals(config.tokens, folder, 1)
+        generate(config, models.target, models.tokenizer, folder / "0", goal, deadline=deadline, log=log)
         return
     before, began = Shards(folder).response_tokens, time.monotonic()
     seconds = deadline - began
     command = python("-m", "spectui.decoding.distill.writers", str(folder))
     children = [
         start(
-            [*command, str(index), str(count), dtype, repr(seconds)],
+            [*command, str(index), str(goal), dtype, repr(seconds)],
             defaults=MODEL_PROCESS,
             environment={"OMP_NUM_THREADS": "1", "SPECTUI_DISTILL": config.to_json()},
         )
-        for index in range(count)
-    ]  # fmt: skip
+        for index, goal in enumerate(goals(config.tokens, folder, count))
+    ]
     try:
         logged = 0
         while any(child.poll() is None for child in children):
@@ -81,17 +81,26 @@ def write_text(
         raise DecodingError("a writer of training text failed; its message stands above")
 
 
+def goals(tokens: int, folder: Path, count: int) -> list[int]:
+    """Response tokens that each of `count` writers' folders ends with, so that `folder` has `tokens` in all.
+
+    What is missing is shared out evenly, whoever wrote what is there: text may go on with more writers, or
+    fewer, than it began with.
+    """
+    share = math.ceil(max(0, tokens - Shards(folder).response_tokens) / count)
+    return [Shards(folder / str(index)).response_tokens + share for index in range(count)]
+
+
 def main() -> int:
-    """One writer: ``python -m spectui.decoding.distill.writers FOLDER INDEX COUNT DTYPE SECONDS``."""
-    folder, index, count, dtype, seconds = sys.argv[1:]
+    """One writer: ``python -m spectui.decoding.distill.writers FOLDER INDEX GOAL DTYPE SECONDS``."""
+    folder, index, goal, dtype, seconds = sys.argv[1:]
     config = DistillConfig.from_json(os.environ["SPECTUI_DISTILL"])
-    share = replace(config, tokens=math.ceil(config.tokens / int(count)))
     models = load_models(
         RunConfig(target=config.target, device=config.device, dtype=dtype, speculate=False), tuned=False
     )
     try:
         generate(
-            share, models.target, models.tokenizer, Path(folder) / index,
+            config, models.target, models.tokenizer, Path(folder) / index, int(goal),
             deadline=time.monotonic() + float(seconds), log=lambda *_, **__: None, first=int(index) * STRIDE,
         )  # fmt: skip
     except DecodingError as error:

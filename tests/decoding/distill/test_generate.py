@@ -14,6 +14,7 @@ from spectui.decoding.distill import prompts, shards
 from spectui.decoding.distill.config import DistillConfig
 from spectui.decoding.distill.generate import Template, Writer, generate, loop_start
 from spectui.decoding.distill.slots import SlotModel
+from spectui.decoding.distill.writers import goals
 from spectui.decoding.errors import DecodingError, UsageError
 from spectui.decoding.tokens.vocabulary import Vocabulary
 from tests.models import tiny_llama, tiny_tokenizer
@@ -96,9 +97,9 @@ def test_generation_goes_on_where_it_was(tmp_path: Path) -> None:
     said: list[dict[str, Any]] = []
 
     def run(tokens: int) -> shards.Shards:
-        config = DistillConfig(tokens=tokens, slots=8, max_new_tokens=24, prompt_tokens=224, dtype="float32")
+        config = DistillConfig(slots=8, max_new_tokens=24, prompt_tokens=224, dtype="float32")
         generate(
-            config, tiny(), vocabulary, tmp_path, deadline=time.monotonic() + 100,
+            config, tiny(), vocabulary, tmp_path, tokens, deadline=time.monotonic() + 100,
             log=lambda stage, **values: said.append({"stage": stage, **values}),
         )  # fmt: skip
         return shards.Shards(tmp_path)
@@ -119,6 +120,33 @@ def test_generation_goes_on_where_it_was(tmp_path: Path) -> None:
         assert known.best[:-1].tolist() == out.logits[0, :-1].argmax(-1).tolist()
         torch.testing.assert_close(known.final[:-1], out.hidden_states[-1][0, :-1], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(known.features[:-1, 0], out.hidden_states[2][0, :-1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (1, 3)])
+def test_text_goes_on_with_more_writers_or_fewer(tmp_path: Path, before: int, after: int) -> None:
+    """Writers share the missing tokens evenly: none idles because its folder is ahead of the others'."""
+    vocabulary = Vocabulary(tiny_tokenizer(), [])
+    config = DistillConfig(slots=4, max_new_tokens=16, prompt_tokens=224, dtype="float32")
+
+    def write(tokens: int, writers: int) -> list[int]:
+        wanted = goals(tokens, tmp_path, writers)
+        written = []
+        for index, goal in enumerate(wanted):
+            folder = tmp_path / str(index)
+            had = shards.Shards(folder).response_tokens
+            generate(
+                config, tiny(), vocabulary, folder, goal, deadline=time.monotonic() + 100,
+                log=lambda *_, **__: None, first=index * 1000,
+            )  # fmt: skip
+            written.append(shards.Shards(folder).response_tokens - had)
+        return written
+
+    write(600, before)
+    there = shards.Shards(tmp_path).response_tokens
+    written = write(there + 600, after)
+    share = 600 / after
+    assert all(share <= tokens < share + 4 * 16 + 1 for tokens in written)
+    assert write(there, after) == [0] * after
 
 
 def test_a_broken_shard_is_one_line(tmp_path: Path) -> None:
