@@ -110,13 +110,9 @@ def initialise(head: EagleHead, model: Any, sample: list[Sequence], seed: int) -
     features = torch.cat([s.features[:-2].flatten(1) for s in sample]).float()
     divisor = torch.where(scale.abs() < SMALL, torch.ones_like(scale), scale).cpu()
     states = torch.cat([s.final[1:-1] for s in sample]).float() / divisor
-    size = features.pow(2).mean(0).sqrt().clamp_min(1e-6)
-    scaled = features / size
-    gram = scaled.T @ scaled
-    gram.diagonal().add_(RIDGE * len(scaled))
-    solution = torch.linalg.solve(gram, scaled.T @ states)
-    explained = 1.0 - (states - scaled @ solution).pow(2).sum() / (states - states.mean(0)).pow(2).sum()
-    head.fc.weight.copy_((solution / size[:, None]).T)
+    solution = _ridge(features, states)
+    explained = 1.0 - (states - features @ solution).pow(2).sum() / (states - states.mean(0)).pow(2).sum()
+    head.fc.weight.copy_(solution.T)
 
     layer, ours, width = model.get_decoder().layers[-1], head.layers[0], head.config.hidden_size
     for name in ("q_proj", "k_proj", "v_proj"):
@@ -133,6 +129,16 @@ def initialise(head: EagleHead, model: Any, sample: list[Sequence], seed: int) -
     ours.post_attention_layernorm.weight.copy_(norm_scale(_before_mlp(layer), width))
     _add_layers(head, model, 1)
     return float(explained)
+
+
+def _ridge(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    """The matrix ``[a, b]`` that takes `inputs` ``[n, a]`` nearest to `outputs` ``[n, b]``, by ridge regression."""
+    size = inputs.pow(2).mean(0).sqrt().clamp_min(1e-6)
+    scaled = inputs / size
+    gram = scaled.T @ scaled
+    gram.diagonal().add_(RIDGE * len(scaled))
+    matrix: torch.Tensor = torch.linalg.solve(gram, scaled.T @ outputs) / size[:, None]
+    return matrix
 
 
 @torch.no_grad()
@@ -171,9 +177,9 @@ def _before_mlp(layer: Any) -> Any:
 def take_over(head: EagleHead, earlier: EagleHead, model: Any) -> None:
     """Give `head` the weights of `earlier`, a head of the same target.
 
-    Rows of tokens that `earlier` does not draft start as the target's, moved as training has moved the others
-    on average; layers that it lacks start without effect. Raises `DecodingError` when the two have other sizes or
-    options.
+    Rows of tokens that `earlier` does not draft start as the target's, moved as the linear map says that is nearest
+    to how training has moved the others; layers that it lacks start without effect. Raises `DecodingError` when the
+    two have other sizes or options.
     """
     free = ("draft_vocab_size", "num_hidden_layers", *(["mask_token"] if earlier.mask_hidden is None else []))
     if replace(earlier.config, **{name: getattr(head.config, name) for name in free}) != head.config:
@@ -192,7 +198,9 @@ def take_over(head: EagleHead, earlier: EagleHead, model: Any) -> None:
     output = model.get_output_embeddings().weight[head.draft_ids].float()
     kept = torch.tensor([row >= 0 for row in rows], device=output.device)
     trained = earlier.lm_head.weight[[row for row in rows if row >= 0]].float()
-    output[~kept] += (trained - output[kept]).mean(0)
+    middle, moved = output[kept].mean(0), trained - output[kept]
+    turn = _ridge(output[kept] - middle, moved - moved.mean(0))
+    output[~kept] += moved.mean(0) + (output[~kept] - middle) @ turn
     output[kept] = trained
     head.lm_head.weight.copy_(output)
 

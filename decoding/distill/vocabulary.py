@@ -15,7 +15,7 @@ from spectui.decoding.trees.shape import BoolArray, IntArray
 HELD_BACK = 50
 """Every so many-th sequence (by number) is kept out of training and counts, for validation."""
 
-SIZES = (2048, 4096, 6144, 8192, 10_240, 12_288, 16_384)
+SIZES = (2048, 4096, 6144, 8192, 10_240, 12_288, 16_384, 20_480, 24_576)
 """Draft vocabularies whose coverage is reported, so that the size is a choice and not a guess."""
 
 
