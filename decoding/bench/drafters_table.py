@@ -32,29 +32,30 @@ DEPTHS = 4
 
 def table(figures: dict[str, Any]) -> str:
     """The figures for people: all prompts, then each task; at most 120 columns."""
+    names = labels([*figures["drafters"], *figures["baselines"]])
     lines = [
         f"{target_name(figures['target'])}, {figures['prompts']} prompts, at most "
         f"{figures['max_new_tokens']} new tokens",
         "x: ratio of tokens/s within a prompt, median over prompts, 95 % interval; draft, verify: median ms a round;",
         "accepted: share of the rounds that could go on to a depth which did",
     ]
-    lines += _scope(f"all ({figures['prompts']})", figures, lambda arm: arm)
+    lines += _scope(f"all ({figures['prompts']})", figures, names, lambda arm: arm)
     for task, count in figures["tasks"].items():
-        lines += _scope(f"{task} ({count})", figures, lambda arm, task=task: arm["tasks"][task])  # type: ignore[misc]
+        lines += _scope(f"{task} ({count})", figures, names, lambda arm, task=task: arm["tasks"][task])  # type: ignore[misc]
     lines.append("")
     lines += [
-        f"{label(name)} is {each['ratio']:.2f} times as fast as {label(each['over'])}"
+        f"{names[name]} is {each['ratio']:.2f} times as fast as {names[each['over']]}"
         f"{_between(each['interval'])}, prompt by prompt"
         for name, each in figures.get("paired", {}).items()
     ]
     for name, arm in figures["drafters"].items():
         if arm["tree_chosen"]:
-            lines += wrap(f"{label(name)}: tree {arm['tree']}", LINE_WIDTH, subsequent_indent="  ")
+            lines += wrap(f"{names[name]}: tree {arm['tree']}", LINE_WIDTH, subsequent_indent="  ")
     lines.append(
         f"every output is that of generate on {figures['identical_prompts']} of {figures['prompts']} prompts"
     )
     lines += [
-        f"  {d['prompt']}: {label(d['arm']).strip()} differs at token {d['position']}, margin {d['margin']:.1e}"
+        f"  {d['prompt']}: {names[d['arm']].strip()} differs at token {d['position']}, margin {d['margin']:.1e}"
         for d in figures["divergences"]
     ]
     return "\n".join(lines)
@@ -65,14 +66,31 @@ def target_name(target: str) -> str:
     return EMBEDDED.name if target == EMBEDDED_TARGET else Path(target).name
 
 
-def label(arm: str) -> str:
-    """An arm's name for people: models by the last part of their path."""
+def labels(arms: Sequence[str]) -> dict[str, str]:
+    """Names for people, by arm: of a model's path the last part, or as many parts as tell the arms apart."""
+    longest = max((len(Path(part).parts) for arm in arms for part in arm.split("@")), default=1)
+    for parts in range(1, longest + 1):
+        names = {arm: _label(arm, parts) for arm in arms}
+        if len(set(names.values())) == len(names):
+            break
+    return names
+
+
+def _label(arm: str, parts: int) -> str:
+    def tail(path: str) -> str:
+        return str(Path(*Path(path).parts[-parts:])) if path else ""
+
     if arm.startswith(ASSISTED):
-        return f"  assisted {Path(arm.removeprefix(ASSISTED)).name}"
-    return _BASELINES.get(arm) or "@".join(Path(part).name for part in arm.split("@"))
+        return f"  assisted {tail(arm.removeprefix(ASSISTED))}"
+    return _BASELINES.get(arm) or "@".join(tail(part) for part in arm.split("@"))
 
 
-def _scope(title: str, figures: dict[str, Any], of: Callable[[dict[str, Any]], dict[str, Any]]) -> list[str]:
+def _scope(
+    title: str,
+    figures: dict[str, Any],
+    names: dict[str, str],
+    of: Callable[[dict[str, Any]], dict[str, Any]],
+) -> list[str]:
     """The table of all prompts or of one task, `of` being where an arm keeps its figures."""
     arms = {name: of(arm) for name, arm in (figures["drafters"] | figures["baselines"]).items()}
     shown = [key for key in RATIOS if any(arm[key] is not None for arm in arms.values())]
@@ -83,19 +101,18 @@ def _scope(title: str, figures: dict[str, Any], of: Callable[[dict[str, Any]], d
         "",
         above.rstrip(),
         f"{title:{NAME_WIDTH}.{NAME_WIDTH}} round{depths} draft verify tok/s{columns}",
-        *(_row(name, arm, shown) for name, arm in arms.items()),
+        *(_row(names[name], arm, shown) for name, arm in arms.items()),
     ]
 
 
 def _row(name: str, arm: dict[str, Any], shown: Sequence[str]) -> str:
-    named = label(name)
-    if len(named) > NAME_WIDTH:
-        named = f"{named[: NAME_WIDTH - 1]}…"
+    if len(name) > NAME_WIDTH:  # paths differ in their last parts
+        name = f"…{name[1 - NAME_WIDTH :]}" if "/" in name else f"{name[: NAME_WIDTH - 1]}…"
     accepted = [*arm["acceptance"], *[None] * DEPTHS][:DEPTHS]
     cells = "".join(f"{_share(share):>4}" for share in accepted)
     ratios = "".join(f"{_ratio(arm[key], arm['interval'].get(key)):>{RATIO_WIDTH}}" for key in shown)
     return (
-        f"{named:{NAME_WIDTH}} {_number(arm['tokens_per_round']):>5}{cells} {_number(arm['draft_ms']):>5} "
+        f"{name:{NAME_WIDTH}} {_number(arm['tokens_per_round']):>5}{cells} {_number(arm['draft_ms']):>5} "
         f"{_number(arm['verify_ms']):>6} {_number(arm['tokens_per_second']):>5}{ratios}"
     ).rstrip()
 

@@ -24,6 +24,7 @@ from spectui.decoding.bench.drafters_table import (
     PLAIN,
     PROMPT_LOOKUP,
     RATIOS,
+    labels,
     table,
 )
 from spectui.decoding.bench.paired import PairedOutcomes
@@ -366,3 +367,16 @@ def test_the_held_out_questions_are_a_prompt_file() -> None:
     file = Path(models.__file__).parents[1] / "distill" / "heldout.jsonl"
     chosen = prompts.interleave(prompts.select(file, None, 3))
     assert [prompt.task for prompt in chosen] == ["code", "math", "logic", "chat"] * 3
+
+
+def test_folders_of_one_name_are_told_apart() -> None:
+    """Two trained heads both lie in a folder `head`; the table shows as much of a path as it takes."""
+    arms = ["eagle", "/w/new/head", "/w/new/head+lookup", "/w/old/head@chain:3", PLAIN, f"{ASSISTED}/m/draft"]
+    assert list(labels(arms).values())[:4] == ["eagle", "head", "head+lookup", "head@chain:3"]
+    arms.append("/w/old/head")
+    named = labels(arms)
+    assert named["/w/new/head"] == "new/head"
+    assert named["/w/old/head"] == "old/head"
+    assert named["eagle"] == "eagle"
+    assert len(set(named.values())) == len(arms)
+    assert labels([]) == {}
