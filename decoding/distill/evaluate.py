@@ -113,17 +113,17 @@ def evaluate(
 
 
 def tokens_per_round(
-    head: str, target: str, questions: list[dict[str, str]], trees: Iterable[str], *, device: str = "auto"
+    head: str, target: str, texts: list[str], trees: Iterable[str], *, device: str = "auto"
 ) -> dict[str, float]:
-    """Tokens per round of the head in folder `head` on `questions`, greedy, under each of `trees`."""
+    """Tokens per round of the head in folder `head` on prompts of these `texts`, greedy, under each of `trees`."""
     config = RunConfig(target=target, draft=head, tree="chain:1", max_new_tokens=NEW_TOKENS, device=device)
     models = load_models(config)
     out = {}
     for tree in trees:
         decoder = SpeculativeDecoder(config.changed(tree=tree), models=models)
         tally = Tally()
-        for question in questions:
-            tally.add(decode(decoder, decoder.encode(question["prompt"])))
+        for text in texts:
+            tally.add(decode(decoder, decoder.encode(text)))
         out[tree] = round(tally.tau, 3)
     return out
 

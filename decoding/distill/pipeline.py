@@ -21,7 +21,7 @@ from spectui.decoding.checkpoints.embedded import folder as embedded_folder
 from spectui.decoding.checkpoints.hub import Progress, split_revision
 from spectui.decoding.checkpoints.locate import locate, locate_draft
 from spectui.decoding.config import EMBEDDED_TARGET, RunConfig
-from spectui.decoding.distill import card, evaluate, prompts, vocabulary, writers
+from spectui.decoding.distill import card, evaluate, vocabulary, writers
 from spectui.decoding.distill.config import SHARE_OF_TIME, DistillConfig
 from spectui.decoding.distill.generate import Template
 from spectui.decoding.distill.initial import feature_layers
@@ -37,6 +37,7 @@ from spectui.decoding.models.generation_settings import asked_for
 from spectui.decoding.models.load import LoadedModels, load_models
 from spectui.decoding.models.placement import resolve_device
 from spectui.decoding.trees.profile import PROFILE_FILE
+from spectui.prompts import bundled, interleave
 from spectui.store.files import remove_drafts, write_text
 from spectui.store.paths import expanded
 
@@ -48,8 +49,11 @@ PROFILE_DEPTH = 6
 DYNAMIC_TREES = (
     "dynamic:3x1", "dynamic:2x2", "dynamic:3x2", "dynamic:4x3", "dynamic:6x3", "dynamic:8x4", "dynamic:12x4",
 )  # fmt: skip
-FRESH_QUESTIONS = 16
-"""Dynamic trees that runs may choose from, and how many questions from templates (at most) measure them."""
+TREE_QUESTIONS = 16
+"""Dynamic trees that runs may choose from, and how many bundled prompts (at most) measure them.
+
+No text is like these prompts (`prompts.Guard`); questions from training's own templates promise large trees too much.
+"""
 
 RESPONSE_SHARE = 0.6
 """About how much of the generated text is response; only for saying beforehand what a run takes."""
@@ -309,8 +313,10 @@ def _finish(
     check_finite(head, "after training")
     save_head(head, out, target_name=verifier_id(config.target))
     acceptance.save(out / PROFILE_FILE, {})
-    fresh = prompts.fresh(config.seed, min(FRESH_QUESTIONS, len(questions)))
-    trees = evaluate.tokens_per_round(str(out), config.target, fresh, DYNAMIC_TREES, device=config.device)
+    chosen = interleave(bundled())[: min(TREE_QUESTIONS, len(questions))]
+    trees = evaluate.tokens_per_round(
+        str(out), config.target, [p.text for p in chosen], DYNAMIC_TREES, device=config.device
+    )
     acceptance.save(out / PROFILE_FILE, trees)
     log("trees", **trees)
     figures = evaluate.evaluate(str(out), config.target, device=config.device, questions=questions)

@@ -76,21 +76,6 @@ def start(seed: int, number: int) -> Start:
     return Start(task, draw.choice(texts["openings"]) if origin == "opening" else "", True, origin)
 
 
-def fresh(seed: int, count: int) -> list[dict[str, str]]:
-    """Questions from templates that `seed`'s training text did not draw: `count`, in the form of `heldout`.
-
-    Of the same kinds as training's, so good for choosing among trees, not for claims.
-    """
-    out: list[dict[str, str]] = []
-    number = 0
-    while len(out) < count:
-        begun = start(-1 - seed, number)
-        number += 1
-        if not begun.open:
-            out.append({"id": f"fresh-{number}", "task": begun.task, "prompt": begun.text})
-    return out
-
-
 @cache
 def weights(task: str) -> list[float]:
     """Relative use of each template of `task`: the logarithm of its different fills, so that little is repeated."""
