@@ -7,7 +7,6 @@ from pathlib import Path
 
 from spectui.decoding.config import EMBEDDED_TARGET, RunConfig
 from spectui.decoding.drafters.kind import Weights
-from spectui.store.merging.basis import ALIKE as ALIKE
 from spectui.store.merging.basis import Basis as Basis
 from spectui.store.merging.basis import differences as differences
 from spectui.store.paths import expanded

@@ -15,9 +15,8 @@ import torch
 from spectui.decoding.config import RunConfig
 from spectui.decoding.device.graphs import Graphs
 from spectui.decoding.device.model import BufferedModel
-from spectui.decoding.drafters.registry import EMBEDDED_HEAD
 from spectui.decoding.engine import SpeculativeDecoder
-from spectui.decoding.models.fingerprint import ALIKE, Basis, differences, digest, model_files
+from spectui.decoding.models.fingerprint import Basis, differences, digest, model_files
 from spectui.decoding.models.load import LoadedModels, load_models
 from spectui.decoding.rounds import Round
 from spectui.decoding.worker import baseline, prompt_runner
@@ -242,18 +241,6 @@ def test_every_difference_is_named() -> None:
         "the target's b is gone",
         "the target's d is new",
     ]
-
-
-def test_a_file_of_ours_that_changed_in_words_alone_stops_no_older_session() -> None:
-    """The verifier's name in the embedded head's configuration."""
-    (then,) = ALIKE
-    (now,) = {digest(EMBEDDED_HEAD / "config.json")}
-    files: list[dict[str, dict[str, str]]] = [
-        {"draft": {"config.json": each}} for each in (then, now, "other")
-    ]
-    before, after, other = (Basis({}, "cpu", each) for each in files)
-    assert differences(before, after) == []
-    assert differences(before, other) == ["the draft's config.json has changed"]
 
 
 def test_files_are_told_apart_by_what_is_in_them(config: RunConfig, tmp_path: Path) -> None:
