@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from spectui.decoding.options import read_duration
@@ -120,8 +120,7 @@ def test_a_frozen_worker_is_shown_as_one_and_obeys_nothing(
     monkeypatch.setattr("spectui.tui.cli.follow.SIGN_OF_LIFE_S", 0.0)
     session.work()
     session.until_rounds(2)
-    os.kill(session.pid, signal.SIGSTOP)
-    until(lambda: psutil.Process(session.pid).status() == psutil.STATUS_STOPPED)
+    session.freeze(writing=False)
     for kind, past in (("pause", "paused"), ("skip", "skipped its prompt"), ("stop", "stopped")):
         refused = invoke("--db", session.database, "sessions", kind)
         assert (refused.exit_code, refused.stdout) == (1, "")
@@ -151,6 +150,34 @@ def test_a_frozen_worker_is_shown_as_one_and_obeys_nothing(
     assert session.now().silent_seconds is None
 
 
+def test_a_worker_frozen_while_it_writes_is_named_as_the_one_that_holds_the_database(
+    session: Worked, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was "locked by another program; close it", and to end the run was said to need no room."""
+    monkeypatch.setattr("spectui.tui.cli.commands.control.ANSWER_S", 0.0)
+    monkeypatch.setattr("spectui.tui.feeds.writes.connect", partial(connect, timeout=0.1))
+    session.work()
+    session.until_rounds(2)
+    session.freeze(writing=True)
+    frozen = f"its worker, process {session.pid} on {socket.gethostname()}, was stopped by a signal"
+    refused = invoke("--db", session.database, "sessions", "pause")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        f"spectui: pause was not sent: {frozen} in the middle of a write, and holds the database; "
+        f"let it go on with: kill -CONT {session.pid}\n"
+    )
+    refused = invoke("--db", session.database, "sessions", "stop")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        f"spectui: session 1 'friday' has not stopped: {frozen}; "
+        f"it goes on, and obeys, with: kill -CONT {session.pid}\n"
+    )
+    os.kill(session.pid, signal.SIGCONT)
+    assert session.ended() == 0, session.log_text()
+    assert session.now().status == "stopped"
+    assert session.problems() == []
+
+
 def limited(session: Worked, *words: str) -> subprocess.CompletedProcess[str]:
     """The command line where no file can grow, as on a full disk."""
     most = max(
@@ -170,7 +197,7 @@ def test_on_a_full_disk_a_run_can_still_be_ended(session: Worked) -> None:
     until(lambda: "trying again" in session.log_text(), what=session.log_text)
     refused = limited(session, "sessions", "pause")
     assert refused.returncode == 2
-    assert refused.stderr.endswith("; what needs no room is to end the run: spectui sessions stop 1\n"), (
+    assert refused.stderr.endswith("; the run can be ended without a write: spectui sessions stop 1\n"), (
         refused.stderr
     )
     assert refused.stderr.count("\n") == 1

@@ -45,9 +45,14 @@ def _without_writing(database: Path, session_id: int, kind: str, trouble: StoreE
         raise trouble from None
     if worker is None or status not in LIVE_STATUSES:
         raise trouble from None
+    if kind != "stop" and worker.stopped:
+        raise StoreError(
+            f"{kind} was not sent: {frozen_words(worker)} in the middle of a write, and holds the database; "
+            f"let it go on with: {kill_words(worker, '-CONT')}"
+        ) from trouble
     if kind != "stop":
         raise StoreError(
-            f"{trouble}; what needs no room is to end the run: spectui sessions stop {session_id}"
+            f"{trouble}; the run can be ended without a write: spectui sessions stop {session_id}"
         ) from trouble
     if not worker.local:
         raise StoreError(f"{trouble}; end it there: {kill_words(worker)}") from trouble
@@ -64,6 +69,11 @@ def _without_writing(database: Path, session_id: int, kind: str, trouble: StoreE
             f"{trouble}; its worker is another user's: that user, or root, ends it with: kill {worker.pid}"
         ) from trouble
     return True
+
+
+def frozen_words(worker: Worker) -> str:
+    """The worker, as one that a signal has stopped."""
+    return f"its worker, process {worker.pid} on {worker.host}, was stopped by a signal"
 
 
 def kill_words(worker: Worker, option: str = "") -> str:

@@ -7,10 +7,14 @@ import multiprocessing
 import os
 import resource
 import signal
+import sqlite3
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+import psutil
 
 from spectui.decoding.config import RunConfig
 from spectui.decoding.worker.launch import ENGINE, SERVERS
@@ -216,6 +220,24 @@ class Worked:
             what=lambda: f"{self.now()} {self.log_text()}",
         )
         assert self.now().rounds >= count, self.log_text()
+
+    def freeze(self, *, writing: bool) -> None:
+        """Stop the worker by a signal, in the middle of a write to the database or between two."""
+        with closing(connect(self.database, timeout=0.0)) as db:
+            until(lambda: self._frozen(db, writing), what=self.log_text)
+
+    def _frozen(self, db: sqlite3.Connection, writing: bool) -> bool:
+        os.kill(self.pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+            locked = False
+        except sqlite3.OperationalError:
+            locked = True
+        if locked != writing:
+            os.kill(self.pid, signal.SIGCONT)
+        return locked == writing
 
     def ended(self) -> int:
         """Wait for the worker; its exit code."""

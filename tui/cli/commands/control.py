@@ -90,7 +90,7 @@ def _obeyed_words(kind: str, status: str) -> str:
 def _not_obeyed(kind: str, summary: SessionSummary, worker: Worker | None) -> str:
     """The command that a worker has not obeyed, the likely reason, and what to do."""
     from spectui.store.clock import seconds_since
-    from spectui.tui.feeds.writes import kill_words
+    from spectui.tui.feeds.writes import frozen_words, kill_words
     from spectui.tui.model.progress import short_time
 
     has_not = f"has not {_PAST[kind]}"
@@ -98,10 +98,10 @@ def _not_obeyed(kind: str, summary: SessionSummary, worker: Worker | None) -> st
         return f"{has_not}: it is {summary.status}"
     if worker is None:
         return f"{has_not} yet: no worker has taken it; {kind} stays pending until one does"
-    who = f"its worker, process {worker.pid} on {worker.host},"
     if worker.stopped:
         cont = kill_words(worker, "-CONT")
-        return f"{has_not}: {who} was stopped by a signal; it goes on, and obeys, with: {cont}"
+        return f"{has_not}: {frozen_words(worker)}; it goes on, and obeys, with: {cont}"
+    who = f"its worker, process {worker.pid} on {worker.host},"
     silent = seconds_since(summary.heartbeat_at)
     if silent is not None and silent >= SILENT_S:
         return (
