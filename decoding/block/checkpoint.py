@@ -176,7 +176,7 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
         "tokens",
         f"{config.num_hidden_layers} Qwen3 layer{'s' if config.num_hidden_layers > 1 else ''}"
         f"{f', {sliding} sliding,' if sliding else ''} over "
-        f"{len(config.feature_layers)} hidden states",
+        f"{(count := len(config.feature_layers))} hidden state{'s' if count > 1 else ''}",
         f"drafts chains and trees up to {config.drafted} deep (block_size {config.block_size}), of "
         f"{config.draft_vocab_size} tokens, in one forward a round"
         f"{', down to where its confidence head says (dynamic:NxD~C)' if config.confident else ''}",

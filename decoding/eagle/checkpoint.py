@@ -161,7 +161,8 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
     if target is not None:
         _check_target(folder, config, hidden=target.hidden, vocab=target.vocab, layers=target.layers)
     listed = _feature_layers(folder, data, 32)  # not the default ones, which depend on the target
-    read = f"hidden states {', '.join(map(str, listed))}" if listed else "three hidden states"
+    states = f"hidden state{'s' if len(listed) > 1 else ''} {', '.join(map(str, listed))}"
+    read = states if listed else "three hidden states"
     parallel = config.mask_token is not None
     parts = [
         f"{'a P-EAGLE' if parallel else 'an EAGLE-3'} head in {layout(data)}",

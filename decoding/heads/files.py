@@ -124,13 +124,14 @@ def check_numbers(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def same_weights(module: Any, tensor: torch.Tensor) -> bool:
-    """True where a module of the target has these weights already, which then need not be kept twice."""
+    """True where a module of the target has these weights already, which then need not be kept twice.
+
+    Of a target without weights (on "meta") only the shape is compared.
+    """
     weight = getattr(module, "weight", None)
-    return (
-        isinstance(weight, torch.Tensor)
-        and weight.shape == tensor.shape
-        and torch.equal(weight, tensor.to(weight.device, weight.dtype))
-    )
+    if not isinstance(weight, torch.Tensor) or weight.shape != tensor.shape:
+        return False
+    return weight.is_meta or torch.equal(weight, tensor.to(weight.device, weight.dtype))
 
 
 def draft_ids(

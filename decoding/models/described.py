@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,30 +22,39 @@ from spectui.decoding.models.quantization import method, quantization
 _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
+def model_without_weights(folder: Path, dtype: str | None = None) -> Any:
+    """The causal language model of ``config.json`` in `folder`, on the device "meta", not quantised.
+
+    `dtype` is "float16" or another name of torch; the configuration's unless given. Raises `DecodingError` for a
+    configuration that transformers cannot build.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # transformers and its checks of fields meet whatever the file holds
+        problem = f"{folder}/config.json describes no model that transformers builds"
+        raise DecodingError(explain_model_error(folder, error, problem)) from error
+    return model if dtype is None else model.to(getattr(torch, dtype))
+
+
 def model_tensors(folder: Path) -> list[Tensor]:
     """The tensors that the causal language model of ``config.json`` in `folder` would store, none of them allocated.
 
     Models in the GPTQ format are counted as such: packed words, scales and zeros of every layer but the head. Raises
     `DecodingError` for a configuration that transformers cannot build, and for other quantised formats.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    described = read_config(folder)
-    quantized = method(described)
+    quantized = method(read_config(folder))
     if quantized not in (None, "gptq"):
         raise DecodingError(
             f"{folder}/config.json does not say what {quantized} stores; give the whole model"
         )
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
-        dtype = config.dtype if config.dtype in _NAMES else torch.float32
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception as error:  # transformers and its checks of fields meet whatever the file holds
-        problem = f"{folder}/config.json describes no model that transformers builds"
-        raise DecodingError(explain_model_error(folder, error, problem)) from error
+    model = model_without_weights(folder)
+    dtype = model.config.dtype if model.config.dtype in _NAMES else torch.float32
     head = model.get_output_embeddings()
     packed = {
         f"{name}.weight": module

@@ -149,6 +149,25 @@ def draft_words(config: RunConfig, progress: Progress, *, from_config: bool = Fa
     return words
 
 
+def check_head_tensors(config: RunConfig, progress: Progress, dtype: str) -> None:
+    """Raise `DecodingError` where a head does not hold the tensors that its configuration means for this target.
+
+    `dtype` is the target's ("float16"), which a head is cast to. The head is loaded, as small as heads are; of the
+    target nothing is.
+    """
+    if not config.speculate or config.kind.weights is None:
+        return
+    target = locate(config.target, progress, weights=False)
+    draft = locate_draft(config.base_draft, target, progress, weights=False, allow_pickle=config.allow_pickle)
+    weights = (config.kind if config.kind.named else kind_in(draft)).weights
+    if weights is None or weights.whole_model or not _check_files(config.base_draft, draft, config):
+        return
+    from spectui.decoding.models.described import model_without_weights
+
+    model = model_without_weights(target, dtype)
+    imported(weights.load)(draft, model, device=resolve_device("cpu"), allow_pickle=config.allow_pickle)
+
+
 def check_vocabularies(config: RunConfig, progress: Progress) -> None:
     """Raise `DecodingError` where the draft is a model of another vocabulary than the target's; of files alone."""
     target = locate(config.target, progress, weights=False)
@@ -229,6 +248,8 @@ def main() -> int:
         if not from_config:
             check_vocabularies(config, lambda *_: None)
         figures = described(config, lambda *_: None, from_config=from_config)
+        if not from_config:
+            check_head_tensors(config, lambda *_: None, figures["needs"]["target"]["dtype"])
     except DecodingError as error:
         sys.stderr.write(f"spectui: {error}\n")
         return 2 if isinstance(error, UsageError) else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from spectui.decoding.config import RunConfig
+from spectui.decoding.drafters.registry import MTP
 from spectui.decoding.eagle.checkpoint import save_head
+from spectui.decoding.errors import DecodingError
 from spectui.decoding.models import needs
+from tests.decoding.drafters.reference_cases import FOLDER, expected, load
 from tests.heads import save_block_head, tiny_block_head, tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
 
@@ -139,6 +144,64 @@ def test_half_a_head_and_pickles_are_refused_before_a_run(folders: Path, head: P
     index = {"weight_map": {"fc.weight": "model-00001-of-00002.safetensors"}}
     (head / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "model-00001-of-00002.safetensors is missing" in check(head)[1]
+
+
+HEADS = sorted(
+    folder.name
+    for folder in FOLDER.iterdir()
+    if folder.is_dir() and not folder.name.startswith(("target", "pard", "mtp-qwen3next"))
+)
+"""Checkpoints of heads and MTP modules, but for one whose target no run takes."""
+
+
+def _drop(tensors: dict[str, torch.Tensor], name: str) -> None:
+    del tensors[name]
+
+
+def _widen(tensors: dict[str, torch.Tensor], name: str) -> None:
+    tensors[name] = torch.cat([tensors[name]] * 2, dim=-1)
+
+
+def _add(tensors: dict[str, torch.Tensor], name: str) -> None:
+    tensors[name.replace("layernorm", "stranger")] = tensors[name].clone()
+
+
+def _spoil(tensors: dict[str, torch.Tensor], name: str) -> None:
+    tensors[name] = torch.full_like(tensors[name], float("nan"))
+
+
+@pytest.mark.parametrize("damage", [_drop, _widen, _add, _spoil])
+@pytest.mark.parametrize("name", HEADS)
+def test_tensors_that_its_configuration_does_not_mean_are_refused_as_a_run_refuses_them(
+    tmp_path: Path, name: str, damage: Callable[[dict[str, torch.Tensor], str], None]
+) -> None:
+    """They were counted as if they fitted."""
+    folder = tmp_path / "draft"
+    shutil.copytree(FOLDER / name, folder)
+    inside = name.startswith("mtp")
+    config = RunConfig(
+        target=str(folder if inside else FOLDER / expected(name)["target"]),
+        draft="mtp" if inside else str(folder),
+    )
+    needs.check_head_tensors(config, lambda *_: None, "float32")
+    tensors = load_file(folder / "model.safetensors")
+    part = r"(mtp_layers\.0|layers\.\d)\..*post_attention_layernorm\.weight"
+    damage(tensors, max(stored for stored in tensors if re.search(part, stored)))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DecodingError) as of_a_run:
+        load(name, folder, MTP if inside else None)
+    with pytest.raises(DecodingError) as of_a_check:
+        needs.check_head_tensors(config, lambda *_: None, "float32")
+    assert str(of_a_check.value) == str(of_a_run.value)
+
+
+def test_a_head_without_a_tensor_is_refused_before_a_run(folders: Path, head: Path, check: Check) -> None:
+    tensors = load_file(head / "model.safetensors")
+    del tensors["fc.weight"]
+    save_file(tensors, head / "model.safetensors")
+    code, words = check(folders / "target", "--draft", head)
+    assert (code, "lacks the tensor 'fc.weight' (1 missing in all)" in words) == (1, True)
+    assert check(folders / "target", "--draft", head, "--from-config")[0] == 0
 
 
 def test_an_eagle_head_is_told_with_its_target(tmp_path: Path, folders: Path, check: Check) -> None:

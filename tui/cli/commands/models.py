@@ -152,7 +152,8 @@ def pull(force: bool) -> None:
 def check(model: str | None, from_config: bool, as_json: bool, **options: Any) -> int:
     """Show the memory that MODEL takes and whether it fits. Without MODEL, verify the embedded model's files.
 
-    MODEL is a hub id (also MODEL@REVISION), a folder or 'embedded'. No weights are fetched or loaded.
+    MODEL is a hub id (also MODEL@REVISION), a folder or 'embedded'. No weights are fetched; of
+    those here a draft head's are loaded, to hold them against its configuration.
     """
     chosen = {name.replace("_", "-"): value for name, value in options.items() if value not in (None, False)}
     if model is not None:
