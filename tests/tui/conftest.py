@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from textual.content import Content
 from textual.pilot import Pilot
+from textual.widget import Widget
 
 from spectui.store.reading.reader import Reader
 from spectui.tui.app import SpectuiApp
@@ -68,6 +70,11 @@ async def wait_for(pilot: Pilot[None], condition: Callable[[], object], seconds:
         assert time.monotonic() < deadline, "the dashboard did not get there in time"
         await pilot.pause(0.02)
     await pilot.pause()
+
+
+def title_of(pane: Widget) -> str:
+    """The title of a pane's border as it is drawn."""
+    return Content.from_markup(pane.border_title or "").plain
 
 
 def live_screen(pilot: Pilot[None]) -> LiveScreen:

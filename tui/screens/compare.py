@@ -26,7 +26,7 @@ from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.outputs import Answers, Outputs, read_answers
 from spectui.tui.widgets.plot import Plot
-from spectui.tui.widgets.rows import PANE_FRAME, TITLE_FRAME, Cell, Line, Row, Rows, row_width
+from spectui.tui.widgets.rows import PANE_FRAME, TITLE_FRAME, Cell, Line, Row, Rows, row_width, set_title
 from spectui.tui.widgets.series import SESSION_SLOT, session_series
 
 if TYPE_CHECKING:
@@ -234,8 +234,8 @@ class CompareScreen(FedScreen):
         answers = self.answers or []
         pane, view = self.query_one("#outputs"), self.query_one(Outputs)
         if not answers:
-            pane.border_title = (
-                "outputs · the sessions have no prompt in common; compare runs of the same prompts"
+            set_title(
+                pane, "outputs · the sessions have no prompt in common; compare runs of the same prompts"
             )
             view.show(None, [])
             return
@@ -247,7 +247,7 @@ class CompareScreen(FedScreen):
         differing = sum(a.differs_at is not None for a in answers)
         place = f"prompt {count(self.shown + 1)} of {count(len(answers))}"
         title = fitting([sanitize_line(answer.task), place, says], self.size.width - TITLE_FRAME)
-        pane.border_title = title.replace("[", "\\[")
+        set_title(pane, title)
         pane.border_subtitle = f"{count(differing)} of {count(len(answers))} differ"
         view.show(answer, self._names())
 

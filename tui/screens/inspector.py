@@ -22,7 +22,7 @@ from spectui.tui.terminal.textsafe import sanitize, sanitize_line
 from spectui.tui.widgets.head import head_row
 from spectui.tui.widgets.key_bar import KeyBar
 from spectui.tui.widgets.prose import Words
-from spectui.tui.widgets.rows import TITLE_FRAME, Cell, Line
+from spectui.tui.widgets.rows import TITLE_FRAME, Cell, Line, set_title
 from spectui.tui.widgets.table import Column, Table
 
 NOTE = "q draft  p target  H entropy, nats  overlap min(1, p/q)"
@@ -148,8 +148,7 @@ class InspectorScreen(FedScreen):
         self.query_one("#head", Line).set_rows([head_row(shown.summary, self.size.width, mode="INSPECT")])
         pane = self.query_one("#nodes-pane")
         title = self._title(shown)
-        if pane._border_title != title:
-            pane.border_title = title
+        set_title(pane, title)
         self._draw_before(shown)
         self._draw_why()
         gaps = self.trouble or self._gaps(shown)
@@ -170,7 +169,7 @@ class InspectorScreen(FedScreen):
                 f"{count(row.accepted_length)} of {count(row.node_count)} accepted",
                 f"{row.total_ms:,.0f} ms",
             ]
-        return fitting(parts, self.size.width - TITLE_FRAME).replace("[", "\\[")
+        return fitting(parts, self.size.width - TITLE_FRAME)
 
     def _draw_before(self, shown: Inspected) -> None:
         words = self.query_one("#before", Words)

@@ -21,7 +21,7 @@ from spectui.tui.screens.sessions.screen import SessionsScreen
 from spectui.tui.terminal.theme import THEME_NAMES
 from spectui.tui.widgets.rows import Line, Rows
 from spectui.tui.widgets.session_card import SessionCard
-from tests.tui.conftest import app_for, shown, wait_for
+from tests.tui.conftest import app_for, shown, title_of, wait_for
 from tests.tui.replay import Recording
 from tests.tui.screens.data import make_several
 
@@ -147,12 +147,13 @@ async def test_renames_tags_and_notes(database: Path) -> None:
         answer.value = "cedar"
         await pilot.press("enter")
         await wait_for(pilot, lambda: "'cedar' already" in app.screen.query_one("#ask-note", Line).text)
-        answer.value = "beryl"
+        answer.value = "beryl [b]x[/]"
         await pilot.press("enter")
-        await wait_for(pilot, lambda: app.screen is screen and "beryl" in names(screen))
+        await wait_for(pilot, lambda: app.screen is screen and "beryl [b]x[/]" in names(screen))
         for key, text in (("number_sign", "#Slow, gpu"), ("n", "fan was off")):
             await pilot.press(key)
             await wait_for(pilot, lambda: isinstance(app.screen, AskScreen))
+            assert "beryl [b]x[/]" in title_of(app.screen.query_one("#ask-box"))
             app.screen.query_one(Input).value = text
             await pilot.press("enter")
             await wait_for(pilot, lambda: app.screen is screen)
@@ -160,7 +161,7 @@ async def test_renames_tags_and_notes(database: Path) -> None:
         assert "#gpu #slow" in card(screen)
     with Reader(database) as reader:
         row = reader.session(ids["amber"])
-        assert (row.name, row.tags, row.notes) == ("beryl", ("gpu", "slow"), "fan was off")
+        assert (row.name, row.tags, row.notes) == ("beryl [b]x[/]", ("gpu", "slow"), "fan was off")
 
 
 async def test_deleting_is_confirmed_and_can_be_undone(database: Path) -> None:

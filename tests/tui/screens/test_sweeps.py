@@ -14,28 +14,28 @@ from spectui.tui.widgets.report_view import ReportView
 from spectui.tui.widgets.status import Status
 from tests.store.merging.shards import GPU, make
 from tests.store.samples import claimed_writer
-from tests.tui.conftest import app_for, wait_for
+from tests.tui.conftest import app_for, title_of, wait_for
 
 CELLS = [Cell(draft, "chain:3", 0.0, "code") for draft in ("eagle", "recycling", "lookup")]
 
 
 async def test_the_list_follows_a_whole_sweep(database: Path) -> None:
     with closing(connect(database)) as db:
-        sweep = begin_sweep(db, "night", CELLS, {})
+        sweep = begin_sweep(db, "night [b]x[/]", CELLS, {})
         writer = claimed_writer(db, ["code", "code"])
         db.execute("UPDATE session SET sweep_id = ?, cell = ?", (sweep, CELLS[0].to_json()))
         app = app_for(database)
         async with app.run_test(size=(80, 24)) as pilot:
             title = app.screen.query_one("#list")
-            await wait_for(pilot, lambda: "sweep night: 0 of 3 sessions, 0 %" in str(title.border_title))
+            await wait_for(pilot, lambda: "sweep night [b]x[/]: 0 of 3 sessions, 0 %" in title_of(title))
             first, second = writer.pending_generations()
             writer.start_generation(first.id)
             writer.finish_generation(first.id, "finished")
-            await wait_for(pilot, lambda: "0 of 3 sessions, 17 %" in str(title.border_title))
+            await wait_for(pilot, lambda: "0 of 3 sessions, 17 %" in title_of(title))
             writer.start_generation(second.id)
             writer.finish_generation(second.id, "finished")
             writer.set_status("finished")
-            await wait_for(pilot, lambda: "1 of 3 sessions, 33 %" in str(title.border_title))
+            await wait_for(pilot, lambda: "1 of 3 sessions, 33 %" in title_of(title))
 
 
 async def test_a_session_of_unlike_devices_opens_without_a_speed_of_all(

@@ -18,7 +18,7 @@ from spectui.tui.model.transcript import wrap
 from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.inputs import SteadyInput
-from spectui.tui.widgets.rows import Line, Row
+from spectui.tui.widgets.rows import Line, Row, set_title
 
 
 def home_words(path: Path) -> str:
@@ -64,7 +64,7 @@ class AskScreen(ModalScreen[bool]):
     def on_mount(self) -> None:
         """Name the box and its keys."""
         box = self.query_one("#ask-box")
-        box.border_title = self._title
+        set_title(box, self._title)
         box.border_subtitle = f"enter {self._does}  {key_for(self, 'cancel')} cancels"
         self._say(self._hint, "muted")
 

@@ -160,9 +160,9 @@ class SessionsScreen(SessionActions):
             else ""
         )
         subtitle = self._filter.problem or marked or "α match rate  τ tokens per round"
-        for name, text in (("border_title", title), ("border_subtitle", subtitle)):
-            if getattr(pane, name) != text:
-                setattr(pane, name, text)
+        set_title(pane, title)
+        if pane.border_subtitle != subtitle:
+            pane.border_subtitle = subtitle
 
     # Finding.
 
