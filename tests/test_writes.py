@@ -82,7 +82,6 @@ ALLOWED = {
         "recorder/files.py",
         "Files._begin",
     ): "rows that are appended inside a server, without the store",
-    ("store/writing/patience.py", "PatientWriter.rescue"): "a copy under a name that nothing has",
 }
 
 

@@ -7,6 +7,7 @@ be tried again.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import os
 import time
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 
 from spectui.store.database import Connection, raw
 from spectui.store.errors import DatabaseTrouble, StoreError
+from spectui.store.files import private_file
+from spectui.store.writing.session_row import SessionRow
 from spectui.store.writing.writer import SessionWriter
 
 Result = TypeVar("Result")
@@ -88,17 +91,25 @@ class PatientWriter(SessionWriter):
         """
         if _identity(self._path) == self._identity:
             return None
-        number = 1
-        while (copy := self._path.with_name(f"{self._path.name}.rescued-{number}")).exists():
-            number += 1
+        copy = None
         try:
-            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            copy = self._new_file_beside()
             raw(self._connection).execute("VACUUM INTO ?", (str(copy),))
         except Exception as error:  # the run is failing as it is, and says why
-            log.warning("what was recorded cannot be copied to %s: %s", copy, error)
-            copy.unlink(missing_ok=True)
+            log.warning("what was recorded cannot be copied to a file beside %s: %s", self._path, error)
+            if copy is not None:
+                copy.unlink(missing_ok=True)
             return None
         return copy
+
+    def _new_file_beside(self) -> Path:
+        """An empty file that no other run on the same database took for its copy. Raises `OSError`."""
+        for number in itertools.count(1):
+            copy = self._path.with_name(f"{self._path.name}.rescued-{number}")
+            with suppress(FileExistsError):
+                os.close(private_file(copy))
+                return copy
+        raise AssertionError("unreachable: the numbers do not end")
 
     def _look_for_the_file(self) -> None:
         identity = _identity(self._path)
@@ -200,23 +211,9 @@ def _retrying(name: str) -> Callable[..., Any]:
     return waiting
 
 
-for _name in (
-    "describe",
-    "add_baseline",
-    "restart_unfinished",
-    "restart_generation",
-    "add_event",
-    "add_choice",
-    "join_replica",
-    "update_replicas",
-    "pending_generations",
-    "start_generation",
-    "record_round",
-    "finish_generation",
-    "prune",
-    "tokens_known",
-    "add_tokens",
-    "commands_wait",
-    "take_commands",
-):
-    setattr(PatientWriter, _name, _retrying(_name))
+_AT_ONCE = {"heartbeat", "stop_waits"}
+"""Methods that are not tried again: a heartbeat soon follows another, and waiting itself looks for a stop."""
+
+for _name in {*vars(SessionRow), *vars(SessionWriter)} - {*vars(PatientWriter), *_AT_ONCE}:
+    if not _name.startswith("_"):
+        setattr(PatientWriter, _name, _retrying(_name))

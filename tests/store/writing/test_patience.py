@@ -137,6 +137,28 @@ def test_what_was_recorded_is_rescued_from_a_database_that_stays_away(
         assert Reader(saved).session(run.session).rounds == 2
 
 
+def test_two_runs_that_lose_one_database_keep_a_copy_each(run: Run, tmp_path: Path) -> None:
+    """A name that another run took meanwhile, as a link to nowhere stands for here, stays that one's."""
+    run.record([1, 2])
+    taken = run.path.with_name(f"{run.path.name}.rescued-1")
+    taken.symlink_to(tmp_path / "nowhere")
+    run.path.unlink()
+    rescued = run.writer.rescue()
+    assert rescued == run.path.with_name(f"{run.path.name}.rescued-2")
+    assert taken.is_symlink()
+    with closing(connect(rescued)) as saved:
+        assert Reader(saved).session(run.session).rounds == 2
+
+
+def test_what_a_server_says_of_a_prompt_waits_too(run: Run) -> None:
+    with closing(sqlite3.connect(run.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        run.cure = lambda: other.execute("ROLLBACK")
+        run.writer.note_prompt(run.prompt.id, 10, 3)
+    assert len(run.waits) == 3
+    assert Reader(run.connection).generation(run.prompt.id).prompt_tokens == 10
+
+
 def test_waiting_grows_longer_up_to_a_bound_and_ends_when_the_run_is_to_end(path: Path) -> None:
     connection = connect(path, timeout=0)
     waits: list[float] = []
