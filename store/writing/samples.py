@@ -56,6 +56,7 @@ class SampleWriter(SessionRow):
         super().__init__(db, session_id)
         self._keep_s = keep_days * DAY_S
         self._thinned_at = 0.0
+        """Time of the newest sample when they were thinned last."""
 
     def add(self, samples: Sequence[tuple[int, Sample]], events: Sequence[tuple[float, str, str]]) -> None:
         """Keep samples with their segments, and events: time, kind, text. A sign of life, too."""
@@ -71,9 +72,11 @@ class SampleWriter(SessionRow):
                 "UPDATE session SET heartbeat_at = ? WHERE id = ?", (now(), self._session_id)
             )
             latest = max((sample.at for _, sample in samples), default=0.0)
-            if latest - self._thinned_at >= THIN_EVERY_S:
-                first, self._thinned_at = not self._thinned_at, latest
-                self._thin(latest, everything=first)
+            due = latest - self._thinned_at >= THIN_EVERY_S
+            if due:
+                self._thin(latest)
+        if due:  # and committed
+            self._thinned_at = latest
         self._truncate_log()
 
     def describe_server(self, server: Server, drafts: str) -> None:
@@ -82,11 +85,11 @@ class SampleWriter(SessionRow):
             server=server.to_json(), target=server.model or server.url, drafter=server.method, tree=drafts
         )
 
-    def _thin(self, latest: float, *, everything: bool) -> None:
+    def _thin(self, latest: float) -> None:
         """Drop all but the last sample of each step; what was thinned before is not looked at again."""
         for age, step in KEEP:
             end = latest - age
-            begin = 0.0 if everything else end - 10 * THIN_EVERY_S
+            begin = self._thinned_at - age - step
             self._connection.execute(
                 # Segments follow each other in time: the sample before and the one after tell all, by the index.
                 "DELETE FROM sample WHERE session_id = ?1 AND at >= ?2 AND at < ?3 AND ("

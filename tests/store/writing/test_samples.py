@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from sqlite_utils import Database
 
 from spectui.store.care.space import delete_session
 from spectui.store.database import raw
+from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
 from spectui.store.reading.samples import plain_stretch, samples, watched_together
 from spectui.store.samples import Histogram, Sample, TaskCounts
@@ -57,6 +59,20 @@ def test_old_samples_thin_out_and_the_oldest_go(db: Database) -> None:
     assert steps.count(10.0) > 500
     assert max(steps) <= 60
     assert len(times) < 1500
+
+
+def test_samples_that_could_not_be_written_for_long_are_thinned_when_they_are(db: Database) -> None:
+    session = create_watch(db, SERVER, "g")
+    writer = SampleWriter(db, session)
+    late = [(1, replace(SAMPLE, at=float(at))) for at in range(1, 4000)]
+    writer.add(late[:100], [])
+    db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError):
+        writer.add(late[100:], [])
+    db.execute("PRAGMA query_only = OFF")
+    writer.add(late[100:], [])
+    times = [sample.at for _, sample in samples(Reader(db), session)]
+    assert len([at for at in times if at < 3000]) < 400
 
 
 def test_thinning_costs_no_more_the_longer_a_watch_lasts(db: Database) -> None:
