@@ -47,6 +47,11 @@ class Whereabouts:
         """True when its pids are this process's pids too; None where that was not recorded."""
         return (self.boot, self.pids) == (boot_id(), pid_namespace()) if self.boot else None
 
+    def same_process(self, other: Whereabouts) -> bool:
+        """True unless both tell their system, namespace or start, and they differ."""
+        pairs = ((self.boot, other.boot), (self.pids, other.pids), (self.started, other.started))
+        return all(one == another for one, another in pairs if one and another)
+
     def works_on_other_file(self, file: FileIdentity) -> bool | None:
         """True when it works on another file than this, maybe a copy; None where that cannot be told."""
         if not self.inode:

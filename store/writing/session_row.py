@@ -16,7 +16,7 @@ from spectui.store.liveness import WORKER_COLUMNS, effective_status
 from spectui.store.rows import LIVE_STATUSES, SESSION_STATUSES
 from spectui.store.sqlite.log import LogKeeper
 from spectui.store.sqlite.transactions import explained, path_of, transaction
-from spectui.store.whereabouts import identity, whereabouts
+from spectui.store.whereabouts import Whereabouts, identity, read_whereabouts, whereabouts
 from spectui.store.writing.baselines import add_baseline, refresh
 from spectui.store.writing.replicas import leave_all
 
@@ -54,7 +54,7 @@ class SessionRow:
         host = socket.gethostname() if host is None else host
         pid_created = _creation_time(pid) if pid_created is None else pid_created
         path = path_of(self._connection)
-        place = whereabouts(pid, path).to_json() if host == socket.gethostname() else ""
+        place = whereabouts(pid, path) if host == socket.gethostname() else Whereabouts()
         with self._lock, transaction(self._connection):
             name, status, *owner = self._read(
                 f"SELECT name, status, {', '.join(WORKER_COLUMNS)} FROM session"
@@ -62,7 +62,10 @@ class SessionRow:
                 self._session_id,
             )
             worker = dict(zip(WORKER_COLUMNS, owner, strict=True))
-            if worker["pid"] is not None and (worker["pid"], worker["host"]) != (pid, host):
+            known = read_whereabouts(worker["worker_place"])
+            # Containers may share a host's name, and each numbers its processes from 1.
+            ours = (worker["pid"], worker["host"]) == (pid, host) and known.same_process(place)
+            if worker["pid"] is not None and not ours:
                 status = effective_status(status, **worker, file=identity(path))
                 if status in LIVE_STATUSES:
                     raise StoreError(
@@ -76,7 +79,15 @@ class SessionRow:
             self._connection.execute(
                 "UPDATE session SET status = 'starting', pid = ?, pid_created = ?, host = ?, worker_place = ?,"
                 " heartbeat_at = ?, started_at = coalesce(started_at, ?), ended_at = NULL, error = NULL WHERE id = ?",
-                (pid, pid_created, host, place, now(), now(), self._session_id),
+                (
+                    pid,
+                    pid_created,
+                    host,
+                    place.to_json() if place.boot else "",
+                    now(),
+                    now(),
+                    self._session_id,
+                ),
             )
             leave_all(self._connection, self._session_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -123,6 +124,19 @@ def test_a_worker_on_another_host_is_respected_while_it_is_heard(db: Database) -
     session_id = make_session(db)
     SessionWriter(db, session_id).claim(pid=os.getpid(), host="elsewhere", pid_created=1.0)
     with pytest.raises(StoreError, match="on elsewhere is at work"):
+        SessionWriter(db, session_id).claim()
+    db.execute("UPDATE session SET heartbeat_at = ?", [ago(60)])
+    SessionWriter(db, session_id).claim()
+    assert Reader(db).session(session_id).status == "starting"
+
+
+def test_a_worker_of_another_container_is_not_taken_for_ourselves(db: Database) -> None:
+    """Containers that share their host's name number their processes alike: a second --resume would decode, too."""
+    session_id = make_session(db)
+    SessionWriter(db, session_id).claim()
+    elsewhere = json.dumps(json.loads(db.table("session").get(session_id)["worker_place"]) | {"pids": 1})
+    db.execute("UPDATE session SET worker_place = ?", [elsewhere])
+    with pytest.raises(StoreError, match=f"process {os.getpid()} on .* is at work"):
         SessionWriter(db, session_id).claim()
     db.execute("UPDATE session SET heartbeat_at = ?", [ago(60)])
     SessionWriter(db, session_id).claim()
