@@ -28,6 +28,8 @@ from spectui.store.rows import SessionSummary
 
 PRIMARY = "tokens_per_round"
 """The one figure that a comparison is about; all others describe."""
+FEWEST_PAIRS = 2
+"""The same prompts in both from which on they are compared with themselves alone, in every task that has one."""
 COMPARABLE = (PRIMARY, "accepted_length", "survival")
 """Figures that mean the same whatever the trees are."""
 
@@ -136,6 +138,7 @@ def comparison_of(a: Measured, b: Measured) -> Comparison:
     first, second = Analysis(a), Analysis(b)
     comparable = same_trees(a, b) and same_sampling(a, b)
     pairs = _pairs(a, b)
+    pairs = pairs if len(pairs) >= FEWEST_PAIRS else []
     common = [name for name in first.counts.tasks if name in second.counts.tasks]
     tasks = {name: _group(name, _sides(first, second, pairs, [name], comparable)) for name in common}
     for one, other in ((first, second), (second, first)):
@@ -149,7 +152,8 @@ def comparison_of(a: Measured, b: Measured) -> Comparison:
             out = side.analysis.counts.prompts - len(side.chosen)
             if out:
                 name = side.analysis.data.summary.name
-                notes[f"{out} prompts of '{name}'"] = "left out, as the other session has no rounds of them"
+                prompts = f"{out} prompt{'s' * (out != 1)} of '{name}'"
+                notes[prompts] = "left out of the pairs, as the other session has no rounds of them"
     else:
         notes["pairs"] = "the sessions share fewer than two prompts, so each is taken by itself"
         if not common:
@@ -226,7 +230,7 @@ def _sides(
 ) -> _Sides:
     """The prompts of these tasks that are compared; of all where there are none."""
     chosen = [p for p in pairs if first.data.prompts[p[0]].task in tasks]
-    if len(chosen) >= 2:
+    if chosen:
         first_indices, second_indices = (np.array(side, dtype=np.int64) for side in zip(*chosen, strict=True))
         task = first.counts.task[first_indices]
         a, b = (

@@ -51,7 +51,7 @@ def contrast_subject(comparison: Comparison) -> list[str]:
 def _group(group: GroupContrast) -> Grid:
     of_a, of_b = group.prompts
     of_them = f"{of_a} prompt{'s' * (of_a != 1)}"
-    shared = f"{of_them} of both" if group.paired else f"{of_them} and {of_b} other{'s' * (of_b != 1)}"
+    shared = f"{of_them} of both" if group.paired else f"{of_them} of A, {of_b} of B"
     rows = [_row(_name(key), each) for key, each in group.figures.items()]
     return grid(
         f"task_{group.name}",

@@ -107,6 +107,24 @@ def test_two_equal_sessions_are_said_to_differ_by_chance_and_not_in_what_comes_f
     assert first <= 2
 
 
+def test_a_task_is_compared_on_its_pairs_alone_however_few() -> None:
+    """Two prompts a task in one session, the first of each in the other: what is left out is in no figure."""
+    both = planted_trees(alike(Truth((0.6,) * 3, prompts=2), ("code", "math")), icc=0.05)
+    one = planted_trees(alike(Truth((0.6,) * 3, prompts=1), ("code", "math")), icc=0.05, seed=1)
+    texts = {prompt.task: prompt.prompt_text for prompt in reversed(both.prompts)}
+    less = replace(one, prompts=tuple(replace(p, prompt_text=texts[p.task]) for p in one.prompts))
+    comparison = comparison_of(both, less)
+    assert comparison.overall is not None
+    assert comparison.overall.prompts == (2, 2)
+    for group in comparison.tasks.values():
+        assert (group.paired, group.prompts) == (True, (1, 1))
+        assert group.figures[PRIMARY].difference is not None
+        assert group.figures[PRIMARY].ci is None
+    first = Analysis(both).counts.lengths[PRIMARY].per_prompt[0]
+    assert comparison.tasks["code"].figures[PRIMARY].a == pytest.approx(first)
+    assert [note for note in comparison.notes if note.startswith("2 prompts of 'planted'")]
+
+
 def test_each_task_is_set_against_each_other_with_holms_correction() -> None:
     assert holm([0.01, None, 0.04, 0.03]) == [
         pytest.approx(0.03),
