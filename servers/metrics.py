@@ -144,7 +144,7 @@ def _positions(series: Series, name: str) -> tuple[float, ...]:
     sums = {
         int(position): count
         for position, count in _by(series, name, "position").items()
-        if position.isdecimal()
+        if position.isdecimal() and len(position) <= len(str(MOST_POSITIONS))
     }
     counts: list[float] = []
     while len(counts) in sums and len(counts) < MOST_POSITIONS:
@@ -209,7 +209,7 @@ def _vllm(series: Series, at: float) -> Sample:
         at=at,
         engine="vllm",
         model=_label(series, "model_name"),
-        mark=_most(series, _V_CREATED, _START) if _V_CREATED not in series else _most(series, _V_CREATED),
+        mark=_most(series, _V_CREATED if _V_CREATED in series else _START),
         drafts=drafts,
         drafted=_total(series, _V_DRAFTED),
         accepted=_total(series, _V_ACCEPTED),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from spectui.decoding.errors import one_line
 from spectui.servers.client import Bounds, Client
 from spectui.servers.errors import NotFound, ServerError
 from spectui.servers.kinds import recognise
@@ -87,6 +88,10 @@ class Poller:
             self._fail(clean(str(error)), foreign=True)
         except ServerError as error:
             self._fail(clean(_short(str(error), self.server.url)), foreign=not error.passing)
+        except (
+            Exception
+        ) as error:  # a thread's error would be lost, and old figures would pass for those of now
+            self._fail(clean(f"its answer cannot be read: {one_line(error)}"), foreign=True)
         else:
             self._failures = 0
             self.server.take(sample, len(text))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from spectui.decoding.errors import one_line
 from spectui.servers.watch.events import Event
 from spectui.servers.watch.export import exposition
 from spectui.servers.watch.fleet import Fleet
@@ -55,16 +56,22 @@ class _Recording:
             return  # nothing has answered yet
         about, drafts = self._describe()
         if self._writer is None:
-            self.session = create_watch(db, about, self._group, plain=self.server.reference)
-            self._writer = SampleWriter(db, self.session, self._keep_days)
-            self._writer.claim()
-            self._writer.set_status("running")
+            self._writer = self._begin(db, about)
         self._writer.add(list(self._samples), [(one.at, one.kind, one.text) for one in self._events])
         self._samples.clear()
         self._events.clear()
         if (about, drafts) != self._described:
             self._writer.describe_server(about, drafts)
             self._described = (about, drafts)
+
+    def _begin(self, db: Connection, about: Server) -> SampleWriter:
+        """The writer of the session, which is made once, whatever fails behind that."""
+        if self.session is None:
+            self.session = create_watch(db, about, self._group, plain=self.server.reference)
+        writer = SampleWriter(db, self.session, self._keep_days)
+        writer.claim()
+        writer.set_status("running")
+        return writer
 
     def _describe(self) -> tuple[Server, str]:
         view: View = self.server.brief()
@@ -120,9 +127,11 @@ class Recorder:
         return next((one.session for one in self._recordings if one.server.url == url), None)
 
     def _run(self) -> None:
-        self._fleet.remembered |= self._recall()
         try:
+            self._fleet.remembered |= self._recall()
             self._turns()
+        except Exception as error:  # a thread's error would be lost
+            self.trouble = f"not recorded any more: {one_line(error)}"
         finally:
             if self._db is not None:
                 self._db.close()

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spectui.decoding.errors import UsageError
+from spectui.servers.metrics import read_page
 from spectui.servers.watch.clock import Clock
 from spectui.servers.watch.export import exposition
 from spectui.servers.watch.fleet import LiveFleet, read_servers
 from spectui.servers.watch.poller import BOUNDS, Poller
 from spectui.servers.watch.server import MOST_UNSAVED, Watched
+from spectui.store.database import connect
+from spectui.store.errors import StoreError
+from spectui.store.reading.reader import Reader
 from spectui.store.samples import Sample
-from spectui.tui.watching.recorder import Recorder
+from spectui.tui.watching.recorder import Recorder, _Recording
 from tests.servers.watch.fake import SETUPS, Answer, FakeServer, page, simulated
 from tests.servers.watch.simulated import Setup, Simulated
 from tests.servers.watch.test_metrics import page as recorded_page
+from tests.store.writing.test_patience import Failing
 
 
 def asked(server: FakeServer, times: int = 1) -> Watched:
@@ -57,6 +65,25 @@ def words(answer: Answer | None) -> str:
 )
 def test_what_answers_is_named(answer: Answer | None, said: str) -> None:
     assert said in words(answer)
+
+
+def test_a_page_that_breaks_the_reader_is_said_and_the_asking_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread would die without a word, and its last figures stay those of now."""
+
+    def broken(text: str, at: float) -> Sample:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr("spectui.servers.watch.poller.read_page", broken)
+    assert "its answer cannot be read: RecursionError: too deep" in words(page("vllm:x 1\n"))
+
+
+def test_a_position_of_thousands_of_digits_is_none() -> None:
+    """Python refuses to read such a number."""
+    name = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
+    text = f'{name}{{position="0"}} 5\n{name}{{position="{"1" * 5000}"}} 4\n'
+    assert read_page(text, 1.0).by_position == (5.0,)
 
 
 def test_a_page_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +218,27 @@ def test_a_database_that_cannot_be_opened_stops_neither_export_nor_turns(tmp_pat
     assert turns
     assert "spectui_watch_up" in out.read_text(encoding="utf-8")
     assert recorder.trouble.startswith("not recorded: ")
+
+
+def test_a_watch_whose_first_writes_fail_is_one_session_at_work(tmp_path: Path) -> None:
+    """A full disk or a lock may stop any statement of its beginning."""
+    watched = Watched("http://gpu:1", "gpu:1")
+    for fail_at in itertools.count(1):
+        path = tmp_path / f"{fail_at}.db"
+        connect(path).close()
+        with closing(sqlite3.connect(path, isolation_level=None, factory=Failing)) as db:
+            recording = _Recording(watched, "g", 1.0)
+            watched.take(Sample(at=float(fail_at), engine="vllm", generated=float(fail_at)))
+            db.fail_at, db.error = fail_at, "SQLITE_FULL"
+            try:
+                recording.save(db)
+            except StoreError:
+                recording.save(db)
+            else:
+                break
+            (session,) = Reader(db).sessions()
+            assert (session.status, session.pid) == ("running", os.getpid())
+    assert fail_at > 10
 
 
 def test_a_clock_that_differs_is_said_once() -> None:
