@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -160,7 +161,7 @@ def between(before: Sample | None, after: Sample, *, running: float | None = Non
 
 
 def added(several: list[Figures]) -> Figures | None:
-    """Stretches of one server as one: counts are summed; None of none."""
+    """Stretches of one server as one: counts are summed, and the load is their mean; None of none."""
     if not several:
         return None
     sums: dict[str, Any] = {}
@@ -176,8 +177,15 @@ def added(several: list[Figures]) -> Figures | None:
             sum(one.by_position[place] for one in several if place < len(one.by_position))
             for place in range(depth)
         ),
+        running=mean([one.running for one in several]),
         **sums,
     )
+
+
+def mean(levels: Sequence[float | None]) -> float | None:
+    """The mean of those levels that are known; None of none."""
+    known = [level for level in levels if level is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _since(last: Histogram | None, first: Histogram | None) -> Histogram | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-from spectui.servers.watch.figures import Figures, added, between
+from spectui.servers.watch.figures import Figures, added, between, mean
 from spectui.servers.watch.segments import Segments, Step
 from spectui.store.samples import Sample
 
@@ -49,7 +49,7 @@ class _Segment:
 
     def _now(self) -> list[Figures]:
         before, *inside = self.present
-        figures = between(before, inside[-1], running=_mean([one.running for one in inside]))
+        figures = between(before, inside[-1], running=mean([one.running for one in inside]))
         return [figures] if figures.rounds else []
 
     def thin(self, now: float) -> None:
@@ -63,7 +63,7 @@ class _Segment:
         self.samples = [*kept, self.samples[-1]]
         old = bisect_left(self.past, (now - DAY_S) // HOUR_S * HOUR_S, key=lambda one: one.end)
         hours = [list(group) for _, group in groupby(self.past[:old], lambda one: one.end // HOUR_S)]
-        self.past[:old] = [group[0] if len(group) == 1 else _together(group) for group in hours]
+        self.past[:old] = [group[0] if len(group) == 1 else added(group) or group[0] for group in hours]
 
 
 class History:
@@ -125,7 +125,7 @@ class History:
         if len(samples) < 2:
             return None
         place = max(bisect_right(samples, samples[-1].at - seconds, key=_time) - 1, 0)
-        running = _mean([one.running for one in samples[place + 1 :]])
+        running = mean([one.running for one in samples[place + 1 :]])
         return between(samples[place], samples[-1], running=running)
 
     def minutes(self, segment: int | None = None) -> list[Figures]:
@@ -174,14 +174,3 @@ class History:
 
 def _time(sample: Sample) -> float:
     return sample.at
-
-
-def _together(several: list[Figures]) -> Figures:
-    whole = added(several)
-    assert whole is not None
-    return replace(whole, running=_mean([one.running for one in several]))
-
-
-def _mean(running: Sequence[float | None]) -> float | None:
-    known = [one for one in running if one is not None]
-    return sum(known) / len(known) if known else None

@@ -48,11 +48,6 @@ class Plain:
         """Rounds of all of it."""
         return sum(one.rounds or 0.0 for one in self.slices)
 
-    @property
-    def whole(self) -> Figures | None:
-        """All of it together."""
-        return added(list(self.slices))
-
 
 @dataclass(frozen=True)
 class Payoff:

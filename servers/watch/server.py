@@ -11,7 +11,7 @@ from typing import Literal
 
 from spectui.servers.metrics import TITLES
 from spectui.servers.watch.events import LONG, Alerts, Event
-from spectui.servers.watch.figures import Figures, added, between
+from spectui.servers.watch.figures import Figures, added, between, mean
 from spectui.servers.watch.history import History
 from spectui.servers.watch.payoff import LEAST_ROUNDS, Payoff, Plain, payoff
 from spectui.store.samples import Sample
@@ -367,8 +367,7 @@ class Watched:
         samples = self.history.of_segment(self.history.segment)
         first = samples[bisect_left(samples, begin, key=lambda sample: sample.at)]
         assert end is not None
-        loads = [one.running for one in slices if one.running is not None]
-        return slices, between(first, end, running=sum(loads) / len(loads) if loads else None)
+        return slices, between(first, end, running=mean([one.running for one in slices]))
 
     def course(self, columns: int, most: float = 3600.0) -> Course | None:
         """The stretches for charts: of the shortest span that holds what was watched."""

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from spectui.servers.metrics import PageError, read_page
+from spectui.servers.watch.events import Alerts
+from spectui.servers.watch.figures import Figures
 from spectui.servers.watch.fleet import Fleet
 from spectui.servers.watch.server import Watched
 from spectui.tui.watching import panes
@@ -43,6 +45,19 @@ def test_tokens_a_round_below_those_of_each_minute_before_are_an_alert_once() ->
     (text,) = alerts(watched)
     assert text.startswith("τ fell 2.4")
     assert "below each of the" in text
+
+
+def test_minutes_of_another_load_are_no_measure_where_polls_alone_tell_it() -> None:
+    """SGLang's pages have no mean load: it is that of the polls, which a sum of minutes has to keep."""
+
+    def minute(number: int, running: float, tokens: float) -> Figures:
+        begin = 60.0 * number
+        return Figures(begin, begin + 60, "sglang", running=running, rounds=200.0, tokens=200 * tokens)
+
+    busier = [minute(i, 4.0, 3.0) for i in range(30)] + [minute(30 + i, 40.0, 2.0) for i in range(5)]
+    assert Alerts().look(9e3, busier, None, None) == []
+    alike = [minute(i, 40.0, 3.0) for i in range(30)] + busier[30:]
+    assert [event.kind for event in Alerts().look(9e3, alike, None, None)] == ["fell"]
 
 
 def test_a_quarter_of_an_hour_in_which_speculation_costs_is_an_alert_and_a_slow_drafter_alone_is_none() -> (

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from spectui.servers.watch.figures import added
 from spectui.servers.watch.history import History
 from spectui.servers.watch.segments import Segments
 from spectui.servers.watch.server import Watched
@@ -97,7 +98,8 @@ def test_what_is_older_than_a_day_is_coarser_and_not_gone() -> None:
     for one in (watched, recorded):
         earlier = one.earlier_plain()
         assert earlier is not None
-        assert earlier.whole is not None
-        assert (earlier.whole.tokens, earlier.slices[0].load) == (39 * 600.0, 2)
+        whole = added(list(earlier.slices))
+        assert whole is not None
+        assert (whole.tokens, earlier.slices[0].load) == (39 * 600.0, 2)
         assert sum(figures.tokens or 0 for figures in one.history.minutes()) == (28 * 20 - 1) * 600.0
         assert one.view(0.0, plain=earlier).payoff.verdict == "EVEN"
