@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from spectui.decoding.errors import DecodingError
@@ -26,7 +27,7 @@ def judge(
 ) -> Iterator[Compared]:
     """Each output judged at every token by the target of `config`, fields of `RunConfig`; `tell` gets its data type.
 
-    Raises `DecodingError` where the target cannot be loaded.
+    Raises `DecodingError` where the target cannot be loaded, or its process ends.
     """
     questions = [_question(prompt, output) for prompt, output in zip(prompts, outputs, strict=True)]
     command = python("-m", MODULE)
@@ -35,8 +36,10 @@ def judge(
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            child.stdin.write(json.dumps({"config": dict(config), "questions": questions}))
-            child.stdin.close()
+            with suppress(BrokenPipeError):  # a process that is gone answers nothing, see below
+                child.stdin.write(json.dumps({"config": dict(config), "questions": questions}))
+            with suppress(BrokenPipeError):
+                child.stdin.close()
             tell(str(_answer(child.stdout.readline())["dtype"]))
             for prompt, output in zip(prompts, outputs, strict=True):
                 yield _compared(prompt, output, _answer(child.stdout.readline()))
@@ -62,7 +65,7 @@ def _named(token: Token | Choice) -> int | str:
 
 def _answer(line: str) -> dict[str, Any]:
     """A line of the process. Raises `DecodingError` for its fatal error, and for its end."""
-    if not line:
+    if not line.endswith("\n"):
         raise DecodingError("the process with the target ended before its work was done; its words are above")
     answer: dict[str, Any] = json.loads(line)
     if "fatal" in answer:

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from spectui.decoding.errors import DecodingError
+from spectui.prompts import Prompt
+from spectui.servers.audit import local
 from spectui.servers.audit.outputs import Choice, Output, Token, read_output
 from spectui.servers.audit.verdict import LEAST_NATS, NOISE, TIE_NATS, Compared, Parting, audit_of, compare
 from spectui.servers.errors import ServerError
@@ -79,6 +82,16 @@ def test_a_server_with_a_penalty_of_its_own_is_found_out(prompts: Path, gguf: Pa
     assert (
         max(p["margin_nats"] for each in result["outputs"] for p in each["partings"]) > result["limit_nats"]
     )
+
+
+@pytest.mark.parametrize("length", [10, 500_000], ids=["in the pipe", "beyond the pipe"])
+def test_a_process_with_the_target_that_dies_is_said(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that the system kills for its memory: a module that does not exist ends as fast. A broken pipe would pass
+    for that of a reader of the output who has gone, and end the command without a word."""
+    monkeypatch.setattr(local, "MODULE", "spectui.no_such_module")
+    judged = local.judge([Prompt("a", "t", "x" * length)], [Output((), None)], {})
+    with pytest.raises(DecodingError, match="the process with the target ended before its work was done"):
+        list(judged)
 
 
 @pytest.mark.parametrize(
