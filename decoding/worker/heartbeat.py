@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -35,13 +36,16 @@ def heartbeat(database: Path, session_id: int, recorder: SessionWriter | None = 
     def beat() -> None:
         process = psutil.Process()
         process.cpu_percent()
-        db = connect(database, create=False, timeout=LOCK_SECONDS)
-        writer = SessionWriter(db, session_id)
+        db: sqlite3.Connection | None = None
+        writer: SessionWriter | None = None
         logged = ""
         gpus = Gpus()
         meter = EnergyMeter(gpus=gpus)
         while not done.wait(HEARTBEAT_SECONDS):
             try:
+                # Here, so that a lock at the beginning costs a beat, too, and not all of them.
+                db = db or connect(database, create=False, timeout=LOCK_SECONDS)
+                writer = writer or SessionWriter(db, session_id)
                 asked = None if recorder is None else recorder.usage
                 used = process_usage(process, gpus, meter) if asked is None else asked()
                 writer.heartbeat(*used, recorder.round_at if recorder else None)
@@ -50,7 +54,8 @@ def heartbeat(database: Path, session_id: int, recorder: SessionWriter | None = 
                 if str(error) != logged:  # not once a second for a whole weekend
                     logged = str(error)
                     log.warning("heartbeat: %s", error)
-        db.close()
+        if db is not None:
+            db.close()
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -134,6 +135,23 @@ def test_a_heart_beats_whatever_its_measurements_do(tmp_path: Path, monkeypatch:
         for _ in range(2):
             before = reader.session(1).heartbeat_at
             until(lambda before=before: reader.session(1).heartbeat_at != before)  # type: ignore[misc]
+
+
+def test_a_heart_beats_though_the_database_could_not_be_opened_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run without heartbeats reads as silent, and on another host as gone: a second worker would take it."""
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.01)
+    path, away = tmp_path / "runs.db", tmp_path / "away.db"
+    with closing(connect(path)) as connection:
+        claimed_writer(connection, ["code"])
+    path.rename(away)
+    with heartbeat.heartbeat(path, 1):
+        until(lambda: "there is no database" in caplog.text)
+        away.rename(path)
+        with Reader(path) as reader:
+            before = reader.session(1).heartbeat_at
+            until(lambda: reader.session(1).heartbeat_at != before)
 
 
 def test_all_gpus_of_the_machine_are_read_whoever_works_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
