@@ -47,6 +47,8 @@ class ReplicaRun:
         check_config(self._config)
         self._count, self._address = read_count(replicas), address
         self._dispatcher: Dispatcher | None = None
+        self._process = psutil.Process()
+        """Its share of a core is that since the last time it was asked."""
 
     @property
     def config_json(self) -> str:
@@ -152,7 +154,7 @@ class ReplicaRun:
         """The usage of this process and all replicas; energy only of one class of devices."""
         members = [] if self._dispatcher is None else list(self._dispatcher.members)
         pulses = [(each, each.pulse) for each in members if each.pulse is not None]
-        process = psutil.Process()
+        process = self._process
         cpu = process.cpu_percent() + sum(pulse.cpu_percent or 0.0 for _, pulse in pulses)
         rss = process.memory_info().rss + sum(pulse.rss_bytes or 0 for _, pulse in pulses)
         gpus = [

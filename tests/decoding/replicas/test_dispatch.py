@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +16,17 @@ from spectui.decoding.replicas import dispatch
 from spectui.decoding.replicas.dispatch import ATTEMPTS, Dispatcher
 from spectui.decoding.replicas.members import SILENCE
 from spectui.decoding.replicas.messages import Batch
+from spectui.decoding.replicas.session import ReplicaRun
 from spectui.decoding.replicas.transport import Answer
-from spectui.decoding.worker.control import LimitReached, Limits, Stopped
+from spectui.decoding.worker.control import Control, LimitReached, Limits, Stopped
 from spectui.store.care.check import check
 from spectui.store.database import connect
 from spectui.store.reading.reader import Reader
 from spectui.store.sessions import send_command
 from spectui.store.writing.writer import SessionWriter
 from tests.decoding.replicas.fakes import ROUNDS, Clock, FakeReplica, FakeRun, FakeTransport, Quiet
-from tests.store.samples import make_round, make_session, random_rounds
+from tests.store.samples import claimed_writer, make_round, make_session, random_rounds
+from tests.waiting import until
 
 TASKS = ["code", "math", "code", "chat", "math"]
 
@@ -317,3 +320,14 @@ def test_a_replica_may_not_call_the_writer_as_it_likes(run: Dispatched) -> None:
     run.transport.each_turn = babble
     with pytest.raises(DecodingError, match="'set_status', which no replica may"):
         run.decode()
+
+
+def test_what_the_dispatcher_itself_computes_is_part_of_the_usage(tmp_path: Path) -> None:
+    """psutil tells a share of a core since it was last asked by the same object; the first answer is always 0."""
+    with closing(connect(tmp_path / "runs.db")) as db:
+        writer = claimed_writer(db, ["code"])
+        before = Reader(db).session(1)
+        control, none = Control(signals=False), lambda *_: None
+        run = ReplicaRun(writer, control, none, before, {}, replicas="1", address="", force=False)
+        run._usage()
+        until(lambda: bool(sum(range(10_000))) and (run._usage()[0] or 0.0) > 0.0)
