@@ -47,7 +47,7 @@ class Files:
 
     def _append(self, data: bytes, limit: int) -> bytes:
         """The bytes of it that were written."""
-        if self._newest and self._size > self._limit // PORTIONS:
+        if (self._newest and self._size > self._limit // PORTIONS) or self._is_gone():
             self._end()
         if self._descriptor is None:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103
@@ -85,6 +85,10 @@ class Files:
         self._part += 1
         self._size, self._torn = len(header), False
         self.bytes += len(header)
+
+    def _is_gone(self) -> bool:
+        """True where another process has removed the file to make room, or its user has."""
+        return self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0
 
     def _end(self) -> None:
         if self._descriptor is not None:

@@ -87,6 +87,18 @@ def test_the_oldest_are_deleted_where_new_ones_are_kept(tmp_path: Path) -> None:
     assert len({start for start, _ in starts}) == 1
 
 
+def test_a_file_that_another_process_removed_is_begun_anew(tmp_path: Path) -> None:
+    """With "new" rows kept, a process at work makes room by the file of one that was idle, and writes again later."""
+    idle, busy = opened(tmp_path, max_mb=0.016, keep="new"), opened(tmp_path, max_mb=0.016, keep="new")
+    assert idle.write([LINE]) == 1
+    (first,) = tmp_path.iterdir()
+    os.utime(first, (1, 1))
+    assert [busy.write([LINE]) for _ in range(300)] == [1] * 300
+    assert not first.exists()
+    assert idle.write([b'["step",2]\n']) == 1
+    assert b'["step",2]\n' in recorded(tmp_path)
+
+
 def test_a_line_that_fits_nowhere_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "PATIENCE", 0)
     file = opened(tmp_path, max_mb=0.004, keep="new")
