@@ -138,8 +138,9 @@ class Recording:
         lines = [(stream, line) for stream in self._due() for line in stream.lines()]
         self._take(lines, now)
         if not lines:
-            with self._writer.portion():
-                self._record(self._joiner.settle(now))
+            if settled := list(self._joiner.settle(now)):  # else nothing takes the database's lock
+                with self._writer.portion():
+                    self._record(settled)
             if not self._alive():
                 self.end()
                 return False

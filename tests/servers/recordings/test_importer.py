@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -371,6 +373,25 @@ def test_one_process_records_a_server(tmp_path: Path, monkeypatch: pytest.Monkey
     assert any("process 1 on elsewhere is at work on it" in words for words in spoken)
     assert contents(tmp_path / "runs.db") == []
     db.close()
+
+
+def test_a_server_that_has_nothing_new_to_tell_needs_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at ten times a second, beside runs that write their rounds into the same database."""
+    monkeypatch.setattr(Recording, "_alive", lambda _: True)
+    for name in ("BEAT_S", "PLACE_S"):
+        monkeypatch.setattr(recording_module, name, 1e9)
+    starts = Folder(write(tmp_path / "recorded"))
+    (key,) = starts.look()
+    with closing(connect(tmp_path / "runs.db", timeout=0)) as db:
+        recording = Recording(db, starts.starts[key], None)
+        recording.claim()
+        while recording.read():
+            pass
+        with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert recording.read() is False
 
 
 def test_losses_inside_the_server_are_events(tmp_path: Path) -> None:
