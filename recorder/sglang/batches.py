@@ -73,13 +73,13 @@ class Batches:
             if request.finished():
                 self._known.discard(request.rid)
                 ends.append(request)
-        if rows:
-            self._sink.put(self.part, ["step", time.time(), rows])
-        for request in ends:
+        for request in ends:  # before their last steps, as of vLLM: an end says why its step was cut
             out = request.finished_len if request.finished_len is not None else len(request.output_ids)
             status = type(request.finished_reason).__name__
             row = {"id": clean(request.rid), "t": time.time(), "status": status, "out": out, "preempted": 0}
             self._sink.put(self.part, ["end", row])
+        if rows:
+            self._sink.put(self.part, ["step", time.time(), rows])
 
     def _request(self, request: Any) -> list[Any]:
         parameters = request.sampling_params

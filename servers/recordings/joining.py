@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from spectui.servers.recordings.names import cut_of
 from spectui.servers.recordings.rows import End, Request, Row, Step, Verified
 from spectui.servers.rounds import ServerRound
 from spectui.store.records import UNKNOWN_TOKEN, Cut, NodeRecord
@@ -20,8 +21,6 @@ MOST_OVER = 100_000
 """Ends that are remembered, so that rows which come behind them are left out."""
 MOST_EARLY = 50_000
 """Verdicts that wait for their commits; those of aborted requests wait for ever."""
-_CUTS: dict[str, Cut] = {"FINISHED_LENGTH_CAPPED": "length"}
-"""Status of a request -> the reason that the path of its last round was cut; else "eos"."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ class Joiner:
         if verdict is not None and not _belongs(step, verdict):
             self.counts.differing += 1
             verdict = None
-        reason = _CUTS.get(of_request.end.status if of_request.end else "", "eos")
+        reason = cut_of(of_request.end)
         ms = None if before is None or step.at < before else 1e3 * (step.at - before)
         greedy = request.temperature == 0
         each = to_round(step, verdict, reason, ms, placed=not gap)

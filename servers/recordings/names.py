@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 
 from spectui.servers.recordings.rows import End, Request
+from spectui.store.records import Cut
 
 UNTAGGED = "untagged"
 """The task of requests that name none."""
 _ENGINE_ID = re.compile(r"(?:(\d+)_)?(?:chatcmpl|cmpl|resp)-(.+?)(?:-[0-9a-f]{8})?")
-_REASONS = {"FINISHED_STOPPED": "eos", "FINISHED_LENGTH_CAPPED": "length"}
+_REASONS: dict[str, Cut] = {
+    "FINISHED_STOPPED": "eos",
+    "FINISHED_LENGTH_CAPPED": "length",
+    # SGLang's, which finds texts that end an answer in its engine.
+    "FINISH_MATCHED_TOKEN": "eos",
+    "FINISH_MATCHED_STR": "eos",
+    "FINISHED_MATCHED_REGEX": "eos",
+    "FINISH_LENGTH": "length",
+}
 _FAILURES = {
     "FINISHED_IGNORED": "the server did not take it: its prompt is too long",
     "FINISHED_ERROR": "the server failed",
@@ -28,8 +37,13 @@ def names_of(request: Request) -> tuple[str, str]:
     return prompt_id, request.task or (task if slash and task and rest else UNTAGGED)
 
 
+def cut_of(end: End | None) -> Cut:
+    """The reason that a path was cut, by its request's end, if that is known."""
+    return "eos" if end is None else _REASONS.get(end.status, "eos")
+
+
 def reason_of(end: End, most_tokens: int | None) -> str | None:
-    """One of `store.rows.FINISH_REASONS`; None of a request that was broken off, or stopped by a text."""
+    """One of `store.rows.FINISH_REASONS`; None of a request that was broken off, or of vLLM stopped by a text."""
     reason = _REASONS.get(end.status)
     if reason == "length" and most_tokens is not None and end.tokens < most_tokens:
         return "context"

@@ -18,7 +18,9 @@ from spectui.recorder.settings import Settings
 from spectui.recorder.sglang import install
 from spectui.recorder.sglang.trees import parents
 from spectui.recorder.sink import Sink
+from spectui.store.reading.reader import Reader
 from tests.recorder.records import Records
+from tests.servers.recordings.recorder import import_all
 
 VOCABULARY, WIDTH = 32, 6
 # The root drafts 1 and 2, they 3 and 4, and 3 drafts 5.
@@ -127,10 +129,10 @@ def hooks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str,
         sinks[0].close()
 
 
-def run(hooks: dict[str, Any], steps: int = 6) -> tuple[list[Any], list[Any], list[Request]]:
+def run(hooks: dict[str, Any], steps: int = 6, most: int = 9) -> tuple[list[Any], list[Any], list[Request]]:
     """Steps of two requests: the verdicts and the commits that were, and the requests."""
     generator = torch.Generator().manual_seed(1)
-    requests = [Request("a", 5, 9), Request("b", 8, 7)]
+    requests = [Request("a", 5, most), Request("b", 8, 7)]
     processor, verdicts, commits = Processor(), [], []
     decode, prefill = (
         hooks[f"{install.PROCESSOR}.process_batch_result_{kind}"] for kind in ("decode", "prefill")
@@ -234,6 +236,18 @@ def test_trees_verdicts_and_commits_are_written(hooks: dict[str, Any], tmp_path:
         "abc",
     )
     assert {stat["errors"] for stat in records.objects("stat")} == {0}
+
+
+def test_an_import_tells_how_answers_ended(hooks: dict[str, Any], tmp_path: Path) -> None:
+    run(hooks, steps=30, most=8)
+    hooks["sink"].close()
+    import_all(tmp_path / "rows", tmp_path / "runs.db")
+    with Reader(tmp_path / "runs.db") as reader:
+        prompts = reader.generations(reader.session("last").id)
+        assert [(each.status, each.finish_reason) for each in prompts] == [("finished", "length")] * 2
+        last = [reader.rounds(each.id)[-1] for each in prompts]
+    assert "length" in {each.cut for each in last}
+    assert {each.cut for each in last} <= {"length", None}
 
 
 def test_a_function_with_other_parameters_is_left_alone(
