@@ -24,10 +24,12 @@ from spectui.decoding.heads.config import (
     check_target,
     head_error,
     layer_fields,
+    layer_kinds,
     layout,
     number,
     read_json,
     section,
+    switch,
     verifier,
     vocabulary,
     whole_number,
@@ -45,6 +47,8 @@ _VARIANTS: dict[str, Any] = {
 """Keys of layers that vLLM knows and that are not built here, and what they say where they change nothing."""
 _MASK_EMBEDDING = "mask_embedding.pt"
 """A file beside the others with an embedding of the mask token, which vLLM reads."""
+_LARGEST_BLOCK = 1000
+"""Bound of a block, all of whose rows are computed in each round."""
 _WITHOUT_WINDOW = 28
 """Layers before the first one with a window in a Qwen3 configuration that does not say otherwise."""
 
@@ -76,7 +80,7 @@ def load_block_head(
     ids = draft_ids(
         folder, config.draft_vocab_size, config.vocab_size, stored.pop("d2t", None), stored.pop("t2d", None)
     )
-    if _value(folder, read_json(folder)[0], "enable_confidence_head") is None and config.markov is not None:
+    if _switch(folder, read_json(folder)[0], "enable_confidence_head") is None and config.markov is not None:
         config = replace(config, confident="confidence_head.proj.weight" in stored)
     if not config.confident:
         stored = {name: tensor for name, tensor in stored.items() if not name.startswith("confidence_head.")}
@@ -126,16 +130,17 @@ def read_config(folder: Path, *, layers: int) -> BlockConfig:
     config = BlockConfig(
         **{**sizes, "qk_norm": True},
         vocab_size=vocab,
-        draft_vocab_size=whole_number(folder, "draft_vocab_size", data.get("draft_vocab_size") or vocab),
+        draft_vocab_size=_whole(folder, data, "draft_vocab_size", vocab),
         feature_layers=_feature_layers(folder, data, sizes["num_hidden_layers"], layers),
         block_size=block,
         mask_token=mask,
         anchored=_anchored(folder, data),
         markov=_markov_type(folder, data),
-        markov_rank=whole_number(folder, "markov_rank", _value(folder, data, "markov_rank") or 0),
-        confident=DSPARK.recognises(data) and bool(_value(folder, data, "enable_confidence_head")),
-        confidence_reads_token=_value(folder, data, "confidence_head_with_markov") is not False,
+        markov_rank=_whole(folder, data, "markov_rank", 0),
+        confident=DSPARK.recognises(data) and bool(_switch(folder, data, "enable_confidence_head")),
+        confidence_reads_token=_switch(folder, data, "confidence_head_with_markov") is not False,
         sights=tuple(_sights(folder, data, layer, sizes["num_hidden_layers"], ours=ours)),
+        # A 0 was refused.
         embedding_scale=_number(folder, data, "input_embedding_scale") or 1.0,
         output_multiplier=_number(folder, data, "output_multiplier") or 1.0,
         softcap=_number(folder, data, "final_logit_softcapping"),
@@ -151,8 +156,8 @@ def read_config(folder: Path, *, layers: int) -> BlockConfig:
     )
     if not config.mask_token >= 0:
         raise head_error(folder, f"has mask_token_id = {config.mask_token}, which is no token")
-    if config.softcap is not None and config.softcap <= 0.0:
-        raise head_error(folder, f"has final_logit_softcapping = {config.softcap}, which bounds nothing")
+    if config.block_size > _LARGEST_BLOCK:
+        raise head_error(folder, f"has block_size = {config.block_size}, a size that no head has")
     _check_drafted(folder, data, config)
     return config
 
@@ -163,8 +168,8 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
     Raises `DecodingError` as `read_config`, and where it is for another `target`.
     """
     data, _ = read_json(folder)
-    known = data.get("num_target_layers")
-    layers = target.layers if target is not None else known if type(known) is int else 32
+    known = _layers_known(folder, data)
+    layers = target.layers if target is not None else known or 32
     config = read_config(folder, layers=layers)
     if target is not None:
         _check_target(folder, config, hidden=target.hidden, vocab=target.vocab, layers=target.layers)
@@ -184,15 +189,23 @@ def describe(folder: Path, target: Sizes | None = None) -> str:
     return "; ".join(parts)
 
 
+def _layers_known(folder: Path, data: Mapping[str, Any]) -> int | None:
+    """The layers of the target that a head is for; None where it does not say."""
+    value = data.get("num_target_layers")
+    if value is not None:
+        check_sizes(folder, {"num_target_layers": whole_number(folder, "num_target_layers", value)})
+    return value
+
+
 def _anchored(folder: Path, data: Mapping[str, Any]) -> bool:
     """True where the root's row predicts: only as the file says for DFlash, unless it says otherwise for DSpark.
 
     SpecForge's own DSpark fills in, as DFlash does.
     """
-    chosen = _value(folder, data, "sample_from_anchor")
+    chosen = _switch(folder, data, "sample_from_anchor")
     if chosen is None:
         return DSPARK.recognises(data) and not section(folder, data, "dflash_config")
-    return bool(chosen)
+    return chosen
 
 
 def _markov_type(folder: Path, data: Mapping[str, Any]) -> str | None:
@@ -220,6 +233,16 @@ def _value(folder: Path, data: Mapping[str, Any], key: str) -> Any:
 def _number(folder: Path, data: Mapping[str, Any], key: str) -> float | None:
     value = _value(folder, data, key)
     return None if value is None else number(folder, key, value)
+
+
+def _whole(folder: Path, data: Mapping[str, Any], key: str, otherwise: int) -> int:
+    value = _value(folder, data, key)
+    return otherwise if value is None else whole_number(folder, key, value)
+
+
+def _switch(folder: Path, data: Mapping[str, Any], key: str) -> bool | None:
+    value = _value(folder, data, key)
+    return None if value is None else switch(folder, key, value)
 
 
 def _needed(folder: Path, data: Mapping[str, Any], key: str) -> int:
@@ -260,35 +283,37 @@ def _sights(
 ) -> list[Sight]:
     inner = section(folder, data, "dflash_config")
     key = "sliding_window" if inner.get("swa_window_size") is None else "swa_window_size"
-    window = inner.get(key) if key in inner else layer.get(key) if layer.get("use_sliding_window") else None
-    kinds = layer.get("layer_types")
+    uses_window = switch(folder, "use_sliding_window", layer.get("use_sliding_window"))
+    window = inner.get(key) if key in inner else layer.get(key) if uses_window else None
+    if window is not None:
+        check_sizes(folder, {key: whole_number(folder, key, window)})
+    kinds = layer_kinds(folder, layer)
     if kinds is None:
-        first = layer.get("max_window_layers", _WITHOUT_WINDOW)
+        first = layer.get("max_window_layers")
+        first = _WITHOUT_WINDOW if first is None else whole_number(folder, "max_window_layers", first)
         kinds = ["sliding_attention" if window and i >= first else "full_attention" for i in range(count)]
-    if not isinstance(kinds, list) or len(kinds) != count:
+    if len(kinds) != count:
         raise head_error(
             folder, f"has num_hidden_layers = {count} and other layer_types; its config.json is damaged"
         )
-    if unknown := sorted(set(map(str, kinds)) - {"full_attention", "sliding_attention"}):
+    if unknown := sorted(set(kinds) - {"full_attention", "sliding_attention"}):
         raise head_error(folder, f"has layer_types with '{unknown[0]}', which spectui does not know")
-    if window is not None and not (type(window) is int and window > 0):
-        raise head_error(folder, f"has {key} = {window!r}, which is no number of tokens")
     # vLLM's key: a window in every layer where none is said to slide, and no order with it.
-    everywhere = bool(inner.get("use_swa")) and "sliding_attention" not in kinds
+    everywhere = switch(folder, "use_swa", inner.get("use_swa")) and "sliding_attention" not in kinds
     if everywhere and window is None:
         raise head_error(
             folder, "has use_swa = True and no swa_window_size in its config.json; it is damaged"
         )
-    causal = data.get("is_causal")
-    causal = inner.get("causal") if causal is None else causal
+    causal: bool | None = None
+    for causal_key, value in (("is_causal", data.get("is_causal")), ("causal", inner.get("causal"))):
+        causal = switch(folder, causal_key, value) if causal is None and value is not None else causal
+    non_causal = switch(folder, "sliding_window_non_causal", data.get("sliding_window_non_causal"))
     sights = []
     for kind in kinds:
         slides = in_order = kind == "sliding_attention"
         if ours:
-            in_order = slides and window is not None and not data.get("sliding_window_non_causal")
-        sights.append(
-            Sight(in_order if causal is None else bool(causal), window if slides or everywhere else None)
-        )
+            in_order = slides and window is not None and not non_causal
+        sights.append(Sight(in_order if causal is None else causal, window if slides or everywhere else None))
     return sights
 
 
@@ -309,7 +334,7 @@ def _check_target(folder: Path, config: BlockConfig, *, hidden: int, vocab: int,
     """Raise unless the head was made for a target of these sizes."""
     sizes = {"hidden size": (config.hidden_size, hidden), "vocabulary size": (config.vocab_size, vocab)}
     data, _ = read_json(folder)
-    if type(known := data.get("num_target_layers")) is int:
+    if (known := _layers_known(folder, data)) is not None:
         sizes = {"num_target_layers": (known, layers), **sizes}
     check_target(folder, sizes)
     if config.mask_token >= vocab:

@@ -23,7 +23,7 @@ EMBEDDED_HEAD = Path(__file__).parents[1] / "eagle" / "smollm2-135m-instruct"
 def _described_by(config: Mapping[str, Any]) -> str | None:
     """Name of the kind of draft head that a ``config.json`` describes; None where it describes none of them."""
     if (kind := config.get("speculators_model_type")) is not None:
-        return {"eagle3": "eagle", "eagle": "eagle1"}.get(kind, str(kind))
+        return {"eagle3": "eagle", "eagle": "eagle1"}.get(str(kind), str(kind))
     named = str(config.get("architectures")).lower()
     inner = config.get("dflash_config")
     block = inner if isinstance(inner, Mapping) else {}

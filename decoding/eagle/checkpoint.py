@@ -24,9 +24,11 @@ from spectui.decoding.heads.config import (
     check_target,
     head_error,
     layer_fields,
+    layer_kinds,
     layout,
     read_json,
     section,
+    switch,
     verifier,
     vocabulary,
     whole_number,
@@ -80,7 +82,8 @@ def load_head(
                 f"{config.vocab_size} tokens, so the lm_head is missing: fetch it again",
             )
         output = target.get_output_embeddings
-        if embedding is None and read_json(folder)[1].get("tie_word_embeddings"):
+        tied = switch(folder, "tie_word_embeddings", read_json(folder)[1].get("tie_word_embeddings"))
+        if embedding is None and tied:
             stored["lm_head.weight"], output = stored["embed_tokens.weight"], None
     with torch.device("meta"):
         head = EagleHead(config, embedding, output)
@@ -112,18 +115,20 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
     data, layer = read_json(folder)
     sizes = layer_fields(folder, data, layer, "EAGLE-3 head")
     vocab = vocabulary(folder, layer, "EAGLE-3 head")
+
+    def whole(key: str, otherwise: int) -> int:
+        return otherwise if data.get(key) is None else whole_number(folder, key, data[key])
+
     config = HeadConfig(
         **{**sizes, "qk_norm": _has_qk_norm(folder, data, layer)},
         vocab_size=vocab,
-        draft_vocab_size=whole_number(folder, "draft_vocab_size", data.get("draft_vocab_size") or vocab),
-        target_hidden_size=whole_number(
-            folder, "target_hidden_size", data.get("target_hidden_size") or sizes["hidden_size"]
-        ),
+        draft_vocab_size=whole("draft_vocab_size", vocab),
+        target_hidden_size=whole("target_hidden_size", sizes["hidden_size"]),
         feature_layers=_feature_layers(folder, data, layers) or default_feature_layers(layers),
-        norm_before_residual=bool(data.get("norm_before_residual")),
-        norm_before_fc=bool(_variant(folder, data, "norm_before_fc")),
-        fc_norm=bool(_variant(folder, data, "fc_norm")),
-        norm_output=bool(_variant(folder, data, "norm_output")),
+        norm_before_residual=switch(folder, "norm_before_residual", data.get("norm_before_residual")),
+        norm_before_fc=_variant(folder, data, "norm_before_fc"),
+        fc_norm=_variant(folder, data, "fc_norm"),
+        norm_output=_variant(folder, data, "norm_output"),
         mask_token=_mask_token(folder, data),
     )
     check_sizes(
@@ -134,7 +139,7 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
             "target_hidden_size": config.target_hidden_size,
         },
     )
-    if _variant(folder, data, "use_aux_hidden_state") is False:
+    if not _variant(folder, data, "use_aux_hidden_state", otherwise=True):
         raise head_error(
             folder,
             "has use_aux_hidden_state = False: it reads its target's last hidden state alone, which spectui does not "
@@ -144,9 +149,9 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
         raise head_error(
             folder, "has both fc_norm and norm_before_fc, which norm the same; its config.json is damaged"
         )
-    if "sliding_attention" in (layer.get("layer_types") or ()):
+    if unknown := sorted(set(layer_kinds(folder, layer) or ()) - {"full_attention"}):
         raise head_error(
-            folder, "has sliding layers (layer_types), which spectui does not know; choose another head"
+            folder, f"has layer_types with '{unknown[0]}', which spectui does not know; choose another head"
         )
     return config
 
@@ -214,9 +219,10 @@ def _mask_key(data: dict[str, Any]) -> str:
     return next((key for key in _MASK_TOKEN if data.get(key) is not None), _MASK_TOKEN[0])
 
 
-def _variant(folder: Path, data: dict[str, Any], key: str) -> Any:
+def _variant(folder: Path, data: dict[str, Any], key: str, *, otherwise: bool = False) -> bool:
     """A switch of the head, at the top of its configuration or in ``eagle_config``, where SGLang and vLLM look."""
-    return data.get(key, section(folder, data, "eagle_config").get(key))
+    value = data.get(key, section(folder, data, "eagle_config").get(key))
+    return otherwise if value is None else switch(folder, key, value)
 
 
 def _feature_layers(folder: Path, data: dict[str, Any], layers: int) -> tuple[int, ...]:

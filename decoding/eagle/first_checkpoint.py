@@ -23,6 +23,7 @@ from spectui.decoding.heads.config import (
     layer_fields,
     layout,
     read_json,
+    switch,
     verifier,
     vocabulary,
 )
@@ -131,7 +132,7 @@ def _with_biases(
     there = "fc.bias" in stored
     for key in _FC_BIAS:
         stated = data.get(key, layer.get(key))
-        if stated is not None and bool(stated) != there:
+        if stated is not None and switch(folder, key, stated) != there:
             raise head_error(
                 folder,
                 f"has {key} = {stated} in its config.json and {'a' if there else 'no'} tensor 'fc.bias'; the files do "

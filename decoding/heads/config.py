@@ -26,6 +26,8 @@ PICTURES = "mrope"
 _LARGEST = 1 << 31
 """Bound of every size in a head's configuration."""
 _MOST_LAYERS = 1000
+_LARGEST_NUMBER = 1e30
+"""Bound of every other number, far from the end of float32."""
 _NEEDED = ("hidden_size", "intermediate_size", "num_attention_heads")
 _QWEN3_HEAD_DIM = 128
 """Of a Qwen3 configuration that names none, in transformers."""
@@ -116,11 +118,24 @@ def whole_number(folder: Path, key: str, value: Any) -> int:
     return value
 
 
-def number(folder: Path, key: str, value: Any) -> float:
-    """`value` of `key` as a number. Raises `DecodingError` for anything else."""
+def number(folder: Path, key: str, value: Any, *, zero: bool = False) -> float:
+    """`value` of `key` as a number above 0, or with `zero` from 0. Raises `DecodingError` for anything else: infinity,
+    and JSON's NaN, would go through every layer and show in no output."""
     if type(value) not in (int, float):
         raise _wrong_type(folder, key, value, "number")
+    if not (0 <= value < _LARGEST_NUMBER) or (value == 0 and not zero):
+        raise head_error(
+            folder, f"has {key} = {str(value)[:60]} in its config.json, a number that no head has"
+        )
     return float(value)
+
+
+def switch(folder: Path, key: str, value: Any) -> bool:
+    """`value` of `key` as a switch, off where it is null. Raises `DecodingError` for anything else: "false" is no
+    false."""
+    if value not in (None, False, True):
+        raise _wrong_type(folder, key, value, "true or false")
+    return bool(value)
 
 
 def _wrong_type(folder: Path, key: str, value: Any, noun: str) -> DecodingError:
@@ -151,6 +166,14 @@ def layer_fields(
         )
     rope = dict(layer.get("rope_parameters") or layer.get("rope_scaling") or {})
     rope_type(rope)
+    if by_kind := next((key for key, value in rope.items() if isinstance(value, dict)), None):
+        raise head_error(
+            folder,
+            f"has rope_parameters of its own for '{by_kind}', which spectui does not know; choose another head",
+        )
+    for key, value in rope.items():
+        if type(value) in (int, float):
+            number(folder, key, value, zero=key != "factor")
     if quantized := data.get("quantization_config"):
         raise head_error(
             folder,
@@ -165,14 +188,21 @@ def layer_fields(
     def whole(key: str, otherwise: int) -> int:
         return otherwise if layer.get(key) is None else whole_number(folder, key, layer[key])
 
-    def real(key: str, value: Any, otherwise: float) -> float:
-        return number(folder, key, value or otherwise)
+    def real(key: str, value: Any, otherwise: float, *, zero: bool = False) -> float:
+        return otherwise if value is None else number(folder, key, value, zero=zero)
 
+    def on(key: str) -> bool:
+        return switch(folder, key, layer.get(key, data.get(key)))
+
+    if not isinstance(layer.get("model_type"), str | None):
+        raise _wrong_type(folder, "model_type", layer["model_type"], "word")
     missing = [key for key in _NEEDED if layer.get(key) is None]
     if missing:
         raise head_error(folder, f"has no {missing[0]} in its config.json; it is no {noun}")
     width, inner, heads = (whole_number(folder, key, layer[key]) for key in _NEEDED)
     of_a_head = _QWEN3_HEAD_DIM if layer.get("model_type") == "qwen3" else width // max(heads, 1)
+    theta = layer.get("rope_theta") if rope.get("rope_theta") is None else rope["rope_theta"]
+    rope.pop("rope_theta", None)
     fields: dict[str, Any] = {
         "hidden_size": width,
         "intermediate_size": inner,
@@ -180,12 +210,12 @@ def layer_fields(
         "num_key_value_heads": whole("num_key_value_heads", heads),
         "head_dim": whole("head_dim", of_a_head),
         "num_hidden_layers": whole("num_hidden_layers", 1),
-        "rms_norm_eps": real("rms_norm_eps", layer.get("rms_norm_eps"), 1e-6),
-        "rope_theta": real("rope_theta", rope.pop("rope_theta", None) or layer.get("rope_theta"), 10_000.0),
+        "rms_norm_eps": real("rms_norm_eps", layer.get("rms_norm_eps"), 1e-6, zero=True),
+        "rope_theta": real("rope_theta", theta, 10_000.0),
         "rope_scaling": rope,
         "max_position_embeddings": whole("max_position_embeddings", 2048),
-        "attention_bias": bool(layer.get("attention_bias", data.get("attention_bias"))),
-        "mlp_bias": bool(layer.get("mlp_bias", data.get("mlp_bias"))),
+        "attention_bias": on("attention_bias"),
+        "mlp_bias": on("mlp_bias"),
     }
     sizes = {key: value for key, value in fields.items() if type(value) is int}
     check_sizes(folder, sizes)
@@ -202,6 +232,16 @@ def layer_fields(
             f"{fields['num_key_value_heads']}; its config.json is damaged",
         )
     return fields
+
+
+def layer_kinds(folder: Path, layer: Mapping[str, Any]) -> list[str] | None:
+    """``layer_types`` of a configuration; None where it has none. Raises `DecodingError` for anything but words."""
+    kinds = layer.get("layer_types")
+    if kinds is None:
+        return None
+    if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
+        raise _wrong_type(folder, "layer_types", kinds, "list of words")
+    return kinds
 
 
 def vocabulary(folder: Path, layer: Mapping[str, Any], noun: str) -> int:
@@ -249,8 +289,12 @@ def layout(data: Mapping[str, Any]) -> str:
 
 def _check_version(folder: Path, data: Mapping[str, Any]) -> None:
     version = data.get("speculators_version")
-    numbers = re.match(r"(\d+)\.(\d+)", str(version or ""))
-    if numbers and tuple(map(int, numbers.groups())) > KNOWN_SPECULATORS:
+    if version is None:
+        return
+    numbers = re.match(r"v?(\d+)(?:\.(\d+))?", str(version))
+    if not isinstance(version, str) or numbers is None:
+        raise _wrong_type(folder, "speculators_version", version, "version such as 0.9.0")
+    if tuple(int(part or 0) for part in numbers.groups()) > KNOWN_SPECULATORS:
         known = ".".join(map(str, KNOWN_SPECULATORS))
         raise head_error(
             folder,

@@ -174,9 +174,9 @@ def check_vocabularies(config: RunConfig, progress: Progress) -> None:
     if not config.speculate or config.kind.named:
         return
     draft = locate(config.base_draft, progress, weights=False)
-    read_config(draft)  # a damaged one says more than its tokenizer
     if kind_in(draft).is_head or draft == target:
         return
+    read_config(draft)  # a damaged one says more than its tokenizer
     from spectui.decoding.models.loading import load_tokenizer
 
     check_same_vocabulary(

@@ -227,7 +227,7 @@ def _edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         ({"intermediate_size": 65}, "gate_proj.weight' of shape"),
         ({"attention_bias": True}, "lacks the tensor 'layers.0.self_attn.q_proj.bias'"),
         ({"dflash_config": INNER | {"output_multiplier": "1/2"}}, "output_multiplier is '1/2', and no number"),
-        ({"sliding_window": "wide"}, "sliding_window = 'wide'"),
+        ({"sliding_window": "wide"}, "sliding_window is 'wide', and no whole number"),
         ({"draft_vocab_size": 100}, "d2t of shape"),
         ({"speculators_model_type": "dflash", "mask_token_id": 383}, "aux_hidden_state_layer_ids is None"),
         ({"speculators_model_type": "dflash", "speculators_version": "1.0"}, "speculators_version 1.0"),
