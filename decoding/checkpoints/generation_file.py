@@ -27,7 +27,7 @@ def check_generation_file(name: str, folder: Path) -> None:
         return
     except OSError as error:
         raise DecodingError(f"model '{name}' has a {NAME} that cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DecodingError(f"model '{name}' has a {NAME} that is not JSON: {error}; {_MEND}") from error
     if not isinstance(data, dict):
         raise DecodingError(f"model '{name}' has a {NAME} that is no JSON object; {_MEND}")

@@ -53,7 +53,7 @@ def damaged_file(folder: Path) -> str | None:
         try:
             if path.is_file() and not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
                 return f"its {name} is no JSON object; fetch it again"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             return f"its {name} is damaged or cut ({error}); fetch it again"
     return None
 

@@ -54,7 +54,7 @@ def read_config(folder: Path, *, whole: bool = True) -> dict[str, Any]:
         data: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise DecodingError(f"model folder {folder} has no readable config.json: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DecodingError(f"model folder {folder} has a config.json that is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise DecodingError(f"model folder {folder} has a config.json that is no object")
@@ -89,7 +89,7 @@ def _quantized_beside(folder: Path) -> dict[str, Any]:
             settings = json.loads((folder / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DecodingError(f"model folder {folder} has a damaged {name}; fetch it again") from error
         if isinstance(settings, dict):
             return read(settings)
@@ -120,7 +120,7 @@ def shards(folder: Path) -> list[Path]:
         return [folder / name for name in names]
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    files = sorted(folder.glob("*.safetensors"))
+    files = [path for path in sorted(folder.glob("*.safetensors")) if path.is_file()]  # no link to nothing
     return files if len(files) == 1 else []
 
 
@@ -211,13 +211,20 @@ def _index(folder: Path) -> Path:
 
 
 def _indexed(folder: Path) -> list[str]:
+    """Files that the index names. Raises `DecodingError` for one outside the folder, which belongs to no model."""
+    index = _index(folder)
     try:
-        index = json.loads(_index(folder).read_text(encoding="utf-8"))
-        return sorted(set(index["weight_map"].values()))
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        outside = next((name for name in names if Path(name).is_absolute() or ".." in Path(name).parts), None)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DecodingError(f"{_index(folder)} is damaged; fetch the model again") from error
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise DecodingError(f"{index} is damaged; fetch the model again") from error
+    if outside is not None:
+        raise DecodingError(
+            f"{index} names a file outside its folder ({outside[:100]!r}); fetch the model again"
+        )
+    return names
 
 
 def _header(path: Path) -> Iterator[tuple[str, str, int, int]]:
@@ -232,5 +239,5 @@ def _header(path: Path) -> Iterator[tuple[str, str, int, int]]:
             if name != "__metadata__":
                 start, stop = tensor["data_offsets"]
                 yield name, str(tensor["dtype"]), int(start), int(stop)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise DecodingError(f"{path} is damaged or cut; fetch the model again") from error

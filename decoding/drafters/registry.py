@@ -218,7 +218,7 @@ def kind_in(folder: Path) -> DrafterKind:
     """The kind of the weights in `folder`, by its ``config.json``, or where that tells nothing by their names."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return DRAFT_MODEL
     if not isinstance(config, dict):
         return DRAFT_MODEL

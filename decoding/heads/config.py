@@ -57,14 +57,16 @@ class LayerConfig:
 
 def head_error(folder: Path, problem: str) -> DecodingError:
     """The error of a head in `folder`: `problem` begins with a verb."""
-    return DecodingError(f"draft head {folder} {problem}")
+    return DecodingError(
+        f"draft head {folder} {' '.join(problem.split())}"
+    )  # files name tensors as they like
 
 
 def read_json(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """``config.json``, and the part of it that describes the layers. Raises `DecodingError`."""
     try:
         data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise head_error(folder, f"has no readable config.json: {error}") from error
     layer: Any = _layer_part(data) if isinstance(data, dict) else None
     rope = (layer.get("rope_parameters") or layer.get("rope_scaling") or {}) if isinstance(layer, dict) else 0

@@ -141,9 +141,10 @@ def draft_ids(
     if offsets is not None:
         if tuple(offsets.shape) != (size,):
             raise head_error(folder, f"has d2t of shape {list(offsets.shape)} for {size} draft tokens")
-        if offsets.is_floating_point():
+        if offsets.is_floating_point() or offsets.dtype == torch.bool:
+            kind = str(offsets.dtype).removeprefix("torch.")
             raise head_error(
-                folder, "has d2t of fractions, which name no tokens; it is damaged, fetch it again"
+                folder, f"has d2t of {kind}, which names no tokens; it is damaged, fetch it again"
             )
         ids = torch.arange(size) + offsets.long()
     elif present is not None:

@@ -135,6 +135,6 @@ def _text(path: Path) -> str:
 def _config(folder: Path) -> dict[str, Any]:
     try:
         data = json.loads(_text(folder / "config.json"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

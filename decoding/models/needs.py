@@ -245,10 +245,9 @@ def main() -> int:
             what = {"draft": config.target, "words": words}
             sys.stdout.write((json.dumps(what) if as_json else f"{config.target}: {words}") + "\n")
             return 0
-        if not from_config:
-            check_vocabularies(config, lambda *_: None)
         figures = described(config, lambda *_: None, from_config=from_config)
         if not from_config:
+            check_vocabularies(config, lambda *_: None)
             check_head_tensors(config, lambda *_: None, figures["needs"]["target"]["dtype"])
     except DecodingError as error:
         sys.stderr.write(f"spectui: {error}\n")

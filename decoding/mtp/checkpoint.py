@@ -249,7 +249,7 @@ def _fill(
         )
     if unknown := sorted(set(stored) - set(expected)):
         raise DecodingError(
-            f"the MTP module of model folder {folder} holds a tensor '{words(unknown[0])}' that spectui does not know; "
+            f"the MTP module of model folder {folder} holds a tensor {words(unknown[0])!r} that spectui does not know; "
             "give another --draft"
         )
     for name, shape in expected.items():

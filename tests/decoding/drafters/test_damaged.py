@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from spectui.decoding.checkpoints.locate import locate
+from spectui.decoding.config import RunConfig
 from spectui.decoding.drafters.kind import imported
-from spectui.decoding.drafters.registry import kind_in
+from spectui.decoding.drafters.registry import DFLASH, DRAFT_MODEL, EAGLE, kind_in
 from spectui.decoding.errors import DecodingError
+from spectui.decoding.models.needs import draft_words, need_of
 
 _LAYERS: dict[str, Any] = {
     "model_type": None, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4,
@@ -45,7 +47,7 @@ _HEADS: dict[str, dict[str, Any]] = {
     "peagle": {"architectures": ["PEagleDraftModel"], "mask_token_id": 383} | _LAYERS | _EAGLE3,
     "eagle1": {"architectures": ["EagleLlamaForCausalLM"]} | _LAYERS,
 }  # fmt: skip
-_DAMAGED = (
+_DAMAGED: tuple[Any, ...] = (
     "x", "7", -1, 1.5, 10**400, -(10**30), math.nan, math.inf, True, [1], [[]], {"a": 1}, {"a": {"b": 1}}
 )  # fmt: skip
 """Python reads ``NaN``, ``Infinity`` and whole numbers of any length from JSON."""
@@ -84,7 +86,8 @@ def test_what_is_no_number_and_no_switch_is_refused_by_its_key(tmp_path: Path, n
             continue
         for damaged in ("false", math.nan, -1.5, [1], {"a": 1}):
             refusal = _read(tmp_path, config | {key: damaged})
-            assert refusal is not None and key in refusal, (key, damaged, refusal)
+            assert refusal is not None, (key, damaged)
+            assert key in refusal
 
 
 @pytest.mark.parametrize("name", _HEADS)
@@ -108,10 +111,58 @@ def test_values_without_meaning_are_refused_by_their_key(
     tmp_path: Path, name: str, changes: dict[str, Any], says: str
 ) -> None:
     refusal = _read(tmp_path, _HEADS[name] | changes)
-    assert refusal is not None and says in refusal
+    assert refusal is not None
+    assert says in refusal
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"model.safetensors.index.json": "[" * 100_000}, "index.json is damaged"),
+        ({"model.safetensors.index.json": '{"weight_map": {"fc.weight": null}}'}, "index.json is damaged"),
+        ({"model.safetensors.index.json": '{"weight_map": {"fc.weight": 3}}'}, "index.json is damaged"),
+        ({"model.safetensors.index.json": '{"weight_map": {"fc.weight": "../other/model.safetensors"}}'},
+         "outside its folder ('../other/model.safetensors')"),
+        ({"model.safetensors.index.json": '{"weight_map": {"fc.weight": "/etc/passwd"}}'},
+         "outside its folder ('/etc/passwd')"),
+        ({"model.safetensors": ""}, "model.safetensors is damaged or cut"),
+        ({}, "has no model.safetensors"),
+    ],
+)  # fmt: skip
+def test_damaged_files_of_a_head_are_refused_in_one_line(
+    tmp_path: Path, files: dict[str, str], says: str
+) -> None:
+    """Nothing beside the folder is read, and a link to nothing is no file."""
+    folder = tmp_path / "head"
+    (tmp_path / "other").mkdir()
+    folder.mkdir()
+    (tmp_path / "other" / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").symlink_to(tmp_path / "nothing")
+    (folder / "config.json").write_text(json.dumps(_HEADS["dflash"]))
+    for name, text in files.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).write_text(text)
+    config = RunConfig(target=str(folder), draft="recycling")
+    with pytest.raises(DecodingError) as caught:
+        draft_words(config, lambda *_: None)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_nested_without_end_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    locate(str(tmp_path), lambda *_: None)
+    assert kind_in(tmp_path) is DRAFT_MODEL
+    with pytest.raises(DecodingError, match="that is not JSON"):
+        need_of("x", tmp_path, RunConfig())
+    for kind in (DFLASH, EAGLE):
+        assert kind.weights is not None
+        with pytest.raises(DecodingError, match="no readable config"):
+            imported(kind.weights.describe)(tmp_path, None)
 
 
 @pytest.mark.parametrize("kind", [[], [1], {}, {"a": 1}, 3])
 def test_a_kind_that_is_no_word_is_an_unknown_one(tmp_path: Path, kind: Any) -> None:
     refusal = _read(tmp_path, {"speculators_model_type": kind})
-    assert refusal is not None and f"a draft head of kind '{kind}'" in refusal
+    assert refusal is not None
+    assert f"a draft head of kind '{kind}'" in refusal
