@@ -60,6 +60,14 @@ _GENERATIONS = """
     WHERE {which}
 """
 
+_COUNT_EXPLAINED = """
+    UPDATE session SET (greedy_rounds, explained_rounds, unexplained_round_id) = (
+        SELECT count(explained), coalesce(sum(explained), 0), min(CASE WHEN explained = 0 THEN round.id END)
+        FROM generation JOIN round ON round.generation_id = generation.id WHERE session_id = session.id
+    )
+    WHERE id = ?
+"""
+
 _WHOLE = "generation.id NOT IN (SELECT generation_id FROM pruned)"
 _PRUNED = """
     SELECT generation.id, generation.session_id, pruned.counts
@@ -162,7 +170,7 @@ def _checked(sums: dict[str, Any]) -> Sums:
 
 
 def rebuild(connection: sqlite3.Connection, session_id: int) -> None:
-    """Replace a session's sums and rollups by a recount. Call within a transaction."""
+    """Replace a session's sums, rollups and counts of explained rounds by a recount. Call within a transaction."""
     counts = recount(connection, session_id)
     connection.executemany(
         f"UPDATE generation SET {', '.join(f'{c} = :{c}' for c in GENERATION_SUMS)} WHERE id = :id",
@@ -177,6 +185,7 @@ def rebuild(connection: sqlite3.Connection, session_id: int) -> None:
                 (*key, *sums.values()),
             )
     write_bins(connection, counts.bins)
+    connection.execute(_COUNT_EXPLAINED, (session_id,))
 
 
 def tables(counts: Recount) -> list[tuple[str, tuple[str, ...], dict[Key, Sums]]]:

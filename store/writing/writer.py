@@ -33,13 +33,6 @@ _ADD_EXPLAINED = """
                        unexplained_round_id = coalesce(unexplained_round_id, ?)
     WHERE id = ?
 """
-_COUNT_EXPLAINED = """
-    UPDATE session SET (greedy_rounds, explained_rounds, unexplained_round_id) = (
-        SELECT count(explained), coalesce(sum(explained), 0), min(CASE WHEN explained = 0 THEN round.id END)
-        FROM generation JOIN round ON round.generation_id = generation.id WHERE session_id = session.id
-    )
-    WHERE id = ? AND greedy_rounds > 0
-"""
 
 LOG_CHECK_ROUNDS = 16
 """Rounds between two looks at the size of the log: a megabyte of it, or two."""
@@ -97,7 +90,6 @@ class SessionWriter(SessionRow):
             rows,
         )
         rebuild(self._connection, self._session_id)
-        self._connection.execute(_COUNT_EXPLAINED, (self._session_id,))
         self._rollups.forget()
 
     def add_event(

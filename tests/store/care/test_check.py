@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlite_utils import Database
 
 from spectui.store.care.check import check
+from spectui.store.care.repair import repair
 from spectui.store.database import connect, open_database
-from tests.store.samples import record_all
+from spectui.store.reading.reader import Reader
+from tests.store.samples import claimed_writer, random_rounds, record_all
 
 NODE = "WHERE round_id = 2 AND idx = 3"
 DAMAGE: dict[str, tuple[str, str]] = {
@@ -128,4 +131,25 @@ def test_the_check_leaves_the_database_as_it_is(path: Path) -> None:
 
 def test_many_nodes_are_checked_whole(db: Database) -> None:
     record_all(db, ["code"] * 12, 300)
+    assert check(db) == []
+
+
+def test_counts_of_explained_rounds_are_repaired(db: Database) -> None:
+    writer = claimed_writer(db, ["code"])
+    (generation,) = writer.pending_generations()
+    writer.start_generation(generation.id)
+    for record in random_rounds(4, seed=1):
+        writer.record_round(generation.id, replace(record, explained=record.number != 3))
+    writer.finish_generation(generation.id, "finished")
+    writer.set_status("finished")
+    before = Reader(db).session(1)
+    assert (before.greedy_rounds, before.explained_rounds) == (4, 3)
+    db.execute("UPDATE session SET greedy_rounds = 9, explained_rounds = 9, unexplained_round_id = NULL")
+    assert len(repair(db)) == 1
+    after = Reader(db).session(1)
+    assert (after.greedy_rounds, after.explained_rounds, after.unexplained_round_id) == (
+        before.greedy_rounds,
+        before.explained_rounds,
+        before.unexplained_round_id,
+    )
     assert check(db) == []
