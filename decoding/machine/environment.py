@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import sys
@@ -63,9 +62,6 @@ def cpu_name() -> str:
 
 def main() -> int:
     """Print the environment as one JSON object."""
-    parser = argparse.ArgumentParser(prog="spectui doctor", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="kept for symmetry: the output is always JSON")
-    parser.parse_args()
     sys.stdout.write(json.dumps(environment()) + "\n")
     return 0
 

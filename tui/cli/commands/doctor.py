@@ -82,9 +82,7 @@ def _decoding(problems: list[str]) -> dict[str, Any]:
     from spectui.decoding.processes import python, run
 
     try:
-        done = run(
-            python("-m", "spectui.decoding.machine.environment", "--json"), timeout=ENVIRONMENT_TIMEOUT_S
-        )
+        done = run(python("-m", "spectui.decoding.machine.environment"), timeout=ENVIRONMENT_TIMEOUT_S)
         facts: Any = json.loads(done.stdout) if done.returncode == 0 else None
     except (subprocess.TimeoutExpired, ValueError):
         facts = None
