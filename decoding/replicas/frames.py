@@ -9,9 +9,14 @@ _LENGTH = struct.Struct("<Q")
 _READ = 1 << 18
 
 
+def framed(payload: bytes) -> bytes:
+    """One frame."""
+    return _LENGTH.pack(len(payload)) + payload
+
+
 def write_frame(descriptor: int, payload: bytes) -> None:
     """Write one frame whole. Raises `OSError` when nobody reads any more."""
-    data = memoryview(_LENGTH.pack(len(payload)) + payload)
+    data = memoryview(framed(payload))
     while data:
         data = data[os.write(descriptor, data) :]
 

@@ -16,11 +16,13 @@ from typing import Any
 
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.processes import python, start
-from spectui.decoding.replicas.frames import Frames, write_frame
+from spectui.decoding.replicas.frames import Frames, framed
 from spectui.decoding.replicas.transport import Answer, Link
 from spectui.decoding.worker.launch import MODEL_PROCESS
 
 CHILD = "spectui.decoding.replicas.child"
+SEND_SECONDS = 0.01
+"""Until what a full pipe did not take is tried again."""
 END_SECONDS = 2.0
 """Time that a replica has to end by itself."""
 
@@ -35,12 +37,26 @@ class PipeLink:
         self.requests, self.answers = process.stdin.fileno(), process.stdout.fileno()
         self.frames = Frames()
         self.open = True
+        self.unsent = bytearray()
+        """Of requests: a process that is stopped takes what its pipe holds, and must not stop who asks it."""
+        os.set_blocking(self.requests, False)
+        os.set_blocking(self.answers, False)
 
     def ask(self, method: str, *arguments: Any) -> None:
         """See `Link`; the end of a process is seen where its answers are read."""
         if self.open:
-            with suppress(OSError):
-                write_frame(self.requests, pickle.dumps((method, arguments)))
+            self.unsent += framed(pickle.dumps((method, arguments)))
+            self.send()
+
+    def send(self) -> None:
+        """Send of `unsent` what the pipe takes."""
+        try:
+            while self.unsent:
+                del self.unsent[: os.write(self.requests, self.unsent)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.unsent.clear()
 
     def cut(self) -> None:
         """See `Link`."""
@@ -78,7 +94,6 @@ class Pipes:
         except OSError as error:
             raise DecodingError(f"a replica cannot be started: {error.strerror}") from error
         link = PipeLink(process)
-        os.set_blocking(link.answers, False)
         self._links[link] = device
         self._selector.register(link.answers, selectors.EVENT_READ, link)
         return link
@@ -86,8 +101,12 @@ class Pipes:
     def wait(self, seconds: float) -> list[Answer]:
         """See `Transport`."""
         answers: list[Answer] = []
+        for link in self._links:
+            link.send()
+        if any(link.unsent for link in self._links):
+            seconds = min(seconds, SEND_SECONDS)
         for key, _ in self._selector.select(seconds):
-            link: PipeLink = key.data
+            link = key.data
             more, ended = link.frames.read(link.answers)
             if link.open:
                 answers += [Answer(link, *pickle.loads(frame)) for frame in more]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from spectui.decoding.replicas.pipes import PipeLink, Pipes
+from spectui.decoding.replicas.transport import Answer
 from spectui.store.device_class import read_class
 from tests.decoding.replicas.content import content
 from tests.decoding.worker.workers import Worked, make_model
@@ -98,3 +103,23 @@ def test_a_killed_replica_and_a_killed_worker_cost_nothing_that_was_recorded(
     assert recorded(shared) == recorded(plain)
     assert shared.problems() == []
     assert all(reason for _, reason in replicas(shared))
+
+
+def test_a_replica_that_is_stopped_stops_nobody_who_asks_it() -> None:
+    """Of a long prompt its pipe takes 64 kB: a dispatcher that waited for the rest would look after no other."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.send_signal(signal.SIGSTOP)
+        link, pipes, answers = PipeLink(process), Pipes([]), list[Answer]()
+        pipes._links[link] = ""
+        pipes._selector.register(link.answers, selectors.EVENT_READ, link)
+        asking = threading.Thread(target=link.ask, args=("start", "x" * 1_000_000), daemon=True)
+        asking.start()
+        asking.join(5.0)
+        if asking.is_alive():
+            process.kill()
+            pytest.fail("it waits for the replica")
+        process.send_signal(signal.SIGCONT)
+        while not answers:
+            answers += pipes.wait(0.1)
+        assert [(each.method, each.value) for each in answers] == [("start", ("x" * 1_000_000,))]
+        pipes.close()
