@@ -140,10 +140,9 @@ def read_config(folder: Path, *, layers: int) -> BlockConfig:
         confident=DSPARK.recognises(data) and bool(_switch(folder, data, "enable_confidence_head")),
         confidence_reads_token=_switch(folder, data, "confidence_head_with_markov") is not False,
         sights=tuple(_sights(folder, data, layer, sizes["num_hidden_layers"], ours=ours)),
-        # A 0 was refused.
         embedding_scale=_number(folder, data, "input_embedding_scale") or 1.0,
         output_multiplier=_number(folder, data, "output_multiplier") or 1.0,
-        softcap=_number(folder, data, "final_logit_softcapping"),
+        softcap=_number(folder, data, "final_logit_softcapping", zero=True) or None,
     )
     check_sizes(
         folder,
@@ -230,9 +229,9 @@ def _value(folder: Path, data: Mapping[str, Any], key: str) -> Any:
     return top if inner is None else inner
 
 
-def _number(folder: Path, data: Mapping[str, Any], key: str) -> float | None:
+def _number(folder: Path, data: Mapping[str, Any], key: str, *, zero: bool = False) -> float | None:
     value = _value(folder, data, key)
-    return None if value is None else number(folder, key, value)
+    return None if value is None else number(folder, key, value, zero=zero)
 
 
 def _whole(folder: Path, data: Mapping[str, Any], key: str, otherwise: int) -> int:

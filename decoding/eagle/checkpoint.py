@@ -35,6 +35,7 @@ from spectui.decoding.heads.config import (
     whole_numbers,
 )
 from spectui.decoding.heads.files import draft_ids, fill, public_tensors, read_weights
+from spectui.decoding.target.layer_inputs import BEFORE_NORM
 from spectui.decoding.target.sizes import Sizes
 from spectui.store.files import replacing, write_text
 
@@ -124,7 +125,7 @@ def read_config(folder: Path, *, layers: int) -> HeadConfig:
         vocab_size=vocab,
         draft_vocab_size=whole("draft_vocab_size", vocab),
         target_hidden_size=whole("target_hidden_size", sizes["hidden_size"]),
-        feature_layers=_feature_layers(folder, data, layers) or default_feature_layers(layers),
+        feature_layers=tuple(BEFORE_NORM if i == layers else i for i in _states(folder, data, layers)),
         norm_before_residual=switch(folder, "norm_before_residual", data.get("norm_before_residual")),
         norm_before_fc=_variant(folder, data, "norm_before_fc"),
         fc_norm=_variant(folder, data, "fc_norm"),
@@ -248,6 +249,14 @@ def _feature_layers(folder: Path, data: dict[str, Any], layers: int) -> tuple[in
     return listed
 
 
+def _states(folder: Path, data: dict[str, Any], layers: int) -> tuple[int, ...]:
+    """The hidden states of a target of `layers` layers that are read, by transformers' count.
+
+    The one behind the last layer is that before the final norm, as vLLM, which serves such heads, has it.
+    """
+    return _feature_layers(folder, data, layers) or default_feature_layers(layers)
+
+
 def _check_target(folder: Path, config: HeadConfig, *, hidden: int, vocab: int, layers: int) -> None:
     """Raise unless the head was made for a target of these sizes."""
     check_target(
@@ -257,14 +266,16 @@ def _check_target(folder: Path, config: HeadConfig, *, hidden: int, vocab: int, 
             "vocabulary size": (config.vocab_size, vocab),
         },
     )
-    if not all(0 <= i < layers for i in config.feature_layers):
+    data, _ = read_json(folder)
+    states = _states(folder, data, layers)
+    if not all(0 <= i <= layers for i in states):
         raise head_error(
             folder,
-            f"reads the inputs of layers {', '.join(map(str, config.feature_layers))} ({_LISTED}), and the target has "
-            f"{layers} layers; choose its own head",
+            f"reads the inputs of layers {', '.join(map(str, states))} ({_LISTED}), and the target has {layers} "
+            "layers; choose its own head",
         )
     if config.mask_token is not None and not 0 <= config.mask_token < vocab:
-        key = _mask_key(read_json(folder)[0])
+        key = _mask_key(data)
         raise head_error(
             folder, f"has {key} = {config.mask_token}, and the target has {vocab} tokens; choose its own head"
         )

@@ -126,12 +126,14 @@ def check_numbers(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 def same_weights(module: Any, tensor: torch.Tensor) -> bool:
     """True where a module of the target has these weights already, which then need not be kept twice.
 
-    Of a target without weights (on "meta") only the shape is compared.
+    Of a target without weights (on "meta") only the shape is compared; what is no number is no copy of a model's.
     """
     weight = getattr(module, "weight", None)
     if not isinstance(weight, torch.Tensor) or weight.shape != tensor.shape:
         return False
-    return weight.is_meta or torch.equal(weight, tensor.to(weight.device, weight.dtype))
+    if weight.is_meta:
+        return bool(tensor.isfinite().all())
+    return torch.equal(weight, tensor.to(weight.device, weight.dtype))
 
 
 def draft_ids(

@@ -193,6 +193,10 @@ def test_scales_and_softcaps_are_those_of_the_file(target: Any, tmp_path: Path) 
         scaled.logits(states), 3.0 * torch.tanh(0.5 * plain.logits(states) / 3.0), atol=1e-6
     )
     assert scaled.config.embedding_scale == 2.0
+    uncapped = load_block_head(
+        written(tmp_path, target, dflash_config=inner | {"final_logit_softcapping": 0.0}), target
+    )
+    assert torch.equal(uncapped.logits(states), plain.logits(states))  # as for its authors
     top = load_block_head(written(tmp_path, target, **scales), target)
     assert top.config == scaled.config
 
@@ -231,7 +235,7 @@ def _edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         ({"draft_vocab_size": 100}, "d2t of shape"),
         ({"speculators_model_type": "dflash", "mask_token_id": 383}, "aux_hidden_state_layer_ids is None"),
         ({"speculators_model_type": "dflash", "speculators_version": "1.0"}, "speculators_version 1.0"),
-        ({"dflash_config": INNER | {"final_logit_softcapping": 0}}, "final_logit_softcapping = 0"),
+        ({"dflash_config": INNER | {"final_logit_softcapping": -1}}, "final_logit_softcapping = -1"),
         ({"dflash_config": INNER | {"attention_sink_bias": True}}, "attention_sink_bias = True"),
         ({"dflash_config": INNER | {"attention_value_scale": 0.7}}, "attention_value_scale = 0.7"),
         ({"is_neox_style": False}, "is_neox_style = False"),

@@ -18,6 +18,7 @@ from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.engine import SpeculativeDecoder
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models.load import load_models
+from spectui.decoding.target.layer_inputs import BEFORE_NORM
 from tests.heads import tiny_head
 from tests.models import greedy_reference, tiny_llama
 from tests.tiny_families import tiny_config, tiny_model
@@ -214,6 +215,8 @@ def test_a_head_reads_embeddings_as_they_are_stored() -> None:
     [
         ({}, (2, 3, 3)),
         ({"eagle_aux_hidden_state_layer_ids": [1, 2, 5]}, (1, 2, 5)),
+        # `speculators` counts the state behind the last layer, too; vLLM takes it before the final norm.
+        ({"eagle_aux_hidden_state_layer_ids": [1, 2, 6]}, (1, 2, BEFORE_NORM)),
         ({"eagle_config": {"eagle_aux_hidden_state_layer_ids": [1, 2, 4]}}, (2, 3, 5)),
     ],
 )
@@ -331,6 +334,8 @@ def test_bad_files_are_refused_in_one_line(
         ({"target_hidden_size": 64}, "target of hidden size 64, and this one has 32"),
         ({"vocab_size": 32000}, "target of vocabulary size 32000, and this one has 384"),
         ({"eagle_aux_hidden_state_layer_ids": [2, 15, 27]}, "layers 2, 15, 27.* 6 layers"),
+        ({"eagle_aux_hidden_state_layer_ids": [2, 3, 7]}, "layers 2, 3, 7 .* 6 layers"),
+        ({"eagle_aux_hidden_state_layer_ids": [2, 3, -1]}, "layers 2, 3, -1 .* 6 layers"),
         ({"eagle_aux_hidden_state_layer_ids": [2, 3]}, r"'fc.weight' of shape \[32, 96\]"),
         ({"eagle_aux_hidden_state_layer_ids": [2, "3"]}, "eagle_aux_hidden_state_layer_ids is"),
         ({"num_aux_hidden_states": 4}, "num_aux_hidden_states = 4"),

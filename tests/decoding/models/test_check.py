@@ -204,6 +204,16 @@ def test_a_head_without_a_tensor_is_refused_before_a_run(folders: Path, head: Pa
     assert check(folders / "target", "--draft", head, "--from-config")[0] == 0
 
 
+def test_an_embedding_that_is_no_numbers_is_no_copy_of_the_targets(
+    folders: Path, head: Path, check: Check
+) -> None:
+    tensors = load_file(head / "model.safetensors")
+    tensors["embed_tokens.weight"] = torch.full((384, 32), float("nan"))
+    save_file(tensors, head / "model.safetensors")
+    code, words = check(folders / "target", "--draft", head)
+    assert (code, "values in 'embed_tokens.weight' that are no numbers" in words) == (1, True)
+
+
 def test_an_eagle_head_is_told_with_its_target(tmp_path: Path, folders: Path, check: Check) -> None:
     save_head(tiny_head(tiny_llama(layers=3)), tmp_path, target_name="target")
     assert "an EAGLE-3 head in the layout of speculators; for 'target'" in check(tmp_path)[1]
