@@ -187,10 +187,10 @@ def check(progress: Progress | None = None, model: EmbeddedModel = EMBEDDED) -> 
 
 def remove(model: EmbeddedModel = EMBEDDED) -> bool:
     """Delete the model from the cache; returns False when there was none. Raises `DecodingError` when it fails."""
-    (cache_folder() / f"{model.name}.gguf").unlink(missing_ok=True)
-    if not folder(model).exists():
-        return False
     try:
+        (cache_folder() / f"{model.name}.gguf").unlink(missing_ok=True)
+        if not folder(model).exists():
+            return False
         with _lock(model, lambda stage, done, total, unit: None), _staging(model) as staging:
             folder(model).rename(staging / "old")  # in one step, so that no half of it is ever used
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,14 +240,13 @@ def generate(
         return
     writer = Writer(model, vocabulary, config, first)
     ready: list[shards.Sequence] = []
-    began, before, index, recent = time.monotonic(), tokens, len(have.files), deque[int](maxlen=64)
+    began, before, index = time.monotonic(), tokens, len(have.files)
     while True:
         ready += writer.step()
         ended = time.monotonic() >= deadline or tokens + _response(ready) >= goal
         if len(ready) >= SEQUENCES_PER_SHARD or (ended and ready):
             shards.write(folder, index, ready)
             index, tokens = index + 1, tokens + _response(ready)
-            recent.append(tokens)
             ready = []
             log("generate", **pace(tokens, before, began, goal, deadline))
         if ended:

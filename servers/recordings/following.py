@@ -46,6 +46,7 @@ class Following:
     def leave(self, name: str) -> None:
         """Keep nothing more of a request."""
         self._news.pop(name, None)
+        self._starts.pop(name, None)
 
     def facts(self, name: str) -> Mapping[str, Any]:
         """The facts that the server of a request tells of itself; {} before it is seen."""

@@ -17,7 +17,7 @@ _OF_PROMPTS = "WHERE generation_id IN (SELECT id FROM generation WHERE session_i
 _OTHERS = {
     "session": "WHERE id = ?",
     "event": _OF_SESSION,
-    "pruned": "WHERE generation_id IN (SELECT id FROM generation WHERE session_id = ?)",
+    "pruned": _OF_PROMPTS,
     "tree_choice": _OF_SESSION,
     "sweep": "WHERE id = (SELECT sweep_id FROM session WHERE id = ?)",
     "replica": _OF_SESSION,
@@ -53,7 +53,7 @@ def copy_session(
         migrate(connection)
         connection.execute("BEGIN")
         written = dict.fromkeys(TABLES, 0)
-        for table in ("session", *TABLES, *_OTHERS.keys() - {"session"}):
+        for table in (*_OTHERS, *TABLES):
             names = tuple(column.name for column in columns(reader, table))
             quoted = ", ".join(f'"{name}"' for name in names)
             sql = (

@@ -241,6 +241,12 @@ def test_removing_takes_the_whole_folder_once(model: EmbeddedModel, cache: Path)
     assert not embedded.remove(model)
 
 
+def test_what_cannot_be_removed_is_told(model: EmbeddedModel, cache: Path) -> None:
+    (cache / f"{model.name}.gguf").mkdir(parents=True)
+    with pytest.raises(DecodingError, match="cannot remove"):
+        embedded.remove(model)
+
+
 def test_preparing_the_model_imports_no_torch() -> None:
     # It runs in the command line too, which has to stay light.
     code = (
