@@ -9,7 +9,7 @@ from spectui.store.counts import metrics
 from spectui.store.counts.metrics import Metric
 from spectui.store.counts.sums import TIMES, NodeSums
 from spectui.store.records import NodeRecord
-from spectui.store.sources import ENGINE, RECORDING, Server, Source, source_of
+from spectui.store.sources import ENGINE, RECORDING, WAITS, Server, Source, source_of
 
 NodeRow = NodeRecord
 """A node reads back as it was written."""
@@ -161,6 +161,11 @@ class SessionSummary(Paced):
     def live(self) -> bool:
         """True while a worker is at work on it."""
         return self.status in LIVE_STATUSES
+
+    @property
+    def held_up_by(self) -> str:
+        """A live run's reason not to go on, as ``waiting for the server`` or ``waiting: the disk is full``; else ""."""
+        return self.stage if self.live and self.stage.startswith(WAITS) else ""
 
     @property
     def rounds_from(self) -> Source:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from spectui.store.database import Connection, raw
 from spectui.store.errors import DatabaseTrouble, StoreError
 from spectui.store.files import private_file
+from spectui.store.sources import WAITS
 from spectui.store.writing.session_row import SessionRow
 from spectui.store.writing.writer import SessionWriter
 
@@ -147,7 +148,7 @@ class PatientWriter(SessionWriter):
         if not isinstance(trouble, _Misplaced) and "is locked" not in str(trouble):
             with suppress(StoreError):
                 SessionWriter.set_status(self, "paused")
-                SessionWriter.set_stage(self, f"waiting: {trouble}")
+                SessionWriter.set_stage(self, f"{WAITS}: {trouble}")
 
     def _recover(self) -> None:
         assert self._troubled_since is not None

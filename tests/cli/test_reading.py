@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,13 +16,15 @@ from huggingface_hub import constants
 from spectui.decoding.config import RunConfig
 from spectui.prompts import bundled
 from spectui.store.care.check import check
-from spectui.store.database import open_database
+from spectui.store.database import connect, open_database
 from spectui.store.reading.choices import choices
 from spectui.store.reading.reader import Reader
 from spectui.store.records import PromptRecord
 from spectui.store.sessions import create_session
+from spectui.store.whereabouts import whereabouts
 from spectui.store.writing.writer import SessionWriter
 from spectui.tui.cli import main
+from spectui.tui.cli.follow import Follower
 from tests.before.files import check_keys
 from tests.cli.conftest import Invoke
 
@@ -173,6 +178,34 @@ def test_light_commands_import_nothing_heavy(database: Path, arguments: list[str
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_run_that_waits_says_what_for(
+    database: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the disk that it waits for keeps it from any sign of life."""
+    monkeypatch.setattr("spectui.tui.cli.follow.SIGN_OF_LIFE_S", 0.0)
+    session, lines = add_session(database, "patient"), list[str]()
+    with closing(connect(database)) as db:
+        writer = SessionWriter(db, session)
+        writer.claim()
+        writer.set_status("paused")
+        writer.set_stage("waiting: the disk is full")
+        assert (
+            "status      paused, waiting: the disk is full" in invoke("sessions", "show", str(session)).stdout
+        )
+        worker = os.getppid()  # a process that goes on: this one counts as no silent worker of itself
+        place = whereabouts(worker, database).to_json()
+        with db:
+            db.execute(
+                "UPDATE session SET pid = ?, pid_created = NULL, worker_place = ?, heartbeat_at = ?",
+                (worker, place, "2026-03-01T10:00:00+00:00"),
+            )
+        follower = Follower(Reader(db), session, lines.append)
+        for _ in range(2):  # the stage, then a sign of life
+            follower.until_end(time.monotonic())
+    assert "no sign of life for" in lines[-1]
+    assert lines[-1].endswith("; it was waiting: the disk is full")
 
 
 @pytest.mark.parametrize("kind", ["resumed", "draft", "a kind of tomorrow"])

@@ -90,12 +90,12 @@ class Follower:
         return self._reader.generations(self._session, texts=False)
 
     def _sign_of_life(self, summary: SessionSummary) -> str:
-        from spectui.store.sources import WAITING
         from spectui.tui.model.progress import eta_seconds, silence
 
         if summary.silent_seconds is not None:
-            return f"{summary.status}: {silence(summary)} from process {summary.pid} on {summary.host}"
-        if not summary.rounds or summary.stage == WAITING:
+            last = f"; it was {summary.held_up_by}" if summary.held_up_by else ""
+            return f"{summary.status}: {silence(summary)} from process {summary.pid} on {summary.host}{last}"
+        if not summary.rounds or summary.held_up_by:
             return _stage_line(summary)
         eta = eta_seconds(self._reader.generations(self._session, texts=False))
         return (

@@ -105,7 +105,10 @@ class Status(Line):
 
     def _progress_row(self, summary: SessionSummary) -> Row:
         width = self.size.width
-        status = status_cells(summary.status, self._pending, silence(summary))
+        pending = (
+            self._pending if summary.live else ()
+        )  # nobody is left to take what a worker that died was sent
+        status = status_cells(summary.status, pending, silence(summary))
         head: list[Cell] = [(" ", "text"), *status]
         head.append((" " * max(12 - row_width(tuple(status)), 1), "text"))
         if summary.status == "starting" and summary.silent_seconds is None:

@@ -13,6 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from spectui.store.reading.reader import Reader
+from spectui.store.sessions import send_command
 from spectui.store.whereabouts import whereabouts
 from spectui.tui.screens.dialogs.leave import LeaveScreen
 from spectui.tui.screens.live.replay import ReplayScreen
@@ -247,10 +248,29 @@ async def test_a_worker_that_died_is_noticed_without_a_write(database: Path, run
     async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
         screen = live_screen(pilot)
         await wait_for(pilot, lambda: shown(screen, 2))
+        send_command(running.db, running.id, "stop")
+        await wait_for(pilot, lambda: "stopping" in screen.query_one(Status).text)
         with running.db:
             running.db.execute("UPDATE session SET pid_created = 1.0, worker_place = ''")
         await wait_for(pilot, lambda: "interrupted" in screen.query_one(Status).text)
+        assert "stopping" not in screen.query_one(Status).text
         assert "worker is gone" in screen.query_one("#notice", Line).text
+
+
+async def test_a_run_that_waits_for_the_disk_says_so(database: Path, running: Recording) -> None:
+    async with app_for(database, running.id).run_test(size=(120, 40)) as pilot:
+        screen = live_screen(pilot)
+        await wait_for(pilot, lambda: shown(screen, 2))
+        notice = screen.query_one("#notice", Line)
+        assert notice.text == ""
+        running.writer.set_status("paused")
+        running.writer.set_stage("waiting: the disk is full")
+        await wait_for(pilot, lambda: "Waiting: the disk is full; the run goes on by itself" in notice.text)
+        with Reader(database) as reader:
+            assert reader.session(running.id).held_up_by == "waiting: the disk is full"
+        running.writer.set_status("running")
+        running.writer.set_stage("decoding")
+        await wait_for(pilot, lambda: notice.text == "")
 
 
 async def test_a_frozen_worker_has_no_speed_and_no_end_in_sight(database: Path, running: Recording) -> None:

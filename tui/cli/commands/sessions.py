@@ -206,7 +206,7 @@ def _facts(
     from spectui.tui.model.progress import failed_words, round_age, silence
 
     yield "session", f"{summary.id} '{summary.name}'"
-    status = ", ".join(filter(None, (summary.status, silence(summary))))
+    status = ", ".join(filter(None, (summary.status, silence(summary), summary.held_up_by)))
     yield "status", f"{status}: {summary.error}" if summary.error else status
     if worker is not None and summary.live:
         state = ", stopped by a signal" if worker.stopped else ""

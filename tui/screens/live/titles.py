@@ -93,7 +93,12 @@ def _wrong(summary: SessionSummary | None, trouble: str, width: int) -> list[Row
         return _wrapped(sanitize_line(words), "bad", width)
     if summary.silent_seconds is not None:
         who = f"process {summary.pid} on {summary.host}" if summary.pid is not None else "no worker yet"
-        words = f"! {silence(summary).capitalize()} ({who}): it is stopped, or hangs.{log}"
+        why = f"it was {summary.held_up_by}" if summary.held_up_by else "it is stopped, or hangs"
+        words = f"! {silence(summary).capitalize()} ({who}): {why}.{log}"
+        return _wrapped(sanitize_line(words), "warning", width)
+    if summary.held_up_by and summary.status != "starting":  # whose stage stands in the status line
+        reason = f"{summary.held_up_by[:1].upper()}{summary.held_up_by[1:]}"
+        words = f"! {reason}; the run goes on by itself when that is over.{log}"
         return _wrapped(sanitize_line(words), "warning", width)
     if summary.status == "stopped" and summary.error:
         return _wrapped(sanitize_line(f"! Stopped: {summary.error}."), "warning", width)
