@@ -23,6 +23,8 @@ EMBEDDED_HEAD = Path(__file__).parents[1] / "eagle" / "smollm2-135m-instruct"
 def _described_by(config: Mapping[str, Any]) -> str | None:
     """Name of the kind of draft head that a ``config.json`` describes; None where it describes none of them."""
     if (kind := config.get("speculators_model_type")) is not None:
+        if kind == "dspark" and config.get("markov_rank") == 0:  # without the head that makes the difference
+            return "dflash"
         return {"eagle3": "eagle", "eagle": "eagle1"}.get(str(kind), str(kind))
     named = str(config.get("architectures")).lower()
     inner = config.get("dflash_config")

@@ -169,6 +169,22 @@ def test_the_row_of_the_root_predicts_where_the_file_or_its_maker_says_so(
     assert read_config(tmp_path, layers=5).anchored == anchored
 
 
+def test_a_dspark_head_without_a_markov_head_is_a_dflash_head(target: Any, tmp_path: Path) -> None:
+    """`speculators` writes one where it is trained with a rank of 0."""
+    changes = {
+        "speculators_model_type": "dspark",
+        "markov_rank": 0,
+        "sample_from_anchor": True,
+        "mask_token_id": 383,
+    }
+    save_block_head(
+        tiny_block_head(target, tokens=TOKENS), tmp_path, **changes, aux_hidden_state_layer_ids=[1, 4]
+    )
+    assert kind_in(tmp_path) is DFLASH
+    config = load_block_head(tmp_path, target).config
+    assert (config.markov, config.anchored, config.drafted) == (None, True, 5)
+
+
 def test_an_unknown_markov_head_is_refused(target: Any, tmp_path: Path) -> None:
     save_block_head(tiny_block_head(target, markov="vanilla", markov_rank=8), tmp_path)
     described = json.loads((tmp_path / "config.json").read_text())
