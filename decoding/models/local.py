@@ -17,6 +17,7 @@ from spectui.decoding.drafters.registry import DRAFT_MODEL, kind_in
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.heads.config import sizes_read
 from spectui.store.files import files_in, sizes
+from spectui.store.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def drafts_offered(target: str) -> list[str]:
 
     By configurations alone: a run checks the one that is chosen.
     """
-    folder = Path(target).expanduser()
+    folder = expanded(target)
     models = local_models([folder, folder.parent] if target and (folder / "config.json").is_file() else [])
     named = next((model for model in models if model.name == target or model.folder == folder), None)
     if named is None or named.problem is not None or (sizes := sizes_read(named.config)) is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from spectui.decoding.errors import UsageError
 from spectui.decoding.tokens.spelling import Spelling
+from spectui.store.paths import expanded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -79,5 +80,5 @@ def _places(model: str) -> Iterable[Path]:
     hub = Path(
         os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
     )
-    of_model = hub.expanduser() / f"models--{model.replace('/', '--')}" / "snapshots"
+    of_model = expanded(hub) / f"models--{model.replace('/', '--')}" / "snapshots"
     yield from sorted(of_model.glob(f"*/{TOKENIZER}"), reverse=True)

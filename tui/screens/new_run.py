@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -273,6 +274,14 @@ def read_form(values: Mapping[str, str]) -> tuple[RunConfig, Request]:
     parsed = {field.name: field.option.parse(values[field.name].strip()) for field in FIELDS}
     request = Request.taken_from(parsed)
     file = request.prompts
-    if file is not None and (str(file) == STDIN or (file.exists() and not file.is_file())):
+    if file is not None and (str(file) == STDIN or _is_something_else(file)):
         raise UsageError("--prompts names no file; what comes from a pipe or a device is for spectui run")
     return RunConfig(**parsed), request
+
+
+def _is_something_else(path: Path) -> bool:
+    """True for a folder, a pipe, a device; whether a file can be read is told where it is read."""
+    try:
+        return not S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False

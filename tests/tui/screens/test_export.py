@@ -52,6 +52,9 @@ async def test_writes_where_it_is_told(
         await asked(pilot)
         await wait_for(pilot, lambda: app.screen is home)
         assert (tmp_path / "quiet-heron-csv" / "node.csv").exists()
+        await asked(pilot, "~nobody.db")  # no such user: a name as any other
+        await wait_for(pilot, lambda: app.screen is home)
+        assert (tmp_path / "~nobody.db").exists()
         await asked(pilot, "friday.db")
         await wait_for(pilot, lambda: app.screen is home)
         with closing(sqlite3.connect(tmp_path / "friday.db")) as copy:

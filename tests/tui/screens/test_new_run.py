@@ -93,6 +93,11 @@ def test_prompts_are_not_taken_from_what_the_dashboard_would_wait_for(tmp_path: 
             read_prompts(prompts=name)
 
 
+def test_a_prompt_written_where_its_file_belongs_is_no_file() -> None:
+    with pytest.raises(PromptError, match="cannot be read: File name too long"):
+        read_prompts(prompts="Write a poem of ten lines on rivers. " * 9)
+
+
 def test_a_price_is_told_to_the_run_and_none_is_none() -> None:
     assert read_config(price="2.5").price == 2.5
     assert read_config(price="").price is None

@@ -41,9 +41,11 @@ def ls(folders: tuple[Path, ...], as_json: bool) -> int:
     from spectui.decoding.checkpoints.embedded import EMBEDDED, folder, is_ready
     from spectui.decoding.models.local import local_models
     from spectui.store.files import files_below, sizes
+    from spectui.store.paths import expanded
 
-    for each in folders:
-        if not each.expanduser().is_dir():
+    paths = [expanded(each) for each in folders]
+    for each in paths:
+        if not each.is_dir():
             raise click.UsageError(f"{each} is no folder; give one that holds models")
     ready = is_ready()
     row: dict[str, Any] = {
@@ -56,7 +58,6 @@ def ls(folders: tuple[Path, ...], as_json: bool) -> int:
         "bytes": sum(sizes(files_below(folder()))) if ready else 0,
     }
     rows: list[dict[str, Any]] = [row]
-    paths = [each.expanduser() for each in folders]
     if len(local_models(paths)) > (0 if as_json else ready):  # what they are takes seconds to tell
         from spectui.decoding.processes import python, run
 

@@ -14,6 +14,7 @@ from textual.worker import Worker, WorkerState
 
 from spectui.decoding.errors import DecodingError
 from spectui.store.errors import StoreError
+from spectui.store.paths import expanded
 from spectui.tui.model.transcript import wrap
 from spectui.tui.navigation.keymap import bindings, key_for
 from spectui.tui.terminal.textsafe import sanitize_line
@@ -79,7 +80,7 @@ class AskScreen(ModalScreen[bool]):
 
     def _show_place(self, text: str) -> None:
         for line in self.query("#ask-place").results(Line):
-            place = sanitize_line(f"Writes {home_words(Path.cwd() / Path(text.strip()).expanduser())}")
+            place = sanitize_line(f"Writes {home_words(Path.cwd() / expanded(text.strip()))}")
             width = max(line.size.width, 20)
             # A path has no blanks to break at.
             rows = [place[start : start + width] for start in range(0, len(place), width)]
