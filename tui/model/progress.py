@@ -40,13 +40,15 @@ class Pace:
 
 
 def eta_seconds(generations: Sequence[GenerationRow]) -> float | None:
-    """Decoding time still to come if the prompts left cost what finished ones did; None before the first."""
+    """Seconds to go if prompts left cost what finished ones did, as many at a time as now; None before the first."""
     done = [g for g in generations if g.status == "finished" and g.total_ms]
     remaining = [g for g in generations if g.status not in DONE]
     if not done or not remaining:
         return None
     each = sum(g.total_ms for g in done) / len(done)
-    return sum(max(each - g.total_ms, 0.0) for g in remaining) / 1000
+    left = [max(each - g.total_ms, 0.0) for g in remaining]
+    at_a_time = max(sum(g.status == "running" for g in remaining), 1)
+    return max(sum(left) / at_a_time, *left) / 1000
 
 
 def now() -> datetime:

@@ -51,6 +51,19 @@ def test_time_left_is_what_the_finished_prompts_say(database: Path, running: Rec
     assert eta_seconds(generations[:2]) is None
 
 
+def test_prompts_that_are_decoded_at_a_time_end_sooner(running: Recording, database: Path) -> None:
+    with Reader(database) as reader:
+        one = replace(reader.generations(running.id)[0], draft_ms=0.0, verify_ms=0.0, other_ms=0.0)
+    done, begun = (
+        replace(one, status="finished", other_ms=8000.0),
+        replace(one, status="running", other_ms=2000.0),
+    )
+    pending = replace(one, status="pending")
+    assert eta_seconds([done, begun, pending, pending]) == pytest.approx(22)
+    assert eta_seconds([done, begun, begun, pending, pending]) == pytest.approx(14)
+    assert eta_seconds([done, begun, replace(begun, other_ms=8000.0)]) == pytest.approx(6)
+
+
 def test_time_passed_ends_with_the_run(database: Path, finished: Recording, running: Recording) -> None:
     with Reader(database) as reader:
         over, live = reader.session(finished.id), reader.session(running.id)
