@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from spectui.store.reading.reader import Reader
+from spectui.store.reading.search import Hit, Step
 from spectui.store.rows import RoundRow
 from spectui.tui.model.inspection import fate_of, items_of, missing, why
+from spectui.tui.screens.dialogs import search as dialog_module
 from spectui.tui.screens.dialogs.search import SearchScreen
 from spectui.tui.screens.inspector import InspectorScreen
 from spectui.tui.screens.live.replay import ReplayScreen
@@ -211,6 +217,35 @@ async def test_search_goes_to_what_was_found(database: Path, finished: Recording
         await wait_for(pilot, lambda: "Not found" in pilot.app.screen.query_one("#search-note", Line).text)
         await pilot.press("escape")
         await wait_for(pilot, lambda: pilot.app.screen is screen)
+
+
+async def test_hits_of_a_search_that_another_has_followed_are_not_shown(
+    database: Path, finished: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def slow(reader: Reader, session_id: int, text: str) -> Iterator[Step]:
+        if text == "old":
+            go_on.wait(10)
+            yield Step((Hit(1, 0, 1, None, "", "old", ""),), 1)
+        yield Step((), 2)
+
+    monkeypatch.setattr(dialog_module, "search", slow)
+    async with app_for(database, finished.id).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await pilot.press("slash", *"old", "enter")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, SearchScreen))
+        dialog = pilot.app.screen
+        assert isinstance(dialog, SearchScreen)
+        await wait_for(pilot, lambda: dialog.last.query == "old")
+        answer = dialog.query_one(Input)
+        dialog.post_message(Input.Submitted(answer, "new"))
+        go_on.set()
+        time.sleep(0.2)  # keeps the dialog from it until the first search has posted what it found
+        await wait_for(pilot, lambda: dialog.last.query == "new" and "Searching" not in dialog.last.note)
+        await pilot.pause(0.1)
+        assert dialog.last.hits == []
+        assert "Not found" in dialog.last.note
 
 
 async def test_from_a_replay_and_into_one(database: Path, finished: Recording) -> None:

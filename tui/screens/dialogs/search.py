@@ -48,10 +48,13 @@ class SearchInput(SteadyInput):
 
 
 class Progress(Message):
-    """New hits, and how far the search is."""
+    """New hits, and how far the search is; they belong to the list `found`, which each search has of its own."""
 
-    def __init__(self, hits: tuple[Hit, ...], rounds: int, total: int, *, done: bool) -> None:
+    def __init__(
+        self, found: list[Hit], hits: tuple[Hit, ...], rounds: int, total: int, *, done: bool
+    ) -> None:
         super().__init__()
+        self.found = found
         self.hits = hits
         self.rounds = rounds
         self.total = total
@@ -101,11 +104,12 @@ class SearchScreen(ModalScreen[Hit | None]):
         if not message.value.strip():
             return
         query = self._searched = message.value
-        self.last.query, self.last.hits, self.last.cursor = query, [], 0
+        found: list[Hit] = []
+        self.last.query, self.last.hits, self.last.cursor = query, found, 0
         self.last.note = "Searching…"
         self._show()
         self.run_worker(
-            lambda: self._search(query),
+            lambda: self._search(query, found),
             name="search",
             group="search",
             thread=True,
@@ -113,7 +117,7 @@ class SearchScreen(ModalScreen[Hit | None]):
             exit_on_error=False,
         )
 
-    def _search(self, query: str) -> None:
+    def _search(self, query: str, found: list[Hit]) -> None:
         """Search and post hits, in a thread, until it is cancelled."""
         worker = get_current_worker()
         hits = rounds = 0
@@ -131,14 +135,16 @@ class SearchScreen(ModalScreen[Hit | None]):
                     break
                 if monotonic() - posted >= POST_SECONDS:
                     posted = monotonic()
-                    self.post_message(Progress(tuple(pending), rounds, total, done=False))
+                    self.post_message(Progress(found, tuple(pending), rounds, total, done=False))
                     pending = []
         if not worker.is_cancelled:
-            self.post_message(Progress(tuple(pending), rounds, total, done=True))
+            self.post_message(Progress(found, tuple(pending), rounds, total, done=True))
 
     def on_progress(self, message: Progress) -> None:
         """Show the new hits."""
         last = self.last
+        if message.found is not last.hits:  # of a search that another has followed
+            return
         last.hits += message.hits
         places = f"{count(len(last.hits))} place{'' if len(last.hits) == 1 else 's'}"
         if not message.done:
