@@ -199,7 +199,7 @@ class NewRunScreen(ModalScreen[int | None]):
         self.action_cancel()
 
     def action_cancel(self) -> None:
-        """Close without starting anything."""
+        """Close; a run whose worker is being started goes on."""
         self.dismiss(None)
 
     def action_start(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile, zip_longest
 
 from spectui.store.reading.reader import Reader
@@ -28,7 +29,7 @@ class Answers:
     outputs: tuple[str | None, ...]
     """One a session, None where it has none."""
 
-    @property
+    @cached_property
     def differs_at(self) -> int | None:
         """Characters that all outputs begin with; None when those there are read the same."""
         known = [output for output in self.outputs if output is not None]

@@ -48,13 +48,13 @@ class SearchInput(SteadyInput):
 
 
 class Progress(Message):
-    """New hits, and how far the search is; they belong to the list `found`, which each search has of its own."""
+    """New hits, and how far the search is; they belong to the list `results`, which each search has of its own."""
 
     def __init__(
-        self, found: list[Hit], hits: tuple[Hit, ...], rounds: int, total: int, *, done: bool
+        self, results: list[Hit], hits: tuple[Hit, ...], rounds: int, total: int, *, done: bool
     ) -> None:
         super().__init__()
-        self.found = found
+        self.results = results
         self.hits = hits
         self.rounds = rounds
         self.total = total
@@ -104,12 +104,12 @@ class SearchScreen(ModalScreen[Hit | None]):
         if not message.value.strip():
             return
         query = self._searched = message.value
-        found: list[Hit] = []
-        self.last.query, self.last.hits, self.last.cursor = query, found, 0
+        results: list[Hit] = []
+        self.last.query, self.last.hits, self.last.cursor = query, results, 0
         self.last.note = "Searching…"
         self._show()
         self.run_worker(
-            lambda: self._search(query, found),
+            lambda: self._search(query, results),
             name="search",
             group="search",
             thread=True,
@@ -117,7 +117,7 @@ class SearchScreen(ModalScreen[Hit | None]):
             exit_on_error=False,
         )
 
-    def _search(self, query: str, found: list[Hit]) -> None:
+    def _search(self, query: str, results: list[Hit]) -> None:
         """Search and post hits, in a thread, until it is cancelled."""
         worker = get_current_worker()
         hits = rounds = 0
@@ -135,15 +135,15 @@ class SearchScreen(ModalScreen[Hit | None]):
                     break
                 if monotonic() - posted >= POST_SECONDS:
                     posted = monotonic()
-                    self.post_message(Progress(found, tuple(pending), rounds, total, done=False))
+                    self.post_message(Progress(results, tuple(pending), rounds, total, done=False))
                     pending = []
         if not worker.is_cancelled:
-            self.post_message(Progress(found, tuple(pending), rounds, total, done=True))
+            self.post_message(Progress(results, tuple(pending), rounds, total, done=True))
 
     def on_progress(self, message: Progress) -> None:
         """Show the new hits."""
         last = self.last
-        if message.found is not last.hits:  # of a search that another has followed
+        if message.results is not last.hits:  # of a search that another has followed
             return
         last.hits += message.hits
         places = f"{count(len(last.hits))} place{'' if len(last.hits) == 1 else 's'}"
