@@ -34,6 +34,11 @@ _LARGEST = {
     "num_key_value_heads": 1 << 20,
 }  # fmt: skip
 """Bounds of sizes in a configuration, under names that families share."""
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "model_type": ((str,), "word"), "text_config": ((dict,), "object"), "quantization_config": ((dict,), "object"),
+    "dtype": ((str, dict), "word"), "torch_dtype": ((str, dict), "word"),
+}  # fmt: skip
+"""Types of other values, and what they are called."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,12 @@ def read_config(folder: Path, *, whole: bool = True) -> dict[str, Any]:
 
 def _check_values(folder: Path, data: Mapping[str, Any]) -> None:
     """Refuse values that transformers and the count of memory would go on with, or fail on without a clear message."""
-    kind = data.get("model_type")
-    if kind is not None and not isinstance(kind, str):
-        raise DecodingError(
-            f"model folder {folder} has a damaged config.json: model_type is {str(kind)[:60]}, and no word"
-        )
+    for key, (types, noun) in _TYPES.items():
+        value = data.get(key)
+        if value is not None and not isinstance(value, types):
+            raise DecodingError(
+                f"model folder {folder} has a damaged config.json: {key} is {str(value)[:60]}, and no {noun}"
+            )
     for key, limit in _LARGEST.items():
         size = data.get(key, 1)
         if size is None or isinstance(size, list | dict):

@@ -24,7 +24,7 @@ from spectui.decoding.target.sizes import embedding_rows
 from spectui.decoding.tokens.vocabulary import Vocabulary
 
 _UNREADABLE = (
-    OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError, NameError, AssertionError,
+    OSError, ValueError, LookupError, ImportError, RuntimeError, TypeError, AttributeError, NameError, AssertionError,
     ArithmeticError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
 """Errors that transformers, and packages for quantised models, may raise on an unsound checkpoint."""

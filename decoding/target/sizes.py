@@ -70,7 +70,7 @@ def sizes_of(folder: Path, described: Mapping[str, Any]) -> Sizes:
     if described.get("model_type") in _LLAMAS and described.get("num_key_value_heads"):
         try:
             return of_llama(described)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             pass  # transformers knows what is left out
     from transformers import AutoConfig
 

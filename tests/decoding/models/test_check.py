@@ -18,6 +18,7 @@ from spectui.decoding.drafters.registry import MTP
 from spectui.decoding.eagle.checkpoint import save_head
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models import needs
+from spectui.decoding.models.listing import listing
 from tests.decoding.drafters.reference_cases import FOLDER, expected, load
 from tests.heads import save_block_head, tiny_block_head, tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
@@ -224,6 +225,24 @@ def test_a_draft_model_of_another_vocabulary_is_refused_with_the_token(folders: 
     code, words = check(folders / "target", "--draft", folders / "other")
     assert code == 1
     assert "have different vocabularies: token " in words
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("text_config", [1]), ("quantization_config", 3), ("dtype", []), ("torch_dtype", 7), ("head_dim", float("inf")),
+     ("intermediate_size", float("inf")), ("max_position_embeddings", float("inf"))],
+)  # fmt: skip
+def test_a_damaged_value_of_a_model_is_refused_by_its_key(
+    tmp_path: Path, folders: Path, check: Check, key: str, value: object
+) -> None:
+    """As a target and as a draft, and in no list does it hide the others."""
+    tiny_llama(tmp_path / "model", layers=1)
+    change(tmp_path / "model", **{key: value})
+    for arguments in ((tmp_path / "model",), (folders / "target", "--draft", tmp_path / "model")):
+        code, words = check(*arguments)
+        assert (code, key in words) == (1, True)
+    problems = {row["name"]: row["problem"] for row in listing([tmp_path])}
+    assert key in problems[str(tmp_path / "model")]
 
 
 def test_a_pard_model_is_told_beside_its_memory(tmp_path: Path, folders: Path, check: Check) -> None:
