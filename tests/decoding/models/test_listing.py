@@ -58,7 +58,7 @@ def test_folders_are_listed_and_bad_ones_told(tmp_path: Path) -> None:
     (folder / "damaged" / "config.json").write_text("{")
     (folder / "notes").mkdir()
     rows = {row["name"]: row for row in listing([folder])}
-    assert rows[str(folder / "own")]["drafts"] == ["a/dflash@v2", "a/small"]
+    assert rows[str(folder / "own")]["drafts"] == ["a/dflash@v2", "a/eagle", "a/small"]
     assert rows[str(folder / "damaged")]["problem"]
     assert str(folder / "notes") not in rows
     assert {model.name for model in local_models([folder / "own"])} >= {str(folder / "own")}
