@@ -78,17 +78,19 @@ class Member:
         return shown and at - self.pulse_heard >= PULSE_SECONDS
 
     def columns(self, heartbeat_at: str | None, *, metered: bool) -> dict[str, Any]:
-        """The columns of its row that are written once a second; its energy is another's unless it is `metered`."""
+        """The columns of its row that are written once a second; its joules are another's unless it is `metered`."""
         used = self.pulse
         if used is None:
             return {"stage": self.state.value}
-        energy = (used.energy if metered else (0.0, 0.0)) or (None, None)
+        joules, seconds = used.energy or (None, None)
+        if not metered:
+            joules, seconds = 0.0, seconds or 0.0
         return {
             "stage": used.stage if self.state is State.LOADING else self.state.value,
             **({} if heartbeat_at is None else {"heartbeat_at": heartbeat_at}),
             "cpu_percent": used.cpu_percent,
             "rss_bytes": used.rss_bytes,
             "gpu": used.gpu,
-            "energy_joules": energy[0],
-            "energy_seconds": energy[1],
+            "energy_joules": joules,
+            "energy_seconds": seconds,
         }

@@ -170,13 +170,15 @@ def energy_of(members: list[Member]) -> tuple[float, float] | None:
     """Joules and seconds of all replicas; None where they are of several classes, or one of them does not know.
 
     The counters of a CPU are those of the whole machine, so that one replica of each machine stands for its machine.
+    Seconds are of all, as the decoding time of the session is.
     """
-    measuring = [each for each in members if each.loaded is not None and each.pulse is not None]
-    if len({each.loaded.machine for each in measuring if each.loaded}) != 1:
+    measuring = [
+        (each, each.pulse.energy) for each in members if each.loaded is not None and each.pulse is not None
+    ]
+    if len({each.loaded.machine for each, _ in measuring if each.loaded}) != 1:
         return None
-    meters = {each.meter: each for each in reversed(measuring)}
-    spent = [each.pulse.energy for each in meters.values() if each.pulse is not None]
-    known = [each for each in spent if each is not None]
-    if not known or len(known) < len(spent):
+    counted = {each.meter: energy for each, energy in reversed(measuring)}
+    joules = [energy[0] for energy in counted.values() if energy is not None]
+    if len(joules) < len(counted):
         return None
-    return sum(joules for joules, _ in known), max(seconds for _, seconds in known)
+    return sum(joules), sum(energy[1] for _, energy in measuring if energy is not None)

@@ -121,16 +121,19 @@ def member(
 
 
 def test_energy_is_added_up_within_a_class_and_once_for_each_counter() -> None:
+    # A session's decoding time is the sum of its replicas', so that their seconds add up as their joules do: the mean
+    # power over all of that time is again what was used.
     gpus = [member(1, "a", "cuda:0", (100.0, 2.0)), member(2, "a", "cuda:0", (50.0, 2.0))]
-    assert energy_of(gpus) == (150.0, 2.0)
+    assert energy_of(gpus) == (150.0, 4.0)
     # A CPU's counters are the machine's: its first replica stands for all of them.
     cpus = [
         member(1, "a", "cpu", (100.0, 2.0)),
         member(2, "a", "cpu", (90.0, 2.0)),
         member(3, "b", "cpu", (7.0, 1.0)),
     ]
-    assert energy_of(cpus) == (107.0, 2.0)
-    assert [each.columns(None, metered=False)["energy_joules"] for each in cpus[1:2]] == [0.0]
+    assert energy_of(cpus) == (107.0, 5.0)
+    others = cpus[1].columns(None, metered=False)
+    assert (others["energy_joules"], others["energy_seconds"]) == (0.0, 2.0)
     assert energy_of([*gpus, member(3, "b", "cuda:0", (7.0, 1.0), "A100")]) is None
     assert energy_of([*gpus, member(3, "b", "cuda:0", None)]) is None
     assert energy_of([]) is None
