@@ -24,6 +24,7 @@ from spectui.store.sessions import create_session
 from spectui.store.whereabouts import whereabouts
 from spectui.store.writing.writer import SessionWriter
 from spectui.tui.cli import main
+from spectui.tui.cli.commands.audit import MOST_TOKENS, PER_TASK
 from spectui.tui.cli.follow import Follower
 from tests.before.files import check_keys
 from tests.cli.conftest import Invoke
@@ -69,6 +70,9 @@ def test_the_defaults_that_help_names_are_those_in_force() -> None:
             assert shown == (f"{value:g}" if isinstance(value, float) else str(value)), parameter.name
             named += 1
     assert named == 6
+    audit = {each.name: getattr(each, "help", "") for each in main.commands["audit"].params}
+    assert audit["max_new_tokens"].endswith(f"(default: {MOST_TOKENS}).")
+    assert f"(default: {PER_TASK}," in audit["per_task"]
 
 
 def test_prompts_are_listed_with_their_texts(invoke: Invoke) -> None:

@@ -93,10 +93,9 @@ def _spent(row: Spending) -> list[Cell]:
 
 
 def _note(device: str, rows: Sequence[Spending], power: str = "") -> str:
-    note = (
-        f"seconds: of the clock, while the {device} decodes; without: one token at a time, at the pace measured during"
-        f" the run.{power}"
-    )
+    plain = any(row.plain.seconds is not None for row in rows)
+    without = "; without: one token at a time, at the pace measured during the run" if plain else ""
+    note = f"seconds: of the clock, while the {device} decodes{without}.{power}"
     if all(row.speculative.price is None for row in rows):
         return f"{note} --price P, for an hour of the device in any currency, adds the price."
     return f"{note} price: in the currency of --price."

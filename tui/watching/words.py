@@ -83,8 +83,8 @@ def draft_words(view: View) -> str:
     if figures.accepted_share is not None:
         base = "~" if figures.drafted is None else ""
         parts.append(f"{base}{figures.accepted_share * 100:.0f} % of drafted tokens accepted")
-    if figures.thrown_per_second is not None:
-        parts.append(f"{figures.thrown_per_second:,.0f} a second thrown away")
+        if figures.thrown_per_second is not None:
+            parts.append(f"{figures.thrown_per_second:,.0f} a second thrown away")
     return " · ".join(parts)
 
 

@@ -8,7 +8,10 @@ import pytest
 
 from spectui.decoding.machine import energy
 from spectui.decoding.machine.energy import EnergyMeter, cpu_joules
+from spectui.store.analysis.spending import PerMillion, Spending
 from spectui.store.counts.metrics import joules_per_million, price_per_million, seconds_per_million
+from spectui.tui.report.spending import spending_grid
+from tests.store.analysis.planted_trees import Truth, planted_trees
 
 
 def test_a_million_tokens() -> None:
@@ -21,6 +24,15 @@ def test_a_million_tokens() -> None:
     assert price_per_million(seconds, None) is None
     assert price_per_million(None, 1.0) is None
     assert joules_per_million(seconds, None) is None
+
+
+def test_a_note_explains_the_columns_that_are_there_and_no_other() -> None:
+    summary = planted_trees({"code": Truth((0.6,) * 3)}).summary
+    unknown, known = PerMillion(None, None, None), PerMillion(2.0, None, None)
+    for plain, explained in ((unknown, False), (known, True)):
+        shown = spending_grid(summary, [Spending("code", known, plain)])
+        assert ("without" in [column.title for column in shown.columns]) is explained
+        assert ("without:" in shown.note) is explained
 
 
 def packages(folder: Path, *counters: int) -> None:

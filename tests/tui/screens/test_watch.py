@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from spectui.servers.watch.figures import Figures
 from spectui.servers.watch.fleet import LiveFleet, read_servers
+from spectui.servers.watch.server import View
 from spectui.store.database import connect
 from spectui.tui.app import SpectuiApp
 from spectui.tui.screens.watch.fleet import FleetScreen
 from spectui.tui.screens.watch.one import WatchedScreen
 from spectui.tui.watching.feed import Views
 from spectui.tui.watching.recorder import Recorder, Watching
+from spectui.tui.watching.words import draft_words
 from spectui.tui.widgets.gpu_panel import GpuPanel
 from spectui.tui.widgets.rows import Rows
 from tests.nvml import Device, install
@@ -73,6 +76,14 @@ def roles(pilot: Pilot[Any], name: str) -> set[str]:
 
 ONE = pytest.mark.parametrize("watched", [("eagle",)], indirect=True)
 PAIR = pytest.mark.parametrize("watched", [("eagle", "plain")], indirect=True)
+
+
+def test_tokens_thrown_away_are_said_beside_those_drafted() -> None:
+    """An idle server showed ``0 a second thrown away`` alone, of nobody knew what."""
+    idle = View("http://h:1", "h:1", "idle", "", figures=Figures(0.0, 6.0, "vllm", drafted=0.0, accepted=0.0))
+    busy = replace(idle, figures=Figures(0.0, 6.0, "vllm", drafted=30.0, accepted=12.0))
+    assert draft_words(idle) == ""
+    assert draft_words(busy) == "40 % of drafted tokens accepted · 3 a second thrown away"
 
 
 @ONE

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LOCAL = "local"
 OF_THE_TARGET = ("target", "device", "dtype", "raw")
 """Options of a run that choose the target here."""
+PER_TASK, MOST_TOKENS = 3, 64
+"""Prompts of each task and new tokens of each, where options do not say: enough to find a bug, and a minute's work."""
 SHOWN = 20
 """Outputs that part, listed; `--json` has all."""
 MOST_FAILURES = 3
@@ -48,8 +50,13 @@ WORDS: dict[Verdict, str] = {
 def _options(function: Callable[..., int]) -> Callable[..., int]:
     declared = options_of(RunConfig) | options_of(Request)
     names = ("tasks", "per_task", "prompts", "max_new_tokens", *OF_THE_TARGET)
+    defaults = {
+        "per_task": f"Only the first N prompts of each task (default: {PER_TASK}, or all of --prompts).",
+        "max_new_tokens": f"Most tokens per prompt (default: {MOST_TOKENS}).",
+    }
     for name in reversed(names):
-        function = run_option(declared[name])(function)
+        changes = {"help": defaults[name]} if name in defaults else {}
+        function = run_option(declared[name], **changes)(function)
     return function
 
 
@@ -102,8 +109,7 @@ def audit(
     Sends the same greedy prompts to both. Says where outputs part from those of the reference, and by what margin the
     reference prefers its own token. Two programs round differently, so that outputs may part where two tokens are
     nearly as likely; where the margin is larger, it is a bug. Against the target here every token is checked, not only
-    the first that differs. Ends with 1 for a bug, and where more than half of the outputs could not be compared. Three
-    prompts a task and 64 tokens unless options say otherwise.
+    the first that differs. Ends with 1 for a bug, and where more than half of the outputs could not be compared.
     """
     from spectui.servers.address import key_for, read_address
     from spectui.servers.audit.verdict import audit_of
@@ -111,7 +117,7 @@ def audit(
     model, api_key_env = model or "", api_key_env or ""
     chosen = {name: value for name, value in values.items() if value is not None}
     prompts = _prompts(chosen)
-    most = int(chosen.pop("max_new_tokens", 64))
+    most = int(chosen.pop("max_new_tokens", MOST_TOKENS))
     RunConfig(speculate=False, max_new_tokens=most, **chosen)  # refuses what a run would refuse
     address = read_address(server)
     other = None if against == LOCAL else read_address(against, "--against")
@@ -144,7 +150,7 @@ def _prompts(chosen: dict[str, Any]) -> list[Prompt]:
 
     request = Request.taken_from(chosen)
     if request.per_task is None and request.prompts is None:
-        request = Request(request.tasks, 3, None, None)
+        request = Request(request.tasks, PER_TASK, None, None)
     return interleave(request.read_prompts(study=False, tell=lambda note: line(note, err=True)))
 
 
