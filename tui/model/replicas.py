@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from spectui.store.clock import seconds_since
 from spectui.store.counts.metrics import tokens_per_second
-from spectui.store.counts.sums import plus
 from spectui.store.reading.replicas import ReplicaRow
 from spectui.store.rows import GenerationRow
+from spectui.tui.model.progress import DONE
 from spectui.tui.model.state import RunState
 
 SILENT_SECONDS = 5.0
@@ -56,24 +55,15 @@ def replica_states(state: RunState) -> list[ReplicaState]:
 
 
 def _state(row: ReplicaRow, prompts: list[GenerationRow], *, live: bool) -> ReplicaState:
-    tokens, total_ms = 0, _sum(prompt.total_ms for prompt in prompts)
-    for prompt in prompts:
-        tokens += prompt.token_count
     running = [prompt for prompt in prompts if prompt.status == "running"] if live and row.at_work else []
-    ended = sum(prompt.status in ("finished", "skipped", "failed") for prompt in prompts)
-    rate = None if total_ms is None else tokens_per_second(tokens, total_ms)
+    ended = sum(prompt.status in DONE for prompt in prompts)
+    tokens = sum(prompt.token_count for prompt in prompts)
+    rate = tokens_per_second(tokens, sum(prompt.total_ms for prompt in prompts))
     return ReplicaState(row, running[-1] if running else None, ended, tokens, rate)
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
-    total: float | None = 0.0
-    for value in values:
-        total = plus(total, value)
-    return total
-
-
 def words_of(states: list[ReplicaState]) -> str:
-    """``2 replicas at work, 1 lost``."""
+    """``2 replicas at work, 1 gone``."""
     at_work = sum(each.row.at_work for each in states)
     lost = len(states) - at_work
     words = f"{at_work} {'replica' if at_work == 1 else 'replicas'} at work"
