@@ -240,7 +240,7 @@ def generate(
         return
     writer = Writer(model, vocabulary, config, first)
     ready: list[shards.Sequence] = []
-    began, before, index = time.monotonic(), tokens, len(have.files)
+    began, before, index = time.monotonic(), tokens, have.following
     while True:
         ready += writer.step()
         ended = time.monotonic() >= deadline or tokens + _response(ready) >= goal

@@ -22,6 +22,8 @@ from spectui.decoding.errors import DecodingError
 from spectui.decoding.trees.shape import IntArray
 from spectui.store.files import files_below, replacing
 
+_PREFIX = "shard-"
+
 
 @dataclass(frozen=True)
 class Sequence:
@@ -50,7 +52,7 @@ def write(folder: Path, index: int, sequences: list[Sequence]) -> Path:
         "features": torch.cat([s.features for s in sequences]),
         "final": torch.cat([s.final for s in sequences]),
     }
-    path = folder / f"shard-{index:05d}.safetensors"
+    path = folder / f"{_PREFIX}{index:05d}.safetensors"
     response = int(sum(len(s.tokens) - s.answer_from for s in sequences))
     meta = {"tokens": int(lengths.sum()), "response_tokens": response, "sequences": len(sequences)}
     try:
@@ -65,7 +67,7 @@ class Shards:
     """The finished shards below a folder, in order; small arrays in memory, features read on demand."""
 
     def __init__(self, folder: Path) -> None:
-        self.files = sorted(files_below(folder, "shard-*.safetensors"))
+        self.files = sorted(files_below(folder, f"{_PREFIX}*.safetensors"))
         self._open: dict[int, Any] = {}
         index, tokens, best = [], [], []
         self.response_tokens = 0
@@ -84,6 +86,11 @@ class Shards:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def following(self) -> int:
+        """The index of a shard behind all, also where one between them was deleted."""
+        return max((int(path.stem.removeprefix(_PREFIX)) + 1 for path in self.files), default=0)
 
     @property
     def lengths(self) -> IntArray:

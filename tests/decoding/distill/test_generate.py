@@ -106,6 +106,8 @@ def test_generation_goes_on_where_it_was(tmp_path: Path) -> None:
 
     first = run(1000)
     before = [first.files[0].read_bytes()]
+    # As if one before it had been damaged, and deleted as the message says.
+    first.files[0].rename(tmp_path / "shard-00001.safetensors")
     second = run(1600)
     assert first.response_tokens >= 1000
     assert second.response_tokens >= 1600
