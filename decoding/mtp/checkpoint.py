@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import nn
 
 from spectui.decoding.checkpoints.weight_files import check_weights, read_config, shards, tensors
-from spectui.decoding.errors import DecodingError
+from spectui.decoding.errors import DecodingError, explain_model_error
 from spectui.decoding.heads.files import check_numbers, same_weights
 from spectui.decoding.mtp.head import MtpConfig, MtpHead
 from spectui.decoding.target.layer_inputs import BEFORE_NORM
@@ -85,7 +85,6 @@ def load_module(
     config = text_config(target.config)
     layout, prefix = _find(folder, int(config.num_hidden_layers))
     stored = _by_part(layout, _read(folder, prefix))
-    parts = _family(target, config, layout)
     embedding, output = target.get_input_embeddings, target.get_output_embeddings
     for name, borrowed in (("own_embedding.weight", embedding), ("lm_head.weight", output)):
         if name in stored and same_weights(borrowed(), stored[name]):
@@ -98,17 +97,24 @@ def load_module(
         carries_normed=layout.carries_normed,
         blank_first=layout.blank_first,
     )
-    with torch.device("meta"):
-        layer: Any = parts.layer()
-        layer.self_attn.layer_idx = 0
-        head = MtpHead(
-            described,
-            layer,
-            parts.rotary,
-            parts.norm,
-            None if "own_embedding.weight" in stored else embedding,
-            None if "lm_head.weight" in stored else output,
-        )
+    try:
+        parts = _family(target, config, layout)
+        with torch.device("meta"):
+            layer: Any = parts.layer()
+            layer.self_attn.layer_idx = 0
+            head = MtpHead(
+                described,
+                layer,
+                parts.rotary,
+                parts.norm,
+                None if "own_embedding.weight" in stored else embedding,
+                None if "lm_head.weight" in stored else output,
+            )
+    except DecodingError:
+        raise
+    except Exception as error:  # the code of families that have no such module
+        problem = f"model type '{config.model_type}' has no parts that an MTP module could be built of"
+        raise DecodingError(f"{explain_model_error(folder, error, problem)}; give another --draft") from error
     _fill(folder, head, stored, layout, prefix, target.dtype)
     return head.to(device or target.device).eval()
 
@@ -217,7 +223,13 @@ def _family(target: Any, config: Any, layout: Layout) -> _Parts:
     ours = copy.deepcopy(config)
     ours._attn_implementation = "sdpa"
     index = int(config.num_hidden_layers) if layout.behind_layers else 0
-    if not layout.behind_layers and getattr(config, "layer_types", None):
+    if layout.behind_layers:
+        for name, kinds in list(vars(ours).items()):
+            if (
+                isinstance(kinds, list) and len(kinds) == index
+            ):  # a word for each layer: this one is as the last
+                setattr(ours, name, [*kinds, kinds[-1]])
+    elif getattr(config, "layer_types", None):
         ours.num_hidden_layers, ours.layer_types = 1, ["full_attention"]
     norm = partial(named("RMSNorm"), int(config.hidden_size), eps=float(config.rms_norm_eps))
     with torch.device("cpu"):

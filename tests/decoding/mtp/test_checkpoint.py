@@ -23,6 +23,7 @@ from spectui.decoding.mtp.head import MtpHead
 from tests.decoding.drafters.reference_cases import FOLDER
 from tests.heads import module_tensors, tiny_module
 from tests.models import greedy_reference, tiny_llama, tiny_tokenizer
+from tests.tiny_families import HIDDEN, LAYERS, tiny_config, tiny_model
 
 
 def with_module(folder: Path, change: Callable[[dict[str, torch.Tensor]], object] = lambda _: None) -> Any:
@@ -97,3 +98,35 @@ def test_a_module_that_a_conversion_dropped_is_named_by_its_key(tmp_path: Path) 
     for fails in (lambda: needs_of(config, lambda *_: None), lambda: load_models(config)):
         with pytest.raises(DecodingError, match="num_nextn_predict_layers = 1, so a conversion dropped it"):
             fails()
+
+
+def behind_layers(folder: Path, family: str) -> Any:
+    """A tiny model of `family` with a module under GLM's names: its last layer again, behind it."""
+    target = tiny_model(tiny_config(family))
+    target.save_pretrained(folder)
+    weights, layers, width = folder / "model.safetensors", LAYERS, HIDDEN
+    tensors = load_file(weights)
+    last, module = f"model.layers.{layers - 1}.", f"model.layers.{layers}."
+    tensors |= {
+        name.replace(last, module): tensor.clone() for name, tensor in tensors.items() if last in name
+    }
+    tensors[f"{module}eh_proj.weight"] = torch.randn(width, 2 * width)
+    tensors |= {
+        f"{module}{name}.weight": torch.ones(width) for name in ("enorm", "hnorm", "shared_head.norm")
+    }
+    save_file(tensors, weights, metadata={"format": "pt"})
+    return target
+
+
+@pytest.mark.parametrize("family", ["glm4_moe_lite", "dots1"])
+def test_a_family_with_a_word_for_each_layer_builds_one_more(tmp_path: Path, family: str) -> None:
+    """GLM-4.7-Flash names each layer's feed-forward block, and its module is one layer more."""
+    head = load_module(tmp_path, behind_layers(tmp_path, family))
+    assert head.lm_head is None
+    assert type(head.layer.mlp).__name__.endswith("MoE")
+
+
+def test_a_family_without_such_parts_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DecodingError, match="'nanochat' has no parts that an MTP module could") as caught:
+        load_module(tmp_path, behind_layers(tmp_path, "nanochat"))
+    assert "\n" not in str(caught.value)
