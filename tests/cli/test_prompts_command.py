@@ -69,7 +69,7 @@ def test_an_import_to_a_file_is_what_a_run_takes_and_replaces_nothing_unasked(
 ) -> None:
     out = tmp_path / "ours.jsonl"
     words = ("prompts", "import", "--format", "gsm8k", "--task", "sums", theirs, "--out", out)
-    assert invoke(*words).stdout == f"wrote {out}: 2 prompts: sums 2; 1 lines skipped\n"
+    assert invoke(*words).stdout == f"wrote {out}: 2 prompts: sums 2; 1 line skipped\n"
     assert [p.task for p in load(out)] == ["sums", "sums"]
     again = invoke(*words)
     assert again.exit_code == 2

@@ -120,7 +120,7 @@ def test_a_run_without_a_terminal_tells_its_progress_and_ends_in_a_table(
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert "tiny <- tiny, tree full:2x2" in lines[0]
-    assert lines[1] == "1 prompts: rag 1"
+    assert lines[1] == "1 prompt: rag 1"
     assert any(re.match(r"\d\d:\d\d:\d\d  (loading|starting)", line) for line in lines)
     assert any(re.match(r"\d\d:\d\d:\d\d  1/1 rag-001: 8 tokens in ", line) for line in lines)
     header = next(i for i, line in enumerate(lines) if line.startswith("task "))

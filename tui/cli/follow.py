@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectui.tui.cli.output import amount, duration
-from spectui.tui.terminal.cells import count, number
+from spectui.tui.terminal.cells import count, counted, number
 
 if TYPE_CHECKING:
     from spectui.store.reading.reader import Reader
@@ -170,6 +170,6 @@ def _prompt_line(generation: GenerationRow, done: int, summary: SessionSummary) 
     rate = tokens_per_second(generation.token_count, generation.total_ms)
     how = "" if generation.status == "finished" else f" ({generation.finish_reason or generation.status})"
     return (
-        f"{start} {count(generation.token_count)} tokens in {count(generation.round_count)} rounds, "
+        f"{start} {counted(generation.token_count, 'token')} in {counted(generation.round_count, 'round')}, "
         f"{number(generation.tokens_per_round)} tok/round, {number(rate, 1)} tok/s{how}"
     )

@@ -57,9 +57,11 @@ def print_grids(grids: Sequence[Grid]) -> None:
 
 
 def duration(seconds: float | None) -> str:
-    """``0:03:12``."""
+    """``0:03:12``; of less than ten seconds ``4.2 s``."""
     if seconds is None:
         return NOTHING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 

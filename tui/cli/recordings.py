@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectui.tui.cli.options import State
+from spectui.tui.terminal.cells import counted
 
 if TYPE_CHECKING:
     from spectui.servers.recordings.importer import Importer
@@ -58,7 +59,8 @@ def watch_folder(
                 }
             )
         for one in [] if as_json else summaries:
-            requests = f"{one.prompt_count:,} requests, {one.rounds:,} rounds, {one.nodes:,} nodes"
+            amounts = ((one.prompt_count, "request"), (one.rounds, "round"), (one.nodes, "node"))
+            requests = ", ".join(counted(number, noun) for number, noun in amounts)
             line(f"session {one.id} '{one.name}': {requests}; read it with: spectui report {one.id}")
         if not summaries:
             line(f"nothing is recorded in {folder} yet", err=True)

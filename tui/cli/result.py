@@ -10,7 +10,7 @@ from spectui.store.sources import WATCH
 from spectui.tui.cli.options import State
 from spectui.tui.cli.output import duration, prose, table
 from spectui.tui.model.speedups import range_words, unknown_words
-from spectui.tui.terminal.cells import NOTHING, count, number
+from spectui.tui.terminal.cells import NOTHING, count, counted, number
 
 if TYPE_CHECKING:
     from spectui.store.counts.metrics import Interval
@@ -75,7 +75,7 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
         lone = [name for name in figures if name not in intervals]
         if lone:
             prose(f"no 95 % interval for {', '.join(lone)}: that takes two finished prompts that differ")
-    rounds = f"{count(summary.tokens)} tokens in {count(summary.rounds)} rounds"
+    rounds = f"{counted(summary.tokens, 'token')} in {counted(summary.rounds, 'round')}"
     if summary.devices > 1:
         prose(
             f"{rounds}, {number(summary.tokens_per_round)} tok/round, on {summary.devices} classes of devices, whose"
@@ -99,7 +99,7 @@ def print_figures(reader: Reader, summary: SessionSummary) -> None:
 
         for each in device_figures(reader, summary.id):
             prose(
-                f"{each.machine.words}: {count(each.prompts)} prompts, {count(each.tokens)} tokens in "
+                f"{each.machine.words}: {counted(each.prompts, 'prompt')}, {counted(each.tokens, 'token')} in "
                 f"{duration(each.total_ms / 1000)} of decoding, {number(each.tokens_per_second, 1)} tok/s"
                 f"{_speedup(each)}"
             )

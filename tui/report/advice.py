@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectui.tui.report.grid import Cell, Column, Grid, grid
+from spectui.tui.terminal.cells import counted
 
 if TYPE_CHECKING:
     from spectui.decoding.trees.advise.advice import Advice
@@ -18,8 +19,9 @@ def advice_subject(advice: Advice) -> str:
     """The session that was replayed and the costs, on one line."""
     costs = advice.priced.costs
     summary = advice.summary
+    prompts = counted(advice.prompts, "prompt")
     return (
-        f"{summary.name}: {summary.target} <- {summary.drafter} with {summary.tree}, {advice.prompts} prompts; "
+        f"{summary.name}: {summary.target} <- {summary.drafter} with {summary.tree}, {prompts}; "
         f"costs {advice.priced.source}"
         + (f" ({costs.machine.device}, {costs.machine.dtype})" if costs.machine.dtype else "")
     )

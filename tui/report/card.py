@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from spectui.tui.terminal.cells import counted
 from spectui.tui.terminal.textsafe import sanitize_line
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ def card_lines(card: Card) -> Iterator[str]:
         shares = (_figure(each, 100, 1, "%") for each in row.positions)
         yield _line(sanitize_line(row.subset), _figure(row.acceptance_length, 1, 3, ""), *shares)
     session, last = card.session, card.rows[-1]
-    prompts = last.prompts
+    amount = f"{counted(last.prompts, 'prompt')}, {counted(last.steps, 'verification')}"
     yield ""
     drafter = f" with {session.drafter}" if session.drafter else ""
     server = "" if session.server is None else f" on {session.server.name}"
     text = (
         f"{session.target}{drafter}, {session.tree}{server}, {_sampling(session.config)};"
-        f" {prompts:,} prompts, {last.steps:,} verifications with a draft. In brackets: 95 % intervals over prompts."
+        f" {amount} with a draft. In brackets: 95 % intervals over prompts."
     )
     yield sanitize_line(text)
     if card.undrafted:

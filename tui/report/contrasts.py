@@ -7,6 +7,7 @@ from spectui.store.analysis.contrast import Contrast
 from spectui.store.analysis.predictors import TITLES
 from spectui.tui.report.grid import Cell, Column, Grid, grid
 from spectui.tui.report.tables import DEFINITIONS, models
+from spectui.tui.terminal.cells import counted
 
 _FIGURES = {
     **{key: f"α, {name}" for key, name in DEFINITIONS.items()},
@@ -50,7 +51,7 @@ def contrast_subject(comparison: Comparison) -> list[str]:
 
 def _group(group: GroupContrast) -> Grid:
     of_a, of_b = group.prompts
-    of_them = f"{of_a} prompt{'s' * (of_a != 1)}"
+    of_them = counted(of_a, "prompt")
     shared = f"{of_them} of both" if group.paired else f"{of_them} of A, {of_b} of B"
     rows = [_row(_name(key), each) for key, each in group.figures.items()]
     return grid(

@@ -85,6 +85,11 @@ def count(value: int | None) -> str:
     return NOTHING if value is None else f"{value:,}"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 prompt``, ``12,345 prompts``: a number of things whose noun takes an s."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def short_count(value: int | None) -> str:
     """An integer in at most five cells: ``9,999``, ``12.3k``, ``1.2M``."""
     if value is None:

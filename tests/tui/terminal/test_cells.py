@@ -91,3 +91,12 @@ def test_columns_show_shares_and_never_hide_what_is_there() -> None:
     assert cells.columns([100_000, 1]) == "█▁"
     assert cells.columns([0, 0]) == "  "
     assert cells.columns([]) == ""
+
+
+def test_one_thing_has_no_plural() -> None:
+    assert [cells.counted(number, "prompt") for number in (0, 1, 2, 12345)] == [
+        "0 prompts",
+        "1 prompt",
+        "2 prompts",
+        "12,345 prompts",
+    ]

@@ -13,6 +13,7 @@ from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import json_line, line
 from spectui.tui.cli.result import as_json as figures_json
 from spectui.tui.cli.result import failure, limit_reached, print_figures, resume_command
+from spectui.tui.terminal.cells import counted
 
 
 @click.command()
@@ -57,7 +58,7 @@ def watch(database: Path, session: int, *, as_json: bool, stop_on_interrupt: boo
         say(
             f"session {summary.id} '{summary.name}': {summary.target} <- {summary.drafter}, tree {summary.tree}"
         )
-        say(f"{summary.prompt_count} prompts: {tasks}")
+        say(f"{counted(summary.prompt_count, 'prompt')}: {tasks}")
         summary = follow(reader, database, session, say, stop_on_interrupt=stop_on_interrupt)
         problem = failure(reader, summary, database)
         if as_json:

@@ -13,7 +13,7 @@ from spectui.decoding.config import RunConfig
 from spectui.decoding.options import options_of
 from spectui.tui.cli.options import json_option, run_option, shared_options
 from spectui.tui.cli.output import Bar, json_line, line, table
-from spectui.tui.terminal.cells import NOTHING
+from spectui.tui.terminal.cells import NOTHING, counted
 
 RUN = options_of(RunConfig)
 
@@ -185,7 +185,7 @@ def _check_embedded() -> int:
     for problem in problems:
         line(problem)
     if problems:
-        line(f"spectui: {len(problems)} problem(s) with {embedded.EMBEDDED.name}", err=True)
+        line(f"spectui: {counted(len(problems), 'problem')} with {embedded.EMBEDDED.name}", err=True)
         return 1
     line(f"{embedded.EMBEDDED.name}: every file is as it was written")
     return 0

@@ -13,7 +13,7 @@ import click
 
 from spectui.tui.cli.options import json_option, shared_options
 from spectui.tui.cli.output import json_line, line, table
-from spectui.tui.terminal.cells import NOTHING, count
+from spectui.tui.terminal.cells import NOTHING, count, counted
 
 if TYPE_CHECKING:
     from spectui.prompts import Prompt
@@ -94,13 +94,13 @@ def check(file: Path | None, as_json: bool) -> int:
             line(f"and {more} more")
     else:
         numbers = ", ".join(f"{row['task']} {row['prompts']}" for row in _tasks(accepted, lengths))
-        line(f"{name}: {len(accepted)} prompts: {numbers}")
+        line(f"{name}: {counted(len(accepted), 'prompt')}: {numbers}")
         for note in reading.note_lines() if reading is not None else ():
             line(note)
         _print_tasks(accepted, lengths)
     if bad:
         hint = "" if reading is None or reading.fatal else "; spectui prompts import leaves such lines out"
-        line(f"spectui: {len(bad) + more} problem(s) in {name}{hint}", err=True)
+        line(f"spectui: {counted(len(bad) + more, 'problem')} in {name}{hint}", err=True)
     return 1 if bad else 0
 
 
@@ -154,8 +154,8 @@ def import_(
         return
     numbers = ", ".join(f"{name} {n}" for name, n in Counter(p.task for p in imported.prompts).items())
     skips = len(imported.skipped) + imported.more_skipped
-    skipped_words = f"; {skips} lines skipped" if skips else ""
-    line(f"wrote {out}: {len(imported.prompts)} prompts: {numbers}{skipped_words}")
+    skipped_words = f"; {counted(skips, 'line')} skipped" if skips else ""
+    line(f"wrote {out}: {counted(len(imported.prompts), 'prompt')}: {numbers}{skipped_words}")
 
 
 def _imported(imported: Imported, file: Path, format_: str | None, out: Path | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from spectui.decoding.config import KEEP_ALL, RunConfig, kept_from
 from spectui.decoding.options import options_of
 from spectui.tui.cli.options import State, run_option, shared_options
 from spectui.tui.cli.output import line
-from spectui.tui.terminal.cells import count, size
+from spectui.tui.terminal.cells import count, counted, size
 
 if TYPE_CHECKING:
     import sqlite3
@@ -81,9 +81,8 @@ def prune(state: State, sessions: tuple[str, ...], keep_nodes: str | None) -> No
                 prompts, nodes = prune_session(connection, summary.id, before, tell)
             total += nodes
             if nodes:
-                line(
-                    f"session {summary.id} '{summary.name}': {count(nodes)} nodes of {prompts} prompts deleted"
-                )
+                amount = f"{counted(nodes, 'node')} of {counted(prompts, 'prompt')}"
+                line(f"session {summary.id} '{summary.name}': {amount} deleted")
         if not total:
             line("there was nothing to delete")
             return
@@ -125,9 +124,8 @@ def _ask(doomed: list[SessionSummary]) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask in; give --yes")
     for summary in doomed:
-        line(
-            f"session {summary.id} '{summary.name}': {count(summary.rounds)} rounds, {count(summary.nodes)} nodes"
-        )
+        amount = f"{counted(summary.rounds, 'round')}, {counted(summary.nodes, 'node')}"
+        line(f"session {summary.id} '{summary.name}': {amount}")
     click.confirm("Delete for good?", abort=True)
 
 

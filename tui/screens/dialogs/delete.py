@@ -11,7 +11,7 @@ from spectui.store.rows import SessionSummary
 from spectui.store.sources import WATCH
 from spectui.tui.model.transcript import wrap
 from spectui.tui.navigation.keymap import bindings, key_for, key_of
-from spectui.tui.terminal.cells import count, fit, fitting
+from spectui.tui.terminal.cells import counted, fit, fitting
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.rows import Line, Row
 
@@ -53,9 +53,9 @@ class DeleteScreen(ModalScreen[bool]):
     def _ask(self) -> None:
         summary = self._summary
         what = [
-            f"{count(summary.prompts_done)} prompts",
-            f"{count(summary.rounds)} rounds",
-            f"{count(summary.nodes)} nodes",
+            counted(summary.prompts_done, "prompt"),
+            counted(summary.rounds, "round"),
+            counted(summary.nodes, "node"),
         ]
         if summary.source == WATCH:
             what = ["samples of a watched server"]

@@ -18,7 +18,7 @@ from spectui.store.errors import StoreError
 from spectui.store.reading.reader import Reader
 from spectui.store.reading.search import Hit, search
 from spectui.tui.navigation.keymap import bindings, key_for
-from spectui.tui.terminal.cells import count
+from spectui.tui.terminal.cells import count, counted
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.widgets.inputs import SteadyInput
 from spectui.tui.widgets.rows import Cell, Line
@@ -146,16 +146,16 @@ class SearchScreen(ModalScreen[Hit | None]):
         if message.results is not last.hits:  # of a search that another has followed
             return
         last.hits += message.hits
-        places = f"{count(len(last.hits))} place{'' if len(last.hits) == 1 else 's'}"
+        places = counted(len(last.hits), "place")
         if not message.done:
             share = message.rounds / message.total if message.total else 1.0
-            last.note = f"{places} so far · {share * 100:.0f} % of {count(message.total)} rounds"
+            last.note = f"{places} so far · {share * 100:.0f} % of {counted(message.total, 'round')}"
         elif len(last.hits) >= MOST:
             last.note = f"The first {count(MOST)} places; look for something longer."
         elif not last.hits:
-            last.note = f"Not found in {count(message.rounds)} rounds."
+            last.note = f"Not found in {counted(message.rounds, 'round')}."
         else:
-            last.note = f"{places} in {count(message.rounds)} rounds."
+            last.note = f"{places} in {counted(message.rounds, 'round')}."
         self._show()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

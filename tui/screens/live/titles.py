@@ -12,7 +12,7 @@ from spectui.store.rows import GenerationRow, RoundRow, SessionSummary
 from spectui.tui.model.progress import silence
 from spectui.tui.model.state import RunState
 from spectui.tui.model.transcript import wrap
-from spectui.tui.terminal.cells import count, fitting, number, share
+from spectui.tui.terminal.cells import count, counted, fitting, number, share
 from spectui.tui.terminal.textsafe import sanitize_line
 from spectui.tui.terminal.theme import task_slots
 from spectui.tui.widgets.rows import Cell, Row
@@ -42,7 +42,7 @@ def prompt_words(row: GenerationRow, text: str) -> str:
     """The prompt's text; of a request, whose text is not recorded, its id and length."""
     if text:
         return text
-    length = "" if row.prompt_tokens is None else f", {count(row.prompt_tokens)} tokens of prompt"
+    length = "" if row.prompt_tokens is None else f", {counted(row.prompt_tokens, 'token')} of prompt"
     return f"{row.prompt_id}{length}"
 
 

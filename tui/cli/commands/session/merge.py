@@ -9,6 +9,7 @@ import click
 
 from spectui.tui.cli.options import State, json_option, shared_options
 from spectui.tui.cli.output import json_line, line
+from spectui.tui.terminal.cells import counted
 
 if TYPE_CHECKING:
     from spectui.store.merging.parts import Place
@@ -51,9 +52,10 @@ def merge(
         json_line(asdict(merged) | {"out": str(out)})
         return
     devices = f", on {merged.devices} classes of devices" if merged.devices > 1 else ""
+    amount = f"{counted(merged.prompts, 'prompt')} and {counted(merged.rounds, 'round')}"
     line(
-        f"wrote {out}: session {merged.session} '{merged.name}', {merged.prompts:,} prompts and {merged.rounds:,} "
-        f"rounds of {merged.shards} shards{devices}; see: spectui report --db {out}"
+        f"wrote {out}: session {merged.session} '{merged.name}', {amount} "
+        f"of {merged.shards} shards{devices}; see: spectui report --db {out}"
     )
 
 
