@@ -103,6 +103,16 @@ def test_a_log_is_printed_with_the_one_before_it_and_followed_to_the_end_of_the_
     assert (rest, errors, following.returncode) == ("", "", 0)
 
 
+def test_an_empty_log_is_said_to_be_empty(
+    several: sqlite3.Connection, invoke: Invoke, tmp_path: Path
+) -> None:
+    log = tmp_path / "nine.log"
+    log.touch()
+    SessionWriter(several, 3).describe(log_path=str(log))
+    assert invoke("logs").stdout == ""
+    assert invoke("logs").stderr == "the log of session 'nine' is empty: nothing went wrong\n"
+
+
 def test_a_log_that_is_not_here_is_said_with_its_place(several: sqlite3.Connection, invoke: Invoke) -> None:
     refused = invoke("logs", "two")
     assert refused.exit_code == 2
