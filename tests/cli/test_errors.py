@@ -6,6 +6,8 @@ import os
 import pwd
 import sqlite3
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -249,3 +251,21 @@ def test_a_full_disk_behind_stdout_is_one_line() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == f"spectui: {os.strerror(28)}\n"
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_one_line() -> None:
+    root = Path(__file__).parents[2]
+    program = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"]["spectui"]
+    module, _, function = program.partition(":")
+    interrupted = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(name, path, target=None):\n"
+        "        if name == 'spectui.tui.cli.commands.run':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt)\n"
+        f"from {module} import {function}\n"
+        f"sys.exit({function}())"
+    )
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "spectui: interrupted\n")

@@ -1,4 +1,4 @@
-"""The command line; `main` is the entry point `spectui`."""
+"""The command line; `main` is its top command."""
 
 from spectui.tui.cli.group import main
 
