@@ -7,6 +7,7 @@ Command lines are tried by `tests.cli.test_documented_commands`.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sqlite3
 import subprocess
@@ -15,7 +16,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from safetensors import safe_open
 
+from spectui.decoding.drafters.registry import EMBEDDED_HEAD
 from spectui.store.database import connect, open_database
 from tests.docs.documents import DOCUMENTS, GUIDES, ROOT, Block, blocks, prose
 from tests.models import tiny_llama, tiny_tokenizer
@@ -146,3 +149,11 @@ def test_every_environment_variable_is_told() -> None:
     assert {name for name in read if name not in told} == {
         "SPECTUI_DISTILL"
     }  # between a process and its child
+
+
+def test_the_size_of_the_head_that_comes_with_spectui_is_that_of_its_file() -> None:
+    with safe_open(EMBEDDED_HEAD / "model.safetensors", "np") as file:
+        names = set(file.keys()) - {"d2t", "t2d"}
+        shapes = [file.get_slice(name).get_shape() for name in names]
+    parameters = sum(math.prod(shape) for shape in shapes)
+    assert f"head of {parameters / 1e6:.0f} M parameters" in (ROOT / "docs/how-to/models.md").read_text()
