@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from spectui.decoding.checkpoints.weight_files import HEAD_FILES, PICKLED_WORDS, missing_shards, shards
+from spectui.decoding.errors import DecodingError
 from spectui.decoding.heads.config import head_error
 
 _IGNORED = {"verifier_lm_head.weight", "verifier_norm.weight", "rotary_emb.inv_freq"}
@@ -22,6 +24,17 @@ _PARTS = {"q_proj": "self_attn", "k_proj": "self_attn", "v_proj": "self_attn", "
 _PARTS |= {"q_norm": "self_attn", "k_norm": "self_attn"}
 _PARTS |= {"gate_proj": "mlp", "up_proj": "mlp", "down_proj": "mlp"}
 """Modules of transformers' decoder layers that the parts of `DraftLayer` lie in."""
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file to read from. Raises `DecodingError` in one line for a damaged one."""
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise DecodingError(f"{path} is damaged or cut ({reason}); fetch the model again") from error
 
 
 def read_weights(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:

@@ -10,15 +10,17 @@ from torch import nn
 
 from spectui.decoding.block.checkpoint import read_config as read_block_config
 from spectui.decoding.block.head import BlockHead
-from spectui.decoding.checkpoints.weight_files import Tensor, read_config
+from spectui.decoding.checkpoints.weight_files import Tensor, read_config, shards
 from spectui.decoding.eagle.checkpoint import read_config as read_head_config
 from spectui.decoding.eagle.first import FirstEagleHead
 from spectui.decoding.eagle.first_checkpoint import read_config as read_first_config
 from spectui.decoding.eagle.head import EagleHead
 from spectui.decoding.errors import DecodingError, explain_model_error
+from spectui.decoding.heads.files import opened
 from spectui.decoding.models.memory import BYTES
 from spectui.decoding.models.quantization import method, quantization
 
+_PREFIX = "model."
 _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
@@ -40,6 +42,36 @@ def model_without_weights(folder: Path, dtype: str | None = None) -> Any:
         problem = f"{folder}/config.json describes no model that transformers builds"
         raise DecodingError(explain_model_error(folder, error, problem)) from error
     return model if dtype is None else model.to(getattr(torch, dtype))
+
+
+def unfit_tensor(folder: Path) -> str | None:
+    """Words on a tensor in the safetensors files of `folder` that its ``config.json`` means otherwise, or that they
+    lack; None where all fit.
+
+    Only of families whose files name tensors as transformers' modules do; a prefix may be left out. Raises
+    `DecodingError` as `model_without_weights`.
+    """
+    shapes: dict[str, list[int]] = {}
+    for path in shards(folder):
+        with opened(path) as file:
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                shapes[name.removeprefix(_PREFIX)] = file.get_slice(name).get_shape()
+    names: dict[int, list[str]] = {}
+    expected = model_without_weights(folder).state_dict(keep_vars=True)
+    for name, tensor in expected.items():
+        if isinstance(tensor, nn.Parameter):
+            names.setdefault(id(tensor), []).append(name)  # tied ones have several
+    missing = []
+    for tied in names.values():
+        stored = next((name for name in tied if name.removeprefix(_PREFIX) in shapes), None)
+        if stored is None:
+            missing.append(tied[0])
+        elif (shape := shapes[stored.removeprefix(_PREFIX)]) != (meant := list(expected[stored].shape)):
+            return (
+                f"has '{stored}' of shape {shape} where its config.json means {meant}; the files do not belong "
+                "together"
+            )
+    return f"lacks the tensor '{min(missing)}' ({len(missing)} in all); fetch it again" if missing else None
 
 
 def model_tensors(folder: Path) -> list[Tensor]:

@@ -62,6 +62,11 @@ def load_model(
             raise DecodingError(_no_room(folder, placement)) from error
         if (reason := explain_refusal(folder)) is not None:
             raise DecodingError(f"model '{folder}' cannot be loaded: {reason}") from error
+        if "ignore_mismatched_sizes" in str(error):  # transformers prints which, and says so
+            from spectui.decoding.models.described import unfit_tensor
+
+            if (words := unfit_tensor(folder)) is not None:
+                raise DecodingError(f"model folder {folder} {words}") from error
         problem = f"model '{folder}' cannot be loaded"
         raise DecodingError(explain_model_error(folder, error, problem)) from error
 

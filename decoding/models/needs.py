@@ -31,9 +31,9 @@ with all_lasting():
     from spectui.decoding.models.families import register_family
     from spectui.decoding.models.memory import BYTES, CASTABLE, WIDTH, Need, need
     from spectui.decoding.models.placement import all_gpus, free_bytes, gigabytes, resolve_device
-    from spectui.decoding.models.quantization import check_quantization
+    from spectui.decoding.models.quantization import check_quantization, quantization
     from spectui.decoding.options import add_arguments, options_of
-    from spectui.decoding.target.sizes import sizes_of
+    from spectui.decoding.target.sizes import PROVEN, sizes_of
     from spectui.decoding.target.support import check_family
     from spectui.decoding.tokens.vocabulary import check_same_vocabulary
 
@@ -168,6 +168,29 @@ def check_head_tensors(config: RunConfig, progress: Progress, dtype: str) -> Non
     imported(weights.load)(draft, model, device=resolve_device("cpu"), allow_pickle=config.allow_pickle)
 
 
+def check_model_tensors(config: RunConfig, progress: Progress) -> None:
+    """Raise `DecodingError` where the files of a whole model, the target or its draft, lack a tensor of its
+    configuration or have it in another shape, in the words of a run; no weights are read.
+
+    Only families of the suite that name tensors in files as transformers does in modules, and none that are quantised.
+    """
+    target = locate(config.target, progress, weights=False)
+    named = {config.target: target}
+    if config.speculate and not config.kind.named:
+        draft = locate(config.base_draft, progress, weights=False)
+        if not kind_in(draft).is_head:
+            named[config.base_draft] = draft
+    for name, folder in named.items():
+        described = read_config(folder)
+        plain = described.get("model_type") in PROVEN - {"gemma3"} and not quantization(described)
+        if not plain or not _check_files(name, folder, config) or not shards(folder):
+            continue
+        from spectui.decoding.models.described import unfit_tensor
+
+        if (words := unfit_tensor(folder)) is not None:
+            raise DecodingError(f"model folder {folder} {words}")
+
+
 def check_vocabularies(config: RunConfig, progress: Progress) -> None:
     """Raise `DecodingError` where the draft is a model of another vocabulary than the target's; of files alone."""
     target = locate(config.target, progress, weights=False)
@@ -247,6 +270,7 @@ def main() -> int:
             return 0
         figures = described(config, lambda *_: None, from_config=from_config)
         if not from_config:
+            check_model_tensors(config, lambda *_: None)
             check_vocabularies(config, lambda *_: None)
             check_head_tensors(config, lambda *_: None, figures["needs"]["target"]["dtype"])
     except DecodingError as error:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
 
 from spectui.decoding.checkpoints.weight_files import check_weights, read_config, shards, tensors
 from spectui.decoding.errors import DecodingError, explain_model_error
-from spectui.decoding.heads.files import check_numbers, same_weights
+from spectui.decoding.heads.files import check_numbers, opened, same_weights
 from spectui.decoding.mtp.head import MtpConfig, MtpHead
 from spectui.decoding.target.layer_inputs import BEFORE_NORM
 from spectui.decoding.target.norms import fuse_norms
@@ -164,7 +163,7 @@ def _read(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
     """The tensors whose names begin with `prefix`, without it."""
     out: dict[str, torch.Tensor] = {}
     for path in shards(folder):
-        with safe_open(path, "pt") as file:
+        with opened(path) as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
             out |= {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     return out

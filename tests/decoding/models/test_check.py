@@ -18,10 +18,15 @@ from spectui.decoding.drafters.registry import MTP
 from spectui.decoding.eagle.checkpoint import save_head
 from spectui.decoding.errors import DecodingError
 from spectui.decoding.models import needs
+from spectui.decoding.models.described import unfit_tensor
 from spectui.decoding.models.listing import listing
+from spectui.decoding.models.loading import load_model
+from spectui.decoding.models.placement import Placement
+from spectui.decoding.target.sizes import PROVEN
 from tests.decoding.drafters.reference_cases import FOLDER, expected, load
 from tests.heads import save_block_head, tiny_block_head, tiny_head
 from tests.models import tiny_llama, tiny_tokenizer
+from tests.tiny_families import tiny_config, tiny_model
 
 Check = Callable[..., tuple[int, str]]
 
@@ -243,6 +248,65 @@ def test_a_damaged_value_of_a_model_is_refused_by_its_key(
         assert (code, key in words) == (1, True)
     problems = {row["name"]: row["problem"] for row in listing([tmp_path])}
     assert key in problems[str(tmp_path / "model")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "dropped", "says"),
+    [
+        ({"intermediate_size": 48}, None, "'model.layers.0.mlp.gate_proj.weight' of shape [64, 32] where its config"),
+        ({"num_hidden_layers": 2}, None, "lacks the tensor 'model.layers.1.input_layernorm.weight' (9 in all)"),
+        ({"attention_bias": True}, None, "lacks the tensor 'model.layers.0.self_attn.k_proj.bias' (4 in all)"),
+        ({}, "model.norm.weight", "lacks the tensor 'model.norm.weight' (1 in all)"),
+    ],
+)  # fmt: skip
+def test_a_model_whose_tensors_its_configuration_does_not_mean_is_refused_as_a_run_refuses_it(
+    tmp_path: Path, folders: Path, check: Check, changes: dict[str, Any], dropped: str | None, says: str
+) -> None:
+    """Of a size that differs transformers says only that a report above tells more."""
+    draft = tmp_path / "draft"
+    tiny_llama(draft, layers=1)
+    change(draft, **changes)
+    tensors = load_file(draft / "model.safetensors")
+    tensors.pop(dropped, None)
+    save_file(tensors, draft / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DecodingError) as of_a_run:
+        load_model(draft, Placement(torch.device("cpu")), "auto", "", lambda *_: None)
+    assert says in str(of_a_run.value)
+    for arguments in ((draft,), (folders / "target", "--draft", draft)):
+        code, words = check(*arguments)
+        assert (code, words.strip()) == (1, f"spectui: {of_a_run.value}")
+
+
+@pytest.mark.parametrize("draft", ["model", "mtp"])
+def test_a_header_of_nonsense_is_refused_in_one_line(
+    tmp_path: Path, folders: Path, check: Check, draft: str
+) -> None:
+    """Of a number type that there is not: as long as it says, so that only reading tells."""
+    folder, part = tmp_path / "model", b"model.layers.0.self_attn.q_proj.weight"
+    if draft == "mtp":
+        shutil.copytree(FOLDER / "mtp-mimo", folder)
+        tiny_tokenizer().save_pretrained(folder)
+    else:
+        tiny_llama(folder, layers=1)
+    whole = (folder / "model.safetensors").read_bytes()
+    start = whole.index(b'"dtype":"', whole.index(part)) + len(b'"dtype":"')
+    (folder / "model.safetensors").write_bytes(whole[:start] + b"Q" + whole[start + 1 :])
+    arguments = (folder, "--draft", "mtp") if draft == "mtp" else (folders / "target", "--draft", folder)
+    code, words = check(*arguments)
+    assert (code, "model.safetensors is damaged or cut" in words) == (1, True)
+
+
+@pytest.mark.parametrize("family", sorted(PROVEN - {"gemma3"}))
+def test_a_whole_model_of_the_suite_lacks_nothing(tmp_path: Path, family: str) -> None:
+    """With tied embeddings, too, and without the prefix of its names."""
+    for tied in (False, True):
+        tiny_model(tiny_config(family, tie_word_embeddings=tied)).save_pretrained(tmp_path)
+        assert unfit_tensor(tmp_path) is None
+    tensors = {
+        name.removeprefix("model."): x for name, x in load_file(tmp_path / "model.safetensors").items()
+    }
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert unfit_tensor(tmp_path) is None
 
 
 def test_a_pard_model_is_told_beside_its_memory(tmp_path: Path, folders: Path, check: Check) -> None:
