@@ -36,7 +36,7 @@ _LARGEST = {
 """Bounds of sizes in a configuration, under names that families share."""
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "model_type": ((str,), "word"), "text_config": ((dict,), "object"), "quantization_config": ((dict,), "object"),
-    "dtype": ((str, dict), "word"), "torch_dtype": ((str, dict), "word"),
+    "dtype": ((str,), "word"), "torch_dtype": ((str,), "word"),
 }  # fmt: skip
 """Types of other values, and what they are called."""
 

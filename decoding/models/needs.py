@@ -270,8 +270,8 @@ def main() -> int:
             return 0
         figures = described(config, lambda *_: None, from_config=from_config)
         if not from_config:
-            check_model_tensors(config, lambda *_: None)
             check_vocabularies(config, lambda *_: None)
+            check_model_tensors(config, lambda *_: None)
             check_head_tensors(config, lambda *_: None, figures["needs"]["target"]["dtype"])
     except DecodingError as error:
         sys.stderr.write(f"spectui: {error}\n")

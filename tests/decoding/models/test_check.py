@@ -234,8 +234,8 @@ def test_a_draft_model_of_another_vocabulary_is_refused_with_the_token(folders: 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("text_config", [1]), ("quantization_config", 3), ("dtype", []), ("torch_dtype", 7), ("head_dim", float("inf")),
-     ("intermediate_size", float("inf")), ("max_position_embeddings", float("inf"))],
+    [("text_config", [1]), ("quantization_config", 3), ("dtype", []), ("dtype", {}), ("torch_dtype", 7),
+     ("head_dim", float("inf")), ("intermediate_size", float("inf")), ("max_position_embeddings", float("inf"))],
 )  # fmt: skip
 def test_a_damaged_value_of_a_model_is_refused_by_its_key(
     tmp_path: Path, folders: Path, check: Check, key: str, value: object
