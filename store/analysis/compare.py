@@ -94,10 +94,18 @@ class _Sides:
     comparable: bool
     """True when nodes are of the same trees, and sampled the same way."""
 
-    def contrast(self, key: str, a: Figure, b: Figure, within: Pair) -> Contrast:
-        comparable = self.comparable or key.startswith(COMPARABLE)
+    def contrast(
+        self, key: str, a: Figure, b: Figure, within: Pair, within_b: Pair | None = None
+    ) -> Contrast:
+        """The figure of both sides; `within_b` is the range of b where it is another than that of a."""
         return contrast(
-            a, b, self.a.prompts, self.b.prompts, within, paired=self.paired, comparable=comparable
+            a,
+            b,
+            self.a.prompts,
+            self.b.prompts,
+            (within, within_b or within),
+            paired=self.paired,
+            comparable=self.comparable or key.startswith(COMPARABLE),
         )
 
 
@@ -271,12 +279,9 @@ def _group(name: str, sides: _Sides) -> GroupContrast:
     a, b = sides.a, sides.b
     figures: dict[str, Contrast] = {}
     for key in (PRIMARY, "accepted_length"):
-        within = (
-            0.0,
-            max(a.analysis.length_range(key)[1], b.analysis.length_range(key)[1]),
-        )
         of_a, of_b = (side.ratio(key).figure(side.prompts.weight) for side in (a, b))
-        figures[key] = sides.contrast(key, of_a, of_b, within)
+        ranges = (side.analysis.length_range(key) for side in (a, b))
+        figures[key] = sides.contrast(key, of_a, of_b, *ranges)
     for key in (*ALPHAS, "draft_entropy", "target_entropy"):
         within = SHARE if key in ALPHAS else POSITIVE
         figures[key] = _of_means(sides, key, a.ratio(key).per_prompt, b.ratio(key).per_prompt, within)

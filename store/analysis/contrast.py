@@ -51,9 +51,19 @@ def scaled(figure: Figure, value: float | None, slope: float) -> Figure:
 
 
 def contrast(
-    a: Figure, b: Figure, of_a: Prompts, of_b: Prompts, within: Pair, *, paired: bool, comparable: bool = True
+    a: Figure,
+    b: Figure,
+    of_a: Prompts,
+    of_b: Prompts,
+    within: tuple[Pair, Pair],
+    *,
+    paired: bool,
+    comparable: bool = True,
 ) -> Contrast:
-    """The difference of two figures; where `paired` the n-th prompts are the same."""
+    """The difference of two figures; where `paired` the n-th prompts are the same.
+
+    `within`: the possible values of each, as trees of one may be deeper than those of the other.
+    """
     difference, ci = None, None
     if comparable and a.value is not None and b.value is not None:
         difference = b.value - a.value
@@ -63,7 +73,10 @@ def contrast(
         else:
             error = _together(standard_error(a, of_a.task), standard_error(b, of_b.task))
         ci = None if error is None else ends(difference, error)
-    ci_a, ci_b = (pair(interval_of(figure, within, of.task)) for figure, of in ((a, of_a), (b, of_b)))
+    ci_a, ci_b = (
+        pair(interval_of(figure, its_range, of.task))
+        for figure, its_range, of in zip((a, b), within, (of_a, of_b), strict=True)
+    )
     return Contrast(a.value, ci_a, b.value, ci_b, difference, ci, comparable)
 
 

@@ -107,6 +107,19 @@ def test_two_equal_sessions_are_said_to_differ_by_chance_and_not_in_what_comes_f
     assert first <= 2
 
 
+def test_an_interval_is_that_of_the_report_however_deep_the_trees_of_the_other_session() -> None:
+    """Beside deeper trees, an accepted length of at most 1 had an interval that went up to theirs."""
+    short = planted_trees(alike(Truth((0.6,), tree=(None,), prompts=4), ("code", "math")), icc=0.1)
+    deep = planted_trees(alike(Truth((0.6,) * 3, prompts=4), ("code", "math")), icc=0.1, seed=1)
+    alone = report_of(short)
+    comparison = comparison_of(short, deep)
+    for task, group in comparison.tasks.items():
+        for key in ("accepted_length", PRIMARY):
+            told = getattr(alone.tasks[task], key).ci
+            assert told is not None
+            assert group.figures[key].ci_a == pytest.approx(told)
+
+
 def test_a_task_is_compared_on_its_pairs_alone_however_few() -> None:
     """Two prompts a task in one session, the first of each in the other: what is left out is in no figure."""
     both = planted_trees(alike(Truth((0.6,) * 3, prompts=2), ("code", "math")), icc=0.05)
