@@ -264,7 +264,8 @@ def main() -> int:
     try:
         config = RunConfig(**arguments)
         words = draft_words(config, lambda *_: None, from_config=from_config)
-        if words and kind_in(locate(config.target, lambda *_: None, weights=False)).is_head:
+        of_target = kind_in(locate(config.target, lambda *_: None, weights=False))
+        if words and of_target.is_head and not config.draft:
             what = {"draft": config.target, "words": words}
             sys.stdout.write((json.dumps(what) if as_json else f"{config.target}: {words}") + "\n")
             return 0

@@ -83,6 +83,13 @@ def test_a_head_is_told_by_itself_and_counted_beside_its_target(
     assert beside.splitlines()[2].split()[:2] == ["draft", "head"]
 
 
+def test_a_head_and_its_target_the_wrong_way_round_are_refused(
+    folders: Path, head: Path, check: Check
+) -> None:
+    code, words = check(head, "--draft", folders / "target")
+    assert (code, "is a DFlash head; give it as --draft, and its model here" in words) == (1, True)
+
+
 def test_a_damaged_configuration_is_told_before_its_tokenizer(
     folders: Path, head: Path, check: Check
 ) -> None:
