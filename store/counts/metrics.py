@@ -146,7 +146,9 @@ def expected_length(survivals: Sequence[float]) -> float:
 
 def ratio_range(metric: str, depth: int) -> tuple[float, float]:
     """The possible values of a metric of `RATIOS`, with trees of at most so many levels."""
-    return (0.0, {"mean_accepted_length": float(depth), "tokens_per_round": depth + 1.0}.get(metric, 1.0))
+    if metric == "tokens_per_round":  # the accepted ones and the target's own
+        return (1.0, depth + 1.0)
+    return (0.0, float(depth) if metric == "mean_accepted_length" else 1.0)
 
 
 def total_ms(draft_ms: float | None, verify_ms: float | None, other_ms: float | None) -> float:

@@ -120,6 +120,17 @@ def test_an_interval_is_that_of_the_report_however_deep_the_trees_of_the_other_s
             assert group.figures[key].ci_a == pytest.approx(told)
 
 
+def test_tokens_per_round_are_one_more_than_the_accepted_length_with_their_intervals() -> None:
+    """Few prompts gave rounds an interval that began below the one token that each of them brings."""
+    tasks = alike(Truth((0.5, 0.4, 0.4), prompts=2), ("code", "math"))
+    report = report_of(planted_trees(tasks, icc=0.2, seed=4))
+    for figures in (*report.tasks.values(), report.overall):
+        assert figures is not None
+        assert figures.tokens_per_round.ci is not None
+        assert figures.accepted_length.ci is not None
+        assert figures.tokens_per_round.ci == pytest.approx([end + 1 for end in figures.accepted_length.ci])
+
+
 def test_a_task_is_compared_on_its_pairs_alone_however_few() -> None:
     """Two prompts a task in one session, the first of each in the other: what is left out is in no figure."""
     both = planted_trees(alike(Truth((0.6,) * 3, prompts=2), ("code", "math")), icc=0.05)
