@@ -34,6 +34,7 @@ from tests.decoding.drafters.reference_cases import (
 )
 from tests.models import tiny_tokenizer
 
+CONFIDENT = ["dspark-anchor", "dspark-fillin-d2t", "dspark-gated-deepseek"]
 EAGLE3 = ["eagle3-plain", "eagle3-fcnorm-2layers", "eagle3-1feature-nohead"]
 
 
@@ -119,7 +120,7 @@ def test_all_depths_in_one_forward(name: str, drawn_by: DrafterKind, depth: int,
                 sequence.accept(case["drafted"][: case["then_accepted"]], case["then_bonus"])
 
 
-@pytest.mark.parametrize("name", ["dspark-anchor", "dspark-fillin-d2t", "dspark-rnn"])
+@pytest.mark.parametrize("name", [*CONFIDENT, "dspark-rnn"])
 def test_dspark(name: str, way: str) -> None:
     """Its best path, another one that begins with given tokens, and rounds behind accepted ones."""
     kind, sequence = begin(name, way)
@@ -140,7 +141,7 @@ def test_dspark(name: str, way: str) -> None:
                 sequence.accept(drafted[: case["then_accepted"]], case["then_bonus"])
 
 
-@pytest.mark.parametrize("name", ["dspark-anchor", "dspark-fillin-d2t"])
+@pytest.mark.parametrize("name", CONFIDENT)
 def test_confidence_of_dspark(name: str, way: str) -> None:
     """Of a token after those before it, which one head reads and the other does not."""
     _, sequence = begin(name, way)
