@@ -249,6 +249,7 @@ def _as_recorded(positions: Positions, priced: Priced, tree: str) -> Replay:
         outside=0.0,
         nodes=float(nodes.mean()),
         levels=float(levels.mean()),
+        deepest=float(levels.max()),
     )
 
 

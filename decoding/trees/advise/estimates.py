@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,11 @@ class Estimate:
     value: float
     ci: tuple[float, float] | None
     prompts: int
+
+    def within(self, low: float, high: float) -> Estimate:
+        """The same, its interval cut to what is possible."""
+        ci = None if self.ci is None else (max(self.ci[0], low), min(self.ci[1], high))
+        return replace(self, ci=ci)
 
     @property
     def above_one(self) -> bool:

@@ -82,7 +82,9 @@ class Judge:
         tokens = float(replay.tokens[chosen].sum())
         return Judged(
             replay.tree,
-            self._prompts.ratio([(replay.tokens, replay.rounds)], only=only, new_prompts=True),
+            self._prompts.ratio([(replay.tokens, replay.rounds)], only=only, new_prompts=True).within(
+                1.0, replay.deepest + 1.0
+            ),
             self._over_plain([replay] * len(replay.tokens), only),
             (
                 tokens / max(float(replay.high_rounds[chosen].sum()), 1.0),

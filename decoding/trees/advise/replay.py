@@ -14,6 +14,7 @@ at the tree's edge, P goes on with the hazards of recorded rounds at the same de
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,6 +56,8 @@ class Replay:
     """Mean of a round."""
     levels: float = 0.0
     """Mean of a round."""
+    deepest: float = math.inf
+    """Most of any round: it brings at most one token more."""
 
     @property
     def extrapolated(self) -> bool:
@@ -112,6 +115,7 @@ def replay(positions: Positions, shape: Shape, price: Price, *, groups: Ints | N
         outside=outside,
         nodes=float(outcome.nodes[began].mean()) if began.any() else float(shape.size),
         levels=float(outcome.levels[began].mean()) if began.any() else float(shape.max_depth),
+        deepest=float(shape.max_depth),
     )
 
 

@@ -135,6 +135,14 @@ def test_two_prompts_that_have_nothing_in_common_have_an_interval_that_can_be_pr
     assert math.isfinite(estimate.most)
 
 
+def test_tokens_per_round_lie_between_one_and_one_more_than_the_tree_is_deep() -> None:
+    """Two prompts gave a tree of two levels up to 5.28 tokens a round, and one of one level fewer than one."""
+    tokens, rounds = np.array([80.0, 80.0]), np.array([32.0, 70.0])
+    tree = Replay("chain:2", tokens, rounds, rounds, rounds, rounds, 0.0, 2.0, 2.0, 2.0)
+    judged = Judge({"chain:2": tree}, PRICED, Prompts([0, 0])).judged(tree, None)
+    assert judged.tokens_per_round.ci == (1.0, 3.0)
+
+
 def test_tasks_of_one_prompt_are_no_certainty() -> None:
     """They vary with the others of their kind."""
     values = np.array([1.0, 1.3, 0.8, 1.0, 1.1, 0.9, 1.2, 1.05])
