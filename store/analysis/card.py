@@ -11,6 +11,7 @@ import numpy as np
 
 from spectui.store.analysis.resampling import SHARE
 from spectui.store.counts.intervals import Floats, Pair, pair, ratio_interval
+from spectui.store.counts.metrics import ratio_range
 from spectui.store.errors import StoreError
 from spectui.store.reading.columns import Ints
 from spectui.store.reading.reader import Reader
@@ -98,7 +99,7 @@ def _row(subset: str, prompts: list[Steps], positions: int) -> CardRow:
         subset,
         len(prompts),
         int(steps.sum()),
-        _figure(emitted, steps, (1.0, positions + 1.0), task),
+        _figure(emitted, steps, ratio_range("tokens_per_round", positions), task),
         tuple(
             _figure(np.array([(each > place).sum() for each in accepted]), steps, SHARE, task)
             for place in range(positions)

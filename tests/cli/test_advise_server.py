@@ -105,7 +105,9 @@ def test_the_longest_drafts_bring_what_the_report_says(tmp_path: Path) -> None:
     session(tmp_path / "x.db", ended=True)
     done = CliRunner().invoke(main, ["report", "--db", str(tmp_path / "x.db"), "--json"])
     overall = json.loads(done.stdout)["overall"]
-    assert lengths(tmp_path / "x.db")[-1]["tokens_per_round"] == pytest.approx(overall["tokens_per_round"])
+    longest = lengths(tmp_path / "x.db")[-1]
+    assert longest["tokens_per_round"] == pytest.approx(overall["tokens_per_round"])
+    assert longest["tokens_ci"] == pytest.approx(overall["tokens_per_round_ci"])
 
 
 def test_the_verdict_says_which_length_pays_and_what_is_not_known(large: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from spectui.decoding.errors import DecodingError
 from spectui.store.analysis.resampling import SHARE
 from spectui.store.counts.intervals import Pair, pair, ratio_interval
+from spectui.store.counts.metrics import ratio_range
 from spectui.store.reading.columns import Bools, Floats, Ints
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import SessionSummary
@@ -199,7 +200,7 @@ def _of_task(
             Length(
                 length,
                 tokens,
-                pair(ratio_interval(emitted, every, (0.0, length + 1.0), task)),
+                pair(ratio_interval(emitted, every, ratio_range("tokens_per_round", length), task)),
                 float(reached.sum() / drafting.sum()),
                 pair(ratio_interval(reached, drafting, SHARE, task)),
                 _speedup(length, tokens, share, costs),
