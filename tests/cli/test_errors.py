@@ -253,6 +253,20 @@ def test_a_full_disk_behind_stdout_is_one_line() -> None:
     assert done.stderr == f"spectui: {os.strerror(28)}\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["report", "--csv"], "spectui report"),
+        (["sessions", "ls", "--json=yes"], "spectui sessions ls"),
+        (["--db"], "spectui"),
+    ],
+)
+def test_an_option_without_its_value_names_the_help_of_its_command(
+    arguments: list[str], command: str, invoke: Invoke
+) -> None:
+    assert one_line(invoke(*arguments), 2).endswith(f" (see: {command} --help)\n")
+
+
 def test_ctrl_c_while_the_program_is_loaded_is_one_line() -> None:
     root = Path(__file__).parents[2]
     program = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"]["spectui"]

@@ -34,6 +34,10 @@ class GuardedGroup(click.Group):
         try:
             code = super().main(args, "spectui", complete_var, standalone_mode=False, obj=state, **extra)
         except (Exception, KeyboardInterrupt) as error:
+            if (
+                isinstance(error, click.UsageError) and error.ctx is None
+            ):  # click's parser forgets whose it was
+                error.ctx = self._context(sys.argv[1:] if args is None else args)
             code = report(error, state)
         code = code if isinstance(code, int) else 0
         try:
@@ -44,6 +48,15 @@ class GuardedGroup(click.Group):
         if standalone_mode:
             sys.exit(code)
         return code
+
+    def _context(self, args: Sequence[str]) -> click.Context:
+        """The command that arguments name, as far as they name one."""
+        context = click.Context(self, info_name="spectui")
+        for each in args:
+            command = context.command.commands.get(each) if isinstance(context.command, click.Group) else None
+            if command is not None:
+                context = click.Context(command, context, each)
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; its errors end here, except those of click's own parsing, which `main` gets."""
