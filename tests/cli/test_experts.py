@@ -110,7 +110,7 @@ def test_an_empty_log_is_said_to_be_empty(
     log.touch()
     SessionWriter(several, 3).describe(log_path=str(log))
     assert invoke("logs").stdout == ""
-    assert invoke("logs").stderr == "the log of session 'nine' is empty: nothing went wrong\n"
+    assert invoke("logs").stderr == "the log of session 'nine' is empty\n"
 
 
 def test_a_log_that_is_not_here_is_said_with_its_place(several: sqlite3.Connection, invoke: Invoke) -> None:

@@ -57,7 +57,7 @@ class Replay:
     levels: float = 0.0
     """Mean of a round."""
     deepest: float = math.inf
-    """Most of any round: it brings at most one token more."""
+    """Levels of the deepest round, which brings one token more at most."""
 
     @property
     def extrapolated(self) -> bool:

@@ -49,11 +49,12 @@ def logs(state: State, session: str, follow: bool, lines: int | None) -> None:
         if not path.is_file():  # a path out of the database: a pipe or a device would be read for ever
             raise StoreError(f"the log of session '{summary.name}' is no file: {path}")
         with path.open("rb") as file:
-            texts = [*_lines_so_far(path, file, lines, whole=follow)]
-            for text in texts:
+            empty = True
+            for text in _lines_so_far(path, file, lines, whole=follow):
                 line(text)
-            if not texts and lines != 0 and not follow:
-                line(f"the log of session '{summary.name}' is empty: nothing went wrong", err=True)
+                empty = False
+            if empty and lines != 0 and not follow:
+                line(f"the log of session '{summary.name}' is empty", err=True)
             if follow:
                 try:
                     _follow(reader, summary.id, path, file)
