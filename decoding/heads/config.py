@@ -25,7 +25,8 @@ PICTURES = "mrope"
 
 _LARGEST = 1 << 31
 """Bound of every size in a head's configuration."""
-_MOST_LAYERS = 1000
+_LARGEST_OF = {"num_hidden_layers": 1000, "head_dim": 1 << 16}
+"""Bounds of what is made before its tensors are held against the files: modules, and rotary angles."""
 _LARGEST_NUMBER = 1e30
 """Bound of every other number, far from the end of float32."""
 _NEEDED = ("hidden_size", "intermediate_size", "num_attention_heads")
@@ -223,10 +224,9 @@ def layer_fields(
     check_sizes(folder, sizes)
     if fields["head_dim"] % 2:
         raise head_error(folder, f"has head_dim = {fields['head_dim']}, which rotary embeddings cannot halve")
-    if fields["num_hidden_layers"] > _MOST_LAYERS:
-        raise head_error(
-            folder, f"has num_hidden_layers = {fields['num_hidden_layers']}, a size that no head has"
-        )
+    for key, limit in _LARGEST_OF.items():
+        if fields[key] > limit:
+            raise head_error(folder, f"has {key} = {fields[key]} in its config.json, a size that no head has")
     if heads % fields["num_key_value_heads"]:
         raise head_error(
             folder,

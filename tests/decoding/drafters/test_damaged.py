@@ -96,6 +96,7 @@ def test_what_is_no_number_and_no_switch_is_refused_by_its_key(tmp_path: Path, n
     [
         ({"model_type": 3}, "model_type is '3', and no word"),
         ({"rope_theta": 0}, "rope_theta = 0"),
+        ({"head_dim": 1 << 30}, "head_dim = 1073741824"),  # its angles alone would take gigabytes
         ({"rms_norm_eps": -1e-6}, "rms_norm_eps = -1e-06"),
         ({"rope_parameters": {"rope_theta": math.nan}}, "rope_theta = nan"),
         ({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}, "rope_parameters of its own for 'full_att"),
