@@ -1,5 +1,8 @@
 """The exceptions that `store` raises for faults its user can put right."""
 
+LOCKED = "is locked"
+"""The words by which the trouble of a locked database is known."""
+
 
 class StoreError(Exception):
     """A fault of the database and the remedy, in one line to be shown as it is."""

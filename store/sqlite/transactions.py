@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from spectui.store.errors import DatabaseTrouble, StoreError
+from spectui.store.errors import LOCKED, DatabaseTrouble, StoreError
 
 _ACCESS = "check the permissions of the file and its folder, or give another --db"
 
 _ADVICE = {
-    "SQLITE_BUSY": "is locked by another program; close it and try again",
-    "SQLITE_LOCKED": "is locked by another program; close it and try again",
+    "SQLITE_BUSY": f"{LOCKED} by another program; close it and try again",
+    "SQLITE_LOCKED": f"{LOCKED} by another program; close it and try again",
     "SQLITE_FULL": "cannot grow: the disk is full; make room and try again",
     "SQLITE_READONLY": f"cannot be written; {_ACCESS}",
     "SQLITE_PERM": f"cannot be written; {_ACCESS}",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from spectui.store.database import Connection, raw
-from spectui.store.errors import DatabaseTrouble, StoreError
+from spectui.store.errors import LOCKED, DatabaseTrouble, StoreError
 from spectui.store.files import private_file
 from spectui.store.sources import WAITS
 from spectui.store.writing.session_row import SessionRow
@@ -145,7 +145,7 @@ class PatientWriter(SessionWriter):
 
     def _show_trouble(self, trouble: DatabaseTrouble) -> None:
         """Write the trouble into the session's row, where that can be written although a round cannot."""
-        if not isinstance(trouble, _Misplaced) and "is locked" not in str(trouble):
+        if not isinstance(trouble, _Misplaced) and LOCKED not in str(trouble):
             with suppress(StoreError):
                 SessionWriter.set_status(self, "paused")
                 SessionWriter.set_stage(self, f"{WAITS}: {trouble}")

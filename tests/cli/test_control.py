@@ -172,6 +172,13 @@ def test_a_worker_frozen_while_it_writes_is_named_as_the_one_that_holds_the_data
         f"spectui: session 1 'friday' has not stopped: {frozen}; "
         f"it goes on, and obeys, with: kill -CONT {session.pid}\n"
     )
+    with monkeypatch.context() as patch:
+        patch.setattr("spectui.store.database.connect", partial(connect, timeout=0.1))
+        refused = invoke("--db", session.database, "sessions", "rename", "friday", "monday")
+    assert refused.stderr == (
+        f"spectui: database {session.database} is locked: a worker (process {session.pid} on {socket.gethostname()})"
+        f" was stopped by a signal in the middle of a write; let it go on with: kill -CONT {session.pid}\n"
+    )
     os.kill(session.pid, signal.SIGCONT)
     assert session.ended() == 0, session.log_text()
     assert session.now().status == "stopped"

@@ -86,7 +86,7 @@ def report(error: BaseException, state: State) -> int:
 def _explain(error: BaseException, state: State) -> tuple[str, int]:
     from spectui.decoding.errors import DecodingError, UsageError
     from spectui.prompts.errors import PromptError
-    from spectui.store.errors import StoreError
+    from spectui.store.errors import LOCKED, StoreError
     from spectui.tui.settings import SettingsError
 
     match error:
@@ -97,6 +97,10 @@ def _explain(error: BaseException, state: State) -> tuple[str, int]:
             return f"{error.format_message()} (see: {command} --help)", MISUSED
         case click.ClickException():
             return error.format_message(), error.exit_code
+        case StoreError() if LOCKED in str(error):
+            from spectui.tui.feeds.writes import locked_words
+
+            return locked_words(state.database, error), MISUSED
         case UsageError() | PromptError() | StoreError() | SettingsError():
             return str(error), MISUSED
         case DecodingError():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spectui.store.care.space import delete_session
 from spectui.store.database import connect
-from spectui.store.errors import DatabaseTrouble, StoreError
+from spectui.store.errors import LOCKED, DatabaseTrouble, StoreError
 from spectui.store.labels import read_tags
 from spectui.store.reading.reader import Reader
 from spectui.store.rows import LIVE_STATUSES, Worker
@@ -69,6 +69,22 @@ def _without_writing(database: Path, session_id: int, kind: str, trouble: StoreE
             f"{trouble}; its worker is another user's: that user, or root, ends it with: kill {worker.pid}"
         ) from trouble
     return True
+
+
+def locked_words(database: Path, trouble: StoreError) -> str:
+    """The trouble of a locked database in words: a worker of its own that a signal stopped is no other program."""
+    try:
+        with Reader(database) as reader:
+            live = [summary.id for summary in reader.sessions() if summary.live]
+            frozen = [each for session in live if (each := reader.worker(session)) and each.stopped]
+    except StoreError:
+        return str(trouble)
+    if not frozen:
+        return str(trouble)
+    its, _, _ = str(trouble).partition(LOCKED)
+    who = " and ".join(f"process {each.pid} on {each.host}" for each in frozen)
+    let = "; ".join(kill_words(each, "-CONT") for each in frozen)
+    return f"{its}{LOCKED}: a worker ({who}) was stopped by a signal in the middle of a write; let it go on with: {let}"
 
 
 def frozen_words(worker: Worker) -> str:
