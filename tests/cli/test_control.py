@@ -28,7 +28,7 @@ from spectui.store.schema import migrations
 from spectui.store.schema import steps as schema
 from spectui.store.writing.writer import SessionWriter
 from spectui.tui.cli.follow import Follower
-from spectui.tui.feeds.writes import _without_writing
+from spectui.tui.feeds.writes import _without_writing, note
 from tests.cli.conftest import SPECTUI, Invoke
 from tests.decoding.worker.workers import Worked, make_model
 from tests.store.samples import make_session
@@ -179,6 +179,8 @@ def test_a_worker_frozen_while_it_writes_is_named_as_the_one_that_holds_the_data
         f"spectui: database {session.database} is locked: a worker (process {session.pid} on {socket.gethostname()})"
         f" was stopped by a signal in the middle of a write; let it go on with: kill -CONT {session.pid}\n"
     )
+    with pytest.raises(StoreError, match=f"let it go on with: kill -CONT {session.pid}"):
+        note(session.database, 1, "typed in the dashboard")
     os.kill(session.pid, signal.SIGCONT)
     assert session.ended() == 0, session.log_text()
     assert session.now().status == "stopped"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from spectui.store.care.space import delete_session
-from spectui.store.database import connect
+from spectui.store.database import Connection, connect
 from spectui.store.errors import LOCKED, DatabaseTrouble, StoreError
 from spectui.store.labels import read_tags
 from spectui.store.reading.reader import Reader
@@ -102,28 +102,40 @@ Edit = Callable[[Path, int, str], None]
 """Database, session, what was typed. Raises `StoreError` in words fit to be shown."""
 
 
+@contextmanager
+def _opened(database: Path) -> Iterator[Connection]:
+    """A connection to write with, whose trouble names a frozen worker that holds the database."""
+    try:
+        with closing(connect(database, create=False)) as db:
+            yield db
+    except DatabaseTrouble as trouble:
+        if LOCKED not in str(trouble):
+            raise
+        raise DatabaseTrouble(locked_words(database, trouble)) from trouble
+
+
 def rename(database: Path, session_id: int, text: str) -> None:
     """Give a session the name typed."""
-    with closing(connect(database, create=False)) as db:
+    with _opened(database) as db:
         rename_session(db, session_id, text)
 
 
 def tag(database: Path, session_id: int, text: str) -> None:
     """Give a session the tags typed and no others."""
-    with closing(connect(database, create=False)) as db:
+    with _opened(database) as db:
         set_tags(db, session_id, read_tags(text))
 
 
 def note(database: Path, session_id: int, text: str) -> None:
     """Write the note typed in place of what stood there."""
-    with closing(connect(database, create=False)) as db:
+    with _opened(database) as db:
         set_notes(db, session_id, text)
 
 
 def delete_all(database: Path, to_delete: Mapping[int, str]) -> list[str]:
     """Delete these sessions (id -> name); returns what could not be, a line each."""
     problems = []
-    with closing(connect(database, create=False)) as db:
+    with _opened(database) as db:
         for session_id, name in to_delete.items():
             try:
                 delete_session(db, session_id)
