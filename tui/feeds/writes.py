@@ -45,11 +45,8 @@ def _without_writing(database: Path, session_id: int, kind: str, trouble: StoreE
         raise trouble from None
     if worker is None or status not in LIVE_STATUSES:
         raise trouble from None
-    if kind != "stop" and worker.stopped:
-        raise StoreError(
-            f"{kind} was not sent: {frozen_words(worker)} in the middle of a write, and holds the database; "
-            f"let it go on with: {kill_words(worker, '-CONT')}"
-        ) from trouble
+    if kind != "stop" and worker.stopped and LOCKED in str(trouble):
+        raise StoreError(f"{kind} was not sent: {locked_words(database, trouble)}") from trouble
     if kind != "stop":
         raise StoreError(
             f"{trouble}; the run can be ended without a write: spectui sessions stop {session_id}"
@@ -84,7 +81,7 @@ def locked_words(database: Path, trouble: StoreError) -> str:
     its, _, _ = str(trouble).partition(LOCKED)
     who = " and ".join(f"process {each.pid} on {each.host}" for each in frozen)
     let = "; ".join(kill_words(each, "-CONT") for each in frozen)
-    return f"{its}{LOCKED}: a worker ({who}) was stopped by a signal in the middle of a write; let it go on with: {let}"
+    return f"{its}{LOCKED}, most likely by a worker that a signal stopped ({who}); let it go on with: {let}"
 
 
 def frozen_words(worker: Worker) -> str:
