@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,18 @@ IDLE, LIVE = 1_000, 3_000
 """Bytes a second, 120x40, 256 colours."""
 SECONDS = 4
 """Of which the median one counts: a layout that comes late is one second's."""
+RECENTLY = time.time() - 3600.0
+RECORDED = recorded_page("vllm-metrics-eagle3")
 WATCH = "import sys; from spectui.tui.cli import main; main(sys.argv[1:])"
 
 
 def at_rest(path: str) -> Answer | None:
-    """A vLLM that answers nobody but us."""
-    return page(recorded_page("vllm-metrics-eagle3")) if path == "/metrics" else (404, "", "")
+    """A vLLM that answers nobody but us, started an hour ago: the header of one that is up for days counts minutes."""
+    if path != "/metrics":
+        return 404, "", ""
+    return page(
+        re.sub(r"(?m)^(\S+_created\b.*|process_start_time_seconds) \S+$", rf"\1 {RECENTLY}", RECORDED)
+    )
 
 
 def written(server: FakeServer, database: Path, waits_for: str) -> float:
